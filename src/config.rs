@@ -1,0 +1,405 @@
+//! What was asked for, on the command line and in the environment.
+
+use std::ffi::OsString;
+use std::io::IsTerminal as _;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::builder::BoolishValueParser;
+use clap::{ArgAction, Parser};
+use docroot::net::{Limits, descriptors};
+use docroot::server::{self, Bind};
+use docroot::{http1, site};
+
+/// The port if none is asked for, and those tried after it on a terminal.
+const PORT: u16 = 8080;
+const OTHER_PORTS: std::ops::RangeInclusive<u16> = 8081..=8090;
+
+/// Serve a folder over HTTP.
+#[derive(Debug, Parser)]
+#[command(version)]
+#[command(
+    after_help = "Each option can be set by the environment as well: DOCROOT_PORT, DOCROOT_BIND, ... \
+    The command line wins."
+)]
+pub(crate) struct Arguments {
+    /// The document root [default: ./html if it exists, else the current directory]
+    #[arg(value_name = "DIR", conflicts_with = "root")]
+    dir: Option<PathBuf>,
+
+    /// The document root, as an option
+    #[arg(short = 'd', long, value_name = "DIR", env = "DOCROOT_ROOT")]
+    root: Option<PathBuf>,
+
+    /// The port; 0 is any free one [default: 8080; on a terminal, the next free one up to 8090]
+    #[arg(short, long, value_name = "N", env = "DOCROOT_PORT")]
+    port: Option<u16>,
+
+    /// An address to listen on: IP or IP:PORT; repeatable [default: 127.0.0.1 and ::1]
+    #[arg(short, long, value_name = "ADDR", env = "DOCROOT_BIND")]
+    #[arg(visible_aliases = ["host", "listen"], visible_short_alias = 'l')]
+    #[arg(value_delimiter = ',', value_parser = binds)]
+    bind: Vec<Binds>,
+
+    /// What a folder shows: the first of these files that is there
+    #[arg(long, value_name = "NAMES", env = "DOCROOT_INDEX")]
+    #[arg(value_delimiter = ',', default_value = "index.html", value_parser = file_name)]
+    index: Vec<String>,
+
+    /// The page for what is absent, in the root [default: 404.html if it is there]
+    #[arg(long = "404", value_name = "FILE", env = "DOCROOT_404", value_parser = file_path)]
+    not_found: Option<String>,
+
+    /// Serve files and folders whose names begin with a dot, too
+    #[arg(long, env = "DOCROOT_HIDDEN", value_parser = BoolishValueParser::new())]
+    hidden: bool,
+
+    /// How long a request's head may take to arrive: 500ms, 10s, 2m
+    #[arg(long, value_name = "TIME", env = "DOCROOT_HEADER_TIMEOUT")]
+    #[arg(default_value = "10s", value_parser = duration)]
+    header_timeout: Duration,
+
+    /// How long a connection may stay idle between requests
+    #[arg(long, value_name = "TIME", env = "DOCROOT_IDLE_TIMEOUT")]
+    #[arg(default_value = "60s", value_parser = duration)]
+    idle_timeout: Duration,
+
+    /// Bytes per second, over 30 seconds, below which a reader is cut off; 0 is never
+    #[arg(long, value_name = "BYTES", env = "DOCROOT_MIN_RATE")]
+    #[arg(default_value = "1KiB", value_parser = size)]
+    min_rate: u64,
+
+    /// The largest request head; a larger one is refused with 431, or 414
+    #[arg(long, value_name = "BYTES", env = "DOCROOT_MAX_HEADER")]
+    #[arg(default_value = "32KiB", value_parser = header_size)]
+    max_header: usize,
+
+    /// Connections held at once [default: from the limit of open files]
+    #[arg(long, value_name = "N", env = "DOCROOT_MAX_CONNECTIONS", value_parser = connections)]
+    max_connections: Option<usize>,
+
+    /// No banner and no access log
+    #[arg(short, long, env = "DOCROOT_QUIET", value_parser = BoolishValueParser::new())]
+    pub(crate) quiet: bool,
+
+    /// Say more on standard error: -v debug, -vv trace (or set RUST_LOG)
+    #[arg(short, long, action = ArgAction::Count, env = "DOCROOT_VERBOSE")]
+    pub(crate) verbose: u8,
+
+    /// Check the arguments and the root, say what would be served, and exit
+    #[arg(long, env = "DOCROOT_CHECK", value_parser = BoolishValueParser::new())]
+    pub(crate) check: bool,
+}
+
+/// The addresses that one word means: `localhost` means two.
+type Binds = Vec<Bind>;
+
+/// What the arguments mean, for this machine and this moment.
+#[derive(Debug)]
+pub(crate) struct Config {
+    /// What the server is made of. Its root is absolute, if it could be found.
+    pub(crate) server: server::Options,
+    /// Whether the 404 page was asked for, and so must be there.
+    pub(crate) not_found_required: bool,
+}
+
+impl Arguments {
+    /// Adds what the environment and the current directory say.
+    ///
+    /// # Errors
+    /// A sentence that names the argument and says what to do.
+    pub(crate) fn resolve(self) -> Result<Config, String> {
+        let asked = self
+            .port
+            .map_or_else(|| env_port(std::env::var_os("PORT")), |port| Ok(Some(port)))?;
+        let ports = match asked {
+            Some(port) => vec![port],
+            None if std::io::stdout().is_terminal() => {
+                [PORT].into_iter().chain(OTHER_PORTS).collect()
+            }
+            None => vec![PORT],
+        };
+        let root = match self.dir.or(self.root) {
+            Some(root) => root,
+            None => default_root()?,
+        };
+        let descriptors = descriptors();
+        let defaults = Limits::default();
+        let connections = self.max_connections.unwrap_or(defaults.connections);
+        if connections as u64 >= descriptors {
+            return Err(format!(
+                "--max-connections {connections} needs more than the {descriptors} files that may be \
+                 open; raise that limit (ulimit -n) or ask for fewer"
+            ));
+        }
+        let limits = Limits {
+            connections,
+            inbox: defaults.inbox.max(self.max_header),
+            min_rate: self.min_rate,
+            ..defaults
+        };
+        let binds: Binds = match self.bind.is_empty() {
+            true => localhost(None),
+            false => self.bind.into_iter().flatten().collect(),
+        };
+        let site = site::Options {
+            index: self.index,
+            not_found: self
+                .not_found
+                .clone()
+                .unwrap_or_else(|| site::Options::default().not_found),
+            hidden: self.hidden,
+        };
+        let http1 = http1::Options {
+            header_timeout: self.header_timeout,
+            idle_timeout: self.idle_timeout,
+            max_header: self.max_header,
+            ..http1::Options::default()
+        };
+        let root = root.canonicalize().unwrap_or(root);
+        let server = server::Options {
+            root,
+            binds,
+            ports,
+            site,
+            http1,
+            limits,
+        };
+        Ok(Config {
+            server,
+            not_found_required: self.not_found.is_some(),
+        })
+    }
+}
+
+/// `./html` if it is a folder, else the current directory, unless that is `/` or home.
+fn default_root() -> Result<PathBuf, String> {
+    let current = std::env::current_dir()
+        .map_err(|error| format!("cannot tell the current directory: {error}; name the folder"))?;
+    let html = current.join("html");
+    if html.is_dir() {
+        return Ok(html);
+    }
+    let home = std::env::home_dir();
+    if current == Path::new("/") || Some(&current) == home.as_ref() {
+        let name = current.display();
+        return Err(format!(
+            "{name} is not served by default; if you mean it: docroot {name}"
+        ));
+    }
+    Ok(current)
+}
+
+/// Plain PORT, as many platforms set it.
+fn env_port(port: Option<OsString>) -> Result<Option<u16>, String> {
+    let Some(port) = port.filter(|port| !port.is_empty()) else {
+        return Ok(None);
+    };
+    let number = port.to_str().and_then(|port| port.parse().ok());
+    let refusal = || {
+        format!(
+            "PORT={} is not a port: a number up to 65535",
+            port.display()
+        )
+    };
+    number.map(Some).ok_or_else(refusal)
+}
+
+/// Where a browser on this machine looks for it. IPv6 may be missing.
+fn localhost(port: Option<u16>) -> Binds {
+    let v4 = Bind {
+        ip: Ipv4Addr::LOCALHOST.into(),
+        port,
+        optional: false,
+    };
+    let v6 = Bind {
+        ip: Ipv6Addr::LOCALHOST.into(),
+        port,
+        optional: true,
+    };
+    vec![v4, v6]
+}
+
+fn binds(text: &str) -> Result<Binds, String> {
+    let one = |ip, port| {
+        vec![Bind {
+            ip,
+            port,
+            optional: false,
+        }]
+    };
+    let bracketed = text
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'));
+    if let Ok(ip) = bracketed.unwrap_or(text).parse::<IpAddr>() {
+        return Ok(one(ip, None));
+    }
+    if let Ok(address) = text.parse::<SocketAddr>() {
+        return Ok(one(address.ip(), Some(address.port())));
+    }
+    match text.split_once(':') {
+        _ if text == "localhost" => Ok(localhost(None)),
+        Some(("localhost", port)) if port.parse::<u16>().is_ok() => {
+            Ok(localhost(port.parse().ok()))
+        }
+        _ => Err("expected an IP or IP:PORT, such as 0.0.0.0, [::], 127.0.0.1:8080".into()),
+    }
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let end = text
+        .find(|char: char| !char.is_ascii_digit())
+        .unwrap_or(text.len());
+    let (number, unit) = text.split_at(end);
+    let expected = || "expected a number and a unit, such as 500ms, 10s, 2m".to_owned();
+    let number: u64 = number.parse().map_err(|_| expected())?;
+    let millis = match unit {
+        "ms" => 1,
+        "s" => 1000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => return Err(expected()),
+    };
+    let day = 86_400_000;
+    match number.checked_mul(millis) {
+        Some(millis) if (1..=day).contains(&millis) => Ok(Duration::from_millis(millis)),
+        _ => Err("expected 1ms to 24h".into()),
+    }
+}
+
+/// Bytes: `1024`, `1k`, `1KiB`; k, M and G are powers of 1024.
+fn size(text: &str) -> Result<u64, String> {
+    let end = text
+        .find(|char: char| !char.is_ascii_digit())
+        .unwrap_or(text.len());
+    let (number, unit) = text.split_at(end);
+    let expected = || "expected bytes, such as 1024, 1KiB, 8MiB".to_owned();
+    let number: u64 = number.parse().map_err(|_| expected())?;
+    let factor = match unit.to_ascii_lowercase().as_str() {
+        "" | "b" => 1,
+        "k" | "kib" => 1 << 10,
+        "m" | "mib" => 1 << 20,
+        "g" | "gib" => 1 << 30,
+        _ => return Err(expected()),
+    };
+    number.checked_mul(factor).ok_or_else(expected)
+}
+
+fn header_size(text: &str) -> Result<usize, String> {
+    match usize::try_from(size(text)?) {
+        Ok(size @ 256..=16_777_216) => Ok(size),
+        _ => Err("expected 256 bytes to 16MiB".into()),
+    }
+}
+
+fn connections(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(count @ 1..) => Ok(count),
+        _ => Err("expected a number of at least 1".into()),
+    }
+}
+
+/// A name in a folder.
+fn file_name(text: &str) -> Result<String, String> {
+    match file_path(text)? {
+        name if name.contains('/') => Err("expected a file name, without a slash".into()),
+        name => Ok(name),
+    }
+}
+
+/// A path below the root.
+fn file_path(text: &str) -> Result<String, String> {
+    let inside = |name: &str| !matches!(name, "" | "." | "..");
+    match text.split('/').all(inside) {
+        true => Ok(text.to_owned()),
+        false => Err("expected a path relative to the root, such as errors/404.html".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_is_sound() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn addresses() {
+        let check = |text: &str, expected: Option<(&str, Option<u16>)>| {
+            let found = binds(text).ok().map(|binds| (binds[0].ip, binds[0].port));
+            let expected = expected.map(|(ip, port)| (ip.parse().unwrap(), port));
+            assert_eq!(found, expected, "{text}");
+        };
+        check("0.0.0.0", Some(("0.0.0.0", None)));
+        check("127.0.0.1:81", Some(("127.0.0.1", Some(81))));
+        check("::", Some(("::", None)));
+        check("[::]", Some(("::", None)));
+        check("[::1]:81", Some(("::1", Some(81))));
+        check("localhost", Some(("127.0.0.1", None)));
+        check("localhost:81", Some(("127.0.0.1", Some(81))));
+        for bad in [
+            "",
+            "a",
+            "localhost:a",
+            "127.0.0.1:",
+            "1.2.3",
+            "127.0.0.1:70000",
+        ] {
+            check(bad, None);
+        }
+    }
+
+    #[test]
+    fn quantities() {
+        assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
+        for bad in [
+            "",
+            "10",
+            "s",
+            "1.5s",
+            "0s",
+            "25h",
+            "-1s",
+            "99999999999999999999s",
+        ] {
+            assert!(duration(bad).is_err(), "{bad}");
+        }
+        assert_eq!(size("1024"), Ok(1024));
+        assert_eq!(size("1KiB"), Ok(1024));
+        assert_eq!(size("8m"), Ok(8 << 20));
+        assert_eq!(size("0"), Ok(0));
+        for bad in ["", "KiB", "1 KiB", "-1", "1.5k", "1kb/s", "99999999999999G"] {
+            assert!(size(bad).is_err(), "{bad}");
+        }
+        assert!(header_size("255").is_err());
+        assert!(header_size("17MiB").is_err());
+        assert!(connections("0").is_err());
+    }
+
+    #[test]
+    fn paths_stay_in_the_root() {
+        assert!(file_path("errors/404.html").is_ok());
+        for bad in ["", "/404.html", "../404.html", "a//b", "a/"] {
+            assert!(file_path(bad).is_err(), "{bad}");
+        }
+        assert!(file_name("a/b").is_err());
+    }
+
+    #[test]
+    fn a_plain_port_is_a_port() {
+        assert_eq!(env_port(None), Ok(None));
+        assert_eq!(env_port(Some("".into())), Ok(None));
+        assert_eq!(env_port(Some("81".into())), Ok(Some(81)));
+        assert!(
+            env_port(Some("http".into()))
+                .unwrap_err()
+                .contains("PORT=http")
+        );
+    }
+}

@@ -1,0 +1,31 @@
+//! What HTTP says (RFC 9110): values in, values out.
+//!
+//! No sockets, no files, no clock, no log: a request and what was found for it make a response.
+#![cfg_attr(
+    not(test),
+    deny(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)
+)]
+
+mod admit;
+mod date;
+mod fields;
+mod origin;
+mod representation;
+mod request;
+mod respond;
+mod response;
+mod status;
+mod syntax;
+mod target;
+
+pub use admit::admit;
+pub use date::{DateText, date};
+pub use fields::Fields;
+pub use origin::{Lookup, Origin};
+pub use representation::{Representation, Resource};
+pub use request::{Line, Method, Repeated, Request, Version};
+pub use respond::respond;
+pub use response::{Content, Response};
+pub use status::Status;
+pub use syntax::{elements, is_token};
+pub use target::{Malformed, Target};

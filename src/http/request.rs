@@ -1,0 +1,157 @@
+//! A request, as it was received.
+
+use super::syntax::elements;
+
+/// A request's head, borrowed from the bytes it was parsed from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Request<'a> {
+    /// What is to be done.
+    pub method: Method<'a>,
+    /// What it is to be done to: the request target as it was sent (RFC 9112 section 3.2).
+    pub target: &'a str,
+    /// The version the sender speaks.
+    pub version: Version,
+    /// The field lines in the order in which they came.
+    pub lines: &'a [Line<'a>],
+}
+
+/// A request method (RFC 9110 section 9), by how we treat it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method<'a> {
+    /// GET.
+    Get,
+    /// HEAD.
+    Head,
+    /// OPTIONS.
+    Options,
+    /// A method that RFC 9110 or RFC 5789 defines, and that a server of files has no use for.
+    Unserved(&'a str),
+    /// A method that we do not know.
+    Unknown(&'a str),
+}
+
+/// The version of HTTP that a message says it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Version {
+    /// HTTP/1.0.
+    Http10,
+    /// HTTP/1.1.
+    Http11,
+}
+
+/// One field line: the name as it was sent, and the value without white space around it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Line<'a> {
+    /// The field name; compare it without regard to case.
+    pub name: &'a str,
+    /// The field value; any bytes but control characters, tabs excepted.
+    pub value: &'a [u8],
+}
+
+/// A field that may come once came several times.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Repeated;
+
+impl<'a> Request<'a> {
+    /// The values of all lines with this name, in order.
+    pub fn values(&self, name: &str) -> impl Iterator<Item = &'a [u8]> {
+        let named = move |line: &&Line<'_>| line.name.eq_ignore_ascii_case(name);
+        self.lines.iter().filter(named).map(|line| line.value)
+    }
+
+    /// The value of a field that may come at most once.
+    ///
+    /// # Errors
+    /// [`Repeated`] if there are several lines with this name.
+    pub fn single(&self, name: &str) -> Result<Option<&'a [u8]>, Repeated> {
+        let mut values = self.values(name);
+        match (values.next(), values.next()) {
+            (first, None) => Ok(first),
+            _ => Err(Repeated),
+        }
+    }
+
+    /// The elements of a list field: those of all its lines, in order (RFC 9110 section 5.3).
+    pub fn list(&self, name: &str) -> impl Iterator<Item = &'a [u8]> {
+        self.values(name).flat_map(elements)
+    }
+
+    /// Whether a list field has this element, without regard to case.
+    #[must_use]
+    pub fn lists(&self, name: &str, element: &str) -> bool {
+        self.list(name)
+            .any(|listed| listed.eq_ignore_ascii_case(element.as_bytes()))
+    }
+}
+
+impl<'a> Method<'a> {
+    /// The method of this name. Method names are case-sensitive.
+    #[must_use]
+    pub fn named(name: &'a str) -> Self {
+        match name {
+            "GET" => Self::Get,
+            "HEAD" => Self::Head,
+            "OPTIONS" => Self::Options,
+            "POST" | "PUT" | "DELETE" | "CONNECT" | "TRACE" | "PATCH" => Self::Unserved(name),
+            _ => Self::Unknown(name),
+        }
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &'a str {
+        match self {
+            Self::Get => "GET",
+            Self::Head => "HEAD",
+            Self::Options => "OPTIONS",
+            Self::Unserved(name) | Self::Unknown(name) => name,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const REQUEST: Request<'_> = Request {
+        method: Method::Get,
+        target: "/",
+        version: Version::Http11,
+        lines: &[
+            Line {
+                name: "Host",
+                value: b"a",
+            },
+            Line {
+                name: "connection",
+                value: b"keep-alive, Upgrade",
+            },
+            Line {
+                name: "CONNECTION",
+                value: b"close",
+            },
+        ],
+    };
+
+    #[test]
+    fn a_single_field_comes_once_or_not_at_all() {
+        assert_eq!(REQUEST.single("host"), Ok(Some(&b"a"[..])));
+        assert_eq!(REQUEST.single("Range"), Ok(None));
+        assert_eq!(REQUEST.single("Connection"), Err(Repeated));
+    }
+
+    #[test]
+    fn a_list_is_all_its_lines() {
+        let all: Vec<&[u8]> = REQUEST.list("Connection").collect();
+        assert_eq!(all, [&b"keep-alive"[..], b"Upgrade", b"close"]);
+        assert!(REQUEST.lists("Connection", "Close"));
+        assert!(!REQUEST.lists("Connection", "clos"));
+    }
+
+    #[test]
+    fn methods_are_case_sensitive() {
+        assert_eq!(Method::named("GET"), Method::Get);
+        assert_eq!(Method::named("get"), Method::Unknown("get"));
+        assert_eq!(Method::named("TRACE"), Method::Unserved("TRACE"));
+    }
+}

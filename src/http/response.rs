@@ -1,0 +1,84 @@
+//! A response, decided and not yet written.
+
+use std::sync::Arc;
+
+use super::fields::Fields;
+use super::representation::Representation;
+use super::status::Status;
+
+/// A response, decided and not yet written.
+#[derive(Clone, Debug)]
+pub struct Response {
+    /// What came of the request.
+    pub status: Status,
+    /// Fields of the response itself: Allow, Location, Retry-After.
+    pub fields: Fields,
+    /// What it is about, or what explains it. `None` is no content, and no word about its length.
+    pub representation: Option<Arc<Representation>>,
+    /// How much of the representation's content is sent.
+    pub content: Content,
+}
+
+/// How much of a representation's content is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// All of it.
+    Whole,
+    /// None of it, although its length is told: the answer to HEAD (RFC 9110 section 9.3.2).
+    Withheld,
+}
+
+impl Response {
+    /// A response with this representation.
+    #[must_use]
+    pub fn new(status: Status, representation: Arc<Representation>) -> Self {
+        let representation = Some(representation);
+        Self {
+            status,
+            fields: Fields::new(),
+            representation,
+            content: Content::Whole,
+        }
+    }
+
+    /// A response without content.
+    #[must_use]
+    pub fn empty(status: Status) -> Self {
+        Self {
+            status,
+            fields: Fields::new(),
+            representation: None,
+            content: Content::Whole,
+        }
+    }
+
+    /// A response with a small page of ours that says the status in words, and why. `why` is
+    /// HTML.
+    #[must_use]
+    pub fn page(status: Status, why: &str) -> Self {
+        let text = status.text();
+        let page = format!(
+            "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n\
+             <meta name=\"viewport\" content=\"width=device-width\">\n\
+             <meta name=\"color-scheme\" content=\"light dark\">\n\
+             <title>{text}</title>\n<h1>{text}</h1>\n<p>{why}</p>\n</html>\n"
+        );
+        let content = page.into_bytes().into();
+        let page = Representation::new(content, "text/html; charset=utf-8");
+        Self::new(status, Arc::new(page))
+    }
+
+    /// The same response with one more field.
+    #[must_use]
+    pub fn with(mut self, name: &'static str, value: impl std::fmt::Display) -> Self {
+        self.fields.push(name, value);
+        self
+    }
+
+    /// The same response with all or none of its content sent.
+    #[must_use]
+    pub fn sending(mut self, content: Content) -> Self {
+        self.content = content;
+        self
+    }
+}

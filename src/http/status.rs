@@ -1,0 +1,52 @@
+//! The status codes that we send (RFC 9110 section 15).
+
+/// A status code that we send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs, reason = "each is its RFC's word")]
+pub enum Status {
+    Ok,
+    NoContent,
+    MovedPermanently,
+    BadRequest,
+    Forbidden,
+    NotFound,
+    MethodNotAllowed,
+    RequestTimeout,
+    ContentTooLarge,
+    UriTooLong,
+    ExpectationFailed,
+    RequestHeaderFieldsTooLarge,
+    NotImplemented,
+    ServiceUnavailable,
+    HttpVersionNotSupported,
+}
+
+impl Status {
+    /// The code and its phrase, as a status line and a title say them: `404 Not Found`.
+    #[must_use]
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::Ok => "200 OK",
+            Self::NoContent => "204 No Content",
+            Self::MovedPermanently => "301 Moved Permanently",
+            Self::BadRequest => "400 Bad Request",
+            Self::Forbidden => "403 Forbidden",
+            Self::NotFound => "404 Not Found",
+            Self::MethodNotAllowed => "405 Method Not Allowed",
+            Self::RequestTimeout => "408 Request Timeout",
+            Self::ContentTooLarge => "413 Content Too Large",
+            Self::UriTooLong => "414 URI Too Long",
+            Self::ExpectationFailed => "417 Expectation Failed",
+            Self::RequestHeaderFieldsTooLarge => "431 Request Header Fields Too Large",
+            Self::NotImplemented => "501 Not Implemented",
+            Self::ServiceUnavailable => "503 Service Unavailable",
+            Self::HttpVersionNotSupported => "505 HTTP Version Not Supported",
+        }
+    }
+
+    /// The three digits.
+    #[must_use]
+    pub fn code(self) -> &'static str {
+        self.text().get(..3).unwrap_or_default()
+    }
+}

@@ -1,0 +1,398 @@
+//! What a request asks for: a host and a path that stays inside the root.
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+use std::net::Ipv6Addr;
+
+/// What a request asks for.
+///
+/// Its path has no `.` and no `..`, no empty segment, no NUL, no control character, and no slash
+/// that was encoded; there is no other way to make one than [`Target::parse`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target<'a> {
+    host: Option<&'a str>,
+    path: Cow<'a, [u8]>,
+    directory: bool,
+    query: Option<&'a str>,
+}
+
+/// Why a request target is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Malformed {
+    /// Neither a path nor an absolute URI (RFC 9112 sections 3.2.1 and 3.2.2).
+    Form,
+    /// The authority of an absolute URI is none.
+    Authority,
+    /// A `%` without two hexadecimal digits behind it.
+    Percent,
+    /// A control character, NUL among them, raw or encoded.
+    Control,
+    /// An encoded slash, which could mean a part of a name or the end of it.
+    EncodedSlash,
+    /// More `..` than there are segments before.
+    Climbs,
+}
+
+impl Malformed {
+    /// The reason, as a sentence for the peer.
+    #[must_use]
+    pub const fn why(self) -> &'static str {
+        match self {
+            Self::Form => "The request's target is neither a path nor an absolute URI.",
+            Self::Authority => "The authority in the request's target is malformed.",
+            Self::Percent => "The request's target has a percent sign that encodes nothing.",
+            Self::Control => "The request's target has a control character.",
+            Self::EncodedSlash => "The request's target has an encoded slash.",
+            Self::Climbs => "The request's target climbs out of the site.",
+        }
+    }
+}
+
+impl<'a> Target<'a> {
+    /// Reads a request target in origin-form or absolute-form; `host` is the Host field, which an
+    /// absolute form's authority overrides (RFC 9112 section 3.2.2).
+    ///
+    /// The path is decoded once (RFC 3986 section 2.4), then its `.` and `..` are resolved; empty
+    /// segments are left out.
+    ///
+    /// # Errors
+    /// [`Malformed`], for a target that has no meaning, or one outside the root.
+    pub fn parse(raw: &'a str, host: Option<&'a str>) -> Result<Self, Malformed> {
+        let (host, raw) = match raw.starts_with('/') {
+            true => (host, raw),
+            false => absolute(raw)?,
+        };
+        let (path, query) = match raw.split_once('?') {
+            Some((path, query)) => (path, Some(query)),
+            None => (raw, None),
+        };
+        if raw.contains('#') {
+            return Err(Malformed::Form);
+        }
+        if raw.bytes().any(|byte| byte.is_ascii_control()) {
+            return Err(Malformed::Control);
+        }
+        let plain = !path.contains('%') && !path.contains("//") && !path.contains("/.");
+        let (path, directory) = match path.strip_prefix('/') {
+            Some(inner) if plain => match inner.strip_suffix('/') {
+                Some(inner) => (Cow::Borrowed(inner.as_bytes()), true),
+                None => (Cow::Borrowed(inner.as_bytes()), inner.is_empty()),
+            },
+            _ => {
+                let (path, directory) = resolve(path)?;
+                (Cow::Owned(path), directory)
+            }
+        };
+        Ok(Self {
+            host,
+            path,
+            directory,
+            query,
+        })
+    }
+
+    /// The authority asked for: the host, and the port if one was said. `None` if none was said.
+    #[must_use]
+    pub fn host(&self) -> Option<&'a str> {
+        self.host
+    }
+
+    /// The decoded path below the root, without a slash at either end; empty for the root itself.
+    #[must_use]
+    pub fn path(&self) -> &[u8] {
+        &self.path
+    }
+
+    /// The segments of the path.
+    pub fn segments(&self) -> impl Iterator<Item = &[u8]> {
+        self.path
+            .split(|&byte| byte == b'/')
+            .filter(|segment| !segment.is_empty())
+    }
+
+    /// Whether the target ends in a slash, and so names a folder.
+    #[must_use]
+    pub fn is_directory(&self) -> bool {
+        self.directory
+    }
+
+    /// A reference to the same path with a slash at its end and the same query, encoded anew. It
+    /// begins with exactly one slash, so it never names another host.
+    #[must_use]
+    pub fn as_directory(&self) -> String {
+        let mut text = String::from("/");
+        encode(&self.path, b"-._~!$&'()*+,;=:@/", &mut text);
+        if !text.ends_with('/') {
+            text.push('/');
+        }
+        if let Some(query) = self.query {
+            text.push('?');
+            encode(query.as_bytes(), b"-._~!$&'()*+,;=:@/?%", &mut text);
+        }
+        text
+    }
+}
+
+/// Host and rest of a target in absolute-form.
+fn absolute(raw: &str) -> Result<(Option<&str>, &str), Malformed> {
+    let (scheme, rest) = raw.split_once("://").ok_or(Malformed::Form)?;
+    if !scheme.eq_ignore_ascii_case("http") && !scheme.eq_ignore_ascii_case("https") {
+        return Err(Malformed::Form);
+    }
+    let end = rest.find(['/', '?']).unwrap_or(rest.len());
+    let (host, path) = rest.split_at_checked(end).ok_or(Malformed::Form)?;
+    // An http URI with an empty host is invalid (RFC 9110 section 4.2.1).
+    match authority(host.as_bytes()) {
+        Some(host) if !host.is_empty() && !host.starts_with(':') => Ok((Some(host), path)),
+        _ => Err(Malformed::Authority),
+    }
+}
+
+/// `value` if it is `uri-host [ ":" port ]` (RFC 9110 section 7.2), which may be empty.
+pub(super) fn authority(value: &[u8]) -> Option<&str> {
+    let value = std::str::from_utf8(value).ok()?;
+    let (host, port) = match value.strip_prefix('[') {
+        Some(rest) => {
+            let (address, port) = rest.split_once(']')?;
+            address.parse::<Ipv6Addr>().ok()?;
+            ("", port)
+        }
+        None => value.split_at_checked(value.find(':').unwrap_or(value.len()))?,
+    };
+    let port = match port.strip_prefix(':') {
+        Some(port) => port,
+        None if port.is_empty() => port,
+        None => return None,
+    };
+    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=".contains(&byte);
+    let mut rest = host.as_bytes();
+    while let Some((&byte, after)) = rest.split_first() {
+        rest = match after {
+            [high, low, after @ ..] if byte == b'%' => {
+                hex(*high).zip(hex(*low))?;
+                after
+            }
+            _ if is_name(byte) => after,
+            _ => return None,
+        };
+    }
+    let number = port.is_empty() || port.bytes().all(|byte| byte.is_ascii_digit());
+    let fits = port.is_empty() || port.parse::<u16>().is_ok();
+    (number && fits).then_some(value)
+}
+
+/// Decodes a path, leaves out empty segments and `.`, and goes back one segment for each `..`.
+fn resolve(path: &str) -> Result<(Vec<u8>, bool), Malformed> {
+    let mut resolved = Vec::with_capacity(path.len());
+    let mut directory = true;
+    for segment in path.split('/') {
+        let start = resolved.len();
+        if start > 0 {
+            resolved.push(b'/');
+        }
+        let name = resolved.len();
+        decode(segment, &mut resolved)?;
+        directory = match resolved.get(name..).unwrap_or_default() {
+            b"" | b"." => {
+                resolved.truncate(start);
+                true
+            }
+            b".." => {
+                resolved.truncate(start);
+                if resolved.is_empty() {
+                    return Err(Malformed::Climbs);
+                }
+                let parent = resolved.iter().rposition(|&byte| byte == b'/').unwrap_or(0);
+                resolved.truncate(parent);
+                true
+            }
+            _ => false,
+        };
+    }
+    Ok((resolved, directory))
+}
+
+/// Appends a segment's bytes, each decoded once.
+fn decode(segment: &str, decoded: &mut Vec<u8>) -> Result<(), Malformed> {
+    let mut rest = segment.as_bytes();
+    while let Some((&byte, after)) = rest.split_first() {
+        let byte = match after {
+            _ if byte != b'%' => {
+                rest = after;
+                byte
+            }
+            [high, low, after @ ..] => {
+                rest = after;
+                let (high, low) = hex(*high).zip(hex(*low)).ok_or(Malformed::Percent)?;
+                high << 4 | low
+            }
+            _ => return Err(Malformed::Percent),
+        };
+        match byte {
+            b'/' => return Err(Malformed::EncodedSlash),
+            byte if byte.is_ascii_control() => return Err(Malformed::Control),
+            byte => decoded.push(byte),
+        }
+    }
+    Ok(())
+}
+
+fn hex(digit: u8) -> Option<u8> {
+    char::from(digit)
+        .to_digit(16)
+        .and_then(|digit| u8::try_from(digit).ok())
+}
+
+/// Appends `bytes`, percent-encoding all but letters, digits and `kept`.
+fn encode(bytes: &[u8], kept: &[u8], text: &mut String) {
+    for &byte in bytes {
+        if byte.is_ascii_alphanumeric() || kept.contains(&byte) {
+            text.push(char::from(byte));
+        } else {
+            // Writing to a String does not fail.
+            let _ = write!(text, "%{byte:02X}");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn check(raw: &str, expected: Result<(&[u8], bool), Malformed>) {
+        let target = Target::parse(raw, Some("host"));
+        let found = target
+            .as_ref()
+            .map(|target| (target.path(), target.is_directory()));
+        assert_eq!(found.map_err(|&malformed| malformed), expected, "{raw}");
+    }
+
+    #[test]
+    fn paths_are_decoded_once_and_resolved() {
+        check("/", Ok((b"", true)));
+        check("/a", Ok((b"a", false)));
+        check("/a/", Ok((b"a", true)));
+        check("/a/b.html?c=/../d", Ok((b"a/b.html", false)));
+        check("/a%20b", Ok((b"a b", false)));
+        check("/%2561", Ok((b"%61", false)));
+        check("/caf%c3%A9", Ok(("café".as_bytes(), false)));
+        check("/café", Ok(("café".as_bytes(), false)));
+        check("/%ff", Ok((b"\xff", false)));
+        check("//a///b//", Ok((b"a/b", true)));
+        check("/a/./b/.", Ok((b"a/b", true)));
+        check("/a/../b", Ok((b"b", false)));
+        check("/a/b/..", Ok((b"a", true)));
+        check("/a/%2e%2E/b", Ok((b"b", false)));
+        check("/a/..", Ok((b"", true)));
+        check("/.a/..b/c..", Ok((b".a/..b/c..", false)));
+        check("/a\\..\\b", Ok((b"a\\..\\b", false)));
+        check("/?", Ok((b"", true)));
+    }
+
+    #[test]
+    fn what_has_no_meaning_is_refused() {
+        check("/..", Err(Malformed::Climbs));
+        check("/a/../..", Err(Malformed::Climbs));
+        check("/%2e%2e/a", Err(Malformed::Climbs));
+        check("/a/..//../b", Err(Malformed::Climbs));
+        check("/%", Err(Malformed::Percent));
+        check("/%4", Err(Malformed::Percent));
+        check("/%+1", Err(Malformed::Percent));
+        check("/%g0", Err(Malformed::Percent));
+        check("/a%00", Err(Malformed::Control));
+        check("/a%0d%0a", Err(Malformed::Control));
+        check("/%7f", Err(Malformed::Control));
+        check("/a%2fb", Err(Malformed::EncodedSlash));
+        check("/..%2F..", Err(Malformed::EncodedSlash));
+        check("/a#b", Err(Malformed::Form));
+        check("*", Err(Malformed::Form));
+        check("a", Err(Malformed::Form));
+        check("", Err(Malformed::Form));
+        check("host:80", Err(Malformed::Form));
+    }
+
+    #[test]
+    fn an_absolute_form_says_the_host_itself() {
+        let host = |raw| Target::parse(raw, Some("field")).map(|target| target.host());
+        assert_eq!(host("/a"), Ok(Some("field")));
+        assert_eq!(host("http://other:81/a"), Ok(Some("other:81")));
+        assert_eq!(host("HTTPS://[::1]"), Ok(Some("[::1]")));
+        assert_eq!(host("ftp://other/a"), Err(Malformed::Form));
+        assert_eq!(host("http:///a"), Err(Malformed::Authority));
+        assert_eq!(host("http://user@other/a"), Err(Malformed::Authority));
+        check("http://other", Ok((b"", true)));
+        check("http://other?a/b", Ok((b"", true)));
+        check("http://other/a/../../b", Err(Malformed::Climbs));
+    }
+
+    #[test]
+    fn authorities() {
+        for good in [
+            "",
+            "a",
+            "A.b-c:80",
+            "127.0.0.1:",
+            "[::1]",
+            "[::1]:8080",
+            "a%20b",
+            "x_y",
+        ] {
+            assert_eq!(authority(good.as_bytes()), Some(good), "{good}");
+        }
+        let bad: [&[u8]; 12] = [
+            b"a b", b"a:b", b"a:80:80", b"a@b", b"a/b", b"[::1", b"::1", b"[a]", b"[::1]a",
+            b"a:99999", b"a%2", b"caf\xe9",
+        ];
+        for bad in bad {
+            assert_eq!(authority(bad), None, "{}", bad.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn a_directory_reference_stays_here() {
+        let reference = |raw| Target::parse(raw, None).unwrap().as_directory();
+        assert_eq!(reference("/a"), "/a/");
+        assert_eq!(
+            reference("//evil.example/a?b=%20\"c\""),
+            "/evil.example/a/?b=%20%22c%22"
+        );
+        assert_eq!(reference("/%5cevil.example"), "/%5Cevil.example/");
+        assert_eq!(reference("/a b/%e9"), "/a%20b/%E9/");
+        assert_eq!(reference("/"), "/");
+    }
+
+    proptest! {
+        #[test]
+        fn no_path_ever_leaves_the_root(raw in "(/|%2f|%2F|\\.|%2e|%2E|\\\\|%5c|%00|%25|a|é|;|\\?|//){0,24}") {
+            let raw = format!("/{raw}");
+            if let Ok(target) = Target::parse(&raw, None) {
+                for segment in target.path().split(|&byte| byte == b'/') {
+                    prop_assert!(segment != b".." && segment != b".", "{raw}");
+                    prop_assert!(!segment.is_empty() || target.path().is_empty(), "{raw}");
+                    prop_assert!(!segment.iter().any(|byte| byte.is_ascii_control()), "{raw}");
+                }
+                let reference = target.as_directory();
+                prop_assert!(reference.starts_with('/') && !reference.starts_with("//"), "{raw}");
+            }
+        }
+
+        #[test]
+        fn any_text_is_a_target_or_a_refusal(raw in "\\PC{0,60}") {
+            let _ = Target::parse(&raw, None);
+        }
+
+        #[test]
+        fn a_directory_reference_means_the_same_path(path in prop::collection::vec(1u8.., 1..20)) {
+            let mut raw = String::from("/");
+            encode(&path, b"", &mut raw);
+            if let Ok(target) = Target::parse(&raw, None) {
+                let reference = target.as_directory();
+                let again = Target::parse(&reference, None).unwrap();
+                prop_assert_eq!(again.path(), target.path());
+                prop_assert!(again.is_directory());
+            }
+        }
+    }
+}

@@ -1,0 +1,387 @@
+//! Where a request's content ends (RFC 9112 sections 6 and 7).
+
+use crate::http::{Request, Status, Version, elements};
+
+/// Bytes of a chunk-size line, of a trailer section, and of all chunk extensions, that are read.
+const OVERHEAD: u64 = 16 * 1024;
+
+/// How a request says where its content ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Framing {
+    /// After this many bytes; 0 if nothing was said.
+    Length(u64),
+    /// After the last chunk.
+    Chunked,
+}
+
+/// Why it cannot be known, or is not waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum BodyError {
+    /// The framing is malformed, or could be read in two ways: a request smuggled in.
+    Ambiguous,
+    /// A transfer coding that we do not know.
+    UnknownCoding,
+    /// More than is counted away.
+    TooLarge,
+}
+
+impl BodyError {
+    pub(super) const fn status(self) -> Status {
+        match self {
+            Self::Ambiguous => Status::BadRequest,
+            Self::UnknownCoding => Status::NotImplemented,
+            Self::TooLarge => Status::ContentTooLarge,
+        }
+    }
+
+    pub(super) const fn why(self) -> &'static str {
+        match self {
+            Self::Ambiguous => "It is not clear where the request's content ends.",
+            Self::UnknownCoding => "This server does not know the request's transfer coding.",
+            Self::TooLarge => "The request has more content than this server reads.",
+        }
+    }
+}
+
+/// How this request says where its content ends.
+///
+/// # Errors
+/// [`BodyError::Ambiguous`] for Content-Length beside Transfer-Encoding, for several or malformed
+/// lengths, and for a Transfer-Encoding in HTTP/1.0 (RFC 9112 section 6.1);
+/// [`BodyError::UnknownCoding`] for any other coding than `chunked`.
+pub(super) fn framing(request: &Request<'_>) -> Result<Framing, BodyError> {
+    let mut codings = request.values("Transfer-Encoding");
+    let length = request
+        .single("Content-Length")
+        .map_err(|_| BodyError::Ambiguous)?;
+    match (codings.next(), length) {
+        (None, None) => Ok(Framing::Length(0)),
+        (None, Some(length)) => number(length, 10)
+            .map(Framing::Length)
+            .ok_or(BodyError::Ambiguous),
+        (Some(_), Some(_)) => Err(BodyError::Ambiguous),
+        (Some(_), None) if request.version < Version::Http11 => Err(BodyError::Ambiguous),
+        (Some(coding), None) if codings.next().is_none() => {
+            let mut named = elements(coding);
+            match (named.next(), named.next()) {
+                (Some(only), None) if only.eq_ignore_ascii_case(b"chunked") => Ok(Framing::Chunked),
+                (None, _) => Err(BodyError::Ambiguous),
+                _ => Err(BodyError::UnknownCoding),
+            }
+        }
+        (Some(_), None) => Err(BodyError::Ambiguous),
+    }
+}
+
+/// Digits and nothing else, without overflow.
+fn number(digits: &[u8], radix: u32) -> Option<u64> {
+    let is_digit = |&byte: &u8| char::from(byte).is_digit(radix);
+    let text = std::str::from_utf8(digits).ok()?;
+    (!digits.is_empty() && digits.iter().all(is_digit)).then_some(())?;
+    u64::from_str_radix(text, radix).ok()
+}
+
+/// Content that is counted away.
+#[derive(Debug)]
+pub(super) struct Discard {
+    state: State,
+    /// Bytes of content that may still come.
+    content: u64,
+    /// Bytes of framing that may still come.
+    overhead: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// In content of a known length, the last.
+    Content(u64),
+    /// In a chunk-size line.
+    Size,
+    /// In a chunk's data, and the CRLF after it.
+    Chunk(u64),
+    /// At the CRLF after a chunk's data.
+    ChunkEnd,
+    /// In the trailer section, at a line's start.
+    Trailer,
+    /// Past the end.
+    Done,
+}
+
+/// What a step of counting took.
+enum Step {
+    /// So many bytes, and now in this state.
+    Took(usize, State),
+    /// Too little has arrived to take any.
+    Partial,
+}
+
+impl Discard {
+    /// Counts content with this framing away, at most `most` bytes of it.
+    ///
+    /// # Errors
+    /// [`BodyError::TooLarge`] if the length is known to be more.
+    pub(super) fn new(framing: Framing, most: u64) -> Result<Self, BodyError> {
+        let (state, content) = match framing {
+            Framing::Length(length) if length > most => return Err(BodyError::TooLarge),
+            Framing::Length(length) => (State::Content(length), length),
+            Framing::Chunked => (State::Size, most),
+        };
+        Ok(Self {
+            state,
+            content,
+            overhead: OVERHEAD,
+        })
+    }
+
+    /// How many of these bytes belong to the content, and whether it ends with them. What was
+    /// counted must not be offered again; what was not counted must, with more behind it.
+    ///
+    /// # Errors
+    /// [`BodyError::Ambiguous`] for a malformed chunk, [`BodyError::TooLarge`] for too much.
+    pub(super) fn count(&mut self, bytes: &[u8]) -> Result<(usize, bool), BodyError> {
+        let mut counted = 0;
+        loop {
+            let rest = bytes.get(counted..).unwrap_or_default();
+            match self.step(rest)? {
+                Step::Took(count, state) => {
+                    counted += count;
+                    self.state = state;
+                }
+                Step::Partial => return Ok((counted, false)),
+            }
+            match self.state {
+                State::Done => return Ok((counted, true)),
+                _ if counted == bytes.len() && !matches!(self.state, State::Content(0)) => {
+                    return Ok((counted, false));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn step(&mut self, bytes: &[u8]) -> Result<Step, BodyError> {
+        match self.state {
+            State::Done | State::Content(0) => Ok(Step::Took(0, State::Done)),
+            State::Content(left) => {
+                let (took, left) = part(bytes, left);
+                Ok(Step::Took(took, State::Content(left)))
+            }
+            State::Size => {
+                let Some(line) = self.line(bytes)? else {
+                    return Ok(Step::Partial);
+                };
+                let size = line.split(|&byte| byte == b';').next().unwrap_or_default();
+                // White space before an extension is bad, but to be read (RFC 9112 section 7.1.1).
+                let size = if size.len() < line.len() {
+                    size.trim_ascii_end()
+                } else {
+                    size
+                };
+                let size = number(size, 16).ok_or(BodyError::Ambiguous)?;
+                self.content = self.content.checked_sub(size).ok_or(BodyError::TooLarge)?;
+                let next = if size == 0 {
+                    State::Trailer
+                } else {
+                    State::Chunk(size)
+                };
+                Ok(Step::Took(line.len() + 2, next))
+            }
+            State::Chunk(left) => {
+                let (took, left) = part(bytes, left);
+                Ok(Step::Took(
+                    took,
+                    if left == 0 {
+                        State::ChunkEnd
+                    } else {
+                        State::Chunk(left)
+                    },
+                ))
+            }
+            State::ChunkEnd => match bytes {
+                [b'\r', b'\n', ..] => Ok(Step::Took(2, State::Size)),
+                [] | [b'\r'] => Ok(Step::Partial),
+                _ => Err(BodyError::Ambiguous),
+            },
+            State::Trailer => {
+                let Some(line) = self.line(bytes)? else {
+                    return Ok(Step::Partial);
+                };
+                let next = if line.is_empty() {
+                    State::Done
+                } else {
+                    State::Trailer
+                };
+                Ok(Step::Took(line.len() + 2, next))
+            }
+        }
+    }
+
+    /// The line at the front, without its CRLF, once it is whole. A bare CR or LF is no line end.
+    fn line<'a>(&mut self, bytes: &'a [u8]) -> Result<Option<&'a [u8]>, BodyError> {
+        let is_control = |&byte: &u8| byte.is_ascii_control() && byte != b'\t';
+        let end = bytes.iter().position(is_control).unwrap_or(bytes.len());
+        let (line, rest) = bytes.split_at_checked(end).unwrap_or_default();
+        // Counted against what is allowed before it is whole: an endless line is not waited for.
+        let left = self
+            .overhead
+            .checked_sub(line.len() as u64)
+            .ok_or(BodyError::TooLarge)?;
+        match rest {
+            [] | [b'\r'] => Ok(None),
+            [b'\r', b'\n', ..] => {
+                self.overhead = left;
+                Ok(Some(line))
+            }
+            _ => Err(BodyError::Ambiguous),
+        }
+    }
+}
+
+/// How many of `bytes` are among the next `left`, and how many are left then.
+fn part(bytes: &[u8], left: u64) -> (usize, u64) {
+    let count = usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len());
+    (count, left - count as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::{Line, Method};
+
+    fn says(version: Version, lines: &[(&str, &str)], expected: Result<Framing, BodyError>) {
+        let lines: Vec<Line<'_>> = lines
+            .iter()
+            .map(|(name, value)| Line {
+                name,
+                value: value.as_bytes(),
+            })
+            .collect();
+        let request = Request {
+            method: Method::Get,
+            target: "/",
+            version,
+            lines: &lines,
+        };
+        assert_eq!(framing(&request), expected, "{lines:?}");
+    }
+
+    #[test]
+    fn framings() {
+        use BodyError::{Ambiguous, UnknownCoding};
+        use Version::{Http10, Http11};
+        const LENGTH: &str = "Content-Length";
+        const CODING: &str = "Transfer-Encoding";
+        says(Http11, &[], Ok(Framing::Length(0)));
+        says(Http11, &[(LENGTH, "12")], Ok(Framing::Length(12)));
+        says(Http10, &[(LENGTH, "12")], Ok(Framing::Length(12)));
+        says(Http11, &[(CODING, "Chunked")], Ok(Framing::Chunked));
+        says(Http10, &[(CODING, "chunked")], Err(Ambiguous));
+        says(
+            Http11,
+            &[(CODING, "chunked"), (LENGTH, "1")],
+            Err(Ambiguous),
+        );
+        says(
+            Http11,
+            &[(CODING, "chunked"), (CODING, "chunked")],
+            Err(Ambiguous),
+        );
+        says(Http11, &[(CODING, "")], Err(Ambiguous));
+        says(Http11, &[(CODING, "gzip")], Err(UnknownCoding));
+        says(Http11, &[(CODING, "gzip, chunked")], Err(UnknownCoding));
+        says(Http11, &[(CODING, "chunked, chunked")], Err(UnknownCoding));
+        says(Http11, &[(LENGTH, "1"), (LENGTH, "2")], Err(Ambiguous));
+        says(Http11, &[(LENGTH, "1"), (LENGTH, "1")], Err(Ambiguous));
+        for length in [
+            "",
+            "+1",
+            "-1",
+            "1 2",
+            "1, 1",
+            "0x1",
+            "1.0",
+            "18446744073709551616",
+        ] {
+            says(Http11, &[(LENGTH, length)], Err(Ambiguous));
+        }
+    }
+
+    /// How many bytes are content, and that this does not depend on how they are cut.
+    fn check(framing: Framing, bytes: &str, expected: Result<Option<usize>, BodyError>) {
+        for size in 1..=bytes.len().max(1) {
+            assert_eq!(
+                count(framing, bytes.as_bytes(), size),
+                expected,
+                "{bytes:?} by {size}"
+            );
+        }
+    }
+
+    fn count(framing: Framing, bytes: &[u8], size: usize) -> Result<Option<usize>, BodyError> {
+        let mut discard = Discard::new(framing, 100)?;
+        let (mut consumed, mut arrived) = (0, 0);
+        loop {
+            let (counted, done) = discard.count(&bytes[consumed..arrived])?;
+            consumed += counted;
+            if done {
+                return Ok(Some(consumed));
+            }
+            if arrived == bytes.len() {
+                return Ok(None);
+            }
+            arrived = bytes.len().min(arrived + size);
+        }
+    }
+
+    #[test]
+    fn lengths_are_counted() {
+        check(Framing::Length(0), "GET", Ok(Some(0)));
+        check(Framing::Length(3), "abcGET", Ok(Some(3)));
+        check(Framing::Length(3), "ab", Ok(None));
+        check(Framing::Length(101), "a", Err(BodyError::TooLarge));
+    }
+
+    #[test]
+    fn chunks_are_counted() {
+        let check = |bytes, expected| check(Framing::Chunked, bytes, expected);
+        check("0\r\n\r\nGET", Ok(Some(5)));
+        check("3\r\nabc\r\n0\r\n\r\nGET", Ok(Some(13)));
+        check(
+            "3;a=\"b\"\r\nabc\r\n00\r\nTrailer: a\r\n\r\nGET",
+            Ok(Some(32)),
+        );
+        check("3 ;a\r\nabc\r\n0\r\n\r\n", Ok(Some(16)));
+        check("A\r\n0123456789\r\n", Ok(None));
+        check("0\r\n", Ok(None));
+        check("60\r\n", Ok(None));
+        check("65\r\n", Err(BodyError::TooLarge));
+        check("fffffffffffffffff\r\n", Err(BodyError::Ambiguous));
+        for bad in [
+            "\r\n",
+            "g\r\n",
+            "-1\r\n",
+            "3\nabc",
+            "3 \r\n",
+            "0x3\r\n",
+            "3\r\nabcd\r\n",
+            "3\r\nabc\n",
+        ] {
+            check(bad, Err(BodyError::Ambiguous));
+        }
+        check("0\r\nTrailer: a\n\r\n", Err(BodyError::Ambiguous));
+        check("3;\0\r\n", Err(BodyError::Ambiguous));
+    }
+
+    #[test]
+    fn framing_is_bounded() {
+        let check = |bytes: String, size| {
+            assert_eq!(
+                count(Framing::Chunked, bytes.as_bytes(), size),
+                Err(BodyError::TooLarge)
+            );
+        };
+        check(format!("1;{}", "a".repeat(20_000)), 1000);
+        check("1;aaaaaaaaaaaaaaaaaaaaaaa\r\nb\r\n".repeat(1000), 7);
+        check(format!("0\r\n{}", "a: b\r\n".repeat(10_000)), 100);
+    }
+}

@@ -1,0 +1,86 @@
+//! A response's head, as bytes (RFC 9112 sections 4 and 5).
+
+use std::io::Write as _;
+
+use crate::http::Response;
+
+/// What the Connection field says about the connection, where it says anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Persistence {
+    /// It stays open, as HTTP/1.1 has it.
+    Default,
+    /// It stays open, as an HTTP/1.0 peer asked for: `keep-alive`.
+    KeepAlive,
+    /// It closes after this response: `close`.
+    Close,
+}
+
+/// The interim response that asks for a request's content (RFC 9110 section 15.2.1).
+pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+
+/// Appends the head of `response`: status line, Date, fields, length, empty line. `date` is an
+/// IMF-fixdate.
+pub fn head(response: &Response, persistence: Persistence, date: &str, into: &mut Vec<u8>) {
+    let mut push = |text: &str| into.extend_from_slice(text.as_bytes());
+    push("HTTP/1.1 ");
+    push(response.status.text());
+    push("\r\nDate: ");
+    push(date);
+    push("\r\n");
+    match persistence {
+        Persistence::Default => {}
+        Persistence::KeepAlive => push("Connection: keep-alive\r\n"),
+        Persistence::Close => push("Connection: close\r\n"),
+    }
+    push(response.fields.as_str());
+    if let Some(representation) = &response.representation {
+        push(representation.about.as_str());
+        push(representation.describing.as_str());
+        // Writing to a Vec does not fail.
+        let _ = write!(into, "Content-Length: {}\r\n", representation.content.len());
+    }
+    into.extend_from_slice(b"\r\n");
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::blob::Blob;
+    use crate::http::{Content, Representation, Status};
+
+    fn check(response: &Response, persistence: Persistence, expected: &str) {
+        let mut bytes = b"before|".to_vec();
+        head(response, persistence, "now", &mut bytes);
+        assert_eq!(
+            String::from_utf8(bytes).unwrap(),
+            format!("before|{expected}")
+        );
+    }
+
+    #[test]
+    fn heads() {
+        let mut page = Representation::new(Blob::Static(b"hello"), "text/plain");
+        page.about.push("Last-Modified", "then");
+        let found = Response::new(Status::Ok, Arc::new(page));
+        let head = |connection: &str| {
+            format!(
+                "HTTP/1.1 200 OK\r\nDate: now\r\n{connection}Last-Modified: then\r\n\
+                 Content-Type: text/plain\r\nX-Content-Type-Options: nosniff\r\n\
+                 Content-Length: 5\r\n\r\n"
+            )
+        };
+        check(&found, Persistence::Default, &head(""));
+        check(&found, Persistence::Close, &head("Connection: close\r\n"));
+        let withheld = found.sending(Content::Withheld);
+        check(
+            &withheld,
+            Persistence::KeepAlive,
+            &head("Connection: keep-alive\r\n"),
+        );
+        let empty = Response::empty(Status::NoContent).with("Allow", "GET");
+        let expected = "HTTP/1.1 204 No Content\r\nDate: now\r\nAllow: GET\r\n\r\n";
+        check(&empty, Persistence::Default, expected);
+    }
+}

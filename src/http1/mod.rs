@@ -1,0 +1,16 @@
+//! How HTTP/1.1 puts it (RFC 9112).
+//!
+//! The only place where the two wings meet: [`Http1`] speaks `net`'s protocol and `http`'s
+//! language.
+#![cfg_attr(
+    not(test),
+    deny(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)
+)]
+
+mod access;
+mod body;
+pub mod encode;
+pub mod parse;
+mod session;
+
+pub use session::{Http1, Options, Session};

@@ -1,0 +1,274 @@
+//! Bytes to a request head (RFC 9112 sections 2 to 5), by the `httparse` crate.
+
+use std::mem::MaybeUninit;
+
+use arrayvec::ArrayVec;
+
+use crate::http::{Line, Method, Request, Status, Version};
+
+/// Field lines that a head may have.
+pub const MOST_LINES: usize = 100;
+
+/// Where a head's field lines are put: on the stack, and not cleared first.
+pub type Lines<'a> = ArrayVec<Line<'a>, MOST_LINES>;
+
+/// What the bytes are.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Parsed<'a> {
+    /// The beginning of a head; more is needed.
+    Partial,
+    /// A whole head, which is the first `length` bytes.
+    Whole {
+        /// The request.
+        request: Request<'a>,
+        /// Bytes of the head, with the empty line at its end.
+        length: usize,
+    },
+}
+
+/// Why the bytes are no request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ParseError {
+    /// They follow no rule of RFC 9112.
+    Malformed,
+    /// A version of HTTP that is spoken otherwise.
+    Version,
+    /// The request line alone is longer than a head may be.
+    TargetTooLong,
+    /// The head is longer than a head may be, or has too many lines.
+    HeadTooLarge,
+}
+
+impl ParseError {
+    /// The status that says so.
+    #[must_use]
+    pub const fn status(self) -> Status {
+        match self {
+            Self::Malformed => Status::BadRequest,
+            Self::Version => Status::HttpVersionNotSupported,
+            Self::TargetTooLong => Status::UriTooLong,
+            Self::HeadTooLarge => Status::RequestHeaderFieldsTooLarge,
+        }
+    }
+
+    /// The reason, as a sentence for the peer.
+    #[must_use]
+    pub const fn why(self) -> &'static str {
+        match self {
+            Self::Malformed => "This is not a well-formed HTTP request.",
+            Self::Version => "This server speaks HTTP/1.1 and HTTP/1.0.",
+            Self::TargetTooLong => "The request's target is too long.",
+            Self::HeadTooLarge => "The request has more header fields than this server reads.",
+        }
+    }
+}
+
+/// Reads one request head from the front of `bytes`, which may be of any length; a head may have
+/// at most `most` bytes. `lines` must be empty.
+///
+/// What comes of the bytes does not depend on how they were cut: a longer prefix of the same
+/// stream has the same outcome, unless the shorter one was [`Parsed::Partial`].
+///
+/// # Errors
+/// [`ParseError`], as soon as no continuation could make the bytes a request.
+pub fn request<'h: 'l, 'l>(
+    bytes: &'h [u8],
+    most: usize,
+    lines: &'l mut Lines<'h>,
+) -> Result<Parsed<'l>, ParseError> {
+    let readable = bytes.get(..most).unwrap_or(bytes);
+    // The parser would skip any number of empty lines.
+    if let [b'\r', b'\n', ..] | [b'\r', _, ..] | [b'\n', ..] = readable {
+        return Err(ParseError::Malformed);
+    }
+    let mut headers = [const { MaybeUninit::uninit() }; MOST_LINES];
+    let mut head = httparse::Request::new(&mut []);
+    let length = match head.parse_with_uninit_headers(readable, &mut headers) {
+        Ok(httparse::Status::Complete(length)) => length,
+        Ok(httparse::Status::Partial) if bytes.len() >= most => return Err(too_large(readable)),
+        Ok(httparse::Status::Partial) => return Ok(Parsed::Partial),
+        Err(httparse::Error::TooManyHeaders) => return Err(ParseError::HeadTooLarge),
+        Err(httparse::Error::Version) => return version(readable, bytes.len() >= most),
+        Err(_) => return Err(ParseError::Malformed),
+    };
+    let (Some(method), Some(target), Some(version)) = (head.method, head.path, head.version) else {
+        return Err(ParseError::Malformed);
+    };
+    let named = |header: &httparse::Header<'h>| Line {
+        name: header.name,
+        value: header.value,
+    };
+    lines.extend(head.headers.iter().map(named));
+    let version = if version == 0 {
+        Version::Http10
+    } else {
+        Version::Http11
+    };
+    let request = Request {
+        method: Method::named(method),
+        target,
+        version,
+        lines,
+    };
+    Ok(Parsed::Whole { request, length })
+}
+
+/// Which part of a head of the greatest length is too long.
+fn too_large(head: &[u8]) -> ParseError {
+    if head.contains(&b'\n') {
+        ParseError::HeadTooLarge
+    } else {
+        ParseError::TargetTooLong
+    }
+}
+
+/// A request line that does not end in HTTP/1.0 or HTTP/1.1: in another version, or in none. To
+/// tell, the whole line is needed.
+fn version<'a>(head: &[u8], full: bool) -> Result<Parsed<'a>, ParseError> {
+    let Some(end) = head.iter().position(|&byte| byte == b'\n') else {
+        return if full {
+            Err(ParseError::TargetTooLong)
+        } else {
+            Ok(Parsed::Partial)
+        };
+    };
+    let line = head.get(..end).unwrap_or_default();
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    let version = line
+        .splitn(3, |&byte| byte == b' ')
+        .nth(2)
+        .unwrap_or_default();
+    match version {
+        [b'H', b'T', b'T', b'P', b'/', major, b'.', minor]
+            if major.is_ascii_digit() && minor.is_ascii_digit() =>
+        {
+            Err(ParseError::Version)
+        }
+        _ => Err(ParseError::Malformed),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const MOST: usize = 256;
+
+    /// What a head is, and that it is the same however little of what follows has arrived.
+    fn check(bytes: &[u8], expected: Result<Option<(&str, &str, usize)>, ParseError>) {
+        let found = outcome(bytes, MOST);
+        let expected = expected.map(|whole| {
+            whole.map(|(method, target, lines)| (method.to_owned(), target.to_owned(), lines))
+        });
+        assert_eq!(found, expected, "{}", bytes.escape_ascii());
+    }
+
+    type Outcome = Result<Option<(String, String, usize)>, ParseError>;
+
+    fn outcome(bytes: &[u8], most: usize) -> Outcome {
+        let whole = parse(bytes, most);
+        for cut in 0..bytes.len() {
+            let part = parse(&bytes[..cut], most);
+            assert!(
+                part == Ok(None) || part == whole,
+                "cut at {cut}: {}",
+                bytes.escape_ascii()
+            );
+        }
+        whole
+    }
+
+    fn parse(bytes: &[u8], most: usize) -> Outcome {
+        match request(bytes, most, &mut Lines::new())? {
+            Parsed::Partial => Ok(None),
+            Parsed::Whole { request, length } => {
+                assert!(length <= most);
+                let method = request.method.name().to_owned();
+                Ok(Some((
+                    method,
+                    request.target.to_owned(),
+                    request.lines.len(),
+                )))
+            }
+        }
+    }
+
+    #[test]
+    fn heads() {
+        check(b"GET / HTTP/1.1\r\n\r\n", Ok(Some(("GET", "/", 0))));
+        check(
+            b"GET /a?b HTTP/1.0\r\nHost: a\r\nB:\r\n\r\nrest",
+            Ok(Some(("GET", "/a?b", 2))),
+        );
+        check(b"GET / HTTP/1.1\nHost: a\n\n", Ok(Some(("GET", "/", 1))));
+        check(
+            b"GET / HTTP/1.1\r\nHost:\ta \t\r\n\r\n",
+            Ok(Some(("GET", "/", 1))),
+        );
+        check(b"", Ok(None));
+        check(b"GET / HTTP/1.1\r\nHost: a\r\n", Ok(None));
+    }
+
+    #[test]
+    fn what_is_no_head() {
+        for malformed in [
+            &b"GET / HTTP/1.1\r\nHost : a\r\n\r\n"[..],
+            b"GET / HTTP/1.1\r\nA: b\r\n folded\r\n\r\n",
+            b"GET / HTTP/1.1\r\n A: b\r\n\r\n",
+            b"GET / HTTP/1.1\r\nA: b\rc\r\n\r\n",
+            b"GET / HTTP/1.1\r\nA: b\0c\r\n\r\n",
+            b"GET / HTTP/1.1\r\n: b\r\n\r\n",
+            b"GET / HTTP/1.1\r\nA\r\n\r\n",
+            b"GET / HTTP/1.1\rHost: a\r\n\r\n",
+            b"GET  / HTTP/1.1\r\n\r\n",
+            b"GET /a b HTTP/1.1\r\n\r\n",
+            b"GET /\r\n\r\n",
+            b"GET / HTCPCP/1.0\r\n\r\n",
+            b"GET / HTTP/11\r\n\r\n",
+            b"\r\nGET / HTTP/1.1\r\n\r\n",
+            b"\nGET / HTTP/1.1\r\n\r\n",
+            b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+        ] {
+            check(malformed, Err(ParseError::Malformed));
+        }
+        check(
+            b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+            Err(ParseError::Version),
+        );
+        check(b"GET / HTTP/1.7\r\n\r\n", Err(ParseError::Version));
+    }
+
+    #[test]
+    fn heads_are_bounded() {
+        let long = |count| [&b"GET /"[..], &vec![b'a'; count], b" HTTP/1.1\r\n\r\n"].concat();
+        assert!(matches!(outcome(&long(238), MOST), Ok(Some(_))));
+        check(&long(239), Err(ParseError::HeadTooLarge));
+        check(&long(252), Err(ParseError::TargetTooLong));
+        let lines = |count| {
+            [
+                &b"GET / HTTP/1.1\r\n"[..],
+                &b"a:\r\n".repeat(count),
+                b"\r\n",
+            ]
+            .concat()
+        };
+        assert!(matches!(outcome(&lines(100), 4096), Ok(Some((_, _, 100)))));
+        assert_eq!(outcome(&lines(101), 4096), Err(ParseError::HeadTooLarge));
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+            let _ = outcome(&bytes, MOST);
+        }
+
+        #[test]
+        fn pieces_of_heads_never_panic(
+            text in "(GET|POST|/|/%2e| |  |HTTP/1\\.[0-9]|HTTP/2\\.0|\r\n|\n|\r|:|Host: a|\t|\0|é|x){0,40}"
+        ) {
+            let _ = outcome(text.as_bytes(), MOST);
+        }
+    }
+}

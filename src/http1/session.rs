@@ -1,0 +1,901 @@
+//! One conversation in HTTP/1.1.
+//!
+//! ```text
+//!            whole head, no content            content counted away
+//!   Head ------------------------------> answer <------------------ Content
+//!    |  \----- whole head, content follows -----------------------> |
+//!    |                                     |                        |
+//!    | malformed, too long, too slow       | says close             | malformed, too much, too slow
+//!    '------------> refuse, Linger         '----> Close             '-----> refuse, Linger
+//! ```
+//!
+//! Answers leave in the order of their requests, because a request is not looked at before the one
+//! ahead of it has been answered. After a refusal nothing more is interpreted.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant, SystemTime};
+
+use super::access::Access;
+use super::body::{self, BodyError, Discard, Framing};
+use super::encode::{self, Persistence};
+use super::parse::{self, Lines, Parsed};
+use crate::http::{
+    Content, DateText, Method, Origin, Request, Response, Status, Version, admit, respond,
+};
+use crate::journal::Journal;
+use crate::net::{Closed, Inbox, Io, Next, Now, Outbox, Peer, Protocol};
+
+/// How long a peer may take, and how much it may say.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// From a head's first byte to its last; also from connecting to the first head's last byte.
+    pub header_timeout: Duration,
+    /// From an answer to the next head's first byte; also from a head to the end of its content.
+    pub idle_timeout: Duration,
+    /// Bytes of a head.
+    pub max_header: usize,
+    /// Bytes of content that are counted away; more is refused.
+    pub max_content: u64,
+}
+
+impl Default for Options {
+    /// 10 seconds, 60 seconds, 32 KiB, 1 MiB.
+    fn default() -> Self {
+        Self {
+            header_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(60),
+            max_header: 32 * 1024,
+            max_content: 1024 * 1024,
+        }
+    }
+}
+
+/// HTTP/1.1 and 1.0, spoken on behalf of an origin.
+#[derive(Debug)]
+pub struct Http1<O> {
+    origin: O,
+    options: Options,
+    journal: Option<Journal>,
+    date: DateText,
+    retiring: bool,
+}
+
+/// What is remembered of one conversation.
+#[derive(Debug)]
+pub struct Session {
+    peer: SocketAddr,
+    state: State,
+    /// When the request that is being read began.
+    begun: Option<Instant>,
+    /// Answers that have not yet left, for the access log.
+    leaving: Vec<Leaving>,
+}
+
+#[derive(Debug)]
+enum State {
+    /// Waiting for a whole head. The first of a connection is awaited less patiently.
+    Head { first: bool, forgiven: bool },
+    /// The head has come, and is kept; its content is being counted away.
+    Content {
+        head: Box<[u8]>,
+        discard: Discard,
+        due: Instant,
+    },
+}
+
+/// An answer that is on its way.
+#[derive(Debug)]
+struct Leaving {
+    request: Option<Box<(String, String)>>,
+    status: Status,
+    content: u64,
+    begun: Instant,
+    /// The value of [`Outbox::sent`] when it will have left.
+    end: u64,
+}
+
+/// What follows from looking at what has arrived.
+enum Step {
+    /// Look again.
+    Again,
+    /// More must arrive.
+    Wait,
+    /// This was the last word.
+    End(Next),
+}
+
+impl<O: Origin> Http1<O> {
+    /// Answers come from `origin`; each is a line in `journal`, if there is one.
+    pub fn new(origin: O, options: Options, journal: Option<Journal>) -> Self {
+        Self {
+            origin,
+            options,
+            journal,
+            date: DateText::default(),
+            retiring: false,
+        }
+    }
+
+    /// One effect, between two decisions.
+    fn answer(&mut self, request: &Request<'_>, now: SystemTime) -> Response {
+        match admit(request) {
+            Ok(target) => respond(request, &target, &self.origin.find(&target, now)),
+            Err(refusal) => refusal,
+        }
+    }
+
+    /// Answers what can be answered, then says what it waits for.
+    fn converse(&mut self, session: &mut Session, io: &mut Io<'_>) -> Next {
+        self.log(session, io.outbox.sent(), io.now);
+        while io.outbox.has_room() {
+            let step = match session.state {
+                State::Head { .. } => self.read_head(session, io),
+                State::Content { .. } => self.read_content(session, io),
+            };
+            match step {
+                Step::Again => {}
+                Step::Wait => break,
+                Step::End(next) => {
+                    *io.deadline = None;
+                    return next;
+                }
+            }
+        }
+        *io.deadline = None;
+        if !io.outbox.is_empty() {
+            return Next::Drain;
+        }
+        let between = session.is_between(io.inbox);
+        if io.inbox.is_ended() && !between {
+            let reason = (Status::BadRequest, "The request ended before it was whole.");
+            return self.refuse_unfinished(session, io, reason).next();
+        }
+        if between && (io.inbox.is_ended() || self.retiring) {
+            return Next::Close;
+        }
+        *io.deadline = Some(self.due(session, io.inbox, io.now.instant));
+        Next::Read
+    }
+
+    fn read_head(&mut self, session: &mut Session, io: &mut Io<'_>) -> Step {
+        if let State::Head { forgiven, .. } = &mut session.state
+            && !*forgiven
+            && let Some(length) = empty_line(io.inbox.bytes())
+        {
+            // An empty line before a request line is ignored, once (RFC 9112 section 2.2).
+            *forgiven = true;
+            io.inbox.consume(length);
+        }
+        if io.inbox.is_empty() {
+            return Step::Wait;
+        }
+        session.begun.get_or_insert(io.now.instant);
+        let (length, step) = self.read_request(session, io.inbox.bytes(), io.outbox, io.now);
+        io.inbox.consume(length);
+        step
+    }
+
+    /// Reads one request's head, and answers it if it has no content. How many bytes are done with,
+    /// and what follows; what is refused is left unread.
+    fn read_request(
+        &mut self,
+        session: &mut Session,
+        bytes: &[u8],
+        outbox: &mut Outbox,
+        now: Now,
+    ) -> (usize, Step) {
+        let mut lines = Lines::new();
+        let (request, length) = match parse::request(bytes, self.options.max_header, &mut lines) {
+            Ok(Parsed::Partial) => return (0, Step::Wait),
+            Ok(Parsed::Whole { request, length }) => (request, length),
+            Err(error) => {
+                let reason = (error.status(), error.why());
+                return (0, self.refuse(session, outbox, None, reason, now));
+            }
+        };
+        let discard = match body::framing(&request) {
+            Ok(Framing::Length(0)) => return (length, self.reply(session, outbox, &request, now)),
+            Ok(framing) => Discard::new(framing, self.options.max_content),
+            Err(error) => Err(error),
+        };
+        let expected =
+            request.version >= Version::Http11 && request.lists("Expect", "100-continue");
+        if (expected || matches!(discard, Err(BodyError::TooLarge)))
+            && let Err(refusal) = admit(&request)
+        {
+            // What is refused anyway is refused before its content is sent.
+            self.send(
+                session,
+                outbox,
+                Some(&request),
+                &refusal,
+                Persistence::Close,
+                now,
+            );
+            return (0, Step::End(Next::Linger));
+        }
+        let discard = match discard {
+            Ok(discard) => discard,
+            Err(error) => {
+                let reason = (error.status(), error.why());
+                return (0, self.refuse(session, outbox, Some(&request), reason, now));
+            }
+        };
+        if expected {
+            outbox.tail().extend_from_slice(encode::CONTINUE);
+        }
+        let head = bytes.get(..length).unwrap_or_default().into();
+        let due = now.instant + self.options.idle_timeout;
+        session.state = State::Content { head, discard, due };
+        (length, Step::Again)
+    }
+
+    fn read_content(&mut self, session: &mut Session, io: &mut Io<'_>) -> Step {
+        let State::Content { head, discard, .. } = &mut session.state else {
+            return Step::Again;
+        };
+        match discard.count(io.inbox.bytes()) {
+            Err(error) => self.refuse_unfinished(session, io, (error.status(), error.why())),
+            Ok((count, false)) => {
+                io.inbox.consume(count);
+                Step::Wait
+            }
+            Ok((count, true)) => {
+                io.inbox.consume(count);
+                let head = std::mem::take(head);
+                let mut lines = Lines::new();
+                match parse::request(&head, self.options.max_header, &mut lines) {
+                    Ok(Parsed::Whole { request, .. }) => {
+                        self.reply(session, io.outbox, &request, io.now)
+                    }
+                    // It was whole when it was kept.
+                    _ => Step::End(Next::Close),
+                }
+            }
+        }
+    }
+
+    /// Answers a request that has been read to its end.
+    fn reply(
+        &mut self,
+        session: &mut Session,
+        outbox: &mut Outbox,
+        request: &Request<'_>,
+        now: Now,
+    ) -> Step {
+        let response = self.answer(request, now.wall);
+        let persistence = match persistence(request) {
+            _ if self.retiring => Persistence::Close,
+            persistence => persistence,
+        };
+        self.send(session, outbox, Some(request), &response, persistence, now);
+        session.begun = None;
+        session.state = State::Head {
+            first: false,
+            forgiven: false,
+        };
+        match persistence {
+            Persistence::Close => Step::End(Next::Close),
+            _ => Step::Again,
+        }
+    }
+
+    /// Answers what is no request, and ends the conversation. The peer may still be sending.
+    fn refuse(
+        &mut self,
+        session: &mut Session,
+        outbox: &mut Outbox,
+        request: Option<&Request<'_>>,
+        (status, why): (Status, &str),
+        now: Now,
+    ) -> Step {
+        let mut refusal = Response::page(status, why);
+        if request.is_some_and(|request| request.method == Method::Head) {
+            refusal = refusal.sending(Content::Withheld);
+        }
+        self.send(session, outbox, request, &refusal, Persistence::Close, now);
+        Step::End(Next::Linger)
+    }
+
+    /// Refuses a request of which not all has come, or whose content is no content.
+    fn refuse_unfinished(
+        &mut self,
+        session: &mut Session,
+        io: &mut Io<'_>,
+        reason: (Status, &str),
+    ) -> Step {
+        let head = match &mut session.state {
+            State::Content { head, .. } => std::mem::take(head),
+            State::Head { .. } => Box::default(),
+        };
+        let mut lines = Lines::new();
+        let request = match parse::request(&head, self.options.max_header, &mut lines) {
+            Ok(Parsed::Whole { request, .. }) => Some(request),
+            _ => None,
+        };
+        self.refuse(session, io.outbox, request.as_ref(), reason, io.now)
+    }
+
+    /// Queues a response.
+    fn send(
+        &mut self,
+        session: &mut Session,
+        outbox: &mut Outbox,
+        request: Option<&Request<'_>>,
+        response: &Response,
+        persistence: Persistence,
+        now: Now,
+    ) {
+        encode::head(response, persistence, self.date.at(now.wall), outbox.tail());
+        let mut content = 0;
+        if let (Some(representation), Content::Whole) = (&response.representation, response.content)
+        {
+            content = representation.content.len();
+            outbox.push(representation.content.clone(), 0..content);
+        }
+        if self.journal.is_some() {
+            let named = |request: &Request<'_>| {
+                Box::new((request.method.name().to_owned(), request.target.to_owned()))
+            };
+            session.leaving.push(Leaving {
+                request: request.map(named),
+                status: response.status,
+                content,
+                begun: session.begun.unwrap_or(now.instant),
+                end: outbox.sent() + outbox.len(),
+            });
+        }
+    }
+
+    /// Writes the access lines of the answers that have left, now that `sent` bytes have.
+    fn log(&mut self, session: &mut Session, sent: u64, now: Now) {
+        let Some(journal) = &mut self.journal else {
+            return;
+        };
+        let left = session
+            .leaving
+            .iter()
+            .take_while(|answer| answer.end <= sent)
+            .count();
+        for answer in session.leaving.drain(..left) {
+            answer.write(session.peer, answer.content, now, journal);
+        }
+        if session.leaving.is_empty() {
+            session.leaving = Vec::new();
+        }
+    }
+
+    fn due(&self, session: &Session, inbox: &Inbox, now: Instant) -> Instant {
+        match session.state {
+            State::Content { due, .. } => due,
+            State::Head { first: false, .. } if inbox.is_empty() => now + self.options.idle_timeout,
+            State::Head { .. } => session.begun.unwrap_or(now) + self.options.header_timeout,
+        }
+    }
+}
+
+impl<O: Origin> Protocol for Http1<O> {
+    type Session = Session;
+
+    fn open(&mut self, peer: &Peer) -> Session {
+        Session {
+            peer: peer.address,
+            state: State::Head {
+                first: true,
+                forgiven: false,
+            },
+            begun: None,
+            leaving: Vec::new(),
+        }
+    }
+
+    fn advance(&mut self, session: &mut Session, io: &mut Io<'_>) -> Next {
+        self.converse(session, io)
+    }
+
+    fn expire(&mut self, session: &mut Session, io: &mut Io<'_>) -> Next {
+        // A peer that has said nothing is waiting for nothing.
+        if session.is_between(io.inbox) {
+            return Next::Close;
+        }
+        let reason = (
+            Status::RequestTimeout,
+            "The request took too long to arrive.",
+        );
+        self.refuse_unfinished(session, io, reason).next()
+    }
+
+    fn retire(&mut self, session: &mut Session, io: &mut Io<'_>) -> Next {
+        self.retiring = true;
+        self.converse(session, io)
+    }
+
+    fn close(&mut self, mut session: Session, io: &mut Io<'_>, _closed: Closed) {
+        self.log(&mut session, io.outbox.sent(), io.now);
+        let Some(journal) = &mut self.journal else {
+            return;
+        };
+        for cut in session.leaving {
+            // Its head left before its content; what is missing is missing at the end.
+            let missing = cut.end - io.outbox.sent();
+            cut.write(
+                session.peer,
+                cut.content.saturating_sub(missing),
+                io.now,
+                journal,
+            );
+        }
+    }
+
+    fn rest(&mut self) {
+        if let Some(journal) = &mut self.journal {
+            journal.flush();
+        }
+    }
+}
+
+impl Session {
+    /// Whether nothing of a next request has come.
+    fn is_between(&self, inbox: &Inbox) -> bool {
+        matches!(self.state, State::Head { .. }) && inbox.is_empty()
+    }
+}
+
+impl Leaving {
+    fn write(&self, peer: SocketAddr, content: u64, now: Now, journal: &mut Journal) {
+        let request = self.request.as_deref();
+        let access = Access {
+            time: now.wall,
+            peer,
+            request: request.map(|(method, target)| (method.as_str(), target.as_str())),
+            status: self.status,
+            content,
+            duration: now.instant.saturating_duration_since(self.begun),
+        };
+        access.write(journal.lines());
+    }
+}
+
+impl Step {
+    /// What to say after the last word, or while waiting.
+    fn next(self) -> Next {
+        match self {
+            Self::End(next) => next,
+            Self::Again | Self::Wait => Next::Read,
+        }
+    }
+}
+
+/// Whether the connection persists after this request (RFC 9112 section 9.3).
+fn persistence(request: &Request<'_>) -> Persistence {
+    match request.version {
+        _ if request.lists("Connection", "close") => Persistence::Close,
+        Version::Http11 => Persistence::Default,
+        Version::Http10 if request.lists("Connection", "keep-alive") => Persistence::KeepAlive,
+        Version::Http10 => Persistence::Close,
+    }
+}
+
+/// The length of an empty line at the front.
+fn empty_line(bytes: &[u8]) -> Option<usize> {
+    match bytes {
+        [b'\r', b'\n', ..] => Some(2),
+        [b'\n', ..] => Some(1),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::mpsc::{Sender, channel};
+    use std::time::UNIX_EPOCH;
+
+    use super::*;
+    use crate::blob::Blob;
+    use crate::http::{Lookup, Representation, Target};
+
+    /// A conversation without a socket: the bytes are there, and so is the answer.
+    struct Driven<O> {
+        http: Http1<O>,
+        session: Session,
+        inbox: Inbox,
+        outbox: Outbox,
+        deadline: Option<Instant>,
+        now: Now,
+        said: Vec<u8>,
+    }
+
+    fn find(target: &Target<'_>, _: SystemTime) -> Lookup {
+        match target.path() {
+            b"" => {
+                let hello = Representation::new(Blob::Static(b"hello"), "text/plain");
+                Lookup::Found(Arc::new(hello.into()))
+            }
+            b"large" => {
+                let large = Representation::new(vec![b'x'; 100_000].into(), "text/plain");
+                Lookup::Found(Arc::new(large.into()))
+            }
+            b"folder" => Lookup::Directory,
+            _ => Lookup::Absent(None),
+        }
+    }
+
+    type Find = fn(&Target<'_>, SystemTime) -> Lookup;
+
+    impl Driven<Find> {
+        fn new() -> Self {
+            let options = Options {
+                max_header: 200,
+                max_content: 20,
+                ..Options::default()
+            };
+            let mut http = Http1::new(find as Find, options, None);
+            let session = http.open(&Peer {
+                address: SocketAddr::from(([127, 0, 0, 1], 80)),
+            });
+            Self {
+                http,
+                session,
+                inbox: Inbox::default(),
+                outbox: Outbox::default(),
+                deadline: None,
+                now: Now {
+                    instant: Instant::now(),
+                    wall: UNIX_EPOCH,
+                },
+                said: Vec::new(),
+            }
+        }
+
+        fn call<T>(
+            &mut self,
+            call: impl FnOnce(&mut Http1<Find>, &mut Session, &mut Io<'_>) -> T,
+        ) -> T {
+            let Self {
+                http,
+                session,
+                inbox,
+                outbox,
+                deadline,
+                now,
+                ..
+            } = self;
+            call(
+                http,
+                session,
+                &mut Io {
+                    inbox,
+                    outbox,
+                    deadline,
+                    now: *now,
+                },
+            )
+        }
+
+        /// Says what there is to say, and takes everything that is answered.
+        fn advance(&mut self) -> Next {
+            loop {
+                let next = self.call(Http1::advance);
+                let said = self.outbox.take();
+                self.said.extend(&said);
+                if next != Next::Drain || said.is_empty() {
+                    return next;
+                }
+            }
+        }
+
+        /// Hears bytes, a part at a time, until the conversation ends.
+        fn hear(&mut self, bytes: &[u8], cuts: &[usize]) -> Next {
+            let mut next = self.advance();
+            let mut start = 0;
+            for end in cuts.iter().copied().chain([bytes.len()]) {
+                if !matches!(next, Next::Read) {
+                    break;
+                }
+                self.inbox.receive(&bytes[start..end]);
+                start = end;
+                next = self.advance();
+            }
+            next
+        }
+
+        fn statuses(&self) -> Vec<String> {
+            let said = String::from_utf8_lossy(&self.said);
+            let codes = said.split("HTTP/1.1 ").skip(1).map(|rest| &rest[..3]);
+            codes
+                .filter(|code| code.parse::<u16>().is_ok())
+                .map(str::to_owned)
+                .collect()
+        }
+    }
+
+    /// What is answered to these bytes, and that it does not depend on how they are cut.
+    fn check(bytes: &str, statuses: &[&str], next: Next) -> String {
+        let bytes = bytes.as_bytes();
+        let mut whole = Driven::new();
+        assert_eq!(whole.hear(bytes, &[]), next, "{}", bytes.escape_ascii());
+        assert_eq!(whole.statuses(), statuses, "{}", bytes.escape_ascii());
+        let each: Vec<usize> = (1..bytes.len()).collect();
+        for cuts in (0..bytes.len()).map(|cut| vec![cut]).chain([each]) {
+            let mut cut = Driven::new();
+            assert_eq!(cut.hear(bytes, &cuts), next);
+            assert!(
+                cut.said == whole.said,
+                "cut at {cuts:?}: {}",
+                bytes.escape_ascii()
+            );
+        }
+        String::from_utf8(whole.said).unwrap()
+    }
+
+    const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+
+    #[test]
+    fn a_request_is_answered() {
+        let said = check(GET, &["200"], Next::Read);
+        let expected = "HTTP/1.1 200 OK\r\nDate: Thu, 01 Jan 1970 00:00:00 GMT\r\n\
+            Content-Type: text/plain\r\nX-Content-Type-Options: nosniff\r\n\
+            Content-Length: 5\r\n\r\nhello";
+        assert_eq!(said, expected);
+    }
+
+    #[test]
+    fn answers_come_in_order() {
+        let pipelined = "GET /large HTTP/1.1\r\nHost: a\r\n\r\n\
+            HEAD / HTTP/1.1\r\nHost: a\r\n\r\n\
+            GET /nothing HTTP/1.1\r\nHost: a\r\n\r\n\
+            GET /folder HTTP/1.1\r\nHost: a\r\n\r\n";
+        let said = check(
+            &pipelined.repeat(2),
+            &["200", "200", "404", "301"].repeat(2),
+            Next::Read,
+        );
+        assert_eq!(said.matches("xHTTP/1.1 200").count(), 2);
+    }
+
+    #[test]
+    fn persistence_is_as_each_version_has_it() {
+        let get = |rest: &str| format!("GET / HTTP/{rest}\r\n\r\n");
+        let host = "1.1\r\nHost: a\r\nConnection:";
+        for close in [
+            get("1.0"),
+            get(&format!("{host} x, Close")),
+            get("1.0\r\nConnection: x"),
+        ] {
+            let said = check(&(close + GET), &["200"], Next::Close);
+            assert!(said.contains("\r\nConnection: close\r\n"));
+        }
+        for stays in [
+            "1.0\r\nConnection: keep-alive",
+            &format!("{host} keep-alive"),
+        ] {
+            check(&(get(stays) + GET), &["200", "200"], Next::Read);
+        }
+        let said = check(&get("1.0\r\nConnection: Keep-Alive"), &["200"], Next::Read);
+        assert!(said.contains("\r\nConnection: keep-alive\r\n"));
+    }
+
+    #[test]
+    fn content_is_counted_away() {
+        let get = |fields: &str, content: &str| {
+            format!("GET / HTTP/1.1\r\nHost: a\r\n{fields}\r\n\r\n{content}{GET}")
+        };
+        let both = &["200", "200"];
+        check(&get("Content-Length: 3", "abc"), both, Next::Read);
+        check(
+            &get("Transfer-Encoding: chunked", "3\r\nabc\r\n0\r\n\r\n"),
+            both,
+            Next::Read,
+        );
+        check(
+            &get("Transfer-Encoding: chunked", "3\r\nabcd"),
+            &["400"],
+            Next::Linger,
+        );
+        check(&get("Content-Length: 21", ""), &["413"], Next::Linger);
+        check(
+            &get("Content-Length: 3\r\nTransfer-Encoding: chunked", ""),
+            &["400"],
+            Next::Linger,
+        );
+        check(&get("Transfer-Encoding: gzip", ""), &["501"], Next::Linger);
+        let expecting = get("Content-Length: 3\r\nExpect: 100-continue", "abc");
+        check(&expecting, &["100", "200", "200"], Next::Read);
+        let refused = expecting.replacen("GET", "POST", 1);
+        check(&refused, &["405"], Next::Linger);
+        let large = get("Content-Length: 21", "").replacen("GET", "POST", 1);
+        check(&large, &["405"], Next::Linger);
+    }
+
+    #[test]
+    fn nothing_after_a_refusal_is_interpreted() {
+        for (refused, status) in [
+            ("GET / HTTP/2.0\r\n\r\n", "505"),
+            ("GET /\r\n\r\n", "400"),
+            ("\r\n\r\n", "400"),
+            (&format!("GET /{} HTTP/1.1\r\n", "a".repeat(200)), "414"),
+            (
+                &format!("GET / HTTP/1.1\r\nA: {}\r\n", "a".repeat(200)),
+                "431",
+            ),
+        ] {
+            let said = check(
+                &(GET.to_owned() + refused + GET),
+                &["200", status],
+                Next::Linger,
+            );
+            assert!(said.contains("\r\nConnection: close\r\n"));
+        }
+    }
+
+    #[test]
+    fn an_empty_line_before_a_request_is_forgiven_once() {
+        check(&format!("\r\n{GET}\r\n{GET}"), &["200", "200"], Next::Read);
+    }
+
+    #[test]
+    fn a_head_that_is_refused_has_no_content() {
+        let head = GET.replace("GET", "HEAD");
+        for bad in [
+            head.replace("\r\n\r\n", "\r\nTransfer-Encoding: x\r\n\r\n"),
+            head.replace("/ ", "/% "),
+        ] {
+            let mut driven = Driven::new();
+            driven.hear(bad.as_bytes(), &[]);
+            assert!(
+                driven.said.ends_with(b"\r\n\r\n"),
+                "{}",
+                driven.said.escape_ascii()
+            );
+        }
+    }
+
+    #[test]
+    fn a_peer_that_finishes_gets_its_answers() {
+        let end = |bytes: &str| {
+            let mut driven = Driven::new();
+            driven.inbox.receive(bytes.as_bytes());
+            driven.inbox.end();
+            let next = driven.advance();
+            (driven.statuses().join(" "), next)
+        };
+        assert_eq!(end(""), (String::new(), Next::Close));
+        assert_eq!(end(&GET.repeat(2)), ("200 200".into(), Next::Close));
+        assert_eq!(end("GET / HTTP"), ("400".into(), Next::Linger));
+        let lacking = GET.replace("\r\n\r\n", "\r\nContent-Length: 9\r\n\r\nabc");
+        assert_eq!(end(&lacking), ("400".into(), Next::Linger));
+    }
+
+    #[test]
+    fn deadlines_follow_what_is_awaited() {
+        let seconds = |driven: &Driven<Find>| {
+            driven
+                .deadline
+                .map(|due| due.duration_since(driven.now.instant).as_secs())
+        };
+        let mut driven = Driven::new();
+        driven.advance();
+        assert_eq!(seconds(&driven), Some(10), "nothing said yet");
+        driven.inbox.receive(GET.as_bytes());
+        driven.advance();
+        assert_eq!(seconds(&driven), Some(60), "idle");
+        driven.inbox.receive(b"GET");
+        driven.advance();
+        assert_eq!(seconds(&driven), Some(10), "in a head");
+        driven.now.instant += Duration::from_secs(4);
+        driven.inbox.receive(b" / HTTP/1.1\r\n");
+        driven.advance();
+        assert_eq!(seconds(&driven), Some(6), "still in the same head");
+        driven
+            .inbox
+            .receive(b"Host: a\r\nContent-Length: 2\r\n\r\n");
+        driven.advance();
+        assert_eq!(seconds(&driven), Some(60), "in content");
+        driven.inbox.receive(b"ab");
+        assert_eq!(driven.call(Http1::advance), Next::Drain);
+        assert_eq!(
+            seconds(&driven),
+            None,
+            "while an answer leaves, its pace is watched"
+        );
+    }
+
+    #[test]
+    fn what_takes_too_long_is_told_so_unless_nothing_was_asked() {
+        let expire = |bytes: &str| {
+            let mut driven = Driven::new();
+            driven.inbox.receive(bytes.as_bytes());
+            driven.advance();
+            let next = driven.call(Http1::expire);
+            driven.said.extend(driven.outbox.take());
+            (driven.statuses().join(" "), next)
+        };
+        assert_eq!(expire(""), (String::new(), Next::Close));
+        assert_eq!(expire(GET), ("200".into(), Next::Close));
+        assert_eq!(expire("GET /"), ("408".into(), Next::Linger));
+        let lacking = GET.replace("\r\n\r\n", "\r\nContent-Length: 9\r\n\r\nabc");
+        assert_eq!(expire(&lacking), ("408".into(), Next::Linger));
+    }
+
+    #[test]
+    fn retiring_finishes_what_is_begun() {
+        let mut idle = Driven::new();
+        idle.hear(GET.as_bytes(), &[]);
+        assert_eq!(idle.call(Http1::retire), Next::Close);
+        let mut begun = Driven::new();
+        begun.hear(b"GET / HTTP/1.1\r\n", &[]);
+        assert_eq!(begun.call(Http1::retire), Next::Read);
+        begun.inbox.receive(b"Host: a\r\n\r\n");
+        assert_eq!(begun.advance(), Next::Close);
+        assert!(String::from_utf8_lossy(&begun.said).contains("\r\nConnection: close\r\n"));
+    }
+
+    struct Lines(Sender<String>);
+
+    impl std::io::Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            let text = String::from_utf8_lossy(bytes).into_owned();
+            self.0.send(text).map_err(std::io::Error::other)?;
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn every_answer_is_a_line_once_it_has_left() {
+        let (sender, lines) = channel();
+        let (journal, writer) = Journal::new(Lines(sender)).unwrap();
+        let mut driven = Driven::new();
+        driven.http.journal = Some(journal);
+        driven.hear(
+            format!("{GET}GET /nothing\u{e9} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes(),
+            &[],
+        );
+        driven
+            .inbox
+            .receive(b"HEAD /large HTTP/1.1\r\nHost: a\r\n\r\nbad\r\n");
+        driven.call(Http1::advance);
+        driven.now.instant += Duration::from_millis(1500);
+        let Driven {
+            mut http,
+            session,
+            mut inbox,
+            mut outbox,
+            mut deadline,
+            now,
+            ..
+        } = driven;
+        let missing = outbox.len();
+        let mut io = Io {
+            inbox: &mut inbox,
+            outbox: &mut outbox,
+            deadline: &mut deadline,
+            now,
+        };
+        http.close(session, &mut io, Closed::ByPeer);
+        drop(http);
+        assert!(writer.finish(Duration::from_secs(10)) && missing > 0);
+        let prefix = "1970-01-01T00:00:00Z 127.0.0.1:80 ";
+        let all: String = lines.iter().collect();
+        let lines: Vec<&str> = all
+            .lines()
+            .map(|line| line.strip_prefix(prefix).unwrap())
+            .collect();
+        assert_eq!(lines[0], "GET / 200 5 0.0ms");
+        assert!(
+            lines[1].starts_with("GET /nothing\\xc3\\xa9 404 "),
+            "{}",
+            lines[1]
+        );
+        assert_eq!(lines[2], "HEAD /large 200 0 1500.0ms");
+        assert_eq!(
+            lines[3], "- - 400 0 1500.0ms",
+            "none of its content has left"
+        );
+        assert_eq!(lines.len(), 4);
+    }
+}

@@ -1,0 +1,141 @@
+//! `docroot`: a folder, served over HTTP, on a mio `Poll` loop.
+//!
+//! > **net** moves bytes, **http1** reads them, **admit** decides, **find** fetches, **respond**
+//! > decides, **http1** writes, **net** sends.
+//!
+//! Code that serves no word of that sentence stands in the wrong file.
+//!
+//! # The house
+//!
+//! Two wings have never heard of each other: [`net`] (bytes, sockets, time; no protocol) and
+//! [`http`] (meaning; no sockets, files or clock). They meet in one file, `http1/session.rs`. Beside
+//! it stands [`site`], what we have. The folders are the specifications: `http/` is RFC 9110,
+//! `http1/` is RFC 9112. One currency passes through all: [`Blob`](blob::Blob), bytes at rest in
+//! memory or in an open file.
+//!
+//! ```text
+//!                     main.rs            arguments in, exit code out
+//!                        |
+//!                     config.rs          what was asked for
+//!                        |
+//!                     server.rs          a reactor for a root and its addresses
+//!                    /         \
+//!               site/           http1/
+//!          what we have     how HTTP/1.1 puts it
+//!                    \       /       \
+//!                     \     /         \
+//!                      http/           net/
+//!                 what HTTP says    moves bytes
+//!                          \         /
+//!                            blob.rs         (and journal.rs,
+//!                         bytes at rest       lines that are written elsewhere)
+//! ```
+//!
+//! # One request's walk
+//!
+//! ```text
+//!    kernel   readable(token)
+//!      v
+//!    net/reactor.rs      Reactor::turn      token -> connection; a stale key finds nothing
+//!      v
+//!    net/connection.rs   Connection::pump   flush, fill, ask - until nothing moves
+//!      v
+//!    http1/session.rs    Http1::advance     is there a whole head?
+//!      |        .- http1/parse.rs   request(&[u8])       -> Request    pure
+//!      |        |- http/admit.rs    admit(&Request)      -> Target     pure (or a refusal: a Response)
+//!      |        |- site/find.rs     find(&Target)        -> Lookup     THE ONE EFFECT: the disk
+//!      |        |- http/respond.rs  respond(&Request, &Target, &Lookup) -> Response   pure
+//!      |        '- http1/encode.rs  head(&Response, ..)  -> bytes      pure
+//!      v
+//!    net/outbox.rs       tail() <- head bytes;  push(blob, range)
+//!      v
+//!    net/connection.rs   the same pump, its next step: flush
+//!      v
+//!    net/transport.rs    send, sendmsg, sendfile
+//!      v
+//!    kernel
+//! ```
+//!
+//! Downward only; each noun is made once and never edited by a later station.
+//!
+//! # The rooms
+//!
+//! | file | lives here | may never be here |
+//! |---|---|---|
+//! | `blob.rs` | bytes at rest, in memory or in an open file | reading a file; HTTP; sockets |
+//! | `journal.rs` | lines handed to a thread that writes them, without ever waiting | what a line says |
+//! | `net/transport.rs` | what a connection can do to its peer: TCP, `sendfile` | buffering |
+//! | `net/inbox.rs` | bytes received, not yet understood | parsing |
+//! | `net/outbox.rs` | bytes decided, not yet sent | deciding what to send |
+//! | `net/deadlines.rs` | when something is due, in order | reading the clock |
+//! | `net/limits.rs` | how much one reactor takes on | what the command line calls it |
+//! | `net/protocol.rs` | everything a server says to the reactor | mio types, sockets |
+//! | `net/connection.rs` | the pump: flush, fill, ask; edges, pace, lingering | a token, another connection |
+//! | `net/listener.rs` | bind, accept | sessions |
+//! | `net/reactor.rs` | the loop; the only reader of the clock; `Handle` | bytes |
+//! | `http/syntax.rs` | tokens, comma lists, quoted strings | a field's meaning |
+//! | `http/fields.rs` | our own field lines, rendered when pushed | a peer's text, unescaped |
+//! | `http/date.rs` | HTTP dates; one second's text, kept | asking what time it is |
+//! | `http/status.rs` | the codes we send | policy |
+//! | `http/request.rs` | method, target, version, lines | owning the bytes; framing |
+//! | `http/target.rs` | host and decoded path, inside the root by construction | the file system |
+//! | `http/representation.rs` | content, and the fields that go with it | opening, reading |
+//! | `http/response.rs` | status, fields, representation, how much is sent; our own small pages | wire format |
+//! | `http/origin.rs` | `trait Origin`, `enum Lookup` | implementations (but closures, for tests) |
+//! | `http/admit.rs` | may we answer, and for which target? | anything learned from disk |
+//! | `http/respond.rs` | request + lookup = response | loops over bytes, logging |
+//! | `http1/parse.rs` | bytes -> request head | reading sockets; method policy |
+//! | `http1/body.rs` | where a request's content ends; counting it away | keeping it |
+//! | `http1/encode.rs` | response head -> bytes | deciding any of it |
+//! | `http1/access.rs` | one request, as one line | writing it anywhere |
+//! | `http1/session.rs` | states, persistence, pipelining, deadlines | RFC 9110's rules; file names |
+//! | `site/disk.rs` | the only door to the file system | HTTP status, fields |
+//! | `site/media.rs` | file name -> media type | I/O |
+//! | `site/find.rs` | target -> lookup: file, index, 404 page; which error means what | request fields |
+//! | `server.rs` | options -> listeners, site, reactor | per-request code |
+//! | `config.rs` | arguments and environment -> options, checked once | being imported by anyone but main |
+//! | `main.rs` | arguments, tracing, signals, what the start says, exit code | everything else |
+//!
+//! **Floors:** `main > config > server > {http1, site} > {http, net} > {blob, journal}`.
+//! **Doors:** the clock is read only in `net/reactor.rs`, files are opened only in `site/disk.rs`,
+//! mio's sockets are named only in `net/`, the command line and the environment only in `config.rs`
+//! and `main.rs`. **One package, one home:** mio, socket2, slotmap and arrayvec's outbox slices in
+//! `net/`; httparse in `http1/parse.rs`; mime_guess in `site/media.rs`; httpdate in `http/date.rs`;
+//! clap in `config.rs`; tracing-subscriber and signal-hook in `main.rs`; rustix in `net/` and
+//! `site/`. `tests/keeps_its_house.rs` holds us to it.
+//!
+//! # Four habits the loop lives by
+//!
+//! 1. **Sockets are registered once, for both directions, and never re-registered.** mio is
+//!    edge-triggered: a readiness not used is lost. One function, `Connection::pump`, runs
+//!    flush-fill-ask until nothing moves or its steps are up (then it is hungry: again at the next
+//!    turn), so one fast peer cannot starve its neighbours, and no writer has to remember to re-arm.
+//! 2. **A short read is the end of the edge** (epoll(7)), and so is a short write. One request on a
+//!    warm connection costs one `recv` and one `send`.
+//! 3. **Buffers are lent** for the length of a pump. What stays with a connection is only a partial
+//!    head or unsent bytes; an idle one owns none.
+//! 4. **Time is a parameter.** The clock is read once per turn.
+//!
+//! # When things go wrong
+//!
+//! | what | is a | becomes |
+//! |---|---|---|
+//! | the bytes are no request | `http1::ParseError`, `BodyError` | 400, 413, 414, 431, 501, 505; then close |
+//! | a request we do not serve | `Err(Response)` from `admit` | 400, 405 and 501 + Allow, 417 |
+//! | nothing there, not ours to show, not to be had now | `Lookup::{Absent, Forbidden, Unavailable}` | 404, 403, 503 + Retry-After |
+//! | a file shrank under us | `Closed::Broken(UnexpectedEof)` | the connection is cut: the length was promised |
+//! | peer gone, reset, too slow | `Closed` | a debug line; never leaves the reactor |
+//! | accept: no descriptors | the listener rests, one warning | it resumes when a connection closes |
+//! | bind, poll, root missing | error with context | one line on stderr that says what to do; exit code |
+//!
+//! No panic can be reached from a peer's bytes: `unwrap`, `panic` and indexing are denied in `http/`
+//! and `http1/`; an `expect` elsewhere states its invariant.
+#![forbid(unsafe_code)]
+
+pub mod blob;
+pub mod http;
+pub mod http1;
+pub mod journal;
+pub mod net;
+pub mod server;
+pub mod site;

@@ -1,0 +1,267 @@
+//! `docroot`: arguments in, exit code out.
+#![forbid(unsafe_code)]
+
+mod config;
+
+use std::fmt::Write as _;
+use std::io::{self, IsTerminal as _, Write as _};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::ExitCode;
+use std::str::FromStr as _;
+use std::thread;
+use std::time::Duration;
+
+use clap::Parser as _;
+use docroot::journal::{Journal, Writer};
+use docroot::net::Handle;
+use docroot::server::{self, Server};
+use docroot::site::Site;
+use signal_hook::consts::{SIGINT, SIGQUIT, SIGTERM};
+use signal_hook::iterator::Signals;
+use tracing::{error, info, warn};
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::prelude::*;
+
+use crate::config::{Arguments, Config};
+
+/// How long the last access lines may take to be written.
+const LAST_LINES: Duration = Duration::from_secs(1);
+
+/// Exit codes beside 0, a clean stop, and 2, which clap gives for bad arguments as we do.
+const FAILED: u8 = 1;
+const BAD_ARGUMENTS: u8 = 2;
+const CANNOT_BIND: u8 = 3;
+const NO_ROOT: u8 = 4;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    subscribe(arguments.verbose);
+    match run(arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err((code, why)) => {
+            // The one line that says what to do; a closed standard error is no reason to panic.
+            let _ = writeln!(io::stderr(), "docroot: {why}");
+            ExitCode::from(code)
+        }
+    }
+}
+
+type Failure = (u8, String);
+
+fn run(arguments: Arguments) -> Result<(), Failure> {
+    let (quiet, check) = (arguments.quiet, arguments.check);
+    let config = arguments.resolve().map_err(|why| (BAD_ARGUMENTS, why))?;
+    let site = server::open(&config.server).map_err(refused)?;
+    require_not_found_page(&config, &site)?;
+    if check {
+        return print(&report(&config, &site)).map_err(failed);
+    }
+    let journal = match quiet {
+        true => None,
+        false => Some(Journal::new(io::stdout()).map_err(failed)?),
+    };
+    let (journal, writer) = journal.unzip();
+    let server = Server::start(site, &config.server, journal).map_err(refused)?;
+    let addresses: Vec<SocketAddr> = server.addresses().collect();
+    stop_on_signals(server.handle()).map_err(failed)?;
+    if !quiet && let Err(error) = print(&announcement(&config, &addresses)) {
+        warn!("cannot say on standard output where it listens: {error}");
+    }
+    let served = server.run().map_err(failed);
+    finish(writer);
+    served
+}
+
+/// The 404 page that was asked for must be there.
+fn require_not_found_page(config: &Config, site: &Site) -> Result<(), Failure> {
+    let page = &config.server.site.not_found;
+    match site.has(page) {
+        Err(error) if config.not_found_required => {
+            let root = config.server.root.display();
+            Err((
+                BAD_ARGUMENTS,
+                format!("--404 {page}: {error}; name a file below {root}"),
+            ))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn failed(error: io::Error) -> Failure {
+    (FAILED, error.to_string())
+}
+
+fn refused(error: server::Error) -> Failure {
+    let code = match error {
+        server::Error::Root(..) => NO_ROOT,
+        server::Error::Bind(..) => CANNOT_BIND,
+        server::Error::System(_) => FAILED,
+    };
+    (code, error.to_string())
+}
+
+/// Diagnostics go to standard error. `RUST_LOG` (`debug`, `docroot=trace`, ...) counts unless -v
+/// says more.
+fn subscribe(verbose: u8) {
+    let asked = match verbose {
+        0 => std::env::var("RUST_LOG")
+            .ok()
+            .and_then(|targets| Targets::from_str(&targets).ok()),
+        1 => Some(Targets::new().with_default(LevelFilter::DEBUG)),
+        _ => Some(Targets::new().with_default(LevelFilter::TRACE)),
+    };
+    let targets = asked.unwrap_or_else(|| Targets::new().with_default(LevelFilter::INFO));
+    let lines = tracing_subscriber::fmt::layer()
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
+        .with_target(false);
+    tracing_subscriber::registry()
+        .with(targets)
+        .with(lines)
+        .init();
+}
+
+/// The first signal drains, the second ends at once.
+fn stop_on_signals(handle: Handle) -> io::Result<()> {
+    let mut signals = Signals::new([SIGINT, SIGTERM, SIGQUIT])?;
+    thread::Builder::new()
+        .name("signals".into())
+        .spawn(move || {
+            let mut arrived = signals.forever();
+            if arrived.next().is_some() {
+                info!("stopping: what is begun is finished, a second signal ends it at once");
+                handle.stop();
+            }
+            if arrived.next().is_some() {
+                std::process::exit(0);
+            }
+        })?;
+    Ok(())
+}
+
+/// Waits for the last access lines.
+fn finish(writer: Option<Writer>) {
+    if let Some(writer) = writer
+        && !writer.finish(LAST_LINES)
+    {
+        error!("the last access lines were not written: nobody reads them");
+    }
+}
+
+/// What would be served.
+fn report(config: &Config, site: &Site) -> String {
+    let options = &config.server.site;
+    let mut text = format!("root     {}\n", config.server.root.display());
+    let mut say = |name: &str, page: &str| {
+        let found = match site.has(page) {
+            Ok(()) => "found".to_owned(),
+            Err(error) => format!("not to be had: {error}"),
+        };
+        // Writing to a String does not fail.
+        let _ = writeln!(text, "{name:<8} {page} ({found})");
+    };
+    for index in &options.index {
+        say("index", index);
+    }
+    say("404", &options.not_found);
+    text
+}
+
+/// Where the server is to be found: for a person, or for a program.
+fn announcement(config: &Config, addresses: &[SocketAddr]) -> String {
+    match io::stdout().is_terminal() {
+        true => banner(config, addresses),
+        false => line(&config.server.root, addresses),
+    }
+}
+
+fn print(text: &str) -> io::Result<()> {
+    io::stdout().write_all(text.as_bytes())?;
+    io::stdout().flush()
+}
+
+fn banner(config: &Config, addresses: &[SocketAddr]) -> String {
+    let options = &config.server;
+    let mut text = format!("docroot {}\n\n", env!("CARGO_PKG_VERSION"));
+    let _ = writeln!(text, "  {}", options.root.display());
+    for address in addresses {
+        let everywhere = if address.ip().is_unspecified() {
+            "  and at every address here"
+        } else {
+            ""
+        };
+        let _ = writeln!(text, "  {}{everywhere}", url(address));
+    }
+    let first = options.ports.first().copied().unwrap_or_default();
+    if first != 0 && addresses.iter().all(|address| address.port() != first) {
+        let _ = writeln!(text, "  (port {first} is taken by another program)");
+    }
+    let hidden = if options.site.hidden {
+        "shown"
+    } else {
+        "hidden"
+    };
+    let index = options.site.index.join(", ");
+    let connections = options.limits.connections;
+    let _ = writeln!(
+        text,
+        "\n  index {index}; dotfiles {hidden}; up to {connections} connections"
+    );
+    text + "  Ctrl-C stops\n\n"
+}
+
+fn line(root: &Path, addresses: &[SocketAddr]) -> String {
+    let urls: Vec<String> = addresses
+        .iter()
+        .map(|address| format!("\"{}\"", url(address)))
+        .collect();
+    format!(
+        "{{\"event\":\"listening\",\"urls\":[{}],\"root\":\"{}\",\"version\":\"{}\",\"pid\":{}}}\n",
+        urls.join(","),
+        json(&root.to_string_lossy()),
+        env!("CARGO_PKG_VERSION"),
+        std::process::id(),
+    )
+}
+
+/// A URL that a browser on this machine can open.
+fn url(address: &SocketAddr) -> String {
+    let mut address = *address;
+    if address.ip().is_unspecified() {
+        address.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
+    }
+    format!("http://{address}/")
+}
+
+/// The inside of a JSON string.
+fn json(text: &str) -> String {
+    let mut escaped = String::new();
+    for char in text.chars() {
+        match char {
+            '"' | '\\' => escaped.extend(['\\', char]),
+            char if char.is_control() => {
+                let _ = write!(escaped, "\\u{:04x}", u32::from(char));
+            }
+            char => escaped.push(char),
+        }
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_line_is_json() {
+        let addresses = ["127.0.0.1:80".parse().unwrap(), "[::]:80".parse().unwrap()];
+        let line = line(Path::new("/a \"b\"\n\\"), &addresses);
+        let urls = r#"{"event":"listening","urls":["http://127.0.0.1:80/","http://127.0.0.1:80/"]"#;
+        assert!(
+            line.starts_with(&format!(r#"{urls},"root":"/a \"b\"\u000a\\","#)),
+            "{line}"
+        );
+        assert!(line.ends_with("}\n"));
+    }
+}

@@ -1,0 +1,652 @@
+//! The pump, for one socket: flush, fill, ask, until nothing moves.
+
+use std::io::ErrorKind;
+use std::time::{Duration, Instant};
+
+use super::inbox::{Filled, Inbox};
+use super::limits::Limits;
+use super::outbox::{Flushed, Outbox, Spare};
+use super::protocol::{Closed, Io, Next, Now, Protocol};
+use super::transport::Transport;
+
+/// Steps until others have their turn. A request on a warm connection takes three: fill and ask,
+/// flush and ask, find nothing more.
+const STEPS: usize = 4;
+
+/// One conversation and its socket.
+///
+/// mio is edge-triggered: a readiness that is not used up is never reported again. So a connection
+/// remembers what it has been told (`readable`, `writable`) and forgets it only when the socket
+/// itself has said no.
+#[derive(Debug)]
+pub(super) struct Connection<S, T> {
+    session: S,
+    transport: T,
+    inbox: Inbox,
+    outbox: Outbox,
+    deadline: Option<Instant>,
+    pace: Option<Pace>,
+    phase: Phase,
+    readable: bool,
+    writable: bool,
+    /// The peer has finished sending, says the poll: then a short read is not the end.
+    finishing: bool,
+}
+
+/// What all connections of one reactor share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) limits: Limits,
+    inbox: Vec<u8>,
+    outbox: Spare,
+}
+
+/// How a pump ended.
+#[derive(Debug)]
+pub(super) enum Pumped {
+    /// Nothing moves until the socket, the clock or a wake says so.
+    Blocked,
+    /// Its steps are up; others wait. Again at the turn's end.
+    Hungry,
+    /// It is over.
+    Closed(Closed),
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Phase {
+    /// Nothing has been read, and the protocol has not been asked.
+    Fresh,
+    /// The protocol waits for bytes.
+    Reading,
+    /// The protocol waits for its queue to empty.
+    Draining,
+    /// The protocol has said its last word, which is still leaving.
+    Leaving { linger: bool },
+    /// Everything has left; the peer's words are read away.
+    Lingering { until: Instant },
+}
+
+/// What the peer had taken when the watch on its pace began.
+#[derive(Clone, Copy, Debug)]
+struct Pace {
+    since: Instant,
+    sent: u64,
+}
+
+enum Step {
+    Moved,
+    Blocked,
+    Burst,
+}
+
+impl Shared {
+    pub(super) fn new(limits: Limits) -> Self {
+        let inbox = vec![0; limits.inbox.max(1)];
+        Self {
+            limits,
+            inbox,
+            outbox: Spare::default(),
+        }
+    }
+}
+
+impl<S, T: Transport> Connection<S, T> {
+    /// A connection that was just accepted: something may have arrived already, and there is room
+    /// to send, so both are tried before the poll is asked.
+    pub(super) fn new(session: S, transport: T) -> Self {
+        Self {
+            session,
+            transport,
+            inbox: Inbox::default(),
+            outbox: Outbox::default(),
+            deadline: None,
+            pace: None,
+            phase: Phase::Fresh,
+            readable: true,
+            writable: true,
+            finishing: false,
+        }
+    }
+
+    pub(super) fn transport_mut(&mut self) -> &mut T {
+        &mut self.transport
+    }
+
+    /// Tells the protocol that this is over, and hangs up.
+    pub(super) fn close<P>(mut self, protocol: &mut P, closed: Closed, now: Now)
+    where
+        P: Protocol<Session = S>,
+    {
+        let mut io = io(&mut self.inbox, &mut self.outbox, &mut self.deadline, now);
+        protocol.close(self.session, &mut io, closed);
+    }
+
+    /// Remembers what the poll has said.
+    pub(super) fn ready(&mut self, readable: bool, writable: bool, finishing: bool) {
+        self.readable |= readable;
+        self.writable |= writable;
+        self.finishing |= finishing;
+    }
+
+    /// Flush, fill, ask, until nothing moves. Whatever the protocol queues is offered to the
+    /// socket before this returns, so nobody has to remember to ask for writability.
+    pub(super) fn pump<P>(&mut self, protocol: &mut P, shared: &mut Shared, now: Now) -> Pumped
+    where
+        P: Protocol<Session = S>,
+    {
+        self.inbox.borrow(&mut shared.inbox);
+        self.outbox.borrow(&mut shared.outbox);
+        let pumped = self.steps(protocol, &shared.limits, now);
+        self.inbox.give_back(&mut shared.inbox);
+        self.outbox.give_back(&mut shared.outbox);
+        self.watch_pace(&shared.limits, now);
+        pumped
+    }
+
+    /// When [`expire`](Self::expire) is due, if ever.
+    pub(super) fn due(&self, limits: &Limits) -> Option<Instant> {
+        let pace = self.pace.map(|pace| pace.since + limits.rate_window);
+        match self.phase {
+            Phase::Lingering { until } => Some(until),
+            Phase::Leaving { .. } => pace,
+            _ => [pace, self.deadline].into_iter().flatten().min(),
+        }
+    }
+
+    /// Acts on what is due: the peer's pace, or the protocol's own deadline.
+    pub(super) fn expire<P>(&mut self, protocol: &mut P, shared: &mut Shared, now: Now) -> Pumped
+    where
+        P: Protocol<Session = S>,
+    {
+        if matches!(self.phase, Phase::Lingering { until } if until <= now.instant) {
+            return Pumped::Closed(Closed::ByUs);
+        }
+        if let Some(pace) = self.pace
+            && pace.since + shared.limits.rate_window <= now.instant
+        {
+            // The kernel reports room only when a third of a large buffer is free; the peer may
+            // well have taken something since.
+            self.writable = true;
+            self.pace = None;
+            let pumped = self.pump(protocol, shared, now);
+            let slow = self.outbox.sent() - pace.sent < shared.limits.least();
+            if self.pace.is_none() || !slow || matches!(pumped, Pumped::Closed(_)) {
+                return pumped;
+            }
+            return Pumped::Closed(Closed::Expired);
+        }
+        if self
+            .deadline
+            .is_some_and(|deadline| deadline <= now.instant)
+        {
+            self.deadline = None;
+            return self.tell(protocol, shared, now, P::expire);
+        }
+        Pumped::Blocked
+    }
+
+    /// Tells the session that the server is going away.
+    pub(super) fn retire<P>(&mut self, protocol: &mut P, shared: &mut Shared, now: Now) -> Pumped
+    where
+        P: Protocol<Session = S>,
+    {
+        match self.phase {
+            Phase::Leaving { .. } | Phase::Lingering { .. } => Pumped::Blocked,
+            _ => self.tell(protocol, shared, now, P::retire),
+        }
+    }
+
+    fn tell<P>(
+        &mut self,
+        protocol: &mut P,
+        shared: &mut Shared,
+        now: Now,
+        say: impl FnOnce(&mut P, &mut S, &mut Io<'_>) -> Next,
+    ) -> Pumped
+    where
+        P: Protocol<Session = S>,
+    {
+        let mut io = io(&mut self.inbox, &mut self.outbox, &mut self.deadline, now);
+        let next = say(protocol, &mut self.session, &mut io);
+        self.follow(next);
+        self.pump(protocol, shared, now)
+    }
+
+    fn steps<P>(&mut self, protocol: &mut P, limits: &Limits, now: Now) -> Pumped
+    where
+        P: Protocol<Session = S>,
+    {
+        for _ in 0..STEPS {
+            match self.step(protocol, limits, now) {
+                Ok(Step::Moved) => {}
+                Ok(Step::Blocked) => return Pumped::Blocked,
+                Ok(Step::Burst) => return Pumped::Hungry,
+                Err(closed) => return Pumped::Closed(closed),
+            }
+        }
+        Pumped::Hungry
+    }
+
+    fn step<P>(&mut self, protocol: &mut P, limits: &Limits, now: Now) -> Result<Step, Closed>
+    where
+        P: Protocol<Session = S>,
+    {
+        match self.flush()? {
+            Flushed::Empty => {}
+            Flushed::Burst => return Ok(Step::Burst),
+            // A session that says `Read` with something queued does both at once.
+            Flushed::Blocked if !matches!(self.phase, Phase::Reading) => return Ok(Step::Blocked),
+            Flushed::Blocked => {}
+        }
+        match self.phase {
+            Phase::Fresh => {
+                self.fill()?;
+                self.ask(protocol, now)
+            }
+            Phase::Reading if self.inbox.is_ended() => Err(Closed::ByPeer),
+            Phase::Reading if self.inbox.is_full() => {
+                self.phase = Phase::Leaving { linger: true };
+                Ok(Step::Moved)
+            }
+            Phase::Reading => match self.fill()? {
+                true => self.ask(protocol, now),
+                false => Ok(Step::Blocked),
+            },
+            Phase::Draining => self.ask(protocol, now),
+            Phase::Leaving { linger } => self.depart(linger, limits.linger, now),
+            Phase::Lingering { .. } => self.read_away(),
+        }
+    }
+
+    fn flush(&mut self) -> Result<Flushed, Closed> {
+        if self.outbox.is_empty() {
+            return Ok(Flushed::Empty);
+        }
+        if !self.writable {
+            return Ok(Flushed::Blocked);
+        }
+        let flushed = self
+            .outbox
+            .flush(&mut self.transport)
+            .map_err(Closed::Broken)?;
+        self.writable = flushed != Flushed::Blocked;
+        Ok(flushed)
+    }
+
+    /// Reads once, if there may be something. Whether the protocol has anything to learn from it.
+    fn fill(&mut self) -> Result<bool, Closed> {
+        if !self.readable {
+            return Ok(false);
+        }
+        match self.inbox.fill(&mut self.transport) {
+            Ok(Filled::Some { all }) => {
+                self.readable = !all || self.finishing;
+                Ok(true)
+            }
+            Ok(Filled::Ended) => {
+                self.readable = false;
+                Ok(true)
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                self.readable = false;
+                Ok(false)
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => Ok(false),
+            Err(error) => Err(Closed::Broken(error)),
+        }
+    }
+
+    fn ask<P>(&mut self, protocol: &mut P, now: Now) -> Result<Step, Closed>
+    where
+        P: Protocol<Session = S>,
+    {
+        let mut io = io(&mut self.inbox, &mut self.outbox, &mut self.deadline, now);
+        let next = protocol.advance(&mut self.session, &mut io);
+        self.follow(next);
+        Ok(Step::Moved)
+    }
+
+    fn follow(&mut self, next: Next) {
+        self.phase = match next {
+            Next::Drain if !self.outbox.is_empty() => Phase::Draining,
+            // However much a session likes to hear: a peer that does not listen is not heard.
+            Next::Read if !self.outbox.has_room() => Phase::Draining,
+            Next::Read | Next::Drain => Phase::Reading,
+            Next::Close => Phase::Leaving { linger: false },
+            Next::Linger => Phase::Leaving { linger: true },
+        };
+    }
+
+    /// Everything has left: hang up, or read away what the peer is still saying.
+    fn depart(&mut self, linger: bool, time: Duration, now: Now) -> Result<Step, Closed> {
+        match self.transport.flush() {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                self.writable = false;
+                return Ok(Step::Blocked);
+            }
+            flushed => flushed.map_err(Closed::Broken)?,
+        }
+        // Closing with unread input sends RST, and our answer may be lost (RFC 9112 9.6).
+        let unread = self.readable || !self.inbox.is_empty();
+        if self.inbox.is_ended() || !(linger || unread) {
+            return Err(Closed::ByUs);
+        }
+        self.transport.finish().map_err(Closed::Broken)?;
+        self.phase = Phase::Lingering {
+            until: now.instant + time,
+        };
+        Ok(Step::Moved)
+    }
+
+    fn read_away(&mut self) -> Result<Step, Closed> {
+        self.inbox.clear();
+        match self.fill() {
+            _ if self.inbox.is_ended() => Err(Closed::ByUs),
+            Ok(true) => Ok(Step::Moved),
+            Ok(false) => Ok(Step::Blocked),
+            // The peer has hung up with our answer read or not; there is nobody left to tell.
+            Err(_) => Err(Closed::ByUs),
+        }
+    }
+
+    fn watch_pace(&mut self, limits: &Limits, now: Now) {
+        self.pace = match self.pace {
+            _ if limits.min_rate == 0 || self.outbox.is_empty() => None,
+            None => Some(Pace {
+                since: now.instant,
+                sent: self.outbox.sent(),
+            }),
+            watched => watched,
+        };
+    }
+}
+
+fn io<'a>(
+    inbox: &'a mut Inbox,
+    outbox: &'a mut Outbox,
+    deadline: &'a mut Option<Instant>,
+    now: Now,
+) -> Io<'a> {
+    Io {
+        inbox,
+        outbox,
+        deadline,
+        now,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+    use std::time::SystemTime;
+
+    use super::super::protocol::Peer;
+    use super::super::transport::Scripted;
+    use super::*;
+    use crate::blob::Blob;
+
+    /// Answers each line with itself in upper case; "bye" ends it, "big" is a megabyte.
+    struct Lines;
+
+    impl Protocol for Lines {
+        type Session = ();
+
+        fn open(&mut self, _: &Peer) {}
+
+        fn advance(&mut self, (): &mut (), io: &mut Io<'_>) -> Next {
+            *io.deadline = Some(io.now.instant + Duration::from_secs(60));
+            while let Some(end) = io.inbox.bytes().iter().position(|&byte| byte == b'\n') {
+                if !io.outbox.has_room() {
+                    return Next::Drain;
+                }
+                let line = io.inbox.bytes()[..=end].to_ascii_uppercase();
+                io.outbox.tail().extend_from_slice(&line);
+                io.inbox.consume(end + 1);
+                match &line[..end] {
+                    b"BYE" => return Next::Close,
+                    b"WHAT" => return Next::Linger,
+                    b"BIG" => io.outbox.push(vec![b'x'; 1 << 20].into(), 0..1 << 20),
+                    _ => {}
+                }
+            }
+            Next::Drain
+        }
+    }
+
+    struct Driven {
+        connection: Connection<(), Scripted>,
+        shared: Shared,
+        now: Now,
+    }
+
+    impl Driven {
+        fn new(transport: Scripted) -> Self {
+            let limits = Limits {
+                inbox: 1024,
+                ..Limits::default()
+            };
+            let peer = Peer {
+                address: SocketAddr::from(([127, 0, 0, 1], 1)),
+            };
+            Lines.open(&peer);
+            Self {
+                connection: Connection::new((), transport),
+                shared: Shared::new(limits),
+                now: Now {
+                    instant: Instant::now(),
+                    wall: SystemTime::UNIX_EPOCH,
+                },
+            }
+        }
+
+        /// What the poll would do: everything is ready, until nothing moves.
+        fn run(&mut self) -> Pumped {
+            loop {
+                self.connection.transport.allow();
+                self.connection
+                    .ready(true, true, self.connection.transport.ends);
+                let before = (self.sent().len(), self.connection.transport.heard.len());
+                let pumped = self.connection.pump(&mut Lines, &mut self.shared, self.now);
+                let after = (self.sent().len(), self.connection.transport.heard.len());
+                if matches!(pumped, Pumped::Closed(_)) || before == after {
+                    return pumped;
+                }
+            }
+        }
+
+        fn hear(&mut self, bytes: &[u8]) {
+            self.connection.transport.heard.extend(bytes);
+        }
+
+        fn sent(&self) -> &[u8] {
+            &self.connection.transport.sent
+        }
+
+        fn wait(&mut self, seconds: u64) -> Pumped {
+            self.now.instant += Duration::from_secs(seconds);
+            self.connection
+                .expire(&mut Lines, &mut self.shared, self.now)
+        }
+    }
+
+    fn transport(heard: &[u8]) -> Scripted {
+        Scripted {
+            heard: heard.iter().copied().collect(),
+            ..Scripted::default()
+        }
+    }
+
+    #[test]
+    fn cutting_input_or_output_anywhere_changes_nothing() {
+        let heard = b"one\ntwo\nbig\nthree\nbye\nnever";
+        let mut whole = Driven::new(transport(heard));
+        assert!(
+            matches!(whole.run(), Pumped::Blocked),
+            "it lingers: the peer said more"
+        );
+        assert!(whole.sent().starts_with(b"ONE\nTWO\nBIG\nxx") && whole.sent().ends_with(b"BYE\n"));
+        for (gives, takes) in [(1, usize::MAX), (usize::MAX, 9999), (1, 9999), (3, 70_001)] {
+            let mut cut = Driven::new(Scripted {
+                gives,
+                takes,
+                ..transport(heard)
+            });
+            cut.run();
+            assert!(cut.sent() == whole.sent(), "{gives} in, {takes} out");
+        }
+        let small = b"one\ntwo\nthree\nbye\n";
+        let mut cut = Driven::new(Scripted {
+            gives: 1,
+            takes: 1,
+            ..transport(small)
+        });
+        cut.run();
+        assert_eq!(cut.sent(), small.to_ascii_uppercase());
+    }
+
+    #[test]
+    fn an_idle_connection_owns_no_buffers() {
+        let mut driven = Driven::new(transport(b"one\n"));
+        driven.run();
+        assert_eq!(driven.sent(), b"ONE\n");
+        let Connection { inbox, outbox, .. } = &driven.connection;
+        assert_eq!(format!("{inbox:?}"), format!("{:?}", Inbox::default()));
+        assert!(outbox.is_empty() && driven.shared.inbox.len() == 1024);
+    }
+
+    #[test]
+    fn a_peer_that_does_not_read_is_not_read() {
+        let mut driven = Driven::new(Scripted {
+            takes: 100,
+            ..transport(b"big\n")
+        });
+        driven.connection.transport.allow();
+        let pumped = driven
+            .connection
+            .pump(&mut Lines, &mut driven.shared, driven.now);
+        assert!(matches!(pumped, Pumped::Blocked));
+        driven.hear(b"more\n");
+        driven.connection.ready(true, false, false);
+        driven
+            .connection
+            .pump(&mut Lines, &mut driven.shared, driven.now);
+        assert_eq!(driven.connection.transport.heard.len(), 5);
+        driven.run();
+        assert!(driven.sent().ends_with(b"MORE\n"));
+    }
+
+    #[test]
+    fn a_busy_peer_lets_others_have_their_turn() {
+        let mut driven = Driven::new(transport(&b"line\n".repeat(100)));
+        // What fills the buffer says nothing about what is behind it.
+        driven.shared = Shared::new(Limits {
+            inbox: 5,
+            ..Limits::default()
+        });
+        let mut turns = 0;
+        while let Pumped::Hungry =
+            driven
+                .connection
+                .pump(&mut Lines, &mut driven.shared, driven.now)
+        {
+            turns += 1;
+            driven.connection.ready(true, true, false);
+        }
+        assert!(turns > 100 / STEPS, "{turns} turns");
+    }
+
+    #[test]
+    fn a_peer_that_finishes_still_gets_everything() {
+        let mut driven = Driven::new(Scripted {
+            ends: true,
+            ..transport(b"one\nbig\ntwo\n")
+        });
+        assert!(matches!(driven.run(), Pumped::Closed(Closed::ByPeer)));
+        assert!(driven.sent().ends_with(b"xTWO\n"));
+    }
+
+    #[test]
+    fn nothing_unread_is_a_plain_close() {
+        let mut driven = Driven::new(transport(b"bye\n"));
+        assert!(matches!(driven.run(), Pumped::Closed(Closed::ByUs)));
+        assert_eq!(driven.connection.transport.calls, ["write"]);
+    }
+
+    #[test]
+    fn a_peer_that_is_still_talking_is_heard_out() {
+        let mut driven = Driven::new(transport(b"what\n"));
+        assert!(matches!(driven.run(), Pumped::Blocked));
+        assert_eq!(driven.connection.transport.calls, ["write", "finish"]);
+        driven.hear(&[b'x'; 100_000]);
+        assert!(matches!(driven.run(), Pumped::Blocked));
+        assert!(driven.connection.transport.heard.is_empty());
+        driven.connection.transport.ends = true;
+        assert!(matches!(driven.run(), Pumped::Closed(Closed::ByUs)));
+    }
+
+    #[test]
+    fn nobody_is_heard_out_for_ever() {
+        let mut driven = Driven::new(transport(b"what\n"));
+        driven.run();
+        assert!(matches!(driven.wait(4), Pumped::Blocked));
+        assert!(matches!(driven.wait(1), Pumped::Closed(Closed::ByUs)));
+    }
+
+    #[test]
+    fn a_session_that_leaves_too_much_unread_is_ended() {
+        let mut driven = Driven::new(transport(&[b'x'; 1024]));
+        assert!(matches!(driven.run(), Pumped::Blocked));
+        assert_eq!(driven.connection.transport.calls, ["finish"]);
+    }
+
+    #[test]
+    fn a_deadline_of_the_session_ends_it() {
+        let mut driven = Driven::new(transport(b"one\n"));
+        driven.run();
+        let due = driven.connection.due(&driven.shared.limits);
+        assert_eq!(due, Some(driven.now.instant + Duration::from_secs(60)));
+        assert!(matches!(driven.wait(59), Pumped::Blocked));
+        assert!(matches!(driven.wait(1), Pumped::Closed(Closed::ByUs)));
+    }
+
+    #[test]
+    fn a_reader_below_the_least_rate_is_cut_and_one_above_it_is_not() {
+        // 30 seconds at 1 KiB each are 30,720 bytes.
+        for (takes, cut) in [(30_719, true), (30_720, false), (0, true)] {
+            let mut driven = Driven::new(Scripted {
+                takes,
+                ..Scripted::default()
+            });
+            driven
+                .connection
+                .outbox
+                .push(Blob::Memory(vec![0; 1 << 20].into()), 0..1 << 20);
+            driven.connection.transport.left = Some(0);
+            driven
+                .connection
+                .pump(&mut Lines, &mut driven.shared, driven.now);
+            assert!(matches!(driven.wait(29), Pumped::Blocked));
+            driven.connection.transport.allow();
+            let pumped = driven.wait(1);
+            assert_eq!(
+                matches!(pumped, Pumped::Closed(Closed::Expired)),
+                cut,
+                "{takes}"
+            );
+        }
+    }
+
+    #[test]
+    fn without_a_least_rate_nobody_is_cut() {
+        let mut driven = Driven::new(Scripted {
+            takes: 0,
+            ..transport(b"big\n")
+        });
+        driven.shared.limits.min_rate = 0;
+        driven
+            .connection
+            .pump(&mut Lines, &mut driven.shared, driven.now);
+        driven.connection.deadline = None;
+        assert_eq!(driven.connection.due(&driven.shared.limits), None);
+    }
+}

@@ -1,0 +1,146 @@
+//! Bytes received, not yet understood.
+
+use std::io;
+use std::ops::Range;
+
+use super::transport::Transport;
+
+/// Bytes received, not yet understood: bounded, and without memory of its own while it is empty.
+///
+/// At rest `bytes` is exactly what is unconsumed. For the length of a pump it is the reactor's
+/// spare buffer, whose length is the bound.
+#[derive(Debug, Default)]
+pub struct Inbox {
+    bytes: Vec<u8>,
+    unread: Range<usize>,
+    ended: bool,
+}
+
+/// What one read brought.
+pub(super) enum Filled {
+    /// Bytes. `all` when the socket had no more: a short read is the end of the edge (epoll(7)).
+    Some { all: bool },
+    /// The peer has finished sending.
+    Ended,
+}
+
+impl Inbox {
+    /// The bytes that were received and not yet consumed.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes[self.unread.clone()]
+    }
+
+    /// Whether nothing is unconsumed.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.unread.is_empty()
+    }
+
+    /// Whether the peer has finished sending: what is here is all there will ever be.
+    #[must_use]
+    pub fn is_ended(&self) -> bool {
+        self.ended
+    }
+
+    /// Forgets the first `count` bytes, or all if there are fewer.
+    pub fn consume(&mut self, count: usize) {
+        self.unread.start = self.unread.end.min(self.unread.start.saturating_add(count));
+        if self.unread.is_empty() {
+            self.unread = 0..0;
+        }
+    }
+
+    /// Adds bytes as if they had just been received, past any bound: for sessions that are driven
+    /// without a socket, as tests and benchmarks do.
+    pub fn receive(&mut self, bytes: &[u8]) {
+        self.bytes.truncate(self.unread.end);
+        self.bytes.extend_from_slice(bytes);
+        self.unread.end = self.bytes.len();
+    }
+
+    /// Says that nothing more will be received, as [`receive`](Self::receive) says that something
+    /// was.
+    pub fn end(&mut self) {
+        self.ended = true;
+    }
+
+    /// Takes the spare buffer, with what is unconsumed at its front.
+    pub(super) fn borrow(&mut self, spare: &mut Vec<u8>) {
+        let kept = std::mem::replace(&mut self.bytes, std::mem::take(spare));
+        let kept = &kept[self.unread.clone()];
+        self.bytes[..kept.len()].copy_from_slice(kept);
+        self.unread = 0..kept.len();
+    }
+
+    /// Gives the spare buffer back, and keeps only what is unconsumed.
+    pub(super) fn give_back(&mut self, spare: &mut Vec<u8>) {
+        let kept = self.bytes().to_vec();
+        self.unread = 0..kept.len();
+        *spare = std::mem::replace(&mut self.bytes, kept);
+    }
+
+    /// Whether the buffer is full of unconsumed bytes, so that nothing more can be read.
+    pub(super) fn is_full(&self) -> bool {
+        self.unread.len() == self.bytes.len()
+    }
+
+    /// Reads once. Needs a borrowed buffer that is not full.
+    pub(super) fn fill(&mut self, transport: &mut impl Transport) -> io::Result<Filled> {
+        if self.unread.start > 0 && self.unread.end == self.bytes.len() {
+            self.bytes.copy_within(self.unread.clone(), 0);
+            self.unread = 0..self.unread.len();
+        }
+        let room = &mut self.bytes[self.unread.end..];
+        let space = room.len();
+        match transport.read(room)? {
+            0 => {
+                self.ended = true;
+                Ok(Filled::Ended)
+            }
+            count => {
+                self.unread.end += count;
+                Ok(Filled::Some { all: count < space })
+            }
+        }
+    }
+
+    /// Forgets everything.
+    pub(super) fn clear(&mut self) {
+        self.unread = 0..0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_consumed_is_gone() {
+        let mut inbox = Inbox::default();
+        inbox.receive(b"one two");
+        inbox.consume(4);
+        assert_eq!(inbox.bytes(), b"two");
+        inbox.consume(900);
+        assert!(inbox.is_empty());
+    }
+
+    #[test]
+    fn a_buffer_is_kept_only_for_what_is_unconsumed() {
+        let mut spare = vec![0; 64];
+        let mut inbox = Inbox::default();
+        inbox.receive(b"a partial head");
+        inbox.consume(2);
+        inbox.borrow(&mut spare);
+        assert_eq!((inbox.bytes(), spare.capacity()), (&b"partial head"[..], 0));
+        inbox.give_back(&mut spare);
+        assert_eq!(
+            (inbox.bytes(), inbox.bytes.len(), spare.len()),
+            (&b"partial head"[..], 12, 64)
+        );
+        inbox.consume(12);
+        inbox.borrow(&mut spare);
+        inbox.give_back(&mut spare);
+        assert_eq!((inbox.bytes.capacity(), spare.len()), (0, 64));
+    }
+}

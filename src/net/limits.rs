@@ -1,0 +1,87 @@
+//! How much one reactor takes on.
+
+use std::time::Duration;
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// How much one reactor takes on, and how long it waits.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Connections held at once. When there are as many, new ones wait in the listener's backlog.
+    pub connections: usize,
+    /// Bytes that a session may leave unconsumed in its inbox, which is also the most that one
+    /// `recv` takes.
+    pub inbox: usize,
+    /// Bytes per second that a peer must take from us while something is queued for it, averaged
+    /// over [`rate_window`](Self::rate_window). 0 lets a peer take as long as it likes.
+    pub min_rate: u64,
+    /// How long a peer's pace is watched before it is judged.
+    pub rate_window: Duration,
+    /// How long a peer's words are read away after [`Next::Linger`](super::Next::Linger).
+    pub linger: Duration,
+    /// How long conversations may take to finish after [`Handle::stop`](super::Handle::stop).
+    pub grace: Duration,
+    /// How long without an event until [`Protocol::idle`](super::Protocol::idle); `None` is never.
+    pub interval: Option<Duration>,
+}
+
+impl Default for Limits {
+    /// As many connections as the descriptors allow, 64 KiB read at once, 1 KiB per second over
+    /// 30 seconds, 5 seconds of lingering, 8 seconds of grace (container runtimes kill after 10),
+    /// no interval.
+    fn default() -> Self {
+        Self {
+            connections: connections_within(getrlimit(Resource::Nofile).current),
+            inbox: 64 * 1024,
+            min_rate: 1024,
+            rate_window: Duration::from_secs(30),
+            linger: Duration::from_secs(5),
+            grace: Duration::from_secs(8),
+            interval: None,
+        }
+    }
+}
+
+impl Limits {
+    /// The bytes that a peer must have taken when its pace is judged.
+    pub(super) fn least(&self) -> u64 {
+        let millis = u64::try_from(self.rate_window.as_millis()).unwrap_or(u64::MAX);
+        self.min_rate.saturating_mul(millis) / 1000
+    }
+}
+
+/// Raises this process's soft limit of open descriptors to its hard limit, and returns what is in
+/// force then. Costs nothing: a descriptor is paid for when it is opened.
+pub fn descriptors() -> u64 {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    // What the kernel refuses leaves the limit as it was, which is what we then report.
+    let _ = setrlimit(Resource::Nofile, raised);
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
+}
+
+/// A connection may need two descriptors, its socket and the file it is being sent; some are kept
+/// for the listeners, the log and the root.
+fn connections_within(descriptors: Option<u64>) -> usize {
+    const KEPT: u64 = 32;
+    const MOST: u64 = 1 << 20;
+    let descriptors = descriptors.unwrap_or(u64::MAX);
+    let connections = (descriptors.saturating_sub(KEPT) / 2).clamp(1, MOST);
+    usize::try_from(connections).unwrap_or(usize::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_is_counted_as_two_descriptors() {
+        assert_eq!(connections_within(Some(1024)), 496);
+        assert_eq!(connections_within(Some(64)), 16);
+        assert_eq!(connections_within(Some(8)), 1);
+        assert_eq!(connections_within(None), 1 << 20);
+    }
+}

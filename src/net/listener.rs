@@ -1,0 +1,128 @@
+//! Where peers arrive.
+
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
+
+use mio::net::TcpListener;
+use rustix::io::Errno;
+use socket2::{Domain, Protocol, Socket, Type};
+
+use super::protocol::Peer;
+use super::transport::Tcp;
+
+/// Connections the kernel keeps for us until we accept them, as far as `net.core.somaxconn` lets
+/// it.
+const BACKLOG: i32 = 4096;
+
+/// A listening TCP socket.
+#[derive(Debug)]
+pub struct Listener {
+    pub(super) socket: TcpListener,
+    address: SocketAddr,
+}
+
+/// What came of asking for one more connection.
+#[derive(Debug)]
+pub(super) enum Accepted {
+    Connection(Tcp, Peer),
+    /// Nobody is waiting.
+    Nobody,
+    /// The system has no descriptor, or no memory, for another one; whoever waits keeps waiting.
+    Exhausted(io::Error),
+}
+
+impl Listener {
+    /// Listens on `address`; port 0 is any free port. `[::]` takes IPv4 as well, unless
+    /// `only_v6`; any other IPv6 address never does.
+    ///
+    /// # Errors
+    /// What socket(2), bind(2) and listen(2) say. A port on which anybody else listens is
+    /// [`ErrorKind::AddrInUse`]: the port is never shared.
+    pub fn bind(address: SocketAddr, only_v6: bool) -> io::Result<Self> {
+        let socket = Socket::new(
+            Domain::for_address(address),
+            Type::STREAM,
+            Some(Protocol::TCP),
+        )?;
+        socket.set_nonblocking(true)?;
+        if address.is_ipv6() {
+            socket.set_only_v6(only_v6 || !address.ip().is_unspecified())?;
+        }
+        // Lets a restart bind while old connections are in TIME_WAIT. On Linux it does not let two
+        // listeners have one port; SO_REUSEPORT, which would, is not set.
+        socket.set_reuse_address(true)?;
+        // Inherited by every connection that is accepted.
+        socket.set_tcp_nodelay(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(BACKLOG)?;
+        let socket = TcpListener::from_std(socket.into());
+        let address = socket.local_addr()?;
+        Ok(Self { socket, address })
+    }
+
+    /// The address it listens on, with the port that was chosen.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Accepts one connection, if somebody is waiting.
+    ///
+    /// # Errors
+    /// Only when the listening socket itself is unusable.
+    pub(super) fn accept(&self) -> io::Result<Accepted> {
+        loop {
+            let error = match self.socket.accept() {
+                Ok((stream, address)) => {
+                    return Ok(Accepted::Connection(Tcp { stream }, Peer { address }));
+                }
+                Err(error) => error,
+            };
+            match Errno::from_io_error(&error) {
+                _ if error.kind() == ErrorKind::WouldBlock => return Ok(Accepted::Nobody),
+                Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => {
+                    return Ok(Accepted::Exhausted(error));
+                }
+                Some(Errno::BADF | Errno::INVAL | Errno::NOTSOCK | Errno::FAULT) | None => {
+                    return Err(error);
+                }
+                // All others are about the connection that was to be accepted (accept(2)): the
+                // next one may be well.
+                Some(_) => {}
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpStream;
+
+    use socket2::SockRef;
+
+    use super::*;
+
+    fn any() -> SocketAddr {
+        "127.0.0.1:0".parse().unwrap()
+    }
+
+    #[test]
+    fn a_busy_port_is_refused() {
+        let first = Listener::bind(any(), false).unwrap();
+        let error = Listener::bind(first.address(), false).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::AddrInUse);
+    }
+
+    #[test]
+    fn options_of_the_listener_are_inherited() {
+        let listener = Listener::bind(any(), false).unwrap();
+        let _peer = TcpStream::connect(listener.address()).unwrap();
+        let tcp = loop {
+            match listener.accept().unwrap() {
+                Accepted::Connection(tcp, _) => break tcp,
+                _ => std::thread::yield_now(),
+            }
+        };
+        assert!(SockRef::from(&tcp.stream).tcp_nodelay().unwrap());
+    }
+}

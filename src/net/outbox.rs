@@ -1,0 +1,384 @@
+//! Bytes decided, not yet sent.
+
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+use std::ops::Range;
+
+use arrayvec::ArrayVec;
+
+use super::transport::Transport;
+use crate::blob::Blob;
+
+/// Bytes that may be queued before [`Outbox::has_room`] says no. Also about what a pipelined burst
+/// of small answers is sent in at once.
+const ROOM: u64 = 64 * 1024;
+
+/// Bytes from memory up to which copying them into the run beats a slice of their own.
+const COPIED: u64 = 4 * 1024;
+
+/// Bytes that leave in one flush, so that one fast peer does not hold up the others. Sends of less
+/// than 2 MiB cost a large file measurably more per byte.
+const BURST: u64 = 2 * 1024 * 1024;
+
+/// Slices handed to one gathering write.
+const SLICES: usize = 16;
+
+/// A queue of byte runs and blob ranges, sent in order.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    chunks: VecDeque<Chunk>,
+    spare: Vec<u8>,
+    sent: u64,
+}
+
+#[derive(Debug)]
+enum Chunk {
+    Bytes { bytes: Vec<u8>, sent: usize },
+    Blob { blob: Blob, left: Range<u64> },
+}
+
+/// What an outbox borrows for the length of a pump.
+#[derive(Debug, Default)]
+pub(super) struct Spare {
+    chunks: VecDeque<Chunk>,
+    run: Vec<u8>,
+}
+
+/// How a flush ended.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Flushed {
+    /// Nothing is left.
+    Empty,
+    /// The transport takes no more for now.
+    Blocked,
+    /// One burst has left, and there is more.
+    Burst,
+}
+
+impl Outbox {
+    /// The byte run at the queue's end: what is appended to it is queued. Heads and small bodies of
+    /// pipelined answers share one run.
+    pub fn tail(&mut self) -> &mut Vec<u8> {
+        if !matches!(self.chunks.back(), Some(Chunk::Bytes { .. })) {
+            let bytes = std::mem::take(&mut self.spare);
+            self.chunks.push_back(Chunk::Bytes { bytes, sent: 0 });
+        }
+        match self.chunks.back_mut() {
+            Some(Chunk::Bytes { bytes, .. }) => bytes,
+            _ => unreachable!("a run was just pushed"),
+        }
+    }
+
+    /// Queues the bytes `part` of `blob`; the half-open range must lie within the blob.
+    pub fn push(&mut self, blob: Blob, part: Range<u64>) {
+        match blob.in_memory() {
+            _ if part.is_empty() => {}
+            Some(bytes) if part.end - part.start <= COPIED => {
+                self.tail().extend_from_slice(slice(bytes, &part));
+            }
+            _ => self.chunks.push_back(Chunk::Blob { blob, left: part }),
+        }
+    }
+
+    /// Bytes queued and not yet sent.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        self.chunks.iter().map(Chunk::len).sum()
+    }
+
+    /// Whether everything has left.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.chunks.iter().all(|chunk| chunk.len() == 0)
+    }
+
+    /// Bytes that have left since the conversation began.
+    #[must_use]
+    pub fn sent(&self) -> u64 {
+        self.sent
+    }
+
+    /// Whether more may be queued now. When there is no room, stop answering and let it drain.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        self.len() < ROOM
+    }
+
+    /// Takes everything that is queued in memory, as if it had been sent: for sessions that are
+    /// driven without a socket, as tests and benchmarks do. A part of a file is left out.
+    pub fn take(&mut self) -> Vec<u8> {
+        let mut taken = Vec::new();
+        for chunk in std::mem::take(&mut self.chunks) {
+            self.sent += chunk.len();
+            taken.extend_from_slice(chunk.in_memory().unwrap_or_default());
+        }
+        taken
+    }
+
+    /// Takes the spare queue and run.
+    pub(super) fn borrow(&mut self, spare: &mut Spare) {
+        if self.chunks.is_empty() {
+            std::mem::swap(&mut self.chunks, &mut spare.chunks);
+        }
+        self.spare = std::mem::take(&mut spare.run);
+    }
+
+    /// Gives back what was borrowed, and keeps only memory for what is unsent.
+    pub(super) fn give_back(&mut self, spare: &mut Spare) {
+        for chunk in &mut self.chunks {
+            if let Chunk::Bytes { bytes, sent } = chunk
+                && bytes.capacity() > 2 * (bytes.len() - *sent) + 64
+            {
+                let unsent = bytes[*sent..].to_vec();
+                *sent = 0;
+                let run = std::mem::replace(bytes, unsent);
+                recycle(run, &mut self.spare);
+            }
+        }
+        if self.chunks.is_empty() {
+            std::mem::swap(&mut self.chunks, &mut spare.chunks);
+        }
+        spare.run = std::mem::take(&mut self.spare);
+    }
+
+    /// Sends until the queue is empty, the transport takes no more, or one burst has left.
+    ///
+    /// A file that ends before its promised part does is [`io::ErrorKind::UnexpectedEof`].
+    pub(super) fn flush(&mut self, transport: &mut impl Transport) -> io::Result<Flushed> {
+        let mut burst = BURST;
+        loop {
+            while self.chunks.front().is_some_and(|chunk| chunk.len() == 0) {
+                self.pop();
+            }
+            let Some(front) = self.chunks.front() else {
+                return Ok(Flushed::Empty);
+            };
+            if burst == 0 {
+                return Ok(Flushed::Burst);
+            }
+            let (asked, result) = match front {
+                Chunk::Blob {
+                    blob: Blob::File { file, .. },
+                    left,
+                } => {
+                    let part = left.start..left.end.min(left.start + burst);
+                    // A short send from a file says nothing about the socket, so ask again.
+                    match transport.send_file(file, part) {
+                        Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                        result => (0, result),
+                    }
+                }
+                _ => self.write(transport),
+            };
+            match result {
+                Ok(sent) => {
+                    self.advance(sent as u64);
+                    burst = burst.saturating_sub(sent as u64);
+                    if sent < asked {
+                        // A short write is the end of the edge, as a short read is (epoll(7)).
+                        return Ok(Flushed::Blocked);
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return Ok(Flushed::Blocked);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Writes what is in memory at the queue's front: how much was offered, and what came of it.
+    fn write(&self, transport: &mut impl Transport) -> (usize, io::Result<usize>) {
+        let slices: ArrayVec<IoSlice<'_>, SLICES> = self
+            .chunks
+            .iter()
+            .map_while(Chunk::in_memory)
+            .map(IoSlice::new)
+            .take(SLICES)
+            .collect();
+        let asked = slices.iter().map(|slice| slice.len()).sum();
+        let more = slices.len() < self.chunks.len();
+        (asked, transport.write(&slices, more))
+    }
+
+    fn advance(&mut self, mut count: u64) {
+        self.sent += count;
+        while let Some(chunk) = self.chunks.front_mut() {
+            let step = count.min(chunk.len());
+            chunk.advance(step);
+            count -= step;
+            if count == 0 {
+                break;
+            }
+            self.pop();
+        }
+    }
+
+    fn pop(&mut self) {
+        if let Some(Chunk::Bytes { bytes, .. }) = self.chunks.pop_front() {
+            recycle(bytes, &mut self.spare);
+        }
+    }
+}
+
+/// Keeps a run for the next answers, unless there is a larger one.
+fn recycle(mut run: Vec<u8>, spare: &mut Vec<u8>) {
+    if run.capacity() > spare.capacity() {
+        run.clear();
+        *spare = run;
+    }
+}
+
+impl Chunk {
+    fn len(&self) -> u64 {
+        match self {
+            Self::Bytes { bytes, sent } => (bytes.len() - sent) as u64,
+            Self::Blob { left, .. } => left.end - left.start,
+        }
+    }
+
+    fn in_memory(&self) -> Option<&[u8]> {
+        match self {
+            Self::Bytes { bytes, sent } => Some(&bytes[*sent..]),
+            Self::Blob { blob, left } => blob.in_memory().map(|bytes| slice(bytes, left)),
+        }
+    }
+
+    fn advance(&mut self, count: u64) {
+        match self {
+            Self::Bytes { sent, .. } => *sent += index(count),
+            Self::Blob { left, .. } => left.start += count,
+        }
+    }
+}
+
+fn slice<'a>(bytes: &'a [u8], part: &Range<u64>) -> &'a [u8] {
+    &bytes[index(part.start)..index(part.end)]
+}
+
+/// An offset into bytes that are in memory.
+fn index(offset: u64) -> usize {
+    usize::try_from(offset).expect("what is in memory is indexed by a usize")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::sync::Arc;
+
+    use super::super::transport::Scripted;
+    use super::*;
+
+    fn file(content: &[u8], len: u64) -> Blob {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(content).unwrap();
+        Blob::File {
+            file: Arc::new(file),
+            len,
+        }
+    }
+
+    fn queue() -> Outbox {
+        let mut outbox = Outbox::default();
+        outbox.tail().extend_from_slice(b"head|");
+        outbox.push(Blob::Static(b"small|"), 0..6);
+        outbox.push(vec![b'x'; 5000].into(), 0..5000);
+        outbox.tail().extend_from_slice(b"|head|");
+        outbox.push(file(b"0123456789", 10), 2..8);
+        outbox.tail().extend_from_slice(b"|end");
+        outbox.push(Blob::Static(b""), 0..0);
+        outbox
+    }
+
+    fn text() -> Vec<u8> {
+        [b"head|small|", &[b'x'; 5000][..], b"|head|234567|end"].concat()
+    }
+
+    #[test]
+    fn everything_leaves_in_order() {
+        let mut transport = Scripted::default();
+        let mut outbox = queue();
+        assert_eq!(outbox.len(), text().len() as u64);
+        assert_eq!(outbox.flush(&mut transport).unwrap(), Flushed::Empty);
+        assert_eq!(transport.sent, text());
+        assert_eq!(outbox.sent(), text().len() as u64);
+        assert!(outbox.is_empty());
+        assert_eq!(
+            transport.calls,
+            ["write more", "file", "write"],
+            "a head waits for its file"
+        );
+    }
+
+    #[test]
+    fn a_transport_that_takes_little_is_resumed_at_the_exact_byte() {
+        for takes in [1, 2, 3, 7, 4999] {
+            let mut transport = Scripted {
+                takes,
+                ..Scripted::default()
+            };
+            let mut outbox = queue();
+            while outbox.flush(&mut transport).unwrap() != Flushed::Empty {
+                transport.allow();
+            }
+            assert!(transport.sent == text(), "{takes} bytes at a time");
+        }
+    }
+
+    #[test]
+    fn a_file_that_shrank_is_an_error() {
+        let mut outbox = Outbox::default();
+        outbox.push(file(b"short", 10), 0..10);
+        let error = outbox.flush(&mut Scripted::default()).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
+    }
+
+    #[test]
+    fn a_file_that_grew_is_sent_as_promised() {
+        let mut transport = Scripted::default();
+        let mut outbox = Outbox::default();
+        outbox.push(file(b"promised, and more", 8), 0..8);
+        outbox.flush(&mut transport).unwrap();
+        assert_eq!(transport.sent, b"promised");
+    }
+
+    #[test]
+    fn one_flush_sends_one_burst() {
+        let mut transport = Scripted::default();
+        let mut outbox = Outbox::default();
+        let large = file(&vec![7; 5 << 20], 5 << 20);
+        outbox.push(large, 0..5 << 20);
+        assert_eq!(outbox.flush(&mut transport).unwrap(), Flushed::Burst);
+        assert_eq!(outbox.sent(), BURST);
+    }
+
+    #[test]
+    fn room_ends_with_what_is_queued() {
+        let mut outbox = Outbox::default();
+        assert!(outbox.has_room());
+        outbox.push(file(b"", 1 << 30), 0..1 << 30);
+        assert!(!outbox.has_room());
+    }
+
+    #[test]
+    fn memory_is_kept_only_for_what_is_unsent() {
+        let mut spare = Spare::default();
+        let mut outbox = Outbox::default();
+        outbox.borrow(&mut spare);
+        outbox.tail().extend_from_slice(&[b'x'; 10_000]);
+        let mut transport = Scripted {
+            takes: 9_990,
+            ..Scripted::default()
+        };
+        assert_eq!(outbox.flush(&mut transport).unwrap(), Flushed::Blocked);
+        outbox.give_back(&mut spare);
+        assert!(spare.run.capacity() >= 10_000);
+        assert_eq!(outbox.tail().capacity(), 10);
+        outbox.borrow(&mut spare);
+        transport.allow();
+        assert_eq!(outbox.flush(&mut transport).unwrap(), Flushed::Empty);
+        outbox.give_back(&mut spare);
+        assert_eq!(outbox.chunks.capacity() + outbox.spare.capacity(), 0);
+    }
+}

@@ -1,0 +1,103 @@
+//! Everything a server says to the reactor.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::{Instant, SystemTime};
+
+use super::inbox::Inbox;
+use super::outbox::Outbox;
+
+/// What a server says; the reactor does the rest.
+///
+/// `&mut self` is what all of one reactor's conversations share, so a session needs no `Rc`, no
+/// `RefCell` and no `dyn`. A session is one conversation's own state.
+pub trait Protocol {
+    /// What is remembered of one conversation between two calls.
+    type Session;
+
+    /// A peer has connected.
+    fn open(&mut self, peer: &Peer) -> Self::Session;
+
+    /// Something changed: the conversation began, bytes arrived, the queue emptied, or the peer
+    /// finished sending ([`Inbox::is_ended`]).
+    fn advance(&mut self, session: &mut Self::Session, io: &mut Io<'_>) -> Next;
+
+    /// The deadline that the session set has passed. It is unset when this is called.
+    fn expire(&mut self, _session: &mut Self::Session, _io: &mut Io<'_>) -> Next {
+        Next::Close
+    }
+
+    /// The server is going away: finish what is begun, begin nothing new.
+    fn retire(&mut self, _session: &mut Self::Session, _io: &mut Io<'_>) -> Next {
+        Next::Close
+    }
+
+    /// The conversation is over, and this is how it ended. What is left in `io` will not be sent.
+    fn close(&mut self, _session: Self::Session, _io: &mut Io<'_>, _closed: Closed) {}
+
+    /// This turn's work is done; the loop is about to wait.
+    fn rest(&mut self) {}
+
+    /// A whole poll interval ([`Limits::interval`](super::Limits::interval)) passed without an
+    /// event.
+    fn idle(&mut self) {}
+}
+
+/// Both sides of a conversation, in memory, and the time. No socket.
+#[derive(Debug)]
+pub struct Io<'a> {
+    /// What the peer has said and the session has not yet consumed.
+    pub inbox: &'a mut Inbox,
+    /// What the session has said and the peer has not yet been sent.
+    pub outbox: &'a mut Outbox,
+    /// When to call [`Protocol::expire`]; `None` is never. The session sets it, and sets it to
+    /// `None` while it only waits for its own words to leave: then the peer's pace is watched by
+    /// [`Limits::min_rate`](super::Limits::min_rate).
+    pub deadline: &'a mut Option<Instant>,
+    /// The time of this turn.
+    pub now: Now,
+}
+
+/// What the session waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Call me when more bytes arrive.
+    Read,
+    /// Call me when everything queued has left, and read nothing before; with nothing queued, the
+    /// same as `Read`.
+    Drain,
+    /// Send what is queued, then hang up: the peer expects it, or is to expect nothing more.
+    Close,
+    /// The same, but the peer may still be talking: its words are read away for a while, so that
+    /// it gets to hear ours.
+    Linger,
+}
+
+/// The time, read once per turn of the loop.
+#[derive(Clone, Copy, Debug)]
+pub struct Now {
+    /// For deadlines and durations.
+    pub instant: Instant,
+    /// For dates.
+    pub wall: SystemTime,
+}
+
+/// Who is at the other end.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    /// The peer's address, as `accept` gave it.
+    pub address: SocketAddr,
+}
+
+/// How a conversation ended.
+#[derive(Debug)]
+pub enum Closed {
+    /// We hung up, with everything said.
+    ByUs,
+    /// The peer finished, and there was nothing left to say.
+    ByPeer,
+    /// The peer was too slow, or we were told to stop and it took too long.
+    Expired,
+    /// The socket, or a file that was being sent, failed.
+    Broken(io::Error),
+}

@@ -1,0 +1,449 @@
+//! The loop: wait, accept, pump, expire, retire.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+
+use mio::event::Event;
+use mio::{Events, Interest, Poll, Token, Waker};
+use slotmap::{Key as _, KeyData, SlotMap, new_key_type};
+use tracing::{debug, trace, warn};
+
+use super::connection::{Connection, Pumped, Shared};
+use super::deadlines::Deadlines;
+use super::limits::Limits;
+use super::listener::{Accepted, Listener};
+use super::protocol::{Closed, Now, Peer, Protocol};
+use super::transport::Tcp;
+
+/// Events taken from the kernel at once.
+const EVENTS: usize = 1024;
+
+/// Connections accepted per listener and turn, so that a flood of new peers does not hold up those
+/// who are there.
+const ACCEPTS: usize = 64;
+
+/// How long a listener rests that ran out of descriptors, if no connection closes before.
+const REST: Duration = Duration::from_secs(1);
+
+/// The waker's token. Connections have a generation in the upper half of theirs, so tokens below
+/// 2^32 are free for it and for the listeners' numbers.
+const WAKER: Token = Token(u32::MAX as usize);
+
+new_key_type! {
+    /// A connection's place and its generation.
+    struct Key;
+}
+
+/// One thread's loop: its listeners, its connections, and the protocol they speak.
+///
+/// It is the only reader of the clock, once per turn.
+#[derive(Debug)]
+pub struct Reactor<P: Protocol> {
+    protocol: P,
+    poll: Poll,
+    events: Events,
+    handle: Handle,
+    listeners: Vec<Door>,
+    connections: SlotMap<Key, Entry<P::Session>>,
+    deadlines: Deadlines<Key>,
+    hungry: Vec<Key>,
+    shared: Shared,
+    now: Now,
+    eventful: Instant,
+    retiring: Option<Instant>,
+    /// A connection has closed since the listeners were last asked.
+    freed: bool,
+}
+
+/// Stops a reactor from another thread.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    waker: Arc<Waker>,
+    stopped: Arc<AtomicBool>,
+}
+
+/// A listener and whether somebody may be waiting at it.
+#[derive(Debug)]
+struct Door {
+    listener: Listener,
+    state: DoorState,
+    warned: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum DoorState {
+    /// Nobody waits; the poll will say when somebody does.
+    Quiet,
+    /// Somebody may be waiting.
+    Knocked,
+    /// Somebody may be waiting, and nobody can be let in before then, or before a connection closes.
+    Resting(Instant),
+}
+
+#[derive(Debug)]
+struct Entry<S> {
+    connection: Connection<S, Tcp>,
+    /// Which of its entries in the deadlines counts.
+    armed: Option<Instant>,
+    hungry: bool,
+}
+
+impl Handle {
+    /// Tells the reactor to retire: to accept nobody, to finish what is begun, and to return from
+    /// [`Reactor::run`]. May be called from any thread, any number of times.
+    pub fn stop(&self) {
+        self.stopped.store(true, Ordering::Release);
+        if let Err(error) = self.waker.wake() {
+            warn!("cannot wake the loop: {error}");
+        }
+    }
+}
+
+impl<P: Protocol> Reactor<P> {
+    /// A reactor without listeners.
+    ///
+    /// # Errors
+    /// When the kernel gives no epoll or eventfd descriptor.
+    pub fn new(protocol: P, limits: Limits) -> io::Result<Self> {
+        let poll = Poll::new()?;
+        let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
+        let now = read_clock();
+        Ok(Self {
+            protocol,
+            poll,
+            events: Events::with_capacity(EVENTS),
+            handle: Handle {
+                waker,
+                stopped: Arc::new(AtomicBool::new(false)),
+            },
+            listeners: Vec::new(),
+            connections: SlotMap::with_key(),
+            deadlines: Deadlines::new(),
+            hungry: Vec::new(),
+            shared: Shared::new(limits),
+            now,
+            eventful: now.instant,
+            retiring: None,
+            freed: false,
+        })
+    }
+
+    /// Takes a listener in.
+    ///
+    /// # Errors
+    /// When it cannot be registered with the poll.
+    pub fn listen(&mut self, mut listener: Listener) -> io::Result<()> {
+        let token = Token(self.listeners.len());
+        self.poll
+            .registry()
+            .register(&mut listener.socket, token, Interest::READABLE)?;
+        self.listeners.push(Door {
+            listener,
+            state: DoorState::Quiet,
+            warned: false,
+        });
+        Ok(())
+    }
+
+    /// The addresses listened on, in the order in which the listeners came.
+    pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
+        self.listeners.iter().map(|door| door.listener.address())
+    }
+
+    /// What stops this reactor.
+    #[must_use]
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    /// Serves until [`Handle::stop`], then finishes what is begun, within
+    /// [`Limits::grace`], and returns.
+    ///
+    /// # Errors
+    /// When the poll or a listening socket fails.
+    pub fn run(&mut self) -> io::Result<()> {
+        while !self.is_over() {
+            self.turn()?;
+        }
+        self.cut_the_rest();
+        Ok(())
+    }
+
+    fn is_over(&self) -> bool {
+        self.retiring
+            .is_some_and(|until| self.connections.is_empty() || until <= self.now.instant)
+    }
+
+    fn turn(&mut self) -> io::Result<()> {
+        let timeout = self.timeout();
+        match self.poll.poll(&mut self.events, timeout) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
+            polled => polled?,
+        }
+        self.now = read_clock();
+        let hungry = std::mem::take(&mut self.hungry);
+
+        let events = std::mem::replace(&mut self.events, Events::with_capacity(0));
+        for event in &events {
+            self.receive(event);
+        }
+        self.note_idleness(&events);
+        self.events = events;
+
+        let freed = std::mem::take(&mut self.freed);
+        for door in 0..self.listeners.len() {
+            self.accept(door, freed)?;
+        }
+        for key in hungry {
+            self.pump_hungry(key);
+        }
+        while let Some((due, key)) = self.deadlines.pop(self.now.instant) {
+            self.expire(due, key);
+        }
+        if self.retiring.is_none() && self.handle.stopped.load(Ordering::Acquire) {
+            self.retire();
+        }
+        self.protocol.rest();
+        Ok(())
+    }
+
+    /// How long the poll may wait.
+    fn timeout(&self) -> Option<Duration> {
+        let rested = self.listeners.iter().filter_map(|door| match door.state {
+            DoorState::Quiet => None,
+            DoorState::Knocked => Some(self.now.instant),
+            DoorState::Resting(_) if self.freed => Some(self.now.instant),
+            DoorState::Resting(until) => Some(until),
+        });
+        let hungry = (!self.hungry.is_empty()).then_some(self.now.instant);
+        let idle = self
+            .shared
+            .limits
+            .interval
+            .map(|interval| self.eventful + interval);
+        rested
+            .chain(hungry)
+            .chain(idle)
+            .chain(self.deadlines.next())
+            .chain(self.retiring)
+            .min()
+            .map(|due| due.saturating_duration_since(self.now.instant))
+    }
+
+    fn note_idleness(&mut self, events: &Events) {
+        let Some(interval) = self.shared.limits.interval else {
+            return;
+        };
+        if !events.is_empty() {
+            self.eventful = self.now.instant;
+        } else if self.eventful + interval <= self.now.instant {
+            self.eventful = self.now.instant;
+            self.protocol.idle();
+        }
+    }
+
+    fn receive(&mut self, event: &Event) {
+        let token = event.token();
+        if token == WAKER {
+            return;
+        }
+        if let Some(door) = self.listeners.get_mut(token.0) {
+            if door.state == DoorState::Quiet {
+                door.state = DoorState::Knocked;
+            }
+            return;
+        }
+        let key = Key::from(KeyData::from_ffi(token.0 as u64));
+        let Some(entry) = self.connections.get_mut(key) else {
+            return;
+        };
+        let failed = event.is_error();
+        entry.connection.ready(
+            event.is_readable() || failed,
+            event.is_writable() || failed,
+            event.is_read_closed(),
+        );
+        self.pump(key);
+    }
+
+    fn accept(&mut self, number: usize, freed: bool) -> io::Result<()> {
+        let Some(door) = self.listeners.get_mut(number) else {
+            return Ok(());
+        };
+        match door.state {
+            DoorState::Quiet => return Ok(()),
+            DoorState::Resting(until) if !freed && until > self.now.instant => return Ok(()),
+            DoorState::Knocked | DoorState::Resting(_) => {}
+        }
+        door.state = DoorState::Knocked;
+        for _ in 0..ACCEPTS {
+            let Some(door) = self.listeners.get_mut(number) else {
+                return Ok(());
+            };
+            let most = self.shared.limits.connections;
+            if self.connections.len() >= most {
+                door.rest(
+                    self.now.instant,
+                    &format!("there are {most}, which is the limit"),
+                );
+                break;
+            }
+            match door.listener.accept()? {
+                Accepted::Connection(tcp, peer) => self.open(tcp, &peer),
+                Accepted::Nobody => {
+                    door.state = DoorState::Quiet;
+                    door.warned = false;
+                    break;
+                }
+                Accepted::Exhausted(error) => {
+                    door.rest(self.now.instant, &error.to_string());
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Pumps a new connection before it is registered: one that is answered and closed at once
+    /// never enters the poll, and what arrives in between is reported when it does.
+    fn open(&mut self, tcp: Tcp, peer: &Peer) {
+        trace!(peer = %peer.address, "accepted");
+        let session = self.protocol.open(peer);
+        let connection = Connection::new(session, tcp);
+        let key = self.connections.insert(Entry {
+            connection,
+            armed: None,
+            hungry: false,
+        });
+        self.pump(key);
+        let Some(entry) = self.connections.get_mut(key) else {
+            return;
+        };
+        let token = Token(usize::try_from(key.data().as_ffi()).expect("Linux with 64-bit words"));
+        let stream = &mut entry.connection.transport_mut().stream;
+        let both = Interest::READABLE | Interest::WRITABLE;
+        if let Err(error) = self.poll.registry().register(stream, token, both) {
+            self.close(key, Closed::Broken(error));
+        }
+    }
+
+    fn pump(&mut self, key: Key) {
+        let Some(entry) = self.connections.get_mut(key) else {
+            return;
+        };
+        let pumped = entry
+            .connection
+            .pump(&mut self.protocol, &mut self.shared, self.now);
+        self.settle(key, pumped);
+    }
+
+    fn pump_hungry(&mut self, key: Key) {
+        if let Some(entry) = self.connections.get_mut(key) {
+            entry.hungry = false;
+            self.pump(key);
+        }
+    }
+
+    fn expire(&mut self, due: Instant, key: Key) {
+        let Some(entry) = self.connections.get_mut(key) else {
+            return;
+        };
+        if entry.armed != Some(due) {
+            return;
+        }
+        entry.armed = None;
+        let pumped = entry
+            .connection
+            .expire(&mut self.protocol, &mut self.shared, self.now);
+        self.settle(key, pumped);
+    }
+
+    /// Does what follows from a pump: closing, queueing for another turn, arming the deadline.
+    fn settle(&mut self, key: Key, pumped: Pumped) {
+        let Some(entry) = self.connections.get_mut(key) else {
+            return;
+        };
+        match pumped {
+            Pumped::Closed(closed) => return self.close(key, closed),
+            Pumped::Hungry if !entry.hungry => {
+                entry.hungry = true;
+                self.hungry.push(key);
+            }
+            Pumped::Hungry | Pumped::Blocked => {}
+        }
+        if let Some(due) = entry.connection.due(&self.shared.limits)
+            && entry.armed.is_none_or(|armed| due < armed)
+        {
+            entry.armed = Some(due);
+            self.deadlines.push(due, key);
+            let connections = &self.connections;
+            self.deadlines.prune(connections.len(), |due, key| {
+                connections
+                    .get(key)
+                    .is_some_and(|entry| entry.armed == Some(due))
+            });
+        }
+    }
+
+    fn close(&mut self, key: Key, closed: Closed) {
+        let Some(entry) = self.connections.remove(key) else {
+            return;
+        };
+        match &closed {
+            Closed::Broken(error) => debug!("a connection broke: {error}"),
+            closed => trace!(?closed, "closed"),
+        }
+        self.freed = true;
+        entry.connection.close(&mut self.protocol, closed, self.now);
+    }
+
+    fn retire(&mut self) {
+        self.retiring = Some(self.now.instant + self.shared.limits.grace);
+        self.listeners.clear();
+        debug!(connections = self.connections.len(), "retiring");
+        let keys: Vec<Key> = self.connections.keys().collect();
+        for key in keys {
+            let Some(entry) = self.connections.get_mut(key) else {
+                continue;
+            };
+            let pumped = entry
+                .connection
+                .retire(&mut self.protocol, &mut self.shared, self.now);
+            self.settle(key, pumped);
+        }
+    }
+
+    fn cut_the_rest(&mut self) {
+        if !self.connections.is_empty() {
+            let (count, grace) = (self.connections.len(), self.shared.limits.grace);
+            warn!("{count} connections were cut: they had not finished {grace:?} after the stop");
+        }
+        let keys: Vec<Key> = self.connections.keys().collect();
+        for key in keys {
+            self.close(key, Closed::Expired);
+        }
+        self.protocol.rest();
+    }
+}
+
+impl Door {
+    /// Lets nobody in for a while, and says so once until all who waited have been let in.
+    fn rest(&mut self, now: Instant, reason: &str) {
+        self.state = DoorState::Resting(now + REST);
+        if !self.warned {
+            self.warned = true;
+            let address = self.listener.address();
+            warn!("new connections to {address} wait until others close: {reason}");
+        }
+    }
+}
+
+fn read_clock() -> Now {
+    Now {
+        instant: Instant::now(),
+        wall: SystemTime::now(),
+    }
+}

@@ -1,0 +1,176 @@
+//! What a connection can do to its peer, without waiting.
+
+use std::fs::File;
+use std::io::{self, IoSlice, Read};
+use std::net::Shutdown;
+use std::ops::Range;
+
+use mio::net::TcpStream;
+use rustix::net::{SendAncillaryBuffer, SendFlags, send, sendmsg};
+
+/// The far end of a connection. Every method may answer [`io::ErrorKind::WouldBlock`].
+pub(super) trait Transport {
+    /// Takes what has arrived, at most `into.len()` bytes; 0 when the peer has finished sending.
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize>;
+
+    /// Sends bytes from memory and returns how many it took. `more` says that something else
+    /// follows at once, so that a last, partly filled segment waits for it.
+    fn write(&mut self, slices: &[IoSlice<'_>], more: bool) -> io::Result<usize>;
+
+    /// Sends a part of a file, at most `part`, and returns how many bytes it took; 0 when the file
+    /// ends before the part begins.
+    fn send_file(&mut self, file: &File, part: Range<u64>) -> io::Result<usize>;
+
+    /// Sends what the transport itself still holds.
+    fn flush(&mut self) -> io::Result<()>;
+
+    /// Says goodbye: nothing more will be written, what arrives can still be read.
+    fn finish(&mut self) -> io::Result<()>;
+}
+
+/// Plain TCP. It holds nothing back, so there is nothing to flush.
+#[derive(Debug)]
+pub(super) struct Tcp {
+    pub(super) stream: TcpStream,
+}
+
+impl Transport for Tcp {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        self.stream.read(into)
+    }
+
+    fn write(&mut self, slices: &[IoSlice<'_>], more: bool) -> io::Result<usize> {
+        let flags = if more {
+            SendFlags::NOSIGNAL | SendFlags::MORE
+        } else {
+            SendFlags::NOSIGNAL
+        };
+        let sent = match slices {
+            [one] => send(&self.stream, one, flags)?,
+            several => sendmsg(
+                &self.stream,
+                several,
+                &mut SendAncillaryBuffer::default(),
+                flags,
+            )?,
+        };
+        Ok(sent)
+    }
+
+    fn send_file(&mut self, file: &File, part: Range<u64>) -> io::Result<usize> {
+        let mut offset = part.start;
+        let count = usize::try_from(part.end - part.start).unwrap_or(usize::MAX);
+        Ok(rustix::fs::sendfile(
+            &self.stream,
+            file,
+            Some(&mut offset),
+            count,
+        )?)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn finish(&mut self) -> io::Result<()> {
+        self.stream.shutdown(Shutdown::Write)
+    }
+}
+
+/// A transport that takes and gives as little as it is told to, for tests.
+#[cfg(test)]
+#[derive(Debug)]
+pub(super) struct Scripted {
+    /// What the peer says, not yet read.
+    pub(super) heard: std::collections::VecDeque<u8>,
+    /// Whether the peer finishes sending after that.
+    pub(super) ends: bool,
+    /// Bytes given by one read at the most.
+    pub(super) gives: usize,
+    /// Bytes taken until [`allow`](Self::allow) is called again.
+    pub(super) takes: usize,
+    /// How much of that is left; `None` before the first send.
+    pub(super) left: Option<usize>,
+    /// What was sent.
+    pub(super) sent: Vec<u8>,
+    /// Which calls succeeded, in order, repetitions left out.
+    pub(super) calls: Vec<&'static str>,
+}
+
+#[cfg(test)]
+impl Default for Scripted {
+    fn default() -> Self {
+        Self {
+            heard: std::collections::VecDeque::new(),
+            ends: false,
+            gives: usize::MAX,
+            takes: usize::MAX,
+            left: None,
+            sent: Vec::new(),
+            calls: Vec::new(),
+        }
+    }
+}
+
+#[cfg(test)]
+impl Scripted {
+    /// Makes room for another [`takes`](Self::takes) bytes.
+    pub(super) fn allow(&mut self) {
+        self.left = Some(self.takes);
+    }
+
+    fn take(&mut self, bytes: &[u8], call: &'static str) -> io::Result<usize> {
+        let left = self.left.get_or_insert(self.takes);
+        if *left == 0 {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let count = bytes.len().min(*left);
+        *left -= count;
+        self.sent.extend_from_slice(&bytes[..count]);
+        if self.calls.last() != Some(&call) {
+            self.calls.push(call);
+        }
+        Ok(count)
+    }
+}
+
+#[cfg(test)]
+impl Transport for Scripted {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let count = self.heard.len().min(self.gives).min(into.len());
+        if count == 0 && !self.ends {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        for (byte, heard) in into.iter_mut().zip(self.heard.drain(..count)) {
+            *byte = heard;
+        }
+        Ok(count)
+    }
+
+    fn write(&mut self, slices: &[IoSlice<'_>], more: bool) -> io::Result<usize> {
+        let most = self.left.unwrap_or(self.takes).max(1);
+        let bytes = slices.iter().flat_map(|slice| slice.iter().copied());
+        let bytes: Vec<u8> = bytes.take(most).collect();
+        self.take(&bytes, if more { "write more" } else { "write" })
+    }
+
+    fn send_file(&mut self, file: &File, part: Range<u64>) -> io::Result<usize> {
+        use std::os::unix::fs::FileExt;
+        let mut bytes = vec![0; usize::try_from(part.end - part.start).unwrap()];
+        let count = file.read_at(&mut bytes, part.start)?;
+        if count == 0 {
+            Ok(0)
+        } else {
+            self.take(&bytes[..count], "file")
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn finish(&mut self) -> io::Result<()> {
+        self.calls.push("finish");
+        Ok(())
+    }
+}

@@ -1,0 +1,270 @@
+//! A reactor for a root and its addresses: start, stop, join.
+
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+use tracing::{debug, warn};
+
+use crate::http1::{self, Http1};
+use crate::journal::Journal;
+use crate::net::{Handle, Limits, Listener, Reactor};
+use crate::site::{self, Disk, Resolution, Site};
+
+/// How often another free port is tried for, when several addresses are to have the same.
+const TRIES: usize = 16;
+
+/// What a server is made of.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The document root.
+    pub root: PathBuf,
+    /// Where to listen. Never empty.
+    pub binds: Vec<Bind>,
+    /// The ports for addresses that say none, in the order in which they are tried. 0 is any free
+    /// port, and then the same one for all.
+    pub ports: Vec<u16>,
+    /// How the folder is turned into a site.
+    pub site: site::Options,
+    /// How long a peer may take to ask, and how much it may say.
+    pub http1: http1::Options,
+    /// How much the loop takes on.
+    pub limits: Limits,
+}
+
+/// An address to listen on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bind {
+    /// The IP address.
+    pub ip: IpAddr,
+    /// The port, if it is said for this address alone.
+    pub port: Option<u16>,
+    /// Whether a machine without this address may do without it.
+    pub optional: bool,
+}
+
+/// Why a server does not start.
+#[derive(Debug)]
+pub enum Error {
+    /// The root is missing, no folder, or not ours to read.
+    Root(PathBuf, io::Error),
+    /// An address cannot be listened on.
+    Bind(SocketAddr, io::Error),
+    /// The system has no descriptor for the loop, or no thread for the log.
+    System(io::Error),
+}
+
+/// A server that listens.
+#[derive(Debug)]
+pub struct Server {
+    reactor: Reactor<Http1<Site>>,
+}
+
+impl Server {
+    /// Listens, and will serve `site`. Each answer is a line in `journal`, if there is one.
+    ///
+    /// # Errors
+    /// [`Error::Bind`] and [`Error::System`]; nothing is left open then.
+    pub fn start(site: Site, options: &Options, journal: Option<Journal>) -> Result<Self, Error> {
+        let listeners = listen(&options.binds, &options.ports)?;
+        let protocol = Http1::new(site, options.http1.clone(), journal);
+        let mut reactor = Reactor::new(protocol, options.limits.clone()).map_err(Error::System)?;
+        for listener in listeners {
+            reactor.listen(listener).map_err(Error::System)?;
+        }
+        Ok(Self { reactor })
+    }
+
+    /// The addresses listened on, with the ports that were chosen.
+    pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
+        self.reactor.addresses()
+    }
+
+    /// What stops this server, from any thread.
+    #[must_use]
+    pub fn handle(&self) -> Handle {
+        self.reactor.handle()
+    }
+
+    /// Serves until [`Handle::stop`], then finishes what is begun.
+    ///
+    /// # Errors
+    /// When the poll or a listening socket fails.
+    pub fn run(mut self) -> io::Result<()> {
+        self.reactor.run()
+    }
+}
+
+/// Opens the root as a site.
+///
+/// # Errors
+/// [`Error::Root`].
+pub fn open(options: &Options) -> Result<Site, Error> {
+    let disk =
+        Disk::open(&options.root).map_err(|error| Error::Root(options.root.clone(), error))?;
+    if disk.resolution() == Resolution::Walk {
+        warn!("openat2 is not to be had here: symbolic links inside the root are not followed");
+    }
+    Ok(Site::new(disk, options.site.clone()))
+}
+
+/// Listens on all addresses, with the first of the ports that all of them can have.
+fn listen(binds: &[Bind], ports: &[u16]) -> Result<Vec<Listener>, Error> {
+    let mut busy = None;
+    for &port in ports {
+        let tries = if port == 0 { TRIES } else { 1 };
+        for _ in 0..tries {
+            match listen_on(binds, port) {
+                Err(Error::Bind(address, error)) if error.kind() == io::ErrorKind::AddrInUse => {
+                    debug!("{address}: {error}");
+                    busy.get_or_insert(Error::Bind(address, error));
+                }
+                listening => return listening,
+            }
+        }
+    }
+    let nothing = || Error::System(io::Error::other("no port was given"));
+    Err(busy.unwrap_or_else(nothing))
+}
+
+fn listen_on(binds: &[Bind], shared: u16) -> Result<Vec<Listener>, Error> {
+    // "[::]" takes IPv4 as well, unless somebody else here is to have that.
+    let only_v6 = binds.iter().any(|bind| bind.ip.is_ipv4());
+    let mut listeners: Vec<Listener> = Vec::new();
+    let mut chosen = shared;
+    for bind in binds {
+        let address = SocketAddr::new(bind.ip, bind.port.unwrap_or(chosen));
+        match Listener::bind(address, only_v6) {
+            Ok(listener) => {
+                if bind.port.is_none() {
+                    chosen = listener.address().port();
+                }
+                listeners.push(listener);
+            }
+            Err(error) if bind.optional && is_missing(&error) => {
+                debug!("{address} is left out: {error}");
+            }
+            Err(error) => return Err(Error::Bind(address, error)),
+        }
+    }
+    Ok(listeners)
+}
+
+/// Whether the machine has no such address, or no such kind of address.
+fn is_missing(error: &io::Error) -> bool {
+    const EAFNOSUPPORT: i32 = 97;
+    error.kind() == io::ErrorKind::AddrNotAvailable || error.raw_os_error() == Some(EAFNOSUPPORT)
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Root(root, error) => {
+                let hint = match error.kind() {
+                    io::ErrorKind::NotFound => "name an existing folder",
+                    io::ErrorKind::NotADirectory => "name the folder, not a file in it",
+                    io::ErrorKind::PermissionDenied => {
+                        "let this user read it, or run as one who may"
+                    }
+                    _ => "check the folder",
+                };
+                write!(f, "cannot serve {}: {error}; {hint}", root.display())
+            }
+            Self::Bind(address, error) => {
+                let hint = match error.kind() {
+                    io::ErrorKind::AddrInUse => {
+                        "another program listens there (see who: ss -ltnp), \
+                         stop it or choose another port with --port"
+                    }
+                    io::ErrorKind::PermissionDenied => {
+                        "ports below 1024 need CAP_NET_BIND_SERVICE, choose another with --port"
+                    }
+                    io::ErrorKind::AddrNotAvailable => {
+                        "this machine has no such address, choose another with --bind"
+                    }
+                    _ => "choose another address with --bind",
+                };
+                write!(f, "cannot listen on {address}: {error}; {hint}")
+            }
+            Self::System(error) => write!(f, "cannot start: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Root(_, error) | Self::Bind(_, error) | Self::System(error) => Some(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    fn bind(ip: &str) -> Bind {
+        Bind {
+            ip: ip.parse().unwrap(),
+            port: None,
+            optional: false,
+        }
+    }
+
+    #[test]
+    fn several_addresses_share_a_free_port() {
+        let listeners = listen(&[bind("127.0.0.1"), bind("127.0.0.2")], &[0]).unwrap();
+        let ports: Vec<u16> = listeners.iter().map(|each| each.address().port()).collect();
+        assert_eq!(ports[0], ports[1]);
+        assert_ne!(ports[0], 0);
+    }
+
+    #[test]
+    fn the_next_port_is_tried_and_a_busy_one_is_named() {
+        let busy = TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .port();
+        let held = TcpListener::bind(("127.0.0.1", busy)).unwrap();
+        let free = listen(&[bind("127.0.0.1")], &[busy, 0]).unwrap();
+        assert_ne!(free[0].address().port(), busy);
+        let error = listen(&[bind("127.0.0.1")], &[busy]).unwrap_err();
+        let said = error.to_string();
+        assert!(
+            said.contains(&format!("127.0.0.1:{busy}")) && said.contains("ss -ltnp"),
+            "{said}"
+        );
+        drop(held);
+    }
+
+    #[test]
+    fn an_address_that_is_missing_may_be_optional() {
+        let missing = bind("192.0.2.1");
+        let optional = Bind {
+            optional: true,
+            ..missing
+        };
+        assert_eq!(
+            listen(&[bind("127.0.0.1"), optional], &[0]).unwrap().len(),
+            1
+        );
+        assert!(matches!(listen(&[missing], &[0]), Err(Error::Bind(..))));
+    }
+
+    #[test]
+    fn the_wildcard_takes_both_families_unless_both_are_asked_for() {
+        let both = listen(&[bind("::")], &[0]);
+        // A machine without IPv6 has nothing to show here.
+        let Ok(both) = both else { return };
+        let port = both[0].address().port();
+        assert!(std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
+        assert_eq!(
+            listen(&[bind("::"), bind("0.0.0.0")], &[0]).unwrap().len(),
+            2
+        );
+    }
+}

@@ -1,0 +1,318 @@
+//! A target's resource, from the folder.
+
+use std::io;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use rustix::io::Errno;
+use tracing::warn;
+
+use super::disk::{Disk, Entry};
+use super::media::media_type;
+use crate::http::{Lookup, Origin, Representation, Resource, Target, date};
+
+/// The folder that may be asked for although its name begins with a dot (RFC 8615).
+const WELL_KNOWN: &[u8] = b".well-known";
+
+/// How a folder is turned into a site. Names are relative to the root.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// What a folder shows: the first of these that is there.
+    pub index: Vec<String>,
+    /// What is shown with status 404, if it is there.
+    pub not_found: String,
+    /// Whether names that begin with a dot are shown.
+    pub hidden: bool,
+}
+
+impl Default for Options {
+    /// `index.html`, `404.html`, nothing hidden shown.
+    fn default() -> Self {
+        Self {
+            index: vec!["index.html".into()],
+            not_found: "404.html".into(),
+            hidden: false,
+        }
+    }
+}
+
+/// A folder, served: an origin.
+#[derive(Debug)]
+pub struct Site {
+    disk: Disk,
+    options: Options,
+    /// When a failure was last told, and how many were not told since.
+    told: (Option<SystemTime>, u64),
+}
+
+impl Site {
+    /// The folder behind this door.
+    #[must_use]
+    pub fn new(disk: Disk, options: Options) -> Self {
+        Self {
+            disk,
+            options,
+            told: (None, 0),
+        }
+    }
+
+    /// Whether a file is there to be shown, under a name relative to the root.
+    ///
+    /// # Errors
+    /// Why it cannot be: nothing there, not a regular file, not ours to read.
+    pub fn has(&self, name: &str) -> io::Result<()> {
+        match self.disk.look(name.as_bytes())? {
+            Entry::File { .. } => Ok(()),
+            Entry::Directory => Err(io::ErrorKind::IsADirectory.into()),
+            Entry::Special => Err(io::Error::other("it is not a regular file")),
+        }
+    }
+
+    fn lookup(&self, target: &Target<'_>, now: SystemTime) -> Result<Lookup, Failure> {
+        if !self.options.hidden && is_hidden(target) {
+            return Ok(Lookup::Absent(None));
+        }
+        if !target.is_directory() {
+            return Ok(match self.look(target.path())? {
+                Some(Entry::File { content, modified }) => {
+                    found(target.path(), content, modified, now)
+                }
+                Some(Entry::Directory) => Lookup::Directory,
+                Some(Entry::Special) | None => Lookup::Absent(None),
+            });
+        }
+        for index in &self.options.index {
+            let path = join(target.path(), index);
+            if let Some(Entry::File { content, modified }) = self.look(&path)? {
+                return Ok(found(&path, content, modified, now));
+            }
+        }
+        Ok(Lookup::Absent(None))
+    }
+
+    /// What is under a path; `None` if nothing is.
+    fn look(&self, path: &[u8]) -> Result<Option<Entry>, Failure> {
+        match self.disk.look(path) {
+            Ok(entry) => Ok(Some(entry)),
+            Err(error) => match Errno::from_io_error(&error) {
+                // A name that nothing could have is a name that nothing has; a socket, which
+                // cannot be opened, is as absent as a FIFO.
+                Some(
+                    Errno::NOENT
+                    | Errno::NOTDIR
+                    | Errno::NAMETOOLONG
+                    | Errno::LOOP
+                    | Errno::INVAL
+                    | Errno::NXIO
+                    | Errno::NODEV,
+                ) => Ok(None),
+                _ => Err(Failure {
+                    path: path.to_vec(),
+                    error,
+                }),
+            },
+        }
+    }
+
+    /// The page for what is absent. Failing to find it is no reason to say anything else.
+    fn not_found_page(&self) -> Option<Arc<Resource>> {
+        match self.disk.look(self.options.not_found.as_bytes()) {
+            Ok(Entry::File { content, .. }) => {
+                // It is no representation of the target, so it has no validators.
+                let media_type = media_type(self.options.not_found.as_bytes());
+                Some(Arc::new(Representation::new(content, &media_type).into()))
+            }
+            _ => None,
+        }
+    }
+
+    /// Logs at most one line a second: a peer decides how often something fails.
+    fn tell(&mut self, failure: &Failure, now: SystemTime) {
+        let (last, untold) = &mut self.told;
+        let elapsed = last.map(|last| now.duration_since(last).unwrap_or_default().as_secs());
+        if elapsed == Some(0) {
+            *untold += 1;
+            return;
+        }
+        let Failure { path, error } = failure;
+        let hint = match Errno::from_io_error(error) {
+            Some(Errno::XDEV) => " (it leads out of the root)",
+            Some(Errno::MFILE | Errno::NFILE) => " (raise the limit of open files: ulimit -n)",
+            _ => "",
+        };
+        warn!(
+            "cannot serve /{}: {error}{hint}; {untold} more not told",
+            path.escape_ascii()
+        );
+        self.told = (Some(now), 0);
+    }
+}
+
+impl Origin for Site {
+    fn find(&mut self, target: &Target<'_>, now: SystemTime) -> Lookup {
+        match self.lookup(target, now) {
+            Ok(Lookup::Absent(_)) => Lookup::Absent(self.not_found_page()),
+            Ok(lookup) => lookup,
+            Err(failure) => {
+                self.tell(&failure, now);
+                failure.lookup()
+            }
+        }
+    }
+}
+
+/// What could not be looked up, and why.
+struct Failure {
+    path: Vec<u8>,
+    error: io::Error,
+}
+
+impl Failure {
+    fn lookup(&self) -> Lookup {
+        match Errno::from_io_error(&self.error) {
+            Some(Errno::ACCESS | Errno::PERM | Errno::XDEV) => Lookup::Forbidden,
+            _ => Lookup::Unavailable,
+        }
+    }
+}
+
+fn found(path: &[u8], content: crate::blob::Blob, modified: SystemTime, now: SystemTime) -> Lookup {
+    let mut representation = Representation::new(content, &media_type(path));
+    // A time in the future is replaced by the present (RFC 9110 section 8.8.2.1).
+    if let Some(modified) = date(modified.min(now)) {
+        representation.about.push("Last-Modified", modified);
+    }
+    Lookup::Found(Arc::new(representation.into()))
+}
+
+/// Whether a segment begins with a dot, other than a leading `.well-known`.
+fn is_hidden(target: &Target<'_>) -> bool {
+    target
+        .segments()
+        .enumerate()
+        .any(|(place, segment)| segment.starts_with(b".") && !(place == 0 && segment == WELL_KNOWN))
+}
+
+fn join(folder: &[u8], name: &str) -> Vec<u8> {
+    match folder {
+        b"" => name.as_bytes().to_vec(),
+        folder => [folder, b"/", name.as_bytes()].concat(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+    use std::time::{Duration, UNIX_EPOCH};
+
+    use super::*;
+
+    fn site(options: Options) -> (tempfile::TempDir, Site) {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path();
+        for folder in ["folder", "bare", ".well-known/.secret", ".git"] {
+            fs::create_dir_all(path.join(folder)).unwrap();
+        }
+        for name in [
+            "index.html",
+            "folder/index.html",
+            "folder/other.htm",
+            ".env",
+            ".git/config",
+            ".well-known/security.txt",
+            ".well-known/.secret/a",
+            "404.html",
+            "..data",
+        ] {
+            fs::write(path.join(name), name).unwrap();
+        }
+        symlink("/etc/passwd", path.join("outside")).unwrap();
+        let site = Site::new(Disk::open(path).unwrap(), options);
+        (root, site)
+    }
+
+    fn find(site: &mut Site, target: &str) -> String {
+        let content = |resource: &Resource| {
+            let content = &resource.representations[0].content;
+            String::from_utf8_lossy(content.in_memory().unwrap()).into_owned()
+        };
+        match site.find(&Target::parse(target, None).unwrap(), SystemTime::now()) {
+            Lookup::Found(resource) => content(&resource),
+            Lookup::Directory => "directory".into(),
+            Lookup::Absent(Some(page)) => format!("absent: {}", content(&page)),
+            Lookup::Absent(None) => "absent".into(),
+            Lookup::Forbidden => "forbidden".into(),
+            Lookup::Unavailable => "unavailable".into(),
+        }
+    }
+
+    #[test]
+    fn a_folder_is_a_site() {
+        let (_root, mut site) = site(Options::default());
+        for (target, expected) in [
+            ("/", "index.html"),
+            ("/folder", "directory"),
+            ("/folder/", "folder/index.html"),
+            ("/folder/other.htm", "folder/other.htm"),
+            ("/folder/other.htm/", "absent: 404.html"),
+            ("/bare", "directory"),
+            ("/bare/", "absent: 404.html"),
+            ("/nothing", "absent: 404.html"),
+            ("/nothing/", "absent: 404.html"),
+            ("/outside", "forbidden"),
+            ("/.env", "absent: 404.html"),
+            ("/.git/config", "absent: 404.html"),
+            ("/..data", "absent: 404.html"),
+            ("/.well-known/security.txt", ".well-known/security.txt"),
+            ("/.well-known/.secret/a", "absent: 404.html"),
+            ("/folder/.well-known/a", "absent: 404.html"),
+        ] {
+            assert_eq!(find(&mut site, target), expected, "{target}");
+        }
+    }
+
+    #[test]
+    fn options_decide() {
+        let options = Options {
+            index: vec![
+                "nothing.html".into(),
+                "other.htm".into(),
+                "index.html".into(),
+            ],
+            not_found: "nothing.html".into(),
+            hidden: true,
+        };
+        let (_root, mut site) = site(options);
+        assert_eq!(find(&mut site, "/"), "index.html");
+        assert_eq!(find(&mut site, "/folder/"), "folder/other.htm");
+        assert_eq!(find(&mut site, "/.env"), ".env");
+        assert_eq!(find(&mut site, "/nothing"), "absent");
+    }
+
+    #[test]
+    fn last_modified_is_a_date_and_not_in_the_future() {
+        let (root, mut site) = site(Options::default());
+        let now = UNIX_EPOCH + Duration::from_secs(1000);
+        let mut about = |modified| {
+            let file = fs::File::options()
+                .write(true)
+                .open(root.path().join("index.html"));
+            file.unwrap().set_modified(modified).unwrap();
+            match site.find(&Target::parse("/", None).unwrap(), now) {
+                Lookup::Found(found) => found.representations[0].about.as_str().to_owned(),
+                other => panic!("{other:?}"),
+            }
+        };
+        let at = |seconds| UNIX_EPOCH + Duration::from_secs(seconds);
+        assert_eq!(
+            about(at(999)),
+            "Last-Modified: Thu, 01 Jan 1970 00:16:39 GMT\r\n"
+        );
+        assert_eq!(
+            about(at(5000)),
+            "Last-Modified: Thu, 01 Jan 1970 00:16:40 GMT\r\n"
+        );
+        assert_eq!(about(UNIX_EPOCH - Duration::from_secs(1)), "");
+    }
+}

@@ -1,0 +1,90 @@
+//! Each package, and each door, has one home.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Every source file under `src/`, with the code before its tests.
+fn sources() -> Vec<(String, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut folders = vec![root.clone()];
+    let mut sources = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).expect("a folder") {
+            let path: PathBuf = entry.expect("an entry").path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let text = fs::read_to_string(&path).expect("text");
+            let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+            let code = code
+                .lines()
+                .filter(|line| !line.trim_start().starts_with("//"));
+            let name = path
+                .strip_prefix(&root)
+                .expect("below src")
+                .to_string_lossy()
+                .into_owned();
+            sources.push((name, code.collect::<Vec<_>>().join("\n")));
+        }
+    }
+    sources
+}
+
+/// What may be written only in files that begin like this.
+const HOMES: &[(&str, &[&str])] = &[
+    ("mio::", &["net/"]),
+    ("socket2::", &["net/listener.rs"]),
+    ("slotmap::", &["net/reactor.rs"]),
+    ("rustix::", &["net/", "site/disk.rs", "site/find.rs"]),
+    ("httparse::", &["http1/parse.rs"]),
+    ("mime_guess::", &["site/media.rs"]),
+    ("httpdate::", &["http/date.rs"]),
+    ("clap::", &["config.rs", "main.rs"]),
+    ("signal_hook::", &["main.rs"]),
+    ("tracing_subscriber::", &["main.rs"]),
+    (
+        "tracing::",
+        &["net/", "site/", "journal.rs", "server.rs", "main.rs"],
+    ),
+    ("Instant::now", &["net/reactor.rs"]),
+    ("SystemTime::now", &["net/reactor.rs"]),
+    ("std::env", &["config.rs", "main.rs"]),
+    ("openat(", &["site/disk.rs"]),
+    ("openat2(", &["site/disk.rs"]),
+    ("File::open", &[]),
+    ("fs::read", &[]),
+    ("crate::net", &["http1/session.rs", "server.rs"]),
+    ("crate::site", &["server.rs"]),
+    ("crate::http1", &["server.rs"]),
+    ("crate::server", &[]),
+    ("crate::http::", &["http1/", "site/"]),
+    ("crate::journal", &["http1/session.rs", "server.rs"]),
+];
+
+#[test]
+fn everything_has_one_home() {
+    let sources = sources();
+    assert!(sources.len() > 20, "the sources are found");
+    for (what, homes) in HOMES {
+        for (name, code) in &sources {
+            let at_home = homes.iter().any(|home| name.starts_with(home));
+            assert!(at_home || !code.contains(what), "{name} says {what}");
+        }
+    }
+}
+
+#[test]
+fn every_file_opens_with_its_promise_and_is_on_the_map() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let map = fs::read_to_string(src.join("lib.rs")).expect("the map");
+    for (name, _) in sources() {
+        let text = fs::read_to_string(src.join(&name)).expect("text");
+        assert!(text.starts_with("//! "), "{name}");
+        let is_face = name.ends_with("mod.rs") || name == "lib.rs";
+        assert!(
+            is_face || map.contains(&format!("| `{name}` |")),
+            "{name} is not on the map"
+        );
+    }
+}
