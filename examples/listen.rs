@@ -1,0 +1,41 @@
+//! Prints who comes, what they say, and who leaves.
+//!
+//! It teaches what a session is: what a server remembers of one peer between two events.
+use std::net::SocketAddr;
+
+use docroot::net::{Closed, Io, Limits, Listener, Next, Peer, Protocol, Reactor};
+
+struct Listen;
+
+impl Protocol for Listen {
+    type Session = SocketAddr;
+
+    fn open(&mut self, peer: &Peer) -> SocketAddr {
+        println!("{} comes", peer.address);
+        peer.address
+    }
+
+    fn advance(&mut self, peer: &mut SocketAddr, io: &mut Io<'_>) -> Next {
+        let said = io.inbox.bytes();
+        if !said.is_empty() {
+            println!("{peer} says {}", said.escape_ascii());
+        }
+        io.inbox.consume(said.len());
+        Next::Read
+    }
+
+    fn close(&mut self, peer: SocketAddr, _: &mut Io<'_>, _: Closed) {
+        println!("{peer} leaves");
+    }
+}
+
+fn main() -> std::io::Result<()> {
+    let port = std::env::args()
+        .nth(1)
+        .map_or(7788, |port| port.parse().expect("a port"));
+    let mut reactor = Reactor::new(Listen, Limits::default())?;
+    let listener = Listener::bind(([127, 0, 0, 1], port).into(), false)?;
+    println!("listening on {}", listener.address());
+    reactor.listen(listener)?;
+    reactor.run()
+}

@@ -1,0 +1,56 @@
+//! Reads three bytes, one at a time, answers with the local date and time, and closes.
+//!
+//! It teaches what readiness is. A level-triggered poll reports a socket again and again while
+//! bytes are left in it: one may read a byte, and come back. An edge-triggered one, as mio's is,
+//! reports only that more has come: what is left unread then is not spoken of again. So the reactor
+//! reads until the socket is empty, and the protocol takes as little of its inbox as it likes.
+use docroot::net::{Closed, Io, Limits, Listener, Next, Peer, Protocol, Reactor};
+
+#[derive(clap::Parser)]
+struct Arguments {
+    #[arg(long, default_value = "127.0.0.1")]
+    host: std::net::IpAddr,
+    #[arg(long, default_value_t = 9090)]
+    port: u16,
+}
+
+struct ThreeBytes;
+
+impl Protocol for ThreeBytes {
+    type Session = (std::net::SocketAddr, usize);
+
+    fn open(&mut self, peer: &Peer) -> Self::Session {
+        println!("{} accepted", peer.address);
+        (peer.address, 0)
+    }
+
+    fn advance(&mut self, (peer, count): &mut Self::Session, io: &mut Io<'_>) -> Next {
+        println!("{peer} readable, {} bytes", io.inbox.bytes().len());
+        while *count < 3 {
+            if io.inbox.is_empty() {
+                return Next::Read;
+            }
+            io.inbox.consume(1);
+            *count += 1;
+        }
+        let now = jiff::Zoned::try_from(io.now.wall).unwrap_or_default();
+        io.outbox
+            .tail()
+            .extend(now.strftime("%Y-%m-%d %H:%M:%S\n").to_string().bytes());
+        println!("{peer} written to");
+        Next::Linger
+    }
+
+    fn close(&mut self, (peer, _): Self::Session, _: &mut Io<'_>, _: Closed) {
+        println!("{peer} closed");
+    }
+}
+
+fn main() -> std::io::Result<()> {
+    let Arguments { host, port } = clap::Parser::parse();
+    let mut reactor = Reactor::new(ThreeBytes, Limits::default())?;
+    let listener = Listener::bind((host, port).into(), false)?;
+    println!("listening on {}", listener.address());
+    reactor.listen(listener)?;
+    reactor.run()
+}

@@ -1,0 +1,386 @@
+//! A real server and a client that speaks raw bytes.
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "every test file uses its own part"
+)]
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How long anything is waited for before the test fails.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A docroot of its own, on a free port of 127.0.0.1. It ends with the test.
+pub struct Server {
+    child: Child,
+    pub address: SocketAddr,
+    /// The line that it printed when it began to listen.
+    pub announcement: String,
+    stdout: Receiver<String>,
+    stderr: Receiver<String>,
+}
+
+/// A folder of its own for every test that needs files. It goes with the test.
+pub struct Root {
+    folder: tempfile::TempDir,
+}
+
+/// One connection.
+pub struct Client {
+    stream: BufReader<TcpStream>,
+}
+
+/// A response as it came.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Response {
+    /// Status line and field lines, each with its CRLF.
+    pub head: String,
+    pub content: Vec<u8>,
+}
+
+/// The command, with nothing of this environment that could set an option.
+pub fn docroot() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_docroot"));
+    command
+        .stdin(Stdio::null())
+        .env_remove("PORT")
+        .env_remove("RUST_LOG");
+    for (name, _) in std::env::vars_os() {
+        if name.as_encoded_bytes().starts_with(b"DOCROOT_") {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
+impl Server {
+    /// Serves this folder.
+    pub fn start(root: &Path) -> Self {
+        Self::with(root, &[])
+    }
+
+    /// Serves this folder, with these options besides.
+    pub fn with(root: &Path, options: &[&str]) -> Self {
+        let mut command = docroot();
+        command
+            .args(["--bind", "127.0.0.1", "--port", "0"])
+            .args(options)
+            .arg(root);
+        Self::spawn(command)
+    }
+
+    /// Starts a command that serves, and waits until it listens.
+    pub fn spawn(mut command: Command) -> Self {
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("docroot starts");
+        let stdout = lines(child.stdout.take().expect("a pipe"));
+        let stderr = lines(child.stderr.take().expect("a pipe"));
+        let Ok(announcement) = stdout.recv_timeout(PATIENCE) else {
+            let _ = child.kill();
+            panic!(
+                "docroot says nothing; on stderr: {:?}",
+                stderr.iter().collect::<Vec<_>>()
+            );
+        };
+        let address = announcement
+            .split_once("\"http://")
+            .and_then(|(_, rest)| rest.split_once("/\"")?.0.parse().ok())
+            .unwrap_or_else(|| panic!("no URL in {announcement}"));
+        Self {
+            child,
+            address,
+            announcement,
+            stdout,
+            stderr,
+        }
+    }
+
+    pub fn connect(&self) -> Client {
+        Client::connect(self.address)
+    }
+
+    /// One request on a connection of its own.
+    pub fn get(&self, target: &str) -> Response {
+        self.connect().get(target)
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends a signal: `TERM`, `INT`, `QUIT`, `STOP`, ...
+    pub fn signal(&self, name: &str) {
+        let pid = self.pid().to_string();
+        let sent = Command::new("kill")
+            .args(["-s", name, &pid])
+            .status()
+            .expect("kill runs");
+        assert!(sent.success());
+    }
+
+    /// The next line on standard output.
+    pub fn line(&self) -> String {
+        self.stdout
+            .recv_timeout(PATIENCE)
+            .expect("a line on standard output")
+    }
+
+    /// The next line on standard error.
+    pub fn complaint(&self) -> String {
+        self.stderr
+            .recv_timeout(PATIENCE)
+            .expect("a line on standard error")
+    }
+
+    /// What is on standard error by now and has not been taken.
+    pub fn complaints(&self) -> Vec<String> {
+        self.stderr.try_iter().collect()
+    }
+
+    /// Waits until the process has ended.
+    pub fn ended(&mut self) -> ExitStatus {
+        eventually("the server ends", || {
+            self.child.try_wait().expect("it is our child")
+        })
+    }
+
+    /// Whether the process has ended.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().expect("it is our child").is_some()
+    }
+
+    /// Open descriptors of the process.
+    pub fn descriptors(&self) -> usize {
+        fs::read_dir(format!("/proc/{}/fd", self.pid()))
+            .expect("proc")
+            .count()
+    }
+
+    /// Resident memory of the process, in KiB.
+    pub fn resident(&self) -> usize {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("proc");
+        let line = status
+            .lines()
+            .find(|line| line.starts_with("VmRSS:"))
+            .expect("VmRSS");
+        line.split_whitespace()
+            .nth(1)
+            .and_then(|number| number.parse().ok())
+            .expect("a number")
+    }
+
+    /// Processor time that the process has used, user and system.
+    pub fn cpu_time(&self) -> Duration {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid())).expect("proc");
+        let (_, rest) = stat.rsplit_once(") ").expect("a name in parentheses");
+        let ticks: u64 = rest
+            .split(' ')
+            .skip(11)
+            .take(2)
+            .map(|ticks| ticks.parse::<u64>().expect("ticks"))
+            .sum();
+        // Linux counts in hundredths of a second here, whatever the kernel's own tick is.
+        Duration::from_millis(ticks * 10)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Root {
+    pub fn new() -> Self {
+        Self {
+            folder: tempfile::tempdir().expect("a temporary folder"),
+        }
+    }
+
+    /// With these files, given as path and content.
+    pub fn of(files: &[(&str, &str)]) -> Self {
+        let root = Self::new();
+        for (path, content) in files {
+            root.write(path, content);
+        }
+        root
+    }
+
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub fn join(&self, path: impl AsRef<Path>) -> PathBuf {
+        self.path().join(path)
+    }
+
+    /// Writes a file, making the folders above it.
+    pub fn write(&self, path: impl AsRef<Path>, content: impl AsRef<[u8]>) {
+        let path = self.join(path);
+        fs::create_dir_all(path.parent().expect("a folder")).expect("folders can be made");
+        fs::write(path, content).expect("files can be written");
+    }
+}
+
+impl Client {
+    pub fn connect(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect(address).expect("the server accepts");
+        stream.set_nodelay(true).expect("an option");
+        stream.set_read_timeout(Some(PATIENCE)).expect("an option");
+        stream.set_write_timeout(Some(PATIENCE)).expect("an option");
+        Self {
+            stream: BufReader::with_capacity(64 * 1024, stream),
+        }
+    }
+
+    pub fn stream(&self) -> &TcpStream {
+        self.stream.get_ref()
+    }
+
+    /// Sends bytes as they are.
+    pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        self.stream
+            .get_mut()
+            .write_all(bytes.as_ref())
+            .expect("the server reads");
+    }
+
+    /// Says that nothing more will be sent.
+    pub fn finish(&mut self) {
+        self.stream
+            .get_ref()
+            .shutdown(Shutdown::Write)
+            .expect("a shutdown");
+    }
+
+    /// Sends a GET and receives its response.
+    pub fn get(&mut self, target: &str) -> Response {
+        self.send(format!("GET {target} HTTP/1.1\r\nHost: test\r\n\r\n"));
+        self.response()
+    }
+
+    /// Sends one request and receives its response.
+    pub fn ask(&mut self, request: impl AsRef<[u8]>) -> Response {
+        self.send(request);
+        self.response()
+    }
+
+    /// Receives a response to anything but HEAD.
+    pub fn response(&mut self) -> Response {
+        let mut response = self.response_to_head();
+        let length = response
+            .field("Content-Length")
+            .map_or(0, |length| length.parse().expect("a length"));
+        response.content.resize(length, 0);
+        self.stream
+            .read_exact(&mut response.content)
+            .expect("as much content as was promised");
+        response
+    }
+
+    /// Receives a response of which no content is to come.
+    pub fn response_to_head(&mut self) -> Response {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            let count = self.stream.read_until(b'\n', &mut head).expect("a head");
+            assert!(
+                count > 0,
+                "the connection ended in a head: {}",
+                head.escape_ascii()
+            );
+        }
+        head.truncate(head.len() - 2);
+        Response {
+            head: String::from_utf8(head).expect("a head in ASCII"),
+            content: Vec::new(),
+        }
+    }
+
+    /// Receives so many bytes.
+    pub fn bytes(&mut self, count: usize) -> Vec<u8> {
+        let mut bytes = vec![0; count];
+        self.stream.read_exact(&mut bytes).expect("so many bytes");
+        bytes
+    }
+
+    /// Receives everything until the server finishes.
+    pub fn rest(&mut self) -> Vec<u8> {
+        let mut rest = Vec::new();
+        self.stream.read_to_end(&mut rest).expect("an orderly end");
+        rest
+    }
+
+    /// Receives everything until the connection ends, in order or not.
+    pub fn rest_until_cut(&mut self) -> Vec<u8> {
+        let mut rest = Vec::new();
+        let _ = self.stream.read_to_end(&mut rest);
+        rest
+    }
+}
+
+impl Response {
+    /// The status line without the version: `200 OK`.
+    pub fn status(&self) -> &str {
+        let line = self.head.lines().next().unwrap_or_default();
+        line.strip_prefix("HTTP/1.1 ").unwrap_or(line)
+    }
+
+    /// The value of a field that comes once at the most.
+    pub fn field(&self, name: &str) -> Option<&str> {
+        let mut values = self.head.lines().skip(1).filter_map(|line| {
+            let (other, value) = line.split_once(": ")?;
+            other.eq_ignore_ascii_case(name).then_some(value)
+        });
+        let value = values.next();
+        assert_eq!(values.next(), None, "{name} comes twice in {}", self.head);
+        value
+    }
+
+    /// The content, as text.
+    pub fn text(&self) -> &str {
+        std::str::from_utf8(&self.content).expect("text")
+    }
+}
+
+impl std::fmt::Debug for Response {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let shown = &self.content[..self.content.len().min(200)];
+        write!(f, "{}\n{}", self.head, shown.escape_ascii())
+    }
+}
+
+/// Waits until `condition` gives something.
+pub fn eventually<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(value) = condition() {
+            return value;
+        }
+        assert!(start.elapsed() < PATIENCE, "waited in vain: {what}");
+        thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// The lines that come out of a pipe, as they come.
+pub fn lines(pipe: impl Read + Send + 'static) -> Receiver<String> {
+    let (sender, receiver) = channel();
+    thread::spawn(move || {
+        for line in BufReader::new(pipe).split(b'\n').map_while(Result::ok) {
+            if sender
+                .send(String::from_utf8_lossy(&line).into_owned())
+                .is_err()
+            {
+                break;
+            }
+        }
+    });
+    receiver
+}
