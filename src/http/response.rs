@@ -64,7 +64,9 @@ impl Response {
              <title>{text}</title>\n<h1>{text}</h1>\n<p>{why}</p>\n</html>\n"
         );
         let content = page.into_bytes().into();
-        let page = Representation::new(content, "text/html; charset=utf-8");
+        let mut page = Representation::new(content, "text/html; charset=utf-8");
+        // What is refused or moved now need not be so for the next request.
+        page.about.push("Cache-Control", "no-store");
         Self::new(status, Arc::new(page))
     }
 

@@ -136,7 +136,10 @@ impl Outbox {
             }
         }
         if self.chunks.is_empty() {
-            std::mem::swap(&mut self.chunks, &mut spare.chunks);
+            let chunks = std::mem::take(&mut self.chunks);
+            if chunks.capacity() > spare.chunks.capacity() {
+                spare.chunks = chunks;
+            }
         }
         spare.run = std::mem::take(&mut self.spare);
     }
@@ -374,6 +377,12 @@ mod tests {
         assert_eq!(outbox.flush(&mut transport).unwrap(), Flushed::Blocked);
         outbox.give_back(&mut spare);
         assert!(spare.run.capacity() >= 10_000);
+        let mut other = Outbox::default();
+        other.borrow(&mut spare);
+        other.tail().push(b'x');
+        other.flush(&mut Scripted::default()).unwrap();
+        other.give_back(&mut spare);
+        assert!(spare.chunks.capacity() > 0, "the queue can be lent again");
         assert_eq!(outbox.tail().capacity(), 10);
         outbox.borrow(&mut spare);
         transport.allow();

@@ -120,7 +120,9 @@ impl Site {
             Ok(Entry::File { content, .. }) => {
                 // It is no representation of the target, so it has no validators.
                 let media_type = media_type(self.options.not_found.as_bytes());
-                Some(Arc::new(Representation::new(content, &media_type).into()))
+                let mut page = Representation::new(content, &media_type);
+                page.about.push("Cache-Control", "no-store");
+                Some(Arc::new(page.into()))
             }
             _ => None,
         }
@@ -178,6 +180,8 @@ impl Failure {
 
 fn found(path: &[u8], content: crate::blob::Blob, modified: SystemTime, now: SystemTime) -> Lookup {
     let mut representation = Representation::new(content, &media_type(path));
+    // Without it, whoever keeps a copy may guess how long it stays fresh (RFC 9111 section 4.2.2).
+    representation.about.push("Cache-Control", "no-cache");
     // A time in the future is replaced by the present (RFC 9110 section 8.8.2.1).
     if let Some(modified) = date(modified.min(now)) {
         representation.about.push("Last-Modified", modified);
@@ -307,12 +311,15 @@ mod tests {
         let at = |seconds| UNIX_EPOCH + Duration::from_secs(seconds);
         assert_eq!(
             about(at(999)),
-            "Last-Modified: Thu, 01 Jan 1970 00:16:39 GMT\r\n"
+            "Cache-Control: no-cache\r\nLast-Modified: Thu, 01 Jan 1970 00:16:39 GMT\r\n"
         );
         assert_eq!(
             about(at(5000)),
-            "Last-Modified: Thu, 01 Jan 1970 00:16:40 GMT\r\n"
+            "Cache-Control: no-cache\r\nLast-Modified: Thu, 01 Jan 1970 00:16:40 GMT\r\n"
         );
-        assert_eq!(about(UNIX_EPOCH - Duration::from_secs(1)), "");
+        assert_eq!(
+            about(UNIX_EPOCH - Duration::from_secs(1)),
+            "Cache-Control: no-cache\r\n"
+        );
     }
 }
