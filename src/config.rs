@@ -1,4 +1,4 @@
-//! What was asked for, on the command line and in the environment.
+//! What was asked for.
 
 use std::ffi::OsString;
 use std::io::IsTerminal as _;

@@ -18,7 +18,7 @@
 //!                        |
 //!                     config.rs          what was asked for
 //!                        |
-//!                     server.rs          a reactor for a root and its addresses
+//!                     server.rs          a reactor for a root
 //!                    /         \
 //!               site/           http1/
 //!          what we have     how HTTP/1.1 puts it

@@ -1,4 +1,4 @@
-//! A reactor for a root and its addresses: start, stop, join.
+//! A reactor for a root: start, stop, join.
 
 use std::fmt;
 use std::io;

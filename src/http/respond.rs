@@ -1,4 +1,4 @@
-//! A request and what was found for it make a response.
+//! Request plus lookup is response.
 
 use super::origin::Lookup;
 use super::representation::Resource;

@@ -1,4 +1,4 @@
-//! What a request asks for: a host and a path that stays inside the root.
+//! What a request asks for.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;

@@ -394,6 +394,7 @@ impl<P: Protocol> Reactor<P> {
         };
         match &closed {
             Closed::Broken(error) => debug!("a connection broke: {error}"),
+            Closed::Expired => debug!("a peer was too slow"),
             closed => trace!(?closed, "closed"),
         }
         self.freed = true;
