@@ -6,8 +6,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clap::builder::BoolishValueParser;
-use clap::{ArgAction, Parser};
+use clap::builder::{BoolishValueParser, Resettable};
+use clap::error::ErrorKind;
+use clap::parser::ValueSource;
+use clap::{ArgAction, CommandFactory as _, FromArgMatches as _, Parser};
 use docroot::net::{Limits, descriptors};
 use docroot::server::{self, Bind};
 use docroot::{http1, site};
@@ -25,7 +27,7 @@ const OTHER_PORTS: std::ops::RangeInclusive<u16> = 8081..=8090;
 )]
 pub(crate) struct Arguments {
     /// The document root [default: ./html if it exists, else the current directory]
-    #[arg(value_name = "DIR", conflicts_with = "root")]
+    #[arg(value_name = "DIR")]
     dir: Option<PathBuf>,
 
     /// The document root, as an option
@@ -105,6 +107,26 @@ pub(crate) struct Config {
 }
 
 impl Arguments {
+    /// Reads the command line and the environment; ends the process if they make no sense, and for
+    /// `--help` and `--version`.
+    pub(crate) fn read() -> Self {
+        // A variable that is set to nothing, as in a compose file, is not set.
+        let mut command = Self::command().mut_args(|arg| {
+            let value = arg.get_env().and_then(std::env::var_os);
+            match value.is_some_and(|value| value.is_empty()) {
+                true => arg.env(Resettable::Reset),
+                false => arg,
+            }
+        });
+        let matches = command.get_matches_mut();
+        let written = |id| matches.value_source(id) == Some(ValueSource::CommandLine);
+        if written("dir") && written("root") {
+            let why = "the root is named twice, as DIR and with --root; name it once";
+            command.error(ErrorKind::ArgumentConflict, why).exit();
+        }
+        Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+    }
+
     /// Adds what the environment and the current directory say.
     ///
     /// # Errors
@@ -181,7 +203,8 @@ fn default_root() -> Result<PathBuf, String> {
     if html.is_dir() {
         return Ok(html);
     }
-    let home = std::env::home_dir();
+    // The current directory is known by its real name, home by any.
+    let home = std::env::home_dir().and_then(|home| home.canonicalize().ok());
     if current == Path::new("/") || Some(&current) == home.as_ref() {
         let name = current.display();
         return Err(format!(
@@ -319,8 +342,6 @@ fn file_path(text: &str) -> Result<String, String> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]

@@ -12,7 +12,6 @@ use std::str::FromStr as _;
 use std::thread;
 use std::time::Duration;
 
-use clap::Parser as _;
 use docroot::journal::{Journal, Writer};
 use docroot::net::Handle;
 use docroot::server::{self, Server};
@@ -35,7 +34,7 @@ const CANNOT_BIND: u8 = 3;
 const NO_ROOT: u8 = 4;
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = Arguments::read();
     subscribe(arguments.verbose);
     match run(arguments) {
         Ok(()) => ExitCode::SUCCESS,

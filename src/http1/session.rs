@@ -3,10 +3,10 @@
 //! ```text
 //!            whole head, no content            content counted away
 //!   Head ------------------------------> answer <------------------ Content
-//!    |  \----- whole head, content follows -----------------------> |
-//!    |                                     |                        |
-//!    | malformed, too long, too slow       | says close             | malformed, too much, too slow
-//!    '------------> refuse, Linger         '----> Close             '-----> refuse, Linger
+//!    |  \----- whole head, content follows ------------------------> |
+//!    |                                     |                         |
+//!    | malformed, too long, too slow       | says close              | malformed, too much, too slow
+//!    '--------------> refuse ----------> Over <--------- refuse <----'
 //! ```
 //!
 //! Answers leave in the order of their requests, because a request is not looked at before the one
@@ -73,14 +73,21 @@ pub struct Session {
 
 #[derive(Debug)]
 enum State {
-    /// Waiting for a whole head. The first of a connection is awaited less patiently.
-    Head { first: bool, forgiven: bool },
+    /// Waiting for a whole head, at most until `due`, which is fixed once the head has begun; the
+    /// first head of a connection begins with the connection.
+    Head {
+        first: bool,
+        due: Option<Instant>,
+        forgiven: bool,
+    },
     /// The head has come, and is kept; its content is being counted away.
     Content {
         head: Box<[u8]>,
         discard: Discard,
         due: Instant,
     },
+    /// The last word has been said; once it has left, this.
+    Over(Next),
 }
 
 /// An answer that is on its way.
@@ -92,16 +99,6 @@ struct Leaving {
     begun: Instant,
     /// The value of [`Outbox::sent`] when it will have left.
     end: u64,
-}
-
-/// What follows from looking at what has arrived.
-enum Step {
-    /// Look again.
-    Again,
-    /// More must arrive.
-    Wait,
-    /// This was the last word.
-    End(Next),
 }
 
 impl<O: Origin> Http1<O> {
@@ -127,37 +124,34 @@ impl<O: Origin> Http1<O> {
     /// Answers what can be answered, then says what it waits for.
     fn converse(&mut self, session: &mut Session, io: &mut Io<'_>) -> Next {
         self.log(session, io.outbox.sent(), io.now);
-        while io.outbox.has_room() {
-            let step = match session.state {
-                State::Head { .. } => self.read_head(session, io),
-                State::Content { .. } => self.read_content(session, io),
-            };
-            match step {
-                Step::Again => {}
-                Step::Wait => break,
-                Step::End(next) => {
-                    *io.deadline = None;
-                    return next;
-                }
+        *io.deadline = None;
+        while io.outbox.has_room() && self.read(session, io) {}
+        let between = session.is_between(io.inbox);
+        match session.state {
+            _ if !io.outbox.is_empty() => Next::Drain,
+            State::Over(next) => next,
+            _ if between && (io.inbox.is_ended() || self.retiring) => Next::Close,
+            _ if io.inbox.is_ended() => {
+                let reason = (Status::BadRequest, "The request ended before it was whole.");
+                self.refuse_unfinished(session, io, reason)
+            }
+            _ => {
+                *io.deadline = Some(self.due(session, io.inbox, io.now.instant));
+                Next::Read
             }
         }
-        *io.deadline = None;
-        if !io.outbox.is_empty() {
-            return Next::Drain;
-        }
-        let between = session.is_between(io.inbox);
-        if io.inbox.is_ended() && !between {
-            let reason = (Status::BadRequest, "The request ended before it was whole.");
-            return self.refuse_unfinished(session, io, reason).next();
-        }
-        if between && (io.inbox.is_ended() || self.retiring) {
-            return Next::Close;
-        }
-        *io.deadline = Some(self.due(session, io.inbox, io.now.instant));
-        Next::Read
     }
 
-    fn read_head(&mut self, session: &mut Session, io: &mut Io<'_>) -> Step {
+    /// Takes one step. Whether there may be another; otherwise more must arrive.
+    fn read(&mut self, session: &mut Session, io: &mut Io<'_>) -> bool {
+        match session.state {
+            State::Head { .. } => self.read_head(session, io),
+            State::Content { .. } => self.read_content(session, io),
+            State::Over(_) => false,
+        }
+    }
+
+    fn read_head(&mut self, session: &mut Session, io: &mut Io<'_>) -> bool {
         if let State::Head { forgiven, .. } = &mut session.state
             && !*forgiven
             && let Some(length) = empty_line(io.inbox.bytes())
@@ -167,34 +161,37 @@ impl<O: Origin> Http1<O> {
             io.inbox.consume(length);
         }
         if io.inbox.is_empty() {
-            return Step::Wait;
+            return false;
         }
         session.begun.get_or_insert(io.now.instant);
-        let (length, step) = self.read_request(session, io.inbox.bytes(), io.outbox, io.now);
+        let length = self.read_request(session, io.inbox.bytes(), io.outbox, io.now);
         io.inbox.consume(length);
-        step
+        length > 0
     }
 
-    /// Reads one request's head, and answers it if it has no content. How many bytes are done with,
-    /// and what follows; what is refused is left unread.
+    /// Reads one request's head, and answers it if it has no content. How many bytes are done with:
+    /// none of a head that is not whole, or that is refused.
     fn read_request(
         &mut self,
         session: &mut Session,
         bytes: &[u8],
         outbox: &mut Outbox,
         now: Now,
-    ) -> (usize, Step) {
+    ) -> usize {
         let mut lines = Lines::new();
         let (request, length) = match parse::request(bytes, self.options.max_header, &mut lines) {
-            Ok(Parsed::Partial) => return (0, Step::Wait),
+            Ok(Parsed::Partial) => return 0,
             Ok(Parsed::Whole { request, length }) => (request, length),
             Err(error) => {
-                let reason = (error.status(), error.why());
-                return (0, self.refuse(session, outbox, None, reason, now));
+                self.refuse(session, outbox, None, (error.status(), error.why()), now);
+                return 0;
             }
         };
         let discard = match body::framing(&request) {
-            Ok(Framing::Length(0)) => return (length, self.reply(session, outbox, &request, now)),
+            Ok(Framing::Length(0)) => {
+                self.reply(session, outbox, &request, now);
+                return length;
+            }
             Ok(framing) => Discard::new(framing, self.options.max_content),
             Err(error) => Err(error),
         };
@@ -212,13 +209,15 @@ impl<O: Origin> Http1<O> {
                 Persistence::Close,
                 now,
             );
-            return (0, Step::End(Next::Linger));
+            session.state = State::Over(Next::Linger);
+            return 0;
         }
         let discard = match discard {
             Ok(discard) => discard,
             Err(error) => {
                 let reason = (error.status(), error.why());
-                return (0, self.refuse(session, outbox, Some(&request), reason, now));
+                self.refuse(session, outbox, Some(&request), reason, now);
+                return 0;
             }
         };
         if expected {
@@ -227,32 +226,32 @@ impl<O: Origin> Http1<O> {
         let head = bytes.get(..length).unwrap_or_default().into();
         let due = now.instant + self.options.idle_timeout;
         session.state = State::Content { head, discard, due };
-        (length, Step::Again)
+        length
     }
 
-    fn read_content(&mut self, session: &mut Session, io: &mut Io<'_>) -> Step {
+    fn read_content(&mut self, session: &mut Session, io: &mut Io<'_>) -> bool {
         let State::Content { head, discard, .. } = &mut session.state else {
-            return Step::Again;
+            return false;
         };
-        match discard.count(io.inbox.bytes()) {
-            Err(error) => self.refuse_unfinished(session, io, (error.status(), error.why())),
-            Ok((count, false)) => {
-                io.inbox.consume(count);
-                Step::Wait
+        let (count, done) = match discard.count(io.inbox.bytes()) {
+            Ok(counted) => counted,
+            Err(error) => {
+                self.refuse_unfinished(session, io, (error.status(), error.why()));
+                return false;
             }
-            Ok((count, true)) => {
-                io.inbox.consume(count);
-                let head = std::mem::take(head);
-                let mut lines = Lines::new();
-                match parse::request(&head, self.options.max_header, &mut lines) {
-                    Ok(Parsed::Whole { request, .. }) => {
-                        self.reply(session, io.outbox, &request, io.now)
-                    }
-                    // It was whole when it was kept.
-                    _ => Step::End(Next::Close),
-                }
+        };
+        io.inbox.consume(count);
+        if done {
+            let head = std::mem::take(head);
+            let mut lines = Lines::new();
+            // It was whole when it was kept.
+            if let Ok(Parsed::Whole { request, .. }) =
+                parse::request(&head, self.options.max_header, &mut lines)
+            {
+                self.reply(session, io.outbox, &request, io.now);
             }
         }
+        done
     }
 
     /// Answers a request that has been read to its end.
@@ -262,7 +261,7 @@ impl<O: Origin> Http1<O> {
         outbox: &mut Outbox,
         request: &Request<'_>,
         now: Now,
-    ) -> Step {
+    ) {
         let response = self.answer(request, now.wall);
         let persistence = match persistence(request) {
             _ if self.retiring => Persistence::Close,
@@ -270,14 +269,14 @@ impl<O: Origin> Http1<O> {
         };
         self.send(session, outbox, Some(request), &response, persistence, now);
         session.begun = None;
-        session.state = State::Head {
-            first: false,
-            forgiven: false,
+        session.state = match persistence {
+            Persistence::Close => State::Over(Next::Close),
+            _ => State::Head {
+                first: false,
+                due: None,
+                forgiven: false,
+            },
         };
-        match persistence {
-            Persistence::Close => Step::End(Next::Close),
-            _ => Step::Again,
-        }
     }
 
     /// Answers what is no request, and ends the conversation. The peer may still be sending.
@@ -288,13 +287,13 @@ impl<O: Origin> Http1<O> {
         request: Option<&Request<'_>>,
         (status, why): (Status, &str),
         now: Now,
-    ) -> Step {
+    ) {
         let mut refusal = Response::page(status, why);
         if request.is_some_and(|request| request.method == Method::Head) {
             refusal = refusal.sending(Content::Withheld);
         }
         self.send(session, outbox, request, &refusal, Persistence::Close, now);
-        Step::End(Next::Linger)
+        session.state = State::Over(Next::Linger);
     }
 
     /// Refuses a request of which not all has come, or whose content is no content.
@@ -303,17 +302,18 @@ impl<O: Origin> Http1<O> {
         session: &mut Session,
         io: &mut Io<'_>,
         reason: (Status, &str),
-    ) -> Step {
+    ) -> Next {
         let head = match &mut session.state {
             State::Content { head, .. } => std::mem::take(head),
-            State::Head { .. } => Box::default(),
+            State::Head { .. } | State::Over(_) => Box::default(),
         };
         let mut lines = Lines::new();
         let request = match parse::request(&head, self.options.max_header, &mut lines) {
             Ok(Parsed::Whole { request, .. }) => Some(request),
             _ => None,
         };
-        self.refuse(session, io.outbox, request.as_ref(), reason, io.now)
+        self.refuse(session, io.outbox, request.as_ref(), reason, io.now);
+        Next::Drain
     }
 
     /// Queues a response.
@@ -365,11 +365,17 @@ impl<O: Origin> Http1<O> {
         }
     }
 
-    fn due(&self, session: &Session, inbox: &Inbox, now: Instant) -> Instant {
-        match session.state {
-            State::Content { due, .. } => due,
-            State::Head { first: false, .. } if inbox.is_empty() => now + self.options.idle_timeout,
-            State::Head { .. } => session.begun.unwrap_or(now) + self.options.header_timeout,
+    /// Until when what is awaited may take.
+    fn due(&self, session: &mut Session, inbox: &Inbox, now: Instant) -> Instant {
+        match &mut session.state {
+            State::Content { due, .. } => *due,
+            State::Head {
+                first: true, due, ..
+            } => *due.get_or_insert(now + self.options.header_timeout),
+            State::Head { due, .. } if !inbox.is_empty() => {
+                *due.get_or_insert(now + self.options.header_timeout)
+            }
+            State::Head { .. } | State::Over(_) => now + self.options.idle_timeout,
         }
     }
 }
@@ -382,6 +388,7 @@ impl<O: Origin> Protocol for Http1<O> {
             peer: peer.address,
             state: State::Head {
                 first: true,
+                due: None,
                 forgiven: false,
             },
             begun: None,
@@ -402,7 +409,7 @@ impl<O: Origin> Protocol for Http1<O> {
             Status::RequestTimeout,
             "The request took too long to arrive.",
         );
-        self.refuse_unfinished(session, io, reason).next()
+        self.refuse_unfinished(session, io, reason)
     }
 
     fn retire(&mut self, session: &mut Session, io: &mut Io<'_>) -> Next {
@@ -453,16 +460,6 @@ impl Leaving {
             duration: now.instant.saturating_duration_since(self.begun),
         };
         access.write(journal.lines());
-    }
-}
-
-impl Step {
-    /// What to say after the last word, or while waiting.
-    fn next(self) -> Next {
-        match self {
-            Self::End(next) => next,
-            Self::Again | Self::Wait => Next::Read,
-        }
     }
 }
 
@@ -807,8 +804,13 @@ mod tests {
             let mut driven = Driven::new();
             driven.inbox.receive(bytes.as_bytes());
             driven.advance();
-            let next = driven.call(Http1::expire);
-            driven.said.extend(driven.outbox.take());
+            let next = match driven.call(Http1::expire) {
+                Next::Drain => {
+                    driven.said.extend(driven.outbox.take());
+                    driven.advance()
+                }
+                next => next,
+            };
             (driven.statuses().join(" "), next)
         };
         assert_eq!(expire(""), (String::new(), Next::Close));

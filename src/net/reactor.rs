@@ -25,6 +25,9 @@ const EVENTS: usize = 1024;
 /// who are there.
 const ACCEPTS: usize = 64;
 
+/// How often that is done once more before a listener closes, however many keep coming.
+const LAST_ROUNDS: usize = 64;
+
 /// How long a listener rests that ran out of descriptors, if no connection closes before.
 const REST: Duration = Duration::from_secs(1);
 
@@ -179,11 +182,12 @@ impl<P: Protocol> Reactor<P> {
 
     fn turn(&mut self) -> io::Result<()> {
         let timeout = self.timeout();
-        match self.poll.poll(&mut self.events, timeout) {
+        let polled = self.poll.poll(&mut self.events, timeout);
+        self.now = read_clock();
+        match polled {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
             polled => polled?,
         }
-        self.now = read_clock();
         let hungry = std::mem::take(&mut self.hungry);
 
         let events = std::mem::replace(&mut self.events, Events::with_capacity(0));
@@ -204,7 +208,7 @@ impl<P: Protocol> Reactor<P> {
             self.expire(due, key);
         }
         if self.retiring.is_none() && self.handle.stopped.load(Ordering::Acquire) {
-            self.retire();
+            self.retire()?;
         }
         self.protocol.rest();
         Ok(())
@@ -287,7 +291,7 @@ impl<P: Protocol> Reactor<P> {
             if self.connections.len() >= most {
                 door.rest(
                     self.now.instant,
-                    &format!("there are {most}, which is the limit"),
+                    &format!("connections are limited to {most}"),
                 );
                 break;
             }
@@ -401,8 +405,9 @@ impl<P: Protocol> Reactor<P> {
         entry.connection.close(&mut self.protocol, closed, self.now);
     }
 
-    fn retire(&mut self) {
+    fn retire(&mut self) -> io::Result<()> {
         self.retiring = Some(self.now.instant + self.shared.limits.grace);
+        self.empty_the_backlog()?;
         self.listeners.clear();
         debug!(connections = self.connections.len(), "retiring");
         let keys: Vec<Key> = self.connections.keys().collect();
@@ -415,12 +420,34 @@ impl<P: Protocol> Reactor<P> {
                 .retire(&mut self.protocol, &mut self.shared, self.now);
             self.settle(key, pumped);
         }
+        Ok(())
+    }
+
+    /// Whoever waits for `accept` has a connection already, as far as they know; closing the
+    /// listener would reset it.
+    fn empty_the_backlog(&mut self) -> io::Result<()> {
+        for number in 0..self.listeners.len() {
+            for _ in 0..LAST_ROUNDS {
+                if let Some(door) = self.listeners.get_mut(number) {
+                    door.state = DoorState::Knocked;
+                }
+                self.accept(number, true)?;
+                if self
+                    .listeners
+                    .get(number)
+                    .is_some_and(|door| door.state != DoorState::Knocked)
+                {
+                    break;
+                }
+            }
+        }
+        Ok(())
     }
 
     fn cut_the_rest(&mut self) {
         if !self.connections.is_empty() {
             let (count, grace) = (self.connections.len(), self.shared.limits.grace);
-            warn!("{count} connections were cut: they had not finished {grace:?} after the stop");
+            warn!("connections cut, unfinished {grace:?} after the stop: {count}");
         }
         let keys: Vec<Key> = self.connections.keys().collect();
         for key in keys {
@@ -437,7 +464,7 @@ impl Door {
         if !self.warned {
             self.warned = true;
             let address = self.listener.address();
-            warn!("new connections to {address} wait until others close: {reason}");
+            warn!("{address} is full: {reason}; whoever else comes waits until one closes");
         }
     }
 }

@@ -1,0 +1,237 @@
+//! A server that is told to stop finishes what it has begun.
+
+mod support;
+
+use std::io::ErrorKind;
+use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+use socket2::SockRef;
+use support::{Client, Root, Server, docroot, eventually};
+
+/// More than the kernel keeps for a connection (the last number of tcp_wmem, tcp(7), is 4 MiB), so
+/// that its end has not left while the reader is still at its beginning.
+const LARGE: usize = 16 * 1024 * 1024;
+
+/// As long as a conversation may take to finish, and as long as container runtimes wait until they
+/// kill.
+const GRACE: Duration = Duration::from_secs(8);
+const KILLED: Duration = Duration::from_secs(10);
+
+const GET: &str = "GET / HTTP/1.1\r\nHost: test\r\n\r\n";
+
+fn site() -> Root {
+    let root = Root::of(&[("index.html", "<p>hello"), ("late", "better than never")]);
+    root.write("large", large());
+    root
+}
+
+/// Content in which no two places of a download look the same.
+fn large() -> Vec<u8> {
+    let block: Vec<u8> = (0..1_000_003_u32)
+        .map(|number| number.wrapping_mul(2_654_435_761).to_be_bytes()[0])
+        .collect();
+    let mut content = block.repeat(LARGE / block.len() + 1);
+    content.truncate(LARGE);
+    content
+}
+
+/// A client that has asked for the large file, has read its head, and reads no further by itself.
+fn downloading(server: &Server) -> Client {
+    let mut client = server.connect();
+    SockRef::from(client.stream())
+        .set_recv_buffer_size(32 * 1024)
+        .expect("an option");
+    client.send("GET /large HTTP/1.1\r\nHost: test\r\n\r\n");
+    assert_eq!(client.response_to_head().status(), "200 OK");
+    client
+}
+
+/// A client whose request the server has read only in part: what is before it has been answered,
+/// and came in the same segment.
+fn halfway(server: &Server, part: &str) -> Client {
+    let mut client = server.connect();
+    assert_eq!(client.ask(format!("{GET}{part}")).status(), "200 OK");
+    client
+}
+
+/// Waits for the line that says that the first signal has been heard.
+fn is_stopping(server: &Server) {
+    let line = server.complaint();
+    assert!(line.contains("stopping"), "{line}");
+}
+
+fn refuses_connections(server: &Server) {
+    eventually("nobody listens any more", || {
+        // Who comes while it closes is reset.
+        let error = TcpStream::connect(server.address).err()?;
+        (error.kind() == ErrorKind::ConnectionRefused).then_some(())
+    });
+}
+
+/// What this signal does to everybody who is there.
+fn check(signal: &str) {
+    let root = site();
+    let mut server = Server::start(root.path());
+    let mut silent = server.connect();
+    let mut download = downloading(&server);
+    let mut head = halfway(&server, "GET /late HTTP/1.1\r\nHo");
+    let content = "GET /late HTTP/1.1\r\nHost: test\r\nContent-Length: 5\r\n\r\nab";
+    let mut content = halfway(&server, content);
+    // Connections are accepted in their order: when this one is answered, all are there.
+    let mut idle = halfway(&server, "");
+
+    server.signal(signal);
+    refuses_connections(&server);
+    for client in [&mut silent, &mut idle] {
+        assert_eq!(client.rest(), b"", "who waits for nothing gets nothing");
+    }
+    assert!(!server.has_ended(), "others are not finished");
+    for (client, rest) in [(&mut head, "st: test\r\n\r\n"), (&mut content, "cde")] {
+        let response = client.ask(rest);
+        assert_eq!(response.status(), "200 OK");
+        assert_eq!(response.text(), "better than never");
+        // "A server that sends a 'close' connection option MUST initiate closure of the connection
+        // after it sends the response" (RFC 9112 section 9.6).
+        assert_eq!(response.field("Connection"), Some("close"));
+        assert_eq!(client.rest(), b"");
+    }
+    assert!(!server.has_ended(), "the download is not finished");
+    assert!(
+        download.bytes(LARGE) == large(),
+        "the file arrives as it is"
+    );
+    assert_eq!(download.rest(), b"");
+    assert_eq!(server.ended().code(), Some(0), "{signal}");
+    is_stopping(&server);
+    assert_eq!(server.complaints(), [""; 0], "nobody was cut");
+}
+
+#[test]
+fn sigterm_finishes_what_is_begun() {
+    check("TERM");
+}
+
+#[test]
+fn sigint_finishes_what_is_begun() {
+    check("INT");
+}
+
+#[test]
+fn sigquit_finishes_what_is_begun() {
+    check("QUIT");
+}
+
+#[test]
+fn a_server_without_connections_ends_at_once() {
+    let root = site();
+    let mut server = Server::start(root.path());
+    let start = Instant::now();
+    server.signal("TERM");
+    assert_eq!(server.ended().code(), Some(0));
+    assert!(start.elapsed() < GRACE / 2, "{:?}", start.elapsed());
+}
+
+#[test]
+fn a_second_signal_ends_at_once() {
+    let root = site();
+    for [first, second] in [["TERM", "TERM"], ["INT", "INT"], ["TERM", "QUIT"]] {
+        let mut server = Server::start(root.path());
+        let _hanging = downloading(&server);
+        let start = Instant::now();
+        server.signal(first);
+        is_stopping(&server);
+        refuses_connections(&server);
+        assert!(!server.has_ended(), "a download hangs");
+        server.signal(second);
+        assert_eq!(server.ended().code(), Some(0), "{first}, {second}");
+        assert!(start.elapsed() < GRACE / 2, "{:?}", start.elapsed());
+    }
+}
+
+#[test]
+fn nobody_who_hangs_keeps_it_longer_than_the_grace_period() {
+    let root = site();
+    let mut server = Server::with(root.path(), &["--header-timeout", "60s"]);
+    let _stopped = downloading(&server);
+    let _unfinished = halfway(&server, "GET /late HTTP/1.1\r\nHo");
+    let start = Instant::now();
+    server.signal("TERM");
+    assert_eq!(server.ended().code(), Some(0));
+    let elapsed = start.elapsed();
+    assert!((GRACE..KILLED).contains(&elapsed), "{elapsed:?}");
+    is_stopping(&server);
+    let line = server.complaint();
+    assert!(
+        line.contains("connections cut, unfinished 8s after the stop: 2"),
+        "{line}"
+    );
+}
+
+#[test]
+fn who_has_asked_before_the_stop_is_answered_although_not_yet_accepted() {
+    let root = site();
+    let mut server = Server::start(root.path());
+    server.signal("STOP");
+    // More than are accepted in one turn of the loop.
+    let mut clients: Vec<Client> = (0..200).map(|_| server.connect()).collect();
+    for client in &mut clients {
+        client.send(GET);
+    }
+    server.signal("TERM");
+    server.signal("CONT");
+    for client in &mut clients {
+        assert_eq!(client.response().status(), "200 OK");
+        assert_eq!(client.rest(), b"");
+    }
+    assert_eq!(server.ended().code(), Some(0));
+}
+
+#[test]
+fn the_last_answers_are_in_the_access_log() {
+    let root = site();
+    let mut server = Server::start(root.path());
+    let mut client = halfway(&server, "GET /late HTTP/1.1\r\nHo");
+    assert!(server.line().contains(" GET / 200 "));
+    server.signal("TERM");
+    is_stopping(&server);
+    assert_eq!(client.ask("st: test\r\n\r\n").status(), "200 OK");
+    assert_eq!(server.ended().code(), Some(0));
+    assert!(server.line().contains(" GET /late 200 "));
+}
+
+/// A server on this address.
+fn on(root: &Root, address: SocketAddr) -> Server {
+    let mut command = docroot();
+    command
+        .args(["--bind", &address.to_string()])
+        .arg(root.path());
+    Server::spawn(command)
+}
+
+#[test]
+fn a_restart_gets_the_same_port_at_once() {
+    let root = site();
+    // An address that only this process uses, so that nobody else can take the port meanwhile.
+    let [high, low, ..] = std::process::id().rotate_left(16).to_be_bytes();
+    let mut server = on(&root, SocketAddr::from(([127, high, low, 50], 0)));
+    let address = server.address;
+    for _ in 0..3 {
+        // The side that closes first is left in TIME_WAIT (RFC 9293 section 3.6): here, the server.
+        let mut closed = halfway(
+            &server,
+            "GET / HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n",
+        );
+        assert_eq!(closed.response().field("Connection"), Some("close"));
+        assert_eq!(closed.rest(), b"");
+        drop(closed);
+        // This peer never hangs up, which leaves the server's side in FIN_WAIT2.
+        let mut kept = halfway(&server, "");
+        server.signal("TERM");
+        assert_eq!(kept.rest(), b"");
+        assert_eq!(server.ended().code(), Some(0));
+        server = on(&root, address);
+        assert_eq!(server.address, address);
+        assert_eq!(server.get("/").text(), "<p>hello");
+    }
+}

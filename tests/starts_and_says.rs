@@ -1,0 +1,915 @@
+//! What was asked for is served, or one line says why not.
+
+mod support;
+
+use std::fs::{self, Permissions};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::mpsc::Receiver;
+
+use support::{Client, PATIENCE, Root, Server, docroot, eventually, lines};
+
+/// Exit codes, as CLI.md numbers them.
+const CLEAN: i32 = 0;
+const BAD_ARGUMENTS: i32 = 2;
+const CANNOT_BIND: i32 = 3;
+const NO_ROOT: i32 = 4;
+
+/// Every flag that serves a purpose of its own, in the order of --help.
+const FLAGS: &[&str] = &[
+    "root",
+    "port",
+    "bind",
+    "index",
+    "404",
+    "hidden",
+    "header-timeout",
+    "idle-timeout",
+    "min-rate",
+    "max-header",
+    "max-connections",
+    "quiet",
+    "verbose",
+    "check",
+];
+
+/// How a command ended that was not to serve.
+#[derive(Debug)]
+struct Ended {
+    code: Option<i32>,
+    stdout: String,
+    stderr: String,
+}
+
+/// A process that is not waited for, and ends with the test.
+struct Running(Child);
+
+impl Running {
+    /// Tells it to stop.
+    fn stop(&self) {
+        let pid = self.0.id().to_string();
+        let sent = Command::new("kill").arg(pid).status().expect("kill runs");
+        assert!(sent.success());
+    }
+
+    /// Waits until it has ended: its exit code.
+    fn ended(&mut self) -> Option<i32> {
+        let status = eventually("the process ends", || {
+            self.0.try_wait().expect("it is our child")
+        });
+        status.code()
+    }
+
+    /// What it has said on standard output and on standard error, once it has ended.
+    fn said(&mut self) -> [String; 2] {
+        let mut said = [String::new(), String::new()];
+        let stdout = self.0.stdout.as_mut().expect("a pipe");
+        stdout.read_to_string(&mut said[0]).expect("text");
+        let stderr = self.0.stderr.as_mut().expect("a pipe");
+        stderr.read_to_string(&mut said[1]).expect("text");
+        said
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn site() -> Root {
+    Root::of(&[
+        ("index.html", "index"),
+        ("a.html", "a"),
+        ("404.html", "nothing"),
+        ("lost.html", "lost"),
+        (".secret", "hidden"),
+    ])
+}
+
+fn start(command: &mut Command) -> Running {
+    let piped = command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    Running(piped.spawn().expect("it starts"))
+}
+
+/// Runs a command to its end.
+fn run(command: &mut Command) -> Ended {
+    let mut running = start(command);
+    let code = running.ended();
+    let [stdout, stderr] = running.said();
+    Ended {
+        code,
+        stdout,
+        stderr,
+    }
+}
+
+/// A command that ends at once, with this code, nothing on standard output, and a first line on
+/// standard error that has all of these words.
+fn check(command: &mut Command, code: i32, words: &[&str]) {
+    let ended = run(command);
+    assert_eq!(ended.code, Some(code), "{command:?}: {ended:?}");
+    assert_eq!(ended.stdout, "", "{command:?}");
+    let line = ended.stderr.lines().next().unwrap_or_default();
+    for word in words {
+        assert!(line.contains(word), "no {word} in: {line}");
+    }
+    // What is only ours to say is said in one line; what clap says has a usage below it.
+    if !line.starts_with("error: ") {
+        assert_eq!(ended.stderr.lines().count(), 1, "{ended:?}");
+        assert!(line.starts_with("docroot: "), "{line}");
+    }
+}
+
+/// A command with these words as its arguments.
+fn docroot_with(arguments: &[&str]) -> Command {
+    let mut command = docroot();
+    command.args(arguments);
+    command
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("a path in UTF-8")
+}
+
+/// A loopback address that nobody else uses: this process has its number in it, each caller a
+/// count. Linux has all of 127.0.0.0/8.
+fn own_ip() -> String {
+    static CALLS: AtomicU8 = AtomicU8::new(2);
+    let [.., high, low] = std::process::id().to_be_bytes();
+    let call = CALLS.fetch_add(1, Ordering::Relaxed);
+    Ipv4Addr::new(127, high, low, call).to_string()
+}
+
+/// Ports that are free there, and stay so.
+fn free<const COUNT: usize>(ip: &str) -> [SocketAddr; COUNT] {
+    let listeners = [(); COUNT].map(|()| TcpListener::bind((ip, 0)).expect("a port"));
+    listeners.map(|listener| listener.local_addr().expect("it is bound"))
+}
+
+/// Connects as soon as somebody listens.
+fn reach(address: SocketAddr) -> Client {
+    eventually("somebody listens", || TcpStream::connect(address).ok());
+    Client::connect(address)
+}
+
+/// The addresses that a line for programs announces.
+fn urls(announcement: &str) -> Vec<SocketAddr> {
+    let urls = announcement
+        .split_once("\"urls\":[")
+        .and_then(|(_, rest)| rest.split_once("],"))
+        .map_or_else(|| panic!("no URLs in {announcement}"), |(urls, _)| urls);
+    urls.split(',')
+        .map(|url| {
+            let address = url
+                .strip_prefix("\"http://")
+                .and_then(|url| url.strip_suffix("/\"")?.parse().ok());
+            address.unwrap_or_else(|| panic!("no URL: {url}"))
+        })
+        .collect()
+}
+
+fn has_ipv6() -> bool {
+    let has = TcpListener::bind("[::1]:0").is_ok();
+    if !has {
+        eprintln!("skipped in part: no IPv6 here");
+    }
+    has
+}
+
+#[test]
+fn bad_arguments_are_named() {
+    let root = site();
+    let root = text(root.path());
+    let bad = |arguments: &[&str], words: &[&str]| {
+        check(&mut docroot_with(arguments), BAD_ARGUMENTS, words);
+    };
+    bad(&["--no-such-flag", root], &["--no-such-flag"]);
+    bad(&["-d", root, root], &["--root", "DIR"]);
+    bad(&[root, "another"], &["another"]);
+    bad(&["--port", "http"], &["http", "--port"]);
+    bad(&["--port", "65536"], &["65536", "--port"]);
+    bad(&["--bind", "127.0.0"], &["127.0.0", "--bind"]);
+    bad(&["--index", "a/b"], &["a/b", "--index"]);
+    bad(&["--404", "../x"], &["../x", "--404"]);
+    bad(
+        &["--404", "missing.html", root],
+        &["missing.html", "--404", root],
+    );
+    bad(
+        &["--idle-timeout", "10"],
+        &["'10'", "--idle-timeout", "10s"],
+    );
+    bad(&["--header-timeout", "0s"], &["0s", "--header-timeout"]);
+    bad(&["--min-rate", "fast"], &["fast", "--min-rate"]);
+    bad(&["--max-header", "1"], &["'1'", "--max-header"]);
+    bad(&["--max-connections", "0"], &["'0'", "--max-connections"]);
+    // One descriptor for each would be needed at least, and nr_open (proc(5)) allows no billion.
+    let most = "1000000000";
+    bad(&["--max-connections", most, root], &[most, "ulimit -n"]);
+}
+
+#[test]
+fn a_root_that_cannot_be_served_is_named() {
+    let root = site();
+    let missing = root.join("missing");
+    let missing = text(&missing);
+    check(&mut docroot_with(&[missing]), NO_ROOT, &[missing]);
+    check(&mut docroot_with(&["-d", missing]), NO_ROOT, &[missing]);
+    let file = root.join("index.html");
+    let words = [text(&file), "name the folder"];
+    check(&mut docroot_with(&[text(&file)]), NO_ROOT, &words);
+}
+
+#[test]
+fn a_root_that_may_not_be_read_is_named() {
+    let root = site();
+    let shut = root.join("shut");
+    fs::create_dir(&shut).expect("a folder");
+    fs::set_permissions(&shut, Permissions::from_mode(0o000)).expect("it is ours");
+    let mut command = docroot_with(&[text(&shut)]);
+    if rustix::process::geteuid().is_root() {
+        // Who may read everything has to become somebody else, and must still reach the program.
+        fs::set_permissions(root.path(), Permissions::from_mode(0o755)).expect("it is ours");
+        command.uid(65534).gid(65534);
+        let mut version = docroot_with(&["--version"]);
+        if version.uid(65534).gid(65534).output().is_err() {
+            eprintln!("skipped: another user cannot run the program here");
+            return;
+        }
+    }
+    check(&mut command, NO_ROOT, &[text(&shut), "Permission denied"]);
+}
+
+#[test]
+fn a_busy_port_is_named() {
+    let root = site();
+    let server = Server::start(root.path());
+    let port = server.address.port().to_string();
+    let arguments = ["--bind", "127.0.0.1", "--port", &port, text(root.path())];
+    let words = [&server.address.to_string(), "ss -ltnp", "--port"];
+    check(&mut docroot_with(&arguments), CANNOT_BIND, &words);
+    assert_eq!(server.get("/").text(), "index", "nothing is shared");
+}
+
+#[test]
+fn an_address_of_another_machine_is_named() {
+    let root = site();
+    // TEST-NET-1 (RFC 5737) is nobody's.
+    let arguments = ["--bind", "192.0.2.1", text(root.path())];
+    let words = ["192.0.2.1", "--bind"];
+    check(&mut docroot_with(&arguments), CANNOT_BIND, &words);
+}
+
+#[test]
+fn an_exit_code_does_not_need_standard_error() {
+    let missing = "/no/such/folder";
+    for redirection in ["2>&-", "2>/dev/full", ">&- 2>&-"] {
+        let ended = run(&mut through_shell(redirection, &docroot_with(&[missing])));
+        assert_eq!(ended.code, Some(NO_ROOT), "{redirection}: {ended:?}");
+    }
+}
+
+/// A command with its output redirected.
+fn through_shell(redirection: &str, command: &Command) -> Command {
+    let mut shell = Command::new("sh");
+    shell
+        .args(["-c", &format!("exec \"$@\" {redirection}"), "sh"])
+        .arg(command.get_program())
+        .args(command.get_args())
+        .stdin(Stdio::null());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => shell.env(name, value),
+            None => shell.env_remove(name),
+        };
+    }
+    shell
+}
+
+#[test]
+fn the_first_line_is_json() {
+    let outer = Root::new();
+    let name = "a \"b\" \\ ü";
+    outer.write(format!("{name}/index.html"), "index");
+    let server = Server::start(&outer.join(name));
+    let line = &server.announcement;
+    assert!(line.starts_with('{') && line.ends_with('}'), "{line}");
+    let folder = text(outer.path());
+    for field in [
+        "\"event\":\"listening\"".to_owned(),
+        format!("\"urls\":[\"http://{}/\"]", server.address),
+        format!("\"root\":\"{folder}/a \\\"b\\\" \\\\ ü\""),
+        format!("\"version\":\"{}\"", env!("CARGO_PKG_VERSION")),
+        format!("\"pid\":{}", server.pid()),
+    ] {
+        let found = [
+            format!("{{{field},"),
+            format!(",{field},"),
+            format!(",{field}}}"),
+        ];
+        assert!(
+            found.iter().any(|field| line.contains(field)),
+            "{field} in {line}"
+        );
+    }
+    let quotes = line.replace("\\\\", "").replace("\\\"", "");
+    assert_eq!(quotes.matches('"').count() % 2, 0, "{line}");
+}
+
+#[test]
+fn quiet_says_nothing_and_serves() {
+    let root = site();
+    let [address] = free(&own_ip());
+    for option in ["-q", "--quiet"] {
+        let arguments = [option, "-b", &address.to_string(), text(root.path())];
+        let mut running = start(&mut docroot_with(&arguments));
+        assert_eq!(reach(address).get("/").text(), "index");
+        running.stop();
+        assert_eq!(running.ended(), Some(CLEAN));
+        let [said, _] = running.said();
+        assert_eq!(said, "");
+    }
+}
+
+#[test]
+fn standard_output_need_not_be_writable() {
+    let root = site();
+    let [address] = free(&own_ip());
+    for redirection in [
+        ">&-",
+        ">/dev/full",
+        ">&- 2>&-",
+        ">/dev/full 2>/dev/full",
+        "<&- >&- 2>&-",
+    ] {
+        let arguments = ["-b", &address.to_string(), text(root.path())];
+        let mut running = start(&mut through_shell(redirection, &docroot_with(&arguments)));
+        for _ in 0..3 {
+            assert_eq!(reach(address).get("/").text(), "index", "{redirection}");
+        }
+        running.stop();
+        assert_eq!(running.ended(), Some(CLEAN), "{redirection}");
+    }
+}
+
+#[test]
+fn a_reader_of_standard_output_may_leave() {
+    let root = site();
+    let arguments = ["-b", "127.0.0.1", "-p", "0", text(root.path())];
+    let mut running = start(&mut docroot_with(&arguments));
+    let mut stdout = BufReader::new(running.0.stdout.take().expect("a pipe"));
+    let mut line = String::new();
+    stdout.read_line(&mut line).expect("an announcement");
+    // Writing there is EPIPE from now on, and SIGPIPE besides (pipe(7)).
+    drop(stdout);
+    let mut client = Client::connect(urls(line.trim_end())[0]);
+    for _ in 0..100 {
+        assert_eq!(client.get("/").text(), "index");
+    }
+    running.stop();
+    assert_eq!(running.ended(), Some(CLEAN));
+}
+
+/// A server with these variables in its environment.
+fn in_environment(variables: &[(&str, &str)], options: &[&str], root: Option<&Root>) -> Server {
+    let mut command = docroot();
+    command.envs(variables.iter().copied()).args(options);
+    if let Some(root) = root {
+        command.arg(root.path());
+    }
+    Server::spawn(command)
+}
+
+#[test]
+fn the_environment_sets_the_port() {
+    let root = site();
+    let ip = own_ip();
+    let [one, other] = free(&ip);
+    let (first, second) = (one.port().to_string(), other.port().to_string());
+    let check = |variables: &[(&str, &str)], options: &[&str], expected: SocketAddr| {
+        let options = [&["-b", &ip], options].concat();
+        let server = in_environment(variables, &options, Some(&root));
+        assert_eq!(server.address, expected, "{variables:?} {options:?}");
+    };
+    check(&[("PORT", &first)], &[], one);
+    check(&[("DOCROOT_PORT", &first)], &[], one);
+    check(&[("DOCROOT_PORT", &first), ("PORT", &second)], &[], one);
+    check(&[("DOCROOT_PORT", &first)], &["-p", &second], other);
+    check(&[("PORT", &first)], &["-p", &second], other);
+}
+
+#[test]
+fn the_environment_sets_the_addresses() {
+    let root = site();
+    let [one, two, three] = [own_ip(), own_ip(), own_ip()];
+    let check = |value: &str, options: &[&str], expected: &[&str]| {
+        let options = [&["-p", "0"], options].concat();
+        let server = in_environment(&[("DOCROOT_BIND", value)], &options, Some(&root));
+        let ips: Vec<String> = urls(&server.announcement)
+            .iter()
+            .map(|address| address.ip().to_string())
+            .collect();
+        assert_eq!(ips, expected, "{value} {options:?}");
+    };
+    let list = format!("{one},{two}");
+    check(&one, &[], &[&one]);
+    check(&list, &[], &[&one, &two]);
+    check(&list, &["-b", &three], &[&three]);
+}
+
+#[test]
+fn the_environment_sets_the_root() {
+    let (one, other) = (Root::of(&[("index.html", "one")]), site());
+    let variables = [
+        ("DOCROOT_ROOT", text(one.path())),
+        ("DOCROOT_PORT", "0"),
+        ("DOCROOT_BIND", "127.0.0.1"),
+    ];
+    assert_eq!(in_environment(&variables, &[], None).get("/").text(), "one");
+    let option = ["-d", text(other.path())];
+    let server = in_environment(&variables, &option, None);
+    assert_eq!(server.get("/").text(), "index", "the command line wins");
+}
+
+#[test]
+fn a_root_on_the_command_line_wins_over_the_environment() {
+    let (one, other) = (Root::of(&[("index.html", "one")]), site());
+    let variables = [("DOCROOT_ROOT", text(one.path()))];
+    let mut command = docroot_with(&["--check", text(other.path())]);
+    let ended = run(command.envs(variables));
+    assert_eq!(ended.code, Some(CLEAN), "{ended:?}");
+    assert!(ended.stdout.contains(text(other.path())), "{ended:?}");
+}
+
+#[test]
+fn the_environment_sets_what_is_shown() {
+    let root = site();
+    let check = |variable: (&str, &str), options: &[&str], target: &str, expected: &str| {
+        let options = [&["-p", "0", "-b", "127.0.0.1"], options].concat();
+        let server = in_environment(&[variable], &options, Some(&root));
+        assert_eq!(
+            server.get(target).text(),
+            expected,
+            "{variable:?} {options:?}"
+        );
+    };
+    check(("DOCROOT_INDEX", "none.html,a.html"), &[], "/", "a");
+    check(
+        ("DOCROOT_INDEX", "a.html"),
+        &["--index", "index.html"],
+        "/",
+        "index",
+    );
+    check(("DOCROOT_404", "lost.html"), &[], "/none", "lost");
+    check(
+        ("DOCROOT_404", "lost.html"),
+        &["--404", "404.html"],
+        "/none",
+        "nothing",
+    );
+    check(("DOCROOT_HIDDEN", "true"), &[], "/.secret", "hidden");
+    check(("DOCROOT_HIDDEN", "1"), &[], "/.secret", "hidden");
+    check(("DOCROOT_HIDDEN", "false"), &[], "/.secret", "nothing");
+    check(
+        ("DOCROOT_HIDDEN", "false"),
+        &["--hidden"],
+        "/.secret",
+        "hidden",
+    );
+}
+
+#[test]
+fn the_environment_sets_the_limits() {
+    let root = site();
+    let serve = |variable: (&str, &str), options: &[&str]| {
+        let options = [&["-p", "0", "-b", "127.0.0.1"], options].concat();
+        in_environment(&[variable], &options, Some(&root))
+    };
+
+    // Less patience than these tests have shows that it is not the default's.
+    let server = serve(("DOCROOT_HEADER_TIMEOUT", "200ms"), &[]);
+    assert_eq!(server.connect().ask("G").status(), "408 Request Timeout");
+    let server = serve(
+        ("DOCROOT_HEADER_TIMEOUT", "60s"),
+        &["--header-timeout", "200ms"],
+    );
+    assert_eq!(server.connect().ask("G").status(), "408 Request Timeout");
+    let server = serve(("DOCROOT_IDLE_TIMEOUT", "200ms"), &[]);
+    let mut client = server.connect();
+    assert_eq!(client.get("/").status(), "200 OK");
+    assert_eq!(client.rest(), b"");
+
+    let long = format!("GET / HTTP/1.1\r\nHost: {}\r\n\r\n", "a".repeat(500));
+    let mut server = serve(("DOCROOT_MAX_HEADER", "500"), &[]);
+    let refused = "431 Request Header Fields Too Large";
+    assert_eq!(server.connect().ask(&long).status(), refused);
+    server = serve(("DOCROOT_MAX_HEADER", "500"), &["--max-header", "1KiB"]);
+    assert_eq!(server.connect().ask(&long).status(), "200 OK");
+
+    server = serve(("DOCROOT_MAX_CONNECTIONS", "1"), &[]);
+    let clients = [server.connect(), server.connect()];
+    assert!(server.complaint().contains("limited to 1"));
+    drop(clients);
+
+    server = serve(("DOCROOT_VERBOSE", "1"), &[]);
+    server.signal("TERM");
+    eventually("a line for whoever looks for details", || {
+        server.complaint().contains("DEBUG").then_some(())
+    });
+}
+
+#[test]
+fn a_variable_that_is_set_to_nothing_is_not_set() {
+    let root = site();
+    let empty = [
+        "PORT", "ROOT", "BIND", "INDEX", "404", "HIDDEN", "VERBOSE", "MIN_RATE", "QUIET",
+    ];
+    let mut command = docroot_with(&["--check", text(root.path())]);
+    command.envs(empty.map(|name| (format!("DOCROOT_{name}"), "")));
+    let ended = run(&mut command);
+    assert_eq!(ended.code, Some(CLEAN), "{ended:?}");
+}
+
+#[test]
+fn the_environment_makes_it_quiet() {
+    let root = site();
+    let [address] = free(&own_ip());
+    let mut command = docroot_with(&["-b", &address.to_string(), text(root.path())]);
+    command.env("DOCROOT_QUIET", "1");
+    let mut running = start(&mut command);
+    assert_eq!(reach(address).get("/").text(), "index");
+    running.stop();
+    assert_eq!(running.ended(), Some(CLEAN));
+    let [said, _] = running.said();
+    assert_eq!(said, "");
+}
+
+#[test]
+fn a_bad_value_in_the_environment_is_named() {
+    let root = site();
+    let bad = |name: &str, value: &str, words: &[&str]| {
+        let mut command = docroot_with(&[text(root.path())]);
+        check(command.env(name, value), BAD_ARGUMENTS, words);
+    };
+    bad("PORT", "http", &["PORT=http"]);
+    bad("DOCROOT_PORT", "http", &["http", "--port"]);
+    bad("DOCROOT_BIND", "127.0.0.1,here", &["here", "--bind"]);
+    bad("DOCROOT_INDEX", "a/b", &["a/b", "--index"]);
+    bad("DOCROOT_404", "missing.html", &["missing.html", "--404"]);
+    bad("DOCROOT_HIDDEN", "perhaps", &["perhaps", "--hidden"]);
+    bad("DOCROOT_HEADER_TIMEOUT", "10", &["10", "--header-timeout"]);
+    bad("DOCROOT_IDLE_TIMEOUT", "soon", &["soon", "--idle-timeout"]);
+    bad("DOCROOT_MIN_RATE", "fast", &["fast", "--min-rate"]);
+    bad("DOCROOT_MAX_HEADER", "long", &["long", "--max-header"]);
+    bad("DOCROOT_MAX_CONNECTIONS", "0", &["0", "--max-connections"]);
+    bad("DOCROOT_QUIET", "hush", &["hush", "--quiet"]);
+    bad("DOCROOT_VERBOSE", "much", &["much", "--verbose"]);
+    bad("DOCROOT_CHECK", "perhaps", &["perhaps", "--check"]);
+    let mut command = docroot();
+    command.env("DOCROOT_ROOT", "/no/such/folder");
+    check(&mut command, NO_ROOT, &["/no/such/folder"]);
+}
+
+#[test]
+fn both_loopback_addresses_are_the_default() {
+    let root = site();
+    let mut command = docroot_with(&["--port", "0"]);
+    command.arg(root.path());
+    let server = Server::spawn(command);
+    let port = server.address.port();
+    let mut expected: Vec<SocketAddr> = vec![([127, 0, 0, 1], port).into()];
+    if has_ipv6() {
+        expected.push(SocketAddr::new("::1".parse().expect("an address"), port));
+    }
+    let urls = urls(&server.announcement);
+    assert_eq!(urls, expected);
+    for address in urls {
+        assert_eq!(Client::connect(address).get("/").text(), "index");
+    }
+}
+
+/// The addresses that these options bind, all of which answer.
+fn check_binds(options: &[&str], expected: &[&str]) {
+    let root = site();
+    let mut command = docroot_with(options);
+    command.arg(root.path());
+    let server = Server::spawn(command);
+    let urls = urls(&server.announcement);
+    let port = urls[0].port().to_string();
+    let expected: Vec<String> = expected
+        .iter()
+        .map(|address| address.replace("PORT", &port))
+        .collect();
+    let found: Vec<String> = urls.iter().map(ToString::to_string).collect();
+    assert_eq!(found, expected, "{options:?}");
+    for address in urls {
+        assert_eq!(Client::connect(address).get("/").text(), "index");
+    }
+}
+
+#[test]
+fn every_address_that_is_asked_for_is_bound() {
+    let (one, two) = (own_ip(), own_ip());
+    let bound = |ip: &str| format!("{ip}:PORT");
+    check_binds(&["-p", "0", "-b", &one], &[&bound(&one)]);
+    let both = [bound(&one), bound(&two)];
+    let both = both.each_ref().map(String::as_str);
+    check_binds(&["-p", "0", "-b", &one, "-b", &two], &both);
+    let list = format!("{one},{two}");
+    check_binds(&["-p", "0", "-b", &list], &both);
+    for alias in ["--bind", "--host", "--listen", "-l"] {
+        check_binds(&["-p", "0", alias, &one], &both[..1]);
+    }
+    if has_ipv6() {
+        let options = ["-p", "0", "-b", "127.0.0.1", "-b", "::1"];
+        check_binds(&options, &["127.0.0.1:PORT", "[::1]:PORT"]);
+        check_binds(&["-p", "0", "-b", "[::1]"], &["[::1]:PORT"]);
+    }
+}
+
+#[test]
+fn a_port_with_the_address_is_the_port() {
+    let (ip, other_ip) = (own_ip(), own_ip());
+    let [address, other] = free(&ip).map(|address: SocketAddr| address.to_string());
+    let (_, other_port) = other.split_once(':').expect("a port");
+    check_binds(&["-b", &address], &[&address]);
+    check_binds(&["-p", other_port, "-b", &address], &[&address]);
+    check_binds(&["-b", &address, "-b", &other], &[&address, &other]);
+    let mixed = ["-p", other_port, "-b", &other_ip, "-b", &address];
+    check_binds(&mixed, &[&format!("{other_ip}:{other_port}"), &address]);
+}
+
+/// Somebody who has port 8080 of an address of our own, unless it is taken on all addresses.
+fn hold_8080() -> Option<(TcpListener, String)> {
+    let ip = own_ip();
+    match TcpListener::bind((ip.as_str(), 8080)) {
+        Ok(listener) => Some((listener, ip)),
+        Err(error) => {
+            eprintln!("skipped: port 8080 is not free: {error}");
+            None
+        }
+    }
+}
+
+#[test]
+fn port_8080_is_the_default() {
+    let Some((listener, ip)) = hold_8080() else {
+        return;
+    };
+    let root = site();
+    let address = format!("{ip}:8080");
+    // Without a terminal another port would surprise whoever connects to this one.
+    let mut command = docroot_with(&["-b", &ip, text(root.path())]);
+    check(&mut command, CANNOT_BIND, &[&address, "ss -ltnp"]);
+    drop(listener);
+    check_binds(&["-b", &ip], &[&address]);
+    // Platforms that set no port may set an empty one.
+    let server = in_environment(&[("PORT", "")], &["-b", &ip], Some(&root));
+    assert_eq!(server.address.to_string(), address);
+}
+
+/// The root that is served if none is given, or the words of the refusal.
+fn check_default(current: &Path, home: Option<&Path>, expected: Result<&Path, &[&str]>) {
+    let mut command = docroot_with(&["--check"]);
+    command.current_dir(current);
+    if let Some(home) = home {
+        command.env("HOME", home);
+    }
+    match expected {
+        Err(words) => check(&mut command, BAD_ARGUMENTS, words),
+        Ok(root) => {
+            let ended = run(&mut command);
+            assert_eq!(ended.code, Some(CLEAN), "{ended:?}");
+            let found = ended.stdout.lines().next().unwrap_or_default();
+            assert_eq!(found, format!("root     {}", root.display()));
+        }
+    }
+}
+
+#[test]
+fn html_is_the_default_root_or_else_the_current_folder() {
+    let folder = Root::of(&[("html/index.html", "inside"), ("bare/html", "no folder")]);
+    check_default(folder.path(), None, Ok(&folder.join("html")));
+    check_default(&folder.join("bare"), None, Ok(&folder.join("bare")));
+    check_default(&folder.join("html"), None, Ok(&folder.join("html")));
+    let home = folder.path();
+    check_default(home, Some(home), Ok(&folder.join("html")));
+}
+
+#[test]
+fn the_whole_machine_and_the_home_folder_are_served_only_when_written_out() {
+    let root = Path::new("/");
+    check_default(root, None, Err(&["/ is not served", "docroot /"]));
+    let folder = site();
+    let home = folder.path();
+    let words = ["docroot ", text(home), "is not served"];
+    check_default(home, Some(home), Err(&words));
+    for (named, current) in [("/", home), (".", home), (text(home), root)] {
+        let mut command = docroot_with(&["--check", named]);
+        let ended = run(command.current_dir(current).env("HOME", home));
+        assert_eq!(ended.code, Some(CLEAN), "{named}: {ended:?}");
+    }
+}
+
+#[test]
+fn a_home_folder_is_home_under_every_name() {
+    let outer = Root::of(&[("real/index.html", "private")]);
+    let (real, link) = (outer.join("real"), outer.join("link"));
+    std::os::unix::fs::symlink(&real, &link).expect("a link");
+    check_default(&real, Some(&link), Err(&["is not served"]));
+    let slash = outer.join("real/");
+    check_default(&real, Some(&slash), Err(&["is not served"]));
+}
+
+#[test]
+fn index_404_and_hidden_are_as_they_are_asked_for() {
+    let root = site();
+    let check = |options: &[&str], target: &str, status: &str, expected: &str| {
+        let response = Server::with(root.path(), options).get(target);
+        let found = (response.status(), response.text());
+        assert_eq!(found, (status, expected), "{options:?}");
+    };
+    let (ok, absent) = ("200 OK", "404 Not Found");
+    check(&[], "/", ok, "index");
+    check(&["--index", "a.html"], "/", ok, "a");
+    check(&["--index", "none.html,a.html,index.html"], "/", ok, "a");
+    check(&["--index", "none.html"], "/", absent, "nothing");
+    check(&[], "/none", absent, "nothing");
+    check(&["--404", "lost.html"], "/none", absent, "lost");
+    check(&[], "/.secret", absent, "nothing");
+    check(&["--hidden"], "/.secret", ok, "hidden");
+}
+
+#[test]
+fn check_says_what_would_be_served() {
+    let root = site();
+    let options = [
+        "--check",
+        "--index",
+        "none.html,a.html",
+        "--404",
+        "lost.html",
+    ];
+    let mut command = docroot_with(&options);
+    let ended = run(command.arg(root.path()));
+    assert_eq!(ended.code, Some(CLEAN), "{ended:?}");
+    assert_eq!(ended.stderr, "");
+    for word in [
+        text(root.path()),
+        "none.html",
+        "a.html (found)",
+        "lost.html (found)",
+    ] {
+        assert!(ended.stdout.contains(word), "no {word} in {}", ended.stdout);
+    }
+    let folder = text(root.path());
+    let bad = |arguments: &[&str], code: i32, words: &[&str]| {
+        let arguments = [&["--check"], arguments].concat();
+        check(&mut docroot_with(&arguments), code, words);
+    };
+    bad(&["/no/such/folder"], NO_ROOT, &["/no/such/folder"]);
+    bad(&["--port", "http", folder], BAD_ARGUMENTS, &["http"]);
+    bad(
+        &["--404", "none.html", folder],
+        BAD_ARGUMENTS,
+        &["none.html"],
+    );
+    let environment = run(docroot_with(&[folder]).env("DOCROOT_CHECK", "1"));
+    assert_eq!(environment.code, Some(CLEAN), "{environment:?}");
+}
+
+#[test]
+fn help_lists_every_flag_and_no_other() {
+    let ended = run(&mut docroot_with(&["--help"]));
+    assert_eq!((ended.code, ended.stderr.as_str()), (Some(CLEAN), ""));
+    let (_, options) = ended.stdout.split_once("Options:\n").expect("options");
+    let (options, _) = options.split_once("\n\n").expect("an end");
+    let flags: Vec<&str> = options
+        .lines()
+        .filter_map(|line| {
+            let (flags, _) = line.trim_start().split_once("  ")?;
+            let (_, flag) = flags.split_once("--")?;
+            flag.split([' ', '.']).next()
+        })
+        .collect();
+    assert_eq!(flags, [FLAGS, &["help", "version"]].concat());
+    for (line, flag) in options.lines().zip(FLAGS) {
+        let variable = flag.to_uppercase().replace('-', "_");
+        let variable = format!("[env: DOCROOT_{variable}=]");
+        assert!(line.contains(&variable), "no {variable} in {line}");
+    }
+    let bind = options.lines().find(|line| line.contains("--bind"));
+    for alias in ["--host", "--listen", "-l"] {
+        assert!(bind.is_some_and(|line| line.contains(alias)), "{alias}");
+    }
+    let version = run(&mut docroot_with(&["--version"]));
+    let expected = format!("docroot {}\n", env!("CARGO_PKG_VERSION"));
+    assert_eq!(version.stdout, expected);
+}
+
+/// A command on a terminal, which script(1) makes.
+struct Terminal {
+    process: Running,
+    shown: Receiver<String>,
+}
+
+impl Terminal {
+    /// Nothing where there is no script(1) of util-linux, or no terminal to be had.
+    fn start(arguments: &[&str]) -> Option<Self> {
+        let mut probe = Command::new("script");
+        probe.args(["-q", "-e", "-c", "true", "/dev/null"]);
+        if !probe.output().is_ok_and(|output| output.status.success()) {
+            eprintln!("skipped: script(1) makes no terminal here");
+            return None;
+        }
+        let command = docroot_with(arguments);
+        let words: Vec<String> = std::iter::once(command.get_program())
+            .chain(command.get_args())
+            .map(|word| format!("'{}'", word.to_str().expect("a word in UTF-8")))
+            .collect();
+        let line = format!("exec {}", words.join(" "));
+        let mut script = Command::new("script");
+        script
+            .args(["-q", "-e", "-c", &line, "/dev/null"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped());
+        for (name, _) in command.get_envs() {
+            script.env_remove(name);
+        }
+        let mut child = script.spawn().expect("it did before");
+        Some(Self {
+            shown: lines(child.stdout.take().expect("a pipe")),
+            process: Running(child),
+        })
+    }
+
+    /// What is shown, up to the line that has these words.
+    fn until(&self, words: &str) -> String {
+        let mut shown = String::new();
+        while !shown.contains(words) {
+            let line = self.shown.recv_timeout(PATIENCE);
+            shown += &line.unwrap_or_else(|_| panic!("no {words} in {shown}"));
+        }
+        shown
+    }
+
+    fn presses(&mut self, key: &[u8]) {
+        let keyboard = self.process.0.stdin.as_mut().expect("a pipe");
+        keyboard.write_all(key).expect("somebody reads");
+    }
+}
+
+#[test]
+fn a_terminal_shows_a_banner() {
+    let root = site();
+    let [address] = free(&own_ip());
+    let arguments = ["-b", &address.to_string(), text(root.path())];
+    let Some(mut terminal) = Terminal::start(&arguments) else {
+        return;
+    };
+    let banner = terminal.until("Ctrl-C stops");
+    let version = format!("docroot {}", env!("CARGO_PKG_VERSION"));
+    for word in [&version, text(root.path()), &format!("http://{address}/")] {
+        assert!(banner.contains(word), "no {word} in {banner}");
+    }
+    assert!(!banner.contains('{'), "no line for programs: {banner}");
+    assert_eq!(reach(address).get("/").text(), "index");
+    terminal.until(" GET / 200 ");
+    let ctrl_c = b"\x03";
+    terminal.presses(ctrl_c);
+    assert_eq!(terminal.process.ended(), Some(CLEAN));
+}
+
+#[test]
+fn a_terminal_gets_the_next_port_and_is_told() {
+    let Some((_busy, ip)) = hold_8080() else {
+        return;
+    };
+    if let Err(error) = TcpListener::bind((ip.as_str(), 8081)) {
+        eprintln!("skipped: port 8081 is not free: {error}");
+        return;
+    }
+    let root = site();
+    let Some(terminal) = Terminal::start(&["-b", &ip, text(root.path())]) else {
+        return;
+    };
+    let banner = terminal.until("Ctrl-C stops");
+    for word in [&format!("http://{ip}:8081/"), "port 8080 is taken"] {
+        assert!(banner.contains(word), "no {word} in {banner}");
+    }
+    // Who asks for a port gets that one or none.
+    let arguments = ["-b", &ip, "-p", "8080", text(root.path())];
+    let Some(mut refused) = Terminal::start(&arguments) else {
+        return;
+    };
+    let line = refused.until("ss -ltnp");
+    assert!(line.contains(&format!("{ip}:8080")), "{line}");
+    assert_eq!(refused.process.ended(), Some(CANNOT_BIND));
+}
