@@ -47,29 +47,33 @@ impl BodyError {
 ///
 /// # Errors
 /// [`BodyError::Ambiguous`] for Content-Length beside Transfer-Encoding, for several or malformed
-/// lengths, and for a Transfer-Encoding in HTTP/1.0 (RFC 9112 section 6.1);
-/// [`BodyError::UnknownCoding`] for any other coding than `chunked`.
+/// ones, for a Transfer-Encoding in HTTP/1.0 (RFC 9112 section 6.1) and for `chunked` before
+/// another coding; [`BodyError::UnknownCoding`] for any other coding than `chunked`.
 pub(super) fn framing(request: &Request<'_>) -> Result<Framing, BodyError> {
-    let mut codings = request.values("Transfer-Encoding");
     let length = request
         .single("Content-Length")
         .map_err(|_| BodyError::Ambiguous)?;
-    match (codings.next(), length) {
+    let coding = request
+        .single("Transfer-Encoding")
+        .map_err(|_| BodyError::Ambiguous)?;
+    match (coding, length) {
         (None, None) => Ok(Framing::Length(0)),
         (None, Some(length)) => number(length, 10)
             .map(Framing::Length)
             .ok_or(BodyError::Ambiguous),
         (Some(_), Some(_)) => Err(BodyError::Ambiguous),
         (Some(_), None) if request.version < Version::Http11 => Err(BodyError::Ambiguous),
-        (Some(coding), None) if codings.next().is_none() => {
-            let mut named = elements(coding);
-            match (named.next(), named.next()) {
-                (Some(only), None) if only.eq_ignore_ascii_case(b"chunked") => Ok(Framing::Chunked),
-                (None, _) => Err(BodyError::Ambiguous),
+        (Some(coding), None) => {
+            let is_chunked = |coding: &[u8]| coding.eq_ignore_ascii_case(b"chunked");
+            let codings: Vec<bool> = elements(coding).map(is_chunked).collect();
+            match codings.as_slice() {
+                [true] => Ok(Framing::Chunked),
+                // Chunked comes last, and once (RFC 9112 sections 6.3 and 7).
+                [] => Err(BodyError::Ambiguous),
+                [others @ .., _] if others.contains(&true) => Err(BodyError::Ambiguous),
                 _ => Err(BodyError::UnknownCoding),
             }
         }
-        (Some(_), None) => Err(BodyError::Ambiguous),
     }
 }
 
@@ -289,7 +293,8 @@ mod tests {
         says(Http11, &[(CODING, "")], Err(Ambiguous));
         says(Http11, &[(CODING, "gzip")], Err(UnknownCoding));
         says(Http11, &[(CODING, "gzip, chunked")], Err(UnknownCoding));
-        says(Http11, &[(CODING, "chunked, chunked")], Err(UnknownCoding));
+        says(Http11, &[(CODING, "chunked, chunked")], Err(Ambiguous));
+        says(Http11, &[(CODING, "chunked, gzip")], Err(Ambiguous));
         says(Http11, &[(LENGTH, "1"), (LENGTH, "2")], Err(Ambiguous));
         says(Http11, &[(LENGTH, "1"), (LENGTH, "1")], Err(Ambiguous));
         for length in [

@@ -19,9 +19,7 @@ use super::access::Access;
 use super::body::{self, BodyError, Discard, Framing};
 use super::encode::{self, Persistence};
 use super::parse::{self, Lines, Parsed};
-use crate::http::{
-    Content, DateText, Method, Origin, Request, Response, Status, Version, admit, respond,
-};
+use crate::http::{Content, DateText, Origin, Request, Response, Status, Version, admit, respond};
 use crate::journal::Journal;
 use crate::net::{Closed, Inbox, Io, Next, Now, Outbox, Peer, Protocol};
 
@@ -183,7 +181,8 @@ impl<O: Origin> Http1<O> {
             Ok(Parsed::Partial) => return 0,
             Ok(Parsed::Whole { request, length }) => (request, length),
             Err(error) => {
-                self.refuse(session, outbox, None, (error.status(), error.why()), now);
+                let reason = (error.status(), error.why());
+                self.refuse(session, outbox, bytes, None, reason, now);
                 return 0;
             }
         };
@@ -195,9 +194,9 @@ impl<O: Origin> Http1<O> {
             Ok(framing) => Discard::new(framing, self.options.max_content),
             Err(error) => Err(error),
         };
-        let expected =
-            request.version >= Version::Http11 && request.lists("Expect", "100-continue");
-        if (expected || matches!(discard, Err(BodyError::TooLarge)))
+        let expects = request.values("Expect").next().is_some();
+        let expects = expects && request.version >= Version::Http11;
+        if (expects || matches!(discard, Err(BodyError::TooLarge)))
             && let Err(refusal) = admit(&request)
         {
             // What is refused anyway is refused before its content is sent.
@@ -216,11 +215,11 @@ impl<O: Origin> Http1<O> {
             Ok(discard) => discard,
             Err(error) => {
                 let reason = (error.status(), error.why());
-                self.refuse(session, outbox, Some(&request), reason, now);
+                self.refuse(session, outbox, bytes, Some(&request), reason, now);
                 return 0;
             }
         };
-        if expected {
+        if expects {
             outbox.tail().extend_from_slice(encode::CONTINUE);
         }
         let head = bytes.get(..length).unwrap_or_default().into();
@@ -263,13 +262,16 @@ impl<O: Origin> Http1<O> {
         now: Now,
     ) {
         let response = self.answer(request, now.wall);
+        // Whoever sends what is no request is not understood any further.
+        let is_refused = response.status == Status::BadRequest;
         let persistence = match persistence(request) {
-            _ if self.retiring => Persistence::Close,
+            _ if self.retiring || is_refused => Persistence::Close,
             persistence => persistence,
         };
         self.send(session, outbox, Some(request), &response, persistence, now);
         session.begun = None;
         session.state = match persistence {
+            Persistence::Close if is_refused => State::Over(Next::Linger),
             Persistence::Close => State::Over(Next::Close),
             _ => State::Head {
                 first: false,
@@ -279,19 +281,21 @@ impl<O: Origin> Http1<O> {
         };
     }
 
-    /// Answers what is no request, and ends the conversation. The peer may still be sending.
+    /// Answers what is no request, and ends the conversation. The peer may still be sending. `bytes`
+    /// is where the request began.
     fn refuse(
         &mut self,
         session: &mut Session,
         outbox: &mut Outbox,
+        bytes: &[u8],
         request: Option<&Request<'_>>,
         (status, why): (Status, &str),
         now: Now,
     ) {
-        let mut refusal = Response::page(status, why);
-        if request.is_some_and(|request| request.method == Method::Head) {
-            refusal = refusal.sending(Content::Withheld);
-        }
+        let refusal = Response::page(status, why).sending(match bytes {
+            [b'H', b'E', b'A', b'D', b' ', ..] => Content::Withheld,
+            _ => Content::Whole,
+        });
         self.send(session, outbox, request, &refusal, Persistence::Close, now);
         session.state = State::Over(Next::Linger);
     }
@@ -303,16 +307,21 @@ impl<O: Origin> Http1<O> {
         io: &mut Io<'_>,
         reason: (Status, &str),
     ) -> Next {
-        let head = match &mut session.state {
+        let kept = match &mut session.state {
             State::Content { head, .. } => std::mem::take(head),
             State::Head { .. } | State::Over(_) => Box::default(),
         };
+        let bytes = if kept.is_empty() {
+            io.inbox.bytes()
+        } else {
+            &kept
+        };
         let mut lines = Lines::new();
-        let request = match parse::request(&head, self.options.max_header, &mut lines) {
+        let request = match parse::request(bytes, self.options.max_header, &mut lines) {
             Ok(Parsed::Whole { request, .. }) => Some(request),
             _ => None,
         };
-        self.refuse(session, io.outbox, request.as_ref(), reason, io.now);
+        self.refuse(session, io.outbox, bytes, request.as_ref(), reason, io.now);
         Next::Drain
     }
 
