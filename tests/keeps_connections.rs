@@ -2,9 +2,7 @@
 
 mod support;
 
-use std::fs;
-
-use support::{Client, Response, Root, Server, eventually};
+use support::{Client, LARGE, Response, Root, Server, eventually, filling};
 
 /// Content of a request up to which it is counted away.
 const MOST: usize = 1 << 20;
@@ -13,14 +11,8 @@ const NEXT: &str = "GET /next HTTP/1.1\r\nHost: test\r\n\r\n";
 
 fn site() -> Root {
     let root = Root::of(&[("file", "content"), ("next", "next"), ("dir/file", "a")]);
-    root.write("large", large());
+    root.write("large", filling(LARGE));
     root
-}
-
-/// More than the socket buffers of both sides hold.
-fn large() -> Vec<u8> {
-    let block: Vec<u8> = (0..=250).collect();
-    block.repeat((16 << 20) / block.len())
 }
 
 /// The response to `request`, whose method may be HEAD.
@@ -149,7 +141,7 @@ fn a_closed_connection_leaves_nothing_behind() {
     for _ in 0..20 {
         let mut client = server.connect();
         client.send("GET /large HTTP/1.0\r\n\r\n");
-        assert!(client.response().content == large());
+        assert!(client.response().content == filling(LARGE));
         assert_eq!(client.rest(), b"");
         drop(client);
         drop(server.connect());
@@ -172,21 +164,9 @@ fn who_has_finished_sending_still_receives() {
         let mut client = server.connect();
         client.send(request);
         client.finish();
-        assert!(client.response().content == large(), "{request}");
+        assert!(client.response().content == filling(LARGE), "{request}");
         assert_eq!(client.rest(), b"", "{request}");
     }
-}
-
-/// Stops the server's process, so that what happens meanwhile is one event to it.
-fn while_it_sleeps(server: &Server, act: impl FnOnce()) {
-    server.signal("STOP");
-    let stat = format!("/proc/{}/stat", server.pid());
-    eventually("it is stopped", || {
-        let stat = fs::read_to_string(&stat).expect("proc");
-        stat.contains(") T ").then_some(())
-    });
-    act();
-    server.signal("CONT");
 }
 
 #[test]
@@ -205,7 +185,7 @@ fn an_end_that_comes_with_the_last_request_is_seen() {
                 client.get("/file");
             }
             // The poll tells of both at once, and never again.
-            while_it_sleeps(&server, || {
+            server.asleep(|| {
                 client.send(request);
                 client.finish();
             });
@@ -234,7 +214,7 @@ fn all_that_was_asked_before_the_end_is_answered() {
         let expected = match target {
             "/file" => content == b"content",
             "/next" => content == b"next",
-            "/large" => content == large(),
+            "/large" => content == filling(LARGE),
             _ => content == expected,
         };
         assert!(expected, "{target}");

@@ -10,14 +10,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use socket2::SockRef;
-use support::{Client, Root, Server, docroot, eventually};
+use support::{Client, LARGE, Root, Server, docroot, eventually, filling};
 
 /// The time-out under test. The other one is longer than any test's patience.
 const SHORT: Duration = Duration::from_millis(300);
-
-/// More than the kernel keeps for a connection (the last number of tcp_wmem, tcp(7), is 4 MiB), so
-/// that its end has not left while the reader is still at its beginning.
-const LARGE: usize = 16 * 1024 * 1024;
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: test\r\n\r\n";
 
@@ -27,18 +23,8 @@ fn site() -> Root {
 
 fn site_with_large() -> Root {
     let root = site();
-    root.write("large", large());
+    root.write("large", filling(LARGE));
     root
-}
-
-/// Content in which no two places of a download look the same.
-fn large() -> Vec<u8> {
-    let block: Vec<u8> = (0..1_000_003_u32)
-        .map(|number| number.wrapping_mul(2_654_435_761).to_be_bytes()[0])
-        .collect();
-    let mut content = block.repeat(LARGE / block.len() + 1);
-    content.truncate(LARGE);
-    content
 }
 
 /// A server with one short time-out.
@@ -48,19 +34,6 @@ fn hasty(root: &Root, short: &str) -> Server {
         _ => "--header-timeout",
     };
     Server::with(root.path(), &[short, "300ms", long, "60s"])
-}
-
-/// A client that has asked for the large file and has read its head. What the kernel keeps for it
-/// is little, so that it is the reader who says how fast the file leaves.
-fn downloading(server: &Server) -> Client {
-    let mut client = server.connect();
-    SockRef::from(client.stream())
-        .set_recv_buffer_size(32 * 1024)
-        .expect("an option");
-    client.send("GET /large HTTP/1.1\r\nHost: test\r\n\r\n");
-    let head = client.response_to_head();
-    assert_eq!(head.status(), "200 OK");
-    client
 }
 
 fn is_timed_out(client: &mut Client) {
@@ -217,22 +190,22 @@ fn no_deadline_hits_a_download() {
     let root = site_with_large();
     let options = ["--idle-timeout", "400ms", "--header-timeout", "400ms"];
     let server = Server::with(root.path(), &options);
-    let mut client = downloading(&server);
+    let mut client = server.download("/large");
     let step = LARGE / 20;
-    let mut content = Vec::new();
+    let mut received = Vec::new();
     for _ in 0..10 {
         thread::sleep(Duration::from_millis(100));
-        content.extend(client.bytes(step));
+        received.extend(client.bytes(step));
     }
-    content.extend(client.bytes(LARGE - content.len()));
-    assert!(content == large(), "the file arrives as it is");
+    received.extend(client.bytes(LARGE - received.len()));
+    assert!(received == filling(LARGE), "the file arrives as it is");
 }
 
 #[test]
 fn a_reader_that_has_stopped_holds_up_nobody() {
     let root = site_with_large();
     let server = Server::start(root.path());
-    let mut stopped: Vec<Client> = (0..8).map(|_| downloading(&server)).collect();
+    let mut stopped: Vec<Client> = (0..8).map(|_| server.download("/large")).collect();
     let mut neighbour = server.connect();
     for _ in 0..200 {
         assert_eq!(neighbour.ask(GET).text(), "<p>hello");
@@ -240,7 +213,10 @@ fn a_reader_that_has_stopped_holds_up_nobody() {
     }
     // Nor does it lose anything by it.
     for client in &mut stopped {
-        assert!(client.bytes(LARGE) == large(), "the file arrives as it is");
+        assert!(
+            client.bytes(LARGE) == filling(LARGE),
+            "the file arrives as it is"
+        );
     }
 }
 
@@ -250,7 +226,7 @@ fn a_reset_in_the_middle_of_a_download_leaves_nothing_open() {
     let server = Server::start(root.path());
     let before = server.descriptors();
     for _ in 0..20 {
-        let mut client = downloading(&server);
+        let mut client = server.download("/large");
         client.bytes(100_000);
         // Closing then sends RST instead of FIN (socket(7), SO_LINGER).
         SockRef::from(client.stream())

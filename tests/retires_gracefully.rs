@@ -6,12 +6,7 @@ use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use socket2::SockRef;
-use support::{Client, Root, Server, docroot, eventually};
-
-/// More than the kernel keeps for a connection (the last number of tcp_wmem, tcp(7), is 4 MiB), so
-/// that its end has not left while the reader is still at its beginning.
-const LARGE: usize = 16 * 1024 * 1024;
+use support::{Client, LARGE, Root, Server, docroot, eventually, filling};
 
 /// As long as a conversation may take to finish, and as long as container runtimes wait until they
 /// kill.
@@ -22,29 +17,8 @@ const GET: &str = "GET / HTTP/1.1\r\nHost: test\r\n\r\n";
 
 fn site() -> Root {
     let root = Root::of(&[("index.html", "<p>hello"), ("late", "better than never")]);
-    root.write("large", large());
+    root.write("large", filling(LARGE));
     root
-}
-
-/// Content in which no two places of a download look the same.
-fn large() -> Vec<u8> {
-    let block: Vec<u8> = (0..1_000_003_u32)
-        .map(|number| number.wrapping_mul(2_654_435_761).to_be_bytes()[0])
-        .collect();
-    let mut content = block.repeat(LARGE / block.len() + 1);
-    content.truncate(LARGE);
-    content
-}
-
-/// A client that has asked for the large file, has read its head, and reads no further by itself.
-fn downloading(server: &Server) -> Client {
-    let mut client = server.connect();
-    SockRef::from(client.stream())
-        .set_recv_buffer_size(32 * 1024)
-        .expect("an option");
-    client.send("GET /large HTTP/1.1\r\nHost: test\r\n\r\n");
-    assert_eq!(client.response_to_head().status(), "200 OK");
-    client
 }
 
 /// A client whose request the server has read only in part: what is before it has been answered,
@@ -74,7 +48,7 @@ fn check(signal: &str) {
     let root = site();
     let mut server = Server::start(root.path());
     let mut silent = server.connect();
-    let mut download = downloading(&server);
+    let mut download = server.download("/large");
     let mut head = halfway(&server, "GET /late HTTP/1.1\r\nHo");
     let content = "GET /late HTTP/1.1\r\nHost: test\r\nContent-Length: 5\r\n\r\nab";
     let mut content = halfway(&server, content);
@@ -98,7 +72,7 @@ fn check(signal: &str) {
     }
     assert!(!server.has_ended(), "the download is not finished");
     assert!(
-        download.bytes(LARGE) == large(),
+        download.bytes(LARGE) == filling(LARGE),
         "the file arrives as it is"
     );
     assert_eq!(download.rest(), b"");
@@ -137,7 +111,7 @@ fn a_second_signal_ends_at_once() {
     let root = site();
     for [first, second] in [["TERM", "TERM"], ["INT", "INT"], ["TERM", "QUIT"]] {
         let mut server = Server::start(root.path());
-        let _hanging = downloading(&server);
+        let _hanging = server.download("/large");
         let start = Instant::now();
         server.signal(first);
         is_stopping(&server);
@@ -153,7 +127,7 @@ fn a_second_signal_ends_at_once() {
 fn nobody_who_hangs_keeps_it_longer_than_the_grace_period() {
     let root = site();
     let mut server = Server::with(root.path(), &["--header-timeout", "60s"]);
-    let _stopped = downloading(&server);
+    let _stopped = server.download("/large");
     let _unfinished = halfway(&server, "GET /late HTTP/1.1\r\nHo");
     let start = Instant::now();
     server.signal("TERM");
@@ -172,14 +146,15 @@ fn nobody_who_hangs_keeps_it_longer_than_the_grace_period() {
 fn who_has_asked_before_the_stop_is_answered_although_not_yet_accepted() {
     let root = site();
     let mut server = Server::start(root.path());
-    server.signal("STOP");
-    // More than are accepted in one turn of the loop.
-    let mut clients: Vec<Client> = (0..200).map(|_| server.connect()).collect();
-    for client in &mut clients {
-        client.send(GET);
-    }
-    server.signal("TERM");
-    server.signal("CONT");
+    let mut clients = Vec::new();
+    server.asleep(|| {
+        // More than are accepted in one turn of the loop.
+        clients.extend((0..200).map(|_| server.connect()));
+        for client in &mut clients {
+            client.send(GET);
+        }
+        server.signal("TERM");
+    });
     for client in &mut clients {
         assert_eq!(client.response().status(), "200 OK");
         assert_eq!(client.rest(), b"");

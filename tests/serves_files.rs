@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use support::{Client, Response, Root, Server, docroot, eventually};
+use support::{Client, Response, Root, Server, docroot, eventually, filling};
 
 /// Files up to this length are sent from memory, larger ones by the kernel.
 const IN_MEMORY: usize = 64 * 1024;
@@ -19,18 +19,6 @@ const IN_MEMORY: usize = 64 * 1024;
 /// More than the socket buffers of both sides hold, so that the server stands still in the middle
 /// of it until the client reads.
 const LARGE: usize = 32 << 20;
-
-/// Bytes in which no stretch is like another, so that a slip by any distance shows.
-fn content(len: usize) -> Vec<u8> {
-    let mut content = Vec::with_capacity(len + 8);
-    let mut word = 0x9e37_79b9_7f4a_7c15_u64;
-    while content.len() < len {
-        content.extend_from_slice(&word.to_le_bytes());
-        word = word.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
-    }
-    content.truncate(len);
-    content
-}
 
 /// The length that a response promises.
 fn promised(response: &Response) -> usize {
@@ -133,7 +121,7 @@ fn date_is_now_in_the_one_form() {
 #[test]
 fn last_modified_is_the_time_of_the_file() {
     let root = Root::of(&[("small", "a")]);
-    root.write("large", content(IN_MEMORY + 1));
+    root.write("large", filling(IN_MEMORY + 1));
     let server = Server::start(root.path());
     let mut client = server.connect();
     for (seconds, expected) in [
@@ -192,7 +180,7 @@ fn files_of_any_size_arrive_byte_by_byte() {
         IN_MEMORY + 1,
         (5 << 20) + 3,
     ] {
-        let content = content(len);
+        let content = filling(len);
         root.write("file", &content);
         let response = client.get("/file");
         assert_eq!(response.status(), "200 OK", "{len} bytes");
@@ -204,7 +192,7 @@ fn files_of_any_size_arrive_byte_by_byte() {
 #[test]
 fn five_gibibytes_are_promised_and_begun() {
     let root = Root::of(&[("small", "a")]);
-    let begun = content(1 << 20);
+    let begun = filling(1 << 20);
     root.write("file", &begun);
     let file = File::options().write(true).open(root.join("file"));
     file.and_then(|file| file.set_len(5 << 30))
@@ -236,7 +224,7 @@ fn a_large_file_leaves_room_for_others() {
     const LEN: u64 = 256 << 20;
     const STEP: usize = 1 << 20;
     let root = Root::of(&[("index.html", "a")]);
-    let island = content(100_000);
+    let island = filling(100_000);
     let file = File::create_new(root.join("file")).expect("a file of ours");
     file.set_len(LEN).expect("a sparse file");
     for start in (12_345..LEN - 100_000).step_by(15 << 20) {
@@ -335,7 +323,7 @@ fn a_change_is_seen_at_once() {
         (6, 1),
     ] {
         // Told apart by their first byte also where the length stays.
-        let mut content = content(len + second);
+        let mut content = filling(len + second);
         content.drain(..second);
         let time = since_epoch(1_000_000_000 + second as u64);
         for replace in [false, true] {
@@ -571,8 +559,8 @@ fn what_is_absent_has_the_sites_page_if_there_is_one() {
     assert_eq!(client.get("/404.html").status(), "200 OK");
     fs::remove_file(root.join("404.html")).expect("a folder of ours");
     assert!(client.get("/nothing").text().contains("404 Not Found"));
-    root.write("404.html", content(IN_MEMORY + 1));
-    assert!(client.get("/nothing").content == content(IN_MEMORY + 1));
+    root.write("404.html", filling(IN_MEMORY + 1));
+    assert!(client.get("/nothing").content == filling(IN_MEMORY + 1));
 }
 
 #[test]
@@ -583,7 +571,7 @@ fn head_is_get_without_content() {
         ("empty", ""),
         ("other/404.html", "gone"),
     ]);
-    root.write("large", content(IN_MEMORY + 1));
+    root.write("large", filling(IN_MEMORY + 1));
     symlink("/etc/passwd", root.join("outside")).expect("a folder of ours");
     let server = Server::start(root.path());
     let other = Server::start(&root.join("other"));

@@ -323,19 +323,29 @@ fn the_first_line_is_json() {
     assert_eq!(quotes.matches('"').count() % 2, 0, "{line}");
 }
 
+/// That this command, which listens there, serves and writes nothing on standard output.
+fn check_quiet(command: &mut Command, address: SocketAddr) {
+    let mut running = start(command);
+    assert_eq!(reach(address).get("/").text(), "index");
+    running.stop();
+    assert_eq!(running.ended(), Some(CLEAN));
+    let [said, _] = running.said();
+    assert_eq!(said, "");
+}
+
 #[test]
 fn quiet_says_nothing_and_serves() {
     let root = site();
     let [address] = free(&own_ip());
+    let bind = address.to_string();
     for option in ["-q", "--quiet"] {
-        let arguments = [option, "-b", &address.to_string(), text(root.path())];
-        let mut running = start(&mut docroot_with(&arguments));
-        assert_eq!(reach(address).get("/").text(), "index");
-        running.stop();
-        assert_eq!(running.ended(), Some(CLEAN));
-        let [said, _] = running.said();
-        assert_eq!(said, "");
+        check_quiet(
+            &mut docroot_with(&[option, "-b", &bind, text(root.path())]),
+            address,
+        );
     }
+    let mut command = docroot_with(&["-b", &bind, text(root.path())]);
+    check_quiet(command.env("DOCROOT_QUIET", "1"), address);
 }
 
 #[test]
@@ -535,20 +545,6 @@ fn a_variable_that_is_set_to_nothing_is_not_set() {
     command.envs(empty.map(|name| (format!("DOCROOT_{name}"), "")));
     let ended = run(&mut command);
     assert_eq!(ended.code, Some(CLEAN), "{ended:?}");
-}
-
-#[test]
-fn the_environment_makes_it_quiet() {
-    let root = site();
-    let [address] = free(&own_ip());
-    let mut command = docroot_with(&["-b", &address.to_string(), text(root.path())]);
-    command.env("DOCROOT_QUIET", "1");
-    let mut running = start(&mut command);
-    assert_eq!(reach(address).get("/").text(), "index");
-    running.stop();
-    assert_eq!(running.ended(), Some(CLEAN));
-    let [said, _] = running.said();
-    assert_eq!(said, "");
 }
 
 #[test]

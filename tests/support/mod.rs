@@ -17,6 +17,10 @@ use std::time::{Duration, Instant};
 /// How long anything is waited for before the test fails.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
+/// More than the kernel keeps for a connection (the last number of tcp_wmem, tcp(7), is 4 MiB), so
+/// that a file's end has not left while its reader is still at its beginning.
+pub const LARGE: usize = 16 * 1024 * 1024;
+
 /// A docroot of its own, on a free port of 127.0.0.1. It ends with the test.
 pub struct Server {
     child: Child,
@@ -111,6 +115,17 @@ impl Server {
         self.connect().get(target)
     }
 
+    /// A client that has asked for a file and has read its head. What the kernel keeps for it is
+    /// little, so that it is the reader who says how fast the file leaves.
+    pub fn download(&self, target: &str) -> Client {
+        let mut client = self.connect();
+        let socket = socket2::SockRef::from(client.stream());
+        socket.set_recv_buffer_size(32 * 1024).expect("an option");
+        client.send(format!("GET {target} HTTP/1.1\r\nHost: test\r\n\r\n"));
+        assert_eq!(client.response_to_head().status(), "200 OK");
+        client
+    }
+
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
@@ -123,6 +138,18 @@ impl Server {
             .status()
             .expect("kill runs");
         assert!(sent.success());
+    }
+
+    /// Does something while the server does nothing, so that it finds everything at once.
+    pub fn asleep(&self, act: impl FnOnce()) {
+        self.signal("STOP");
+        let stat = format!("/proc/{}/stat", self.pid());
+        eventually("it is stopped", || {
+            let stat = fs::read_to_string(&stat).expect("proc");
+            stat.contains(") T ").then_some(())
+        });
+        act();
+        self.signal("CONT");
     }
 
     /// The next line on standard output.
@@ -355,6 +382,18 @@ impl std::fmt::Debug for Response {
         let shown = &self.content[..self.content.len().min(200)];
         write!(f, "{}\n{}", self.head, shown.escape_ascii())
     }
+}
+
+/// So many bytes, in which no two places look the same.
+pub fn filling(len: usize) -> Vec<u8> {
+    let mut content = Vec::with_capacity(len + 8);
+    let mut word = 0x9e37_79b9_7f4a_7c15_u64;
+    while content.len() < len {
+        content.extend_from_slice(&word.to_le_bytes());
+        word = word.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
+    }
+    content.truncate(len);
+    content
 }
 
 /// Waits until `condition` gives something.
