@@ -30,9 +30,9 @@ fn main() -> std::io::Result<()> {
     let port = std::env::args()
         .nth(1)
         .map_or(8080, |port| port.parse().expect("a port"));
-    let mut reactor = Reactor::new(Hello, Limits::default())?;
     let listener = Listener::bind(([127, 0, 0, 1], port).into(), false)?;
     println!("listening on {}", listener.address());
-    reactor.listen(listener)?;
-    reactor.run()
+    Reactor::new(Hello, Limits::default())?
+        .listen(listener)?
+        .run()
 }

@@ -33,9 +33,9 @@ fn main() -> std::io::Result<()> {
     let port = std::env::args()
         .nth(1)
         .map_or(7788, |port| port.parse().expect("a port"));
-    let mut reactor = Reactor::new(Listen, Limits::default())?;
     let listener = Listener::bind(([127, 0, 0, 1], port).into(), false)?;
     println!("listening on {}", listener.address());
-    reactor.listen(listener)?;
-    reactor.run()
+    Reactor::new(Listen, Limits::default())?
+        .listen(listener)?
+        .run()
 }

@@ -25,13 +25,15 @@ impl Protocol for ThreeBytes {
     }
 
     fn advance(&mut self, (peer, count): &mut Self::Session, io: &mut Io<'_>) -> Next {
-        println!("{peer} readable, {} bytes", io.inbox.bytes().len());
-        while *count < 3 {
-            if io.inbox.is_empty() {
-                return Next::Read;
-            }
+        if !io.inbox.is_empty() {
+            println!("{peer} readable, {} bytes", io.inbox.bytes().len());
+        }
+        while *count < 3 && !io.inbox.is_empty() {
             io.inbox.consume(1);
             *count += 1;
+        }
+        if *count < 3 {
+            return Next::Read;
         }
         let now = jiff::Zoned::try_from(io.now.wall).unwrap_or_default();
         io.outbox
@@ -48,9 +50,9 @@ impl Protocol for ThreeBytes {
 
 fn main() -> std::io::Result<()> {
     let Arguments { host, port } = clap::Parser::parse();
-    let mut reactor = Reactor::new(ThreeBytes, Limits::default())?;
     let listener = Listener::bind((host, port).into(), false)?;
     println!("listening on {}", listener.address());
-    reactor.listen(listener)?;
-    reactor.run()
+    Reactor::new(ThreeBytes, Limits::default())?
+        .listen(listener)?
+        .run()
 }

@@ -36,9 +36,7 @@ fn main() -> std::io::Result<()> {
         interval: Some(Duration::from_secs_f64(seconds)),
         ..Limits::default()
     };
-    let mut reactor = Reactor::new(Upper, limits)?;
     let listener = Listener::bind(([127, 0, 0, 1], port).into(), false)?;
     println!("listening on {}", listener.address());
-    reactor.listen(listener)?;
-    reactor.run()
+    Reactor::new(Upper, limits)?.listen(listener)?.run()
 }

@@ -86,7 +86,7 @@ pub(crate) struct Arguments {
     pub(crate) quiet: bool,
 
     /// Say more on standard error: -v debug, -vv trace (or set RUST_LOG)
-    #[arg(short, long, action = ArgAction::Count, env = "DOCROOT_VERBOSE")]
+    #[arg(short, long, action = ArgAction::Count, env = "DOCROOT_VERBOSE", value_parser = level)]
     pub(crate) verbose: u8,
 
     /// Check the arguments and the root, say what would be served, and exit
@@ -161,10 +161,21 @@ impl Arguments {
             min_rate: self.min_rate,
             ..defaults
         };
-        let binds: Binds = match self.bind.is_empty() {
-            true => localhost(None),
-            false => self.bind.into_iter().flatten().collect(),
+        let mut binds = Binds::new();
+        let asked = if self.bind.is_empty() {
+            vec![localhost(None)]
+        } else {
+            self.bind
         };
+        for bind in asked.into_iter().flatten() {
+            // Said twice, an address would be found busy, by ourselves.
+            if !binds
+                .iter()
+                .any(|other| (other.ip, other.port) == (bind.ip, bind.port))
+            {
+                binds.push(bind);
+            }
+        }
         let site = site::Options {
             index: self.index,
             not_found: self
@@ -307,6 +318,15 @@ fn size(text: &str) -> Result<u64, String> {
         _ => return Err(expected()),
     };
     number.checked_mul(factor).ok_or_else(expected)
+}
+
+/// How often -v was said; a variable may also say yes or no.
+fn level(text: &str) -> Result<u8, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "true" | "yes" | "on" => Ok(1),
+        "false" | "no" | "off" => Ok(0),
+        number => number.parse().map_err(|_| "expected 0, 1 or 2".to_owned()),
+    }
 }
 
 fn header_size(text: &str) -> Result<usize, String> {

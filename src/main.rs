@@ -5,10 +5,11 @@ mod config;
 
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _, Write as _};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::process::ExitCode;
 use std::str::FromStr as _;
+use std::sync::Mutex;
 use std::thread;
 use std::time::Duration;
 
@@ -24,7 +25,7 @@ use tracing_subscriber::prelude::*;
 
 use crate::config::{Arguments, Config};
 
-/// How long the last access lines may take to be written.
+/// How long the last lines may take to be written.
 const LAST_LINES: Duration = Duration::from_secs(1);
 
 /// Exit codes beside 0, a clean stop, and 2, which clap gives for bad arguments as we do.
@@ -35,8 +36,13 @@ const NO_ROOT: u8 = 4;
 
 fn main() -> ExitCode {
     let arguments = Arguments::read();
-    subscribe(arguments.verbose);
-    match run(arguments) {
+    let ended = subscribe(arguments.verbose).and_then(|diagnostics| {
+        let ran = run(arguments);
+        // What nobody reads is not waited for longer than this.
+        let _ = diagnostics.finish(LAST_LINES);
+        ran
+    });
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err((code, why)) => {
             // The one line that says what to do; a closed standard error is no reason to panic.
@@ -58,7 +64,7 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
     }
     let journal = match quiet {
         true => None,
-        false => Some(Journal::new(io::stdout()).map_err(failed)?),
+        false => Some(Journal::new("standard output", io::stdout()).map_err(failed)?),
     };
     let (journal, writer) = journal.unzip();
     let server = Server::start(site, &config.server, journal).map_err(refused)?;
@@ -102,7 +108,7 @@ fn refused(error: server::Error) -> Failure {
 
 /// Diagnostics go to standard error. `RUST_LOG` (`debug`, `docroot=trace`, ...) counts unless -v
 /// says more.
-fn subscribe(verbose: u8) {
+fn subscribe(verbose: u8) -> Result<Writer, Failure> {
     let asked = match verbose {
         0 => std::env::var("RUST_LOG")
             .ok()
@@ -111,14 +117,32 @@ fn subscribe(verbose: u8) {
         _ => Some(Targets::new().with_default(LevelFilter::TRACE)),
     };
     let targets = asked.unwrap_or_else(|| Targets::new().with_default(LevelFilter::INFO));
+    let (journal, writer) = Journal::new("standard error", io::stderr()).map_err(failed)?;
     let lines = tracing_subscriber::fmt::layer()
-        .with_writer(io::stderr)
+        .with_writer(Mutex::new(Lines(journal)))
         .with_ansi(io::stderr().is_terminal())
         .with_target(false);
     tracing_subscriber::registry()
         .with(targets)
         .with(lines)
         .init();
+    Ok(writer)
+}
+
+/// A journal that is written to a line at a time, so that nobody who has something to say waits
+/// for who reads it.
+struct Lines(Journal);
+
+impl io::Write for Lines {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.0.lines().extend_from_slice(line);
+        self.0.flush();
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// The first signal drains, the second ends at once.
@@ -184,16 +208,16 @@ fn banner(config: &Config, addresses: &[SocketAddr]) -> String {
     let options = &config.server;
     let mut text = format!("docroot {}\n\n", env!("CARGO_PKG_VERSION"));
     let _ = writeln!(text, "  {}", options.root.display());
-    for address in addresses {
-        let everywhere = if address.ip().is_unspecified() {
-            "  and at every address here"
-        } else {
-            ""
+    for (address, url) in addresses.iter().zip(urls(addresses)) {
+        let everywhere = match address.ip().is_unspecified() {
+            true => "  and at every address here",
+            false => "",
         };
-        let _ = writeln!(text, "  {}{everywhere}", url(address));
+        let _ = writeln!(text, "  {url}{everywhere}");
     }
     let first = options.ports.first().copied().unwrap_or_default();
-    if first != 0 && addresses.iter().all(|address| address.port() != first) {
+    let asked = options.binds.iter().any(|bind| bind.port.is_none());
+    if asked && first != 0 && addresses.iter().all(|address| address.port() != first) {
         let _ = writeln!(text, "  (port {first} is taken by another program)");
     }
     let hidden = if options.site.hidden {
@@ -211,10 +235,7 @@ fn banner(config: &Config, addresses: &[SocketAddr]) -> String {
 }
 
 fn line(root: &Path, addresses: &[SocketAddr]) -> String {
-    let urls: Vec<String> = addresses
-        .iter()
-        .map(|address| format!("\"{}\"", url(address)))
-        .collect();
+    let urls: Vec<String> = urls(addresses).map(|url| format!("\"{url}\"")).collect();
     format!(
         "{{\"event\":\"listening\",\"urls\":[{}],\"root\":\"{}\",\"version\":\"{}\",\"pid\":{}}}\n",
         urls.join(","),
@@ -224,13 +245,20 @@ fn line(root: &Path, addresses: &[SocketAddr]) -> String {
     )
 }
 
-/// A URL that a browser on this machine can open.
-fn url(address: &SocketAddr) -> String {
-    let mut address = *address;
-    if address.ip().is_unspecified() {
-        address.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
-    }
-    format!("http://{address}/")
+/// For each address a URL that a browser on this machine can open.
+fn urls(addresses: &[SocketAddr]) -> impl Iterator<Item = String> {
+    // "[::]" takes IPv4 as well, unless an address of that is listened on, too.
+    let has_v4 = addresses.iter().any(SocketAddr::is_ipv4);
+    addresses.iter().map(move |address| {
+        let mut address = *address;
+        if address.ip().is_unspecified() {
+            address.set_ip(match address.is_ipv6() && has_v4 {
+                true => Ipv6Addr::LOCALHOST.into(),
+                false => Ipv4Addr::LOCALHOST.into(),
+            });
+        }
+        format!("http://{address}/")
+    })
 }
 
 /// The inside of a JSON string.
@@ -256,7 +284,7 @@ mod tests {
     fn the_line_is_json() {
         let addresses = ["127.0.0.1:80".parse().unwrap(), "[::]:80".parse().unwrap()];
         let line = line(Path::new("/a \"b\"\n\\"), &addresses);
-        let urls = r#"{"event":"listening","urls":["http://127.0.0.1:80/","http://127.0.0.1:80/"]"#;
+        let urls = r#"{"event":"listening","urls":["http://127.0.0.1:80/","http://[::1]:80/"]"#;
         assert!(
             line.starts_with(&format!(r#"{urls},"root":"/a \"b\"\u000a\\","#)),
             "{line}"

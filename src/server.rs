@@ -71,7 +71,7 @@ impl Server {
         let protocol = Http1::new(site, options.http1.clone(), journal);
         let mut reactor = Reactor::new(protocol, options.limits.clone()).map_err(Error::System)?;
         for listener in listeners {
-            reactor.listen(listener).map_err(Error::System)?;
+            reactor = reactor.listen(listener).map_err(Error::System)?;
         }
         Ok(Self { reactor })
     }
@@ -142,19 +142,13 @@ fn listen_on(binds: &[Bind], shared: u16) -> Result<Vec<Listener>, Error> {
                 }
                 listeners.push(listener);
             }
-            Err(error) if bind.optional && is_missing(&error) => {
+            Err(error) if bind.optional && error.kind() == io::ErrorKind::AddrNotAvailable => {
                 debug!("{address} is left out: {error}");
             }
             Err(error) => return Err(Error::Bind(address, error)),
         }
     }
     Ok(listeners)
-}
-
-/// Whether the machine has no such address, or no such kind of address.
-fn is_missing(error: &io::Error) -> bool {
-    const EAFNOSUPPORT: i32 = 97;
-    error.kind() == io::ErrorKind::AddrNotAvailable || error.raw_os_error() == Some(EAFNOSUPPORT)
 }
 
 impl fmt::Display for Error {

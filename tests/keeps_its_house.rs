@@ -36,6 +36,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("mio::", &["net/"]),
     ("socket2::", &["net/listener.rs"]),
     ("slotmap::", &["net/reactor.rs"]),
+    ("arrayvec::", &["http1/parse.rs", "net/outbox.rs"]),
     ("rustix::", &["net/", "site/disk.rs", "site/find.rs"]),
     ("httparse::", &["http1/parse.rs"]),
     ("mime_guess::", &["site/media.rs"]),

@@ -314,22 +314,22 @@ fn a_download_that_is_cut_is_logged_with_what_was_sent() {
     assert_eq!(parse(&server.line()).bytes, size);
 }
 
-/// A server whose standard output is not read after the first line.
+/// A server whose output nobody reads but its first line.
 struct Unread {
     child: Child,
     address: SocketAddr,
-    /// Kept open.
-    _stdout: BufReader<ChildStdout>,
+    stdout: BufReader<ChildStdout>,
 }
 
 impl Unread {
-    fn start(root: &Root) -> Self {
+    fn start(root: &Root, options: &[&str]) -> Self {
         let mut command: Command = docroot();
         command
             .args(["--bind", "127.0.0.1", "--port", "0"])
+            .args(options)
             .arg(root.path())
             .stdout(Stdio::piped())
-            .stderr(Stdio::null());
+            .stderr(Stdio::piped());
         let mut child = command.spawn().expect("docroot starts");
         let mut stdout = BufReader::new(child.stdout.take().expect("a pipe"));
         let mut line = String::new();
@@ -341,8 +341,19 @@ impl Unread {
         Self {
             child,
             address,
-            _stdout: stdout,
+            stdout,
         }
+    }
+
+    /// That it ends as it should when it is told to.
+    fn check_end(&mut self) {
+        let pid = self.child.id().to_string();
+        let sent = Command::new("kill").arg(pid).status().expect("kill runs");
+        assert!(sent.success());
+        let status = eventually("the server ends", || {
+            self.child.try_wait().expect("it is our child")
+        });
+        assert_eq!(status.code(), Some(0));
     }
 
     /// Resident memory, in KiB.
@@ -367,7 +378,7 @@ fn a_reader_that_has_stopped_holds_up_nobody() {
     const REQUESTS: usize = 50_000;
     const BATCH: usize = 250;
     let root = site();
-    let mut server = Unread::start(&root);
+    let mut server = Unread::start(&root, &[]);
     // So long that all lines together are more than any buffer on the way.
     let asked = request(&format!("GET /?{}", "a".repeat(300)));
     let batch = asked.repeat(BATCH);
@@ -389,11 +400,34 @@ fn a_reader_that_has_stopped_holds_up_nobody() {
     assert!(grown < logged / 2, "{grown} KiB, {logged} KiB were logged");
 
     // Nor does it keep the server from its end.
-    let pid = server.child.id().to_string();
-    let sent = Command::new("kill").arg(pid).status().expect("kill runs");
-    assert!(sent.success());
-    let status = eventually("the server ends", || {
-        server.child.try_wait().expect("it is our child")
-    });
-    assert_eq!(status.code(), Some(0));
+    server.check_end();
+}
+
+#[test]
+fn a_reader_that_comes_back_gets_the_lines_that_waited() {
+    let root = site();
+    let mut server = Unread::start(&root, &[]);
+    // More than a pipe holds, and less than may wait.
+    let asked = request(&format!("GET /?{}", "a".repeat(300)));
+    let mut client = Client::connect(server.address);
+    for _ in 0..2000 {
+        assert_eq!(client.ask(&asked).status(), "200 OK");
+    }
+    // Nothing more happens, and yet all of them come.
+    for _ in 0..2000 {
+        let mut line = String::new();
+        server.stdout.read_line(&mut line).expect("a line");
+        assert!(line.contains(" GET /?aaa"), "{line}");
+    }
+}
+
+#[test]
+fn standard_error_that_nobody_reads_holds_up_nobody() {
+    let root = site();
+    let mut server = Unread::start(&root, &["-vv"]);
+    // Each connection is told of; a pipe holds 64 KiB.
+    for _ in 0..2000 {
+        assert_eq!(Client::connect(server.address).get("/").text(), "<p>hello");
+    }
+    server.check_end();
 }

@@ -311,6 +311,13 @@ fn framing_is_said_in_one_way() {
             with("Transfer-Encoding: ,\r\n"),
             // Known, and not the last: where the content ends cannot be known (section 6.3).
             with("Transfer-Encoding: chunked, gzip\r\n") + "0\r\n\r\n",
+            with("Transfer-Encoding: gzip\r\n") + "0\r\n\r\n",
+            with("Transfer-Encoding: identity\r\n") + "0\r\n\r\n",
+            with("Transfer-Encoding: xchunked\r\n") + "0\r\n\r\n",
+            with("Transfer-Encoding: chunkedx\r\n") + "0\r\n\r\n",
+            with("Transfer-Encoding: \"chunked\"\r\n") + "0\r\n\r\n",
+            with("Transfer-Encoding: chunked;q=1\r\n") + "0\r\n\r\n",
+            with("Transfer-Encoding: chunked, chunked\r\n") + "0\r\n\r\n",
             // HTTP/1.0 has no transfer codings: its framing is faulty (section 6.1).
             "GET / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n".into(),
             "POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n"
@@ -325,16 +332,8 @@ fn unknown_transfer_codings_are_not_implemented() {
     // RFC 9112 section 6.1.
     check(
         "501 Not Implemented",
-        [
-            "tea, chunked",
-            "gzip, chunked",
-            "identity, chunked",
-            "xchunked",
-            "chunkedx",
-            "\"chunked\"",
-            "chunked;q=1",
-        ]
-        .map(|coding| with(&format!("Transfer-Encoding: {coding}\r\n")) + "0\r\n\r\n"),
+        ["tea, chunked", "gzip, chunked", "identity, chunked"]
+            .map(|coding| with(&format!("Transfer-Encoding: {coding}\r\n")) + "0\r\n\r\n"),
     );
 }
 

@@ -694,14 +694,17 @@ fn what_is_not_ours_to_read_is_forbidden() {
         ("file", "secret"),
         ("folder/file", "secret"),
         ("closed/index.html", "secret"),
+        ("passage/index.html", "open"),
     ]);
-    let close = |path: &str| {
-        let closed = fs::set_permissions(root.join(path), Permissions::from_mode(0o000));
-        closed.expect("a folder of ours");
+    let set = |path: &str, mode: u32| {
+        let set = fs::set_permissions(root.join(path), Permissions::from_mode(mode));
+        set.expect("a folder of ours");
     };
-    close("file");
-    close("folder");
-    close("closed/index.html");
+    set("file", 0o000);
+    set("folder", 0o000);
+    set("closed/index.html", 0o000);
+    // To be passed through, and not to be read.
+    set("passage", 0o311);
     let Some(server) = bound_by_modes(&root, "file") else {
         println!("skipped: root reads everything, and setpriv cannot change that here");
         return;
@@ -714,7 +717,9 @@ fn what_is_not_ours_to_read_is_forbidden() {
         assert_eq!(response.field("X-Content-Type-Options"), Some("nosniff"));
     }
     assert_eq!(client.get("/").text(), "hello");
-    // So that the folder can be removed by whom modes apply to.
-    let opened = fs::set_permissions(root.join("folder"), Permissions::from_mode(0o700));
-    opened.expect("a folder of ours");
+    assert_eq!(client.get("/passage").field("Location"), Some("/passage/"));
+    assert_eq!(client.get("/passage/").text(), "open");
+    // So that the folders can be removed by whom modes apply to.
+    set("folder", 0o700);
+    set("passage", 0o700);
 }

@@ -1,6 +1,6 @@
 //! Where a request's content ends (RFC 9112 sections 6 and 7).
 
-use crate::http::{Request, Status, Version, elements};
+use crate::http::{Request, Status, Version, elements, is_token};
 
 /// Bytes of a chunk-size line, of a trailer section, and of all chunk extensions, that are read.
 const OVERHEAD: u64 = 16 * 1024;
@@ -47,8 +47,8 @@ impl BodyError {
 ///
 /// # Errors
 /// [`BodyError::Ambiguous`] for Content-Length beside Transfer-Encoding, for several or malformed
-/// ones, for a Transfer-Encoding in HTTP/1.0 (RFC 9112 section 6.1) and for `chunked` before
-/// another coding; [`BodyError::UnknownCoding`] for any other coding than `chunked`.
+/// ones, for a Transfer-Encoding in HTTP/1.0 (RFC 9112 section 6.1) and where `chunked` does
+/// not come last; [`BodyError::UnknownCoding`] for any other coding before it.
 pub(super) fn framing(request: &Request<'_>) -> Result<Framing, BodyError> {
     let length = request
         .single("Content-Length")
@@ -68,10 +68,9 @@ pub(super) fn framing(request: &Request<'_>) -> Result<Framing, BodyError> {
             let codings: Vec<bool> = elements(coding).map(is_chunked).collect();
             match codings.as_slice() {
                 [true] => Ok(Framing::Chunked),
+                [others @ .., true] if !others.contains(&true) => Err(BodyError::UnknownCoding),
                 // Chunked comes last, and once (RFC 9112 sections 6.3 and 7).
-                [] => Err(BodyError::Ambiguous),
-                [others @ .., _] if others.contains(&true) => Err(BodyError::Ambiguous),
-                _ => Err(BodyError::UnknownCoding),
+                _ => Err(BodyError::Ambiguous),
             }
         }
     }
@@ -210,10 +209,11 @@ impl Discard {
                 let Some(line) = self.line(bytes)? else {
                     return Ok(Step::Partial);
                 };
-                let next = if line.is_empty() {
-                    State::Done
-                } else {
-                    State::Trailer
+                let mut name = line.splitn(2, |&byte| byte == b':');
+                let next = match (name.next(), name.next()) {
+                    _ if line.is_empty() => State::Done,
+                    (Some(name), Some(_)) if is_token(name) => State::Trailer,
+                    _ => return Err(BodyError::Ambiguous),
                 };
                 Ok(Step::Took(line.len() + 2, next))
             }
@@ -291,7 +291,7 @@ mod tests {
             Err(Ambiguous),
         );
         says(Http11, &[(CODING, "")], Err(Ambiguous));
-        says(Http11, &[(CODING, "gzip")], Err(UnknownCoding));
+        says(Http11, &[(CODING, "gzip")], Err(Ambiguous));
         says(Http11, &[(CODING, "gzip, chunked")], Err(UnknownCoding));
         says(Http11, &[(CODING, "chunked, chunked")], Err(Ambiguous));
         says(Http11, &[(CODING, "chunked, gzip")], Err(Ambiguous));
@@ -374,6 +374,10 @@ mod tests {
             check(bad, Err(BodyError::Ambiguous));
         }
         check("0\r\nTrailer: a\n\r\n", Err(BodyError::Ambiguous));
+        check("0\r\na trailer\r\n\r\n", Err(BodyError::Ambiguous));
+        check("0\r\nA: b\r\n folded\r\n\r\n", Err(BodyError::Ambiguous));
+        check("0\r\n: a\r\n\r\n", Err(BodyError::Ambiguous));
+        check("0\r\nA : b\r\n\r\n", Err(BodyError::Ambiguous));
         check("3;\0\r\n", Err(BodyError::Ambiguous));
     }
 

@@ -243,6 +243,7 @@ impl<O: Origin> Http1<O> {
         if done {
             let head = std::mem::take(head);
             let mut lines = Lines::new();
+            session.state = State::Over(Next::Close);
             // It was whole when it was kept.
             if let Ok(Parsed::Whole { request, .. }) =
                 parse::request(&head, self.options.max_header, &mut lines)
@@ -705,7 +706,11 @@ mod tests {
             &["400"],
             Next::Linger,
         );
-        check(&get("Transfer-Encoding: gzip", ""), &["501"], Next::Linger);
+        check(
+            &get("Transfer-Encoding: gzip, chunked", ""),
+            &["501"],
+            Next::Linger,
+        );
         let expecting = get("Content-Length: 3\r\nExpect: 100-continue", "abc");
         check(&expecting, &["100", "200", "200"], Next::Read);
         let refused = expecting.replacen("GET", "POST", 1);
@@ -859,7 +864,7 @@ mod tests {
     #[test]
     fn every_answer_is_a_line_once_it_has_left() {
         let (sender, lines) = channel();
-        let (journal, writer) = Journal::new(Lines(sender)).unwrap();
+        let (journal, writer) = Journal::new("it", Lines(sender)).unwrap();
         let mut driven = Driven::new();
         driven.http.journal = Some(journal);
         driven.hear(

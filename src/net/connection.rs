@@ -243,7 +243,10 @@ impl<S, T: Transport> Connection<S, T> {
                 self.fill()?;
                 self.ask(protocol, now)
             }
-            Phase::Reading if self.inbox.is_ended() => Err(Closed::ByPeer),
+            Phase::Reading if self.inbox.is_ended() && self.outbox.is_empty() => {
+                Err(Closed::ByPeer)
+            }
+            Phase::Reading if self.inbox.is_ended() => Ok(Step::Blocked),
             Phase::Reading if self.inbox.is_full() => {
                 self.phase = Phase::Leaving { linger: true };
                 Ok(Step::Moved)
@@ -280,6 +283,8 @@ impl<S, T: Transport> Connection<S, T> {
         }
         match self.inbox.fill(&mut self.transport) {
             Ok(Filled::Some { all }) => {
+                // (Urgent data, which no protocol of ours has, may end a read early, too. That
+                // holds up nobody but who sends it.)
                 self.readable = !all || self.finishing;
                 Ok(true)
             }
@@ -315,6 +320,9 @@ impl<S, T: Transport> Connection<S, T> {
             Next::Close => Phase::Leaving { linger: false },
             Next::Linger => Phase::Leaving { linger: true },
         };
+        if matches!(self.phase, Phase::Leaving { .. }) {
+            self.deadline = None;
+        }
     }
 
     /// Everything has left: hang up, or read away what the peer is still saying.
@@ -563,6 +571,51 @@ mod tests {
         });
         assert!(matches!(driven.run(), Pumped::Closed(Closed::ByPeer)));
         assert!(driven.sent().ends_with(b"xTWO\n"));
+    }
+
+    /// Echoes, and always says that it reads.
+    struct Echo;
+
+    impl Protocol for Echo {
+        type Session = ();
+
+        fn open(&mut self, _: &Peer) {}
+
+        fn advance(&mut self, (): &mut (), io: &mut Io<'_>) -> Next {
+            let heard = io.inbox.bytes().to_vec();
+            io.inbox.consume(heard.len());
+            io.outbox.tail().extend_from_slice(&heard);
+            Next::Read
+        }
+    }
+
+    #[test]
+    fn a_peer_that_finishes_is_sent_what_is_queued_whatever_is_awaited() {
+        let mut driven = Driven::new(Scripted {
+            takes: 3,
+            ends: true,
+            ..transport(b"0123456789")
+        });
+        let closed = loop {
+            driven.connection.transport.allow();
+            driven.connection.ready(true, true, true);
+            match driven
+                .connection
+                .pump(&mut Echo, &mut driven.shared, driven.now)
+            {
+                Pumped::Closed(closed) => break closed,
+                Pumped::Blocked | Pumped::Hungry => {}
+            }
+        };
+        assert!(matches!(closed, Closed::ByPeer));
+        assert_eq!(driven.sent(), b"0123456789");
+    }
+
+    #[test]
+    fn a_deadline_ends_with_the_last_word() {
+        let mut driven = Driven::new(transport(b"what\n"));
+        driven.run();
+        assert_eq!(driven.connection.deadline, None);
     }
 
     #[test]

@@ -52,7 +52,8 @@ impl Inbox {
     }
 
     /// Adds bytes as if they had just been received, past any bound: for sessions that are driven
-    /// without a socket, as tests and benchmarks do.
+    /// without a socket, as tests and benchmarks do, and never in a session, whose connection relies
+    /// on the bound.
     pub fn receive(&mut self, bytes: &[u8]) {
         self.bytes.truncate(self.unread.end);
         self.bytes.extend_from_slice(bytes);

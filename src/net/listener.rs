@@ -29,6 +29,8 @@ pub(super) enum Accepted {
     Nobody,
     /// The system has no descriptor, or no memory, for another one; whoever waits keeps waiting.
     Exhausted(io::Error),
+    /// That one was lost before it was ours; the next one may be well.
+    Lost(io::Error),
 }
 
 impl Listener {
@@ -36,7 +38,8 @@ impl Listener {
     /// `only_v6`; any other IPv6 address never does.
     ///
     /// # Errors
-    /// What socket(2), bind(2) and listen(2) say. A port on which anybody else listens is
+    /// What socket(2), bind(2) and listen(2) say. A machine without the address, or without IPv6,
+    /// is [`ErrorKind::AddrNotAvailable`]. A port on which anybody else listens is
     /// [`ErrorKind::AddrInUse`]: the port is never shared.
     pub fn bind(address: SocketAddr, only_v6: bool) -> io::Result<Self> {
         let socket = Socket::new(
@@ -71,25 +74,20 @@ impl Listener {
     /// # Errors
     /// Only when the listening socket itself is unusable.
     pub(super) fn accept(&self) -> io::Result<Accepted> {
-        loop {
-            let error = match self.socket.accept() {
-                Ok((stream, address)) => {
-                    return Ok(Accepted::Connection(Tcp { stream }, Peer { address }));
-                }
-                Err(error) => error,
-            };
-            match Errno::from_io_error(&error) {
-                _ if error.kind() == ErrorKind::WouldBlock => return Ok(Accepted::Nobody),
-                Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => {
-                    return Ok(Accepted::Exhausted(error));
-                }
-                Some(Errno::BADF | Errno::INVAL | Errno::NOTSOCK | Errno::FAULT) | None => {
-                    return Err(error);
-                }
-                // All others are about the connection that was to be accepted (accept(2)): the
-                // next one may be well.
-                Some(_) => {}
+        let error = match self.socket.accept() {
+            Ok((stream, address)) => {
+                return Ok(Accepted::Connection(Tcp { stream }, Peer { address }));
             }
+            Err(error) => error,
+        };
+        match Errno::from_io_error(&error) {
+            _ if error.kind() == ErrorKind::WouldBlock => Ok(Accepted::Nobody),
+            Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => {
+                Ok(Accepted::Exhausted(error))
+            }
+            Some(Errno::BADF | Errno::INVAL | Errno::NOTSOCK | Errno::FAULT) | None => Err(error),
+            // All others are about the connection that was to be accepted (accept(2)).
+            Some(_) => Ok(Accepted::Lost(error)),
         }
     }
 }

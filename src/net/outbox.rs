@@ -69,8 +69,12 @@ impl Outbox {
         }
     }
 
-    /// Queues the bytes `part` of `blob`; the half-open range must lie within the blob.
+    /// Queues the bytes `part` of `blob`.
+    ///
+    /// # Panics
+    /// When the half-open range does not lie within the blob.
     pub fn push(&mut self, blob: Blob, part: Range<u64>) {
+        assert!(part.end <= blob.len(), "{part:?} of {} bytes", blob.len());
         match blob.in_memory() {
             _ if part.is_empty() => {}
             Some(bytes) if part.end - part.start <= COPIED => {

@@ -31,6 +31,8 @@ const LAST_ROUNDS: usize = 64;
 /// How long a listener rests that ran out of descriptors, if no connection closes before.
 const REST: Duration = Duration::from_secs(1);
 
+const MINUTE: Duration = Duration::from_secs(60);
+
 /// The waker's token. Connections have a generation in the upper half of theirs, so tokens below
 /// 2^32 are free for it and for the listeners' numbers.
 const WAKER: Token = Token(u32::MAX as usize);
@@ -73,7 +75,8 @@ pub struct Handle {
 struct Door {
     listener: Listener,
     state: DoorState,
-    warned: bool,
+    /// When it was last said that somebody has to wait.
+    warned: Option<Instant>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,8 +85,8 @@ enum DoorState {
     Quiet,
     /// Somebody may be waiting.
     Knocked,
-    /// Somebody may be waiting, and nobody can be let in before then, or before a connection closes.
-    Resting(Instant),
+    /// Somebody may be waiting, and nobody can be let in before a connection closes, or before then.
+    Resting(Option<Instant>),
 }
 
 #[derive(Debug)]
@@ -138,7 +141,7 @@ impl<P: Protocol> Reactor<P> {
     ///
     /// # Errors
     /// When it cannot be registered with the poll.
-    pub fn listen(&mut self, mut listener: Listener) -> io::Result<()> {
+    pub fn listen(mut self, mut listener: Listener) -> io::Result<Self> {
         let token = Token(self.listeners.len());
         self.poll
             .registry()
@@ -146,9 +149,9 @@ impl<P: Protocol> Reactor<P> {
         self.listeners.push(Door {
             listener,
             state: DoorState::Quiet,
-            warned: false,
+            warned: None,
         });
-        Ok(())
+        Ok(self)
     }
 
     /// The addresses listened on, in the order in which the listeners came.
@@ -220,7 +223,7 @@ impl<P: Protocol> Reactor<P> {
             DoorState::Quiet => None,
             DoorState::Knocked => Some(self.now.instant),
             DoorState::Resting(_) if self.freed => Some(self.now.instant),
-            DoorState::Resting(until) => Some(until),
+            DoorState::Resting(until) => until,
         });
         let hungry = (!self.hungry.is_empty()).then_some(self.now.instant);
         let idle = self
@@ -279,31 +282,40 @@ impl<P: Protocol> Reactor<P> {
         };
         match door.state {
             DoorState::Quiet => return Ok(()),
-            DoorState::Resting(until) if !freed && until > self.now.instant => return Ok(()),
+            DoorState::Resting(until)
+                if !freed && until.is_none_or(|until| until > self.now.instant) =>
+            {
+                return Ok(());
+            }
             DoorState::Knocked | DoorState::Resting(_) => {}
         }
         door.state = DoorState::Knocked;
+        let mut lost = 0;
         for _ in 0..ACCEPTS {
             let Some(door) = self.listeners.get_mut(number) else {
                 return Ok(());
             };
             let most = self.shared.limits.connections;
             if self.connections.len() >= most {
-                door.rest(
-                    self.now.instant,
-                    &format!("connections are limited to {most}"),
-                );
+                let reason = format!("connections are limited to {most}");
+                door.rest(None, self.now.instant, &reason);
                 break;
             }
             match door.listener.accept()? {
                 Accepted::Connection(tcp, peer) => self.open(tcp, &peer),
                 Accepted::Nobody => {
                     door.state = DoorState::Quiet;
-                    door.warned = false;
                     break;
                 }
+                Accepted::Lost(error) => {
+                    lost += 1;
+                    debug!("a connection was lost while it was accepted: {error}");
+                    if lost == ACCEPTS {
+                        door.rest(Some(REST), self.now.instant, &error.to_string());
+                    }
+                }
                 Accepted::Exhausted(error) => {
-                    door.rest(self.now.instant, &error.to_string());
+                    door.rest(Some(REST), self.now.instant, &error.to_string());
                     break;
                 }
             }
@@ -458,11 +470,12 @@ impl<P: Protocol> Reactor<P> {
 }
 
 impl Door {
-    /// Lets nobody in for a while, and says so once until all who waited have been let in.
-    fn rest(&mut self, now: Instant, reason: &str) {
-        self.state = DoorState::Resting(now + REST);
-        if !self.warned {
-            self.warned = true;
+    /// Lets nobody in until a connection closes, or until this time has passed, and says so once a
+    /// minute at the most.
+    fn rest(&mut self, time: Option<Duration>, now: Instant, reason: &str) {
+        self.state = DoorState::Resting(time.map(|time| now + time));
+        if self.warned.is_none_or(|warned| warned + MINUTE <= now) {
+            self.warned = Some(now);
             let address = self.listener.address();
             warn!("{address} is full: {reason}; whoever else comes waits until one closes");
         }

@@ -85,13 +85,18 @@ impl Disk {
     }
 
     /// Looks up a path below the root: no slash at either end, no `.` or `..`, as
-    /// [`Target`](crate::http::Target) has it.
+    /// [`Target`](crate::http::Target) has it. Whatever it is, this does not wait for it; but it is
+    /// opened to find out, which a FIFO's writer, or a device, may notice.
     ///
     /// # Errors
     /// What openat2(2), fstat(2) and read(2) say; `EXDEV` for what leads out of the root, `ELOOP`
     /// for a symbolic link where none is followed, `EAGAIN` for a file that does not hold still.
     pub(super) fn look(&self, path: &[u8]) -> io::Result<Entry> {
-        let file = File::from(self.open_beneath(path)?);
+        let file = match self.open_beneath(path, READ) {
+            // A folder may be one to pass through and not to read.
+            Err(Errno::ACCESS) if self.is_folder(path) => return Ok(Entry::Directory),
+            opened => File::from(opened?),
+        };
         for _ in 0..TRIES {
             let stat = fstat(&file)?;
             match FileType::from_raw_mode(stat.st_mode) {
@@ -118,12 +123,16 @@ impl Disk {
         Err(Errno::AGAIN.into())
     }
 
-    fn open_beneath(&self, path: &[u8]) -> Result<OwnedFd, Errno> {
+    fn is_folder(&self, path: &[u8]) -> bool {
+        self.open_beneath(path, FOLDER).is_ok()
+    }
+
+    fn open_beneath(&self, path: &[u8], flags: OFlags) -> Result<OwnedFd, Errno> {
         match self.resolution {
-            Resolution::Walk => self.walk(path),
+            Resolution::Walk => self.walk(path, flags),
             Resolution::Beneath => {
                 let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
-                let open = || openat2(&self.root, path, READ, Mode::empty(), resolve);
+                let open = || openat2(&self.root, path, flags, Mode::empty(), resolve);
                 // EAGAIN: something was renamed while `..` was followed (openat2(2)).
                 let mut opened = open();
                 for _ in 1..TRIES {
@@ -137,7 +146,7 @@ impl Disk {
         }
     }
 
-    fn walk(&self, path: &[u8]) -> Result<OwnedFd, Errno> {
+    fn walk(&self, path: &[u8], flags: OFlags) -> Result<OwnedFd, Errno> {
         let (folders, name) = match path.iter().rposition(|&byte| byte == b'/') {
             Some(slash) => (&path[..slash], &path[slash + 1..]),
             None => (&b""[..], path),
@@ -150,7 +159,7 @@ impl Disk {
             let parent = folder.as_ref().unwrap_or(&self.root);
             folder = Some(step(parent, name, FOLDER)?);
         }
-        step(folder.as_ref().unwrap_or(&self.root), name, READ)
+        step(folder.as_ref().unwrap_or(&self.root), name, flags)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use rustix::io::Errno;
 use tracing::warn;
@@ -131,14 +131,17 @@ impl Site {
     /// Logs at most one line a second: a peer decides how often something fails.
     fn tell(&mut self, failure: &Failure, now: SystemTime) {
         let (last, untold) = &mut self.told;
-        let elapsed = last.map(|last| now.duration_since(last).unwrap_or_default().as_secs());
-        if elapsed == Some(0) {
+        let is_recent = |last: SystemTime| {
+            now.duration_since(last)
+                .is_ok_and(|elapsed| elapsed < Duration::from_secs(1))
+        };
+        if last.is_some_and(is_recent) {
             *untold += 1;
             return;
         }
         let Failure { path, error } = failure;
         let hint = match Errno::from_io_error(error) {
-            Some(Errno::XDEV) => " (it leads out of the root)",
+            Some(Errno::XDEV) => " (a link out of the root, or an absolute one)",
             Some(Errno::MFILE | Errno::NFILE) => " (raise the limit of open files: ulimit -n)",
             _ => "",
         };
@@ -208,7 +211,7 @@ fn join(folder: &[u8], name: &str) -> Vec<u8> {
 mod tests {
     use std::fs;
     use std::os::unix::fs::symlink;
-    use std::time::{Duration, UNIX_EPOCH};
+    use std::time::UNIX_EPOCH;
 
     use super::*;
 
