@@ -32,7 +32,6 @@ fn main() -> std::io::Result<()> {
         .map_or(8080, |port| port.parse().expect("a port"));
     let listener = Listener::bind(([127, 0, 0, 1], port).into(), false)?;
     println!("listening on {}", listener.address());
-    Reactor::new(Hello, Limits::default())?
-        .listen(listener)?
-        .run()
+    let reactor = Reactor::new(Hello, Limits::default())?;
+    reactor.listen(listener)?.run()
 }

@@ -35,7 +35,6 @@ fn main() -> std::io::Result<()> {
         .map_or(7788, |port| port.parse().expect("a port"));
     let listener = Listener::bind(([127, 0, 0, 1], port).into(), false)?;
     println!("listening on {}", listener.address());
-    Reactor::new(Listen, Limits::default())?
-        .listen(listener)?
-        .run()
+    let reactor = Reactor::new(Listen, Limits::default())?;
+    reactor.listen(listener)?.run()
 }

@@ -36,9 +36,8 @@ impl Protocol for ThreeBytes {
             return Next::Read;
         }
         let now = jiff::Zoned::try_from(io.now.wall).unwrap_or_default();
-        io.outbox
-            .tail()
-            .extend(now.strftime("%Y-%m-%d %H:%M:%S\n").to_string().bytes());
+        let time = now.strftime("%Y-%m-%d %H:%M:%S\n").to_string();
+        io.outbox.tail().extend(time.bytes());
         println!("{peer} written to");
         Next::Linger
     }
@@ -52,7 +51,6 @@ fn main() -> std::io::Result<()> {
     let Arguments { host, port } = clap::Parser::parse();
     let listener = Listener::bind((host, port).into(), false)?;
     println!("listening on {}", listener.address());
-    Reactor::new(ThreeBytes, Limits::default())?
-        .listen(listener)?
-        .run()
+    let reactor = Reactor::new(ThreeBytes, Limits::default())?;
+    reactor.listen(listener)?.run()
 }

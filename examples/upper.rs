@@ -25,18 +25,15 @@ impl Protocol for Upper {
 }
 
 fn main() -> std::io::Result<()> {
-    let mut arguments = std::env::args().skip(1);
-    let port = arguments
-        .next()
-        .map_or(8888, |port| port.parse().expect("a port"));
-    let seconds = arguments
-        .next()
-        .map_or(10.0, |wait| wait.parse().expect("seconds"));
+    let words: Vec<String> = std::env::args().collect();
+    let port = words.get(1).map_or(8888, |n| n.parse().expect("a port"));
+    let wait = words.get(2).map_or(10.0, |n| n.parse().expect("seconds"));
     let limits = Limits {
-        interval: Some(Duration::from_secs_f64(seconds)),
+        interval: Some(Duration::from_secs_f64(wait)),
         ..Limits::default()
     };
     let listener = Listener::bind(([127, 0, 0, 1], port).into(), false)?;
     println!("listening on {}", listener.address());
-    Reactor::new(Upper, limits)?.listen(listener)?.run()
+    let reactor = Reactor::new(Upper, limits)?;
+    reactor.listen(listener)?.run()
 }

@@ -9,7 +9,7 @@ use super::target::Target;
 
 /// Decides, in the order of RFC 9110 section 13.2.2: what was found, then how much of it is sent.
 ///
-/// The request is one that [`admit`](super::admit) has let through with this target.
+/// The request is one that [`admit`](super::admit()) has let through with this target.
 #[must_use]
 pub fn respond(request: &Request<'_>, target: &Target<'_>, lookup: &Lookup) -> Response {
     let response = match lookup {
