@@ -109,14 +109,15 @@ fn refused(error: server::Error) -> Failure {
 /// Diagnostics go to standard error. `RUST_LOG` (`debug`, `docroot=trace`, ...) counts unless -v
 /// says more.
 fn subscribe(verbose: u8) -> Result<Writer, Failure> {
-    let asked = match verbose {
-        0 => std::env::var("RUST_LOG")
-            .ok()
-            .and_then(|targets| Targets::from_str(&targets).ok()),
-        1 => Some(Targets::new().with_default(LevelFilter::DEBUG)),
-        _ => Some(Targets::new().with_default(LevelFilter::TRACE)),
+    let from_environment = std::env::var("RUST_LOG").unwrap_or_default();
+    let parsed = Targets::from_str(&from_environment);
+    let misunderstood = parsed.is_err();
+    let targets = match (verbose, parsed) {
+        (0, Ok(targets)) if !from_environment.is_empty() => targets,
+        (0, _) => Targets::new().with_default(LevelFilter::INFO),
+        (1, _) => Targets::new().with_default(LevelFilter::DEBUG),
+        _ => Targets::new().with_default(LevelFilter::TRACE),
     };
-    let targets = asked.unwrap_or_else(|| Targets::new().with_default(LevelFilter::INFO));
     let (journal, writer) = Journal::new("standard error", io::stderr()).map_err(failed)?;
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(Mutex::new(Lines(journal)))
@@ -126,6 +127,9 @@ fn subscribe(verbose: u8) -> Result<Writer, Failure> {
         .with(targets)
         .with(lines)
         .init();
+    if misunderstood {
+        warn!("RUST_LOG={from_environment:?} is not understood; try RUST_LOG=docroot=debug");
+    }
     Ok(writer)
 }
 
@@ -153,8 +157,8 @@ fn stop_on_signals(handle: Handle) -> io::Result<()> {
         .spawn(move || {
             let mut arrived = signals.forever();
             if arrived.next().is_some() {
-                info!("stopping: what is begun is finished, a second signal ends it at once");
                 handle.stop();
+                info!("stopping: what is begun is finished, a second signal ends it at once");
             }
             if arrived.next().is_some() {
                 std::process::exit(0);

@@ -281,7 +281,13 @@ impl<S, T: Transport> Connection<S, T> {
         if !self.readable {
             return Ok(false);
         }
-        match self.inbox.fill(&mut self.transport) {
+        let filled = loop {
+            match self.inbox.fill(&mut self.transport) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                filled => break filled,
+            }
+        };
+        match filled {
             Ok(Filled::Some { all }) => {
                 // (Urgent data, which no protocol of ours has, may end a read early, too. That
                 // holds up nobody but who sends it.)
@@ -296,7 +302,6 @@ impl<S, T: Transport> Connection<S, T> {
                 self.readable = false;
                 Ok(false)
             }
-            Err(error) if error.kind() == ErrorKind::Interrupted => Ok(false),
             Err(error) => Err(Closed::Broken(error)),
         }
     }
