@@ -9,7 +9,7 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
 use socket2::SockRef;
-use support::{Client, Root, Server, docroot, eventually};
+use support::{Client, Root, Server, Signal, docroot, eventually, send};
 
 /// What a line says.
 #[derive(Clone, Debug)]
@@ -347,9 +347,7 @@ impl Unread {
 
     /// That it ends as it should when it is told to.
     fn check_end(&mut self) {
-        let pid = self.child.id().to_string();
-        let sent = Command::new("kill").arg(pid).status().expect("kill runs");
-        assert!(sent.success());
+        send(Signal::TERM, &self.child);
         let status = eventually("the server ends", || {
             self.child.try_wait().expect("it is our child")
         });

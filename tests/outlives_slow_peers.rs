@@ -10,7 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use socket2::SockRef;
-use support::{Client, LARGE, Root, Server, docroot, eventually, filling};
+use support::{Client, LARGE, Root, Server, Signal, docroot, eventually, filling};
 
 /// The time-out under test. The other one is longer than any test's patience.
 const SHORT: Duration = Duration::from_millis(300);
@@ -146,8 +146,8 @@ fn a_wait_that_is_interrupted_is_not_begun_anew() {
         thread::sleep(Duration::from_millis(400));
         // epoll_wait(2) then fails with EINTR (signal(7), "Interruption of system calls and library
         // functions by stop signals"). Whoever pauses a container does this.
-        server.signal("STOP");
-        server.signal("CONT");
+        server.signal(Signal::STOP);
+        server.signal(Signal::CONT);
     }
     is_timed_out(&mut client);
     let elapsed = start.elapsed();

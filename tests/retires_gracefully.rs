@@ -6,7 +6,7 @@ use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use support::{Client, LARGE, Root, Server, docroot, eventually, filling};
+use support::{Client, LARGE, Root, Server, Signal, docroot, eventually, filling};
 
 /// As long as a conversation may take to finish, and as long as container runtimes wait until they
 /// kill.
@@ -44,7 +44,7 @@ fn refuses_connections(server: &Server) {
 }
 
 /// What this signal does to everybody who is there.
-fn check(signal: &str) {
+fn check(signal: Signal) {
     let root = site();
     let mut server = Server::start(root.path());
     let mut silent = server.connect();
@@ -76,24 +76,24 @@ fn check(signal: &str) {
         "the file arrives as it is"
     );
     assert_eq!(download.rest(), b"");
-    assert_eq!(server.ended().code(), Some(0), "{signal}");
+    assert_eq!(server.ended().code(), Some(0), "{signal:?}");
     is_stopping(&server);
     assert_eq!(server.complaints(), [""; 0], "nobody was cut");
 }
 
 #[test]
 fn sigterm_finishes_what_is_begun() {
-    check("TERM");
+    check(Signal::TERM);
 }
 
 #[test]
 fn sigint_finishes_what_is_begun() {
-    check("INT");
+    check(Signal::INT);
 }
 
 #[test]
 fn sigquit_finishes_what_is_begun() {
-    check("QUIT");
+    check(Signal::QUIT);
 }
 
 #[test]
@@ -101,7 +101,7 @@ fn a_server_without_connections_ends_at_once() {
     let root = site();
     let mut server = Server::start(root.path());
     let start = Instant::now();
-    server.signal("TERM");
+    server.signal(Signal::TERM);
     assert_eq!(server.ended().code(), Some(0));
     assert!(start.elapsed() < GRACE / 2, "{:?}", start.elapsed());
 }
@@ -109,7 +109,11 @@ fn a_server_without_connections_ends_at_once() {
 #[test]
 fn a_second_signal_ends_at_once() {
     let root = site();
-    for [first, second] in [["TERM", "TERM"], ["INT", "INT"], ["TERM", "QUIT"]] {
+    for [first, second] in [
+        [Signal::TERM, Signal::TERM],
+        [Signal::INT, Signal::INT],
+        [Signal::TERM, Signal::QUIT],
+    ] {
         let mut server = Server::start(root.path());
         let _hanging = server.download("/large");
         let start = Instant::now();
@@ -118,7 +122,7 @@ fn a_second_signal_ends_at_once() {
         refuses_connections(&server);
         assert!(!server.has_ended(), "a download hangs");
         server.signal(second);
-        assert_eq!(server.ended().code(), Some(0), "{first}, {second}");
+        assert_eq!(server.ended().code(), Some(0), "{first:?}, {second:?}");
         assert!(start.elapsed() < GRACE / 2, "{:?}", start.elapsed());
     }
 }
@@ -130,7 +134,7 @@ fn nobody_who_hangs_keeps_it_longer_than_the_grace_period() {
     let _stopped = server.download("/large");
     let _unfinished = halfway(&server, "GET /late HTTP/1.1\r\nHo");
     let start = Instant::now();
-    server.signal("TERM");
+    server.signal(Signal::TERM);
     assert_eq!(server.ended().code(), Some(0));
     let elapsed = start.elapsed();
     assert!((GRACE..KILLED).contains(&elapsed), "{elapsed:?}");
@@ -153,7 +157,7 @@ fn who_has_asked_before_the_stop_is_answered_although_not_yet_accepted() {
         for client in &mut clients {
             client.send(GET);
         }
-        server.signal("TERM");
+        server.signal(Signal::TERM);
     });
     for client in &mut clients {
         assert_eq!(client.response().status(), "200 OK");
@@ -168,7 +172,7 @@ fn the_last_answers_are_in_the_access_log() {
     let mut server = Server::start(root.path());
     let mut client = halfway(&server, "GET /late HTTP/1.1\r\nHo");
     assert!(server.line().contains(" GET / 200 "));
-    server.signal("TERM");
+    server.signal(Signal::TERM);
     is_stopping(&server);
     assert_eq!(client.ask("st: test\r\n\r\n").status(), "200 OK");
     assert_eq!(server.ended().code(), Some(0));
@@ -202,7 +206,7 @@ fn a_restart_gets_the_same_port_at_once() {
         drop(closed);
         // This peer never hangs up, which leaves the server's side in FIN_WAIT2.
         let mut kept = halfway(&server, "");
-        server.signal("TERM");
+        server.signal(Signal::TERM);
         assert_eq!(kept.rest(), b"");
         assert_eq!(server.ended().code(), Some(0));
         server = on(&root, address);

@@ -12,7 +12,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::mpsc::Receiver;
 
-use support::{Client, PATIENCE, Root, Server, docroot, eventually, lines};
+use support::{Client, PATIENCE, Root, Server, Signal, docroot, eventually, lines, send};
 
 /// Exit codes, as CLI.md numbers them.
 const CLEAN: i32 = 0;
@@ -52,9 +52,7 @@ struct Running(Child);
 impl Running {
     /// Tells it to stop.
     fn stop(&self) {
-        let pid = self.0.id().to_string();
-        let sent = Command::new("kill").arg(pid).status().expect("kill runs");
-        assert!(sent.success());
+        send(Signal::TERM, &self.0);
     }
 
     /// Waits until it has ended: its exit code.
@@ -529,7 +527,7 @@ fn the_environment_sets_the_limits() {
     drop(clients);
 
     server = serve(("DOCROOT_VERBOSE", "1"), &[]);
-    server.signal("TERM");
+    server.signal(Signal::TERM);
     eventually("a line for whoever looks for details", || {
         server.complaint().contains("DEBUG").then_some(())
     });

@@ -14,6 +14,9 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
+pub use rustix::process::Signal;
+use rustix::process::{Pid, kill_process};
+
 /// How long anything is waited for before the test fails.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -130,26 +133,20 @@ impl Server {
         self.child.id()
     }
 
-    /// Sends a signal: `TERM`, `INT`, `QUIT`, `STOP`, ...
-    pub fn signal(&self, name: &str) {
-        let pid = self.pid().to_string();
-        let sent = Command::new("kill")
-            .args(["-s", name, &pid])
-            .status()
-            .expect("kill runs");
-        assert!(sent.success());
+    pub fn signal(&self, signal: Signal) {
+        send(signal, &self.child);
     }
 
     /// Does something while the server does nothing, so that it finds everything at once.
     pub fn asleep(&self, act: impl FnOnce()) {
-        self.signal("STOP");
+        self.signal(Signal::STOP);
         let stat = format!("/proc/{}/stat", self.pid());
         eventually("it is stopped", || {
             let stat = fs::read_to_string(&stat).expect("proc");
             stat.contains(") T ").then_some(())
         });
         act();
-        self.signal("CONT");
+        self.signal(Signal::CONT);
     }
 
     /// The next line on standard output.
@@ -382,6 +379,11 @@ impl std::fmt::Debug for Response {
         let shown = &self.content[..self.content.len().min(200)];
         write!(f, "{}\n{}", self.head, shown.escape_ascii())
     }
+}
+
+/// Sends a signal to a process of ours.
+pub fn send(signal: Signal, child: &Child) {
+    kill_process(Pid::from_child(child), signal).expect("it has not been waited for");
 }
 
 /// So many bytes, in which no two places look the same.
