@@ -4,7 +4,8 @@ mod support;
 
 use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions, Permissions};
-use std::io::Write;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, PermissionsExt, symlink};
 use std::process::{Command, Stdio};
@@ -561,6 +562,27 @@ fn what_is_absent_has_the_sites_page_if_there_is_one() {
     assert!(client.get("/nothing").text().contains("404 Not Found"));
     root.write("404.html", filling(IN_MEMORY + 1));
     assert!(client.get("/nothing").content == filling(IN_MEMORY + 1));
+}
+
+#[test]
+fn the_head_of_a_large_file_brings_its_first_bytes_along() {
+    let root = Root::new();
+    root.write("large", filling(LARGE));
+    let server = Server::start(root.path());
+    for _ in 0..20 {
+        let mut stream = TcpStream::connect(server.address).expect("the server accepts");
+        let request = b"GET /large HTTP/1.1\r\nHost: test\r\n\r\n";
+        stream.write_all(request).expect("the server reads");
+        // What one read brings is what has arrived: the head alone, had it been sent alone.
+        let mut arrived = vec![0; 16 * 1024];
+        let count = stream.read(&mut arrived).expect("an answer");
+        arrived.truncate(count);
+        let head = arrived
+            .windows(4)
+            .position(|at| at == b"\r\n\r\n")
+            .expect("a head");
+        assert!(arrived.len() > head + 4, "{}", arrived.escape_ascii());
+    }
 }
 
 #[test]
