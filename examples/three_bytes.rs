@@ -36,7 +36,7 @@ impl Protocol for ThreeBytes {
             return Next::Read;
         }
         let now = jiff::Zoned::try_from(io.now.wall).unwrap_or_default();
-        let time = now.strftime("%Y-%m-%d %H:%M:%S\n").to_string();
+        let time = format!("{}\n", now.strftime("%F %T"));
         io.outbox.tail().extend(time.bytes());
         println!("{peer} written to");
         Next::Linger
