@@ -81,16 +81,14 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
 /// The 404 page that was asked for must be there.
 fn require_not_found_page(config: &Config, site: &Site) -> Result<(), Failure> {
     let page = &config.server.site.not_found;
-    match site.has(page) {
-        Err(error) if config.not_found_required => {
-            let root = config.server.root.display();
-            Err((
-                BAD_ARGUMENTS,
-                format!("--404 {page}: {error}; name a file below {root}"),
-            ))
-        }
-        _ => Ok(()),
+    if config.not_found_required
+        && let Err(error) = site.has(page)
+    {
+        let root = config.server.root.display();
+        let why = format!("--404 {page}: {error}; name a file below {root}");
+        return Err((BAD_ARGUMENTS, why));
     }
+    Ok(())
 }
 
 fn failed(error: io::Error) -> Failure {

@@ -2,14 +2,14 @@
 
 mod support;
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
 use socket2::SockRef;
-use support::{Client, Root, Server, Signal, docroot, eventually, send};
+use support::{Client, Root, Server, Signal, announced, docroot, eventually, resident, send};
 
 /// What a line says.
 #[derive(Clone, Debug)]
@@ -334,10 +334,7 @@ impl Unread {
         let mut stdout = BufReader::new(child.stdout.take().expect("a pipe"));
         let mut line = String::new();
         stdout.read_line(&mut line).expect("an announcement");
-        let address = line
-            .split_once("\"http://")
-            .and_then(|(_, rest)| rest.split_once("/\"")?.0.parse().ok())
-            .expect("a URL");
+        let address = announced(&line);
         Self {
             child,
             address,
@@ -352,15 +349,6 @@ impl Unread {
             self.child.try_wait().expect("it is our child")
         });
         assert_eq!(status.code(), Some(0));
-    }
-
-    /// Resident memory, in KiB.
-    fn resident(&self) -> usize {
-        let path = format!("/proc/{}/status", self.child.id());
-        let status = fs::read_to_string(path).expect("proc");
-        let line = status.lines().find(|line| line.starts_with("VmRSS:"));
-        line.and_then(|line| line.split_whitespace().nth(1)?.parse().ok())
-            .expect("a number")
     }
 }
 
@@ -384,7 +372,7 @@ fn a_reader_that_has_stopped_holds_up_nobody() {
     let first = client.ask(&asked);
     assert_eq!(first.text(), "<p>hello");
     let size = first.head.len() + 2 + first.content.len();
-    let before = server.resident();
+    let before = resident(&server.child);
     for _ in 0..REQUESTS / BATCH {
         client.send(&batch);
         let answers = client.bytes(BATCH * size);
@@ -394,7 +382,7 @@ fn a_reader_that_has_stopped_holds_up_nobody() {
         }
     }
     let logged = REQUESTS * 350 / 1024;
-    let grown = server.resident().saturating_sub(before);
+    let grown = resident(&server.child).saturating_sub(before);
     assert!(grown < logged / 2, "{grown} KiB, {logged} KiB were logged");
 
     // Nor does it keep the server from its end.

@@ -1,6 +1,6 @@
 //! Where a request's content ends (RFC 9112 sections 6 and 7).
 
-use crate::http::{Request, Status, Version, elements, is_token};
+use crate::http::{Repeated, Request, Status, Version, elements, is_token};
 
 /// Bytes of a chunk-size line, of a trailer section, and of all chunk extensions, that are read.
 const OVERHEAD: u64 = 16 * 1024;
@@ -43,6 +43,12 @@ impl BodyError {
     }
 }
 
+impl From<Repeated> for BodyError {
+    fn from(_: Repeated) -> Self {
+        Self::Ambiguous
+    }
+}
+
 /// How this request says where its content ends.
 ///
 /// # Errors
@@ -50,12 +56,8 @@ impl BodyError {
 /// ones, for a Transfer-Encoding in HTTP/1.0 (RFC 9112 section 6.1) and where `chunked` does
 /// not come last; [`BodyError::UnknownCoding`] for any other coding before it.
 pub(super) fn framing(request: &Request<'_>) -> Result<Framing, BodyError> {
-    let length = request
-        .single("Content-Length")
-        .map_err(|_| BodyError::Ambiguous)?;
-    let coding = request
-        .single("Transfer-Encoding")
-        .map_err(|_| BodyError::Ambiguous)?;
+    let length = request.single("Content-Length")?;
+    let coding = request.single("Transfer-Encoding")?;
     match (coding, length) {
         (None, None) => Ok(Framing::Length(0)),
         (None, Some(length)) => number(length, 10)

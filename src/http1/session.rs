@@ -200,15 +200,7 @@ impl<O: Origin> Http1<O> {
             && let Err(refusal) = admit(&request)
         {
             // What is refused anyway is refused before its content is sent.
-            self.send(
-                session,
-                outbox,
-                Some(&request),
-                &refusal,
-                Persistence::Close,
-                now,
-            );
-            session.state = State::Over(Next::Linger);
+            self.dismiss(session, outbox, Some(&request), &refusal, now);
             return 0;
         }
         let discard = match discard {
@@ -263,22 +255,19 @@ impl<O: Origin> Http1<O> {
         now: Now,
     ) {
         let response = self.answer(request, now.wall);
-        // Whoever sends what is no request is not understood any further.
-        let is_refused = response.status == Status::BadRequest;
+        if response.status == Status::BadRequest {
+            // Whoever sends what is no request is not understood any further.
+            return self.dismiss(session, outbox, Some(request), &response, now);
+        }
         let persistence = match persistence(request) {
-            _ if self.retiring || is_refused => Persistence::Close,
+            _ if self.retiring => Persistence::Close,
             persistence => persistence,
         };
         self.send(session, outbox, Some(request), &response, persistence, now);
         session.begun = None;
         session.state = match persistence {
-            Persistence::Close if is_refused => State::Over(Next::Linger),
             Persistence::Close => State::Over(Next::Close),
-            _ => State::Head {
-                first: false,
-                due: None,
-                forgiven: false,
-            },
+            Persistence::Default | Persistence::KeepAlive => State::head(false),
         };
     }
 
@@ -297,8 +286,7 @@ impl<O: Origin> Http1<O> {
             [b'H', b'E', b'A', b'D', b' ', ..] => Content::Withheld,
             _ => Content::Whole,
         });
-        self.send(session, outbox, request, &refusal, Persistence::Close, now);
-        session.state = State::Over(Next::Linger);
+        self.dismiss(session, outbox, request, &refusal, now);
     }
 
     /// Refuses a request of which not all has come, or whose content is no content.
@@ -324,6 +312,19 @@ impl<O: Origin> Http1<O> {
         };
         self.refuse(session, io.outbox, bytes, request.as_ref(), reason, io.now);
         Next::Drain
+    }
+
+    /// Queues the last response of a peer that may still be sending.
+    fn dismiss(
+        &mut self,
+        session: &mut Session,
+        outbox: &mut Outbox,
+        request: Option<&Request<'_>>,
+        response: &Response,
+        now: Now,
+    ) {
+        self.send(session, outbox, request, response, Persistence::Close, now);
+        session.state = State::Over(Next::Linger);
     }
 
     /// Queues a response.
@@ -379,10 +380,7 @@ impl<O: Origin> Http1<O> {
     fn due(&self, session: &mut Session, inbox: &Inbox, now: Instant) -> Instant {
         match &mut session.state {
             State::Content { due, .. } => *due,
-            State::Head {
-                first: true, due, ..
-            } => *due.get_or_insert(now + self.options.header_timeout),
-            State::Head { due, .. } if !inbox.is_empty() => {
+            State::Head { first, due, .. } if *first || !inbox.is_empty() => {
                 *due.get_or_insert(now + self.options.header_timeout)
             }
             State::Head { .. } | State::Over(_) => now + self.options.idle_timeout,
@@ -396,11 +394,7 @@ impl<O: Origin> Protocol for Http1<O> {
     fn open(&mut self, peer: &Peer) -> Session {
         Session {
             peer: peer.address,
-            state: State::Head {
-                first: true,
-                due: None,
-                forgiven: false,
-            },
+            state: State::head(true),
             begun: None,
             leaving: Vec::new(),
         }
@@ -447,6 +441,17 @@ impl<O: Origin> Protocol for Http1<O> {
     fn rest(&mut self) {
         if let Some(journal) = &mut self.journal {
             journal.flush();
+        }
+    }
+}
+
+impl State {
+    /// Nothing of a head has come yet.
+    fn head(first: bool) -> Self {
+        Self::Head {
+            first,
+            due: None,
+            forgiven: false,
         }
     }
 }

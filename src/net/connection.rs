@@ -281,13 +281,7 @@ impl<S, T: Transport> Connection<S, T> {
         if !self.readable {
             return Ok(false);
         }
-        let filled = loop {
-            match self.inbox.fill(&mut self.transport) {
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                filled => break filled,
-            }
-        };
-        match filled {
+        match self.inbox.fill(&mut self.transport) {
             Ok(Filled::Some { all }) => {
                 // (Urgent data, which no protocol of ours has, may end a read early, too. That
                 // holds up nobody but who sends it.)

@@ -94,7 +94,13 @@ impl Inbox {
         }
         let room = &mut self.bytes[self.unread.end..];
         let space = room.len();
-        match transport.read(room)? {
+        let read = loop {
+            match transport.read(room) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                read => break read?,
+            }
+        };
+        match read {
             0 => {
                 self.ended = true;
                 Ok(Filled::Ended)

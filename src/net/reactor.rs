@@ -85,7 +85,8 @@ enum DoorState {
     Quiet,
     /// Somebody may be waiting.
     Knocked,
-    /// Somebody may be waiting, and nobody can be let in before a connection closes, or before then.
+    /// Somebody may be waiting, and nobody can be let in before a connection closes, or, where time
+    /// alone may help, before then.
     Resting(Option<Instant>),
 }
 

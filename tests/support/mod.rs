@@ -96,10 +96,7 @@ impl Server {
                 stderr.iter().collect::<Vec<_>>()
             );
         };
-        let address = announcement
-            .split_once("\"http://")
-            .and_then(|(_, rest)| rest.split_once("/\"")?.0.parse().ok())
-            .unwrap_or_else(|| panic!("no URL in {announcement}"));
+        let address = announced(&announcement);
         Self {
             child,
             address,
@@ -189,15 +186,7 @@ impl Server {
 
     /// Resident memory of the process, in KiB.
     pub fn resident(&self) -> usize {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("proc");
-        let line = status
-            .lines()
-            .find(|line| line.starts_with("VmRSS:"))
-            .expect("VmRSS");
-        line.split_whitespace()
-            .nth(1)
-            .and_then(|number| number.parse().ok())
-            .expect("a number")
+        resident(&self.child)
     }
 
     /// Processor time that the process has used, user and system.
@@ -379,6 +368,21 @@ impl std::fmt::Debug for Response {
         let shown = &self.content[..self.content.len().min(200)];
         write!(f, "{}\n{}", self.head, shown.escape_ascii())
     }
+}
+
+/// The first address in the line that a server prints when it begins to listen.
+pub fn announced(line: &str) -> SocketAddr {
+    line.split_once("\"http://")
+        .and_then(|(_, rest)| rest.split_once("/\"")?.0.parse().ok())
+        .unwrap_or_else(|| panic!("no URL in {line}"))
+}
+
+/// Resident memory of a process of ours, in KiB.
+pub fn resident(child: &Child) -> usize {
+    let status = fs::read_to_string(format!("/proc/{}/status", child.id())).expect("proc");
+    let line = status.lines().find(|line| line.starts_with("VmRSS:"));
+    line.and_then(|line| line.split_whitespace().nth(1)?.parse().ok())
+        .expect("a number")
 }
 
 /// Sends a signal to a process of ours.
