@@ -112,6 +112,15 @@ impl<S, T: Transport> Connection<S, T> {
         &mut self.transport
     }
 
+    /// Since when this has been waiting for its peer to ask for something, with nothing on its way.
+    pub(super) fn waits_since<P>(&self, protocol: &P) -> Option<Instant>
+    where
+        P: Protocol<Session = S>,
+    {
+        let is_waiting = matches!(self.phase, Phase::Reading) && self.outbox.is_empty();
+        is_waiting.then(|| protocol.waits_since(&self.session))?
+    }
+
     /// Tells the protocol that this is over, and hangs up.
     pub(super) fn close<P>(mut self, protocol: &mut P, closed: Closed, now: Now)
     where

@@ -9,6 +9,9 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 pub struct Limits {
     /// Connections held at once. When there are as many, new ones wait in the listener's backlog.
     pub connections: usize,
+    /// Connections held at once for one peer's address; one more is closed as soon as it comes. An
+    /// IPv6 address is counted with its /64, which is what one peer is given. `None` is no limit.
+    pub connections_per_peer: Option<usize>,
     /// Bytes that a session may leave unconsumed in its inbox, which is also the most that one
     /// `recv` takes.
     pub inbox: usize,
@@ -26,12 +29,13 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// As many connections as the descriptors allow, 64 KiB read at once, 1 KiB per second over
+    /// As many connections as the descriptors allow, for whomever, 64 KiB read at once, 1 KiB per second over
     /// 30 seconds, 5 seconds of lingering, 8 seconds of grace (container runtimes kill after 10),
     /// no interval.
     fn default() -> Self {
         Self {
             connections: connections_within(getrlimit(Resource::Nofile).current),
+            connections_per_peer: None,
             inbox: 64 * 1024,
             min_rate: 1024,
             rate_window: Duration::from_secs(30),

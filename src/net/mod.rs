@@ -40,6 +40,7 @@
 //! # }
 //! ```
 
+mod census;
 mod connection;
 mod deadlines;
 mod inbox;

@@ -27,6 +27,13 @@ pub trait Protocol {
         Next::Close
     }
 
+    /// Since when the session has been waiting for its peer to ask for something; `None` while it is
+    /// busy with what was asked. When there is no room for others, who has waited longest is hung up
+    /// on.
+    fn waits_since(&self, _session: &Self::Session) -> Option<Instant> {
+        None
+    }
+
     /// The server is going away: finish what is begun, begin nothing new.
     fn retire(&mut self, _session: &mut Self::Session, _io: &mut Io<'_>) -> Next {
         Next::Close
@@ -98,6 +105,8 @@ pub enum Closed {
     ByPeer,
     /// The peer was too slow, or we were told to stop and it took too long.
     Expired,
+    /// Another peer came, and there was room for it only in this one's place.
+    Displaced,
     /// The socket, or a file that was being sent, failed.
     Broken(io::Error),
 }

@@ -11,6 +11,7 @@ use mio::{Events, Interest, Poll, Token, Waker};
 use slotmap::{Key as _, KeyData, SlotMap, new_key_type};
 use tracing::{debug, trace, warn};
 
+use super::census::{Census, Counted};
 use super::connection::{Connection, Pumped, Shared};
 use super::deadlines::Deadlines;
 use super::limits::Limits;
@@ -24,6 +25,9 @@ const EVENTS: usize = 1024;
 /// Connections accepted per listener and turn, so that a flood of new peers does not hold up those
 /// who are there.
 const ACCEPTS: usize = 64;
+
+/// Of how many connections one is picked out to make room, each time all are looked through.
+const PICKED: usize = 16;
 
 /// How often that is done once more before a listener closes, however many keep coming.
 const LAST_ROUNDS: usize = 64;
@@ -55,6 +59,11 @@ pub struct Reactor<P: Protocol> {
     connections: SlotMap<Key, Entry<P::Session>>,
     deadlines: Deadlines<Key>,
     hungry: Vec<Key>,
+    census: Option<Census>,
+    /// Who had waited longest when that was last looked for, the longest last.
+    waiting: Vec<(Instant, Key)>,
+    /// When it was last said that a peer holds too many.
+    warned: Option<Instant>,
     shared: Shared,
     now: Now,
     eventful: Instant,
@@ -96,6 +105,7 @@ struct Entry<S> {
     /// Which of its entries in the deadlines counts.
     armed: Option<Instant>,
     hungry: bool,
+    counted: Option<Counted>,
 }
 
 impl Handle {
@@ -130,6 +140,9 @@ impl<P: Protocol> Reactor<P> {
             connections: SlotMap::with_key(),
             deadlines: Deadlines::new(),
             hungry: Vec::new(),
+            census: limits.connections_per_peer.map(Census::new),
+            waiting: Vec::new(),
+            warned: None,
             shared: Shared::new(limits),
             now,
             eventful: now.instant,
@@ -293,17 +306,33 @@ impl<P: Protocol> Reactor<P> {
         door.state = DoorState::Knocked;
         let mut lost = 0;
         for _ in 0..ACCEPTS {
+            let most = self.shared.limits.connections;
+            let is_full = self.connections.len() >= most;
+            let displaced = if is_full {
+                self.longest_waiting()
+            } else {
+                None
+            };
             let Some(door) = self.listeners.get_mut(number) else {
                 return Ok(());
             };
-            let most = self.shared.limits.connections;
-            if self.connections.len() >= most {
+            if is_full && displaced.is_none() {
                 let reason = format!("connections are limited to {most}");
                 door.rest(None, self.now.instant, &reason);
                 break;
             }
             match door.listener.accept()? {
-                Accepted::Connection(tcp, peer) => self.open(tcp, &peer),
+                Accepted::Connection(tcp, peer) => {
+                    if let Some(displaced) = displaced {
+                        let outcome = "who has waited longest without asking makes room";
+                        door.tell(
+                            self.now.instant,
+                            &format!("connections are limited to {most}; {outcome}"),
+                        );
+                        self.close(displaced, Closed::Displaced);
+                    }
+                    self.open(tcp, &peer);
+                }
                 Accepted::Nobody => {
                     door.state = DoorState::Quiet;
                     break;
@@ -328,12 +357,20 @@ impl<P: Protocol> Reactor<P> {
     /// never enters the poll, and what arrives in between is reported when it does.
     fn open(&mut self, tcp: Tcp, peer: &Peer) {
         trace!(peer = %peer.address, "accepted");
+        let counted = match &mut self.census {
+            None => None,
+            Some(census) => match census.enter(peer.address.ip()) {
+                Some(counted) => Some(counted),
+                None => return self.turn_away(peer),
+            },
+        };
         let session = self.protocol.open(peer);
         let connection = Connection::new(session, tcp);
         let key = self.connections.insert(Entry {
             connection,
             armed: None,
             hungry: false,
+            counted,
         });
         self.pump(key);
         let Some(entry) = self.connections.get_mut(key) else {
@@ -345,6 +382,51 @@ impl<P: Protocol> Reactor<P> {
         if let Err(error) = self.poll.registry().register(stream, token, both) {
             self.close(key, Closed::Broken(error));
         }
+    }
+
+    /// Says, once a minute at the most, that a peer holds as many connections as it may.
+    fn turn_away(&mut self, peer: &Peer) {
+        debug!(peer = %peer.address, "turned away");
+        let now = self.now.instant;
+        if self.warned.is_none_or(|warned| warned + MINUTE <= now) {
+            self.warned = Some(now);
+            let (ip, limits) = (peer.address.ip(), &self.shared.limits);
+            let most = limits.connections_per_peer.unwrap_or_default();
+            warn!("{ip} holds {most} connections, and may not have more; others are closed");
+        }
+    }
+
+    /// Who has been waiting longest for its peer to ask for something. Looking through all takes time,
+    /// so several are picked each time, the more the more there are.
+    fn longest_waiting(&mut self) -> Option<Key> {
+        if let Some(key) = self.still_waiting() {
+            return Some(key);
+        }
+        let waiting = self.connections.iter().filter_map(|(key, entry)| {
+            let since = entry.connection.waits_since(&self.protocol)?;
+            Some((since, key))
+        });
+        self.waiting = waiting.collect();
+        let picked = self.waiting.len() / PICKED + 1;
+        if picked < self.waiting.len() {
+            self.waiting.select_nth_unstable(picked);
+            self.waiting.truncate(picked);
+            self.waiting.shrink_to_fit();
+        }
+        self.waiting.sort_unstable_by(|one, other| other.cmp(one));
+        self.still_waiting()
+    }
+
+    /// The next of those that were picked, if it has waited ever since.
+    fn still_waiting(&mut self) -> Option<Key> {
+        while let Some((since, key)) = self.waiting.pop() {
+            let entry = self.connections.get(key);
+            let waits = entry.and_then(|entry| entry.connection.waits_since(&self.protocol));
+            if waits == Some(since) {
+                return Some(key);
+            }
+        }
+        None
     }
 
     fn pump(&mut self, key: Key) {
@@ -412,7 +494,11 @@ impl<P: Protocol> Reactor<P> {
         match &closed {
             Closed::Broken(error) => debug!("a connection broke: {error}"),
             Closed::Expired => debug!("a peer was too slow"),
+            Closed::Displaced => debug!("a peer made room for another"),
             closed => trace!(?closed, "closed"),
+        }
+        if let (Some(census), Some(counted)) = (&mut self.census, entry.counted) {
+            census.leave(counted);
         }
         self.freed = true;
         entry.connection.close(&mut self.protocol, closed, self.now);
@@ -471,14 +557,20 @@ impl<P: Protocol> Reactor<P> {
 }
 
 impl Door {
-    /// Lets nobody in until a connection closes, or until this time has passed, and says so once a
-    /// minute at the most.
+    /// Lets nobody in until a connection closes, or until this time has passed, and says so.
     fn rest(&mut self, time: Option<Duration>, now: Instant, reason: &str) {
         self.state = DoorState::Resting(time.map(|time| now + time));
+        self.tell(
+            now,
+            &format!("{reason}; whoever else comes waits until one closes"),
+        );
+    }
+
+    /// Says that there is no room, once a minute at the most.
+    fn tell(&mut self, now: Instant, how: &str) {
         if self.warned.is_none_or(|warned| warned + MINUTE <= now) {
             self.warned = Some(now);
-            let address = self.listener.address();
-            warn!("{address} is full: {reason}; whoever else comes waits until one closes");
+            warn!("{} is full: {how}", self.listener.address());
         }
     }
 }
