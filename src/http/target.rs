@@ -154,7 +154,7 @@ pub(super) fn authority(value: &[u8]) -> Option<&str> {
     let (host, port) = match value.strip_prefix('[') {
         Some(rest) => {
             let (address, port) = rest.split_once(']')?;
-            address.parse::<Ipv6Addr>().ok()?;
+            (address.parse::<Ipv6Addr>().is_ok() || is_of_the_future(address)).then_some(())?;
             ("", port)
         }
         None => value.split_at_checked(value.find(':').unwrap_or(value.len()))?,
@@ -164,7 +164,6 @@ pub(super) fn authority(value: &[u8]) -> Option<&str> {
         None if port.is_empty() => port,
         None => return None,
     };
-    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=".contains(&byte);
     let mut rest = host.as_bytes();
     while let Some((&byte, after)) = rest.split_first() {
         rest = match after {
@@ -179,6 +178,23 @@ pub(super) fn authority(value: &[u8]) -> Option<&str> {
     let number = port.is_empty() || port.bytes().all(|byte| byte.is_ascii_digit());
     let fits = port.is_empty() || port.parse::<u16>().is_ok();
     (number && fits).then_some(value)
+}
+
+/// Whether a byte may stand for itself in a host (RFC 3986 section 3.2.2).
+fn is_name(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=".contains(&byte)
+}
+
+/// `IPvFuture`: a version of IP that is yet to come (RFC 3986 section 3.2.2).
+fn is_of_the_future(address: &str) -> bool {
+    let parts = address
+        .strip_prefix(['v', 'V'])
+        .and_then(|rest| rest.split_once('.'));
+    parts.is_some_and(|(version, address)| {
+        let is_number = !version.is_empty() && version.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let is_address = |byte| is_name(byte) || byte == b':';
+        is_number && !address.is_empty() && address.bytes().all(is_address)
+    })
 }
 
 /// Decodes a path, leaves out empty segments and `.`, and goes back one segment for each `..`.
@@ -336,14 +352,31 @@ mod tests {
             "127.0.0.1:",
             "[::1]",
             "[::1]:8080",
+            "[v1.a:b]:80",
+            "[VF0.~]",
             "a%20b",
             "x_y",
         ] {
             assert_eq!(authority(good.as_bytes()), Some(good), "{good}");
         }
-        let bad: [&[u8]; 12] = [
-            b"a b", b"a:b", b"a:80:80", b"a@b", b"a/b", b"[::1", b"::1", b"[a]", b"[::1]a",
-            b"a:99999", b"a%2", b"caf\xe9",
+        let bad: [&[u8]; 17] = [
+            b"a b",
+            b"a:b",
+            b"a:80:80",
+            b"a@b",
+            b"a/b",
+            b"[::1",
+            b"::1",
+            b"[a]",
+            b"[::1]a",
+            b"a:99999",
+            b"a%2",
+            b"caf\xe9",
+            b"[fe80::1%25eth0]",
+            b"[v.a]",
+            b"[v1.]",
+            b"[v1.a@b]",
+            b"[vg.a]",
         ];
         for bad in bad {
             assert_eq!(authority(bad), None, "{}", bad.escape_ascii());

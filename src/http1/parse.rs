@@ -31,7 +31,7 @@ pub enum Parsed<'a> {
 pub enum ParseError {
     /// They follow no rule of RFC 9112.
     Malformed,
-    /// A version of HTTP that is spoken otherwise.
+    /// A major version of HTTP that is spoken otherwise.
     Version,
     /// The request line alone is longer than a head may be.
     TargetTooLong,
@@ -78,31 +78,40 @@ pub fn request<'h: 'l, 'l>(
 ) -> Result<Parsed<'l>, ParseError> {
     let readable = bytes.get(..most).unwrap_or(bytes);
     // The parser would skip any number of empty lines.
-    if let [b'\r', b'\n', ..] | [b'\r', _, ..] | [b'\n', ..] = readable {
+    if let [b'\r', _, ..] | [b'\n', ..] = readable {
         return Err(ParseError::Malformed);
     }
+    let full = bytes.len() >= most;
     let mut headers = [const { MaybeUninit::uninit() }; MOST_LINES];
-    let mut head = httparse::Request::new(&mut []);
-    let length = match head.parse_with_uninit_headers(readable, &mut headers) {
-        Ok(httparse::Status::Complete(length)) => length,
-        Ok(httparse::Status::Partial) if bytes.len() >= most => return Err(too_large(readable)),
+    let mut later = [httparse::EMPTY_HEADER; 0];
+    let mut head = httparse::Request::new(&mut later);
+    let (length, version) = match head.parse_with_uninit_headers(readable, &mut headers) {
+        Ok(httparse::Status::Complete(length)) => {
+            lines.extend(head.headers.iter().map(line));
+            (length, head.version)
+        }
+        // The request line was well-formed up to its version.
+        Err(httparse::Error::Version) => match version(readable, full)? {
+            Some(end) => match field_lines(readable, end, lines)? {
+                Some(length) => (length, Some(1)),
+                None if full => return Err(ParseError::HeadTooLarge),
+                None => return Ok(Parsed::Partial),
+            },
+            None => return Ok(Parsed::Partial),
+        },
+        Ok(httparse::Status::Partial) if full => return Err(too_large(readable)),
         Ok(httparse::Status::Partial) => return Ok(Parsed::Partial),
-        Err(httparse::Error::TooManyHeaders) => return Err(ParseError::HeadTooLarge),
-        Err(httparse::Error::Version) => return version(readable, bytes.len() >= most),
-        Err(_) => return Err(ParseError::Malformed),
+        Err(error) => return Err(error.into()),
     };
-    let (Some(method), Some(target), Some(version)) = (head.method, head.path, head.version) else {
+    let (Some(method), Some(target), Some(version)) = (head.method, head.path, version) else {
         return Err(ParseError::Malformed);
     };
-    let named = |header: &httparse::Header<'h>| Line {
-        name: header.name,
-        value: header.value,
-    };
-    lines.extend(head.headers.iter().map(named));
-    let version = if version == 0 {
-        Version::Http10
-    } else {
-        Version::Http11
+    if has_bare_line_feed(readable.get(..length).unwrap_or_default()) {
+        return Err(ParseError::Malformed);
+    }
+    let version = match version {
+        0 => Version::Http10,
+        _ => Version::Http11,
     };
     let request = Request {
         method: Method::named(method),
@@ -111,6 +120,48 @@ pub fn request<'h: 'l, 'l>(
         lines,
     };
     Ok(Parsed::Whole { request, length })
+}
+
+impl From<httparse::Error> for ParseError {
+    fn from(error: httparse::Error) -> Self {
+        match error {
+            httparse::Error::TooManyHeaders => Self::HeadTooLarge,
+            _ => Self::Malformed,
+        }
+    }
+}
+
+fn line<'h>(header: &httparse::Header<'h>) -> Line<'h> {
+    Line {
+        name: header.name,
+        value: header.value,
+    }
+}
+
+/// Reads the field lines behind a request line that ends at `start`. Where the head ends, once it is
+/// whole.
+fn field_lines<'h>(
+    head: &'h [u8],
+    start: usize,
+    lines: &mut Lines<'h>,
+) -> Result<Option<usize>, ParseError> {
+    let mut headers = [httparse::EMPTY_HEADER; MOST_LINES];
+    let rest = head.get(start..).unwrap_or_default();
+    match httparse::parse_headers(rest, &mut headers)? {
+        httparse::Status::Partial => Ok(None),
+        httparse::Status::Complete((length, headers)) => {
+            lines.extend(headers.iter().map(line));
+            Ok(Some(start + length))
+        }
+    }
+}
+
+/// Whether a line ends in LF alone. A recipient may take that for a line's end (RFC 9112 section 2.2),
+/// and another need not: a request could be smuggled in between the two.
+fn has_bare_line_feed(head: &[u8]) -> bool {
+    let pairs = head.iter().zip(head.get(1..).unwrap_or_default());
+    let bare = pairs.filter(|&(&before, &byte)| byte == b'\n' && before != b'\r');
+    bare.count() > 0
 }
 
 /// Which part of a head of the greatest length is too long.
@@ -122,14 +173,14 @@ fn too_large(head: &[u8]) -> ParseError {
     }
 }
 
-/// A request line that does not end in HTTP/1.0 or HTTP/1.1: in another version, or in none. To
+/// Where a request line ends that does not end in HTTP/1.0 or HTTP/1.1, if it is to be read as if it
+/// did: a later minor version means the same in the words of this one (RFC 9110 section 2.5). To
 /// tell, the whole line is needed.
-fn version<'a>(head: &[u8], full: bool) -> Result<Parsed<'a>, ParseError> {
+fn version(head: &[u8], full: bool) -> Result<Option<usize>, ParseError> {
     let Some(end) = head.iter().position(|&byte| byte == b'\n') else {
-        return if full {
-            Err(ParseError::TargetTooLong)
-        } else {
-            Ok(Parsed::Partial)
+        return match full {
+            true => Err(ParseError::TargetTooLong),
+            false => Ok(None),
         };
     };
     let line = head.get(..end).unwrap_or_default();
@@ -139,6 +190,7 @@ fn version<'a>(head: &[u8], full: bool) -> Result<Parsed<'a>, ParseError> {
         .nth(2)
         .unwrap_or_default();
     match version {
+        [b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'2'..=b'9'] => Ok(Some(end + 1)),
         [b'H', b'T', b'T', b'P', b'/', major, b'.', minor]
             if major.is_ascii_digit() && minor.is_ascii_digit() =>
         {
@@ -202,7 +254,10 @@ mod tests {
             b"GET /a?b HTTP/1.0\r\nHost: a\r\nB:\r\n\r\nrest",
             Ok(Some(("GET", "/a?b", 2))),
         );
-        check(b"GET / HTTP/1.1\nHost: a\n\n", Ok(Some(("GET", "/", 1))));
+        check(
+            b"GET /a HTTP/1.7\r\nHost: a\r\nB: c\r\n\r\nrest",
+            Ok(Some(("GET", "/a", 2))),
+        );
         check(
             b"GET / HTTP/1.1\r\nHost:\ta \t\r\n\r\n",
             Ok(Some(("GET", "/", 1))),
@@ -222,6 +277,12 @@ mod tests {
             b"GET / HTTP/1.1\r\n: b\r\n\r\n",
             b"GET / HTTP/1.1\r\nA\r\n\r\n",
             b"GET / HTTP/1.1\rHost: a\r\n\r\n",
+            b"GET / HTTP/1.1\nHost: a\n\n",
+            b"GET / HTTP/1.1\r\nHost: a\n\r\n",
+            b"GET / HTTP/1.1\r\nHost: a\r\n\n",
+            b"GET / HTTP/1.7\nHost: a\r\n\r\n",
+            b"GET / HTTP/1.7\r\nHost : a\r\n\r\n",
+            b"GET / HTTP/1.10\r\nHost: a\r\n\r\n",
             b"GET  / HTTP/1.1\r\n\r\n",
             b"GET /a b HTTP/1.1\r\n\r\n",
             b"GET /\r\n\r\n",
@@ -237,7 +298,7 @@ mod tests {
             b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
             Err(ParseError::Version),
         );
-        check(b"GET / HTTP/1.7\r\n\r\n", Err(ParseError::Version));
+        check(b"GET / HTTP/3.1\r\n\r\n", Err(ParseError::Version));
     }
 
     #[test]
@@ -246,16 +307,15 @@ mod tests {
         assert!(matches!(outcome(&long(238), MOST), Ok(Some(_))));
         check(&long(239), Err(ParseError::HeadTooLarge));
         check(&long(252), Err(ParseError::TargetTooLong));
-        let lines = |count| {
-            [
-                &b"GET / HTTP/1.1\r\n"[..],
-                &b"a:\r\n".repeat(count),
-                b"\r\n",
-            ]
-            .concat()
-        };
-        assert!(matches!(outcome(&lines(100), 4096), Ok(Some((_, _, 100)))));
-        assert_eq!(outcome(&lines(101), 4096), Err(ParseError::HeadTooLarge));
+        for version in [1, 7] {
+            let lines = |count| {
+                let line = format!("GET / HTTP/1.{version}\r\n");
+                [line.as_bytes(), &b"a:\r\n".repeat(count), b"\r\n"].concat()
+            };
+            assert!(matches!(outcome(&lines(100), 4096), Ok(Some((_, _, 100)))));
+            assert_eq!(outcome(&lines(101), 4096), Err(ParseError::HeadTooLarge));
+            assert_eq!(outcome(&lines(80), MOST), Err(ParseError::HeadTooLarge));
+        }
     }
 
     proptest! {
