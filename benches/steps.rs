@@ -78,7 +78,13 @@ fn decide(criterion: &mut Criterion) {
         bencher.iter(|| {
             run.clear();
             let date = "Sun, 06 Nov 1994 08:49:37 GMT";
-            encode::head(black_box(&response), Persistence::Default, date, &mut run);
+            encode::head(
+                black_box(&response),
+                None,
+                Persistence::Default,
+                date,
+                &mut run,
+            );
         });
     });
 }

@@ -9,10 +9,11 @@ use std::time::Duration;
 use clap::builder::{BoolishValueParser, Resettable};
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
-use clap::{ArgAction, CommandFactory as _, FromArgMatches as _, Parser};
+use clap::{ArgAction, CommandFactory as _, FromArgMatches as _, Parser, ValueEnum};
+use docroot::http1;
 use docroot::net::{Limits, descriptors};
 use docroot::server::{self, Bind};
-use docroot::{http1, site};
+use docroot::site::{self, Symlinks};
 
 /// The port if none is asked for, and those tried after it on a terminal.
 const PORT: u16 = 8080;
@@ -57,6 +58,24 @@ pub(crate) struct Arguments {
     #[arg(long, env = "DOCROOT_HIDDEN", value_parser = BoolishValueParser::new())]
     hidden: bool,
 
+    /// Where a symbolic link below the root may lead: inside the root, nowhere, or anywhere
+    #[arg(
+        long,
+        value_name = "WHERE",
+        env = "DOCROOT_SYMLINKS",
+        default_value = "inside"
+    )]
+    symlinks: Following,
+
+    /// A folder outside the root where symbolic links may lead as well; repeatable
+    #[arg(
+        long,
+        value_name = "DIR",
+        env = "DOCROOT_SYMLINK_ROOT",
+        value_delimiter = ','
+    )]
+    symlink_root: Vec<PathBuf>,
+
     /// How long a request's head may take to arrive: 500ms, 10s, 2m
     #[arg(long, value_name = "TIME", env = "DOCROOT_HEADER_TIMEOUT")]
     #[arg(default_value = "10s", value_parser = duration)]
@@ -81,6 +100,10 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "N", env = "DOCROOT_MAX_CONNECTIONS", value_parser = connections)]
     max_connections: Option<usize>,
 
+    /// Connections held at once for one address, or one IPv6 /64 [default: no limit]
+    #[arg(long, value_name = "N", env = "DOCROOT_MAX_CONNECTIONS_PER_IP", value_parser = connections)]
+    max_connections_per_ip: Option<usize>,
+
     /// No banner and no access log
     #[arg(short, long, env = "DOCROOT_QUIET", value_parser = BoolishValueParser::new())]
     pub(crate) quiet: bool,
@@ -92,6 +115,14 @@ pub(crate) struct Arguments {
     /// Check the arguments and the root, say what would be served, and exit
     #[arg(long, env = "DOCROOT_CHECK", value_parser = BoolishValueParser::new())]
     pub(crate) check: bool,
+}
+
+/// What is done about symbolic links below the root.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Following {
+    Inside,
+    Deny,
+    Follow,
 }
 
 /// The addresses that one word means: `localhost` means two.
@@ -155,8 +186,21 @@ impl Arguments {
                  open; raise that limit (ulimit -n) or ask for fewer"
             ));
         }
+        let symlinks = match self.symlinks {
+            Following::Inside => Symlinks::Inside(self.symlink_root),
+            Following::Deny if self.symlink_root.is_empty() => Symlinks::Deny,
+            Following::Follow if self.symlink_root.is_empty() => Symlinks::Follow,
+            Following::Deny | Following::Follow => {
+                return Err(
+                    "--symlink-root adds to where links lead with --symlinks inside; \
+                     leave one of the two out"
+                        .into(),
+                );
+            }
+        };
         let limits = Limits {
             connections,
+            connections_per_peer: self.max_connections_per_ip,
             inbox: defaults.inbox.max(self.max_header),
             min_rate: self.min_rate,
             ..defaults
@@ -195,6 +239,7 @@ impl Arguments {
             root,
             binds,
             ports,
+            symlinks,
             site,
             http1,
             limits,

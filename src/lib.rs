@@ -44,7 +44,7 @@
 //!      |        .- http1/parse.rs   request(&[u8])       -> Request    pure
 //!      |        |- http/admit.rs    admit(&Request)      -> Target     pure (or a refusal: a Response)
 //!      |        |- site/find.rs     find(&Target)        -> Lookup     THE ONE EFFECT: the disk
-//!      |        |- http/respond.rs  respond(&Request, &Target, &Lookup) -> Response   pure
+//!      |        |- http/respond.rs  respond(&Request, &Target, &Lookup) -> Response   pure (precondition, range)
 //!      |        '- http1/encode.rs  head(&Response, ..)  -> bytes      pure
 //!      v
 //!    net/outbox.rs       tail() <- head bytes;  push(blob, range)
@@ -62,12 +62,13 @@
 //!
 //! | file | lives here | may never be here |
 //! |---|---|---|
-//! | `blob.rs` | bytes at rest, in memory or in an open file | reading a file; HTTP; sockets |
+//! | `blob.rs` | bytes at rest, in memory or in an open file, and which version of it | reading a file; HTTP; sockets |
 //! | `journal.rs` | lines handed to a thread that writes them, without ever waiting | what a line says |
 //! | `net/transport.rs` | what a connection can do to its peer: TCP, `sendfile` | buffering |
 //! | `net/inbox.rs` | bytes received, not yet understood | parsing |
 //! | `net/outbox.rs` | bytes decided, not yet sent | deciding what to send |
 //! | `net/deadlines.rs` | when something is due, in order | reading the clock |
+//! | `net/census.rs` | how many connections each peer holds | what a connection says |
 //! | `net/limits.rs` | how much one reactor takes on | what the command line calls it |
 //! | `net/protocol.rs` | everything a server says to the reactor | mio types, sockets |
 //! | `net/connection.rs` | the pump: flush, fill, ask; edges, pace, lingering | a token, another connection |
@@ -79,7 +80,11 @@
 //! | `http/status.rs` | the codes we send | policy |
 //! | `http/request.rs` | method, target, version, lines | owning the bytes; framing |
 //! | `http/target.rs` | host and decoded path, inside the root by construction | the file system |
+//! | `http/validator.rs` | entity tags and dates: which state is which, strongly or weakly | making them from files |
 //! | `http/representation.rs` | content, and the fields that go with it | opening, reading |
+//! | `http/precondition.rs` | If-Match to If-Modified-Since -> verdict | status codes |
+//! | `http/range.rs` | Range, If-Range -> selection | slicing bytes |
+//! | `http/multipart.rs` | several ranges as one content: boundaries, part heads, lengths | the bytes of a part |
 //! | `http/response.rs` | status, fields, representation, how much is sent; our own small pages | wire format |
 //! | `http/origin.rs` | `trait Origin`, `enum Lookup` | implementations (but closures, for tests) |
 //! | `http/admit.rs` | may we answer, and for which target? | anything learned from disk |
@@ -90,6 +95,7 @@
 //! | `http1/access.rs` | one request, as one line | writing it anywhere |
 //! | `http1/session.rs` | states, persistence, pipelining, deadlines | RFC 9110's rules; file names |
 //! | `site/disk.rs` | the only door to the file system | HTTP status, fields |
+//! | `site/validators.rs` | file -> validators, and why those | comparing them |
 //! | `site/media.rs` | file name -> media type | I/O |
 //! | `site/find.rs` | target -> lookup: file, index, 404 page; which error means what | request fields |
 //! | `server.rs` | options -> listeners, site, reactor | per-request code |
@@ -99,9 +105,10 @@
 //! **Floors:** `main > config > server > {http1, site} > {http, net} > {blob, journal}`.
 //! **Doors:** the clock is read only in `net/reactor.rs`, files are opened only in `site/disk.rs`,
 //! mio's sockets are named only in `net/`, the command line and the environment only in `config.rs`
-//! and `main.rs`. **One package, one home:** mio, socket2 and slotmap in `net/`; httparse in `http1/parse.rs`; mime_guess in `site/media.rs`; httpdate in `http/date.rs`;
-//! clap in `config.rs`; tracing-subscriber and signal-hook in `main.rs`; rustix in `net/` and
-//! `site/`. `tests/keeps_its_house.rs` holds us to it.
+//! and `main.rs`. **One package, one home:** mio, socket2 and slotmap in `net/`; httparse in
+//! `http1/parse.rs`; mime_guess in `site/media.rs`; twox-hash in `site/validators.rs`; httpdate in
+//! `http/date.rs`; clap in `config.rs`; tracing-subscriber and signal-hook in `main.rs`; rustix in
+//! `net/` and `site/`. `tests/keeps_its_house.rs` holds us to it.
 //!
 //! # Four habits the loop lives by
 //!
@@ -121,8 +128,9 @@
 //! |---|---|---|
 //! | the bytes are no request | `http1::ParseError`, `BodyError` | 400, 413, 414, 431, 501, 505; then close |
 //! | a request we do not serve | `Err(Response)` from `admit` | 400, 405 and 501 + Allow, 417 |
+//! | If-..., Range | `Verdict`, `Selection` | 304, 412, 206, 416 |
 //! | nothing there, not ours to show, not to be had now | `Lookup::{Absent, Forbidden, Unavailable}` | 404, 403, 503 + Retry-After |
-//! | a file shrank under us | `Closed::Broken(UnexpectedEof)` | the connection is cut: the length was promised |
+//! | a file is written to while it is sent | `Closed::Broken` | the connection is cut: other bytes were promised |
 //! | peer gone, reset, too slow | `Closed` | a debug line; never leaves the reactor |
 //! | accept: no descriptors | the listener rests, one warning | it resumes when a connection closes |
 //! | bind, poll, root missing | error with context | one line on stderr that says what to do; exit code |

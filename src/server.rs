@@ -10,7 +10,7 @@ use tracing::{debug, warn};
 use crate::http1::{self, Http1};
 use crate::journal::Journal;
 use crate::net::{Handle, Limits, Listener, Reactor};
-use crate::site::{self, Disk, Resolution, Site};
+use crate::site::{self, Disk, Resolution, Site, Symlinks};
 
 /// How often another free port is tried for, when several addresses are to have the same.
 const TRIES: usize = 16;
@@ -25,6 +25,8 @@ pub struct Options {
     /// The ports for addresses that say none, in the order in which they are tried. 0 is any free
     /// port, and then the same one for all.
     pub ports: Vec<u16>,
+    /// Where symbolic links below the root may lead.
+    pub symlinks: Symlinks,
     /// How the folder is turned into a site.
     pub site: site::Options,
     /// How long a peer may take to ask, and how much it may say.
@@ -101,10 +103,12 @@ impl Server {
 /// # Errors
 /// [`Error::Root`].
 pub fn open(options: &Options) -> Result<Site, Error> {
-    let disk =
-        Disk::open(&options.root).map_err(|error| Error::Root(options.root.clone(), error))?;
+    let disk = Disk::open(&options.root, &options.symlinks)
+        .map_err(|(folder, error)| Error::Root(folder, error))?;
     if disk.resolution() == Resolution::Walk {
-        warn!("openat2 is not to be had here: symbolic links inside the root are not followed");
+        warn!(
+            "openat2 is not to be had here: every path is walked step by step, which takes longer"
+        );
     }
     Ok(Site::new(disk, options.site.clone()))
 }

@@ -41,6 +41,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("httparse::", &["http1/parse.rs"]),
     ("mime_guess::", &["site/media.rs"]),
     ("httpdate::", &["http/date.rs"]),
+    ("twox_hash::", &["site/validators.rs"]),
     ("clap::", &["config.rs", "main.rs"]),
     ("signal_hook::", &["main.rs"]),
     ("tracing_subscriber::", &["main.rs"]),
@@ -54,12 +55,15 @@ const HOMES: &[(&str, &[&str])] = &[
     ("openat(", &["site/disk.rs"]),
     ("openat2(", &["site/disk.rs"]),
     ("File::open", &[]),
+    ("read_link(", &["site/disk.rs"]),
+    ("canonicalize(", &["site/disk.rs", "config.rs"]),
     ("fs::read", &[]),
     ("crate::net", &["http1/session.rs", "server.rs"]),
     ("crate::site", &["server.rs"]),
     ("crate::http1", &["server.rs"]),
     ("crate::server", &[]),
     ("crate::http::", &["http1/", "site/"]),
+    ("RandomState", &["http/multipart.rs"]),
     ("crate::journal", &["http1/session.rs", "server.rs"]),
 ];
 

@@ -145,8 +145,14 @@ fn last_modified_is_the_time_of_the_file() {
     root.write("fresh", "a");
     let modified = fs::metadata(root.join("fresh")).and_then(|stat| stat.modified());
     let expected = httpdate::fmt_http_date(modified.expect("a time"));
-    let response = client.get("/fresh");
-    assert_eq!(response.field("Last-Modified"), Some(&*expected));
+    // As long as its second lasts, another state could have the same date.
+    eventually("its second is over", || {
+        let response = client.get("/fresh");
+        let date = response.field("Last-Modified")?;
+        assert_eq!(date, expected);
+        assert!(response.field("Date") > Some(date));
+        Some(())
+    });
 }
 
 #[test]
@@ -352,7 +358,7 @@ fn a_change_is_seen_at_once() {
 }
 
 #[test]
-fn a_file_that_grows_while_it_is_sent_has_the_promised_length() {
+fn a_file_that_is_written_to_while_it_is_sent_is_cut_short() {
     let root = Root::new();
     root.write("file", vec![b'a'; LARGE]);
     let server = Server::start(root.path());
@@ -365,11 +371,12 @@ fn a_file_that_grows_while_it_is_sent_has_the_promised_length() {
     file.and_then(|mut file| file.write_all(&vec![b'b'; IN_MEMORY]))
         .expect("a file of ours");
 
-    let rest = client.bytes(LARGE - begun.len());
-    assert!(begun == vec![b'a'; begun.len()] && rest == vec![b'a'; rest.len()]);
-    // What follows is the next head, not the rest of the file.
-    client.send("HEAD /file HTTP/1.1\r\nHost: test\r\n\r\n");
-    assert_eq!(promised(&client.response_to_head()), LARGE + IN_MEMORY);
+    // Whether what was promised is still there, cannot be known.
+    let rest = client.rest_until_cut();
+    assert!(rest.len() < LARGE - begun.len());
+    assert!([begun, rest].concat().iter().all(|&byte| byte == b'a'));
+    let again = server.get("/file");
+    assert_eq!(again.content.len(), LARGE + IN_MEMORY);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! May we answer, and for which target?
 
 use super::request::{Method, Request, Version};
-use super::response::{Content, Response};
+use super::response::Response;
 use super::status::Status;
 use super::target::{Target, authority};
 
@@ -15,7 +15,7 @@ const ALLOW: &str = "GET, HEAD, OPTIONS";
 /// expectations. So is the answer to OPTIONS, which asks for nothing that needs finding.
 pub fn admit<'a>(request: &Request<'a>) -> Result<Target<'a>, Response> {
     decide(request).map_err(|response| match request.method {
-        Method::Head => response.sending(Content::Withheld),
+        Method::Head => response.withholding(),
         _ => response,
     })
 }

@@ -15,6 +15,22 @@ pub fn date(time: SystemTime) -> Option<HttpDate> {
     (since < END).then(|| HttpDate::from(time))
 }
 
+/// The time that an HTTP date says, in any of its three forms: IMF-fixdate, and the obsolete forms of
+/// RFC 850 and asctime(3). `None` for anything else, a date that does not exist or is not on its day
+/// of the week included. That also tells the centuries of RFC 850's two-digit years apart.
+#[must_use]
+pub(super) fn parse(text: &[u8]) -> Option<SystemTime> {
+    let date: HttpDate = std::str::from_utf8(text).ok()?.parse().ok()?;
+    Some(date.into())
+}
+
+/// The second in which a time lies, since 1970; times before that are one.
+pub(super) fn second(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_secs()
+}
+
 /// The current date, rendered once a second.
 #[derive(Clone, Debug, Default)]
 pub struct DateText {
@@ -60,6 +76,37 @@ mod tests {
         check(253_402_300_799, Some("Fri, 31 Dec 9999 23:59:59 GMT"));
         check(253_402_300_800, None);
         check(-1, None);
+    }
+
+    #[test]
+    fn three_forms_are_read_and_no_other() {
+        let check = |text: &str, expected: Option<u64>| {
+            assert_eq!(parse(text.as_bytes()).map(second), expected, "{text}");
+        };
+        let the_rfcs = Some(784_111_777);
+        check("Sun, 06 Nov 1994 08:49:37 GMT", the_rfcs);
+        check("Sunday, 06-Nov-94 08:49:37 GMT", the_rfcs);
+        check("Sun Nov  6 08:49:37 1994", the_rfcs);
+        check("Thu, 01 Jan 1970 00:00:00 GMT", Some(0));
+        check("Fri, 31 Dec 9999 23:59:59 GMT", Some(253_402_300_799));
+        check("Saturday, 01-Jan-00 00:00:00 GMT", Some(946_684_800));
+        for bad in [
+            "",
+            "yesterday",
+            "784111777",
+            "Mon, 06 Nov 1994 08:49:37 GMT",
+            "Sun, 31 Feb 1994 08:49:37 GMT",
+            "Sun, 06 Nov 1994 24:00:00 GMT",
+            "Sun, 06 Nov 1994 08:49:60 GMT",
+            "Sun, 06 Nov 1994 08:49:37 UTC",
+            "Sun, 06 Nov 1994 08:49:37 +0000",
+            "Sun, 6 Nov 1994 08:49:37 GMT",
+            "sun, 06 nov 1994 08:49:37 gmt",
+            "Wednesday, 01-Jan-70 00:00:00 GMT",
+            "Sun, 06 Nov 1994 08:49:37 GMT, Sun, 06 Nov 1994 08:49:37 GMT",
+        ] {
+            check(bad, None);
+        }
     }
 
     #[test]

@@ -9,7 +9,10 @@
 mod admit;
 mod date;
 mod fields;
+mod multipart;
 mod origin;
+mod precondition;
+mod range;
 mod representation;
 mod request;
 mod respond;
@@ -17,10 +20,12 @@ mod response;
 mod status;
 mod syntax;
 mod target;
+mod validator;
 
 pub use admit::admit;
 pub use date::{DateText, date};
 pub use fields::Fields;
+pub use multipart::{Boundaries, Boundary, ContentRange, Multipart};
 pub use origin::{Lookup, Origin};
 pub use representation::{Representation, Resource};
 pub use request::{Line, Method, Repeated, Request, Version};
@@ -29,3 +34,4 @@ pub use response::{Content, Response};
 pub use status::Status;
 pub use syntax::{elements, is_token};
 pub use target::{Malformed, Target};
+pub use validator::{EntityTag, Modified, Strength, Validators};

@@ -1,21 +1,29 @@
 //! Request plus lookup is response.
 
+use std::sync::Arc;
+
+use super::multipart::Multipart;
 use super::origin::Lookup;
-use super::representation::Resource;
+use super::precondition::{self, Verdict};
+use super::range::{self, Selection};
+use super::representation::{Representation, Resource};
 use super::request::{Method, Request};
 use super::response::{Content, Response};
 use super::status::Status;
 use super::target::Target;
 
-/// Decides, in the order of RFC 9110 section 13.2.2: what was found, then how much of it is sent.
+/// Decides, in the order of RFC 9110 section 13.2.2: what was found; whether it is asked for at all;
+/// which part of it.
 ///
 /// The request is one that [`admit`](super::admit()) has let through with this target.
 #[must_use]
 pub fn respond(request: &Request<'_>, target: &Target<'_>, lookup: &Lookup) -> Response {
     let response = match lookup {
-        Lookup::Found(resource) => represented(Status::Ok, resource),
+        Lookup::Found(resource) => represented(resource, |found| selected(request, found)),
         Lookup::Directory => moved(target),
-        Lookup::Absent(Some(page)) => represented(Status::NotFound, page),
+        Lookup::Absent(Some(page)) => {
+            represented(page, |page| Response::new(Status::NotFound, page.clone()))
+        }
         Lookup::Absent(None) => {
             Response::page(Status::NotFound, "There is nothing under this address.")
         }
@@ -29,15 +37,49 @@ pub fn respond(request: &Request<'_>, target: &Target<'_>, lookup: &Lookup) -> R
         }
     };
     match request.method {
-        Method::Head => response.sending(Content::Withheld),
+        Method::Head => response.withholding(),
         _ => response,
     }
 }
 
-fn represented(status: Status, resource: &Resource) -> Response {
+fn represented(
+    resource: &Resource,
+    response: impl FnOnce(&Arc<Representation>) -> Response,
+) -> Response {
     match resource.representations.first() {
-        Some(representation) => Response::new(status, representation.clone()),
+        Some(representation) => response(representation),
         None => Response::empty(Status::NoContent),
+    }
+}
+
+/// Preconditions first, then the range. Only what would otherwise be 200 is asked about them.
+fn selected(request: &Request<'_>, found: &Arc<Representation>) -> Response {
+    match precondition::evaluate(request, &found.validators) {
+        Verdict::Failed => {
+            let why = "What is under this address is not what the request is about.";
+            Response::page(Status::PreconditionFailed, why)
+        }
+        Verdict::NotModified => {
+            Response::new(Status::NotModified, found.clone()).sending(Content::Known)
+        }
+        Verdict::Proceed => content(request, found),
+    }
+}
+
+fn content(request: &Request<'_>, found: &Arc<Representation>) -> Response {
+    let len = found.content.len();
+    let partial = |content| Response::new(Status::PartialContent, found.clone()).sending(content);
+    match range::select(request, &found.validators, len) {
+        Selection::Part(part) => partial(Content::Part(part)),
+        Selection::Parts(parts) if Multipart::is_worth_it(found, &parts) => {
+            partial(Content::Parts(parts))
+        }
+        Selection::Whole | Selection::Parts(_) => Response::new(Status::Ok, found.clone()),
+        Selection::Unsatisfiable => {
+            let why = "What is under this address has no such bytes.";
+            let length = format!("bytes */{len}");
+            Response::page(Status::RangeNotSatisfiable, why).with("Content-Range", length)
+        }
     }
 }
 
@@ -51,10 +93,8 @@ fn moved(target: &Target<'_>) -> Response {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
-    use super::super::representation::Representation;
-    use super::super::request::Version;
+    use super::super::request::{Line, Version};
+    use super::super::validator::{EntityTag, Validators};
     use super::*;
     use crate::blob::Blob;
 
@@ -99,5 +139,59 @@ mod tests {
             (Status::Forbidden, "", Whole),
         );
         check(Get, "/a", &Lookup::Unavailable, unavailable);
+    }
+
+    #[test]
+    fn preconditions_come_before_ranges_and_both_after_finding() {
+        const TAG: &str = "\"0000000000000000000000000000000a\"";
+        let page = Representation::new(vec![b'x'; 1000].into(), "text/plain");
+        let page = page.with(Validators {
+            tag: Some(EntityTag::new(0xa)),
+            modified: None,
+        });
+        let page = Arc::new(Resource::from(page));
+        let check = |method, lookup: &Lookup, lines: &[(&str, &str)], status: &str, content| {
+            let lines: Vec<Line<'_>> = lines
+                .iter()
+                .map(|(name, value)| Line {
+                    name,
+                    value: value.as_bytes(),
+                })
+                .collect();
+            let request = Request {
+                method: Method::named(method),
+                target: "/a",
+                version: Version::Http11,
+                lines: &lines,
+            };
+            let target = Target::parse("/a", None).unwrap();
+            let response = respond(&request, &target, lookup);
+            let found = (response.status.text(), response.content);
+            assert_eq!(found, (status, content), "{method} {lines:?}");
+            response.fields
+        };
+        let found = Lookup::Found(page.clone());
+        let absent = Lookup::Absent(Some(page));
+        let (same, other) = (("If-None-Match", TAG), ("If-Match", "\"x\""));
+        let (range, beyond) = (("Range", "bytes=5-"), ("Range", "bytes=1000-"));
+        let (ok, failed) = ("200 OK", "412 Precondition Failed");
+        let (partial, known) = ("206 Partial Content", "304 Not Modified");
+        check("GET", &found, &[range], partial, Content::Part(5..1000));
+        check("GET", &found, &[range, same], known, Content::Known);
+        check("GET", &found, &[beyond, same], known, Content::Known);
+        check("GET", &found, &[range, other], failed, Content::Whole);
+        check("HEAD", &found, &[range], ok, Content::Withheld);
+        check("HEAD", &found, &[range, same], known, Content::Known);
+        check("HEAD", &found, &[other], failed, Content::Withheld);
+        let parts = Content::Parts(vec![0..1, 9..10]);
+        check("GET", &found, &[("Range", "bytes=0-0,9-9")], partial, parts);
+        let dear = ("Range", "bytes=0-498,500-");
+        check("GET", &found, &[dear], ok, Content::Whole);
+        let unsatisfiable = "416 Range Not Satisfiable";
+        let fields = check("GET", &found, &[beyond], unsatisfiable, Content::Whole);
+        assert_eq!(fields.as_str(), "Content-Range: bytes */1000\r\n");
+        for line in [range, beyond, same, other] {
+            check("GET", &absent, &[line], "404 Not Found", Content::Whole);
+        }
     }
 }

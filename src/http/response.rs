@@ -1,5 +1,6 @@
 //! A response, decided and not yet written.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::fields::Fields;
@@ -19,13 +20,20 @@ pub struct Response {
     pub content: Content,
 }
 
-/// How much of a representation's content is sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How much of a representation's content is sent. Ranges are of bytes, half-open, within its length,
+/// and not empty.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Content {
     /// All of it.
     Whole,
+    /// One part of it.
+    Part(Range<u64>),
+    /// Several parts of it, as [`Multipart`](super::Multipart) puts them.
+    Parts(Vec<Range<u64>>),
     /// None of it, although its length is told: the answer to HEAD (RFC 9110 section 9.3.2).
     Withheld,
+    /// None of it, and no word about it: the peer has it (RFC 9110 section 15.4.5).
+    Known,
 }
 
 impl Response {
@@ -77,10 +85,19 @@ impl Response {
         self
     }
 
-    /// The same response with all or none of its content sent.
+    /// The same response with this much of its content sent.
     #[must_use]
     pub fn sending(mut self, content: Content) -> Self {
         self.content = content;
         self
+    }
+
+    /// The same response as the answer to HEAD.
+    #[must_use]
+    pub fn withholding(self) -> Self {
+        match self.content {
+            Content::Known => self,
+            _ => self.sending(Content::Withheld),
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::io::Write as _;
 
-use crate::http::Response;
+use crate::http::{Content, ContentRange, Multipart, Representation, Response};
 
 /// What the Connection field says about the connection, where it says anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,8 +19,14 @@ pub enum Persistence {
 pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
 /// Appends the head of `response`: status line, Date, fields, length, empty line. `date` is an
-/// IMF-fixdate.
-pub fn head(response: &Response, persistence: Persistence, date: &str, into: &mut Vec<u8>) {
+/// IMF-fixdate; `multipart` is what the content is made of if it is [`Content::Parts`].
+pub fn head(
+    response: &Response,
+    multipart: Option<&Multipart<'_>>,
+    persistence: Persistence,
+    date: &str,
+    into: &mut Vec<u8>,
+) {
     let mut push = |text: &str| into.extend_from_slice(text.as_bytes());
     push("HTTP/1.1 ");
     push(response.status.text());
@@ -35,11 +41,38 @@ pub fn head(response: &Response, persistence: Persistence, date: &str, into: &mu
     push(response.fields.as_str());
     if let Some(representation) = &response.representation {
         push(representation.about.as_str());
-        push(representation.describing.as_str());
-        // Writing to a Vec does not fail.
-        let _ = write!(into, "Content-Length: {}\r\n", representation.content.len());
+        if response.content != Content::Known {
+            framing(representation, &response.content, multipart, into);
+        }
     }
     into.extend_from_slice(b"\r\n");
+}
+
+/// Appends the fields that go with content, its type and length among them.
+fn framing(
+    representation: &Representation,
+    content: &Content,
+    multipart: Option<&Multipart<'_>>,
+    into: &mut Vec<u8>,
+) {
+    into.extend_from_slice(b"Content-Type: ");
+    match multipart {
+        Some(multipart) => into.extend_from_slice(multipart.media_type().as_bytes()),
+        None => into.extend_from_slice(representation.media_type.as_bytes()),
+    }
+    into.extend_from_slice(b"\r\n");
+    into.extend_from_slice(representation.describing.as_str().as_bytes());
+    let whole = representation.content.len();
+    let length = match (content, multipart) {
+        (Content::Part(part), _) => {
+            // Writing to a Vec does not fail.
+            let _ = write!(into, "Content-Range: {}\r\n", ContentRange(part, whole));
+            part.end - part.start
+        }
+        (_, Some(multipart)) => multipart.length(),
+        (_, None) => whole,
+    };
+    let _ = write!(into, "Content-Length: {length}\r\n");
 }
 
 #[cfg(test)]
@@ -48,11 +81,11 @@ mod tests {
 
     use super::*;
     use crate::blob::Blob;
-    use crate::http::{Content, Representation, Status};
+    use crate::http::{Boundaries, Status};
 
     fn check(response: &Response, persistence: Persistence, expected: &str) {
         let mut bytes = b"before|".to_vec();
-        head(response, persistence, "now", &mut bytes);
+        head(response, None, persistence, "now", &mut bytes);
         assert_eq!(
             String::from_utf8(bytes).unwrap(),
             format!("before|{expected}")
@@ -82,5 +115,35 @@ mod tests {
         let empty = Response::empty(Status::NoContent).with("Allow", "GET");
         let expected = "HTTP/1.1 204 No Content\r\nDate: now\r\nAllow: GET\r\n\r\n";
         check(&empty, Persistence::Default, expected);
+    }
+
+    #[test]
+    fn heads_of_parts_and_of_what_is_known() {
+        let page = Arc::new(Representation::new(Blob::Static(b"hello"), "text/plain"));
+        let partial = Response::new(Status::PartialContent, page.clone());
+        check(
+            &partial.clone().sending(Content::Part(1..3)),
+            Persistence::Default,
+            "HTTP/1.1 206 Partial Content\r\nDate: now\r\nContent-Type: text/plain\r\n\
+             X-Content-Type-Options: nosniff\r\nContent-Range: bytes 1-2/5\r\n\
+             Content-Length: 2\r\n\r\n",
+        );
+        let known = Response::new(Status::NotModified, page.clone()).sending(Content::Known);
+        let expected = "HTTP/1.1 304 Not Modified\r\nDate: now\r\n\r\n";
+        check(&known, Persistence::Default, expected);
+
+        let parts = vec![0..1, 3..5];
+        let multipart = Multipart::new(&page, &parts, Boundaries::default().draw());
+        let response = partial.sending(Content::Parts(parts.clone()));
+        let mut bytes = Vec::new();
+        let default = Persistence::Default;
+        head(&response, Some(&multipart), default, "now", &mut bytes);
+        let expected = format!(
+            "HTTP/1.1 206 Partial Content\r\nDate: now\r\nContent-Type: {}\r\n\
+             X-Content-Type-Options: nosniff\r\nContent-Length: {}\r\n\r\n",
+            multipart.media_type(),
+            multipart.length(),
+        );
+        assert_eq!(String::from_utf8(bytes).unwrap(), expected);
     }
 }

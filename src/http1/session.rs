@@ -19,7 +19,10 @@ use super::access::Access;
 use super::body::{self, BodyError, Discard, Framing};
 use super::encode::{self, Persistence};
 use super::parse::{self, Lines, Parsed};
-use crate::http::{Content, DateText, Origin, Request, Response, Status, Version, admit, respond};
+use crate::http::{
+    Boundaries, Content, DateText, Multipart, Origin, Request, Response, Status, Version, admit,
+    respond,
+};
 use crate::journal::Journal;
 use crate::net::{Closed, Inbox, Io, Next, Now, Outbox, Peer, Protocol};
 
@@ -55,6 +58,7 @@ pub struct Http1<O> {
     options: Options,
     journal: Option<Journal>,
     date: DateText,
+    boundaries: Boundaries,
     retiring: bool,
 }
 
@@ -71,10 +75,11 @@ pub struct Session {
 
 #[derive(Debug)]
 enum State {
-    /// Waiting for a whole head, at most until `due`, which is fixed once the head has begun; the
-    /// first head of a connection begins with the connection.
+    /// Waiting `since` then for a whole head, at most until `due`, which is fixed once the head has
+    /// begun; the first head of a connection begins with the connection.
     Head {
         first: bool,
+        since: Option<Instant>,
         due: Option<Instant>,
         forgiven: bool,
     },
@@ -107,6 +112,7 @@ impl<O: Origin> Http1<O> {
             options,
             journal,
             date: DateText::default(),
+            boundaries: Boundaries::default(),
             retiring: false,
         }
     }
@@ -282,10 +288,11 @@ impl<O: Origin> Http1<O> {
         (status, why): (Status, &str),
         now: Now,
     ) {
-        let refusal = Response::page(status, why).sending(match bytes {
-            [b'H', b'E', b'A', b'D', b' ', ..] => Content::Withheld,
-            _ => Content::Whole,
-        });
+        let refusal = Response::page(status, why);
+        let refusal = match bytes {
+            [b'H', b'E', b'A', b'D', b' ', ..] => refusal.withholding(),
+            _ => refusal,
+        };
         self.dismiss(session, outbox, request, &refusal, now);
     }
 
@@ -337,13 +344,7 @@ impl<O: Origin> Http1<O> {
         persistence: Persistence,
         now: Now,
     ) {
-        encode::head(response, persistence, self.date.at(now.wall), outbox.tail());
-        let mut content = 0;
-        if let (Some(representation), Content::Whole) = (&response.representation, response.content)
-        {
-            content = representation.content.len();
-            outbox.push(representation.content.clone(), 0..content);
-        }
+        let queued = self.queue(outbox, response, persistence, now);
         if self.journal.is_some() {
             let named = |request: &Request<'_>| {
                 Box::new((request.method.name().to_owned(), request.target.to_owned()))
@@ -351,11 +352,44 @@ impl<O: Origin> Http1<O> {
             session.leaving.push(Leaving {
                 request: request.map(named),
                 status: response.status,
-                content,
+                content: queued,
                 begun: session.begun.unwrap_or(now.instant),
                 end: outbox.sent() + outbox.len(),
             });
         }
+    }
+
+    /// Puts a response's head and content into the queue. The bytes of content.
+    fn queue(
+        &mut self,
+        outbox: &mut Outbox,
+        response: &Response,
+        persistence: Persistence,
+        now: Now,
+    ) -> u64 {
+        let date = self.date.at(now.wall);
+        let Some(representation) = &response.representation else {
+            encode::head(response, None, persistence, date, outbox.tail());
+            return 0;
+        };
+        if let Content::Parts(parts) = &response.content {
+            let multipart = Multipart::new(representation, parts, self.boundaries.draw());
+            encode::head(response, Some(&multipart), persistence, date, outbox.tail());
+            for (head, part) in multipart.parts() {
+                outbox.tail().extend_from_slice(head.as_bytes());
+                outbox.push(representation.content.clone(), part);
+            }
+            outbox.tail().extend_from_slice(multipart.end().as_bytes());
+            return multipart.length();
+        }
+        encode::head(response, None, persistence, date, outbox.tail());
+        let part = match &response.content {
+            Content::Whole => 0..representation.content.len(),
+            Content::Part(part) => part.clone(),
+            Content::Parts(_) | Content::Withheld | Content::Known => return 0,
+        };
+        outbox.push(representation.content.clone(), part.clone());
+        part.end - part.start
     }
 
     /// Writes the access lines of the answers that have left, now that `sent` bytes have.
@@ -380,10 +414,16 @@ impl<O: Origin> Http1<O> {
     fn due(&self, session: &mut Session, inbox: &Inbox, now: Instant) -> Instant {
         match &mut session.state {
             State::Content { due, .. } => *due,
-            State::Head { first, due, .. } if *first || !inbox.is_empty() => {
-                *due.get_or_insert(now + self.options.header_timeout)
+            State::Over(_) => now + self.options.idle_timeout,
+            State::Head {
+                first, since, due, ..
+            } => {
+                since.get_or_insert(now);
+                match *first || !inbox.is_empty() {
+                    true => *due.get_or_insert(now + self.options.header_timeout),
+                    false => now + self.options.idle_timeout,
+                }
             }
-            State::Head { .. } | State::Over(_) => now + self.options.idle_timeout,
         }
     }
 }
@@ -414,6 +454,13 @@ impl<O: Origin> Protocol for Http1<O> {
             "The request took too long to arrive.",
         );
         self.refuse_unfinished(session, io, reason)
+    }
+
+    fn waits_since(&self, session: &Session) -> Option<Instant> {
+        match session.state {
+            State::Head { since, .. } => since,
+            State::Content { .. } | State::Over(_) => None,
+        }
     }
 
     fn retire(&mut self, session: &mut Session, io: &mut Io<'_>) -> Next {
@@ -450,6 +497,7 @@ impl State {
     fn head(first: bool) -> Self {
         Self::Head {
             first,
+            since: None,
             due: None,
             forgiven: false,
         }
@@ -492,7 +540,6 @@ fn persistence(request: &Request<'_>) -> Persistence {
 fn empty_line(bytes: &[u8]) -> Option<usize> {
     match bytes {
         [b'\r', b'\n', ..] => Some(2),
-        [b'\n', ..] => Some(1),
         _ => None,
     }
 }

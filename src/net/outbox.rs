@@ -1,13 +1,15 @@
 //! Bytes decided, not yet sent.
 
 use std::collections::VecDeque;
+use std::fs::File;
 use std::io::{self, IoSlice};
 use std::ops::Range;
+use std::os::unix::fs::FileExt as _;
 
 use arrayvec::ArrayVec;
 
 use super::transport::Transport;
-use crate::blob::Blob;
+use crate::blob::{Blob, Version};
 
 /// Bytes that may be queued before [`Outbox::has_room`] says no. Also about what a pipelined burst
 /// of small answers is sent in at once.
@@ -19,6 +21,11 @@ const COPIED: u64 = 4 * 1024;
 /// Bytes that leave in one flush, so that one fast peer does not hold up the others. Sends of less
 /// than 2 MiB cost a large file measurably more per byte.
 const BURST: u64 = 2 * 1024 * 1024;
+
+/// The last bytes of a part of a file, which are read and not sent by the kernel: between reading and
+/// sending them it is made sure that the file is still what it was when it was opened. So nobody
+/// gets a whole answer made of two files.
+const LAST: u64 = 1024;
 
 /// Slices handed to one gathering write.
 const SLICES: usize = 16;
@@ -157,7 +164,7 @@ impl Outbox {
             while self.chunks.front().is_some_and(|chunk| chunk.len() == 0) {
                 self.pop();
             }
-            let Some(front) = self.chunks.front() else {
+            let Some(front) = self.chunks.front_mut() else {
                 return Ok(Flushed::Empty);
             };
             if burst == 0 {
@@ -165,10 +172,19 @@ impl Outbox {
             }
             let (asked, result) = match front {
                 Chunk::Blob {
-                    blob: Blob::File { file, .. },
+                    blob: Blob::File { file, version },
+                    left,
+                } if left.end - left.start <= LAST => {
+                    let bytes = read(file, version, left)?;
+                    *front = Chunk::Bytes { bytes, sent: 0 };
+                    continue;
+                }
+                Chunk::Blob {
+                    blob: Blob::File { file, version },
                     left,
                 } => {
-                    let part = left.start..left.end.min(left.start + burst);
+                    verify(file, version)?;
+                    let part = left.start..(left.end - LAST).min(left.start + burst);
                     // A short send from a file says nothing about the socket, so ask again.
                     match transport.send_file(file, part) {
                         Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
@@ -229,6 +245,22 @@ impl Outbox {
     }
 }
 
+/// Reads a part of a file that is still what it was.
+fn read(file: &File, version: &Version, part: &Range<u64>) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; index(part.end - part.start)];
+    file.read_exact_at(&mut bytes, part.start)?;
+    verify(file, version)?;
+    Ok(bytes)
+}
+
+/// The head has promised the bytes of this version; no others may follow it.
+fn verify(file: &File, version: &Version) -> io::Result<()> {
+    match Version::of(file)?.has_bytes_of(version) {
+        true => Ok(()),
+        false => Err(io::Error::other("a file changed while it was being sent")),
+    }
+}
+
 /// Keeps a run for the next answers, unless there is a larger one.
 fn recycle(mut run: Vec<u8>, spare: &mut Vec<u8>) {
     if run.capacity() > spare.capacity() {
@@ -277,13 +309,29 @@ mod tests {
     use super::super::transport::Scripted;
     use super::*;
 
+    /// A file with this content that was opened when it had this length.
     fn file(content: &[u8], len: u64) -> Blob {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(content).unwrap();
+        let version = Version {
+            len,
+            ..Version::of(&file).unwrap()
+        };
         Blob::File {
             file: Arc::new(file),
-            len,
+            version,
         }
+    }
+
+    /// 3,000 bytes, of which no two neighbouring pages look the same.
+    fn content() -> Vec<u8> {
+        let mixed = |place: u16| {
+            place
+                .to_le_bytes()
+                .into_iter()
+                .fold(0, |byte, more| byte ^ more)
+        };
+        (0..3000).map(mixed).collect()
     }
 
     fn queue() -> Outbox {
@@ -292,14 +340,16 @@ mod tests {
         outbox.push(Blob::Static(b"small|"), 0..6);
         outbox.push(vec![b'x'; 5000].into(), 0..5000);
         outbox.tail().extend_from_slice(b"|head|");
-        outbox.push(file(b"0123456789", 10), 2..8);
+        outbox.push(file(&content(), 3000), 2..2998);
         outbox.tail().extend_from_slice(b"|end");
         outbox.push(Blob::Static(b""), 0..0);
         outbox
     }
 
     fn text() -> Vec<u8> {
-        [b"head|small|", &[b'x'; 5000][..], b"|head|234567|end"].concat()
+        let large = [b'x'; 5000];
+        let part = &content()[2..2998];
+        [b"head|small|", &large[..], b"|head|", part, b"|end"].concat()
     }
 
     #[test]
@@ -314,7 +364,7 @@ mod tests {
         assert_eq!(
             transport.calls,
             ["write more", "file", "write"],
-            "a head waits for its file"
+            "a head waits for its file, whose last bytes are read"
         );
     }
 
@@ -333,21 +383,45 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_file_that_shrank_is_an_error() {
+    /// What leaves of a file with this content that was opened when it had this length.
+    fn leaves(content: &[u8], len: u64) -> (usize, io::ErrorKind) {
+        let mut transport = Scripted::default();
         let mut outbox = Outbox::default();
-        outbox.push(file(b"short", 10), 0..10);
-        let error = outbox.flush(&mut Scripted::default()).unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
+        outbox.push(file(content, len), 0..len);
+        let error = outbox.flush(&mut transport).unwrap_err();
+        (transport.sent.len(), error.kind())
     }
 
     #[test]
-    fn a_file_that_grew_is_sent_as_promised() {
-        let mut transport = Scripted::default();
+    fn a_file_that_is_not_what_it_was_is_not_sent() {
+        let shrank = (0, io::ErrorKind::UnexpectedEof);
+        let changed = (0, io::ErrorKind::Other);
+        assert_eq!(leaves(b"short", 10), shrank);
+        assert_eq!(leaves(b"promised, and more", 8), changed);
+        assert_eq!(leaves(&[7; 5000], 9000), changed);
+        assert_eq!(leaves(&[7; 9000], 5000), changed);
+    }
+
+    #[test]
+    fn a_file_that_changes_on_its_way_is_not_sent_to_its_end() {
+        let Blob::File { file, version } = file(&[7; 9000], 9000) else {
+            unreachable!("it is a file");
+        };
+        let mut transport = Scripted {
+            takes: 4000,
+            ..Scripted::default()
+        };
         let mut outbox = Outbox::default();
-        outbox.push(file(b"promised, and more", 8), 0..8);
-        outbox.flush(&mut transport).unwrap();
-        assert_eq!(transport.sent, b"promised");
+        let blob = Blob::File {
+            file: file.clone(),
+            version,
+        };
+        outbox.push(blob, 0..9000);
+        assert_eq!(outbox.flush(&mut transport).unwrap(), Flushed::Blocked);
+        (&*file).write_all(b"more").unwrap();
+        transport.allow();
+        assert!(outbox.flush(&mut transport).is_err());
+        assert_eq!(transport.sent.len(), 4000);
     }
 
     #[test]

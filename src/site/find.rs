@@ -1,15 +1,18 @@
 //! A target's resource, from the folder.
 
 use std::io;
+use std::os::unix::ffi::OsStrExt as _;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use rustix::io::Errno;
 use tracing::warn;
 
-use super::disk::{Disk, Entry};
+use super::disk::{Disk, Entry, Found, Link};
 use super::media::media_type;
-use crate::http::{Lookup, Origin, Representation, Resource, Target, date};
+use super::validators::validators;
+use crate::blob::{Blob, Version};
+use crate::http::{Lookup, Origin, Representation, Resource, Target};
 
 /// The folder that may be asked for although its name begins with a dot (RFC 8615).
 const WELL_KNOWN: &[u8] = b".well-known";
@@ -61,10 +64,10 @@ impl Site {
     /// # Errors
     /// Why it cannot be: nothing there, not a regular file, not ours to read.
     pub fn has(&self, name: &str) -> io::Result<()> {
-        match self.disk.look(name.as_bytes())? {
-            Entry::File { .. } => Ok(()),
-            Entry::Directory => Err(io::ErrorKind::IsADirectory.into()),
-            Entry::Special => Err(io::Error::other("it is not a regular file")),
+        match self.disk.find(name.as_bytes())? {
+            Found::File(_) => Ok(()),
+            Found::Directory => Err(io::ErrorKind::IsADirectory.into()),
+            Found::Special => Err(io::Error::other("it is not a regular file")),
         }
     }
 
@@ -73,9 +76,9 @@ impl Site {
             return Ok(Lookup::Absent(None));
         }
         if !target.is_directory() {
-            return Ok(match self.look(target.path())? {
-                Some(Entry::File { content, modified }) => {
-                    found(target.path(), content, modified, now)
+            return Ok(match self.look(target.path(), now)? {
+                Some(Entry::File { content, version }) => {
+                    found(target.path(), content, &version, now)
                 }
                 Some(Entry::Directory) => Lookup::Directory,
                 Some(Entry::Special) | None => Lookup::Absent(None),
@@ -83,20 +86,20 @@ impl Site {
         }
         for index in &self.options.index {
             let path = join(target.path(), index);
-            if let Some(Entry::File { content, modified }) = self.look(&path)? {
-                return Ok(found(&path, content, modified, now));
+            if let Some(Entry::File { content, version }) = self.look(&path, now)? {
+                return Ok(found(&path, content, &version, now));
             }
         }
         Ok(Lookup::Absent(None))
     }
 
     /// What is under a path; `None` if nothing is.
-    fn look(&self, path: &[u8]) -> Result<Option<Entry>, Failure> {
-        match self.disk.look(path) {
+    fn look(&self, path: &[u8], now: SystemTime) -> Result<Option<Entry>, Failure> {
+        match self.disk.look(path, now) {
             Ok(entry) => Ok(Some(entry)),
             Err(error) => match Errno::from_io_error(&error) {
-                // A name that nothing could have is a name that nothing has; a socket, which
-                // cannot be opened, is as absent as a FIFO.
+                // A name that nothing could have is a name that nothing has. Sockets and some devices
+                // cannot be opened.
                 Some(
                     Errno::NOENT
                     | Errno::NOTDIR
@@ -115,8 +118,8 @@ impl Site {
     }
 
     /// The page for what is absent. Failing to find it is no reason to say anything else.
-    fn not_found_page(&self) -> Option<Arc<Resource>> {
-        match self.disk.look(self.options.not_found.as_bytes()) {
+    fn not_found_page(&self, now: SystemTime) -> Option<Arc<Resource>> {
+        match self.disk.look(self.options.not_found.as_bytes(), now) {
             Ok(Entry::File { content, .. }) => {
                 // It is no representation of the target, so it has no validators.
                 let media_type = media_type(self.options.not_found.as_bytes());
@@ -140,13 +143,22 @@ impl Site {
             return;
         }
         let Failure { path, error } = failure;
-        let hint = match Errno::from_io_error(error) {
-            Some(Errno::XDEV) => " (a link out of the root, or an absolute one)",
-            Some(Errno::MFILE | Errno::NFILE) => " (raise the limit of open files: ulimit -n)",
-            _ => "",
+        let why = match Errno::from_io_error(error) {
+            Some(Errno::XDEV) => match self.disk.culprit(path) {
+                Some(Link { path, target }) => format!(
+                    "the link /{} leads to {}, where links may not lead (see --symlinks)",
+                    path.as_os_str().as_bytes().escape_ascii(),
+                    target.as_os_str().as_bytes().escape_ascii(),
+                ),
+                None => "a link led where links may not lead".to_owned(),
+            },
+            Some(Errno::MFILE | Errno::NFILE) => {
+                format!("{error} (raise the limit of open files: ulimit -n)")
+            }
+            _ => error.to_string(),
         };
         warn!(
-            "cannot serve /{}: {error}{hint}; {untold} more not told",
+            "cannot serve /{}: {why}; {untold} more not told",
             path.escape_ascii()
         );
         self.told = (Some(now), 0);
@@ -156,7 +168,7 @@ impl Site {
 impl Origin for Site {
     fn find(&mut self, target: &Target<'_>, now: SystemTime) -> Lookup {
         match self.lookup(target, now) {
-            Ok(Lookup::Absent(_)) => Lookup::Absent(self.not_found_page()),
+            Ok(Lookup::Absent(_)) => Lookup::Absent(self.not_found_page(now)),
             Ok(lookup) => lookup,
             Err(failure) => {
                 self.tell(&failure, now);
@@ -181,15 +193,12 @@ impl Failure {
     }
 }
 
-fn found(path: &[u8], content: crate::blob::Blob, modified: SystemTime, now: SystemTime) -> Lookup {
+fn found(path: &[u8], content: Blob, version: &Version, now: SystemTime) -> Lookup {
+    let validators = validators(&content, version, now);
     let mut representation = Representation::new(content, &media_type(path));
     // Without it, whoever keeps a copy may guess how long it stays fresh (RFC 9111 section 4.2.2).
     representation.about.push("Cache-Control", "no-cache");
-    // A time in the future is replaced by the present (RFC 9110 section 8.8.2.1).
-    if let Some(modified) = date(modified.min(now)) {
-        representation.about.push("Last-Modified", modified);
-    }
-    Lookup::Found(Arc::new(representation.into()))
+    Lookup::Found(Arc::new(representation.with(validators).into()))
 }
 
 /// Whether a segment begins with a dot, other than a leading `.well-known`.
@@ -213,6 +222,7 @@ mod tests {
     use std::os::unix::fs::symlink;
     use std::time::UNIX_EPOCH;
 
+    use super::super::disk::Symlinks;
     use super::*;
 
     fn site(options: Options) -> (tempfile::TempDir, Site) {
@@ -235,7 +245,8 @@ mod tests {
             fs::write(path.join(name), name).unwrap();
         }
         symlink("/etc/passwd", path.join("outside")).unwrap();
-        let site = Site::new(Disk::open(path).unwrap(), options);
+        let disk = Disk::open(path, &Symlinks::default()).unwrap();
+        let site = Site::new(disk, options);
         (root, site)
     }
 
@@ -298,31 +309,35 @@ mod tests {
     }
 
     #[test]
-    fn last_modified_is_a_date_and_not_in_the_future() {
+    fn a_file_comes_with_what_a_cache_needs() {
         let (root, mut site) = site(Options::default());
-        let now = UNIX_EPOCH + Duration::from_secs(1000);
-        let mut about = |modified| {
-            let file = fs::File::options()
-                .write(true)
-                .open(root.path().join("index.html"));
-            file.unwrap().set_modified(modified).unwrap();
+        let path = root.path().join("index.html");
+        let file = fs::File::options().write(true).open(path).unwrap();
+        let mut fields = |modified| {
+            file.set_modified(modified).unwrap();
+            let now = UNIX_EPOCH + Duration::from_secs(1000);
             match site.find(&Target::parse("/", None).unwrap(), now) {
-                Lookup::Found(found) => found.representations[0].about.as_str().to_owned(),
+                Lookup::Found(found) => {
+                    let found = &found.representations[0];
+                    let tag = found.validators.tag.unwrap();
+                    let expected = format!("Cache-Control: no-cache\r\nETag: {tag}\r\n");
+                    assert_eq!(found.about.as_str(), expected);
+                    found.describing.as_str().to_owned()
+                }
                 other => panic!("{other:?}"),
             }
         };
+        let check = |found: String, date: &str| {
+            let expected =
+                format!("X-Content-Type-Options: nosniff\r\n{date}Accept-Ranges: bytes\r\n");
+            assert_eq!(found, expected);
+        };
         let at = |seconds| UNIX_EPOCH + Duration::from_secs(seconds);
-        assert_eq!(
-            about(at(999)),
-            "Cache-Control: no-cache\r\nLast-Modified: Thu, 01 Jan 1970 00:16:39 GMT\r\n"
-        );
-        assert_eq!(
-            about(at(5000)),
-            "Cache-Control: no-cache\r\nLast-Modified: Thu, 01 Jan 1970 00:16:40 GMT\r\n"
-        );
-        assert_eq!(
-            about(UNIX_EPOCH - Duration::from_secs(1)),
-            "Cache-Control: no-cache\r\n"
-        );
+        let date = "Last-Modified: Thu, 01 Jan 1970 00:16:39 GMT\r\n";
+        check(fields(at(999)), date);
+        check(fields(at(1000)), "");
+        let now = "Last-Modified: Thu, 01 Jan 1970 00:16:40 GMT\r\n";
+        check(fields(at(5000)), now);
+        check(fields(at(0) - Duration::from_secs(1)), "");
     }
 }

@@ -3,6 +3,7 @@
 mod disk;
 mod find;
 mod media;
+mod validators;
 
-pub use disk::{Disk, Resolution};
+pub use disk::{Disk, Resolution, Symlinks};
 pub use find::{Options, Site};

@@ -1,0 +1,166 @@
+//! Several ranges as one content: `multipart/byteranges` (RFC 9110 section 14.6).
+
+use std::fmt;
+use std::hash::{BuildHasher as _, RandomState};
+use std::ops::Range;
+
+use super::representation::Representation;
+
+/// Where boundaries come from. Nobody can tell the next one, so nobody can have put it into a file.
+#[derive(Clone, Debug, Default)]
+pub struct Boundaries {
+    secret: RandomState,
+    used: u64,
+}
+
+/// What parts are kept apart by (RFC 2046 section 5.1.1): 32 hexadecimal digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Boundary(u128);
+
+/// Parts of a representation, and what stands between them.
+#[derive(Clone, Copy, Debug)]
+pub struct Multipart<'a> {
+    representation: &'a Representation,
+    parts: &'a [Range<u64>],
+    boundary: Boundary,
+}
+
+impl Boundaries {
+    /// Another boundary.
+    pub fn draw(&mut self) -> Boundary {
+        self.used += 1;
+        let half = |which: u8| u128::from(self.secret.hash_one((self.used, which)));
+        Boundary(half(0) << 64 | half(1))
+    }
+}
+
+impl Boundary {
+    /// One that is as long as any other, for whoever needs to know how long.
+    const ANY: Self = Self(0);
+}
+
+impl<'a> Multipart<'a> {
+    /// Parts of a representation, half-open and within its length.
+    #[must_use]
+    pub fn new(
+        representation: &'a Representation,
+        parts: &'a [Range<u64>],
+        boundary: Boundary,
+    ) -> Self {
+        Self {
+            representation,
+            parts,
+            boundary,
+        }
+    }
+
+    /// Whether these parts are shorter than the whole, with all that stands between them.
+    pub(super) fn is_worth_it(representation: &Representation, parts: &[Range<u64>]) -> bool {
+        let multipart = Multipart::new(representation, parts, Boundary::ANY);
+        multipart.length() < representation.content.len()
+    }
+
+    /// The media type of the content, for its Content-Type.
+    #[must_use]
+    pub fn media_type(&self) -> String {
+        format!("multipart/byteranges; boundary={}", self.boundary)
+    }
+
+    /// The length of the content, in bytes.
+    #[must_use]
+    pub fn length(&self) -> u64 {
+        let parts = self
+            .parts()
+            .map(|(head, part)| head.len() as u64 + (part.end - part.start));
+        parts.sum::<u64>() + self.end().len() as u64
+    }
+
+    /// What stands before each part, and the part.
+    pub fn parts(&self) -> impl Iterator<Item = (String, Range<u64>)> {
+        self.parts.iter().map(|part| {
+            let head = format!(
+                "\r\n--{}\r\nContent-Type: {}\r\nContent-Range: {}\r\n\r\n",
+                self.boundary,
+                self.representation.media_type,
+                ContentRange(part, self.representation.content.len()),
+            );
+            (head, part.clone())
+        })
+    }
+
+    /// What stands after the last part.
+    #[must_use]
+    pub fn end(&self) -> String {
+        format!("\r\n--{}--\r\n", self.boundary)
+    }
+}
+
+impl fmt::Display for Boundary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+/// The value of a Content-Range: a part, half-open and not empty, of so many bytes (RFC 9110 section
+/// 14.4).
+#[derive(Clone, Copy, Debug)]
+pub struct ContentRange<'a>(pub &'a Range<u64>, pub u64);
+
+impl fmt::Display for ContentRange<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(part, len) = self;
+        write!(f, "bytes {}-{}/{len}", part.start, part.end - 1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_are_kept_apart() {
+        let content = vec![b'x'; 10_000].into();
+        let representation = Representation::new(content, "text/plain");
+        let parts = [0..1, 9998..10_000];
+        let multipart = Multipart::new(&representation, &parts, Boundary(0xb));
+        let boundary = "0000000000000000000000000000000b";
+        let mut whole = String::new();
+        for (head, part) in multipart.parts() {
+            whole += &head;
+            whole.extend(part.map(|_| 'x'));
+        }
+        whole += &multipart.end();
+        let expected = format!(
+            "\r\n--{boundary}\r\nContent-Type: text/plain\r\n\
+             Content-Range: bytes 0-0/10000\r\n\r\nx\
+             \r\n--{boundary}\r\nContent-Type: text/plain\r\n\
+             Content-Range: bytes 9998-9999/10000\r\n\r\nxx\
+             \r\n--{boundary}--\r\n"
+        );
+        assert_eq!(whole, expected);
+        assert_eq!(multipart.length(), expected.len() as u64);
+        let media_type = format!("multipart/byteranges; boundary={boundary}");
+        assert_eq!(multipart.media_type(), media_type);
+    }
+
+    #[test]
+    fn parts_that_cost_more_than_the_whole_are_not_worth_it() {
+        let check = |len, expected| {
+            let representation = Representation::new(vec![b'x'; len].into(), "text/plain");
+            let is_worth_it = Multipart::is_worth_it(&representation, &[0..1, 2..3]);
+            assert_eq!(is_worth_it, expected, "{len}");
+        };
+        check(100, false);
+        check(1000, true);
+    }
+
+    #[test]
+    fn no_two_boundaries_are_the_same() {
+        let (mut some, mut others) = (Boundaries::default(), Boundaries::default());
+        let drawn = [some.draw(), some.draw(), others.draw(), others.draw()];
+        for (place, boundary) in drawn.iter().enumerate() {
+            assert_eq!(boundary.to_string().len(), 32);
+            assert!(!drawn[place + 1..].contains(boundary), "{boundary}");
+        }
+    }
+}

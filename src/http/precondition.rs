@@ -1,0 +1,218 @@
+//! If-Match, If-None-Match and their dated kin: whether a request is to be performed at all.
+
+use std::time::SystemTime;
+
+use super::date;
+use super::request::Request;
+use super::validator::{Listed, Validators, tags};
+
+/// What comes of a request's preconditions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// They hold, or there are none.
+    Proceed,
+    /// The peer has what it asks for.
+    NotModified,
+    /// What the peer wants to ask about is not there any more.
+    Failed,
+}
+
+/// Evaluates the preconditions of a GET or HEAD for a representation with these validators, in the
+/// order of RFC 9110 section 13.2.2. If-Range is not among them: it says how a range is meant.
+pub(super) fn evaluate(request: &Request<'_>, validators: &Validators) -> Verdict {
+    let has = |name| request.values(name).next().is_some();
+    let is_the_one = match has("If-Match") {
+        true => if_match(request, validators),
+        false => if_unmodified_since(request, validators),
+    };
+    let is_another = match has("If-None-Match") {
+        true => if_none_match(request, validators),
+        false => if_modified_since(request, validators),
+    };
+    match (is_the_one, is_another) {
+        (false, _) => Verdict::Failed,
+        (true, false) => Verdict::NotModified,
+        (true, true) => Verdict::Proceed,
+    }
+}
+
+/// Whether If-Match holds, by strong comparison (RFC 9110 section 13.1.1).
+fn if_match(request: &Request<'_>, validators: &Validators) -> bool {
+    lists(request, "If-Match", |listed| {
+        validators.tag.is_some_and(|tag| tag.is_strongly(listed))
+    })
+}
+
+/// Whether If-None-Match holds, by weak comparison (RFC 9110 section 13.1.2).
+fn if_none_match(request: &Request<'_>, validators: &Validators) -> bool {
+    !lists(request, "If-None-Match", |listed| {
+        validators.tag.is_some_and(|tag| tag.is_weakly(listed))
+    })
+}
+
+/// Whether If-Unmodified-Since holds, or says nothing (RFC 9110 section 13.1.4).
+fn if_unmodified_since(request: &Request<'_>, validators: &Validators) -> bool {
+    match (date_in(request, "If-Unmodified-Since"), validators.modified) {
+        (Some(since), Some(modified)) => date::second(modified.date) <= date::second(since),
+        _ => true,
+    }
+}
+
+/// Whether If-Modified-Since holds, or says nothing (RFC 9110 section 13.1.3). It fails only for the
+/// very date that we gave, and only where that proves something: an earlier file may have been put
+/// back, and several files may have been given one date.
+fn if_modified_since(request: &Request<'_>, validators: &Validators) -> bool {
+    match (
+        date_in(request, "If-Modified-Since"),
+        validators.strong_date(),
+    ) {
+        (Some(since), Some(date)) => date::second(since) != date::second(date),
+        _ => true,
+    }
+}
+
+/// Whether a field is `*`, which there being a representation fulfils, or lists a tag like this.
+fn lists(request: &Request<'_>, name: &str, is_it: impl Fn(Listed<'_>) -> bool) -> bool {
+    let mut listed = request.values(name).flat_map(tags);
+    match (listed.next(), listed.next()) {
+        (Some(Listed::Any), None) => true,
+        (first, second) => [first, second]
+            .into_iter()
+            .flatten()
+            .chain(listed)
+            .any(is_it),
+    }
+}
+
+/// The date in a field. What is none, and what comes twice, is ignored.
+fn date_in(request: &Request<'_>, name: &str) -> Option<SystemTime> {
+    request.single(name).ok().flatten().and_then(date::parse)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::request::{Line, Method, Version};
+    use super::super::validator::{EntityTag, Modified, Strength};
+    use super::Verdict::{Failed, NotModified, Proceed};
+    use super::*;
+
+    const TAG: &str = "\"0000000000000000000000000000000a\"";
+    const BEFORE: &str = "Sun, 06 Nov 1994 08:49:36 GMT";
+    const DATE: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
+    const AFTER: &str = "Sun, 06 Nov 1994 08:49:38 GMT";
+
+    fn validators(strength: Strength) -> Validators {
+        let date = SystemTime::UNIX_EPOCH + Duration::from_millis(784_111_777_900);
+        Validators {
+            tag: Some(EntityTag::new(0xa)),
+            modified: Some(Modified { date, strength }),
+        }
+    }
+
+    fn evaluated(lines: &[(&str, &str)], validators: &Validators) -> Verdict {
+        let lines: Vec<Line<'_>> = lines
+            .iter()
+            .map(|(name, value)| Line {
+                name,
+                value: value.as_bytes(),
+            })
+            .collect();
+        let request = Request {
+            method: Method::Get,
+            target: "/",
+            version: Version::Http11,
+            lines: &lines,
+        };
+        evaluate(&request, validators)
+    }
+
+    fn check(lines: &[(&str, &str)], expected: Verdict) {
+        let validators = validators(Strength::Strong);
+        assert_eq!(evaluated(lines, &validators), expected, "{lines:?}");
+    }
+
+    #[test]
+    fn tags() {
+        let weak = format!("W/{TAG}");
+        for (list, has_strong, has_weak) in [
+            (TAG, true, true),
+            (&weak, false, true),
+            ("*", true, true),
+            ("\"x\"", false, false),
+            ("", false, false),
+            (&format!("\"x\", {TAG}"), true, true),
+            ("*, \"x\"", false, false),
+            (TAG.trim_matches('"'), false, false),
+        ] {
+            let matched = if has_strong { Proceed } else { Failed };
+            check(&[("If-Match", list)], matched);
+            let matched = if has_weak { NotModified } else { Proceed };
+            check(&[("If-None-Match", list)], matched);
+        }
+        check(&[("If-Match", "\"x\""), ("if-match", TAG)], Proceed);
+        check(
+            &[("If-None-Match", "\"x\""), ("if-none-match", TAG)],
+            NotModified,
+        );
+    }
+
+    #[test]
+    fn dates() {
+        for (date, modified_since, unmodified_since) in [
+            (BEFORE, Proceed, Failed),
+            (DATE, NotModified, Proceed),
+            (AFTER, Proceed, Proceed),
+            ("Sun Nov  6 08:49:37 1994", NotModified, Proceed),
+            ("soon", Proceed, Proceed),
+        ] {
+            check(&[("If-Modified-Since", date)], modified_since);
+            check(&[("If-Unmodified-Since", date)], unmodified_since);
+        }
+        check(&[("If-Modified-Since", DATE); 2], Proceed);
+        check(&[("If-Unmodified-Since", BEFORE); 2], Proceed);
+    }
+
+    #[test]
+    fn a_date_that_proves_nothing_changes_nothing() {
+        for strength in [Strength::Weak, Strength::Fleeting] {
+            let validators = validators(strength);
+            let verdict = |name, date| evaluated(&[(name, date)], &validators);
+            assert_eq!(verdict("If-Modified-Since", DATE), Proceed);
+            assert_eq!(verdict("If-Unmodified-Since", DATE), Proceed);
+            assert_eq!(verdict("If-Unmodified-Since", BEFORE), Failed);
+        }
+    }
+
+    #[test]
+    fn what_has_no_validators_is_only_anything() {
+        let check = |name, value, expected| {
+            let verdict = evaluated(&[(name, value)], &Validators::default());
+            assert_eq!(verdict, expected, "{name}: {value}");
+        };
+        check("If-Match", TAG, Failed);
+        check("If-Match", "*", Proceed);
+        check("If-None-Match", TAG, Proceed);
+        check("If-None-Match", "*", NotModified);
+        check("If-Modified-Since", DATE, Proceed);
+        check("If-Unmodified-Since", BEFORE, Proceed);
+    }
+
+    #[test]
+    fn a_tag_counts_before_a_date_and_a_match_before_all() {
+        let none = ("If-None-Match", TAG);
+        check(
+            &[("If-Match", TAG), ("If-Unmodified-Since", BEFORE)],
+            Proceed,
+        );
+        check(
+            &[("If-None-Match", "\"x\""), ("If-Modified-Since", DATE)],
+            Proceed,
+        );
+        check(&[none, ("If-Modified-Since", BEFORE)], NotModified);
+        check(&[none, ("If-Match", "\"x\"")], Failed);
+        check(&[none, ("If-Match", TAG)], NotModified);
+        check(&[none, ("If-Unmodified-Since", BEFORE)], Failed);
+    }
+}

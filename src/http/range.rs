@@ -1,0 +1,348 @@
+//! Range and If-Range: which part of a representation is asked for (RFC 9110 section 14).
+
+use std::ops::Range;
+
+use super::date;
+use super::request::{Method, Request};
+use super::syntax::elements;
+use super::validator::{Listed, Validators, tags};
+
+/// Ranges that one field may ask for. Whoever asks for more, gets the whole.
+const MOST: usize = 32;
+
+/// Which part of a representation is asked for. Ranges are of bytes, half-open, within its length, and
+/// not empty.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Selection {
+    /// All of it, by a request for it or by one that is not understood.
+    Whole,
+    /// One part.
+    Part(Range<u64>),
+    /// Two parts or more, with something between any two of them, in the order asked for.
+    Parts(Vec<Range<u64>>),
+    /// None of it is within its length.
+    Unsatisfiable,
+}
+
+/// Which part of a representation of `len` bytes, with these validators, the request asks for.
+///
+/// Only GET has ranges (section 14.2), and If-Range must hold if it is there (section 13.1.5). A field
+/// that is malformed, repeated, in another unit, or greedy, asks for nothing.
+pub(super) fn select(request: &Request<'_>, validators: &Validators, len: u64) -> Selection {
+    match request.single("Range") {
+        Ok(Some(field)) if request.method == Method::Get && if_range(request, validators) => {
+            parse(field, len).unwrap_or(Selection::Whole)
+        }
+        _ => Selection::Whole,
+    }
+}
+
+/// Whether If-Range holds, by strong comparison, or is not there.
+fn if_range(request: &Request<'_>, validators: &Validators) -> bool {
+    let field = match request.single("If-Range") {
+        Ok(None) => return true,
+        Ok(Some(field)) => field,
+        Err(_) => return false,
+    };
+    if let Some(since) = date::parse(field) {
+        let is_it = |date| date::second(date) == date::second(since);
+        return validators.strong_date().is_some_and(is_it);
+    }
+    let mut listed = tags(field);
+    match (listed.next(), listed.next()) {
+        (Some(tag @ Listed::Strong(_)), None) => {
+            validators.tag.is_some_and(|ours| ours.is_strongly(tag))
+        }
+        _ => false,
+    }
+}
+
+/// Reads a `ranges-specifier` (section 14.1.1); `None` if it is malformed, greedy, or no bytes are
+/// meant.
+fn parse(field: &[u8], len: u64) -> Option<Selection> {
+    let equals = field.iter().position(|&byte| byte == b'=')?;
+    let (unit, set) = field.split_at_checked(equals)?;
+    if !unit.eq_ignore_ascii_case(b"bytes") {
+        return None;
+    }
+    let mut parts: Vec<Range<u64>> = Vec::new();
+    let mut asked = 0;
+    for spec in elements(set.get(1..)?) {
+        asked += 1;
+        if asked > MOST {
+            return None;
+        }
+        let part = range(spec, len)?;
+        if !part.is_empty() {
+            coalesce(&mut parts, part);
+        }
+    }
+    match parts.as_slice() {
+        _ if asked == 0 => None,
+        // The suffix of something empty is empty, and has no place that could be named.
+        [] if len == 0 && elements(set.get(1..)?).any(is_suffix) => None,
+        [] => Some(Selection::Unsatisfiable),
+        [part] => Some(Selection::Part(part.clone())),
+        _ => Some(Selection::Parts(parts)),
+    }
+}
+
+/// The part that a `range-spec` means, empty if there is none; `None` if it is malformed.
+fn range(spec: &[u8], len: u64) -> Option<Range<u64>> {
+    let dash = spec.iter().position(|&byte| byte == b'-')?;
+    let (first, last) = spec.split_at_checked(dash)?;
+    match (first, last.get(1..)?) {
+        (b"", suffix) => Some(len.saturating_sub(number(suffix)?)..len),
+        (first, b"") => Some(number(first)?.min(len)..len),
+        (first, last) => {
+            let (first, last) = (number(first)?, number(last)?);
+            let end = last.saturating_add(1).min(len);
+            (first <= last).then(|| first.min(end)..end)
+        }
+    }
+}
+
+/// Whether this asks for a number of last bytes, other than 0.
+fn is_suffix(spec: &[u8]) -> bool {
+    spec.strip_prefix(b"-").and_then(number) > Some(0)
+}
+
+/// Digits and nothing else. What is too large to count is larger than any file.
+fn number(digits: &[u8]) -> Option<u64> {
+    let digit = |&byte: &u8| char::from(byte).to_digit(10).map(u64::from);
+    let more = |number: u64, digit| number.saturating_mul(10).saturating_add(digit);
+    let mut number = (!digits.is_empty()).then_some(0)?;
+    for byte in digits {
+        number = more(number, digit(byte)?);
+    }
+    Some(number)
+}
+
+/// Adds a part; those that it overlaps or touches become one with it, in the place of the first.
+fn coalesce(parts: &mut Vec<Range<u64>>, mut part: Range<u64>) {
+    let mut place = parts.len();
+    while let Some(other) = parts.iter().position(|other| touch(other, &part)) {
+        place = place.min(other);
+        let other = parts.remove(other);
+        part = part.start.min(other.start)..part.end.max(other.end);
+    }
+    parts.insert(place.min(parts.len()), part);
+}
+
+fn touch(one: &Range<u64>, other: &Range<u64>) -> bool {
+    one.start <= other.end && other.start <= one.end
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::request::{Line, Version};
+    use super::super::validator::{EntityTag, Modified, Strength};
+    use super::Selection::{Part, Parts, Unsatisfiable, Whole};
+    use super::*;
+
+    fn selected(
+        method: &str,
+        lines: &[(&str, &str)],
+        validators: &Validators,
+        len: u64,
+    ) -> Selection {
+        let lines: Vec<Line<'_>> = lines
+            .iter()
+            .map(|(name, value)| Line {
+                name,
+                value: value.as_bytes(),
+            })
+            .collect();
+        let request = Request {
+            method: Method::named(method),
+            target: "/",
+            version: Version::Http11,
+            lines: &lines,
+        };
+        select(&request, validators, len)
+    }
+
+    fn check(field: &str, len: u64, expected: Selection) {
+        let found = selected("GET", &[("Range", field)], &Validators::default(), len);
+        assert_eq!(found, expected, "{field} of {len}");
+    }
+
+    #[test]
+    fn one_range() {
+        check("bytes=0-499", 10_000, Part(0..500));
+        check("bytes=500-999", 10_000, Part(500..1000));
+        check("bytes=9500-", 10_000, Part(9500..10_000));
+        check("bytes=-500", 10_000, Part(9500..10_000));
+        check("bytes=0-0", 1, Part(0..1));
+        check("bytes=0-", 500, Part(0..500));
+        check("Bytes=0-0", 500, Part(0..1));
+        check("bytes= \t0-0 , ", 500, Part(0..1));
+        check("bytes=007-010", 500, Part(7..11));
+    }
+
+    #[test]
+    fn a_range_is_clamped_to_what_there_is() {
+        check("bytes=400-900", 500, Part(400..500));
+        check("bytes=-900", 500, Part(0..500));
+        check("bytes=1-99999999999999999999999", 500, Part(1..500));
+        check("bytes=1-18446744073709551615", 500, Part(1..500));
+        check("bytes=-99999999999999999999999", 500, Part(0..500));
+    }
+
+    #[test]
+    fn a_range_of_nothing_is_unsatisfiable() {
+        check("bytes=500-", 500, Unsatisfiable);
+        check("bytes=500-600", 500, Unsatisfiable);
+        check("bytes=-0", 500, Unsatisfiable);
+        check("bytes=99999999999999999999999-", 500, Unsatisfiable);
+        check("bytes=500-, -0", 500, Unsatisfiable);
+        check("bytes=0-", 0, Unsatisfiable);
+        check("bytes=-0", 0, Unsatisfiable);
+        check("bytes=-5", 0, Whole);
+        check("bytes=0-0, -5", 0, Whole);
+    }
+
+    #[test]
+    fn several_ranges() {
+        check("bytes=0-0,-1", 10_000, Parts(vec![0..1, 9999..10_000]));
+        check("bytes=-1, 0-0", 10_000, Parts(vec![9999..10_000, 0..1]));
+        check("bytes=0-0,,600-,500-", 550, Parts(vec![0..1, 500..550]));
+        check("bytes=0-0,600-", 500, Part(0..1));
+    }
+
+    #[test]
+    fn ranges_that_touch_are_one() {
+        check("bytes=0-9,5-14", 500, Part(0..15));
+        check("bytes=0-9,10-19", 500, Part(0..20));
+        check("bytes=10-19,0-9", 500, Part(0..20));
+        check("bytes=0-9,20-29,10-19", 500, Part(0..30));
+        check("bytes=0-9,50-59,5-14", 500, Parts(vec![0..15, 50..60]));
+        check("bytes=50-59,0-9,5-14", 500, Parts(vec![50..60, 0..15]));
+        check("bytes=0-9,11-19", 500, Parts(vec![0..10, 11..20]));
+        check("bytes=0-,0-,0-", 500, Part(0..500));
+    }
+
+    #[test]
+    fn what_is_no_range_asks_for_nothing() {
+        for field in [
+            "",
+            "bytes",
+            "bytes=",
+            "bytes=,",
+            "bytes=-",
+            "bytes=1",
+            "bytes=a-b",
+            "bytes=2-1",
+            "bytes=--1",
+            "bytes=1--2",
+            "bytes=1-2-3",
+            "bytes=+1-2",
+            "bytes=1 -2",
+            "bytes=1- 2",
+            "bytes =0-0",
+            "bytes=0-0;1-1",
+            "bytes=0-0, x",
+            "bytes=2-1, 0-0",
+            "bytes:0-0",
+            "lines=0-0",
+            "0-0",
+            "bytes=0x0-0",
+            "bytes=\"0-0\"",
+            "=0-0",
+        ] {
+            check(field, 500, Whole);
+        }
+    }
+
+    #[test]
+    fn greed_gets_the_whole() {
+        let field = |count: usize| {
+            let specs: Vec<String> = (0..count).map(|at| format!("{0}-{0}", 2 * at)).collect();
+            format!("bytes={}", specs.join(","))
+        };
+        let parts = (0..32).map(|at| 2 * at..2 * at + 1).collect();
+        check(&field(32), 10_000, Parts(parts));
+        check(&field(33), 10_000, Whole);
+        check(&format!("bytes={}", "0-,".repeat(5000)), 10_000, Whole);
+    }
+
+    #[test]
+    fn only_a_get_and_only_one_field_has_ranges() {
+        let none = Validators::default();
+        let range = ("Range", "bytes=0-0");
+        assert_eq!(selected("GET", &[], &none, 500), Whole);
+        assert_eq!(selected("HEAD", &[range], &none, 500), Whole);
+        assert_eq!(selected("GET", &[range, range], &none, 500), Whole);
+    }
+
+    #[test]
+    fn if_range_is_the_very_tag_or_a_strong_date() {
+        const TAG: &str = "\"0000000000000000000000000000000a\"";
+        const DATE: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
+        let check = |strength, field: &str, holds| {
+            let validators = Validators {
+                tag: Some(EntityTag::new(0xa)),
+                modified: date::parse(DATE.as_bytes()).map(|date| Modified { date, strength }),
+            };
+            let lines = [("Range", "bytes=0-0"), ("If-Range", field)];
+            let expected = if holds { Part(0..1) } else { Whole };
+            assert_eq!(
+                selected("GET", &lines, &validators, 500),
+                expected,
+                "{field}"
+            );
+            let twice = [lines[0], lines[1], lines[1]];
+            assert_eq!(selected("GET", &twice, &validators, 500), Whole, "{field}");
+        };
+        check(Strength::Strong, TAG, true);
+        check(Strength::Weak, TAG, true);
+        check(Strength::Strong, DATE, true);
+        check(Strength::Strong, "Sunday, 06-Nov-94 08:49:37 GMT", true);
+        check(Strength::Weak, DATE, false);
+        check(Strength::Fleeting, DATE, false);
+        for wrong in [
+            "",
+            "*",
+            "\"x\"",
+            "x",
+            "soon",
+            &format!("W/{TAG}"),
+            &format!("{TAG}, {TAG}"),
+            "Sun, 06 Nov 1994 08:49:38 GMT",
+        ] {
+            check(Strength::Strong, wrong, false);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn parts_lie_within_and_apart_and_hold_what_was_asked(
+            specs in prop::collection::vec((0u64..60, 0u64..60), 1..12),
+            len in 1u64..50,
+        ) {
+            let asked: Vec<Range<u64>> =
+                specs.iter().map(|&(first, more)| first..(first + more + 1).min(len)).collect();
+            let field: Vec<String> =
+                specs.iter().map(|(first, more)| format!("{first}-{}", first + more)).collect();
+            let field = format!("bytes={}", field.join(","));
+            let parts = match parse(field.as_bytes(), len) {
+                Some(Part(part)) => vec![part],
+                Some(Parts(parts)) => parts,
+                Some(Unsatisfiable) => Vec::new(),
+                other => panic!("{field} of {len}: {other:?}"),
+            };
+            for byte in 0..len {
+                let wanted = asked.iter().any(|part| part.contains(&byte));
+                let sent = parts.iter().filter(|part| part.contains(&byte)).count();
+                prop_assert_eq!(sent, usize::from(wanted), "{} in {}", byte, field);
+            }
+            for (place, part) in parts.iter().enumerate() {
+                prop_assert!(part.start < part.end && part.end <= len);
+                let others = parts.iter().skip(place + 1);
+                prop_assert!(others.into_iter().all(|other| !touch(part, other)));
+            }
+        }
+    }
+}

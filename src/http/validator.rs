@@ -1,0 +1,185 @@
+//! What tells one state of a representation from another (RFC 9110 section 8.8).
+
+use std::fmt;
+use std::time::SystemTime;
+
+use super::syntax::trim;
+
+/// What tells one state of a representation from another.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Validators {
+    /// Equal only for equal content; `None` if nothing is known that would make it so.
+    pub tag: Option<EntityTag>,
+    /// `None` if it is unknown, or before 1970, or after 9999.
+    pub modified: Option<Modified>,
+}
+
+/// An entity tag of ours. It is strong: other bytes have another one (RFC 9110 section 8.8.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EntityTag(u128);
+
+/// When a representation was last modified.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Modified {
+    /// The time; as an HTTP date it has no fraction of a second.
+    pub date: SystemTime,
+    /// How much it proves.
+    pub strength: Strength,
+}
+
+/// How much a date proves (RFC 9110 section 8.8.2.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Strength {
+    /// There was and there will be one state with this date, so whoever has it has this one.
+    Strong,
+    /// It is what is known, and no more: other states may have the same date.
+    Weak,
+    /// Another state may yet come to have the same date, so nobody is told.
+    Fleeting,
+}
+
+/// A member of a list of entity tags, as a peer sent it, without its quotes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Listed<'a> {
+    Strong(&'a [u8]),
+    Weak(&'a [u8]),
+    /// `*`: whatever there is.
+    Any,
+    /// No entity tag.
+    Malformed,
+}
+
+impl Validators {
+    /// The date, if it can take the place of a tag.
+    pub(super) fn strong_date(&self) -> Option<SystemTime> {
+        let strong = |modified: &Modified| modified.strength == Strength::Strong;
+        self.modified.filter(strong).map(|modified| modified.date)
+    }
+}
+
+impl EntityTag {
+    /// The tag for content of which this is a digest of 128 bits.
+    #[must_use]
+    pub fn new(digest: u128) -> Self {
+        Self(digest)
+    }
+
+    /// Whether a listed tag is this one, by strong comparison (RFC 9110 section 8.8.3.2).
+    pub(super) fn is_strongly(&self, listed: Listed<'_>) -> bool {
+        matches!(listed, Listed::Strong(opaque) if self.says(opaque))
+    }
+
+    /// The same, by weak comparison.
+    pub(super) fn is_weakly(&self, listed: Listed<'_>) -> bool {
+        matches!(listed, Listed::Strong(opaque) | Listed::Weak(opaque) if self.says(opaque))
+    }
+
+    fn says(&self, opaque: &[u8]) -> bool {
+        format!("{:032x}", self.0).as_bytes() == opaque
+    }
+}
+
+impl fmt::Display for EntityTag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "\"{:032x}\"", self.0)
+    }
+}
+
+/// The members of a list of entity tags (RFC 9110 section 8.8.3). Between its quotes a tag may have
+/// commas, and a backslash there is like any other character.
+pub(super) fn tags(mut list: &[u8]) -> impl Iterator<Item = Listed<'_>> {
+    std::iter::from_fn(move || {
+        while let [b' ' | b'\t' | b',', rest @ ..] = list {
+            list = rest;
+        }
+        if list.is_empty() {
+            return None;
+        }
+        let (tag, rest) = first(list).unwrap_or((Listed::Malformed, list));
+        // Up to the comma there must be nothing else.
+        let end = rest.iter().position(|&byte| byte == b',');
+        let (extra, rest) = rest.split_at_checked(end.unwrap_or(rest.len()))?;
+        list = rest;
+        Some(if trim(extra).is_empty() {
+            tag
+        } else {
+            Listed::Malformed
+        })
+    })
+}
+
+/// The tag at the front, and what follows it.
+fn first(list: &[u8]) -> Option<(Listed<'_>, &[u8])> {
+    if let [b'*', rest @ ..] = list {
+        return Some((Listed::Any, rest));
+    }
+    let (is_weak, quoted) = match list.strip_prefix(b"W/") {
+        Some(quoted) => (true, quoted),
+        None => (false, list),
+    };
+    let inside = quoted.strip_prefix(b"\"")?;
+    let end = inside.iter().position(|&byte| byte == b'"')?;
+    let (opaque, rest) = inside.split_at_checked(end)?;
+    if opaque.iter().any(|&byte| byte <= b' ' || byte == 0x7f) {
+        return None;
+    }
+    let tag = match is_weak {
+        true => Listed::Weak(opaque),
+        false => Listed::Strong(opaque),
+    };
+    Some((tag, rest.get(1..)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(list: &str, expected: &[Listed<'_>]) {
+        let found: Vec<Listed<'_>> = tags(list.as_bytes()).collect();
+        assert_eq!(found, expected, "{list}");
+    }
+
+    #[test]
+    fn lists_of_tags() {
+        use Listed::{Any, Malformed, Strong, Weak};
+        check("", &[]);
+        check(" , ,\t", &[]);
+        check("*", &[Any]);
+        check("\"a\"", &[Strong(b"a")]);
+        check("\"\"", &[Strong(b"")]);
+        check("W/\"a\"", &[Weak(b"a")]);
+        check("w/\"a\"", &[Malformed]);
+        check(
+            "\"a\" ,W/\"b\",, \"c\"",
+            &[Strong(b"a"), Weak(b"b"), Strong(b"c")],
+        );
+        check("\"a,b\\\", \"c\"", &[Strong(b"a,b\\"), Strong(b"c")]);
+        check("\"caf\u{e9}\"", &[Strong("caf\u{e9}".as_bytes())]);
+        check("a, \"b\"", &[Malformed, Strong(b"b")]);
+        check("\"a\"b, \"c\"", &[Malformed, Strong(b"c")]);
+        check("\"a b\", \"c\"", &[Malformed, Strong(b"c")]);
+        check("\"a", &[Malformed]);
+        check("*x, *", &[Malformed, Any]);
+    }
+
+    #[test]
+    fn comparisons() {
+        let tag = EntityTag::new(0xa);
+        let opaque: &[u8] = b"0000000000000000000000000000000a";
+        assert_eq!(tag.to_string(), "\"0000000000000000000000000000000a\"");
+        let check = |listed, strongly, weakly| {
+            assert_eq!(tag.is_strongly(listed), strongly, "{listed:?}");
+            assert_eq!(tag.is_weakly(listed), weakly, "{listed:?}");
+        };
+        check(Listed::Strong(opaque), true, true);
+        check(Listed::Weak(opaque), false, true);
+        check(Listed::Strong(b"0a"), false, false);
+        check(
+            Listed::Strong(b"0000000000000000000000000000000A"),
+            false,
+            false,
+        );
+        check(Listed::Any, false, false);
+        check(Listed::Malformed, false, false);
+    }
+}

@@ -1,0 +1,179 @@
+//! A file's validators: which of its states is which.
+//!
+//! A strong tag must change whenever the bytes may have (RFC 9110 section 8.8.1). What can be known
+//! of that:
+//!
+//! - **The bytes themselves**, where they are in memory anyway, say all: their tag is a digest of
+//!   them. Dates do not come into it, so it does not matter that a build has given all files the
+//!   same, or that two writes fell into one tick of the clock; every replica of a release says the
+//!   same; a file that is put back has its old tag back.
+//! - **The file system's word** must do for larger files: length, time of the last write (mtime), time
+//!   of the last change of any kind (ctime), inode. The ctime is what counts. mtime can be set by
+//!   anybody, and is, to the same for every release (`SOURCE_DATE_EPOCH`), or to that of another file
+//!   (`cp -p`, `touch -r`, `rsync -t`); ctime cannot, and a rename moves it, too. The inode keeps
+//!   two files apart that were made in the same tick and then take each other's place. The device's
+//!   number is left out: it changes with a reboot, the bytes do not. All that is said in the form
+//!   of a digest, because a peer need not know what inode a file has. The price: replicas differ,
+//!   and a chmod makes a new tag.
+//! - **Within a tick** of the clock after a change, another one could leave no trace. Until then a
+//!   large file has no tag: a weak one would not do, since If-None-Match compares weakly.
+//!
+//! What is not seen: stores through a shared, writable memory map, which the kernel dates when the
+//! page is first written to, not at each store.
+//!
+//! A date alone proves less. Ours is told once its second is over, as another write in the same
+//! second would have the same; and it validates only if the ctime lies in the same second, which
+//! says that nobody set it. Otherwise two releases with one date would be taken for one. Nobody is
+//! the worse for it who has the tag, which is preferred wherever both are sent.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use twox_hash::XxHash3_128;
+
+use crate::blob::{Blob, Version};
+use crate::http::{EntityTag, Modified, Strength, Validators, date};
+
+/// Keeps digests of what the file system says apart from those of content.
+const SEED: u64 = 0x6669_6c65_7379_7374;
+
+/// The validators of a file with this content, which was this version of it at `now` or later.
+pub(super) fn validators(content: &Blob, version: &Version, now: SystemTime) -> Validators {
+    Validators {
+        tag: tag(content, version, now),
+        modified: modified(version, now),
+    }
+}
+
+fn tag(content: &Blob, version: &Version, now: SystemTime) -> Option<EntityTag> {
+    match content.in_memory() {
+        Some(bytes) => Some(EntityTag::new(XxHash3_128::oneshot(bytes))),
+        None if version.is_settled(now) => {
+            let words = [
+                i128::from(version.len),
+                nanos(version.modified),
+                nanos(version.changed),
+                i128::from(version.inode),
+            ];
+            let bytes = words.map(i128::to_le_bytes);
+            let digest = XxHash3_128::oneshot_with_seed(SEED, bytes.as_flattened());
+            Some(EntityTag::new(digest))
+        }
+        None => None,
+    }
+}
+
+fn modified(version: &Version, now: SystemTime) -> Option<Modified> {
+    date(version.modified)?;
+    let second = second(version.modified);
+    let strength = match second.cmp(&self::second(now)) {
+        // A time in the future is replaced by the present (RFC 9110 section 8.8.2.1).
+        std::cmp::Ordering::Greater => Strength::Weak,
+        std::cmp::Ordering::Equal => Strength::Fleeting,
+        std::cmp::Ordering::Less if second == self::second(version.changed) => Strength::Strong,
+        std::cmp::Ordering::Less => Strength::Weak,
+    };
+    Some(Modified {
+        date: version.modified.min(now),
+        strength,
+    })
+}
+
+fn second(time: SystemTime) -> i128 {
+    nanos(time).div_euclid(1_000_000_000)
+}
+
+/// Nanoseconds since 1970, or before it.
+fn nanos(time: SystemTime) -> i128 {
+    let signed = |nanos| i128::try_from(nanos).unwrap_or(i128::MAX);
+    match time.duration_since(UNIX_EPOCH) {
+        Ok(since) => signed(since.as_nanos()),
+        Err(before) => -signed(before.duration().as_nanos()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use super::*;
+
+    fn at(millis: i64) -> SystemTime {
+        let distance = Duration::from_millis(millis.unsigned_abs());
+        match millis < 0 {
+            true => UNIX_EPOCH - distance,
+            false => UNIX_EPOCH + distance,
+        }
+    }
+
+    fn version(modified: i64, changed: i64) -> Version {
+        Version {
+            len: 5,
+            modified: at(modified),
+            changed: at(changed),
+            inode: 1,
+        }
+    }
+
+    fn tag_of_file(version: Version, now: i64) -> Option<EntityTag> {
+        let file = Arc::new(tempfile::tempfile().unwrap());
+        tag(&Blob::File { file, version }, &version, at(now))
+    }
+
+    #[test]
+    fn content_in_memory_is_known_by_itself() {
+        let tag = |bytes: &[u8], version| tag(&bytes.to_vec().into(), &version, at(0));
+        let some = tag(b"hello", version(1, 1));
+        assert!(some.is_some());
+        assert_eq!(some, tag(b"hello", version(99, 77)));
+        assert_ne!(some, tag(b"olleh", version(1, 1)));
+    }
+
+    #[test]
+    fn a_file_on_disk_is_known_by_what_changes_with_it() {
+        let some = version(1_001, 5_001);
+        let tag = |version| tag_of_file(version, 9_000).unwrap();
+        assert_eq!(tag(some), tag(some));
+        for other in [
+            Version { len: 6, ..some },
+            Version {
+                modified: at(1_002),
+                ..some
+            },
+            Version {
+                changed: at(5_002),
+                ..some
+            },
+            Version { inode: 2, ..some },
+        ] {
+            assert_ne!(tag(some), tag(other), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn a_file_on_disk_has_no_tag_before_it_has_settled() {
+        assert_eq!(tag_of_file(version(1_001, 5_001), 5_010), None);
+        assert_eq!(tag_of_file(version(1_001, 5_001), 4_000), None);
+        assert!(tag_of_file(version(1_001, 5_001), 5_100).is_some());
+    }
+
+    #[test]
+    fn a_date_proves_something_if_nobody_set_it_and_its_second_is_over() {
+        use Strength::{Fleeting, Strong, Weak};
+        let check = |written, changed, now, expected: Option<(i64, Strength)>| {
+            let found = modified(&version(written, changed), at(now));
+            let expected = expected.map(|(date, strength)| Modified {
+                date: at(date),
+                strength,
+            });
+            assert_eq!(found, expected, "{written} {changed} at {now}");
+        };
+        check(1_100, 1_900, 2_000, Some((1_100, Strong)));
+        check(1_100, 1_900, 1_999, Some((1_100, Fleeting)));
+        check(1_100, 2_000, 3_000, Some((1_100, Weak)));
+        check(1_100, 900, 3_000, Some((1_100, Weak)));
+        check(5_000, 1_000, 3_000, Some((3_000, Weak)));
+        check(0, 0, 3_000, Some((0, Strong)));
+        check(-1, 1_000, 3_000, None);
+    }
+}
