@@ -2,11 +2,11 @@
 
 mod support;
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::process::{Child, ChildStdout, Command, Stdio};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime};
 
 use socket2::SockRef;
 use support::{Client, Root, Server, Signal, announced, docroot, eventually, resident, send};
@@ -364,12 +364,8 @@ fn a_reader_that_has_stopped_holds_up_nobody() {
     const REQUESTS: usize = 50_000;
     const BATCH: usize = 250;
     let root = site();
-    // All answers are to be of one length, and a fresh file has no Last-Modified yet.
-    let file = fs::File::options()
-        .write(true)
-        .open(root.join("index.html"));
-    file.and_then(|file| file.set_modified(UNIX_EPOCH))
-        .expect("a file of ours");
+    // All answers are to be of one length.
+    root.date_back();
     let mut server = Unread::start(&root, &[]);
     // So long that all lines together are more than any buffer on the way.
     let asked = request(&format!("GET /?{}", "a".repeat(300)));

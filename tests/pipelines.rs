@@ -28,6 +28,7 @@ fn site() -> Root {
     }
     root.write("large", vec![b'L'; LARGE]);
     root.write("page", vec![b'P'; 4000]);
+    root.date_back();
     root
 }
 
@@ -97,7 +98,7 @@ const CONVERSATION: &str = "\
     GET /a HTTP/1.1\r\nHost: test\r\n\r\n\
     HEAD /b HTTP/1.1\r\nHost: test\r\n\r\n\
     GET /c HTTP/1.1\r\nHost: test\r\nContent-Length: 5\r\n\r\nhello\
-    \r\nGET /dir HTTP/1.1\nHost: test\n\n\
+    \r\nGET /dir HTTP/1.1\r\nHost: test\r\n\r\n\
     POST /a HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n\
     3;x=\"y\"\r\nabc\r\n0\r\nT: u\r\n\r\n\
     GET /a HTTP/1.1\r\nHost: test\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\n!\

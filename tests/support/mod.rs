@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 pub use rustix::process::Signal;
 use rustix::process::{Pid, kill_process};
@@ -233,6 +233,24 @@ impl Root {
 
     pub fn join(&self, path: impl AsRef<Path>) -> PathBuf {
         self.path().join(path)
+    }
+
+    /// Gives all files a date in the past: a fresh one has no Last-Modified until its second is over,
+    /// which would change answers in the middle of a test.
+    pub fn date_back(&self) {
+        let mut folders = vec![self.path().to_owned()];
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(folder).expect("a folder of ours") {
+                let path = entry.expect("an entry").path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else {
+                    let file = fs::File::options().write(true).open(path);
+                    file.and_then(|file| file.set_modified(SystemTime::UNIX_EPOCH))
+                        .expect("a file of ours");
+                }
+            }
+        }
     }
 
     /// Writes a file, making the folders above it.
