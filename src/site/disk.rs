@@ -149,7 +149,7 @@ impl Disk {
     /// `EAGAIN` for a file that does not hold still.
     pub(super) fn look(&self, path: &[u8], now: SystemTime) -> io::Result<Entry> {
         match self.find(path)? {
-            Found::File(file) => contents(file, now),
+            Found::File(file, version) => contents(file, version, now),
             Found::Directory => Ok(Entry::Directory),
             Found::Special => Ok(Entry::Special),
         }
@@ -176,9 +176,9 @@ impl Disk {
         if flags == FOLDER {
             return Ok(Found::Directory);
         }
-        let kind = opened.metadata()?.file_type();
-        Ok(match kind {
-            kind if kind.is_file() => Found::File(opened),
+        let metadata = opened.metadata()?;
+        Ok(match metadata.file_type() {
+            kind if kind.is_file() => Found::File(opened, Version::from(&metadata)),
             kind if kind.is_dir() => Found::Directory,
             _ => Found::Special,
         })
@@ -266,10 +266,10 @@ impl Disk {
     }
 }
 
-/// What is under a name, and open, if it is a file.
+/// What is under a name, and, if it is a file, open.
 #[derive(Debug)]
 pub(super) enum Found {
-    File(File),
+    File(File, Version),
     Directory,
     Special,
 }
@@ -336,18 +336,19 @@ fn step(folder: &OwnedFd, name: &[u8], flags: OFlags) -> Result<OwnedFd, Errno> 
     openat(folder, name, flags | OFlags::NOFOLLOW, Mode::empty())
 }
 
-/// What is in a regular file: read, if it is small and holds still; open, if it is large.
-fn contents(file: File, now: SystemTime) -> io::Result<Entry> {
+/// What is in a regular file, of which this was the version just now: read, if it is small and holds
+/// still; open, if it is large.
+fn contents(file: File, mut version: Version, now: SystemTime) -> io::Result<Entry> {
     let mut last = None;
     for _ in 0..TRIES {
-        let version = Version::of(&file)?;
         if version.len > IN_MEMORY {
             let file = Arc::new(file);
             let content = Blob::File { file, version };
             return Ok(Entry::File { content, version });
         }
         let content = read(&file, version.len)?;
-        let held_still = Version::of(&file)?.has_bytes_of(&version);
+        let after = Version::of(&file)?;
+        let held_still = after.has_bytes_of(&version);
         // A write that was going on all the time has left its date at its beginning.
         let is_whole = version.is_settled(now) || content == last;
         match content {
@@ -357,6 +358,7 @@ fn contents(file: File, now: SystemTime) -> io::Result<Entry> {
             }
             content => last = content,
         }
+        version = after;
     }
     Err(Errno::AGAIN.into())
 }

@@ -65,7 +65,7 @@ impl Site {
     /// Why it cannot be: nothing there, not a regular file, not ours to read.
     pub fn has(&self, name: &str) -> io::Result<()> {
         match self.disk.find(name.as_bytes())? {
-            Found::File(_) => Ok(()),
+            Found::File(..) => Ok(()),
             Found::Directory => Err(io::ErrorKind::IsADirectory.into()),
             Found::Special => Err(io::Error::other("it is not a regular file")),
         }
