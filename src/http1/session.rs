@@ -552,7 +552,7 @@ mod tests {
 
     use super::*;
     use crate::blob::Blob;
-    use crate::http::{Lookup, Representation, Target};
+    use crate::http::{EntityTag, Lookup, Representation, Target, Validators};
 
     /// A conversation without a socket: the bytes are there, and so is the answer.
     struct Driven<O> {
@@ -574,6 +574,15 @@ mod tests {
             b"large" => {
                 let large = Representation::new(vec![b'x'; 100_000].into(), "text/plain");
                 Lookup::Found(Arc::new(large.into()))
+            }
+            b"tagged" => {
+                let tagged = Representation::new(vec![b'x'; 1000].into(), "text/plain");
+                let tag = Some(EntityTag::new(0xa));
+                let tagged = tagged.with(Validators {
+                    tag,
+                    modified: None,
+                });
+                Lookup::Found(Arc::new(tagged.into()))
             }
             b"folder" => Lookup::Directory,
             _ => Lookup::Absent(None),
@@ -790,6 +799,57 @@ mod tests {
             );
             assert!(said.contains("\r\nConnection: close\r\n"));
         }
+    }
+
+    #[test]
+    fn a_part_is_sent_as_a_part_and_what_is_known_is_not_sent() {
+        let get = |line: &str| format!("GET /tagged HTTP/1.1\r\nHost: a\r\n{line}\r\n\r\n");
+        let known = get("If-None-Match: \"0000000000000000000000000000000a\"");
+        let part = get("Range: bytes=990-");
+        let said = check(&(known + &part + GET), &["304", "206", "200"], Next::Read);
+        let end_of_304 = "ETag: \"0000000000000000000000000000000a\"\r\n\r\nHTTP/1.1 206";
+        assert!(said.contains(end_of_304), "{said}");
+        let end_of_206 = "Content-Range: bytes 990-999/1000\r\nContent-Length: 10\r\n\r\n\
+            xxxxxxxxxxHTTP/1.1 200";
+        assert!(said.contains(end_of_206), "{said}");
+    }
+
+    #[test]
+    fn several_parts_are_as_long_as_they_say() {
+        let parts = "GET /tagged HTTP/1.1\r\nHost: a\r\nRange: bytes=0-9,500-\r\n\r\n";
+        let mut driven = Driven::new();
+        driven.hear((parts.to_owned() + GET).as_bytes(), &[]);
+        let said = String::from_utf8(driven.said).unwrap();
+        let (head, rest) = said.split_once("\r\n\r\n").unwrap();
+        let (_, length) = head.split_once("Content-Length: ").unwrap();
+        let (content, next) = rest.split_at(length.parse().unwrap());
+        assert!(content.ends_with("--\r\n"), "{content}");
+        assert_eq!(
+            content.matches('x').count(),
+            10 + 500 + "text/".matches('x').count() * 2
+        );
+        assert!(next.starts_with("HTTP/1.1 200 OK\r\n"), "{next}");
+    }
+
+    #[test]
+    fn who_is_waited_for_is_known_and_since_when() {
+        let mut driven = Driven::new();
+        let waits = |driven: &Driven<Find>| driven.http.waits_since(&driven.session);
+        let start = driven.now.instant;
+        driven.advance();
+        assert_eq!(waits(&driven), Some(start), "nothing said yet");
+        driven.now.instant += Duration::from_secs(1);
+        driven.inbox.receive(b"GET / HTTP/1.1\r\n");
+        driven.advance();
+        assert_eq!(waits(&driven), Some(start), "in a head");
+        driven.inbox.receive(b"Host: a\r\n\r\n");
+        driven.advance();
+        assert_eq!(waits(&driven), Some(driven.now.instant), "answered");
+        driven
+            .inbox
+            .receive(b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\n");
+        driven.advance();
+        assert_eq!(waits(&driven), None, "in content");
     }
 
     #[test]
