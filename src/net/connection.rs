@@ -1,7 +1,7 @@
 //! The pump, for one socket: flush, fill, ask, until nothing moves.
 
 use std::io::ErrorKind;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::inbox::{Filled, Inbox};
 use super::limits::Limits;
@@ -63,7 +63,7 @@ enum Phase {
     /// The protocol has said its last word, which is still leaving.
     Leaving { linger: bool },
     /// Everything has left; the peer's words are read away.
-    Lingering { until: Instant },
+    Lingering { since: Instant },
 }
 
 /// What the peer had taken when the watch on its pace began.
@@ -112,13 +112,17 @@ impl<S, T: Transport> Connection<S, T> {
         &mut self.transport
     }
 
-    /// Since when this has been waiting for its peer to ask for something, with nothing on its way.
+    /// Since when this has been waiting for its peer to ask for something, or has only been hearing
+    /// it out, with nothing on its way.
     pub(super) fn waits_since<P>(&self, protocol: &P) -> Option<Instant>
     where
         P: Protocol<Session = S>,
     {
-        let is_waiting = matches!(self.phase, Phase::Reading) && self.outbox.is_empty();
-        is_waiting.then(|| protocol.waits_since(&self.session))?
+        match self.phase {
+            Phase::Reading if self.outbox.is_empty() => protocol.waits_since(&self.session),
+            Phase::Lingering { since } => Some(since),
+            _ => None,
+        }
     }
 
     /// Tells the protocol that this is over, and hangs up.
@@ -145,7 +149,7 @@ impl<S, T: Transport> Connection<S, T> {
     {
         self.inbox.borrow(&mut shared.inbox);
         self.outbox.borrow(&mut shared.outbox);
-        let pumped = self.steps(protocol, &shared.limits, now);
+        let pumped = self.steps(protocol, now);
         self.inbox.give_back(&mut shared.inbox);
         self.outbox.give_back(&mut shared.outbox);
         self.watch_pace(&shared.limits, now);
@@ -156,7 +160,7 @@ impl<S, T: Transport> Connection<S, T> {
     pub(super) fn due(&self, limits: &Limits) -> Option<Instant> {
         let pace = self.pace.map(|pace| pace.since + limits.rate_window);
         match self.phase {
-            Phase::Lingering { until } => Some(until),
+            Phase::Lingering { since } => Some(since + limits.linger),
             Phase::Leaving { .. } => pace,
             _ => [pace, self.deadline].into_iter().flatten().min(),
         }
@@ -167,7 +171,9 @@ impl<S, T: Transport> Connection<S, T> {
     where
         P: Protocol<Session = S>,
     {
-        if matches!(self.phase, Phase::Lingering { until } if until <= now.instant) {
+        if let Phase::Lingering { since } = self.phase
+            && since + shared.limits.linger <= now.instant
+        {
             return Pumped::Closed(Closed::ByUs);
         }
         if let Some(pace) = self.pace
@@ -221,12 +227,12 @@ impl<S, T: Transport> Connection<S, T> {
         self.pump(protocol, shared, now)
     }
 
-    fn steps<P>(&mut self, protocol: &mut P, limits: &Limits, now: Now) -> Pumped
+    fn steps<P>(&mut self, protocol: &mut P, now: Now) -> Pumped
     where
         P: Protocol<Session = S>,
     {
         for _ in 0..STEPS {
-            match self.step(protocol, limits, now) {
+            match self.step(protocol, now) {
                 Ok(Step::Moved) => {}
                 Ok(Step::Blocked) => return Pumped::Blocked,
                 Ok(Step::Burst) => return Pumped::Hungry,
@@ -236,7 +242,7 @@ impl<S, T: Transport> Connection<S, T> {
         Pumped::Hungry
     }
 
-    fn step<P>(&mut self, protocol: &mut P, limits: &Limits, now: Now) -> Result<Step, Closed>
+    fn step<P>(&mut self, protocol: &mut P, now: Now) -> Result<Step, Closed>
     where
         P: Protocol<Session = S>,
     {
@@ -265,7 +271,7 @@ impl<S, T: Transport> Connection<S, T> {
                 false => Ok(Step::Blocked),
             },
             Phase::Draining => self.ask(protocol, now),
-            Phase::Leaving { linger } => self.depart(linger, limits.linger, now),
+            Phase::Leaving { linger } => self.depart(linger, now),
             Phase::Lingering { .. } => self.read_away(),
         }
     }
@@ -334,7 +340,7 @@ impl<S, T: Transport> Connection<S, T> {
     }
 
     /// Everything has left: hang up, or read away what the peer is still saying.
-    fn depart(&mut self, linger: bool, time: Duration, now: Now) -> Result<Step, Closed> {
+    fn depart(&mut self, linger: bool, now: Now) -> Result<Step, Closed> {
         match self.transport.flush() {
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
                 self.writable = false;
@@ -348,9 +354,7 @@ impl<S, T: Transport> Connection<S, T> {
             return Err(Closed::ByUs);
         }
         self.transport.finish().map_err(Closed::Broken)?;
-        self.phase = Phase::Lingering {
-            until: now.instant + time,
-        };
+        self.phase = Phase::Lingering { since: now.instant };
         Ok(Step::Moved)
     }
 
@@ -394,7 +398,7 @@ fn io<'a>(
 #[cfg(test)]
 mod tests {
     use std::net::SocketAddr;
-    use std::time::SystemTime;
+    use std::time::{Duration, SystemTime};
 
     use super::super::protocol::Peer;
     use super::super::transport::Scripted;

@@ -28,8 +28,8 @@ pub trait Protocol {
     }
 
     /// Since when the session has been waiting for its peer to ask for something; `None` while it is
-    /// busy with what was asked. When there is no room for others, who has waited longest is hung up
-    /// on.
+    /// busy with what was asked. When there is no room for others, who has waited longest, for words
+    /// or for a [`Next::Linger`] to end, is hung up on.
     fn waits_since(&self, _session: &Self::Session) -> Option<Instant> {
         None
     }
