@@ -49,21 +49,27 @@ impl Version {
         Ok(Self::from(&file.metadata()?))
     }
 
-    /// Whether another write from now on would be told from the last one. File systems say when
-    /// something changed in ticks of the kernel's clock (10 ms at the most), some in seconds, FAT in
-    /// two; within one, a second write leaves no trace.
+    /// How far the dates of this file may lie behind the clock; two writes within it may have the same.
+    /// The kernel's clock for files ticks every 10 ms at the most, and as much again is allowed for;
+    /// dates without a fraction of a second are taken for those of a file system that has none, of
+    /// which FAT's are the coarsest.
     #[must_use]
-    pub fn is_settled(&self, now: SystemTime) -> bool {
+    pub fn tick(&self) -> Duration {
         let is_whole = |time: SystemTime| match time.duration_since(UNIX_EPOCH) {
             Ok(since) => since.subsec_nanos() == 0,
             Err(before) => before.duration().subsec_nanos() == 0,
         };
-        let tick = match is_whole(self.modified) && is_whole(self.changed) {
+        match is_whole(self.modified) && is_whole(self.changed) {
             true => Duration::from_secs(2),
             false => Duration::from_millis(20),
-        };
+        }
+    }
+
+    /// Whether another change from now on would be told from the last one.
+    #[must_use]
+    pub fn is_settled(&self, now: SystemTime) -> bool {
         now.duration_since(self.changed)
-            .is_ok_and(|since| since > tick)
+            .is_ok_and(|since| since > self.tick())
     }
 
     /// Whether no write lies between the two. A new name, mode or link does not count, so that a file

@@ -315,7 +315,7 @@ mod tests {
         let file = fs::File::options().write(true).open(path).unwrap();
         let mut fields = |modified| {
             file.set_modified(modified).unwrap();
-            let now = UNIX_EPOCH + Duration::from_secs(1000);
+            let now = UNIX_EPOCH + Duration::from_millis(1_000_500);
             match site.find(&Target::parse("/", None).unwrap(), now) {
                 Lookup::Found(found) => {
                     let found = &found.representations[0];

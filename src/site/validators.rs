@@ -21,8 +21,8 @@
 //! What is not seen: stores through a shared, writable memory map, which the kernel dates when the
 //! page is first written to, not at each store.
 //!
-//! A date alone proves less. Ours is told once its second is over, as another write in the same
-//! second would have the same; and it validates only if the ctime lies in the same second, which
+//! A date alone proves less. Ours is told once its second is over, and a tick, as another write until
+//! then could have the same; and it validates only if the ctime lies in the same second, which
 //! says that nobody set it. Otherwise two releases with one date would be taken for one. Nobody is
 //! the worse for it who has the tag, which is preferred wherever both are sent.
 
@@ -64,13 +64,20 @@ fn tag(content: &Blob, version: &Version, now: SystemTime) -> Option<EntityTag> 
 
 fn modified(version: &Version, now: SystemTime) -> Option<Modified> {
     date(version.modified)?;
-    let second = second(version.modified);
-    let strength = match second.cmp(&self::second(now)) {
+    let written = second(version.modified);
+    let strength = if written > second(now) {
         // A time in the future is replaced by the present (RFC 9110 section 8.8.2.1).
-        std::cmp::Ordering::Greater => Strength::Weak,
-        std::cmp::Ordering::Equal => Strength::Fleeting,
-        std::cmp::Ordering::Less if second == self::second(version.changed) => Strength::Strong,
-        std::cmp::Ordering::Less => Strength::Weak,
+        Strength::Weak
+    } else if now
+        .checked_sub(version.tick())
+        .is_none_or(|past| written >= second(past))
+    {
+        // A tick after its second, nothing can come to have this date any more.
+        Strength::Fleeting
+    } else if written == second(version.changed) {
+        Strength::Strong
+    } else {
+        Strength::Weak
     };
     Some(Modified {
         date: version.modified.min(now),
@@ -168,12 +175,15 @@ mod tests {
             });
             assert_eq!(found, expected, "{written} {changed} at {now}");
         };
-        check(1_100, 1_900, 2_000, Some((1_100, Strong)));
-        check(1_100, 1_900, 1_999, Some((1_100, Fleeting)));
+        check(1_100, 1_900, 2_020, Some((1_100, Strong)));
+        check(1_100, 1_900, 2_019, Some((1_100, Fleeting)));
+        check(1_000, 1_000, 3_999, Some((1_000, Fleeting)));
+        check(1_000, 1_000, 4_000, Some((1_000, Strong)));
         check(1_100, 2_000, 3_000, Some((1_100, Weak)));
         check(1_100, 900, 3_000, Some((1_100, Weak)));
         check(5_000, 1_000, 3_000, Some((3_000, Weak)));
         check(0, 0, 3_000, Some((0, Strong)));
+        check(0, 1_001, 1_021, Some((0, Weak)));
         check(-1, 1_000, 3_000, None);
     }
 }
