@@ -218,6 +218,13 @@ impl Root {
         }
     }
 
+    /// In this folder, which may be on another file system.
+    pub fn within(folder: &Path) -> Self {
+        Self {
+            folder: tempfile::tempdir_in(folder).expect("a temporary folder"),
+        }
+    }
+
     /// With these files, given as path and content.
     pub fn of(files: &[(&str, &str)]) -> Self {
         let root = Self::new();
@@ -418,6 +425,42 @@ pub fn filling(len: usize) -> Vec<u8> {
     }
     content.truncate(len);
     content
+}
+
+/// An HTTP date in the obsolete form of RFC 850, from the one form that is sent.
+pub fn rfc850(date: &str) -> String {
+    const DAYS: [&str; 7] = [
+        "Sunday",
+        "Monday",
+        "Tuesday",
+        "Wednesday",
+        "Thursday",
+        "Friday",
+        "Saturday",
+    ];
+    let [name, day, month, year, time] = words(date);
+    let name = DAYS.iter().find(|long| long.starts_with(name));
+    format!(
+        "{}, {day}-{month}-{} {time} GMT",
+        name.expect("a day"),
+        &year[2..]
+    )
+}
+
+/// An HTTP date in the obsolete form of asctime(3).
+pub fn asctime(date: &str) -> String {
+    let [name, day, month, year, time] = words(date);
+    let day = day.trim_start_matches('0');
+    format!("{name} {month} {day:>2} {time} {year}")
+}
+
+/// The name of the day, day, month, year and time.
+fn words(date: &str) -> [&str; 5] {
+    let words: Vec<&str> = date
+        .split([' ', ','])
+        .filter(|word| !word.is_empty())
+        .collect();
+    words[..5].try_into().expect("a date")
 }
 
 /// Waits until `condition` gives something.
