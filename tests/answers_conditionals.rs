@@ -1005,9 +1005,9 @@ fn a_time_that_no_date_can_say_is_ignored_and_the_tag_is_not() {
     }
 }
 
-// RFC 9110 section 8.8.2.1: never later than the response's own Date.
+// RFC 9110 section 8.8.2.1: never later than the response's own Date. What is told is what counts.
 #[test]
-fn a_file_from_the_future_is_dated_now_and_is_later_than_any_date_but_its_own() {
+fn a_file_from_the_future_is_dated_now() {
     let root = Root::of(&[("small", "content")]);
     root.write("large", filling(IN_MEMORY + 1));
     let server = Server::start(root.path());
@@ -1025,7 +1025,7 @@ fn a_file_from_the_future_is_dated_now_and_is_later_than_any_date_but_its_own() 
             (MODIFIED, now + day, OK),
             (MODIFIED, now + day * 2, OK),
             (UNMODIFIED, told - SECOND, FAILED),
-            (UNMODIFIED, told + SECOND * 3600, FAILED),
+            (UNMODIFIED, told + SECOND * 3600, OK),
             (UNMODIFIED, now + day, OK),
             (UNMODIFIED, now + day * 2, OK),
         ] {

@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::date;
 use super::request::{Method, Request};
 use super::syntax::elements;
-use super::validator::{Listed, Validators, tags};
+use super::validator::{EntityTag, Listed, Validators};
 
 /// Ranges that one field may ask for. Whoever asks for more, gets the whole.
 const MOST: usize = 32;
@@ -48,13 +48,8 @@ fn if_range(request: &Request<'_>, validators: &Validators) -> bool {
         let is_it = |date| date::second(date) == date::second(since);
         return validators.strong_date().is_some_and(is_it);
     }
-    let mut listed = tags(field);
-    match (listed.next(), listed.next()) {
-        (Some(tag @ Listed::Strong(_)), None) => {
-            validators.tag.is_some_and(|ours| ours.is_strongly(tag))
-        }
-        _ => false,
-    }
+    let is_it = |tag: EntityTag| tag.is_strongly(Listed::one(field));
+    validators.tag.is_some_and(is_it)
 }
 
 /// Reads a `ranges-specifier` (section 14.1.1); `None` if it is malformed, greedy, or no bytes are
@@ -138,7 +133,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::super::request::{Line, Version};
-    use super::super::validator::{EntityTag, Modified, Strength};
+    use super::super::validator::{Modified, Strength};
     use super::Selection::{Part, Parts, Unsatisfiable, Whole};
     use super::*;
 
@@ -310,6 +305,8 @@ mod tests {
             "soon",
             &format!("W/{TAG}"),
             &format!("{TAG}, {TAG}"),
+            &format!("{TAG},"),
+            &format!(", {TAG}"),
             "Sun, 06 Nov 1994 08:49:38 GMT",
         ] {
             check(Strength::Strong, wrong, false);

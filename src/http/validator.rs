@@ -49,6 +49,16 @@ pub(super) enum Listed<'a> {
     Malformed,
 }
 
+impl<'a> Listed<'a> {
+    /// The tag in a field that has one and no list (RFC 9110 section 13.1.5).
+    pub(super) fn one(field: &'a [u8]) -> Self {
+        match first(field) {
+            Some((tag, b"")) => tag,
+            _ => Self::Malformed,
+        }
+    }
+}
+
 impl Validators {
     /// The date, if it can take the place of a tag.
     pub(super) fn strong_date(&self) -> Option<SystemTime> {
@@ -160,6 +170,19 @@ mod tests {
         check("\"a b\", \"c\"", &[Malformed, Strong(b"c")]);
         check("\"a", &[Malformed]);
         check("*x, *", &[Malformed, Any]);
+    }
+
+    #[test]
+    fn one_tag() {
+        let check = |field: &str, expected| {
+            assert_eq!(Listed::one(field.as_bytes()), expected, "{field}");
+        };
+        check("\"a\"", Listed::Strong(b"a"));
+        check("W/\"a\"", Listed::Weak(b"a"));
+        check("*", Listed::Any);
+        for malformed in ["", "a", "\"a\",", ",\"a\"", "\"a\" ", "\"a\", \"b\""] {
+            check(malformed, Listed::Malformed);
+        }
     }
 
     #[test]

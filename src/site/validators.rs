@@ -24,7 +24,10 @@
 //! A date alone proves less. Ours is told once its second is over, and a tick, as another write until
 //! then could have the same; and it validates only if the ctime lies in the same second, which
 //! says that nobody set it. Otherwise two releases with one date would be taken for one. Nobody is
-//! the worse for it who has the tag, which is preferred wherever both are sent.
+//! the worse for it who has the tag, which is preferred wherever both are sent. What is left: two
+//! folders whose files were written in the same second, one of which takes the other's place later.
+//! Renaming a folder, or a link to one, leaves no trace on the files in it. Their tags tell them
+//! apart; their dates cannot.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
