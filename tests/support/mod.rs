@@ -67,6 +67,23 @@ pub fn docroot() -> Command {
     command
 }
 
+/// The command that serves this folder, run by another program that sets the stage for it.
+pub fn upon(stage: &[&str], root: &Path, options: &[&str]) -> Command {
+    let server = docroot();
+    let mut command = Command::new(stage[0]);
+    command
+        .args(&stage[1..])
+        .arg(server.get_program())
+        .args(["--bind", "127.0.0.1", "--port", "0"])
+        .args(options)
+        .arg(root)
+        .stdin(Stdio::null());
+    for (name, _) in server.get_envs() {
+        command.env_remove(name);
+    }
+    command
+}
+
 impl Server {
     /// Serves this folder.
     pub fn start(root: &Path) -> Self {
@@ -81,6 +98,30 @@ impl Server {
             .args(options)
             .arg(root);
         Self::spawn(command)
+    }
+
+    /// Serves this folder, run by another program that sets the stage for it: sh(1), setpriv(1).
+    pub fn upon(stage: &[&str], root: &Path, options: &[&str]) -> Self {
+        Self::spawn(upon(stage, root, options))
+    }
+
+    /// Serves this folder where openat2(2) fails with this error: ENOSYS, as on a kernel before 5.6, or
+    /// EPERM, as under the seccomp filters of many containers. `None`, said loudly, where strace(1)
+    /// cannot arrange that.
+    pub fn without_openat2(error: &str, root: &Path, options: &[&str]) -> Option<Self> {
+        let inject = format!("inject=openat2:error={error}");
+        // With -D it is docroot that is our child, and strace that watches it from the side.
+        let strace = "strace -D -f --seccomp-bpf -qq -o /dev/null -e trace=openat2 -e".split(' ');
+        let stage: Vec<&str> = strace.chain([&*inject]).collect();
+        let tried = Command::new(stage[0])
+            .args(&stage[1..])
+            .arg("true")
+            .output();
+        if !tried.as_ref().is_ok_and(|tried| tried.status.success()) {
+            eprintln!("SKIPPED: strace(1) cannot take openat2 away here: {tried:?}");
+            return None;
+        }
+        Some(Self::upon(&stage, root, options))
     }
 
     /// Starts a command that serves, and waits until it listens.
