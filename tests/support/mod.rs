@@ -6,8 +6,8 @@
 )]
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
@@ -311,7 +311,20 @@ impl Root {
 
 impl Client {
     pub fn connect(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).expect("the server accepts");
+        Self::of(TcpStream::connect(address).expect("the server accepts"))
+    }
+
+    /// Connects from this address of ours. All of 127.0.0.0/8 is ours (RFC 1122 section 3.2.1.3).
+    pub fn connect_from(ip: IpAddr, address: SocketAddr) -> Self {
+        let domain = socket2::Domain::for_address(address);
+        let socket = socket2::Socket::new(domain, socket2::Type::STREAM, None).expect("a socket");
+        let ours = SocketAddr::from((ip, 0));
+        socket.bind(&ours.into()).expect("an address of ours");
+        socket.connect(&address.into()).expect("the server accepts");
+        Self::of(socket.into())
+    }
+
+    fn of(stream: TcpStream) -> Self {
         stream.set_nodelay(true).expect("an option");
         stream.set_read_timeout(Some(PATIENCE)).expect("an option");
         stream.set_write_timeout(Some(PATIENCE)).expect("an option");
@@ -352,13 +365,50 @@ impl Client {
         self.response()
     }
 
+    /// Sends one request and receives its response; `None` if the connection ends, in order or not,
+    /// before that is whole.
+    pub fn attempt(&mut self, request: impl AsRef<[u8]>) -> Option<Response> {
+        let sent = self.stream.get_mut().write_all(request.as_ref());
+        whole(sent).and_then(|()| self.outcome())
+    }
+
+    /// Receives a response to anything but HEAD; `None` if the connection ends, in order or not, before
+    /// that is whole.
+    pub fn outcome(&mut self) -> Option<Response> {
+        whole(self.try_response())
+    }
+
+    fn try_response(&mut self) -> io::Result<Response> {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            if self.stream.read_until(b'\n', &mut head)? == 0 {
+                return Err(ErrorKind::UnexpectedEof.into());
+            }
+        }
+        head.truncate(head.len() - 2);
+        let mut response = Response {
+            head: String::from_utf8(head).expect("a head in ASCII"),
+            content: Vec::new(),
+        };
+        response.content.resize(response.promised(), 0);
+        self.stream.read_exact(&mut response.content)?;
+        Ok(response)
+    }
+
+    /// Whether nothing has arrived, the end neither. Something may arrive at any time.
+    pub fn hears_nothing(&self) -> bool {
+        let stream = self.stream();
+        stream.set_nonblocking(true).expect("an option");
+        let heard = stream.peek(&mut [0]);
+        stream.set_nonblocking(false).expect("an option");
+        self.stream.buffer().is_empty()
+            && heard.is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
+    }
+
     /// Receives a response to anything but HEAD.
     pub fn response(&mut self) -> Response {
         let mut response = self.response_to_head();
-        let length = response
-            .field("Content-Length")
-            .map_or(0, |length| length.parse().expect("a length"));
-        response.content.resize(length, 0);
+        response.content.resize(response.promised(), 0);
         self.stream
             .read_exact(&mut response.content)
             .expect("as much content as was promised");
@@ -423,6 +473,12 @@ impl Response {
         value
     }
 
+    /// Bytes of content that are to come, if this is no response to HEAD.
+    pub fn promised(&self) -> usize {
+        self.field("Content-Length")
+            .map_or(0, |length| length.parse().expect("a length"))
+    }
+
     /// The content, as text.
     pub fn text(&self) -> &str {
         std::str::from_utf8(&self.content).expect("text")
@@ -433,6 +489,16 @@ impl std::fmt::Debug for Response {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let shown = &self.content[..self.content.len().min(200)];
         write!(f, "{}\n{}", self.head, shown.escape_ascii())
+    }
+}
+
+/// What came of talking to a peer who may hang up.
+fn whole<T>(result: io::Result<T>) -> Option<T> {
+    use ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
+    match result {
+        Ok(whole) => Some(whole),
+        Err(error) if [BrokenPipe, ConnectionReset, UnexpectedEof].contains(&error.kind()) => None,
+        Err(error) => panic!("neither whole nor cut: {error}"),
     }
 }
 
