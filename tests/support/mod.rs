@@ -390,7 +390,7 @@ impl Client {
             head: String::from_utf8(head).expect("a head in ASCII"),
             content: Vec::new(),
         };
-        response.content.resize(response.promised(), 0);
+        response.content = vec![0; response.promised()];
         self.stream.read_exact(&mut response.content)?;
         Ok(response)
     }
@@ -408,7 +408,7 @@ impl Client {
     /// Receives a response to anything but HEAD.
     pub fn response(&mut self) -> Response {
         let mut response = self.response_to_head();
-        response.content.resize(response.promised(), 0);
+        response.content = vec![0; response.promised()];
         self.stream
             .read_exact(&mut response.content)
             .expect("as much content as was promised");
