@@ -14,7 +14,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use socket2::SockRef;
-use support::{Client, LARGE, Response, Root, Server, eventually};
+use support::{Client, LARGE, Response, Root, Server};
 
 /// Contents that are told apart by each of their words: which edition it is, and where in it the word is.
 struct Editions(Vec<Vec<u8>>);
@@ -219,7 +219,7 @@ impl Site {
     /// Asks for everything again and again, on connections that are kept while they last.
     fn ask(&self, counts: &Counts, mut seed: usize) {
         // Half of them read slowly, so that what they asked for leaves in many pieces.
-        let slow = seed % 2 == 0;
+        let slow = seed.is_multiple_of(2);
         let mut client = Client::connect(self.address);
         while !self.is_done() {
             seed = seed.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
@@ -358,7 +358,7 @@ fn every_answer_is_one_version_or_is_cut_whatever_happens_to_the_files() {
         let _done = Done(&site.done);
         let start = Instant::now();
         let enough = |harms| harms > FAULTS.len() && counts.whole.load(Ordering::Relaxed) > 50;
-        while !(start.elapsed() > SPAN && enough(harms)) && !site.is_done() {
+        while !site.is_done() && (start.elapsed() < SPAN || !enough(harms)) {
             assert!(start.elapsed() < support::PATIENCE, "too little happens");
             for place in 0..FAULTS.len() * SIZES.len() {
                 let (fault, size) = (FAULTS[place / SIZES.len()], place % SIZES.len());
@@ -390,14 +390,8 @@ fn every_answer_is_one_version_or_is_cut_whatever_happens_to_the_files() {
     } = &counts;
     let counts = [whole, part, cut, other].map(count);
     println!("{harms} harms; whole, part, cut, other: {counts:?}");
-    eventually("all descriptors are closed", || {
-        (server.descriptors() == before).then_some(())
-    });
-    let used = server.cpu_time();
-    // The time in which nothing is to happen.
-    thread::sleep(Duration::from_millis(200));
-    let used = server.cpu_time() - used;
-    assert!(used < Duration::from_millis(50), "{used:?} of 200 ms");
+    server.holds(before);
+    server.rests();
     for (fault, size) in FAULTS.iter().flat_map(|fault| [(*fault, 0), (*fault, 1)]) {
         let content = fs::read(site.path(fault, size)).expect("a file of ours");
         let response = client.get(&format!("/{}", name(fault, size)));
@@ -439,9 +433,7 @@ fn check(what: &str, range: &str, harm: &dyn Fn(&Path, &[u8]), expected: Option<
         assert!(response.content == *old, "{what} {range}: as it was");
     }
     drop(client);
-    eventually("all descriptors are closed", || {
-        (server.descriptors() == before).then_some(())
-    });
+    server.holds(before);
     if let Ok(now) = fs::read(root.join("site/file")) {
         assert!(server.get("/file").content == now, "{what}: as it is now");
     }

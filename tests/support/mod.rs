@@ -225,6 +225,22 @@ impl Server {
             .count()
     }
 
+    /// Waits until the process has so many open descriptors.
+    pub fn holds(&self, descriptors: usize) {
+        eventually("so many descriptors are open, and no more", || {
+            (self.descriptors() == descriptors).then_some(())
+        });
+    }
+
+    /// That for a while the server does nothing but wait.
+    pub fn rests(&self) {
+        let used = self.cpu_time();
+        // The time in which nothing is to happen.
+        thread::sleep(Duration::from_millis(400));
+        let used = self.cpu_time() - used;
+        assert!(used < Duration::from_millis(40), "{used:?} of 400 ms");
+    }
+
     /// Resident memory of the process, in KiB.
     pub fn resident(&self) -> usize {
         resident(&self.child)
@@ -450,7 +466,12 @@ impl Client {
     /// Receives everything until the connection ends, in order or not.
     pub fn rest_until_cut(&mut self) -> Vec<u8> {
         let mut rest = Vec::new();
-        let _ = self.stream.read_to_end(&mut rest);
+        let ended = self.stream.read_to_end(&mut rest);
+        let waits = |error: &io::Error| error.kind() == ErrorKind::WouldBlock;
+        assert!(
+            !ended.is_err_and(|error| waits(&error)),
+            "waited in vain for the end"
+        );
         rest
     }
 }
