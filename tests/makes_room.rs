@@ -7,7 +7,7 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use support::{Client, LARGE, Root, Server, docroot, eventually, filling};
+use support::{Client, LARGE, Root, Server, docroot, eventually, filling, large};
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: test\r\n\r\n";
 
@@ -17,7 +17,7 @@ fn site() -> Root {
 
 fn site_with_large() -> Root {
     let root = site();
-    root.write("large", filling(LARGE));
+    root.write("large", large());
     root
 }
 
@@ -49,7 +49,7 @@ fn check_crowd(server: &Server, reason: &str, inside: usize) {
 
     // One has all that it came for, the others leave in the middle.
     let mut first = downloads.remove(0);
-    assert!(first.bytes(LARGE) == filling(LARGE), "it was not disturbed");
+    assert!(first.bytes(LARGE) == large(), "it was not disturbed");
     drop((first, downloads));
     for mut client in others {
         assert_eq!(client.response().text(), "<p>hello");
@@ -268,10 +268,7 @@ fn who_is_answered_or_is_sending_content_keeps_its_place() {
     sending[1].send("de\r\n0\r\n\r\n");
     assert_eq!(sending[1].response().text(), "<p>hello");
     for download in &mut downloads {
-        assert!(
-            download.bytes(LARGE) == filling(LARGE),
-            "it was not disturbed"
-        );
+        assert!(download.bytes(LARGE) == large(), "it was not disturbed");
     }
     drop((downloads, sending, newcomers));
     server.holds(before);

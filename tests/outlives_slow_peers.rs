@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use socket2::SockRef;
-use support::{Client, LARGE, Root, Server, Signal, eventually, filling};
+use support::{Client, LARGE, Root, Server, Signal, eventually, large};
 
 /// The time-out under test. The other one is longer than any test's patience.
 const SHORT: Duration = Duration::from_millis(300);
@@ -22,7 +22,7 @@ fn site() -> Root {
 
 fn site_with_large() -> Root {
     let root = site();
-    root.write("large", filling(LARGE));
+    root.write("large", large());
     root
 }
 
@@ -197,7 +197,7 @@ fn no_deadline_hits_a_download() {
         received.extend(client.bytes(step));
     }
     received.extend(client.bytes(LARGE - received.len()));
-    assert!(received == filling(LARGE), "the file arrives as it is");
+    assert!(received == large(), "the file arrives as it is");
 }
 
 #[test]
@@ -212,10 +212,7 @@ fn a_reader_that_has_stopped_holds_up_nobody() {
     }
     // Nor does it lose anything by it.
     for client in &mut stopped {
-        assert!(
-            client.bytes(LARGE) == filling(LARGE),
-            "the file arrives as it is"
-        );
+        assert!(client.bytes(LARGE) == large(), "the file arrives as it is");
     }
 }
 
@@ -321,7 +318,7 @@ fn check_bounded(options: &[&str], request: &[u8], status: &str, content: usize)
         let received = client.bytes(head.promised());
         assert!(received.len() >= content, "{}", head.head);
         if received.len() == LARGE {
-            assert!(received == filling(LARGE), "the file arrives as it is");
+            assert!(received == large(), "the file arrives as it is");
         }
     }
     drop(clients);

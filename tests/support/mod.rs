@@ -10,6 +10,7 @@ use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::LazyLock;
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
@@ -545,10 +546,10 @@ pub fn send(signal: Signal, child: &Child) {
 
 /// So many bytes, in which no two places look the same.
 pub fn filling(len: usize) -> Vec<u8> {
-    let mut content = Vec::with_capacity(len + 8);
+    let mut content = vec![0; len.next_multiple_of(8)];
     let mut word = 0x9e37_79b9_7f4a_7c15_u64;
-    while content.len() < len {
-        content.extend_from_slice(&word.to_le_bytes());
+    for place in content.chunks_exact_mut(8) {
+        place.copy_from_slice(&word.to_le_bytes());
         word = word.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
     }
     content.truncate(len);
@@ -589,6 +590,12 @@ fn words(date: &str) -> [&str; 5] {
         .filter(|word| !word.is_empty())
         .collect();
     words[..5].try_into().expect("a date")
+}
+
+/// The content of a large file, made once.
+pub fn large() -> &'static [u8] {
+    static CONTENT: LazyLock<Vec<u8>> = LazyLock::new(|| filling(LARGE));
+    &CONTENT
 }
 
 /// Waits until `condition` gives something.
