@@ -22,6 +22,8 @@ pub enum Blob {
         file: Arc<File>,
         /// What it was when it was opened. By now it may be something else.
         version: Version,
+        /// Whether it had been left alone for a while. If not, it may be about to change again.
+        is_steady: bool,
     },
 }
 

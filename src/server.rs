@@ -165,6 +165,7 @@ impl fmt::Display for Error {
                     io::ErrorKind::PermissionDenied => {
                         "let this user read it, or run as one who may"
                     }
+                    io::ErrorKind::Unsupported => "name the places with --symlink-root",
                     _ => "check the folder",
                 };
                 write!(f, "cannot serve {}: {error}; {hint}", root.display())

@@ -7,9 +7,11 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, openat, openat2, statat};
+use rustix::fs::{
+    AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, fstat, openat, openat2, statat,
+};
 use rustix::io::Errno;
 
 use crate::blob::{Blob, Version};
@@ -17,6 +19,10 @@ use crate::blob::{Blob, Version};
 /// Bytes of a file up to which it is read into memory and sent with its head in one call. Larger
 /// ones stay on disk and are sent by the kernel.
 const IN_MEMORY: u64 = 64 * 1024;
+
+/// How long a file must have been left alone to be taken for steady. Whoever is writing a file, or
+/// copying one over another, does not pause that long.
+const STEADY: Duration = Duration::from_secs(10);
 
 /// How often a look-up is tried that a concurrent change has thwarted.
 const TRIES: usize = 4;
@@ -27,7 +33,10 @@ const READ: OFlags = OFlags::RDONLY
     .union(OFlags::NOCTTY)
     .union(OFlags::CLOEXEC);
 
-const FOLDER: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+/// Without opening it.
+const POINT_AT: OFlags = OFlags::PATH.union(OFlags::CLOEXEC);
+
+const FOLDER: OFlags = POINT_AT.union(OFlags::DIRECTORY);
 
 /// A folder, out of which no name leads, but by a symbolic link that may.
 #[derive(Debug)]
@@ -123,6 +132,14 @@ impl Disk {
         };
         let (mode, beneath) = (Mode::empty(), ResolveFlags::BENEATH);
         let resolution = match openat2(&root_place.folder, ".", FOLDER, mode, beneath) {
+            Err(Errno::NOSYS | Errno::PERM) if matches!(links, Links::Follow) => {
+                // Through /proc, links lead to what has no name, and nothing else tells them apart.
+                let why = "following every link needs openat2, which is not to be had here";
+                return Err((
+                    root.to_owned(),
+                    io::Error::new(io::ErrorKind::Unsupported, why),
+                ));
+            }
             Err(Errno::NOSYS | Errno::PERM) => Resolution::Walk,
             Err(error) => return Err((root.to_owned(), error.into())),
             Ok(_) => Resolution::Beneath,
@@ -161,24 +178,19 @@ impl Disk {
     /// As [`look`](Self::look).
     pub(super) fn find(&self, path: &[u8]) -> io::Result<Found> {
         // Opening a FIFO or a device to find out what it is may be noticed by who is at its other
-        // end. What the name may stand for by the time it is opened is asked again then.
-        let flags = match statat(&self.root.folder, path, AtFlags::empty()) {
-            Ok(stat) => match FileType::from_raw_mode(stat.st_mode) {
-                FileType::RegularFile => READ,
-                FileType::Directory => FOLDER,
-                _ => return Ok(Found::Special),
-            },
-            // A link that leads nowhere is a link all the same.
-            Err(_) if matches!(self.links, Links::Deny) => READ,
-            Err(error) => return Err(error.into()),
+        // end. This look goes wherever links lead, so nothing is said because of it.
+        let looked = statat(&self.root.folder, path, AtFlags::empty());
+        let flags = match looked.map(|stat| FileType::from_raw_mode(stat.st_mode)) {
+            Ok(FileType::RegularFile) | Err(_) => READ,
+            Ok(FileType::Directory) => FOLDER,
+            Ok(_) => POINT_AT,
         };
         let opened = File::from(self.open_beneath(path, flags)?);
-        if flags == FOLDER {
-            return Ok(Found::Directory);
-        }
         let metadata = opened.metadata()?;
         Ok(match metadata.file_type() {
-            kind if kind.is_file() => Found::File(opened, Version::from(&metadata)),
+            kind if kind.is_file() && flags == READ => {
+                Found::File(opened, Version::from(&metadata))
+            }
             kind if kind.is_dir() => Found::Directory,
             _ => Found::Special,
         })
@@ -203,10 +215,7 @@ impl Disk {
 
     fn open_beneath(&self, path: &[u8], flags: OFlags) -> Result<OwnedFd, Errno> {
         let opened = match (&self.links, self.resolution) {
-            (Links::Follow, Resolution::Walk) => {
-                openat(&self.root.folder, path, flags, Mode::empty())
-            }
-            (Links::Follow, Resolution::Beneath) => {
+            (Links::Follow, _) => {
                 self.root
                     .open_by_kernel(path, flags, ResolveFlags::NO_MAGICLINKS)
             }
@@ -333,7 +342,12 @@ fn step(folder: &OwnedFd, name: &[u8], flags: OFlags) -> Result<OwnedFd, Errno> 
     if name == b".." || name.contains(&b'/') {
         return Err(Errno::XDEV);
     }
-    openat(folder, name, flags | OFlags::NOFOLLOW, Mode::empty())
+    let opened = openat(folder, name, flags | OFlags::NOFOLLOW, Mode::empty())?;
+    // That is all it takes to point at a link.
+    if flags == POINT_AT && FileType::from_raw_mode(fstat(&opened)?.st_mode) == FileType::Symlink {
+        return Err(Errno::LOOP);
+    }
+    Ok(opened)
 }
 
 /// What is in a regular file, of which this was the version just now: read, if it is small and holds
@@ -342,8 +356,12 @@ fn contents(file: File, mut version: Version, now: SystemTime) -> io::Result<Ent
     let mut last = None;
     for _ in 0..TRIES {
         if version.len > IN_MEMORY {
-            let file = Arc::new(file);
-            let content = Blob::File { file, version };
+            let rested = now.duration_since(version.changed);
+            let content = Blob::File {
+                file: Arc::new(file),
+                version,
+                is_steady: rested.is_ok_and(|rested| rested > STEADY),
+            };
             return Ok(Entry::File { content, version });
         }
         let content = read(&file, version.len)?;
@@ -421,6 +439,9 @@ mod tests {
         link("neighbour", "../other-too/thing");
         absolute("../other/in", "root/file");
         absolute("../other/out", "secret");
+        let fifo = outer.path().join("fifo");
+        mknodat(CWD, fifo, FileType::Fifo, Mode::RUSR, 0).unwrap();
+        link("outer fifo", "../fifo");
         link("upward", "..");
         link("magic", "/proc/self/root");
         link("loop", "loop");
@@ -440,6 +461,9 @@ mod tests {
             _ => Symlinks::Follow,
         };
         for resolution in [Resolution::Beneath, Resolution::Walk] {
+            if (&symlinks, resolution) == (&Symlinks::Follow, Resolution::Walk) {
+                continue;
+            }
             let mut disk = Disk::open(&outer.path().join("root"), &symlinks).unwrap();
             disk.resolution = resolution;
             let found = match disk.look(path.as_bytes(), SystemTime::now()) {
@@ -566,6 +590,11 @@ mod tests {
     fn special_files_are_not_opened() {
         check("fifo", "special");
         check("socket", "special");
+        for path in ["outer fifo", "upward/nothing", "outside/deeper"] {
+            check_with("inside", path, "refused");
+            check_with("deny", path, "refused");
+        }
+        check_with("follow", "outer fifo", "special");
     }
 
     #[test]

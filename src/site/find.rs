@@ -146,11 +146,11 @@ impl Site {
         let why = match Errno::from_io_error(error) {
             Some(Errno::XDEV) => match self.disk.culprit(path) {
                 Some(Link { path, target }) => format!(
-                    "the link /{} leads to {}, where links may not lead (see --symlinks)",
+                    "the link /{} leads to {}, where none may (see --symlinks and --symlink-root)",
                     path.as_os_str().as_bytes().escape_ascii(),
                     target.as_os_str().as_bytes().escape_ascii(),
                 ),
-                None => "a link led where links may not lead".to_owned(),
+                None => "a link led where none may".to_owned(),
             },
             Some(Errno::MFILE | Errno::NFILE) => {
                 format!("{error} (raise the limit of open files: ulimit -n)")

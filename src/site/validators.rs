@@ -127,7 +127,13 @@ mod tests {
 
     fn tag_of_file(version: Version, now: i64) -> Option<EntityTag> {
         let file = Arc::new(tempfile::tempfile().unwrap());
-        tag(&Blob::File { file, version }, &version, at(now))
+        let is_steady = true;
+        let blob = Blob::File {
+            file,
+            version,
+            is_steady,
+        };
+        tag(&blob, &version, at(now))
     }
 
     #[test]
