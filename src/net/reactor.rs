@@ -1,5 +1,6 @@
 //! The loop: wait, accept, pump, expire, retire.
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -60,15 +61,17 @@ pub struct Reactor<P: Protocol> {
     deadlines: Deadlines<Key>,
     hungry: Vec<Key>,
     census: Option<Census>,
-    /// Who had waited longest when that was last looked for, the longest last.
-    waiting: Vec<(Instant, Key)>,
+    /// Who had waited longest when that was last looked for, the longest first.
+    waiting: VecDeque<(Instant, Key)>,
+    /// There is no room, and nobody to make any, so that somebody may wait at a door.
+    is_crowded: bool,
     /// When it was last said that a peer holds too many.
     warned: Option<Instant>,
     shared: Shared,
     now: Now,
     eventful: Instant,
     retiring: Option<Instant>,
-    /// A connection has closed since the listeners were last asked.
+    /// A connection has closed, or can make room, since the listeners were last asked.
     freed: bool,
 }
 
@@ -86,6 +89,8 @@ struct Door {
     state: DoorState,
     /// When it was last said that somebody has to wait.
     warned: Option<Instant>,
+    /// When it was last said that somebody has to go.
+    displaced: Option<Instant>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -141,7 +146,8 @@ impl<P: Protocol> Reactor<P> {
             deadlines: Deadlines::new(),
             hungry: Vec::new(),
             census: limits.connections_per_peer.map(Census::new),
-            waiting: Vec::new(),
+            waiting: VecDeque::new(),
+            is_crowded: false,
             warned: None,
             shared: Shared::new(limits),
             now,
@@ -164,6 +170,7 @@ impl<P: Protocol> Reactor<P> {
             listener,
             state: DoorState::Quiet,
             warned: None,
+            displaced: None,
         });
         Ok(self)
     }
@@ -319,19 +326,18 @@ impl<P: Protocol> Reactor<P> {
             if is_full && displaced.is_none() {
                 let reason = format!("connections are limited to {most}");
                 door.rest(None, self.now.instant, &reason);
+                self.is_crowded = true;
                 break;
             }
             match door.listener.accept()? {
                 Accepted::Connection(tcp, peer) => {
+                    let Some(place) = self.place(&peer) else {
+                        continue;
+                    };
                     if let Some(displaced) = displaced {
-                        let outcome = "who has waited longest without asking makes room";
-                        door.tell(
-                            self.now.instant,
-                            &format!("connections are limited to {most}; {outcome}"),
-                        );
-                        self.close(displaced, Closed::Displaced);
+                        self.displace(displaced, number);
                     }
-                    self.open(tcp, &peer);
+                    self.open(tcp, &peer, place);
                 }
                 Accepted::Nobody => {
                     door.state = DoorState::Quiet;
@@ -355,15 +361,8 @@ impl<P: Protocol> Reactor<P> {
 
     /// Pumps a new connection before it is registered: one that is answered and closed at once
     /// never enters the poll, and what arrives in between is reported when it does.
-    fn open(&mut self, tcp: Tcp, peer: &Peer) {
+    fn open(&mut self, tcp: Tcp, peer: &Peer, counted: Option<Counted>) {
         trace!(peer = %peer.address, "accepted");
-        let counted = match &mut self.census {
-            None => None,
-            Some(census) => match census.enter(peer.address.ip()) {
-                Some(counted) => Some(counted),
-                None => return self.turn_away(peer),
-            },
-        };
         let session = self.protocol.open(peer);
         let connection = Connection::new(session, tcp);
         let key = self.connections.insert(Entry {
@@ -384,16 +383,38 @@ impl<P: Protocol> Reactor<P> {
         }
     }
 
-    /// Says, once a minute at the most, that a peer holds as many connections as it may.
-    fn turn_away(&mut self, peer: &Peer) {
-        debug!(peer = %peer.address, "turned away");
-        let now = self.now.instant;
-        if self.warned.is_none_or(|warned| warned + MINUTE <= now) {
-            self.warned = Some(now);
-            let (ip, limits) = (peer.address.ip(), &self.shared.limits);
-            let most = limits.connections_per_peer.unwrap_or_default();
-            warn!("{ip} holds {most} connections, and may not have more; others are closed");
+    /// One connection more for this peer, counted if they are counted; `None` if it has enough.
+    fn place(&mut self, peer: &Peer) -> Option<Option<Counted>> {
+        let Some(census) = &mut self.census else {
+            return Some(None);
+        };
+        let counted = census.enter(peer.address.ip());
+        if counted.is_none() {
+            debug!(peer = %peer.address, "turned away");
+            if is_due(&mut self.warned, self.now.instant) {
+                let (ip, limits) = (peer.address.ip(), &self.shared.limits);
+                let most = limits.connections_per_peer.unwrap_or_default();
+                warn!(
+                    "{ip} holds {most} connections and may have no more \
+                     (see --max-connections-per-ip); others are closed"
+                );
+            }
         }
+        counted.map(Some)
+    }
+
+    /// Hangs up on one, so that there is room for another who came to this door.
+    fn displace(&mut self, key: Key, number: usize) {
+        if let Some(door) = self.listeners.get_mut(number)
+            && is_due(&mut door.displaced, self.now.instant)
+        {
+            let (address, most) = (door.listener.address(), self.shared.limits.connections);
+            warn!(
+                "{address} is full: connections are limited to {most}; \
+                 who has waited longest without asking makes room"
+            );
+        }
+        self.close(key, Closed::Displaced);
     }
 
     /// Who has been waiting longest for its peer to ask for something. Looking through all takes time,
@@ -402,29 +423,31 @@ impl<P: Protocol> Reactor<P> {
         if let Some(key) = self.still_waiting() {
             return Some(key);
         }
-        let waiting = self.connections.iter().filter_map(|(key, entry)| {
-            let since = entry.connection.waits_since(&self.protocol)?;
-            Some((since, key))
-        });
-        self.waiting = waiting.collect();
-        let picked = self.waiting.len() / PICKED + 1;
-        if picked < self.waiting.len() {
-            self.waiting.select_nth_unstable(picked);
-            self.waiting.truncate(picked);
-            self.waiting.shrink_to_fit();
+        let mut waiting: Vec<(Instant, Key)> = self
+            .connections
+            .iter()
+            .filter_map(|(key, entry)| Some((entry.connection.waits_since(&self.protocol)?, key)))
+            .collect();
+        let picked = waiting.len() / PICKED + 1;
+        if picked < waiting.len() {
+            waiting.select_nth_unstable(picked);
+            waiting.truncate(picked);
+            waiting.shrink_to_fit();
         }
-        self.waiting.sort_unstable_by(|one, other| other.cmp(one));
+        waiting.sort_unstable();
+        self.waiting = waiting.into();
         self.still_waiting()
     }
 
-    /// The next of those that were picked, if it has waited ever since.
+    /// The first of those that were picked, if it has waited ever since.
     fn still_waiting(&mut self) -> Option<Key> {
-        while let Some((since, key)) = self.waiting.pop() {
+        while let Some(&(since, key)) = self.waiting.front() {
             let entry = self.connections.get(key);
             let waits = entry.and_then(|entry| entry.connection.waits_since(&self.protocol));
             if waits == Some(since) {
                 return Some(key);
             }
+            self.waiting.pop_front();
         }
         None
     }
@@ -472,6 +495,10 @@ impl<P: Protocol> Reactor<P> {
                 self.hungry.push(key);
             }
             Pumped::Hungry | Pumped::Blocked => {}
+        }
+        if self.is_crowded && entry.connection.waits_since(&self.protocol).is_some() {
+            self.is_crowded = false;
+            self.freed = true;
         }
         if let Some(due) = entry.connection.due(&self.shared.limits)
             && entry.armed.is_none_or(|armed| due < armed)
@@ -560,19 +587,20 @@ impl Door {
     /// Lets nobody in until a connection closes, or until this time has passed, and says so.
     fn rest(&mut self, time: Option<Duration>, now: Instant, reason: &str) {
         self.state = DoorState::Resting(time.map(|time| now + time));
-        self.tell(
-            now,
-            &format!("{reason}; whoever else comes waits until one closes"),
-        );
-    }
-
-    /// Says that there is no room, once a minute at the most.
-    fn tell(&mut self, now: Instant, how: &str) {
-        if self.warned.is_none_or(|warned| warned + MINUTE <= now) {
-            self.warned = Some(now);
-            warn!("{} is full: {how}", self.listener.address());
+        if is_due(&mut self.warned, now) {
+            let address = self.listener.address();
+            warn!("{address} is full: {reason}; whoever else comes waits until one closes");
         }
     }
+}
+
+/// Whether to say again what was said then: once a minute at the most.
+fn is_due(said: &mut Option<Instant>, now: Instant) -> bool {
+    let is_due = said.is_none_or(|said| said + MINUTE <= now);
+    if is_due {
+        *said = Some(now);
+    }
+    is_due
 }
 
 fn read_clock() -> Now {
