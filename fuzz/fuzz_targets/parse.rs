@@ -1,0 +1,97 @@
+//! A request head is read the same however little of what follows it has arrived.
+#![no_main]
+
+use docroot::http::{Request, Version, is_token};
+use docroot::http1::parse::{self, Lines, ParseError, Parsed};
+use libfuzzer_sys::fuzz_target;
+
+/// Bytes that a head may have; few, so that the bound is met often.
+const MOST: usize = 256;
+
+fuzz_target!(|bytes: &[u8]| {
+    // What is further behind is not looked at.
+    let bytes = &bytes[..bytes.len().min(MOST + 16)];
+    // A head's end, or the bound, decides.
+    let end = bytes.windows(4).position(|bytes| bytes == b"\r\n\r\n");
+    let decided = end.map_or(MOST, |end| MOST.min(end + 4));
+    let mut lines = Lines::new();
+    let whole = parse(bytes, &mut lines);
+    for cut in 0..=bytes.len() {
+        let mut lines = Lines::new();
+        let part = parse(&bytes[..cut], &mut lines);
+        let awaits = part == Ok(Parsed::Partial);
+        assert!(
+            awaits || part == whole,
+            "the first {cut} bytes are {part:?}, all are {whole:?}"
+        );
+        assert!(
+            !awaits || cut < decided,
+            "more is awaited behind {cut} bytes"
+        );
+    }
+    if let Ok(Parsed::Whole { request, length }) = &whole {
+        assert!(*length <= MOST, "a head is longer than it may be");
+        check(&bytes[..*length], request);
+    }
+});
+
+fn parse<'h: 'l, 'l>(bytes: &'h [u8], lines: &'l mut Lines<'h>) -> Result<Parsed<'l>, ParseError> {
+    parse::request(bytes, MOST, lines)
+}
+
+/// That the head says this request and nothing else: taken apart again, from its end, by the
+/// letter of RFC 9112 section 2.1.
+fn check(head: &[u8], request: &Request<'_>) {
+    let is_control = |byte: &u8| byte.is_ascii_control() && *byte != b'\t';
+    let lines = head
+        .strip_suffix(b"\r\n\r\n")
+        .expect("an empty line ends it");
+    let mut lines = lines.split(|&byte| byte == b'\n').peekable();
+    let mut next = || {
+        let line = lines.next()?;
+        let line = match lines.peek() {
+            Some(_) => line.strip_suffix(b"\r").expect("CRLF ends a line"),
+            None => line,
+        };
+        assert!(
+            !line.iter().any(is_control),
+            "a line has a control character"
+        );
+        Some(line)
+    };
+
+    let (method, target) = (request.method.name(), request.target);
+    assert!(is_token(method.as_bytes()), "a method is a token");
+    let plain = |byte: &u8| *byte > b' ' && *byte != 0x7f;
+    assert!(!target.is_empty() && target.as_bytes().iter().all(plain));
+    let version = next()
+        .and_then(|line| line.strip_prefix(method.as_bytes())?.strip_prefix(b" "))
+        .and_then(|line| line.strip_prefix(target.as_bytes())?.strip_prefix(b" "))
+        .expect("method, target and version, with one space between them");
+    match version {
+        b"HTTP/1.0" => assert_eq!(request.version, Version::Http10),
+        [b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'1'..=b'9'] => {
+            assert_eq!(request.version, Version::Http11);
+        }
+        _ => panic!("{} is a version that we speak", version.escape_ascii()),
+    }
+
+    for line in request.lines {
+        assert!(is_token(line.name.as_bytes()), "a name is a token");
+        let value = next()
+            .and_then(|text| text.strip_prefix(line.name.as_bytes())?.strip_prefix(b":"))
+            .expect("a field line is a name, a colon and a value");
+        let blank = |byte: &u8| matches!(byte, b' ' | b'\t');
+        let start = value.iter().take_while(|byte| blank(byte)).count();
+        let end = value
+            .iter()
+            .rposition(|byte| !blank(byte))
+            .map_or(start, |last| last + 1);
+        assert_eq!(
+            value.get(start..end),
+            Some(line.value),
+            "a value is what is between white space"
+        );
+    }
+    assert_eq!(next(), None, "every line is a field line");
+}
