@@ -7,6 +7,9 @@ use support::{Client, Response, Root, Server};
 /// What must never be answered behind a refusal.
 const SMUGGLED: &str = "GET /smuggled HTTP/1.1\r\nHost: test\r\n\r\n";
 
+/// What 405 and 501 allow (RFC 9110 section 10.2.1).
+const ALLOW: &str = "GET, HEAD, OPTIONS";
+
 /// The largest head, unless `--max-header` says otherwise.
 const MOST: usize = 32 * 1024;
 
@@ -72,12 +75,14 @@ const BAD_REQUEST: &str = "400 Bad Request";
 
 #[test]
 fn a_request_line_has_three_parts_and_two_spaces() {
+    // RFC 9112 section 3.
     check(
         BAD_REQUEST,
         [
-            // HTTP/0.9.
+            // HTTP/0.9, which had neither a version nor field lines.
             &b"GET /\r\n"[..],
             b"GET /\n",
+            b"GET /index.html\r\n\r\n",
             b"GET\r\n\r\n",
             b"GET /  HTTP/1.1\r\nHost: test\r\n\r\n",
             b"GET  / HTTP/1.1\r\nHost: test\r\n\r\n",
@@ -97,9 +102,17 @@ fn a_request_line_has_three_parts_and_two_spaces() {
             b"GET / HTTP/01.1\r\nHost: test\r\n\r\n",
             b"GET / HTCPCP/1.0\r\nHost: test\r\n\r\n",
             b"GET / HTTP 1.1\r\nHost: test\r\n\r\n",
+            b"GET / HTTP/1.x\r\nHost: test\r\n\r\n",
+            b"GET / HTTP/1.11\r\nHost: test\r\n\r\n",
+            b"GET / HTTP/1.7 \r\nHost: test\r\n\r\n",
+            b"GET / HTTP/-1.1\r\nHost: test\r\n\r\n",
+            b"GET / HTTP/10.1\r\nHost: test\r\n\r\n",
+            b"GET / HTTPS/1.1\r\nHost: test\r\n\r\n",
+            b"GET / HTTP/1.1\tHost: test\r\n\r\n",
+            b"GET /\x0bHTTP/1.1\r\nHost: test\r\n\r\n",
+            b"GET /\xa0HTTP/1.1\r\nHost: test\r\n\r\n",
+            b"\xef\xbb\xbfGET / HTTP/1.1\r\nHost: test\r\n\r\n",
             b"\0",
-            b"\r\n\r\nGET / HTTP/1.1\r\nHost: test\r\n\r\n",
-            b"\n\nGET / HTTP/1.1\r\nHost: test\r\n\r\n",
             // Other protocols: TLS, SSH, SOCKS, Redis.
             b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
             b"SSH-2.0-OpenSSH_9.9\r\n",
@@ -114,12 +127,90 @@ fn other_versions_are_not_spoken() {
     check(
         "505 HTTP Version Not Supported",
         [
-            // What an HTTP/2 client says first (RFC 9113 section 3.4).
-            "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
-            "GET / HTTP/2.0\r\nHost: test\r\n\r\n",
-            "GET / HTTP/3.0\r\nHost: test\r\n\r\n",
-            "GET / HTTP/0.9\r\n\r\n",
-            "GET / HTTP/9.9\r\nHost: test\r\n\r\n",
+            // What an HTTP/2 client says first (RFC 9113 section 3.4), with and without its frames.
+            &b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..],
+            b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0",
+            b"PRI * HTTP/2.0\r\n",
+            // RFC 9110 section 15.6.6.
+            b"GET / HTTP/2.0\r\nHost: test\r\n\r\n",
+            b"GET / HTTP/2.1\r\nHost: test\r\n\r\n",
+            b"GET / HTTP/3.0\r\nHost: test\r\n\r\n",
+            b"GET / HTTP/0.9\r\n\r\n",
+            b"GET / HTTP/9.9\r\nHost: test\r\n\r\n",
+        ],
+    );
+}
+
+#[test]
+fn a_later_minor_version_is_read_as_1_1() {
+    // RFC 9110 section 2.5: a higher minor version means the same in what both know.
+    let root = site();
+    let server = Server::start(root.path());
+    for minor in 2..=9 {
+        let get = format!("GET / HTTP/1.{minor}\r\n");
+        let mut client = server.connect();
+        // It persists, and says our own version.
+        for _ in 0..2 {
+            let response = client.ask(format!("{get}Host: test\r\n\r\n"));
+            assert_eq!(response.text(), "home", "{minor}");
+            assert!(response.head.starts_with("HTTP/1.1 200 OK\r\n"));
+            assert_eq!(response.field("Connection"), None, "{minor}");
+        }
+        // It has content in chunks, and waits for 100 (RFC 9112 section 7.1).
+        let fields = "Host: test\r\nExpect: 100-continue\r\nTransfer-Encoding: chunked\r\n";
+        client.send(format!("{get}{fields}\r\n"));
+        let interim = client.response_to_head();
+        assert_eq!(interim.status(), "100 Continue", "{minor}");
+        assert_eq!(client.ask("1\r\na\r\n0\r\n\r\n").text(), "home", "{minor}");
+        let response = client.ask(format!("{get}Host: test\r\nConnection: close\r\n\r\n"));
+        assert_eq!(response.field("Connection"), Some("close"), "{minor}");
+        assert_eq!(client.rest(), b"", "{minor}");
+    }
+    check(
+        BAD_REQUEST,
+        [
+            // Host is required (RFC 9112 section 3.2), and lines are lines.
+            "GET / HTTP/1.2\r\n\r\n",
+            "GET / HTTP/1.7\r\nHost: a\r\nHost: b\r\n\r\n",
+            "GET / HTTP/1.9\r\nHost : test\r\n\r\n",
+            "GET / HTTP/1.9\r\nHost: test\r\n A: b\r\n\r\n",
+            "GET / HTTP/1.9\r\nHost: test\r\nA: b\rc\r\n\r\n",
+            "GET / HTTP/1.7\r\nHost: test\n\r\n",
+            "GET / HTTP/1.7\nHost: test\r\n\r\n",
+            "GET / HTTP/1.7\rHost: test\r\n\r\n",
+            "GET / HTTP/1.7\r\r\nHost: test\r\n\r\n",
+            "GET  / HTTP/1.7\r\nHost: test\r\n\r\n",
+            "GET /a b HTTP/1.7\r\nHost: test\r\n\r\n",
+        ],
+    );
+}
+
+#[test]
+fn one_empty_line_before_a_request_is_forgiven_and_no_other_bytes() {
+    // RFC 9112 section 2.2 knows of one, of CRLF.
+    let root = site();
+    let server = Server::start(root.path());
+    let mut client = server.connect();
+    for _ in 0..3 {
+        assert_eq!(client.ask(format!("\r\n{}", get("/"))).text(), "home");
+    }
+    check(
+        BAD_REQUEST,
+        [
+            format!("\r\n\r\n{}", get("/")),
+            format!("\n{}", get("/")),
+            format!("\n\n{}", get("/")),
+            format!("\r\n\n{}", get("/")),
+            format!("\n\r\n{}", get("/")),
+            format!("\r{}", get("/")),
+            format!("\r\r\n{}", get("/")),
+            format!("\r\n\r{}", get("/")),
+            format!("\r\n {}", get("/")),
+            format!(" \r\n{}", get("/")),
+            // Who never begins is not waited for.
+            "\r\n".repeat(50_000),
+            "\r".repeat(100_000),
+            "\n".repeat(100_000),
         ],
     );
 }
@@ -156,9 +247,50 @@ fn host_comes_once_and_is_one() {
             hosts("Host: [::g]\r\n"),
             hosts("Host: [127.0.0.1]\r\n"),
             hosts("Host: k\u{f6}ln\r\n"),
-            // An absolute form does not make up for it.
+            hosts("Host:\r\nHost:\r\n"),
+            hosts("Host: test\r\nHost:\r\n"),
+            hosts("Host: a:b@c\r\n"),
+            hosts("Host: @a\r\n"),
+            hosts("Host: a\tb\r\n"),
+            hosts("Host: a:65536\r\n"),
+            hosts("Host: a:+80\r\n"),
+            hosts("Host: a: 80\r\n"),
+            hosts("Host: a:80a\r\n"),
+            hosts("Host: a::80\r\n"),
+            hosts("Host: a|b\r\n"),
+            hosts("Host: a^b\r\n"),
+            hosts("Host: {a}\r\n"),
+            hosts("Host: a`b\r\n"),
+            hosts("Host: a%8\r\n"),
+            // Addresses in brackets (RFC 3986 section 3.2.2): no zone, whole, and nothing behind.
+            hosts("Host: [fe80::1%25eth0]\r\n"),
+            hosts("Host: [fe80::1%eth0]\r\n"),
+            hosts("Host: []\r\n"),
+            hosts("Host: [:]\r\n"),
+            hosts("Host: [::1]]\r\n"),
+            hosts("Host: [[::1]]\r\n"),
+            hosts("Host: [::1]a\r\n"),
+            hosts("Host: a[::1]\r\n"),
+            hosts("Host: [::1]:port\r\n"),
+            hosts("Host: [::1]80\r\n"),
+            hosts("Host: [1::2::3]\r\n"),
+            hosts("Host: [1:2:3:4:5:6:7:8:9]\r\n"),
+            hosts("Host: [12345::]\r\n"),
+            hosts("Host: [::127.0.0.256]\r\n"),
+            hosts("Host: [ ::1]\r\n"),
+            hosts("Host: [test]\r\n"),
+            hosts("Host: [v.a]\r\n"),
+            hosts("Host: [v1.]\r\n"),
+            hosts("Host: [v1a]\r\n"),
+            hosts("Host: [vg.a]\r\n"),
+            hosts("Host: [v1.a@b]\r\n"),
+            hosts("Host: [v1.a%20b]\r\n"),
+            hosts("Host: v1.a:b\r\n"),
+            // An absolute form does not make up for it (RFC 9112 section 3.2.2).
             "GET http://test/ HTTP/1.1\r\n\r\n".into(),
             "GET http://test/ HTTP/1.1\r\nHost: a b\r\n\r\n".into(),
+            "GET http://test/ HTTP/1.1\r\nHost: test\r\nHost: test\r\n\r\n".into(),
+            "GET http://test/ HTTP/1.1\r\nHost: user@test\r\n\r\n".into(),
             "GET / HTTP/1.0\r\nHost: a\r\nHost: a\r\n\r\n".into(),
             "GET / HTTP/1.0\r\nHost: a b\r\n\r\n".into(),
             "OPTIONS * HTTP/1.1\r\n\r\n".into(),
@@ -168,6 +300,7 @@ fn host_comes_once_and_is_one() {
 
 #[test]
 fn hosts_of_every_form_are_hosts() {
+    // RFC 3986 section 3.2.2; RFC 9112 section 3.2 has an empty one for targets without authority.
     let root = site();
     let server = Server::start(root.path());
     let mut client = server.connect();
@@ -179,12 +312,46 @@ fn hosts_of_every_form_are_hosts() {
         "127.0.0.1:8080",
         "[::1]",
         "[2001:db8::1]:80",
+        "test:65535",
+        "test:0",
+        "test:0080",
+        "TEST",
+        ":80",
+        "[1:2:3:4:5:6:7:8]",
+        "[::ffff:127.0.0.1]:",
+        "[v1.a:b]",
+        "[vF.~]:80",
         "xn--kln-sna.example",
         "a_b.example.",
         "a%20b",
+        "k%C3%B6ln",
+        "!$&'()*+,;=-._~",
     ] {
         let response = client.ask(format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n"));
         assert_eq!(response.text(), "home", "{host}");
+    }
+}
+
+#[test]
+fn the_authority_of_an_absolute_form_wins_over_host() {
+    // RFC 9112 section 3.2.2: Host is ignored, once it is well-formed.
+    let root = site();
+    let server = Server::start(root.path());
+    let mut client = server.connect();
+    for target in [
+        "http://test/",
+        "http://test",
+        "HTTP://TEST:80/",
+        "https://test/",
+        "http://[::1]:80/",
+        "http://[v1.a:b]/",
+        "http://other:/?a",
+        "http://a%20b/index.html",
+    ] {
+        for host in ["test", "other:81", "", "[::1]"] {
+            let request = format!("GET {target} HTTP/1.1\r\nHost: {host}\r\n\r\n");
+            assert_eq!(client.ask(request).text(), "home", "{target} at {host:?}");
+        }
     }
 }
 
@@ -197,11 +364,19 @@ fn a_field_line_is_a_name_a_colon_and_a_value() {
             // White space before the colon has been read in two ways (RFC 9112 section 5.1).
             raw(b"A : b"),
             raw(b"A\t: b"),
+            raw(b"A\x0b: b"),
+            raw(b"A\xa0: b"),
+            raw(b"Host : other"),
             raw(b"Content-Length : 5"),
             raw(b"Transfer-Encoding : chunked"),
             // Obsolete folding (RFC 9112 section 5.2), behind a field and before any.
             raw(b"A: b\r\n c"),
             raw(b"A: b\r\n\tc"),
+            raw(b"A:\r\n b"),
+            raw(b"A: b\r\n\t\r\nC: d"),
+            raw(b"A: b\r\n: c"),
+            raw(b"Transfer-Encoding:\r\n chunked"),
+            raw(b"Content-Length: 1\r\n 0"),
             raw(b"A: b\r\n \r\nC: d"),
             raw(b"A: b\r\n Content-Length: 5"),
             b"GET / HTTP/1.1\r\n Host: test\r\n\r\n".to_vec(),
@@ -212,22 +387,30 @@ fn a_field_line_is_a_name_a_colon_and_a_value() {
             raw(b"A\r: b"),
             raw(b"\rA: b"),
             raw(b"A: b\r\r\nC: d"),
+            raw(b"A: b\r\rC: d"),
+            raw(b"A: \r"),
+            raw(b"A: b\rContent-Length: 5"),
+            raw(b"A: b\r Transfer-Encoding: chunked"),
             b"GET / HTTP/1.1\rHost: test\r\n\r\n".to_vec(),
             b"GET /\r HTTP/1.1\r\nHost: test\r\n\r\n".to_vec(),
             b"GET / HTTP/1.1\r\nHost: test\r\n\rA: b\r\n\r\n".to_vec(),
             // NUL and other control characters (RFC 9110 section 5.5).
-            raw(b"A: b\0c"),
-            raw(b"A\0: b"),
-            raw(b"A: \x01"),
-            raw(b"A: b\x08c"),
-            raw(b"A: b\x0bc"),
+            raw(b"\0: b"),
+            raw(b"A: \0"),
             raw(b"A: \x1b[31m"),
-            raw(b"A: b\x7f"),
             b"GET /\0 HTTP/1.1\r\nHost: test\r\n\r\n".to_vec(),
             b"GET /\x01 HTTP/1.1\r\nHost: test\r\n\r\n".to_vec(),
             b"GET /\x7f HTTP/1.1\r\nHost: test\r\n\r\n".to_vec(),
             // Names are tokens (RFC 9110 section 5.1).
             raw(b": b"),
+            raw(b":"),
+            raw(b" : b"),
+            raw(b"A@B: c"),
+            raw(b"A/B: c"),
+            raw(b"A,B: c"),
+            raw(b"A;B: c"),
+            raw(b"{A}: b"),
+            raw(b"A\\: b"),
             raw(b"A"),
             raw(b"A B: c"),
             raw(b"A(B): c"),
@@ -240,7 +423,75 @@ fn a_field_line_is_a_name_a_colon_and_a_value() {
 }
 
 #[test]
+fn no_field_has_a_control_character() {
+    // RFC 9110 sections 5.1 and 5.5. Tab is white space in a value.
+    let controls = (0..0x20).chain([0x7f]);
+    let rows = controls.flat_map(|control: u8| {
+        let in_name = [b"A", &[control][..], b"B: c"].concat();
+        let in_value = [b"A: b", &[control][..], b"c"].concat();
+        let at_its_end = [b"A: b", &[control][..]].concat();
+        let rows = if control == b'\t' {
+            vec![in_name]
+        } else {
+            vec![in_name, in_value, at_its_end]
+        };
+        rows.into_iter().map(|line| {
+            let request = b"GET / HTTP/1.1\r\nHost: test\r\n";
+            [request, &*line, b"\r\n\r\n"].concat()
+        })
+    });
+    check(BAD_REQUEST, rows);
+}
+
+#[test]
+fn a_bare_line_feed_ends_no_line() {
+    // RFC 9112 section 2.2 lets a recipient take it for a line's end: who does and who does not see
+    // different requests.
+    check(
+        BAD_REQUEST,
+        [
+            "GET / HTTP/1.1\nHost: test\n\n",
+            "GET / HTTP/1.1\nHost: test\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: test\n\r\n",
+            "GET / HTTP/1.1\r\nHost: test\r\n\n",
+            "GET / HTTP/1.1\r\nHost: test\n\n",
+            "GET / HTTP/1.1\r\nHost: test\r\nA: b\nContent-Length: 5\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: test\r\nA:\n\r\n",
+            "GET / HTTP/1.0\n\n",
+            "GET / HTTP/1.0\r\n\n",
+            "OPTIONS * HTTP/1.1\nHost: test\n\n",
+        ],
+    );
+}
+
+#[test]
+fn white_space_around_a_value_is_no_part_of_it() {
+    // OWS is any number of spaces and tabs (RFC 9110 sections 5.5 and 5.6.3).
+    let root = site();
+    let server = Server::start(root.path());
+    for space in ["", " ", "\t", "   ", "\t\t", " \t \t"] {
+        let around = |value: &str| format!("{space}{value}{space}");
+        let host = around("test");
+        let head = |fields: &str| format!("GET / HTTP/1.1\r\nHost:{host}\r\n{fields}\r\n");
+        let mut client = server.connect();
+        for request in [
+            head(""),
+            head(&format!("Content-Length:{}\r\n", around("5"))) + "hello",
+            head(&format!("Transfer-Encoding:{}\r\n", around("chunked"))) + "0\r\n\r\n",
+            head(&format!("A:{space}\r\n")),
+        ] {
+            assert_eq!(client.ask(&request).text(), "home", "{request:?}");
+        }
+        let close = around("x") + "," + &around("close");
+        let response = client.ask(head(&format!("Connection:{close}\r\n")));
+        assert_eq!(response.field("Connection"), Some("close"), "{close:?}");
+        assert_eq!(client.rest(), b"", "{close:?}");
+    }
+}
+
+#[test]
 fn values_are_any_visible_bytes() {
+    // RFC 9110 section 5.5.
     let root = site();
     let server = Server::start(root.path());
     let mut client = server.connect();
@@ -259,6 +510,7 @@ fn values_are_any_visible_bytes() {
 
 #[test]
 fn a_length_is_one_number() {
+    // RFC 9110 section 8.6, RFC 9112 section 6.3.
     check(
         BAD_REQUEST,
         [
@@ -281,6 +533,15 @@ fn a_length_is_one_number() {
             "\u{665}",
             "18446744073709551616",
             "99999999999999999999999999999999",
+            "-18446744073709551611",
+            "5\t5",
+            "5\u{a0}",
+            "1_0",
+            "5;5",
+            "0, 5",
+            "5, 6",
+            "NaN",
+            "\u{ff15}",
         ]
         .map(|length| with(&format!("Content-Length: {length}\r\n")) + "hello"),
     );
@@ -292,6 +553,12 @@ fn a_length_is_one_number() {
             with("Content-Length: 5\r\nContent-Length: 5, 6\r\n"),
             with("Content-Length: 5\r\nA: b\r\ncontent-length: 4\r\n"),
             with("Content-Length: 5\r\nContent-Length:\r\n"),
+            with("Content-Length: 5\r\nContent-Length: 5\r\n"),
+            with("Content-Length: 0\r\nContent-Length: 0\r\n"),
+            with("CONTENT-LENGTH: 5\r\ncontent-length: 05\r\n"),
+            "GET / HTTP/1.0\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello".into(),
+            "POST / HTTP/1.1\r\nHost: test\r\nContent-Length: +5\r\n\r\nhello".into(),
+            "OPTIONS * HTTP/1.1\r\nHost: test\r\nContent-Length: 5, 5\r\n\r\nhello".into(),
         ],
     );
 }
@@ -318,6 +585,18 @@ fn framing_is_said_in_one_way() {
             with("Transfer-Encoding: \"chunked\"\r\n") + "0\r\n\r\n",
             with("Transfer-Encoding: chunked;q=1\r\n") + "0\r\n\r\n",
             with("Transfer-Encoding: chunked, chunked\r\n") + "0\r\n\r\n",
+            with("Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n") + "0\r\n\r\n",
+            with("Transfer-Encoding: identity\r\nTransfer-Encoding: chunked\r\n") + "0\r\n\r\n",
+            with("Transfer-Encoding: chunked\r\nTransfer-Encoding:\r\n") + "0\r\n\r\n",
+            with("Transfer-Encoding: chunked\r\nContent-Length:\r\n") + "0\r\n\r\n",
+            with("Transfer-Encoding: gzip\r\nContent-Length: 5\r\n") + "hello",
+            with("Transfer-Encoding: chunked, identity\r\n") + "0\r\n\r\n",
+            with("Transfer-Encoding: chunked, gzip, chunked\r\n") + "0\r\n\r\n",
+            with("Transfer-Encoding: chunked chunked\r\n") + "0\r\n\r\n",
+            with("Transfer-Encoding: chunked;\r\n") + "0\r\n\r\n",
+            with("Transfer-Encoding: 'chunked'\r\n") + "0\r\n\r\n",
+            with("Transfer-Encoding: cow\r\n"),
+            with("Transfer-Encoding: chunked\u{a0}\r\n") + "0\r\n\r\n",
             // HTTP/1.0 has no transfer codings: its framing is faulty (section 6.1).
             "GET / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n".into(),
             "POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n"
@@ -332,13 +611,22 @@ fn unknown_transfer_codings_are_not_implemented() {
     // RFC 9112 section 6.1.
     check(
         "501 Not Implemented",
-        ["tea, chunked", "gzip, chunked", "identity, chunked"]
-            .map(|coding| with(&format!("Transfer-Encoding: {coding}\r\n")) + "0\r\n\r\n"),
+        [
+            "tea, chunked",
+            "gzip, chunked",
+            "identity, chunked",
+            "gzip,,chunked",
+            "GZIP\t,\tChunked",
+            "\"chunked\", chunked",
+            "gzip;q=\"a,b\", chunked",
+        ]
+        .map(|coding| with(&format!("Transfer-Encoding: {coding}\r\n")) + "0\r\n\r\n"),
     );
 }
 
 #[test]
 fn chunks_are_sizes_and_data() {
+    // RFC 9112 section 7.1.
     check(
         BAD_REQUEST,
         [
@@ -365,9 +653,39 @@ fn chunks_are_sizes_and_data() {
             "1;a\rb\r\n",
             "10000000000000000\r\n",
             "ffffffffffffffffffff\r\n",
+            "1",
+            "10000000000000000000000000000001\r\n",
+            "1,1\r\na\r\n",
+            "1:a\r\na\r\n",
+            "1\r\r\na\r\n",
+            "1\n\na\r\n",
+            "\n1\r\na\r\n",
+            "\r\n1\r\na\r\n",
+            "1\r\na\r\n\r\n0\r\n\r\n",
+            "1\r\na\r0\r\n\r\n",
+            "1\r\na\n0\r\n\r\n",
+            "\u{661}\r\na\r\n",
+            // Extensions (section 7.1.1) end where the line does, and only there.
+            "1;a\x7f\r\na\r\n",
+            "1;a=\"b\nc\"\r\na\r\n",
+            "1;a=\"b\rc\"\r\na\r\n",
+            "1;a\x0b\r\na\r\n",
+            "1;\n0\r\n\r\n",
+            "0;a\n\r\n",
+            // The last chunk and its trailers (section 7.1.2).
+            "0\n\r\n",
+            "0\r\n\n",
+            "0\r\n\r\r\n",
+            "0\r\n : b\r\n\r\n",
+            "0\r\nA: b\r\n c\r\n\r\n",
+            "0\r\nA : b\r\n\r\n",
+            "0\r\n: b\r\n\r\n",
+            "0\r\nA\r\n\r\n",
+            "0\r\nGET / HTTP/1.1\r\n\r\n",
             "0\r\nA: b\n\r\n",
             "0\r\nA: b\rc\r\n\r\n",
             "0\r\nA: \0\r\n\r\n",
+            "0\r\nA: \x7f\r\n\r\n",
         ]
         .map(chunked),
     );
@@ -375,12 +693,20 @@ fn chunks_are_sizes_and_data() {
 
 #[test]
 fn content_of_chunks_is_bounded_with_its_framing() {
+    // RFC 9112 sections 7.1 and 7.1.1: sizes that overflow, and the total of extensions, are limited.
     let long = "a".repeat(MOST);
     check(
         "413 Content Too Large",
         [
             chunked("100001\r\n"),
             chunked("fffffffffffffff\r\n"),
+            chunked("ffffffffffffffff\r\n"),
+            chunked("7fffffffffffffff\r\n"),
+            // Sums that overflow are no sums.
+            chunked("1\r\na\r\nffffffffffffffff\r\n"),
+            chunked(&format!("{:0>32768}\r\na\r\n", 1)),
+            chunked(&format!("1{}\r\n", " ".repeat(MOST))),
+            chunked(&format!("0;{long}\r\n\r\n")),
             chunked(&format!("1;{long}\r\na\r\n")),
             chunked(&format!("0\r\nA: {long}\r\n\r\n")),
             chunked(&format!("0\r\n{}\r\n", "A: b\r\n".repeat(10_000))),
@@ -403,6 +729,7 @@ fn heavy(bytes: usize, in_target: bool) -> String {
 
 #[test]
 fn a_head_of_the_largest_size_is_read() {
+    // RFC 9112 section 3 for the request line, RFC 6585 section 5 for the fields.
     let root = site();
     for (option, most) in [
         (None, MOST),
@@ -437,6 +764,7 @@ fn a_head_of_the_largest_size_is_read() {
 
 #[test]
 fn a_head_that_never_ends_is_refused() {
+    // RFC 9110 section 15.5.15, RFC 6585 section 5.
     check(
         "431 Request Header Fields Too Large",
         [
@@ -453,6 +781,7 @@ fn a_head_that_never_ends_is_refused() {
 
 #[test]
 fn a_head_has_a_hundred_lines_at_the_most() {
+    // RFC 9110 section 5.4.
     let lines = |count: usize| with(&"A: b\r\n".repeat(count - 1));
     let root = site();
     let server = Server::start(root.path());
@@ -466,6 +795,7 @@ fn a_head_has_a_hundred_lines_at_the_most() {
 
 #[test]
 fn the_answer_to_head_has_no_content_even_if_it_refuses() {
+    // RFC 9110 section 9.3.2.
     let root = site();
     let server = Server::start(root.path());
     for (target, fields) in [
@@ -476,6 +806,8 @@ fn the_answer_to_head_has_no_content_even_if_it_refuses() {
         ("/", "Host: test\r\nTransfer-Encoding: tea, chunked\r\n"),
         ("/", "Host: test\r\nContent-Length: 9999999\r\n"),
         ("/", "Host: a\r\nHost: b\r\n"),
+        ("/", "Host: test\r\nExpect: tea\r\nContent-Length: 1\r\n"),
+        ("/", "Host: test\n"),
         ("/", "Host : test\r\n"),
         ("/%", "Host: test\r\n"),
     ] {
@@ -489,13 +821,14 @@ fn the_answer_to_head_has_no_content_even_if_it_refuses() {
 }
 
 /// That the answer to this request has this status, and that the next request is answered too.
-fn check_persists(client: &mut Client, request: &str, status: &str) {
+fn check_persists(client: &mut Client, request: &str, status: &str) -> Response {
     client.send(format!("{request}{SMUGGLED}"));
     let response = client.response();
     assert_eq!(response.status(), status, "{request}");
     assert_page(&response, status);
     assert_eq!(response.field("Connection"), None, "{request}");
     assert_eq!(client.response().text(), "smuggled", "{request}");
+    response
 }
 
 #[test]
@@ -504,6 +837,8 @@ fn a_target_has_a_meaning_inside_the_root() {
         // Asterisk and authority forms are for OPTIONS and CONNECT (RFC 9112 section 3.2).
         "*",
         "**",
+        "*/",
+        "/*#",
         "test",
         "test:80",
         "a/b",
@@ -518,6 +853,24 @@ fn a_target_has_a_meaning_inside_the_root() {
         "http://:80/",
         "http://user:password@test/",
         "http://[::1/",
+        "http://[fe80::1%25eth0]/",
+        "http://[v1]/",
+        "http://user@test/",
+        "http://@test/",
+        "http://user:@[::1]/",
+        "http://test:80:80/",
+        "http://test:99999/",
+        "http://test:-1/",
+        "http://te%zzst/",
+        "http://test\\@other/",
+        "http://k\u{f6}ln/",
+        "http://?a",
+        "//test/../..",
+        "https:/test",
+        "://test/",
+        "/http://test/%",
+        "ws://test/",
+        "http//test/",
         "http://a:b/",
         "ftp://test/",
         "file:///etc/passwd",
@@ -562,36 +915,194 @@ fn a_target_has_a_meaning_inside_the_root() {
 }
 
 #[test]
+fn an_asterisk_is_for_options_and_an_authority_for_connect() {
+    // RFC 9112 sections 3.2.3 and 3.2.4. The method is looked at first.
+    let root = site();
+    let server = Server::start(root.path());
+    let mut client = server.connect();
+    for (line, status) in [
+        ("OPTIONS *", "204 No Content"),
+        ("OPTIONS /", "204 No Content"),
+        ("OPTIONS http://test", "204 No Content"),
+        ("POST *", "405 Method Not Allowed"),
+        ("TRACE *", "405 Method Not Allowed"),
+        ("CONNECT test:80", "405 Method Not Allowed"),
+        ("CONNECT [::1]:80", "405 Method Not Allowed"),
+        ("CONNECT *", "405 Method Not Allowed"),
+        ("CONNECT /", "405 Method Not Allowed"),
+        ("CONNECT http://test/", "405 Method Not Allowed"),
+        ("PUT test:80", "405 Method Not Allowed"),
+        ("PRI *", "501 Not Implemented"),
+        ("BREW *", "501 Not Implemented"),
+    ] {
+        let response = client.ask(format!("{line} HTTP/1.1\r\nHost: test\r\n\r\n"));
+        assert_eq!(response.status(), status, "{line}");
+        assert_eq!(response.field("Allow"), Some(ALLOW), "{line}");
+        assert_eq!(response.field("Connection"), None, "{line}");
+    }
+    // What would follow an accepted CONNECT is read as what it is, the next request.
+    client.send(format!(
+        "CONNECT test:80 HTTP/1.1\r\nHost: test:80\r\n\r\n{SMUGGLED}"
+    ));
+    assert_eq!(client.response().status(), "405 Method Not Allowed");
+    assert_eq!(client.response().text(), "smuggled");
+
+    let options = |target: &str| get(target).replacen("GET", "OPTIONS", 1);
+    check(
+        BAD_REQUEST,
+        [
+            "**", "*/", "*?a", "test:80", "test", "a/b", "http://", "/%", "/..",
+        ]
+        .map(options),
+    );
+}
+
+#[test]
 fn a_method_that_is_not_served_does_not_end_the_connection() {
+    // RFC 9110 sections 9.1, 15.5.6 and 15.6.2.
     let root = site();
     let server = Server::start(root.path());
     let mut client = server.connect();
     for (line, status) in [
         ("POST /", "405 Method Not Allowed"),
+        ("PUT /", "405 Method Not Allowed"),
+        ("PATCH /", "405 Method Not Allowed"),
         ("DELETE /nothing", "405 Method Not Allowed"),
         ("CONNECT test:80", "405 Method Not Allowed"),
         ("TRACE /", "405 Method Not Allowed"),
         ("BREW /", "501 Not Implemented"),
         ("get /", "501 Not Implemented"),
-        ("GET /nothing", "404 Not Found"),
-        ("GET /a/b/c", "404 Not Found"),
+        ("GETS /", "501 Not Implemented"),
+        ("GE /", "501 Not Implemented"),
     ] {
         let request = format!("{line} HTTP/1.1\r\nHost: test\r\n\r\n");
-        check_persists(&mut client, &request, status);
+        let response = check_persists(&mut client, &request, status);
+        // Section 15.5.6 demands it of 405.
+        assert_eq!(response.field("Allow"), Some(ALLOW), "{line}");
+    }
+    for target in ["/nothing", "/a/b/c"] {
+        let response = check_persists(&mut client, &get(target), "404 Not Found");
+        assert_eq!(response.field("Allow"), None, "{target}");
     }
 }
 
 #[test]
-fn lines_may_end_in_lf_alone() {
-    // RFC 9112 section 2.2 lets a recipient take it for a line end; people type such requests.
+fn a_trace_shows_nothing_of_the_request() {
+    // RFC 9110 section 9.3.8: what a proxy has added would be seen.
     let root = site();
     let server = Server::start(root.path());
     let mut client = server.connect();
-    for request in [
-        "GET / HTTP/1.1\nHost: test\n\n",
-        "GET / HTTP/1.1\r\nHost: test\n\r\n",
-        "GET / HTTP/1.1\nHost: test\r\n\n",
+    let fields = "Host: test\r\nCookie: secret\r\nMax-Forwards: 0\r\n";
+    let response = client.ask(format!("TRACE /traced HTTP/1.1\r\n{fields}\r\n"));
+    assert_eq!(response.status(), "405 Method Not Allowed");
+    let said = format!("{response:?}");
+    assert!(
+        !said.contains("secret") && !said.contains("traced"),
+        "{said}"
+    );
+    assert_eq!(client.get("/").text(), "home");
+}
+
+#[test]
+fn an_upgrade_is_ignored() {
+    // RFC 9110 section 7.8: a server may go on in the protocol that is spoken.
+    let root = site();
+    let server = Server::start(root.path());
+    let mut client = server.connect();
+    for fields in [
+        // RFC 7540 section 3.2.
+        "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n\
+         HTTP2-Settings: AAMAAABkAAQCAAAAAAIAAAAA\r\n",
+        // RFC 6455 section 1.3.
+        "Connection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n",
+        // RFC 2817 section 3.1.
+        "Connection: Upgrade\r\nUpgrade: TLS/1.0\r\n",
+        "Connection: Upgrade\r\n",
+        "Upgrade: HTTP/2.0, h2c\r\n",
+        "Upgrade:\r\n",
     ] {
-        assert_eq!(client.ask(request).text(), "home", "{request}");
+        // What comes next is HTTP/1.1 as well.
+        client.send(with(fields) + SMUGGLED);
+        let response = client.response();
+        assert_eq!(response.text(), "home", "{fields}");
+        assert_eq!(response.field("Upgrade"), None, "{fields}");
+        assert_eq!(response.field("Connection"), None, "{fields}");
+        assert_eq!(client.response().text(), "smuggled", "{fields}");
+    }
+    // Content belongs to the request that it came with (section 7.8), whatever it looks like.
+    client.send(with(
+        "Connection: Upgrade\r\nUpgrade: h2c\r\nContent-Length: 24\r\n",
+    ));
+    client.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+    assert_eq!(client.response().text(), "home");
+    assert_eq!(client.get("/").text(), "home");
+}
+
+#[test]
+fn a_refusal_comes_before_the_content_that_is_expected() {
+    // RFC 9110 section 10.1.1: 100 would ask for content that nobody reads.
+    let head = |line: &str, fields: &str| {
+        format!("{line} HTTP/1.1\r\nHost: test\r\nExpect: 100-continue\r\n{fields}\r\n")
+    };
+    check(
+        BAD_REQUEST,
+        [
+            head("GET /", "Content-Length: 1\r\nContent-Length: 2\r\n"),
+            head(
+                "GET /",
+                "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
+            ),
+            head("GET /", "Transfer-Encoding: gzip\r\n"),
+            head("GET /%", "Content-Length: 5\r\n"),
+            head("GET *", "Content-Length: 5\r\n"),
+            head("GET /..", "Transfer-Encoding: chunked\r\n"),
+            head("GET /", "Host: test\r\nContent-Length: 5\r\n"),
+        ],
+    );
+    let fails = "417 Expectation Failed";
+    check(
+        "501 Not Implemented",
+        [head("GET /", "Transfer-Encoding: tea, chunked\r\n")],
+    );
+    check(
+        "413 Content Too Large",
+        [head("GET /", "Content-Length: 9999999\r\n")],
+    );
+    check(
+        fails,
+        [
+            head("GET /", "Expect: tea\r\nContent-Length: 5\r\n"),
+            head("GET /", "Expect: tea\r\nContent-Length: 9999999\r\n"),
+            // Section 10.1.1 has 417 come first, whatever the method.
+            head(
+                "POST /",
+                "Expect: \"100-continue\"\r\nContent-Length: 5\r\n",
+            ),
+        ],
+    );
+    let root = site();
+    let server = Server::start(root.path());
+    for (line, status) in [
+        ("POST /", "405 Method Not Allowed"),
+        ("TRACE /", "405 Method Not Allowed"),
+        ("CONNECT test:80", "405 Method Not Allowed"),
+        ("BREW /", "501 Not Implemented"),
+    ] {
+        for framing in ["Content-Length: 5", "Transfer-Encoding: chunked"] {
+            let request = head(line, &format!("{framing}\r\n"));
+            let response = refused(&server, request.as_bytes(), status);
+            assert_eq!(response.field("Allow"), Some(ALLOW), "{request}");
+        }
+    }
+    // No content, nothing to ask for.
+    let mut client = server.connect();
+    for (fields, content) in [
+        ("Content-Length: 0\r\n", ""),
+        ("", ""),
+        ("Content-Length: 000\r\n", ""),
+    ] {
+        let response = client.ask(head("GET /", fields) + content);
+        assert_eq!(response.text(), "home", "{fields}");
     }
 }
