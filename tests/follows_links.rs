@@ -10,7 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::fs::{CWD, FileType, Mode, RenameFlags, mknodat, renameat_with};
-use support::{Client, Response, Root, Server, docroot, eventually};
+use support::{Client, Response, Root, Server, docroot, eventually, upon_no_openat2};
 
 /// What no answer may have in it, unless `--symlinks follow`.
 const SECRET: &str = "the-secret-outside";
@@ -309,14 +309,17 @@ fn options(outer: &Root, options: &[&str]) -> Vec<String> {
     placed.collect()
 }
 
-/// A server of this folder with these options, in which `{outer}` is replaced, with openat2(2) and
-/// without it.
+/// A server of this folder with these options, in which `{outer}` is replaced, with openat2(2) and, unless
+/// every link is to be followed, without it.
 fn servers(outer: &Root, given: &[&str]) -> impl Iterator<Item = (&'static str, Server)> {
     let given = options(outer, given);
     let given: Vec<&str> = given.iter().map(String::as_str).collect();
     let root = outer.join("root");
     let with = Server::with(&root, &given);
-    let without = Server::without_openat2("ENOSYS", &root, &given);
+    let without = match given.contains(&"follow") {
+        true => None,
+        false => Server::without_openat2("ENOSYS", &root, &given),
+    };
     let without = without.map(|server| ("without openat2", server));
     [("with openat2", with)].into_iter().chain(without)
 }
@@ -404,6 +407,23 @@ fn no_link_is_followed_where_links_are_denied() {
 #[test]
 fn a_link_leads_anywhere_where_that_is_asked_for() {
     check(POLICIES[5]);
+}
+
+// Through /proc a link leads to what has no name, and only the kernel can tell such a link from others.
+#[test]
+fn every_link_is_followed_only_where_the_kernel_sees_to_it() {
+    let outer = outer();
+    let root = outer.join("root");
+    let Some(mut command) = upon_no_openat2("ENOSYS", &root, &["--symlinks", "follow"]) else {
+        return;
+    };
+    let ended = command.output().expect("docroot starts");
+    assert_eq!(ended.status.code(), Some(4));
+    let said = String::from_utf8_lossy(&ended.stderr);
+    assert!(
+        said.contains("openat2") && said.contains("--symlink-root"),
+        "{said}"
+    );
 }
 
 #[test]

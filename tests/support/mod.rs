@@ -85,6 +85,24 @@ pub fn upon(stage: &[&str], root: &Path, options: &[&str]) -> Command {
     command
 }
 
+/// The command that serves this folder where openat2(2) fails with this error. `None`, said loudly, where
+/// strace(1) cannot arrange that.
+pub fn upon_no_openat2(error: &str, root: &Path, options: &[&str]) -> Option<Command> {
+    let inject = format!("inject=openat2:error={error}");
+    // With -D it is docroot that is our child, and strace that watches it from the side.
+    let strace = "strace -D -f --seccomp-bpf -qq -o /dev/null -e trace=openat2 -e".split(' ');
+    let stage: Vec<&str> = strace.chain([&*inject]).collect();
+    let tried = Command::new(stage[0])
+        .args(&stage[1..])
+        .arg("true")
+        .output();
+    if !tried.as_ref().is_ok_and(|tried| tried.status.success()) {
+        eprintln!("SKIPPED: strace(1) cannot take openat2 away here: {tried:?}");
+        return None;
+    }
+    Some(upon(&stage, root, options))
+}
+
 impl Server {
     /// Serves this folder.
     pub fn start(root: &Path) -> Self {
@@ -110,19 +128,7 @@ impl Server {
     /// EPERM, as under the seccomp filters of many containers. `None`, said loudly, where strace(1)
     /// cannot arrange that.
     pub fn without_openat2(error: &str, root: &Path, options: &[&str]) -> Option<Self> {
-        let inject = format!("inject=openat2:error={error}");
-        // With -D it is docroot that is our child, and strace that watches it from the side.
-        let strace = "strace -D -f --seccomp-bpf -qq -o /dev/null -e trace=openat2 -e".split(' ');
-        let stage: Vec<&str> = strace.chain([&*inject]).collect();
-        let tried = Command::new(stage[0])
-            .args(&stage[1..])
-            .arg("true")
-            .output();
-        if !tried.as_ref().is_ok_and(|tried| tried.status.success()) {
-            eprintln!("SKIPPED: strace(1) cannot take openat2 away here: {tried:?}");
-            return None;
-        }
-        Some(Self::upon(&stage, root, options))
+        upon_no_openat2(error, root, options).map(Self::spawn)
     }
 
     /// Starts a command that serves, and waits until it listens.
