@@ -80,6 +80,24 @@ fn everything_has_one_home() {
 }
 
 #[test]
+fn every_test_that_is_said_to_show_a_rule_is_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let readme = fs::read_to_string(root.join("README.md")).expect("text");
+    let (_, table) = readme.split_once("## Conformance\n").expect("a table");
+    let (table, _) = table.split_once("\n## ").expect("its end");
+    let names = table.split('`').filter_map(|word| word.split_once("::"));
+    let mut count = 0;
+    for (file, name) in names {
+        let path = root.join("tests").join(file).with_extension("rs");
+        let text = fs::read_to_string(&path).unwrap_or_default();
+        let is_there = text.contains(&format!("\nfn {name}() {{"));
+        assert!(is_there, "{file}::{name}");
+        count += 1;
+    }
+    assert!(count > 80, "the table is read: {count}");
+}
+
+#[test]
 fn every_file_opens_with_its_promise_and_is_on_the_map() {
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let map = fs::read_to_string(src.join("lib.rs")).expect("the map");
