@@ -16,7 +16,7 @@ use std::time::Duration;
 use docroot::journal::{Journal, Writer};
 use docroot::net::Handle;
 use docroot::server::{self, Server};
-use docroot::site::Site;
+use docroot::site::{Site, Symlinks};
 use signal_hook::consts::{SIGINT, SIGQUIT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tracing::{error, info, warn};
@@ -227,11 +227,23 @@ fn banner(config: &Config, addresses: &[SocketAddr]) -> String {
     } else {
         "hidden"
     };
+    let symlinks = match &options.symlinks {
+        Symlinks::Inside(others) if others.is_empty() => "inside".to_owned(),
+        Symlinks::Inside(others) => {
+            let others: Vec<_> = others
+                .iter()
+                .map(|path| path.display().to_string())
+                .collect();
+            format!("inside and into {}", others.join(", "))
+        }
+        Symlinks::Deny => "denied".to_owned(),
+        Symlinks::Follow => "followed anywhere".to_owned(),
+    };
     let index = options.site.index.join(", ");
     let connections = options.limits.connections;
     let _ = writeln!(
         text,
-        "\n  index {index}; dotfiles {hidden}; up to {connections} connections"
+        "\n  index {index}; dotfiles {hidden}; symlinks {symlinks}; up to {connections} connections"
     );
     text + "  Ctrl-C stops\n\n"
 }
