@@ -199,18 +199,25 @@ impl Disk {
     /// The symbolic link on this path that leads where none may; `None` if there is none any more.
     pub(super) fn culprit(&self, path: &[u8]) -> Option<Link> {
         let path = Path::new(OsStr::from_bytes(path));
-        let mut prefixes: Vec<&Path> = path.ancestors().collect();
-        prefixes.reverse();
-        prefixes.into_iter().find_map(|prefix| {
-            let full = self.root.path.join(prefix);
-            let target = full.read_link().ok()?;
-            let leads_out = || {
-                let real = full.canonicalize();
-                real.is_ok_and(|real| !self.places().any(|place| real.starts_with(&place.path)))
+        let mut full = self.root.path.clone();
+        for (place, name) in path.iter().enumerate() {
+            full.push(name);
+            let target = match full.read_link() {
+                Ok(target) => target,
+                Err(error) if Errno::from_io_error(&error) == Some(Errno::INVAL) => continue,
+                // From here on there is nothing, or nothing that can be reached.
+                Err(_) => return None,
             };
-            let path = prefix.to_owned();
-            (matches!(self.links, Links::Deny) || leads_out()).then_some(Link { path, target })
-        })
+            let leads_out = || {
+                full.canonicalize()
+                    .is_ok_and(|real| self.place(&real).is_none())
+            };
+            if matches!(self.links, Links::Deny) || leads_out() {
+                let path = path.iter().take(place + 1).collect();
+                return Some(Link { path, target });
+            }
+        }
+        None
     }
 
     fn open_beneath(&self, path: &[u8], flags: OFlags) -> Result<OwnedFd, Errno> {
@@ -251,8 +258,7 @@ impl Disk {
         for _ in 0..TRIES {
             let real = full.canonicalize();
             let real = real.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
-            let place = self.places().find(|place| real.starts_with(&place.path));
-            let place = place.ok_or(Errno::XDEV)?;
+            let place = self.place(&real).ok_or(Errno::XDEV)?;
             let below = real.strip_prefix(&place.path).unwrap_or(&real);
             opened = match below.as_os_str().as_bytes() {
                 b"" => place.open(b".", flags, self.resolution),
@@ -265,13 +271,14 @@ impl Disk {
         opened
     }
 
-    /// Where links may lead.
-    fn places(&self) -> impl Iterator<Item = &Place> {
+    /// Which of the places where links may lead this is in, if any.
+    fn place(&self, real: &Path) -> Option<&Place> {
         let others = match &self.links {
             Links::Inside(others) => others.as_slice(),
             Links::Deny | Links::Follow => &[],
         };
-        std::iter::once(&self.root).chain(others)
+        let mut places = std::iter::once(&self.root).chain(others);
+        places.find(|place| real.starts_with(&place.path))
     }
 }
 
