@@ -82,13 +82,7 @@ mod tests {
 
     fn check(method: &str, target: &str, lines: &[(&str, &str)], expected: Result<&str, &str>) {
         for (version, required) in [(Version::Http11, true), (Version::Http10, false)] {
-            let lines: Vec<Line<'_>> = lines
-                .iter()
-                .map(|(name, value)| Line {
-                    name,
-                    value: value.as_bytes(),
-                })
-                .collect();
+            let lines = Line::all(lines);
             let request = Request {
                 method: Method::named(method),
                 target,

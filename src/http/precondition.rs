@@ -112,13 +112,7 @@ mod tests {
     }
 
     fn evaluated(lines: &[(&str, &str)], validators: &Validators) -> Verdict {
-        let lines: Vec<Line<'_>> = lines
-            .iter()
-            .map(|(name, value)| Line {
-                name,
-                value: value.as_bytes(),
-            })
-            .collect();
+        let lines = Line::all(lines);
         let request = Request {
             method: Method::Get,
             target: "/",

@@ -143,13 +143,7 @@ mod tests {
         validators: &Validators,
         len: u64,
     ) -> Selection {
-        let lines: Vec<Line<'_>> = lines
-            .iter()
-            .map(|(name, value)| Line {
-                name,
-                value: value.as_bytes(),
-            })
-            .collect();
+        let lines = Line::all(lines);
         let request = Request {
             method: Method::named(method),
             target: "/",

@@ -84,6 +84,18 @@ impl<'a> Request<'a> {
     }
 }
 
+#[cfg(test)]
+impl<'a> Line<'a> {
+    /// These lines, given as name and value.
+    pub(crate) fn all(lines: &[(&'a str, &'a str)]) -> Vec<Self> {
+        let line = |&(name, value): &(&'a str, &'a str)| Self {
+            name,
+            value: value.as_bytes(),
+        };
+        lines.iter().map(line).collect()
+    }
+}
+
 impl<'a> Method<'a> {
     /// The method of this name. Method names are case-sensitive.
     #[must_use]

@@ -151,13 +151,7 @@ mod tests {
         });
         let page = Arc::new(Resource::from(page));
         let check = |method, lookup: &Lookup, lines: &[(&str, &str)], status: &str, content| {
-            let lines: Vec<Line<'_>> = lines
-                .iter()
-                .map(|(name, value)| Line {
-                    name,
-                    value: value.as_bytes(),
-                })
-                .collect();
+            let lines = Line::all(lines);
             let request = Request {
                 method: Method::named(method),
                 target: "/a",

@@ -255,13 +255,7 @@ mod tests {
     use crate::http::{Line, Method};
 
     fn says(version: Version, lines: &[(&str, &str)], expected: Result<Framing, BodyError>) {
-        let lines: Vec<Line<'_>> = lines
-            .iter()
-            .map(|(name, value)| Line {
-                name,
-                value: value.as_bytes(),
-            })
-            .collect();
+        let lines = Line::all(lines);
         let request = Request {
             method: Method::Get,
             target: "/",
