@@ -70,7 +70,8 @@ impl ParseError {
 /// stream has the same outcome, unless the shorter one was [`Parsed::Partial`].
 ///
 /// # Errors
-/// [`ParseError`], as soon as no continuation could make the bytes a request.
+/// [`ParseError`], as soon as no continuation could make the bytes a request; for a line that ends in
+/// LF alone, when the head is whole.
 pub fn request<'h: 'l, 'l>(
     bytes: &'h [u8],
     most: usize,
