@@ -27,6 +27,10 @@ pub enum Blob {
     },
 }
 
+/// How far a date that the kernel gives a file may lie behind the clock, so that two changes have the same:
+/// a tick, which is 10 ms at the most, and as much again.
+pub const TICK: Duration = Duration::from_millis(20);
+
 /// What a file system says of a file's bytes: from two versions that differ, other bytes must be
 /// expected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +44,8 @@ pub struct Version {
     pub changed: SystemTime,
     /// Which file this is, among those that exist on its file system.
     pub inode: u64,
+    /// How many names it has.
+    pub links: u64,
 }
 
 impl Version {
@@ -51,34 +57,32 @@ impl Version {
         Ok(Self::from(&file.metadata()?))
     }
 
-    /// How far the dates of this file may lie behind the clock; two writes within it may have the same.
-    /// The kernel's clock for files ticks every 10 ms at the most, and as much again is allowed for;
-    /// dates without a fraction of a second are taken for those of a file system that has none, of
-    /// which FAT's are the coarsest.
+    /// Whether the file system dates changes as they happen, so that `changed` can be relied on. A date
+    /// to the second may be made up (squashfs has the date of the image's maker in its place) or
+    /// stand for several changes (FAT, ext3).
     #[must_use]
-    pub fn tick(&self) -> Duration {
-        let is_whole = |time: SystemTime| match time.duration_since(UNIX_EPOCH) {
-            Ok(since) => since.subsec_nanos() == 0,
-            Err(before) => before.duration().subsec_nanos() == 0,
+    pub fn is_dated(&self) -> bool {
+        let fraction = match self.changed.duration_since(UNIX_EPOCH) {
+            Ok(since) => since.subsec_nanos(),
+            Err(before) => before.duration().subsec_nanos(),
         };
-        match is_whole(self.modified) && is_whole(self.changed) {
-            true => Duration::from_secs(2),
-            false => Duration::from_millis(20),
-        }
+        fraction != 0
     }
 
     /// Whether another change from now on would be told from the last one.
     #[must_use]
     pub fn is_settled(&self, now: SystemTime) -> bool {
-        now.duration_since(self.changed)
-            .is_ok_and(|since| since > self.tick())
+        let since = now.duration_since(self.changed);
+        self.is_dated() && since.is_ok_and(|since| since > TICK)
     }
 
-    /// Whether no write lies between the two. A new name, mode or link does not count, so that a file
-    /// can be sent to its end while another takes its place.
+    /// Whether the bytes of an open file are those of the `earlier` version of it. Whatever changed it may
+    /// have changed them, and then have put their date back; only losing a name, as when another
+    /// file takes its place, is known not to.
     #[must_use]
-    pub fn has_bytes_of(&self, other: &Self) -> bool {
-        (self.len, self.modified) == (other.len, other.modified)
+    pub fn has_bytes_of(&self, earlier: &Self) -> bool {
+        let is_same = (self.len, self.modified) == (earlier.len, earlier.modified);
+        is_same && (self.changed == earlier.changed || self.links < earlier.links)
     }
 }
 
@@ -89,6 +93,7 @@ impl From<&Metadata> for Version {
             modified: time(metadata.mtime(), metadata.mtime_nsec()),
             changed: time(metadata.ctime(), metadata.ctime_nsec()),
             inode: metadata.ino(),
+            links: metadata.nlink(),
         }
     }
 }
@@ -154,42 +159,46 @@ mod tests {
 
     #[test]
     fn a_version_settles() {
-        let check = |modified, changed, millis, expected| {
+        let check = |changed, now, expected| {
             let version = Version {
                 len: 0,
-                modified: UNIX_EPOCH + Duration::from_millis(modified),
+                modified: UNIX_EPOCH,
                 changed: UNIX_EPOCH + Duration::from_millis(changed),
                 inode: 1,
+                links: 1,
             };
-            let now = UNIX_EPOCH + Duration::from_millis(millis);
-            assert_eq!(
-                version.is_settled(now),
-                expected,
-                "{version:?} at {millis} ms"
-            );
+            let now = UNIX_EPOCH + Duration::from_millis(now);
+            assert_eq!(version.is_settled(now), expected, "{version:?} at {now:?}");
         };
-        check(1, 10_001, 10_000, false);
-        check(1, 10_001, 10_020, false);
-        check(1, 10_001, 10_022, true);
-        check(0, 10_001, 10_022, true);
-        check(0, 10_000, 10_022, false);
-        check(0, 10_000, 12_001, true);
+        check(10_001, 10_000, false);
+        check(10_001, 10_021, false);
+        check(10_001, 10_022, true);
+        check(10_000, 90_000, false);
     }
 
     #[test]
-    fn a_write_is_seen_and_a_new_mode_is_no_write() {
-        use std::fs::Permissions;
-        use std::os::unix::fs::PermissionsExt as _;
+    fn whatever_happens_to_a_file_may_have_happened_to_its_bytes() {
+        use std::fs::{File, hard_link, remove_file};
 
-        let file = tempfile::tempfile().unwrap();
-        file.set_modified(UNIX_EPOCH).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        let file = File::create(&path).unwrap();
+        hard_link(&path, folder.path().join("other name")).unwrap();
         let before = Version::of(&file).unwrap();
-        file.set_permissions(Permissions::from_mode(0o600)).unwrap();
-        let after = Version::of(&file).unwrap();
-        assert!(after.has_bytes_of(&before));
+        let has_bytes = || Version::of(&file).unwrap().has_bytes_of(&before);
+        assert!(has_bytes());
+        remove_file(&path).unwrap();
+        assert!(has_bytes(), "it has lost a name");
+        let before = Version::of(&file).unwrap();
+        let has_bytes = || Version::of(&file).unwrap().has_bytes_of(&before);
+        // The kernel's clock for files has ticks.
+        while Version::of(&file).unwrap().changed == before.changed {
+            file.set_len(1).unwrap();
+            file.set_len(0).unwrap();
+            file.set_modified(before.modified).unwrap();
+        }
+        assert!(!has_bytes(), "its date was put back");
         file.set_len(1).unwrap();
-        assert!(!Version::of(&file).unwrap().has_bytes_of(&before));
-        file.set_len(0).unwrap();
-        assert!(!Version::of(&file).unwrap().has_bytes_of(&before));
+        assert!(!has_bytes());
     }
 }

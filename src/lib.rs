@@ -127,7 +127,7 @@
 //! | what | is a | becomes |
 //! |---|---|---|
 //! | the bytes are no request | `http1::ParseError`, `BodyError` | 400, 413, 414, 431, 501, 505; then close |
-//! | a request we do not serve | `Err(Response)` from `admit` | 400, 405 and 501 + Allow, 417 |
+//! | a request we do not serve | `Err(Response)` from `admit` | 400, 405 and 501 + Allow, 417, 421 |
 //! | If-..., Range | `Verdict`, `Selection` | 304, 412, 206, 416 |
 //! | nothing there, not ours to show, not to be had now | `Lookup::{Absent, Forbidden, Unavailable}` | 404, 403, 503 + Retry-After |
 //! | a file is written to while it is sent | `Closed::Broken` | the connection is cut: other bytes were promised |

@@ -342,7 +342,6 @@ fn the_authority_of_an_absolute_form_wins_over_host() {
         "http://test/",
         "http://test",
         "HTTP://TEST:80/",
-        "https://test/",
         "http://[::1]:80/",
         "http://[v1.a:b]/",
         "http://other:/?a",
@@ -352,6 +351,12 @@ fn the_authority_of_an_absolute_form_wins_over_host() {
             let request = format!("GET {target} HTTP/1.1\r\nHost: {host}\r\n\r\n");
             assert_eq!(client.ask(request).text(), "home", "{target} at {host:?}");
         }
+    }
+    // RFC 9110 section 7.4: "a request for an https resource MUST be rejected unless it has been received
+    // over a connection that has been secured".
+    for target in ["https://test/", "HTTPS://test"] {
+        let refused = client.ask(format!("GET {target} HTTP/1.1\r\nHost: test\r\n\r\n"));
+        assert_eq!(refused.status(), "421 Misdirected Request", "{target}");
     }
 }
 

@@ -72,7 +72,7 @@ fn expectation(request: &Request<'_>) -> Result<(), Response> {
 
 fn target<'a>(request: &Request<'a>, host: Option<&'a str>) -> Result<Target<'a>, Response> {
     Target::parse(request.target, host)
-        .map_err(|malformed| Response::page(Status::BadRequest, malformed.why()))
+        .map_err(|malformed| Response::page(malformed.status(), malformed.why()))
 }
 
 #[cfg(test)]
@@ -152,6 +152,8 @@ mod tests {
         );
         check("GET", "/", &[("Host", "a b")], Err("400 Bad Request"));
         check("GET", "http://b/", &[("Host", "a")], Ok(""));
+        let misdirected = Err("421 Misdirected Request");
+        check("GET", "https://a/", &[("Host", "a")], misdirected);
     }
 
     #[test]

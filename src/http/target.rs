@@ -4,6 +4,8 @@ use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::net::Ipv6Addr;
 
+use super::status::Status;
+
 /// What a request asks for.
 ///
 /// Its path has no `.` and no `..`, no empty segment, no NUL, no control character, and no slash
@@ -21,6 +23,9 @@ pub struct Target<'a> {
 pub enum Malformed {
     /// Neither a path nor an absolute URI (RFC 9112 sections 3.2.1 and 3.2.2).
     Form,
+    /// The request is for a resource that is to be had over TLS, which this connection is not (RFC 9110
+    /// section 7.4).
+    Unsecured,
     /// The authority of an absolute URI is none.
     Authority,
     /// A `%` without two hexadecimal digits behind it.
@@ -34,11 +39,23 @@ pub enum Malformed {
 }
 
 impl Malformed {
+    /// The status that says so.
+    #[must_use]
+    pub const fn status(self) -> Status {
+        match self {
+            Self::Unsecured => Status::MisdirectedRequest,
+            _ => Status::BadRequest,
+        }
+    }
+
     /// The reason, as a sentence for the peer.
     #[must_use]
     pub const fn why(self) -> &'static str {
         match self {
             Self::Form => "The request's target is neither a path nor an absolute URI.",
+            Self::Unsecured => {
+                "The request is for a secure resource, and came over a connection that is not."
+            }
             Self::Authority => "The authority in the request's target is malformed.",
             Self::Percent => "The request's target has a percent sign that encodes nothing.",
             Self::Control => "The request's target has a control character.",
@@ -136,8 +153,10 @@ impl<'a> Target<'a> {
 /// Host and rest of a target in absolute-form.
 fn absolute(raw: &str) -> Result<(Option<&str>, &str), Malformed> {
     let (scheme, rest) = raw.split_once("://").ok_or(Malformed::Form)?;
-    if !scheme.eq_ignore_ascii_case("http") && !scheme.eq_ignore_ascii_case("https") {
-        return Err(Malformed::Form);
+    match scheme {
+        scheme if scheme.eq_ignore_ascii_case("http") => {}
+        scheme if scheme.eq_ignore_ascii_case("https") => return Err(Malformed::Unsecured),
+        _ => return Err(Malformed::Form),
     }
     let end = rest.find(['/', '?']).unwrap_or(rest.len());
     let (host, path) = rest.split_at_checked(end).ok_or(Malformed::Form)?;
@@ -334,7 +353,8 @@ mod tests {
         let host = |raw| Target::parse(raw, Some("field")).map(|target| target.host());
         assert_eq!(host("/a"), Ok(Some("field")));
         assert_eq!(host("http://other:81/a"), Ok(Some("other:81")));
-        assert_eq!(host("HTTPS://[::1]"), Ok(Some("[::1]")));
+        assert_eq!(host("HTTP://[::1]"), Ok(Some("[::1]")));
+        assert_eq!(host("HTTPS://other/"), Err(Malformed::Unsecured));
         assert_eq!(host("ftp://other/a"), Err(Malformed::Form));
         assert_eq!(host("http:///a"), Err(Malformed::Authority));
         assert_eq!(host("http://user@other/a"), Err(Malformed::Authority));

@@ -85,7 +85,10 @@ impl EntityTag {
     }
 
     fn says(&self, opaque: &[u8]) -> bool {
-        format!("{:032x}", self.0).as_bytes() == opaque
+        let is_digit = |byte: &u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+        let digits = std::str::from_utf8(opaque).ok();
+        let digits = digits.filter(|_| opaque.len() == 32 && opaque.iter().all(is_digit));
+        digits.and_then(|digits| u128::from_str_radix(digits, 16).ok()) == Some(self.0)
     }
 }
 
@@ -199,6 +202,16 @@ mod tests {
         check(Listed::Strong(b"0a"), false, false);
         check(
             Listed::Strong(b"0000000000000000000000000000000A"),
+            false,
+            false,
+        );
+        check(
+            Listed::Strong(b"+000000000000000000000000000000a"),
+            false,
+            false,
+        );
+        check(
+            Listed::Strong(b"00000000000000000000000000000000a"),
             false,
             false,
         );

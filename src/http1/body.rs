@@ -2,7 +2,7 @@
 
 use crate::http::{Repeated, Request, Status, Version, elements, is_token};
 
-/// Bytes of a chunk-size line, of a trailer section, and of all chunk extensions, that are read.
+/// Bytes of a trailer section and of all that stands in chunk-size lines beside the sizes, that are read.
 const OVERHEAD: u64 = 16 * 1024;
 
 /// How a request says where its content ends.
@@ -182,6 +182,8 @@ impl Discard {
                 } else {
                     size
                 };
+                // Without what is put around them, any number of small chunks is as good as a large one.
+                self.overhead += size.len().min(16) as u64;
                 let size = number(size, 16).ok_or(BodyError::Ambiguous)?;
                 self.content = self.content.checked_sub(size).ok_or(BodyError::TooLarge)?;
                 let next = if size == 0 {

@@ -83,11 +83,11 @@ enum State {
         due: Option<Instant>,
         forgiven: bool,
     },
-    /// The head has come, and is kept; its content is being counted away.
+    /// The head has come, and is kept; its content is being counted away, `since` then.
     Content {
         head: Box<[u8]>,
         discard: Discard,
-        due: Instant,
+        since: Instant,
     },
     /// The last word has been said; once it has left, this.
     Over(Next),
@@ -221,8 +221,12 @@ impl<O: Origin> Http1<O> {
             outbox.tail().extend_from_slice(encode::CONTINUE);
         }
         let head = bytes.get(..length).unwrap_or_default().into();
-        let due = now.instant + self.options.idle_timeout;
-        session.state = State::Content { head, discard, due };
+        let since = now.instant;
+        session.state = State::Content {
+            head,
+            discard,
+            since,
+        };
         length
     }
 
@@ -413,7 +417,7 @@ impl<O: Origin> Http1<O> {
     /// Until when what is awaited may take.
     fn due(&self, session: &mut Session, inbox: &Inbox, now: Instant) -> Instant {
         match &mut session.state {
-            State::Content { due, .. } => *due,
+            State::Content { since, .. } => *since + self.options.idle_timeout,
             State::Over(_) => now + self.options.idle_timeout,
             State::Head {
                 first, since, due, ..
@@ -459,7 +463,8 @@ impl<O: Origin> Protocol for Http1<O> {
     fn waits_since(&self, session: &Session) -> Option<Instant> {
         match session.state {
             State::Head { since, .. } => since,
-            State::Content { .. } | State::Over(_) => None,
+            State::Content { since, .. } => Some(since),
+            State::Over(_) => None,
         }
     }
 
@@ -849,7 +854,14 @@ mod tests {
             .inbox
             .receive(b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\n");
         driven.advance();
-        assert_eq!(waits(&driven), None, "in content");
+        let asked = driven.now.instant;
+        driven.now.instant += Duration::from_secs(1);
+        driven.advance();
+        assert_eq!(waits(&driven), Some(asked), "in content");
+        driven.inbox.receive(b"abc");
+        driven.inbox.end();
+        driven.call(Http1::advance);
+        assert_eq!(waits(&driven), None, "with the last word said");
     }
 
     #[test]

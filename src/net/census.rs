@@ -27,9 +27,9 @@ impl Census {
     /// One connection more for this address; `None` if its peer holds as many as it may.
     pub(super) fn enter(&mut self, address: IpAddr) -> Option<Counted> {
         let peer = peer(address);
-        let held = self.held.entry(peer).or_default();
-        (*held < self.most).then(|| {
-            *held += 1;
+        let held = self.held.get(&peer).copied().unwrap_or_default();
+        (held < self.most).then(|| {
+            self.held.insert(peer, held + 1);
             Counted(peer)
         })
     }

@@ -112,8 +112,8 @@ impl<S, T: Transport> Connection<S, T> {
         &mut self.transport
     }
 
-    /// Since when this has been waiting for its peer to ask for something, or has only been hearing
-    /// it out, with nothing on its way.
+    /// Since when this has been waiting for its peer to ask for something, to its end, or has only been
+    /// hearing it out, with nothing on its way.
     pub(super) fn waits_since<P>(&self, protocol: &P) -> Option<Instant>
     where
         P: Protocol<Session = S>,

@@ -24,13 +24,13 @@ const BURST: u64 = 2 * 1024 * 1024;
 
 /// The last bytes of a part of a file, which are read and not sent by the kernel: between reading and
 /// sending them it is made sure that the file is still what it was when it was opened. So nobody
-/// gets a whole answer made of two files.
+/// gets a whole answer of a file that was written to before its end had left.
 const LAST: u64 = 1024;
 
 /// Bytes of a file that is not steady that are read at once, to be sent from memory. What the kernel
 /// sends is the file's own pages: overwritten or cut off in place while they are on their way, they
-/// arrive as what they are then. Nobody can see that from outside, so for files that are being worked on
-/// it is not left to chance. (Copying costs three times as much per byte.)
+/// arrive as what they are then, and whoever sent them cannot tell. For files that are being worked on
+/// that is not left to chance. (Copying costs three times as much per byte.)
 const PIECE: u64 = 64 * 1024;
 
 /// Slices handed to one gathering write.
@@ -115,10 +115,11 @@ impl Outbox {
         self.sent
     }
 
-    /// Whether more may be queued now. When there is no room, stop answering and let it drain.
+    /// Whether more may be queued now. When there is no room, stop answering and let it drain. One file
+    /// at a time: a queue of small parts of files would hold a descriptor for each.
     #[must_use]
     pub fn has_room(&self) -> bool {
-        self.len() < ROOM
+        self.len() < ROOM && !self.chunks.iter().any(Chunk::is_file)
     }
 
     /// Takes everything that is queued in memory, as if it had been sent: for sessions that are
@@ -291,6 +292,16 @@ impl Chunk {
             Self::Bytes { bytes, sent } => (bytes.len() - sent) as u64,
             Self::Blob { left, .. } => left.end - left.start,
         }
+    }
+
+    fn is_file(&self) -> bool {
+        matches!(
+            self,
+            Self::Blob {
+                blob: Blob::File { .. },
+                ..
+            }
+        )
     }
 
     fn in_memory(&self) -> Option<&[u8]> {
@@ -478,8 +489,13 @@ mod tests {
     fn room_ends_with_what_is_queued() {
         let mut outbox = Outbox::default();
         assert!(outbox.has_room());
-        outbox.push(file(b"", 1 << 30), 0..1 << 30);
+        outbox.push(Blob::Static(&[7; 100_000]), 0..60_000);
+        assert!(outbox.has_room());
+        outbox.push(Blob::Static(&[7; 100_000]), 0..60_000);
         assert!(!outbox.has_room());
+        let mut outbox = Outbox::default();
+        outbox.push(file(b"content", 7), 0..1);
+        assert!(!outbox.has_room(), "one file at a time");
     }
 
     #[test]

@@ -27,9 +27,9 @@ pub trait Protocol {
         Next::Close
     }
 
-    /// Since when the session has been waiting for its peer to ask for something; `None` while it is
-    /// busy with what was asked. When there is no room for others, who has waited longest, for words
-    /// or for a [`Next::Linger`] to end, is hung up on.
+    /// Since when the session has been waiting for its peer to ask for something, to its end; `None`
+    /// while it is answering. When there is no room for others, who has waited longest, for words or
+    /// for a [`Next::Linger`] to end, is hung up on.
     fn waits_since(&self, _session: &Self::Session) -> Option<Instant> {
         None
     }

@@ -335,7 +335,8 @@ impl<P: Protocol> Reactor<P> {
                         continue;
                     };
                     if let Some(displaced) = displaced {
-                        self.displace(displaced, number);
+                        let reason = format!("connections are limited to {most}");
+                        self.displace(displaced, number, &reason);
                     }
                     self.open(tcp, &peer, place);
                 }
@@ -350,10 +351,15 @@ impl<P: Protocol> Reactor<P> {
                         door.rest(Some(REST), self.now.instant, &error.to_string());
                     }
                 }
-                Accepted::Exhausted(error) => {
-                    door.rest(Some(REST), self.now.instant, &error.to_string());
-                    break;
-                }
+                Accepted::Exhausted(error) => match self.longest_waiting() {
+                    Some(key) => self.displace(key, number, &error.to_string()),
+                    None => {
+                        if let Some(door) = self.listeners.get_mut(number) {
+                            door.rest(Some(REST), self.now.instant, &error.to_string());
+                        }
+                        break;
+                    }
+                },
             }
         }
         Ok(())
@@ -404,15 +410,12 @@ impl<P: Protocol> Reactor<P> {
     }
 
     /// Hangs up on one, so that there is room for another who came to this door.
-    fn displace(&mut self, key: Key, number: usize) {
+    fn displace(&mut self, key: Key, number: usize, reason: &str) {
         if let Some(door) = self.listeners.get_mut(number)
             && is_due(&mut door.displaced, self.now.instant)
         {
-            let (address, most) = (door.listener.address(), self.shared.limits.connections);
-            warn!(
-                "{address} is full: connections are limited to {most}; \
-                 who has waited longest without asking makes room"
-            );
+            let address = door.listener.address();
+            warn!("{address} is full: {reason}; who keeps us waiting longest makes room");
         }
         self.close(key, Closed::Displaced);
     }

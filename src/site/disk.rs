@@ -111,8 +111,8 @@ impl Default for Symlinks {
 }
 
 impl Disk {
-    /// Opens a root folder, and finds out how it can be guarded. Later changes of what `root`
-    /// names do not matter: the folder itself is held open.
+    /// Opens a root folder, and finds out how it can be guarded. The folder itself is held open,
+    /// whatever its name comes to mean later; only absolute links into it are known by its name.
     ///
     /// # Errors
     /// The folder that could not be opened, `root` or one where links may lead, and what open(2)
