@@ -307,3 +307,25 @@ fn who_asks_for_large_files_without_reading_holds_few_of_them() {
         assert!(client.bytes(HUGE) == vec![b'H'; HUGE], "{number}");
     }
 }
+
+// A part of a large file is few bytes, and an open file as long as it waits.
+#[test]
+fn who_asks_for_parts_of_large_files_without_reading_holds_few_of_them() {
+    let root = site();
+    let server = Server::start(root.path());
+    let mut neighbour = server.connect();
+    neighbour.get("/a");
+    let before = server.descriptors();
+    let request = "GET /large HTTP/1.1\r\nHost: test\r\nRange: bytes=0-0\r\n\r\n";
+    // Their answers are more than the kernel keeps on both sides.
+    let requests = request.repeat(60_000);
+    let client = server.connect();
+    SockRef::from(client.stream())
+        .set_recv_buffer_size(64 * 1024)
+        .expect("an option");
+    send_until_blocked(client.stream(), requests.as_bytes());
+    server.rests();
+    let held = server.descriptors() - before;
+    assert!(held <= 3, "{held} descriptors");
+    assert_eq!(neighbour.get("/large").content.len(), LARGE);
+}

@@ -390,5 +390,13 @@ mod tests {
         check(format!("1;{}", "a".repeat(20_000)), 1000);
         check("1;aaaaaaaaaaaaaaaaaaaaaaa\r\nb\r\n".repeat(1000), 7);
         check(format!("0\r\n{}", "a: b\r\n".repeat(10_000)), 100);
+        check(format!("{:0>20000}\r\n", 1), 100);
+    }
+
+    #[test]
+    fn many_small_chunks_are_as_good_as_a_large_one() {
+        let bytes = "01\r\nx\r\n".repeat(50_000) + "0\r\n\r\n";
+        let mut discard = Discard::new(Framing::Chunked, 50_000).unwrap();
+        assert_eq!(discard.count(bytes.as_bytes()), Ok((bytes.len(), true)));
     }
 }
