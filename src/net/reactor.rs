@@ -312,6 +312,7 @@ impl<P: Protocol> Reactor<P> {
         }
         door.state = DoorState::Knocked;
         let mut lost = 0;
+        let mut in_vain = false;
         for _ in 0..ACCEPTS {
             let most = self.shared.limits.connections;
             let is_full = self.connections.len() >= most;
@@ -339,6 +340,7 @@ impl<P: Protocol> Reactor<P> {
                         self.displace(displaced, number, &reason);
                     }
                     self.open(tcp, &peer, place);
+                    in_vain = false;
                 }
                 Accepted::Nobody => {
                     door.state = DoorState::Quiet;
@@ -351,8 +353,16 @@ impl<P: Protocol> Reactor<P> {
                         door.rest(Some(REST), self.now.instant, &error.to_string());
                     }
                 }
+                // Where it is others who take all there is, hanging up on our peers helps nobody.
+                Accepted::Exhausted(error) if in_vain => {
+                    door.rest(Some(REST), self.now.instant, &error.to_string());
+                    break;
+                }
                 Accepted::Exhausted(error) => match self.longest_waiting() {
-                    Some(key) => self.displace(key, number, &error.to_string()),
+                    Some(key) => {
+                        self.displace(key, number, &error.to_string());
+                        in_vain = true;
+                    }
                     None => {
                         if let Some(door) = self.listeners.get_mut(number) {
                             door.rest(Some(REST), self.now.instant, &error.to_string());
