@@ -7,19 +7,9 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use support::{Client, LARGE, Root, Server, docroot, eventually, filling, large};
-
-const GET: &str = "GET / HTTP/1.1\r\nHost: test\r\n\r\n";
-
-fn site() -> Root {
-    Root::of(&[("index.html", "<p>hello")])
-}
-
-fn site_with_large() -> Root {
-    let root = site();
-    root.write("large", large());
-    root
-}
+use support::{
+    Client, GET, LARGE, Root, Server, docroot, eventually, filling, large, site, site_with_large,
+};
 
 /// A server that may open so many files.
 fn limited(files: u32, root: &Root, options: &[&str]) -> Server {

@@ -9,22 +9,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use socket2::SockRef;
-use support::{Client, LARGE, Root, Server, Signal, eventually, large};
+use support::{Client, GET, LARGE, Root, Server, Signal, eventually, large, site, site_with_large};
 
 /// The time-out under test. The other one is longer than any test's patience.
 const SHORT: Duration = Duration::from_millis(300);
-
-const GET: &str = "GET / HTTP/1.1\r\nHost: test\r\n\r\n";
-
-fn site() -> Root {
-    Root::of(&[("index.html", "<p>hello")])
-}
-
-fn site_with_large() -> Root {
-    let root = site();
-    root.write("large", large());
-    root
-}
 
 /// A server with one short time-out.
 fn hasty(root: &Root, short: &str) -> Server {

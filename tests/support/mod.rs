@@ -25,6 +25,9 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 /// that a file's end has not left while its reader is still at its beginning.
 pub const LARGE: usize = 16 * 1024 * 1024;
 
+/// The smallest request.
+pub const GET: &str = "GET / HTTP/1.1\r\nHost: test\r\n\r\n";
+
 /// A docroot of its own, on a free port of 127.0.0.1. It ends with the test.
 pub struct Server {
     child: Child,
@@ -549,6 +552,18 @@ pub fn resident(child: &Child) -> usize {
 /// Sends a signal to a process of ours.
 pub fn send(signal: Signal, child: &Child) {
     kill_process(Pid::from_child(child), signal).expect("it has not been waited for");
+}
+
+/// A site that is one small page.
+pub fn site() -> Root {
+    Root::of(&[("index.html", "<p>hello")])
+}
+
+/// The same, with a large file, `large`, beside the page.
+pub fn site_with_large() -> Root {
+    let root = site();
+    root.write("large", large());
+    root
 }
 
 /// So many bytes, in which no two places look the same.
