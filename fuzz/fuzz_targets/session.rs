@@ -166,7 +166,7 @@ fn is_found(answer: &Answer<'_>) -> bool {
         }
         // Of a method, or of a transfer coding.
         501 => false,
-        400 | 408 | 413 | 414 | 417 | 431 | 505 => {
+        400 | 408 | 413 | 414 | 417 | 421 | 431 | 505 => {
             assert!(!allow, "{} is about no method", answer.status);
             false
         }
