@@ -20,8 +20,8 @@ use super::body::{self, BodyError, Discard, Framing};
 use super::encode::{self, Persistence};
 use super::parse::{self, Lines, Parsed};
 use crate::http::{
-    Boundaries, Content, DateText, Multipart, Origin, Request, Response, Status, Version, admit,
-    respond,
+    Boundaries, Content, DateText, Multipart, Origin, Representation, Request, Response, Status,
+    Version, admit, respond,
 };
 use crate::journal::Journal;
 use crate::net::{Closed, Inbox, Io, Next, Now, Outbox, Peer, Protocol};
@@ -371,29 +371,38 @@ impl<O: Origin> Http1<O> {
         persistence: Persistence,
         now: Now,
     ) -> u64 {
+        let multipart = match (&response.representation, &response.content) {
+            (Some(representation), Content::Parts(parts)) => {
+                let boundary = self.boundaries.draw();
+                Some(Multipart::new(representation, parts, boundary))
+            }
+            _ => None,
+        };
         let date = self.date.at(now.wall);
-        let Some(representation) = &response.representation else {
-            encode::head(response, None, persistence, date, outbox.tail());
+        encode::head(
+            response,
+            multipart.as_ref(),
+            persistence,
+            date,
+            outbox.tail(),
+        );
+        let Some(Representation { content, .. }) = response.representation.as_deref() else {
             return 0;
         };
-        if let Content::Parts(parts) = &response.content {
-            let multipart = Multipart::new(representation, parts, self.boundaries.draw());
-            encode::head(response, Some(&multipart), persistence, date, outbox.tail());
+        let before = outbox.len();
+        match &response.content {
+            Content::Whole => outbox.push(content.clone(), 0..content.len()),
+            Content::Part(part) => outbox.push(content.clone(), part.clone()),
+            Content::Parts(_) | Content::Withheld | Content::Known => {}
+        }
+        if let Some(multipart) = multipart {
             for (head, part) in multipart.parts() {
                 outbox.tail().extend_from_slice(head.as_bytes());
-                outbox.push(representation.content.clone(), part);
+                outbox.push(content.clone(), part);
             }
             outbox.tail().extend_from_slice(multipart.end().as_bytes());
-            return multipart.length();
         }
-        encode::head(response, None, persistence, date, outbox.tail());
-        let part = match &response.content {
-            Content::Whole => 0..representation.content.len(),
-            Content::Part(part) => part.clone(),
-            Content::Parts(_) | Content::Withheld | Content::Known => return 0,
-        };
-        outbox.push(representation.content.clone(), part.clone());
-        part.end - part.start
+        outbox.len() - before
     }
 
     /// Writes the access lines of the answers that have left, now that `sent` bytes have.
@@ -557,7 +566,7 @@ mod tests {
 
     use super::*;
     use crate::blob::Blob;
-    use crate::http::{EntityTag, Lookup, Representation, Target, Validators};
+    use crate::http::{EntityTag, Lookup, Target, Validators};
 
     /// A conversation without a socket: the bytes are there, and so is the answer.
     struct Driven<O> {

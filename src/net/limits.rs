@@ -7,7 +7,8 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 /// How much one reactor takes on, and how long it waits.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// Connections held at once. When there are as many, new ones wait in the listener's backlog.
+    /// Connections held at once. When there are as many, a new one takes the place of the one that has
+    /// waited longest for its peer; where none waits, it waits in the listener's backlog itself.
     pub connections: usize,
     /// Connections held at once for one peer's address; one more is closed as soon as it comes. An
     /// IPv6 address is counted with its /64, which is what one peer is given. `None` is no limit.
@@ -29,8 +30,8 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// As many connections as the descriptors allow, for whomever, 64 KiB read at once, 1 KiB per second over
-    /// 30 seconds, 5 seconds of lingering, 8 seconds of grace (container runtimes kill after 10),
+    /// As many connections as the descriptors allow, for whomever, 64 KiB read at once, 1 KiB per
+    /// second over 30 seconds, 5 seconds of lingering, 8 seconds of grace (container runtimes kill after 10),
     /// no interval.
     fn default() -> Self {
         Self {
