@@ -42,6 +42,8 @@ pub struct Version {
     /// When anything about the file was last changed, its name and mode included. Nobody can say
     /// otherwise.
     pub changed: SystemTime,
+    /// Which file system it is on.
+    pub device: u64,
     /// Which file this is, among those that exist on its file system.
     pub inode: u64,
     /// How many names it has.
@@ -92,14 +94,15 @@ impl From<&Metadata> for Version {
             len: metadata.len(),
             modified: time(metadata.mtime(), metadata.mtime_nsec()),
             changed: time(metadata.ctime(), metadata.ctime_nsec()),
+            device: metadata.dev(),
             inode: metadata.ino(),
             links: metadata.nlink(),
         }
     }
 }
 
-/// Seconds since 1970, or before, and the nanoseconds after that second.
-fn time(seconds: i64, nanos: i64) -> SystemTime {
+/// The time so many seconds after 1970, or before it, and nanoseconds after that second.
+pub(crate) fn time(seconds: i64, nanos: i64) -> SystemTime {
     let distance = Duration::from_secs(seconds.unsigned_abs());
     let second = match seconds < 0 {
         true => UNIX_EPOCH.checked_sub(distance),
@@ -164,6 +167,7 @@ mod tests {
                 len: 0,
                 modified: UNIX_EPOCH,
                 changed: UNIX_EPOCH + Duration::from_millis(changed),
+                device: 1,
                 inode: 1,
                 links: 1,
             };

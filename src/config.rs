@@ -11,7 +11,7 @@ use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{ArgAction, CommandFactory as _, FromArgMatches as _, Parser, ValueEnum};
 use docroot::http1;
-use docroot::net::{Limits, descriptors};
+use docroot::net::{Limits, descriptors, files_within};
 use docroot::server::{self, Bind};
 use docroot::site::{self, Symlinks};
 
@@ -75,6 +75,11 @@ pub(crate) struct Arguments {
         value_delimiter = ','
     )]
     symlink_root: Vec<PathBuf>,
+
+    /// Memory for what was sent before, over all workers; 0 remembers nothing
+    #[arg(long, value_name = "BYTES", env = "DOCROOT_CACHE_MEMORY")]
+    #[arg(default_value = "64MiB", value_parser = cache_size)]
+    cache_memory: usize,
 
     /// How long a request's head may take to arrive: 500ms, 10s, 2m
     #[arg(long, value_name = "TIME", env = "DOCROOT_HEADER_TIMEOUT")]
@@ -227,6 +232,8 @@ impl Arguments {
                 .clone()
                 .unwrap_or_else(|| site::Options::default().not_found),
             hidden: self.hidden,
+            cache_memory: self.cache_memory,
+            cache_files: files_within(descriptors),
         };
         let http1 = http1::Options {
             header_timeout: self.header_timeout,
@@ -363,6 +370,11 @@ fn size(text: &str) -> Result<u64, String> {
         _ => return Err(expected()),
     };
     number.checked_mul(factor).ok_or_else(expected)
+}
+
+fn cache_size(text: &str) -> Result<usize, String> {
+    let fits = |size: u64| usize::try_from(size).map_err(|_| "expected less".to_owned());
+    size(text).and_then(fits)
 }
 
 /// How often -v was said; a variable may also say yes or no.

@@ -43,7 +43,7 @@
 //!    http1/session.rs    Http1::advance     is there a whole head?
 //!      |        .- http1/parse.rs   request(&[u8])       -> Request    pure
 //!      |        |- http/admit.rs    admit(&Request)      -> Target     pure (or a refusal: a Response)
-//!      |        |- site/find.rs     find(&Target)        -> Lookup     THE ONE EFFECT: the disk
+//!      |        |- site/find.rs     find(&Target)        -> Lookup     THE ONE EFFECT: cache, or disk
 //!      |        |- http/respond.rs  respond(&Request, &Target, &Lookup) -> Response   pure (precondition, range)
 //!      |        '- http1/encode.rs  head(&Response, ..)  -> bytes      pure
 //!      v
@@ -97,6 +97,8 @@
 //! | `site/disk.rs` | the only door to the file system | HTTP status, fields |
 //! | `site/validators.rs` | file -> validators, and why those | comparing them |
 //! | `site/media.rs` | file name -> media type | I/O |
+//! | `site/watch.rs` | which files have changed, says inotify, and what it cannot say | comparing versions |
+//! | `site/cache.rs` | what was found before, within a budget, and what it rests on | disk access |
 //! | `site/find.rs` | target -> lookup: file, index, 404 page; which error means what | request fields |
 //! | `server.rs` | options -> listeners, site, reactor | per-request code |
 //! | `config.rs` | arguments and environment -> options, checked once | being imported by anyone but main |
@@ -110,7 +112,7 @@
 //! `http/date.rs`; clap in `config.rs`; tracing-subscriber and signal-hook in `main.rs`; rustix in
 //! `net/` and `site/`. `tests/keeps_its_house.rs` holds us to it.
 //!
-//! # Four habits the loop lives by
+//! # Five habits the loop lives by
 //!
 //! 1. **Sockets are registered once, for both directions, and never re-registered.** mio is
 //!    edge-triggered: a readiness not used is lost. One function, `Connection::pump`, runs
@@ -121,6 +123,9 @@
 //! 3. **Buffers are lent** for the length of a pump. What stays with a connection is only a partial
 //!    head or unsent bytes; an idle one owns none.
 //! 4. **Time is a parameter.** The clock is read once per turn.
+//! 5. **What was found is doubted once a turn.** Within a turn it is believed; in a later one it is confirmed
+//!    first: by inotify, which is heard before anybody is served, or by one `stat`. A connection that has just
+//!    been accepted may have asked after the turn began, so for its first pump everything is doubted anew.
 //!
 //! # When things go wrong
 //!

@@ -70,8 +70,12 @@ impl Server {
     /// [`Error::Bind`] and [`Error::System`]; nothing is left open then.
     pub fn start(site: Site, options: &Options, journal: Option<Journal>) -> Result<Self, Error> {
         let listeners = listen(&options.binds, &options.ports)?;
+        let bell = site.bell().map_err(Error::System)?;
         let protocol = Http1::new(site, options.http1.clone(), journal);
         let mut reactor = Reactor::new(protocol, options.limits.clone()).map_err(Error::System)?;
+        if let Some(bell) = bell {
+            reactor = reactor.attend(bell).map_err(Error::System)?;
+        }
         for listener in listeners {
             reactor = reactor.listen(listener).map_err(Error::System)?;
         }

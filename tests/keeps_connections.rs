@@ -134,7 +134,7 @@ fn http_1_0_closes_unless_told_to_persist() {
 #[test]
 fn a_closed_connection_leaves_nothing_behind() {
     let root = site();
-    let server = Server::start(root.path());
+    let server = Server::forgetful(root.path());
     let mut neighbour = server.connect();
     neighbour.get("/file");
     let descriptors = server.descriptors();

@@ -37,7 +37,10 @@ const HOMES: &[(&str, &[&str])] = &[
     ("socket2::", &["net/listener.rs"]),
     ("slotmap::", &["net/reactor.rs"]),
     ("arrayvec::", &["http1/parse.rs", "net/outbox.rs"]),
-    ("rustix::", &["net/", "site/disk.rs", "site/find.rs"]),
+    (
+        "rustix::",
+        &["net/", "site/disk.rs", "site/find.rs", "site/watch.rs"],
+    ),
     ("httparse::", &["http1/parse.rs"]),
     ("mime_guess::", &["site/media.rs"]),
     ("httpdate::", &["http/date.rs"]),

@@ -61,7 +61,7 @@ fn a_crowd_waits_for_the_limit_that_was_given() {
 fn a_crowd_waits_for_the_limit_that_leaves_descriptors_for_files() {
     let root = site_with_large();
     let server = limited(40, &root, &[]);
-    check_crowd(&server, "limited to 4", 4);
+    check_crowd(&server, "limited to 3", 3);
 }
 
 #[test]
@@ -452,7 +452,8 @@ fn check_starved(options: &[&str], statuses: &[&str]) {
     const SPAN: Duration = Duration::from_millis(700);
     let root = site_with_large();
     root.write("medium", filling(300_000));
-    let server = limited(64, &root, options);
+    let options = [options, &["--cache-memory", "0"]].concat();
+    let server = limited(64, &root, &options);
     let before = server.descriptors();
     let medium = filling(300_000);
     thread::scope(|scope| {

@@ -207,7 +207,7 @@ fn a_reader_that_has_stopped_holds_up_nobody() {
 #[test]
 fn a_reset_in_the_middle_of_a_download_leaves_nothing_open() {
     let root = site_with_large();
-    let server = Server::start(root.path());
+    let server = Server::forgetful(root.path());
     let before = server.descriptors();
     for _ in 0..20 {
         let mut client = server.download("/large");
@@ -282,7 +282,8 @@ fn a_refused_peer_that_never_stops_is_hung_up_on() {
 fn check_bounded(options: &[&str], request: &[u8], status: &str, content: usize) {
     const PEERS: usize = 24;
     let root = site_with_large();
-    let server = Server::with(root.path(), options);
+    let options = [options, &["--cache-memory", "0"]].concat();
+    let server = Server::with(root.path(), &options);
     let mut neighbour = server.connect();
     assert_eq!(neighbour.ask(GET).status(), "200 OK");
     let before = (server.descriptors(), server.resident());
@@ -410,7 +411,7 @@ fn a_reset_at_any_time_leaves_nothing_open() {
 #[test]
 fn who_stops_sending_is_answered_to_the_end() {
     let root = site_with_large();
-    let server = Server::start(root.path());
+    let server = Server::forgetful(root.path());
     let before = server.descriptors();
     for (said, answered) in [
         ("", None),

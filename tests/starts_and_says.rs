@@ -30,6 +30,7 @@ const FLAGS: &[&str] = &[
     "hidden",
     "symlinks",
     "symlink-root",
+    "cache-memory",
     "header-timeout",
     "idle-timeout",
     "min-rate",

@@ -196,7 +196,7 @@ fn find(target: &Target<'_>) -> Lookup {
     static HELLO: LazyLock<Lookup> = LazyLock::new(|| found(b"hello", Known::Nothing));
     static EMPTY: LazyLock<Lookup> = LazyLock::new(|| found(b"", Known::StrongDate));
     static LARGE: LazyLock<Lookup> = LazyLock::new(|| found(&filling(70_000), Known::Tag));
-    match target.path() {
+    match &*target.path() {
         b"" => HELLO.clone(),
         b"empty" => EMPTY.clone(),
         b"large" => LARGE.clone(),

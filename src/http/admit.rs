@@ -95,9 +95,10 @@ mod tests {
                 continue;
             }
             let found = match &admitted {
-                Ok(target) => Ok(std::str::from_utf8(target.path()).unwrap()),
+                Ok(target) => Ok(String::from_utf8(target.path().into_owned()).unwrap()),
                 Err(response) => Err(response.status.text()),
             };
+            let expected = expected.map(str::to_owned);
             assert_eq!(found, expected, "{method} {target} {lines:?}");
         }
     }

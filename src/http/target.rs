@@ -10,10 +10,13 @@ use super::status::Status;
 ///
 /// Its path has no `.` and no `..`, no empty segment, no NUL, no control character, and no slash
 /// that was encoded; there is no other way to make one than [`Target::parse`].
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Target<'a> {
     host: Option<&'a str>,
-    path: Cow<'a, [u8]>,
+    /// As it was sent, found to be well-formed, and not yet decoded: who has seen it before need not.
+    raw: &'a str,
+    /// Whether decoding and resolving would change nothing.
+    plain: bool,
     directory: bool,
     query: Option<&'a str>,
 }
@@ -69,8 +72,8 @@ impl<'a> Target<'a> {
     /// Reads a request target in origin-form or absolute-form; `host` is the Host field, which an
     /// absolute form's authority overrides (RFC 9112 section 3.2.2).
     ///
-    /// The path is decoded once (RFC 3986 section 2.4), then its `.` and `..` are resolved; empty
-    /// segments are left out.
+    /// The path is to be decoded once (RFC 3986 section 2.4), then its `.` and `..` are resolved; empty
+    /// segments are left out. That nothing stands in the way of it is made sure of here.
     ///
     /// # Errors
     /// [`Malformed`], for a target that has no meaning, or one outside the root.
@@ -79,30 +82,22 @@ impl<'a> Target<'a> {
             true => (host, raw),
             false => absolute(raw)?,
         };
-        let (path, query) = match raw.split_once('?') {
-            Some((path, query)) => (path, Some(query)),
+        let (raw, query) = match raw.split_once('?') {
+            Some((raw, query)) => (raw, Some(query)),
             None => (raw, None),
         };
-        if raw.contains('#') {
-            return Err(Malformed::Form);
+        let plain = is_plain(raw)?;
+        if let Some(query) = query {
+            query.bytes().try_for_each(allowed)?;
         }
-        if raw.bytes().any(|byte| byte.is_ascii_control()) {
-            return Err(Malformed::Control);
-        }
-        let plain = !path.contains('%') && !path.contains("//") && !path.contains("/.");
-        let (path, directory) = match path.strip_prefix('/') {
-            Some(inner) if plain => match inner.strip_suffix('/') {
-                Some(inner) => (Cow::Borrowed(inner.as_bytes()), true),
-                None => (Cow::Borrowed(inner.as_bytes()), inner.is_empty()),
-            },
-            _ => {
-                let (path, directory) = resolve(path)?;
-                (Cow::Owned(path), directory)
-            }
+        let directory = match plain {
+            true => raw.ends_with('/'),
+            false => is_directory(raw)?,
         };
         Ok(Self {
             host,
-            path,
+            raw,
+            plain,
             directory,
             query,
         })
@@ -114,17 +109,21 @@ impl<'a> Target<'a> {
         self.host
     }
 
-    /// The decoded path below the root, without a slash at either end; empty for the root itself.
+    /// The path as it was sent, without the query. Two that are the same mean the same; two that differ
+    /// may, too.
     #[must_use]
-    pub fn path(&self) -> &[u8] {
-        &self.path
+    pub fn raw(&self) -> &'a str {
+        self.raw
     }
 
-    /// The segments of the path.
-    pub fn segments(&self) -> impl Iterator<Item = &[u8]> {
-        self.path
-            .split(|&byte| byte == b'/')
-            .filter(|segment| !segment.is_empty())
+    /// The decoded path below the root, without a slash at either end; empty for the root itself.
+    #[must_use]
+    pub fn path(&self) -> Cow<'a, [u8]> {
+        let inner = self.raw.strip_prefix('/').unwrap_or(self.raw);
+        match self.plain {
+            true => Cow::Borrowed(inner.strip_suffix('/').unwrap_or(inner).as_bytes()),
+            false => Cow::Owned(resolve(self.raw)),
+        }
     }
 
     /// Whether the target ends in a slash, and so names a folder.
@@ -138,7 +137,7 @@ impl<'a> Target<'a> {
     #[must_use]
     pub fn as_directory(&self) -> String {
         let mut text = String::from("/");
-        encode(&self.path, b"-._~!$&'()*+,;=:@/", &mut text);
+        encode(&self.path(), b"-._~!$&'()*+,;=:@/", &mut text);
         if !text.ends_with('/') {
             text.push('/');
         }
@@ -216,41 +215,77 @@ fn is_of_the_future(address: &str) -> bool {
     })
 }
 
-/// Decodes a path, leaves out empty segments and `.`, and goes back one segment for each `..`.
-fn resolve(path: &str) -> Result<(Vec<u8>, bool), Malformed> {
-    let mut resolved = Vec::with_capacity(path.len());
+/// Whether a path is its own decoded form: nothing in it is encoded, and no segment is empty, `.` or
+/// `..`, or looks a little like that.
+fn is_plain(raw: &str) -> Result<bool, Malformed> {
+    let mut plain = raw.starts_with('/');
+    let mut before = 0;
+    for byte in raw.bytes() {
+        allowed(byte)?;
+        plain &= byte != b'%' && !(before == b'/' && matches!(byte, b'/' | b'.'));
+        before = byte;
+    }
+    Ok(plain)
+}
+
+/// What may be nowhere in a target.
+fn allowed(byte: u8) -> Result<(), Malformed> {
+    match byte {
+        b'#' => Err(Malformed::Form),
+        byte if byte.is_ascii_control() => Err(Malformed::Control),
+        _ => Ok(()),
+    }
+}
+
+/// Whether a path names a folder, if it names anything at all.
+fn is_directory(path: &str) -> Result<bool, Malformed> {
+    let mut depth: usize = 0;
     let mut directory = true;
+    for segment in path.split('/') {
+        let (mut length, mut dots) = (0, 0);
+        for byte in decode(segment) {
+            length += 1;
+            dots += usize::from(byte? == b'.');
+        }
+        directory = length == dots && length <= 2;
+        depth = match (directory, length) {
+            (true, 2) => depth.checked_sub(1).ok_or(Malformed::Climbs)?,
+            (true, _) => depth,
+            (false, _) => depth + 1,
+        };
+    }
+    Ok(directory)
+}
+
+/// Decodes a path that is well-formed, leaves out empty segments and `.`, and goes back one segment
+/// for each `..`.
+fn resolve(path: &str) -> Vec<u8> {
+    let mut resolved = Vec::with_capacity(path.len());
     for segment in path.split('/') {
         let start = resolved.len();
         if start > 0 {
             resolved.push(b'/');
         }
         let name = resolved.len();
-        decode(segment, &mut resolved)?;
-        directory = match resolved.get(name..).unwrap_or_default() {
-            b"" | b"." => {
-                resolved.truncate(start);
-                true
-            }
+        resolved.extend(decode(segment).map_while(Result::ok));
+        match resolved.get(name..).unwrap_or_default() {
+            b"" | b"." => resolved.truncate(start),
             b".." => {
-                resolved.truncate(start);
-                if resolved.is_empty() {
-                    return Err(Malformed::Climbs);
-                }
-                let parent = resolved.iter().rposition(|&byte| byte == b'/').unwrap_or(0);
+                let kept = resolved.get(..start).unwrap_or_default();
+                let parent = kept.iter().rposition(|&byte| byte == b'/').unwrap_or(0);
                 resolved.truncate(parent);
-                true
             }
-            _ => false,
-        };
+            _ => {}
+        }
     }
-    Ok((resolved, directory))
+    resolved
 }
 
-/// Appends a segment's bytes, each decoded once.
-fn decode(segment: &str, decoded: &mut Vec<u8>) -> Result<(), Malformed> {
+/// A segment's bytes, each decoded once.
+fn decode(segment: &str) -> impl Iterator<Item = Result<u8, Malformed>> {
     let mut rest = segment.as_bytes();
-    while let Some((&byte, after)) = rest.split_first() {
+    std::iter::from_fn(move || {
+        let (&byte, after) = rest.split_first()?;
         let byte = match after {
             _ if byte != b'%' => {
                 rest = after;
@@ -258,18 +293,19 @@ fn decode(segment: &str, decoded: &mut Vec<u8>) -> Result<(), Malformed> {
             }
             [high, low, after @ ..] => {
                 rest = after;
-                let (high, low) = hex(*high).zip(hex(*low)).ok_or(Malformed::Percent)?;
-                high << 4 | low
+                match hex(*high).zip(hex(*low)) {
+                    Some((high, low)) => high << 4 | low,
+                    None => return Some(Err(Malformed::Percent)),
+                }
             }
-            _ => return Err(Malformed::Percent),
+            _ => return Some(Err(Malformed::Percent)),
         };
-        match byte {
-            b'/' => return Err(Malformed::EncodedSlash),
-            byte if byte.is_ascii_control() => return Err(Malformed::Control),
-            byte => decoded.push(byte),
-        }
-    }
-    Ok(())
+        Some(match byte {
+            b'/' => Err(Malformed::EncodedSlash),
+            byte if byte.is_ascii_control() => Err(Malformed::Control),
+            byte => Ok(byte),
+        })
+    })
 }
 
 fn hex(digit: u8) -> Option<u8> {
@@ -297,11 +333,10 @@ mod tests {
     use super::*;
 
     fn check(raw: &str, expected: Result<(&[u8], bool), Malformed>) {
-        let target = Target::parse(raw, Some("host"));
-        let found = target
-            .as_ref()
-            .map(|target| (target.path(), target.is_directory()));
-        assert_eq!(found.map_err(|&malformed| malformed), expected, "{raw}");
+        let found =
+            Target::parse(raw, Some("host")).map(|target| (target.path(), target.is_directory()));
+        let expected = expected.map(|(path, directory)| (Cow::Borrowed(path), directory));
+        assert_eq!(found, expected, "{raw}");
     }
 
     #[test]
@@ -421,9 +456,10 @@ mod tests {
         fn no_path_ever_leaves_the_root(raw in "(/|%2f|%2F|\\.|%2e|%2E|\\\\|%5c|%00|%25|a|é|;|\\?|//){0,24}") {
             let raw = format!("/{raw}");
             if let Ok(target) = Target::parse(&raw, None) {
-                for segment in target.path().split(|&byte| byte == b'/') {
+                let path = target.path();
+                for segment in path.split(|&byte| byte == b'/') {
                     prop_assert!(segment != b".." && segment != b".", "{raw}");
-                    prop_assert!(!segment.is_empty() || target.path().is_empty(), "{raw}");
+                    prop_assert!(!segment.is_empty() || path.is_empty(), "{raw}");
                     prop_assert!(!segment.iter().any(|byte| byte.is_ascii_control()), "{raw}");
                 }
                 let reference = target.as_directory();

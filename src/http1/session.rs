@@ -499,6 +499,10 @@ impl<O: Origin> Protocol for Http1<O> {
         }
     }
 
+    fn begin(&mut self, told: bool) {
+        self.origin.doubt(told);
+    }
+
     fn rest(&mut self) {
         if let Some(journal) = &mut self.journal {
             journal.flush();
@@ -580,7 +584,7 @@ mod tests {
     }
 
     fn find(target: &Target<'_>, _: SystemTime) -> Lookup {
-        match target.path() {
+        match &*target.path() {
             b"" => {
                 let hello = Representation::new(Blob::Static(b"hello"), "text/plain");
                 Lookup::Found(Arc::new(hello.into()))

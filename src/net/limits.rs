@@ -68,13 +68,21 @@ pub fn descriptors() -> u64 {
     getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
+/// How many of so many descriptors may be held for files that are sent to nobody just now.
+#[must_use]
+pub fn files_within(descriptors: u64) -> usize {
+    const MOST: u64 = 1024;
+    usize::try_from((descriptors / 16).min(MOST)).unwrap_or_default()
+}
+
 /// A connection may need two descriptors, its socket and the file it is being sent; some are kept
-/// for the listeners, the log and the root.
+/// for the listeners, the log and the root, and some for files that are sent to nobody just now.
 fn connections_within(descriptors: Option<u64>) -> usize {
     const KEPT: u64 = 32;
     const MOST: u64 = 1 << 20;
     let descriptors = descriptors.unwrap_or(u64::MAX);
-    let connections = (descriptors.saturating_sub(KEPT) / 2).clamp(1, MOST);
+    let kept = KEPT + files_within(descriptors) as u64;
+    let connections = (descriptors.saturating_sub(kept) / 2).clamp(1, MOST);
     usize::try_from(connections).unwrap_or(usize::MAX)
 }
 
@@ -84,8 +92,8 @@ mod tests {
 
     #[test]
     fn a_connection_is_counted_as_two_descriptors() {
-        assert_eq!(connections_within(Some(1024)), 496);
-        assert_eq!(connections_within(Some(64)), 16);
+        assert_eq!(connections_within(Some(1024)), 464);
+        assert_eq!(connections_within(Some(64)), 14);
         assert_eq!(connections_within(Some(8)), 1);
         assert_eq!(connections_within(None), 1 << 20);
     }

@@ -52,7 +52,7 @@ mod reactor;
 mod transport;
 
 pub use inbox::Inbox;
-pub use limits::{Limits, descriptors};
+pub use limits::{Limits, descriptors, files_within};
 pub use listener::Listener;
 pub use outbox::Outbox;
 pub use protocol::{Closed, Io, Next, Now, Peer, Protocol};

@@ -42,6 +42,11 @@ pub trait Protocol {
     /// The conversation is over, and this is how it ended. What is left in `io` will not be sent.
     fn close(&mut self, _session: Self::Session, _io: &mut Io<'_>, _closed: Closed) {}
 
+    /// What was true before need not be any more: time has passed, and the loop begins to serve those
+    /// who have come since. `told`: the descriptor given to
+    /// [`Reactor::attend`](super::Reactor::attend) may be readable.
+    fn begin(&mut self, _told: bool) {}
+
     /// This turn's work is done; the loop is about to wait.
     fn rest(&mut self) {}
 

@@ -3,11 +3,13 @@
 use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use mio::event::Event;
+use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 use slotmap::{Key as _, KeyData, SlotMap, new_key_type};
 use tracing::{debug, trace, warn};
@@ -39,8 +41,11 @@ const REST: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 
 /// The waker's token. Connections have a generation in the upper half of theirs, so tokens below
-/// 2^32 are free for it and for the listeners' numbers.
+/// 2^32 are free for it, for the bell and for the listeners' numbers.
 const WAKER: Token = Token(u32::MAX as usize);
+
+/// The token of the descriptor that the protocol has us listen to.
+const BELL: Token = Token(u32::MAX as usize - 1);
 
 new_key_type! {
     /// A connection's place and its generation.
@@ -57,6 +62,7 @@ pub struct Reactor<P: Protocol> {
     events: Events,
     handle: Handle,
     listeners: Vec<Door>,
+    bell: Option<OwnedFd>,
     connections: SlotMap<Key, Entry<P::Session>>,
     deadlines: Deadlines<Key>,
     hungry: Vec<Key>,
@@ -142,6 +148,7 @@ impl<P: Protocol> Reactor<P> {
                 stopped: Arc::new(AtomicBool::new(false)),
             },
             listeners: Vec::new(),
+            bell: None,
             connections: SlotMap::with_key(),
             deadlines: Deadlines::new(),
             hungry: Vec::new(),
@@ -172,6 +179,20 @@ impl<P: Protocol> Reactor<P> {
             warned: None,
             displaced: None,
         });
+        Ok(self)
+    }
+
+    /// Listens to a descriptor of the protocol's own: whenever it is readable,
+    /// [`Protocol::begin`] is told before anybody is served in that turn.
+    ///
+    /// # Errors
+    /// When it cannot be registered with the poll.
+    pub fn attend(mut self, bell: OwnedFd) -> io::Result<Self> {
+        let mut source = SourceFd(&bell.as_raw_fd());
+        self.poll
+            .registry()
+            .register(&mut source, BELL, Interest::READABLE)?;
+        self.bell = Some(bell);
         Ok(self)
     }
 
@@ -215,6 +236,7 @@ impl<P: Protocol> Reactor<P> {
         let hungry = std::mem::take(&mut self.hungry);
 
         let events = std::mem::replace(&mut self.events, Events::with_capacity(0));
+        self.protocol.begin(self.is_told(&events));
         for event in &events {
             self.receive(event);
         }
@@ -261,6 +283,13 @@ impl<P: Protocol> Reactor<P> {
             .map(|due| due.saturating_duration_since(self.now.instant))
     }
 
+    /// Whether the bell has rung, as far as can be known: if there were more events than were taken, it
+    /// may have.
+    fn is_told(&self, events: &Events) -> bool {
+        let rung = |event: &Event| event.token() == BELL;
+        self.bell.is_some() && (events.iter().count() == EVENTS || events.iter().any(rung))
+    }
+
     fn note_idleness(&mut self, events: &Events) {
         let Some(interval) = self.shared.limits.interval else {
             return;
@@ -275,7 +304,7 @@ impl<P: Protocol> Reactor<P> {
 
     fn receive(&mut self, event: &Event) {
         let token = event.token();
-        if token == WAKER {
+        if token == WAKER || token == BELL {
             return;
         }
         if let Some(door) = self.listeners.get_mut(token.0) {
@@ -387,6 +416,8 @@ impl<P: Protocol> Reactor<P> {
             hungry: false,
             counted,
         });
+        // Unlike all others it may have asked after the turn began, and after it changed something.
+        self.protocol.begin(self.bell.is_some());
         self.pump(key);
         let Some(entry) = self.connections.get_mut(key) else {
             return;

@@ -3,18 +3,18 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use rustix::fs::{
-    AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, fstat, openat, openat2, statat,
+    AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, Stat, fstat, openat, openat2, statat,
 };
 use rustix::io::Errno;
 
-use crate::blob::{Blob, Version};
+use crate::blob::{Blob, Version, time};
 
 /// Bytes of a file up to which it is read into memory and sent with its head in one call. Larger
 /// ones stay on disk and are sent by the kernel.
@@ -88,11 +88,19 @@ pub(super) enum Entry {
     /// A regular file.
     File {
         content: Blob,
-        version: Version,
+        source: Source,
     },
     Directory,
     /// A FIFO, a socket, a device.
     Special,
+}
+
+/// Which file the content is from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Source {
+    pub(super) version: Version,
+    /// Whether no symbolic link is on the way to it.
+    pub(super) is_direct: bool,
 }
 
 /// A symbolic link, and what it says.
@@ -166,7 +174,7 @@ impl Disk {
     /// `EAGAIN` for a file that does not hold still.
     pub(super) fn look(&self, path: &[u8], now: SystemTime) -> io::Result<Entry> {
         match self.find(path)? {
-            Found::File(file, version) => contents(file, version, now),
+            Found::File(file, source) => contents(file, source, now),
             Found::Directory => Ok(Entry::Directory),
             Found::Special => Ok(Entry::Special),
         }
@@ -185,15 +193,29 @@ impl Disk {
             Ok(FileType::Directory) => FOLDER,
             Ok(_) => POINT_AT,
         };
-        let opened = File::from(self.open_beneath(path, flags)?);
+        let (opened, is_direct) = self.open_beneath(path, flags)?;
+        let opened = File::from(opened);
         let metadata = opened.metadata()?;
         Ok(match metadata.file_type() {
             kind if kind.is_file() && flags == READ => {
-                Found::File(opened, Version::from(&metadata))
+                let version = Version::from(&metadata);
+                Found::File(opened, Source { version, is_direct })
             }
             kind if kind.is_dir() => Found::Directory,
             _ => Found::Special,
         })
+    }
+
+    /// A name under which the kernel finds what is under a path, from wherever the root is by now.
+    pub(super) fn name(&self, path: &[u8]) -> Vec<u8> {
+        let root = format!("/proc/self/fd/{}/", self.root.folder.as_raw_fd());
+        [root.as_bytes(), path].concat()
+    }
+
+    /// The list of what is mounted, which tells a poll when it changes (proc_pid_mountinfo(5)).
+    pub(super) fn mounts() -> io::Result<OwnedFd> {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        Ok(openat(CWD, "/proc/self/mountinfo", flags, Mode::empty())?)
     }
 
     /// The symbolic link on this path that leads where none may; `None` if there is none any more.
@@ -220,21 +242,24 @@ impl Disk {
         None
     }
 
-    fn open_beneath(&self, path: &[u8], flags: OFlags) -> Result<OwnedFd, Errno> {
-        let opened = match (&self.links, self.resolution) {
-            (Links::Follow, _) => {
+    /// Opens what is under a path, and tells whether there was no symbolic link on the way, as far as is
+    /// known.
+    fn open_beneath(&self, path: &[u8], flags: OFlags) -> Result<(OwnedFd, bool), Errno> {
+        let direct = self.root.open(path, flags, self.resolution);
+        let opened = match (direct, &self.links, self.resolution) {
+            (Ok(opened), _, Resolution::Beneath) => return Ok((opened, true)),
+            (Err(Errno::LOOP), Links::Follow, _) => {
                 self.root
                     .open_by_kernel(path, flags, ResolveFlags::NO_MAGICLINKS)
             }
-            (Links::Inside(_), Resolution::Beneath) => {
+            (Err(Errno::LOOP), Links::Inside(_), Resolution::Beneath) => {
                 let inside = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
-                self.root.open_by_kernel(path, flags, inside)
+                match self.root.open_by_kernel(path, flags, inside) {
+                    // The kernel says so of a link that leads out, and of every absolute one.
+                    Err(Errno::XDEV) => self.follow(path, flags),
+                    opened => opened,
+                }
             }
-            (Links::Inside(_) | Links::Deny, _) => self.root.open(path, flags, self.resolution),
-        };
-        match (opened, &self.links, self.resolution) {
-            // The kernel says so of a link that leads out, and of every absolute one.
-            (Err(Errno::XDEV), Links::Inside(_), Resolution::Beneath) => self.follow(path, flags),
             // Where a link was refused for being one.
             (Err(Errno::LOOP | Errno::NOTDIR), Links::Inside(_), Resolution::Walk) => {
                 self.follow(path, flags)
@@ -243,7 +268,19 @@ impl Disk {
                 Err(Errno::XDEV)
             }
             (opened, ..) => opened,
-        }
+        };
+        opened.map(|opened| (opened, false))
+    }
+
+    /// Which version of which regular file is under a path, wherever links lead; `None` if something else
+    /// is. One call, and nothing is opened.
+    ///
+    /// # Errors
+    /// What stat(2) says.
+    pub(super) fn version(&self, path: &[u8]) -> io::Result<Option<Version>> {
+        let stat = statat(&self.root.folder, path, AtFlags::empty())?;
+        let is_file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
+        Ok(is_file.then(|| version(&stat)))
     }
 
     /// Opens what a path with symbolic links really is, if that is where links may lead. Where it is
@@ -285,7 +322,7 @@ impl Disk {
 /// What is under a name, and, if it is a file, open.
 #[derive(Debug)]
 pub(super) enum Found {
-    File(File, Version),
+    File(File, Source),
     Directory,
     Special,
 }
@@ -357,19 +394,19 @@ fn step(folder: &OwnedFd, name: &[u8], flags: OFlags) -> Result<OwnedFd, Errno> 
     Ok(opened)
 }
 
-/// What is in a regular file, of which this was the version just now: read, if it is small and holds
-/// still; open, if it is large.
-fn contents(file: File, mut version: Version, now: SystemTime) -> io::Result<Entry> {
+/// What is in a regular file, which was this one just now: read, if it is small and holds still; open, if
+/// it is large.
+fn contents(file: File, mut source: Source, now: SystemTime) -> io::Result<Entry> {
     let mut last = None;
     for _ in 0..TRIES {
+        let version = source.version;
         if version.len > IN_MEMORY {
-            let rested = now.duration_since(version.changed);
             let content = Blob::File {
                 file: Arc::new(file),
                 version,
-                is_steady: rested.is_ok_and(|rested| rested > STEADY),
+                is_steady: is_steady(&version, now),
             };
-            return Ok(Entry::File { content, version });
+            return Ok(Entry::File { content, source });
         }
         let content = read(&file, version.len)?;
         let after = Version::of(&file)?;
@@ -379,13 +416,31 @@ fn contents(file: File, mut version: Version, now: SystemTime) -> io::Result<Ent
         match content {
             Some(bytes) if held_still && is_whole => {
                 let content = bytes.into();
-                return Ok(Entry::File { content, version });
+                return Ok(Entry::File { content, source });
             }
             content => last = content,
         }
-        version = after;
+        source.version = after;
     }
     Err(Errno::AGAIN.into())
+}
+
+/// Whether a file has been left alone for a while.
+pub(super) fn is_steady(version: &Version, now: SystemTime) -> bool {
+    let rested = now.duration_since(version.changed);
+    rested.is_ok_and(|rested| rested > STEADY)
+}
+
+fn version(stat: &Stat) -> Version {
+    let nanos = |nanos| i64::try_from(nanos).unwrap_or_default();
+    Version {
+        len: u64::try_from(stat.st_size).unwrap_or_default(),
+        modified: time(stat.st_mtime, nanos(stat.st_mtime_nsec)),
+        changed: time(stat.st_ctime, nanos(stat.st_ctime_nsec)),
+        device: stat.st_dev,
+        inode: stat.st_ino,
+        links: stat.st_nlink,
+    }
 }
 
 /// Reads a file that is `len` bytes long; `None` if it is not, any more.

@@ -1,6 +1,7 @@
 //! A target's resource, from the folder.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -8,14 +9,19 @@ use std::time::{Duration, SystemTime};
 use rustix::io::Errno;
 use tracing::warn;
 
-use super::disk::{Disk, Entry, Found, Link};
+use super::cache::{Budget, Cache, Doubtful, Evidence, Known};
+use super::disk::{Disk, Entry, Found, Link, Source, is_steady};
 use super::media::media_type;
-use super::validators::validators;
-use crate::blob::{Blob, Version};
-use crate::http::{Lookup, Origin, Representation, Resource, Target};
+use super::validators::{are_final, validators};
+use super::watch::Watch;
+use crate::blob::Blob;
+use crate::http::{Lookup, Origin, Representation, Target};
 
 /// The folder that may be asked for although its name begins with a dot (RFC 8615).
 const WELL_KNOWN: &[u8] = b".well-known";
+
+/// What the 404 page is remembered under. A target's path begins with a slash, so it is nobody else's.
+const NOT_FOUND: &str = "404";
 
 /// How a folder is turned into a site. Names are relative to the root.
 #[derive(Clone, Debug)]
@@ -26,17 +32,34 @@ pub struct Options {
     pub not_found: String,
     /// Whether names that begin with a dot are shown.
     pub hidden: bool,
+    /// Bytes that may be used to remember what was found. 0 remembers nothing.
+    pub cache_memory: usize,
+    /// Files that may be held open for the same purpose.
+    pub cache_files: usize,
 }
 
 impl Default for Options {
-    /// `index.html`, `404.html`, nothing hidden shown.
+    /// `index.html`, `404.html`, nothing hidden shown, 64 MiB, 256 files.
     fn default() -> Self {
         Self {
             index: vec!["index.html".into()],
             not_found: "404.html".into(),
             hidden: false,
+            cache_memory: 64 * 1024 * 1024,
+            cache_files: 256,
         }
     }
+}
+
+/// How a site comes to know that a file has changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Freshness {
+    /// inotify(7) says so; files that it does not know all about are looked at by stat(2).
+    Told,
+    /// Every file is looked at by stat(2), once in each turn of the loop in which it is asked for.
+    Looked,
+    /// Nothing is remembered.
+    Read,
 }
 
 /// A folder, served: an origin.
@@ -44,19 +67,52 @@ impl Default for Options {
 pub struct Site {
     disk: Disk,
     options: Options,
+    cache: Cache,
+    watch: Option<Watch>,
     /// When a failure was last told, and how many were not told since.
     told: (Option<SystemTime>, u64),
 }
+
+/// What there is, and what that rests on, if it is on a file.
+type Discovery = (Lookup, Option<Evidence>);
 
 impl Site {
     /// The folder behind this door.
     #[must_use]
     pub fn new(disk: Disk, options: Options) -> Self {
+        let budget = Budget {
+            bytes: options.cache_memory,
+            descriptors: options.cache_files,
+        };
+        let watch = match options.cache_memory {
+            0 => None,
+            _ => Watch::new(&disk),
+        };
         Self {
             disk,
             options,
+            cache: Cache::new(budget),
+            watch,
             told: (None, 0),
         }
+    }
+
+    /// How changes are noticed.
+    #[must_use]
+    pub fn freshness(&self) -> Freshness {
+        match self.watch {
+            Some(_) => Freshness::Told,
+            None if self.options.cache_memory > 0 => Freshness::Looked,
+            None => Freshness::Read,
+        }
+    }
+
+    /// What is readable when there is something to tell by [`Origin::doubt`]; `None` where there never is.
+    ///
+    /// # Errors
+    /// When there is no descriptor for it.
+    pub fn bell(&self) -> io::Result<Option<OwnedFd>> {
+        self.watch.as_ref().map(Watch::bell).transpose()
     }
 
     /// Whether a file is there to be shown, under a name relative to the root.
@@ -71,64 +127,126 @@ impl Site {
         }
     }
 
-    fn lookup(&self, target: &Target<'_>, now: SystemTime) -> Result<Lookup, Failure> {
-        if !self.options.hidden && is_hidden(target) {
-            return Ok(Lookup::Absent(None));
-        }
-        if !target.is_directory() {
-            return Ok(match self.look(target.path(), now)? {
-                Some(Entry::File { content, version }) => {
-                    found(target.path(), content, &version, now)
-                }
-                Some(Entry::Directory) => Lookup::Directory,
-                Some(Entry::Special) | None => Lookup::Absent(None),
-            });
-        }
-        for index in &self.options.index {
-            let path = join(target.path(), index);
-            if let Some(Entry::File { content, version }) = self.look(&path, now)? {
-                return Ok(found(&path, content, &version, now));
+    /// What is remembered under a key, if it still is so.
+    fn recall(&mut self, key: &str, now: SystemTime) -> Option<Lookup> {
+        match self.cache.recall(key) {
+            Known::Sure(lookup) => Some(lookup),
+            Known::Nothing => None,
+            Known::Doubtful(doubtful) => {
+                let confirmed = self.confirm(doubtful, now);
+                self.release();
+                confirmed
             }
         }
-        Ok(Lookup::Absent(None))
+    }
+
+    /// Looks whether what was there still is. It has been asked for before, so it is worth being watched.
+    fn confirm(&mut self, doubtful: Doubtful, now: SystemTime) -> Option<Lookup> {
+        let Doubtful {
+            lookup,
+            evidence,
+            watched,
+            ..
+        } = &doubtful;
+        let (lookup, disk) = (lookup.clone(), &self.disk);
+        let Evidence { path, source, .. } = &**evidence;
+        // First the watch, then the look: what happens in between is told.
+        let mut watched = *watched;
+        let mut is_quiet = false;
+        if let Some(watch) = &mut self.watch {
+            watched = watched.filter(|&watched| watch.covers(disk, path, watched));
+            if watched.is_none() && is_steady(&source.version, now) {
+                watched = watch.cover(disk, path, source);
+            }
+            is_quiet = watched.is_some_and(|watched| watch.is_left_alone(watched));
+        }
+        if !holds(disk, evidence) {
+            self.cache.forget(&doubtful);
+            return None;
+        }
+        self.cache
+            .confirm(doubtful, lookup.clone(), watched, is_quiet);
+        Some(lookup)
+    }
+
+    /// Remembers what was just found, for as long as it may be.
+    fn remember(&mut self, key: &str, (lookup, evidence): Discovery, now: SystemTime) -> Lookup {
+        let is_final = |evidence: &Evidence| are_final(&evidence.source.version, now);
+        match (&lookup, evidence.filter(is_final)) {
+            (Lookup::Forbidden | Lookup::Unavailable, _) => {}
+            (lookup, Some(evidence)) => self.cache.keep(key, lookup, evidence),
+            (lookup, None) => self.cache.note(key, lookup),
+        }
+        self.release();
+        lookup
+    }
+
+    /// Gives up the watches over what is no longer remembered.
+    fn release(&mut self) {
+        if let Some(watch) = &mut self.watch {
+            for watched in self.cache.released() {
+                watch.release(watched);
+            }
+        }
+    }
+
+    fn lookup(&self, target: &Target<'_>, now: SystemTime) -> Result<Discovery, Failure> {
+        let path = target.path();
+        if !self.options.hidden && is_hidden(&path) {
+            return Ok((Lookup::Absent(None), None));
+        }
+        if !target.is_directory() {
+            return Ok(match self.look(&path, now)? {
+                Some(Entry::File { content, source }) => {
+                    let found = found(&path, content, &source, now);
+                    (found, Some(Evidence::new(Vec::new(), &path, source)))
+                }
+                Some(Entry::Directory) => (Lookup::Directory, None),
+                Some(Entry::Special) | None => (Lookup::Absent(None), None),
+            });
+        }
+        let mut absent = Vec::new();
+        for index in &self.options.index {
+            let path = join(&path, index);
+            if let Some(Entry::File { content, source }) = self.look(&path, now)? {
+                let found = found(&path, content, &source, now);
+                return Ok((found, Some(Evidence::new(absent, &path, source))));
+            }
+            absent.push(path);
+        }
+        Ok((Lookup::Absent(None), None))
     }
 
     /// What is under a path; `None` if nothing is.
     fn look(&self, path: &[u8], now: SystemTime) -> Result<Option<Entry>, Failure> {
         match self.disk.look(path, now) {
             Ok(entry) => Ok(Some(entry)),
-            Err(error) => match Errno::from_io_error(&error) {
-                // A name that nothing could have is a name that nothing has. Sockets and some devices
-                // cannot be opened.
-                Some(
-                    Errno::NOENT
-                    | Errno::NOTDIR
-                    | Errno::NAMETOOLONG
-                    | Errno::LOOP
-                    | Errno::INVAL
-                    | Errno::NXIO
-                    | Errno::NODEV,
-                ) => Ok(None),
-                _ => Err(Failure {
-                    path: path.to_vec(),
-                    error,
-                }),
-            },
+            Err(error) if is_absence(&error) => Ok(None),
+            Err(error) => Err(Failure {
+                path: path.to_vec(),
+                error,
+            }),
         }
     }
 
-    /// The page for what is absent. Failing to find it is no reason to say anything else.
-    fn not_found_page(&self, now: SystemTime) -> Option<Arc<Resource>> {
-        match self.disk.look(self.options.not_found.as_bytes(), now) {
-            Ok(Entry::File { content, .. }) => {
-                // It is no representation of the target, so it has no validators.
-                let media_type = media_type(self.options.not_found.as_bytes());
-                let mut page = Representation::new(content, &media_type);
-                page.about.push("Cache-Control", "no-store");
-                Some(Arc::new(page.into()))
-            }
-            _ => None,
+    /// What there is to say where nothing is. Failing to find the page for that is no reason to say
+    /// anything else.
+    fn absent(&mut self, now: SystemTime) -> Lookup {
+        if let Some(lookup) = self.recall(NOT_FOUND, now) {
+            return lookup;
         }
+        let path = self.options.not_found.as_bytes();
+        let discovery = match self.disk.look(path, now) {
+            Ok(Entry::File { content, source }) => {
+                // It is no representation of the target, so it has no validators.
+                let mut page = Representation::new(content, &media_type(path));
+                page.about.push("Cache-Control", "no-store");
+                let page = Lookup::Absent(Some(Arc::new(page.into())));
+                (page, Some(Evidence::new(Vec::new(), path, source)))
+            }
+            _ => (Lookup::Absent(None), None),
+        };
+        self.remember(NOT_FOUND, discovery, now)
     }
 
     /// Logs at most one line a second: a peer decides how often something fails.
@@ -167,15 +285,70 @@ impl Site {
 
 impl Origin for Site {
     fn find(&mut self, target: &Target<'_>, now: SystemTime) -> Lookup {
-        match self.lookup(target, now) {
-            Ok(Lookup::Absent(_)) => Lookup::Absent(self.not_found_page(now)),
-            Ok(lookup) => lookup,
+        if let Some(lookup) = self.recall(target.raw(), now) {
+            return lookup;
+        }
+        let discovery = match self.lookup(target, now) {
+            Ok((Lookup::Absent(_), evidence)) => (self.absent(now), evidence),
+            Ok(discovery) => discovery,
             Err(failure) => {
                 self.tell(&failure, now);
-                failure.lookup()
+                (failure.lookup(), None)
             }
+        };
+        self.remember(target.raw(), discovery, now)
+    }
+
+    fn doubt(&mut self, told: bool) {
+        self.cache.doubt();
+        if let Some(watch) = &mut self.watch
+            && told
+        {
+            watch.listen(|told| self.cache.hear(told));
         }
     }
+}
+
+impl Evidence {
+    fn new(absent: Vec<Vec<u8>>, path: &[u8], source: Source) -> Self {
+        Self {
+            absent,
+            path: path.to_vec(),
+            source,
+        }
+    }
+}
+
+/// Whether everything is still as it was when it was found.
+fn holds(disk: &Disk, evidence: &Evidence) -> bool {
+    let Evidence {
+        absent,
+        path,
+        source,
+    } = evidence;
+    let is_absent = |path: &Vec<u8>| match disk.version(path) {
+        Ok(version) => version.is_none(),
+        Err(error) => is_absence(&error),
+    };
+    absent.iter().all(is_absent)
+        && matches!(disk.version(path), Ok(Some(version)) if version == source.version)
+}
+
+/// Whether an error says that nothing is there. A name that nothing could have is a name that nothing has.
+/// Sockets and some devices cannot be opened.
+fn is_absence(error: &io::Error) -> bool {
+    matches!(
+        Errno::from_io_error(error),
+        Some(
+            Errno::NOENT
+                | Errno::NOTDIR
+                | Errno::NAMETOOLONG
+                | Errno::LOOP
+                | Errno::INVAL
+                | Errno::NXIO
+                | Errno::NODEV,
+        )
+    )
 }
 
 /// What could not be looked up, and why.
@@ -193,8 +366,8 @@ impl Failure {
     }
 }
 
-fn found(path: &[u8], content: Blob, version: &Version, now: SystemTime) -> Lookup {
-    let validators = validators(&content, version, now);
+fn found(path: &[u8], content: Blob, source: &Source, now: SystemTime) -> Lookup {
+    let validators = validators(&content, &source.version, now);
     let mut representation = Representation::new(content, &media_type(path));
     // Without it, whoever keeps a copy may guess how long it stays fresh (RFC 9111 section 4.2.2).
     representation.about.push("Cache-Control", "no-cache");
@@ -202,9 +375,8 @@ fn found(path: &[u8], content: Blob, version: &Version, now: SystemTime) -> Look
 }
 
 /// Whether a segment begins with a dot, other than a leading `.well-known`.
-fn is_hidden(target: &Target<'_>) -> bool {
-    target
-        .segments()
+fn is_hidden(path: &[u8]) -> bool {
+    path.split(|&byte| byte == b'/')
         .enumerate()
         .any(|(place, segment)| segment.starts_with(b".") && !(place == 0 && segment == WELL_KNOWN))
 }
@@ -224,6 +396,7 @@ mod tests {
 
     use super::super::disk::Symlinks;
     use super::*;
+    use crate::http::Resource;
 
     fn site(options: Options) -> (tempfile::TempDir, Site) {
         let root = tempfile::tempdir().unwrap();
@@ -300,6 +473,7 @@ mod tests {
             ],
             not_found: "nothing.html".into(),
             hidden: true,
+            ..Options::default()
         };
         let (_root, mut site) = site(options);
         assert_eq!(find(&mut site, "/"), "index.html");
@@ -316,6 +490,7 @@ mod tests {
         let mut fields = |modified| {
             file.set_modified(modified).unwrap();
             let now = UNIX_EPOCH + Duration::from_millis(1_000_500);
+            site.doubt(false);
             match site.find(&Target::parse("/", None).unwrap(), now) {
                 Lookup::Found(found) => {
                     let found = &found.representations[0];

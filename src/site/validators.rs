@@ -52,6 +52,13 @@ pub(super) fn validators(content: &Blob, version: &Version, now: SystemTime) -> 
     }
 }
 
+/// Whether the validators of this version are, at `now`, what they will be whenever they are made again: another
+/// change would be told from the last one, and what there is to say of its date does not change any more.
+pub(super) fn are_final(version: &Version, now: SystemTime) -> bool {
+    let is_over = |past: SystemTime| second(version.modified) < second(past);
+    version.is_settled(now) && now.checked_sub(TICK).is_some_and(is_over)
+}
+
 fn tag(content: &Blob, version: &Version, now: SystemTime) -> Option<EntityTag> {
     match content.in_memory() {
         Some(bytes) => Some(EntityTag::new(XxHash3_128::oneshot(bytes))),
@@ -126,6 +133,7 @@ mod tests {
             len: 5,
             modified: at(modified),
             changed: at(changed),
+            device: 1,
             inode: 1,
             links: 1,
         }

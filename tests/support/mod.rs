@@ -112,6 +112,11 @@ impl Server {
         Self::with(root, &[])
     }
 
+    /// Serves this folder, and remembers nothing of it: what it opens, it closes.
+    pub fn forgetful(root: &Path) -> Self {
+        Self::with(root, &["--cache-memory", "0"])
+    }
+
     /// Serves this folder, with these options besides.
     pub fn with(root: &Path, options: &[&str]) -> Self {
         let mut command = docroot();
@@ -239,6 +244,13 @@ impl Server {
     pub fn holds(&self, descriptors: usize) {
         eventually("so many descriptors are open, and no more", || {
             (self.descriptors() == descriptors).then_some(())
+        });
+    }
+
+    /// Waits until the process has no more open descriptors than that.
+    pub fn holds_no_more_than(&self, descriptors: usize) {
+        eventually("no more descriptors are open than that", || {
+            (self.descriptors() <= descriptors).then_some(())
         });
     }
 
