@@ -1,11 +1,12 @@
-//! What each step of a request costs in user space: parse, respond, encode; nanoseconds.
+//! What each step of a request costs in user space: parse, respond, encode, log; nanoseconds.
 //!
 //! `cargo bench` prints the time per request. The kernel's share, which is most of it, is not in
 //! these figures.
 
 use std::hint::black_box;
+use std::io;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use docroot::blob::Blob;
@@ -15,7 +16,11 @@ use docroot::http::{
 use docroot::http1::encode::{self, Persistence};
 use docroot::http1::parse::{self, Lines};
 use docroot::http1::{Http1, Options};
+use docroot::journal::Journal;
 use docroot::net::{Inbox, Io, Next, Now, Outbox, Peer, Protocol};
+
+/// How long access lines gather, as in the command.
+const GATHER: Duration = Duration::from_millis(50);
 
 /// What wrk sends.
 const SHORT: &[u8] = b"GET /index.html HTTP/1.1\r\nHost: 127.0.0.1:8080\r\n\r\n";
@@ -98,35 +103,44 @@ impl Origin for Always {
     }
 }
 
-/// From bytes to bytes, with nothing looked up and no socket.
+/// From bytes to bytes, with nothing looked up and no socket: the answer alone, and with its line in
+/// the access log, which each turn hands over.
 fn session(criterion: &mut Criterion) {
-    let mut group = criterion.benchmark_group("session");
-    for (name, head) in [("short", SHORT), ("browser", BROWSER)] {
-        let mut http = Http1::new(Always(found()), Options::default(), None);
-        let mut session = http.open(&Peer {
-            address: ([127, 0, 0, 1], 1).into(),
-        });
-        let (mut inbox, mut outbox, mut deadline) = (Inbox::default(), Outbox::default(), None);
-        let now = Now {
-            instant: Instant::now(),
-            wall: SystemTime::now(),
-        };
-        group.bench_function(name, |bencher| {
-            bencher.iter(|| {
-                inbox.receive(black_box(head));
-                let (inbox, outbox) = (&mut inbox, &mut outbox);
-                let mut io = Io {
-                    inbox,
-                    outbox,
-                    deadline: &mut deadline,
-                    now,
-                };
-                assert_eq!(http.advance(&mut session, &mut io), Next::Drain);
-                io.outbox.take()
+    for (group, logged) in [("session", false), ("access", true)] {
+        let mut group = criterion.benchmark_group(group);
+        for (name, head) in [("short", SHORT), ("browser", BROWSER)] {
+            let journal = logged.then(|| {
+                let (journal, _) = Journal::new("nowhere", GATHER, io::sink()).expect("a thread");
+                journal
             });
-        });
+            let mut http = Http1::new(Always(found()), Options::default(), journal);
+            let mut session = http.open(&Peer {
+                address: ([127, 0, 0, 1], 53412).into(),
+            });
+            let (mut inbox, mut outbox, mut deadline) = (Inbox::default(), Outbox::default(), None);
+            let now = Now {
+                instant: Instant::now(),
+                wall: SystemTime::now(),
+            };
+            group.bench_function(name, |bencher| {
+                bencher.iter(|| {
+                    inbox.receive(black_box(head));
+                    let (inbox, outbox) = (&mut inbox, &mut outbox);
+                    let mut io = Io {
+                        inbox,
+                        outbox,
+                        deadline: &mut deadline,
+                        now,
+                    };
+                    assert_eq!(http.advance(&mut session, &mut io), Next::Drain);
+                    let said = io.outbox.take();
+                    http.rest();
+                    said
+                });
+            });
+        }
+        group.finish();
     }
-    group.finish();
 }
 
 criterion_group!(steps, parse, decide, session);

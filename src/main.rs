@@ -25,6 +25,9 @@ use tracing_subscriber::prelude::*;
 
 use crate::config::{Arguments, Config};
 
+/// How long access lines gather before they are written together.
+const GATHER: Duration = Duration::from_millis(50);
+
 /// How long the last lines may take to be written.
 const LAST_LINES: Duration = Duration::from_secs(1);
 
@@ -64,7 +67,7 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
     }
     let journal = match quiet {
         true => None,
-        false => Some(Journal::new("standard output", io::stdout()).map_err(failed)?),
+        false => Some(Journal::new("standard output", GATHER, io::stdout()).map_err(failed)?),
     };
     let (journal, writer) = journal.unzip();
     let server = Server::start(site, &config.server, journal).map_err(refused)?;
@@ -116,7 +119,8 @@ fn subscribe(verbose: u8) -> Result<Writer, Failure> {
         (1, _) => Targets::new().with_default(LevelFilter::DEBUG),
         _ => Targets::new().with_default(LevelFilter::TRACE),
     };
-    let (journal, writer) = Journal::new("standard error", io::stderr()).map_err(failed)?;
+    let (journal, writer) =
+        Journal::new("standard error", Duration::ZERO, io::stderr()).map_err(failed)?;
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(Mutex::new(Lines(journal)))
         .with_ansi(io::stderr().is_terminal())
@@ -168,9 +172,9 @@ fn stop_on_signals(handle: Handle) -> io::Result<()> {
 /// Waits for the last access lines.
 fn finish(writer: Option<Writer>) {
     if let Some(writer) = writer
-        && !writer.finish(LAST_LINES)
+        && let Err(lines) = writer.finish(LAST_LINES)
     {
-        error!("the last access lines were not written: nobody reads them");
+        error!("the last access lines were not written, as nobody reads them: {lines}");
     }
 }
 

@@ -1001,7 +1001,7 @@ mod tests {
     #[test]
     fn every_answer_is_a_line_once_it_has_left() {
         let (sender, lines) = channel();
-        let (journal, writer) = Journal::new("it", Lines(sender)).unwrap();
+        let (journal, writer) = Journal::new("it", Duration::ZERO, Lines(sender)).unwrap();
         let mut driven = Driven::new();
         driven.http.journal = Some(journal);
         driven.hear(
@@ -1031,7 +1031,8 @@ mod tests {
         };
         http.close(session, &mut io, Closed::ByPeer);
         drop(http);
-        assert!(writer.finish(Duration::from_secs(10)) && missing > 0);
+        assert_eq!(writer.finish(Duration::from_secs(10)), Ok(()));
+        assert!(missing > 0);
         let prefix = "1970-01-01T00:00:00Z 127.0.0.1:80 ";
         let all: String = lines.iter().collect();
         let lines: Vec<&str> = all
