@@ -3,7 +3,9 @@
 use std::ffi::OsString;
 use std::io::IsTerminal as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::thread;
 use std::time::Duration;
 
 use clap::builder::{BoolishValueParser, Resettable};
@@ -11,7 +13,7 @@ use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{ArgAction, CommandFactory as _, FromArgMatches as _, Parser, ValueEnum};
 use docroot::http1;
-use docroot::net::{Limits, descriptors, files_within};
+use docroot::net::{Census, Limits, descriptors, files_within};
 use docroot::server::{self, Bind};
 use docroot::site::{self, Symlinks};
 
@@ -101,6 +103,10 @@ pub(crate) struct Arguments {
     #[arg(default_value = "32KiB", value_parser = header_size)]
     max_header: usize,
 
+    /// Loops that serve, each on a thread of its own [default: the CPUs that may be used]
+    #[arg(short, long, value_name = "N", env = "DOCROOT_WORKERS", value_parser = workers)]
+    workers: Option<NonZeroUsize>,
+
     /// Connections held at once [default: from the limit of open files]
     #[arg(long, value_name = "N", env = "DOCROOT_MAX_CONNECTIONS", value_parser = connections)]
     max_connections: Option<usize>,
@@ -183,7 +189,8 @@ impl Arguments {
             None => default_root()?,
         };
         let descriptors = descriptors();
-        let defaults = Limits::default();
+        let workers = self.workers.unwrap_or_else(default_workers);
+        let defaults = Limits::of(workers.get());
         let connections = self.max_connections.unwrap_or(defaults.connections);
         if connections as u64 >= descriptors {
             return Err(format!(
@@ -205,7 +212,7 @@ impl Arguments {
         };
         let limits = Limits {
             connections,
-            connections_per_peer: self.max_connections_per_ip,
+            connections_per_peer: self.max_connections_per_ip.map(Census::new),
             inbox: defaults.inbox.max(self.max_header),
             min_rate: self.min_rate,
             ..defaults
@@ -249,6 +256,7 @@ impl Arguments {
             symlinks,
             site,
             http1,
+            workers,
             limits,
         };
         Ok(Config {
@@ -275,6 +283,13 @@ fn default_root() -> Result<PathBuf, String> {
         ));
     }
     Ok(current)
+}
+
+/// As many as may run at once: the CPUs in this process's affinity mask (sched_getaffinity(2), which
+/// cpusets show in), but no more than the CPU quota of its cgroup, v1 or v2, rounded down. The standard
+/// library asks for all of that. It is too many only where a sandbox hides the cgroup file system.
+fn default_workers() -> NonZeroUsize {
+    thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
 }
 
 /// Plain PORT, as many platforms set it.
@@ -393,6 +408,13 @@ fn header_size(text: &str) -> Result<usize, String> {
     }
 }
 
+fn workers(text: &str) -> Result<NonZeroUsize, String> {
+    match text.parse::<NonZeroUsize>() {
+        Ok(count) if count.get() <= 1024 => Ok(count),
+        _ => Err("expected a number from 1 to 1024".into()),
+    }
+}
+
 fn connections(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(count @ 1..) => Ok(count),
@@ -478,6 +500,10 @@ mod tests {
         assert!(header_size("255").is_err());
         assert!(header_size("17MiB").is_err());
         assert!(connections("0").is_err());
+        assert_eq!(workers("2").map(NonZeroUsize::get), Ok(2));
+        for bad in ["", "0", "-1", "1025", "2.5", "auto"] {
+            assert!(workers(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -18,7 +18,7 @@
 //!                        |
 //!                     config.rs          what was asked for
 //!                        |
-//!                     server.rs          a reactor for a root
+//!                     server.rs          one reactor per worker
 //!                    /         \
 //!               site/           http1/
 //!          what we have     how HTTP/1.1 puts it
@@ -68,8 +68,8 @@
 //! | `net/inbox.rs` | bytes received, not yet understood | parsing |
 //! | `net/outbox.rs` | bytes decided, not yet sent | deciding what to send |
 //! | `net/deadlines.rs` | when something is due, in order | reading the clock |
-//! | `net/census.rs` | how many connections each peer holds | what a connection says |
-//! | `net/limits.rs` | how much one reactor takes on | what the command line calls it |
+//! | `net/census.rs` | how many connections each peer holds, with all reactors | what a connection says |
+//! | `net/limits.rs` | how much one reactor takes on, and its share of what all do | what the command line calls it |
 //! | `net/protocol.rs` | everything a server says to the reactor | mio types, sockets |
 //! | `net/connection.rs` | the pump: flush, fill, ask; edges, pace, lingering | a token, another connection |
 //! | `net/listener.rs` | bind, accept | sessions |
@@ -100,7 +100,7 @@
 //! | `site/watch.rs` | which files have changed, says inotify, and what it cannot say | comparing versions |
 //! | `site/cache.rs` | what was found before, within a budget, and what it rests on | disk access |
 //! | `site/find.rs` | target -> lookup: file, index, 404 page; which error means what | request fields |
-//! | `server.rs` | options -> listeners, site, reactor | per-request code |
+//! | `server.rs` | options -> listeners, sites, one reactor per worker; what happens when one fails | per-request code |
 //! | `config.rs` | arguments and environment -> options, checked once | being imported by anyone but main |
 //! | `main.rs` | arguments, tracing, signals, what the start says, exit code | everything else |
 //!
@@ -127,6 +127,10 @@
 //!    first: by inotify, which is heard before anybody is served, or by one `stat`. A connection that has just
 //!    been accepted may have asked after the turn began, so for its first pump everything is doubted anew.
 //!
+//! Workers share nothing on the path of a request. Where they meet, it is under a lock that is held for
+//! a few instructions: lines, once a turn (`journal.rs`), and, if asked for, peers that come and leave
+//! (`net/census.rs`).
+//!
 //! # When things go wrong
 //!
 //! | what | is a | becomes |
@@ -138,6 +142,7 @@
 //! | a file is written to while it is sent | `Closed::Broken` | the connection is cut: other bytes were promised |
 //! | peer gone, reset, too slow | `Closed` | a debug line; never leaves the reactor |
 //! | accept: no descriptors | the listener rests, one warning | it resumes when a connection closes |
+//! | a worker fails or panics | `io::Error` out of `Server::run` | the others drain; one line, exit code 1 |
 //! | bind, poll, root missing | error with context | one line on stderr that says what to do; exit code |
 //!
 //! No panic can be reached from a peer's bytes: `unwrap`, `panic` and indexing are denied in `http/`

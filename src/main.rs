@@ -6,7 +6,6 @@ mod config;
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::Path;
 use std::process::ExitCode;
 use std::str::FromStr as _;
 use std::sync::Mutex;
@@ -14,8 +13,7 @@ use std::thread;
 use std::time::Duration;
 
 use docroot::journal::{Journal, Writer};
-use docroot::net::Handle;
-use docroot::server::{self, Server};
+use docroot::server::{self, Handle, Server};
 use docroot::site::{Site, Symlinks};
 use signal_hook::consts::{SIGINT, SIGQUIT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -194,6 +192,7 @@ fn report(config: &Config, site: &Site) -> String {
         say("index", index);
     }
     say("404", &options.not_found);
+    let _ = writeln!(text, "{:<8} {}", "workers", config.server.workers);
     text
 }
 
@@ -201,7 +200,7 @@ fn report(config: &Config, site: &Site) -> String {
 fn announcement(config: &Config, addresses: &[SocketAddr]) -> String {
     match io::stdout().is_terminal() {
         true => banner(config, addresses),
-        false => line(&config.server.root, addresses),
+        false => line(&config.server, addresses),
     }
 }
 
@@ -245,19 +244,24 @@ fn banner(config: &Config, addresses: &[SocketAddr]) -> String {
     };
     let index = options.site.index.join(", ");
     let connections = options.limits.connections;
+    let workers = match options.workers.get() {
+        1 => "1 worker".to_owned(),
+        several => format!("{several} workers"),
+    };
     let _ = writeln!(
         text,
-        "\n  index {index}; dotfiles {hidden}; symlinks {symlinks}; up to {connections} connections"
+        "\n  index {index}; dotfiles {hidden}; symlinks {symlinks}; {workers}, up to {connections} connections"
     );
     text + "  Ctrl-C stops\n\n"
 }
 
-fn line(root: &Path, addresses: &[SocketAddr]) -> String {
+fn line(options: &server::Options, addresses: &[SocketAddr]) -> String {
     let urls: Vec<String> = urls(addresses).map(|url| format!("\"{url}\"")).collect();
     format!(
-        "{{\"event\":\"listening\",\"urls\":[{}],\"root\":\"{}\",\"version\":\"{}\",\"pid\":{}}}\n",
+        "{{\"event\":\"listening\",\"urls\":[{}],\"root\":\"{}\",\"workers\":{},\"version\":\"{}\",\"pid\":{}}}\n",
         urls.join(","),
-        json(&root.to_string_lossy()),
+        json(&options.root.to_string_lossy()),
+        options.workers,
         env!("CARGO_PKG_VERSION"),
         std::process::id(),
     )
@@ -301,10 +305,20 @@ mod tests {
     #[test]
     fn the_line_is_json() {
         let addresses = ["127.0.0.1:80".parse().unwrap(), "[::]:80".parse().unwrap()];
-        let line = line(Path::new("/a \"b\"\n\\"), &addresses);
+        let options = server::Options {
+            root: "/a \"b\"\n\\".into(),
+            binds: Vec::new(),
+            ports: Vec::new(),
+            symlinks: Symlinks::Deny,
+            site: docroot::site::Options::default(),
+            http1: docroot::http1::Options::default(),
+            workers: 2.try_into().unwrap(),
+            limits: docroot::net::Limits::default(),
+        };
+        let line = line(&options, &addresses);
         let urls = r#"{"event":"listening","urls":["http://127.0.0.1:80/","http://[::1]:80/"]"#;
         assert!(
-            line.starts_with(&format!(r#"{urls},"root":"/a \"b\"\u000a\\","#)),
+            line.starts_with(&format!(r#"{urls},"root":"/a \"b\"\u000a\\","workers":2,"#)),
             "{line}"
         );
         assert!(line.ends_with("}\n"));

@@ -1,15 +1,19 @@
-//! A reactor for a root: start, stop, join.
+//! A reactor for each worker: start, stop, join.
 
 use std::fmt;
 use std::io;
+use std::iter;
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroUsize;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
+use std::thread;
 
-use tracing::{debug, warn};
+use tracing::{debug, error, warn};
 
 use crate::http1::{self, Http1};
 use crate::journal::Journal;
-use crate::net::{Handle, Limits, Listener, Reactor};
+use crate::net::{self, Limits, Listener, Protocol, Reactor};
 use crate::site::{self, Disk, Resolution, Site, Symlinks};
 
 /// How often another free port is tried for, when several addresses are to have the same.
@@ -31,8 +35,22 @@ pub struct Options {
     pub site: site::Options,
     /// How long a peer may take to ask, and how much it may say.
     pub http1: http1::Options,
-    /// How much the loop takes on.
+    /// How many loops serve, each on a thread of its own.
+    pub workers: NonZeroUsize,
+    /// How much all of them together take on.
     pub limits: Limits,
+}
+
+impl Options {
+    /// What each worker's site is made of: its share of the memory.
+    fn site_of_one(&self) -> site::Options {
+        let workers = self.workers.get();
+        site::Options {
+            cache_memory: self.site.cache_memory / workers,
+            cache_files: self.site.cache_files / workers,
+            ..self.site.clone()
+        }
+    }
 }
 
 /// An address to listen on.
@@ -53,53 +71,142 @@ pub enum Error {
     Root(PathBuf, io::Error),
     /// An address cannot be listened on.
     Bind(SocketAddr, io::Error),
-    /// The system has no descriptor for the loop, or no thread for the log.
+    /// The system has no descriptor for a loop, or no thread for the log.
     System(io::Error),
 }
 
 /// A server that listens.
 #[derive(Debug)]
 pub struct Server {
-    reactor: Reactor<Http1<Site>>,
+    /// The one on the thread that calls [`run`](Self::run).
+    first: Reactor<Http1<Site>>,
+    others: Vec<Reactor<Http1<Site>>>,
+}
+
+/// Stops a server, from any thread.
+#[derive(Clone, Debug)]
+pub struct Handle(Vec<net::Handle>);
+
+impl Handle {
+    /// Tells each loop to accept nobody and to finish what is begun. May be called any number of
+    /// times.
+    pub fn stop(&self) {
+        self.0.iter().for_each(net::Handle::stop);
+    }
 }
 
 impl Server {
-    /// Listens, and will serve `site`. Each answer is a line in `journal`, if there is one.
+    /// Listens, and will serve `site`; further workers open the same root for themselves. Each answer
+    /// is a line in `journal`, if there is one.
+    ///
+    /// All listen from now on. Who comes before [`run`](Self::run) waits in a backlog.
     ///
     /// # Errors
-    /// [`Error::Bind`] and [`Error::System`]; nothing is left open then.
+    /// [`Error`]; nothing is left open then.
     pub fn start(site: Site, options: &Options, journal: Option<Journal>) -> Result<Self, Error> {
         let listeners = listen(&options.binds, &options.ports)?;
-        let bell = site.bell().map_err(Error::System)?;
-        let protocol = Http1::new(site, options.http1.clone(), journal);
-        let mut reactor = Reactor::new(protocol, options.limits.clone()).map_err(Error::System)?;
-        if let Some(bell) = bell {
-            reactor = reactor.attend(bell).map_err(Error::System)?;
-        }
-        for listener in listeners {
-            reactor = reactor.listen(listener).map_err(Error::System)?;
-        }
-        Ok(Self { reactor })
+        let others = (1..options.workers.get()).map(|_| {
+            let listeners = listeners.iter().map(|first| {
+                let refused = |error| Error::Bind(first.address(), error);
+                first.another().map_err(refused)
+            });
+            let listeners = listeners.collect::<Result<_, _>>()?;
+            let journal = journal.as_ref().map(Journal::another);
+            let site = Site::new(disk(options)?, options.site_of_one());
+            worker(site, listeners, options, journal)
+        });
+        let others = others.collect::<Result<_, _>>()?;
+        let first = worker(site, listeners, options, journal)?;
+        Ok(Self { first, others })
     }
 
     /// The addresses listened on, with the ports that were chosen.
     pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
-        self.reactor.addresses()
+        self.first.addresses()
     }
 
     /// What stops this server, from any thread.
     #[must_use]
     pub fn handle(&self) -> Handle {
-        self.reactor.handle()
+        handle(&self.first, &self.others)
     }
 
     /// Serves until [`Handle::stop`], then finishes what is begun.
     ///
     /// # Errors
-    /// When the poll or a listening socket fails.
-    pub fn run(mut self) -> io::Result<()> {
-        self.reactor.run()
+    /// When the poll or a listening socket of a worker fails, or a worker panics: then the others
+    /// finish what is begun, too.
+    pub fn run(self) -> io::Result<()> {
+        serve(self.first, self.others)
     }
+}
+
+/// One loop with all that it has.
+fn worker(
+    site: Site,
+    listeners: Vec<Listener>,
+    options: &Options,
+    journal: Option<Journal>,
+) -> Result<Reactor<Http1<Site>>, Error> {
+    let bell = site.bell().map_err(Error::System)?;
+    let protocol = Http1::new(site, options.http1.clone(), journal);
+    let limits = options.limits.shared_by(options.workers.get());
+    let mut reactor = Reactor::new(protocol, limits).map_err(Error::System)?;
+    if let Some(bell) = bell {
+        reactor = reactor.attend(bell).map_err(Error::System)?;
+    }
+    for listener in listeners {
+        reactor = reactor.listen(listener).map_err(Error::System)?;
+    }
+    Ok(reactor)
+}
+
+fn handle<P: Protocol>(first: &Reactor<P>, others: &[Reactor<P>]) -> Handle {
+    let all = iter::once(first).chain(others);
+    Handle(all.map(Reactor::handle).collect())
+}
+
+/// Runs all of them, the first on this thread, until all have ended.
+fn serve<P>(first: Reactor<P>, others: Vec<Reactor<P>>) -> io::Result<()>
+where
+    P: Protocol<Session: Send> + Send,
+{
+    let all = &handle(&first, &others);
+    thread::scope(|scope| {
+        let mut spawned = Vec::new();
+        for (number, reactor) in (2..).zip(others) {
+            let thread = thread::Builder::new().name(format!("worker-{number}"));
+            match thread.spawn_scoped(scope, move || work(reactor, all)) {
+                Ok(thread) => spawned.push(thread),
+                Err(error) => {
+                    all.stop();
+                    return Err(error);
+                }
+            }
+        }
+        let ended = work(first, all);
+        let join = |thread: thread::ScopedJoinHandle<'_, _>| {
+            // What is caught below cannot come up here.
+            thread.join().unwrap_or_else(|_| Err(panicked()))
+        };
+        spawned.into_iter().map(join).fold(ended, io::Result::and)
+    })
+}
+
+/// Runs one of them. Where it fails, the others must not go on: whoever is given to this one by the
+/// kernel would not be served.
+fn work<P: Protocol>(mut reactor: Reactor<P>, all: &Handle) -> io::Result<()> {
+    let ended = catch_unwind(AssertUnwindSafe(move || reactor.run()));
+    let ended = ended.unwrap_or_else(|_| Err(panicked()));
+    if let Err(error) = &ended {
+        error!("a worker has failed, and all finish what is begun: {error}");
+        all.stop();
+    }
+    ended
+}
+
+fn panicked() -> io::Error {
+    io::Error::other("a worker has panicked")
 }
 
 /// Opens the root as a site.
@@ -107,14 +214,18 @@ impl Server {
 /// # Errors
 /// [`Error::Root`].
 pub fn open(options: &Options) -> Result<Site, Error> {
-    let disk = Disk::open(&options.root, &options.symlinks)
-        .map_err(|(folder, error)| Error::Root(folder, error))?;
+    let disk = disk(options)?;
     if disk.resolution() == Resolution::Walk {
         warn!(
             "openat2 is not to be had here: every path is walked step by step, which takes longer"
         );
     }
-    Ok(Site::new(disk, options.site.clone()))
+    Ok(Site::new(disk, options.site_of_one()))
+}
+
+fn disk(options: &Options) -> Result<Disk, Error> {
+    Disk::open(&options.root, &options.symlinks)
+        .map_err(|(folder, error)| Error::Root(folder, error))
 }
 
 /// Listens on all addresses, with the first of the ports that all of them can have.
@@ -205,9 +316,45 @@ impl std::error::Error for Error {
 
 #[cfg(test)]
 mod tests {
-    use std::net::TcpListener;
+    use std::net::{TcpListener, TcpStream};
 
     use super::*;
+    use crate::net::{Io, Next, Peer};
+
+    /// Whom it panics to meet.
+    struct Timid(bool);
+
+    impl Protocol for Timid {
+        type Session = ();
+
+        fn open(&mut self, _: &Peer) {
+            assert!(!self.0, "somebody has come, as was to be expected");
+        }
+
+        fn advance(&mut self, (): &mut (), _: &mut Io<'_>) -> Next {
+            Next::Close
+        }
+    }
+
+    #[test]
+    fn a_worker_that_panics_ends_all() {
+        for timid in 0..3 {
+            let mut reactors = Vec::new();
+            let mut addresses = Vec::new();
+            for number in 0..3 {
+                let listener = Listener::bind(([127, 0, 0, 1], 0).into(), false).unwrap();
+                addresses.push(listener.address());
+                let protocol = Timid(number == timid);
+                let reactor = Reactor::new(protocol, Limits::default()).unwrap();
+                reactors.push(reactor.listen(listener).unwrap());
+            }
+            let first = reactors.remove(0);
+            let _peer = TcpStream::connect(addresses[timid]).unwrap();
+            let error = serve(first, reactors).unwrap_err();
+            assert!(error.to_string().contains("panicked"), "{error}");
+            assert!(addresses.iter().all(|it| TcpStream::connect(it).is_err()));
+        }
+    }
 
     fn bind(ip: &str) -> Bind {
         Bind {

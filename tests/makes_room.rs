@@ -11,11 +11,14 @@ use support::{
     Client, GET, LARGE, Root, Server, docroot, eventually, filling, large, site, site_with_large,
 };
 
-/// A server that may open so many files.
+/// A server of one worker, as each has its own room, that may open so many files.
 fn limited(files: u32, root: &Root, options: &[&str]) -> Server {
     let script = format!("ulimit -Sn {files}; ulimit -Hn {files}; exec \"$@\"");
-    Server::upon(&["sh", "-c", &script, "sh"], root.path(), options)
+    let options = [ONE_WORKER, options].concat();
+    Server::upon(&["sh", "-c", &script, "sh"], root.path(), &options)
 }
+
+const ONE_WORKER: &[&str] = &["--workers", "1"];
 
 const WAITS: &str = "waits until one closes";
 
@@ -53,7 +56,8 @@ fn check_crowd(server: &Server, reason: &str, inside: usize) {
 #[test]
 fn a_crowd_waits_for_the_limit_that_was_given() {
     let root = site_with_large();
-    let server = Server::with(root.path(), &["--max-connections", "5"]);
+    let options = [ONE_WORKER, &["--max-connections", "5"]].concat();
+    let server = Server::with(root.path(), &options);
     check_crowd(&server, "limited to 5", 5);
 }
 
@@ -61,7 +65,7 @@ fn a_crowd_waits_for_the_limit_that_was_given() {
 fn a_crowd_waits_for_the_limit_that_leaves_descriptors_for_files() {
     let root = site_with_large();
     let server = limited(40, &root, &[]);
-    check_crowd(&server, "limited to 3", 3);
+    check_crowd(&server, "limited to 5", 5);
 }
 
 #[test]
@@ -139,15 +143,12 @@ fn was_closed(client: &mut Client) {
     );
 }
 
-/// A server that holds so many connections, and waits for them longer than any test does.
+/// A server of one worker that holds so many connections, and waits for them longer than any test does.
 fn patient(root: &Root, connections: usize) -> Server {
     let connections = connections.to_string();
     let options = ["--header-timeout", "60s", "--idle-timeout", "60s"];
-    let limit = ["--max-connections", &connections];
-    Server::with(
-        root.path(),
-        &[options, [limit[0], limit[1], "--min-rate", "0"]].concat(),
-    )
+    let limit = ["--max-connections", &connections, "--min-rate", "0"];
+    Server::with(root.path(), &[ONE_WORKER, &options, &limit].concat())
 }
 
 #[test]
@@ -426,7 +427,7 @@ fn who_holds_enough_takes_nobody_elses_place() {
         "--idle-timeout",
         "60s",
     ];
-    let server = Server::with(root.path(), &options);
+    let server = Server::with(root.path(), &[ONE_WORKER, &options].concat());
     let mut longest = welcomed("127.0.0.1", server.address).expect("it is served");
     let greedy = "127.0.0.2";
     let mut held: Vec<Client> = (0..2)

@@ -130,7 +130,9 @@ fn a_second_signal_ends_at_once() {
 #[test]
 fn nobody_who_hangs_keeps_it_longer_than_the_grace_period() {
     let root = site();
-    let mut server = Server::with(root.path(), &["--header-timeout", "60s"]);
+    // Each worker would count those whom it cuts.
+    let options = ["--header-timeout", "60s", "--workers", "1"];
+    let mut server = Server::with(root.path(), &options);
     let _stopped = server.download("/large");
     let _unfinished = halfway(&server, "GET /late HTTP/1.1\r\nHo");
     let start = Instant::now();

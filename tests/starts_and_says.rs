@@ -35,6 +35,7 @@ const FLAGS: &[&str] = &[
     "idle-timeout",
     "min-rate",
     "max-header",
+    "workers",
     "max-connections",
     "max-connections-per-ip",
     "quiet",
@@ -211,6 +212,10 @@ fn bad_arguments_are_named() {
     bad(&["--header-timeout", "0s"], &["0s", "--header-timeout"]);
     bad(&["--min-rate", "fast"], &["fast", "--min-rate"]);
     bad(&["--max-header", "1"], &["'1'", "--max-header"]);
+    for number in ["0", "-1", "2.5", "many", "1000000"] {
+        let words = [&format!("'{number}'"), "--workers", "1 to 1024"];
+        bad(&[&format!("--workers={number}")], &words);
+    }
     bad(&["--max-connections", "0"], &["'0'", "--max-connections"]);
     // One descriptor for each would be needed at least, and nr_open (proc(5)) allows no billion.
     let most = "1000000000";
@@ -525,7 +530,12 @@ fn the_environment_sets_the_limits() {
     server = serve(("DOCROOT_MAX_HEADER", "500"), &["--max-header", "1KiB"]);
     assert_eq!(server.connect().ask(&long).status(), "200 OK");
 
-    server = serve(("DOCROOT_MAX_CONNECTIONS", "1"), &[]);
+    server = serve(("DOCROOT_WORKERS", "3"), &[]);
+    assert!(server.announcement.contains("\"workers\":3,"));
+    server = serve(("DOCROOT_WORKERS", "3"), &["-w", "2"]);
+    assert!(server.announcement.contains("\"workers\":2,"));
+
+    server = serve(("DOCROOT_MAX_CONNECTIONS", "1"), &["--workers", "1"]);
     let clients = [server.connect(), server.connect()];
     assert!(server.complaint().contains("limited to 1"));
     drop(clients);
@@ -566,6 +576,7 @@ fn a_bad_value_in_the_environment_is_named() {
     bad("DOCROOT_IDLE_TIMEOUT", "soon", &["soon", "--idle-timeout"]);
     bad("DOCROOT_MIN_RATE", "fast", &["fast", "--min-rate"]);
     bad("DOCROOT_MAX_HEADER", "long", &["long", "--max-header"]);
+    bad("DOCROOT_WORKERS", "0", &["0", "--workers"]);
     bad("DOCROOT_MAX_CONNECTIONS", "0", &["0", "--max-connections"]);
     bad("DOCROOT_QUIET", "hush", &["hush", "--quiet"]);
     bad("DOCROOT_VERBOSE", "much", &["much", "--verbose"]);
@@ -754,6 +765,8 @@ fn check_says_what_would_be_served() {
         "none.html,a.html",
         "--404",
         "lost.html",
+        "--workers",
+        "3",
     ];
     let mut command = docroot_with(&options);
     let ended = run(command.arg(root.path()));
@@ -764,6 +777,7 @@ fn check_says_what_would_be_served() {
         "none.html",
         "a.html (found)",
         "lost.html (found)",
+        "workers  3",
     ] {
         assert!(ended.stdout.contains(word), "no {word} in {}", ended.stdout);
     }
@@ -868,13 +882,18 @@ impl Terminal {
 fn a_terminal_shows_a_banner() {
     let root = site();
     let [address] = free(&own_ip());
-    let arguments = ["-b", &address.to_string(), text(root.path())];
+    let arguments = ["-w", "2", "-b", &address.to_string(), text(root.path())];
     let Some(mut terminal) = Terminal::start(&arguments) else {
         return;
     };
     let banner = terminal.until("Ctrl-C stops");
     let version = format!("docroot {}", env!("CARGO_PKG_VERSION"));
-    for word in [&version, text(root.path()), &format!("http://{address}/")] {
+    for word in [
+        &version,
+        text(root.path()),
+        &format!("http://{address}/"),
+        "; 2 workers, up to ",
+    ] {
         assert!(banner.contains(word), "no {word} in {banner}");
     }
     assert!(!banner.contains('{'), "no line for programs: {banner}");

@@ -2,13 +2,26 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+const MINUTE: Duration = Duration::from_secs(60);
 
 /// The connections held, by peer: by IPv4 address, or by the /64 of an IPv6 address, which is what one
 /// peer is given.
-#[derive(Debug)]
-pub(super) struct Census {
+///
+/// A clone is the same census: reactors that have one count together.
+#[derive(Clone, Debug)]
+pub struct Census {
     most: usize,
+    counts: Arc<Mutex<Counts>>,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
     held: HashMap<IpAddr, usize>,
+    /// When it was last said that a peer holds too many.
+    warned: Option<Instant>,
 }
 
 /// One connection, counted.
@@ -17,31 +30,54 @@ pub(super) struct Counted(IpAddr);
 
 impl Census {
     /// Counts, and lets no peer hold more than `most`.
-    pub(super) fn new(most: usize) -> Self {
+    #[must_use]
+    pub fn new(most: usize) -> Self {
         Self {
             most,
-            held: HashMap::new(),
+            counts: Arc::default(),
         }
     }
 
+    /// How many connections a peer may hold.
+    pub(super) fn most(&self) -> usize {
+        self.most
+    }
+
     /// One connection more for this address; `None` if its peer holds as many as it may.
-    pub(super) fn enter(&mut self, address: IpAddr) -> Option<Counted> {
+    pub(super) fn enter(&self, address: IpAddr) -> Option<Counted> {
         let peer = peer(address);
-        let held = self.held.get(&peer).copied().unwrap_or_default();
-        (held < self.most).then(|| {
-            self.held.insert(peer, held + 1);
+        let held = &mut self.lock().held;
+        let count = held.get(&peer).copied().unwrap_or_default();
+        (count < self.most).then(|| {
+            held.insert(peer, count + 1);
             Counted(peer)
         })
     }
 
     /// That connection is over.
-    pub(super) fn leave(&mut self, Counted(peer): Counted) {
-        if let Some(held) = self.held.get_mut(&peer) {
-            *held -= 1;
-            if *held == 0 {
-                self.held.remove(&peer);
+    pub(super) fn leave(&self, Counted(peer): Counted) {
+        let held = &mut self.lock().held;
+        if let Some(count) = held.get_mut(&peer) {
+            *count -= 1;
+            if *count == 0 {
+                held.remove(&peer);
             }
         }
+    }
+
+    /// Whether to say again that a peer holds too many: once a minute at the most, whoever says it.
+    pub(super) fn is_worth_a_word(&self, now: Instant) -> bool {
+        let warned = &mut self.lock().warned;
+        let is_due = warned.is_none_or(|warned| warned + MINUTE <= now);
+        if is_due {
+            *warned = Some(now);
+        }
+        is_due
+    }
+
+    /// A panic elsewhere leaves the counts whole: each change is one statement.
+    fn lock(&self) -> MutexGuard<'_, Counts> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -58,8 +94,8 @@ mod tests {
 
     #[test]
     fn a_peer_holds_so_many_and_no_more() {
-        let mut census = Census::new(2);
-        let mut enter = |address: &str| census.enter(address.parse().unwrap());
+        let census = Census::new(2);
+        let enter = |address: &str| census.enter(address.parse().unwrap());
         let first = enter("10.0.0.1").unwrap();
         assert!(
             enter("::ffff:10.0.0.1").is_some(),
@@ -77,11 +113,27 @@ mod tests {
 
     #[test]
     fn who_is_gone_is_forgotten() {
-        let mut census = Census::new(1);
+        let census = Census::new(1);
         for host in 0..100 {
             let counted = census.enter(IpAddr::from([10, 0, 0, host])).unwrap();
             census.leave(counted);
         }
-        assert!(census.held.is_empty());
+        assert!(census.lock().held.is_empty());
+    }
+
+    #[test]
+    fn clones_count_together() {
+        let one = Census::new(1);
+        let peer = IpAddr::from([10, 0, 0, 1]);
+        let other = one.clone();
+        let counted = one.enter(peer).unwrap();
+        assert_eq!(other.enter(peer), None);
+        one.leave(counted);
+        assert!(other.enter(peer).is_some());
+
+        let now = Instant::now();
+        assert!(one.is_worth_a_word(now));
+        assert!(!other.is_worth_a_word(now + MINUTE / 2));
+        assert!(other.is_worth_a_word(now + MINUTE));
     }
 }

@@ -4,15 +4,17 @@ use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+use super::census::Census;
+
 /// How much one reactor takes on, and how long it waits.
 #[derive(Clone, Debug)]
 pub struct Limits {
     /// Connections held at once. When there are as many, a new one takes the place of the one that has
     /// waited longest for its peer; where none waits, it waits in the listener's backlog itself.
     pub connections: usize,
-    /// Connections held at once for one peer's address; one more is closed as soon as it comes. An
-    /// IPv6 address is counted with its /64, which is what one peer is given. `None` is no limit.
-    pub connections_per_peer: Option<usize>,
+    /// Who counts the connections held at once for one peer's address, and how many those may be; one
+    /// more is closed as soon as it comes. `None` is no limit.
+    pub connections_per_peer: Option<Census>,
     /// Bytes that a session may leave unconsumed in its inbox, which is also the most that one
     /// `recv` takes.
     pub inbox: usize,
@@ -34,8 +36,16 @@ impl Default for Limits {
     /// second over 30 seconds, 5 seconds of lingering, 8 seconds of grace (container runtimes kill after 10),
     /// no interval.
     fn default() -> Self {
+        Self::of(1)
+    }
+}
+
+impl Limits {
+    /// The default of so many reactors together.
+    #[must_use]
+    pub fn of(reactors: usize) -> Self {
         Self {
-            connections: connections_within(getrlimit(Resource::Nofile).current),
+            connections: connections_within(getrlimit(Resource::Nofile).current, reactors),
             connections_per_peer: None,
             inbox: 64 * 1024,
             min_rate: 1024,
@@ -45,9 +55,17 @@ impl Default for Limits {
             interval: None,
         }
     }
-}
 
-impl Limits {
+    /// Each one's share when so many reactors keep to these limits together: of the connections,
+    /// rounded up. Who counts those of a peer counts them for all.
+    #[must_use]
+    pub fn shared_by(&self, reactors: usize) -> Self {
+        Self {
+            connections: self.connections.div_ceil(reactors.max(1)),
+            ..self.clone()
+        }
+    }
+
     /// The bytes that a peer must have taken when its pace is judged.
     pub(super) fn least(&self) -> u64 {
         let millis = u64::try_from(self.rate_window.as_millis()).unwrap_or(u64::MAX);
@@ -76,12 +94,14 @@ pub fn files_within(descriptors: u64) -> usize {
 }
 
 /// A connection may need two descriptors, its socket and the file it is being sent; some are kept
-/// for the listeners, the log and the root, and some for files that are sent to nobody just now.
-fn connections_within(descriptors: Option<u64>) -> usize {
-    const KEPT: u64 = 32;
+/// for the log, for what each reactor has (its poll, its listeners, its root, its ear for changes), and for
+/// files that are sent to nobody just now.
+fn connections_within(descriptors: Option<u64>, reactors: usize) -> usize {
+    const KEPT: u64 = 16;
+    const KEPT_EACH: u64 = 12;
     const MOST: u64 = 1 << 20;
     let descriptors = descriptors.unwrap_or(u64::MAX);
-    let kept = KEPT + files_within(descriptors) as u64;
+    let kept = KEPT + KEPT_EACH * reactors as u64 + files_within(descriptors) as u64;
     let connections = (descriptors.saturating_sub(kept) / 2).clamp(1, MOST);
     usize::try_from(connections).unwrap_or(usize::MAX)
 }
@@ -92,9 +112,20 @@ mod tests {
 
     #[test]
     fn a_connection_is_counted_as_two_descriptors() {
-        assert_eq!(connections_within(Some(1024)), 464);
-        assert_eq!(connections_within(Some(64)), 14);
-        assert_eq!(connections_within(Some(8)), 1);
-        assert_eq!(connections_within(None), 1 << 20);
+        assert_eq!(connections_within(Some(1024), 1), 466);
+        assert_eq!(connections_within(Some(1024), 2), 460);
+        assert_eq!(connections_within(Some(64), 1), 16);
+        assert_eq!(connections_within(Some(8), 1), 1);
+        assert_eq!(connections_within(None, 1), 1 << 20);
+    }
+
+    #[test]
+    fn a_share_is_rounded_up() {
+        let limits = Limits {
+            connections: 10,
+            ..Limits::default()
+        };
+        let shares = [1, 2, 3, 20].map(|reactors| limits.shared_by(reactors).connections);
+        assert_eq!(shares, [10, 5, 4, 1]);
     }
 }

@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 
 use mio::net::TcpListener;
 use rustix::io::Errno;
-use socket2::{Domain, Protocol, Socket, Type};
+use rustix::net::sockopt::set_socket_reuseport;
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use super::protocol::Peer;
 use super::transport::Tcp;
@@ -40,8 +41,25 @@ impl Listener {
     /// # Errors
     /// What socket(2), bind(2) and listen(2) say. A machine without the address, or without IPv6,
     /// is [`ErrorKind::AddrNotAvailable`]. A port on which anybody else listens is
-    /// [`ErrorKind::AddrInUse`]: the port is never shared.
+    /// [`ErrorKind::AddrInUse`]: the port is shared with nobody but [`another`](Self::another).
     pub fn bind(address: SocketAddr, only_v6: bool) -> io::Result<Self> {
+        Self::open(address, only_v6, false)
+    }
+
+    /// Another listener on the same address. The kernel divides whoever comes from now on among them
+    /// (SO_REUSEPORT in socket(7)), so each must be asked.
+    ///
+    /// # Errors
+    /// What socket(2), bind(2) and listen(2) say.
+    pub fn another(&self) -> io::Result<Self> {
+        // Only now, when the first one listens: two programs may bind a port at once before either
+        // does (SO_REUSEADDR), and with this already set would then share it.
+        set_socket_reuseport(&self.socket, true)?;
+        let only_v6 = self.address.is_ipv6() && SockRef::from(&self.socket).only_v6()?;
+        Self::open(self.address, only_v6, true)
+    }
+
+    fn open(address: SocketAddr, only_v6: bool, shared: bool) -> io::Result<Self> {
         let socket = Socket::new(
             Domain::for_address(address),
             Type::STREAM,
@@ -52,8 +70,11 @@ impl Listener {
             socket.set_only_v6(only_v6 || !address.ip().is_unspecified())?;
         }
         // Lets a restart bind while old connections are in TIME_WAIT. On Linux it does not let two
-        // listeners have one port; SO_REUSEPORT, which would, is not set.
+        // listeners have one port; SO_REUSEPORT does, if all of them have it and are one user's.
         socket.set_reuse_address(true)?;
+        if shared {
+            set_socket_reuseport(&socket, true)?;
+        }
         // Inherited by every connection that is accepted.
         socket.set_tcp_nodelay(true)?;
         socket.bind(&address.into())?;
@@ -96,7 +117,7 @@ impl Listener {
 mod tests {
     use std::net::TcpStream;
 
-    use socket2::SockRef;
+    use rustix::net::sockopt::socket_reuseport;
 
     use super::*;
 
@@ -108,6 +129,20 @@ mod tests {
     fn a_busy_port_is_refused() {
         let first = Listener::bind(any(), false).unwrap();
         let error = Listener::bind(first.address(), false).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::AddrInUse);
+    }
+
+    #[test]
+    fn an_address_is_shared_with_nobody_else() {
+        let first = Listener::bind(any(), false).unwrap();
+        assert!(!socket_reuseport(&first.socket).unwrap(), "alone");
+        let another = first.another().unwrap();
+        assert_eq!(another.address(), first.address());
+        let error = Listener::bind(first.address(), false).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::AddrInUse);
+        // Who would share it with us is not asked, either.
+        let theirs = Listener::open(any(), false, true).unwrap();
+        let error = Listener::bind(theirs.address(), false).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::AddrInUse);
     }
 

@@ -51,6 +51,7 @@ mod protocol;
 mod reactor;
 mod transport;
 
+pub use census::Census;
 pub use inbox::Inbox;
 pub use limits::{Limits, descriptors, files_within};
 pub use listener::Listener;

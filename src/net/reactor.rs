@@ -71,8 +71,6 @@ pub struct Reactor<P: Protocol> {
     waiting: VecDeque<(Instant, Key)>,
     /// There is no room, and nobody to make any, so that somebody may wait at a door.
     is_crowded: bool,
-    /// When it was last said that a peer holds too many.
-    warned: Option<Instant>,
     shared: Shared,
     now: Now,
     eventful: Instant,
@@ -152,10 +150,9 @@ impl<P: Protocol> Reactor<P> {
             connections: SlotMap::with_key(),
             deadlines: Deadlines::new(),
             hungry: Vec::new(),
-            census: limits.connections_per_peer.map(Census::new),
+            census: limits.connections_per_peer.clone(),
             waiting: VecDeque::new(),
             is_crowded: false,
-            warned: None,
             shared: Shared::new(limits),
             now,
             eventful: now.instant,
@@ -354,7 +351,7 @@ impl<P: Protocol> Reactor<P> {
                 return Ok(());
             };
             if is_full && displaced.is_none() {
-                let reason = format!("connections are limited to {most}");
+                let reason = format!("connections are limited to {most} per worker");
                 door.rest(None, self.now.instant, &reason);
                 self.is_crowded = true;
                 break;
@@ -365,7 +362,7 @@ impl<P: Protocol> Reactor<P> {
                         continue;
                     };
                     if let Some(displaced) = displaced {
-                        let reason = format!("connections are limited to {most}");
+                        let reason = format!("connections are limited to {most} per worker");
                         self.displace(displaced, number, &reason);
                     }
                     self.open(tcp, &peer, place);
@@ -431,16 +428,15 @@ impl<P: Protocol> Reactor<P> {
     }
 
     /// One connection more for this peer, counted if they are counted; `None` if it has enough.
-    fn place(&mut self, peer: &Peer) -> Option<Option<Counted>> {
-        let Some(census) = &mut self.census else {
+    fn place(&self, peer: &Peer) -> Option<Option<Counted>> {
+        let Some(census) = &self.census else {
             return Some(None);
         };
         let counted = census.enter(peer.address.ip());
         if counted.is_none() {
             debug!(peer = %peer.address, "turned away");
-            if is_due(&mut self.warned, self.now.instant) {
-                let (ip, limits) = (peer.address.ip(), &self.shared.limits);
-                let most = limits.connections_per_peer.unwrap_or_default();
+            if census.is_worth_a_word(self.now.instant) {
+                let (ip, most) = (peer.address.ip(), census.most());
                 warn!(
                     "{ip} holds {most} connections and may have no more \
                      (see --max-connections-per-ip); others are closed"
@@ -568,7 +564,7 @@ impl<P: Protocol> Reactor<P> {
             Closed::Displaced => debug!("a peer made room for another"),
             closed => trace!(?closed, "closed"),
         }
-        if let (Some(census), Some(counted)) = (&mut self.census, entry.counted) {
+        if let (Some(census), Some(counted)) = (&self.census, entry.counted) {
             census.leave(counted);
         }
         self.freed = true;
