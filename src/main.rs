@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use docroot::journal::{Journal, Writer};
 use docroot::server::{self, Handle, Server};
-use docroot::site::{Site, Symlinks};
+use docroot::site::{Freshness, Site, Symlinks};
 use signal_hook::consts::{SIGINT, SIGQUIT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tracing::{error, info, warn};
@@ -68,10 +68,11 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
         false => Some(Journal::new("standard output", GATHER, io::stdout()).map_err(failed)?),
     };
     let (journal, writer) = journal.unzip();
+    let freshness = site.freshness();
     let server = Server::start(site, &config.server, journal).map_err(refused)?;
     let addresses: Vec<SocketAddr> = server.addresses().collect();
     stop_on_signals(server.handle()).map_err(failed)?;
-    if !quiet && let Err(error) = print(&announcement(&config, &addresses)) {
+    if !quiet && let Err(error) = print(&announcement(&config, freshness, &addresses)) {
         warn!("cannot say on standard output where it listens: {error}");
     }
     let served = server.run().map_err(failed);
@@ -193,14 +194,24 @@ fn report(config: &Config, site: &Site) -> String {
     }
     say("404", &options.not_found);
     let _ = writeln!(text, "{:<8} {}", "workers", config.server.workers);
+    let _ = writeln!(text, "{:<8} {}", "changes", noticed(site.freshness()));
     text
 }
 
+/// How a change of a file is noticed.
+fn noticed(freshness: Freshness) -> &'static str {
+    match freshness {
+        Freshness::Told => "inotify",
+        Freshness::Looked => "stat",
+        Freshness::Read => "read",
+    }
+}
+
 /// Where the server is to be found: for a person, or for a program.
-fn announcement(config: &Config, addresses: &[SocketAddr]) -> String {
+fn announcement(config: &Config, freshness: Freshness, addresses: &[SocketAddr]) -> String {
     match io::stdout().is_terminal() {
-        true => banner(config, addresses),
-        false => line(&config.server, addresses),
+        true => banner(config, freshness, addresses),
+        false => line(&config.server, freshness, addresses),
     }
 }
 
@@ -209,7 +220,7 @@ fn print(text: &str) -> io::Result<()> {
     io::stdout().flush()
 }
 
-fn banner(config: &Config, addresses: &[SocketAddr]) -> String {
+fn banner(config: &Config, freshness: Freshness, addresses: &[SocketAddr]) -> String {
     let options = &config.server;
     let mut text = format!("docroot {}\n\n", env!("CARGO_PKG_VERSION"));
     let _ = writeln!(text, "  {}", options.root.display());
@@ -248,20 +259,27 @@ fn banner(config: &Config, addresses: &[SocketAddr]) -> String {
         1 => "1 worker".to_owned(),
         several => format!("{several} workers"),
     };
+    let changes = match freshness {
+        Freshness::Told => "changes seen by inotify",
+        Freshness::Looked => "changes seen by stat, file by file (inotify does not tell all here)",
+        Freshness::Read => "nothing remembered",
+    };
     let _ = writeln!(
         text,
-        "\n  index {index}; dotfiles {hidden}; symlinks {symlinks}; {workers}, up to {connections} connections"
+        "\n  index {index}; dotfiles {hidden}; symlinks {symlinks}; {workers}, up to {connections} connections; \
+         {changes}"
     );
     text + "  Ctrl-C stops\n\n"
 }
 
-fn line(options: &server::Options, addresses: &[SocketAddr]) -> String {
+fn line(options: &server::Options, freshness: Freshness, addresses: &[SocketAddr]) -> String {
     let urls: Vec<String> = urls(addresses).map(|url| format!("\"{url}\"")).collect();
     format!(
-        "{{\"event\":\"listening\",\"urls\":[{}],\"root\":\"{}\",\"workers\":{},\"version\":\"{}\",\"pid\":{}}}\n",
+        "{{\"event\":\"listening\",\"urls\":[{}],\"root\":\"{}\",\"workers\":{},\"changes\":\"{}\",\"version\":\"{}\",\"pid\":{}}}\n",
         urls.join(","),
         json(&options.root.to_string_lossy()),
         options.workers,
+        noticed(freshness),
         env!("CARGO_PKG_VERSION"),
         std::process::id(),
     )
@@ -315,10 +333,12 @@ mod tests {
             workers: 2.try_into().unwrap(),
             limits: docroot::net::Limits::default(),
         };
-        let line = line(&options, &addresses);
+        let line = line(&options, Freshness::Looked, &addresses);
         let urls = r#"{"event":"listening","urls":["http://127.0.0.1:80/","http://[::1]:80/"]"#;
         assert!(
-            line.starts_with(&format!(r#"{urls},"root":"/a \"b\"\u000a\\","workers":2,"#)),
+            line.starts_with(&format!(
+                r#"{urls},"root":"/a \"b\"\u000a\\","workers":2,"changes":"stat","#
+            )),
             "{line}"
         );
         assert!(line.ends_with("}\n"));

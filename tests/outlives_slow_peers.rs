@@ -357,7 +357,7 @@ fn ten_thousand_fields_are_refused() {
 #[test]
 fn a_reset_at_any_time_leaves_nothing_open() {
     let root = site_with_large();
-    let server = Server::start(root.path());
+    let server = Server::forgetful(root.path());
     let mut neighbour = server.connect();
     assert_eq!(neighbour.ask(GET).status(), "200 OK");
     let before = server.descriptors();

@@ -16,23 +16,37 @@ use support::{
 const MANY: usize = 60;
 
 /// What the poll of each worker watches, in the order in which they were made: its waker, its listeners,
-/// its connections (proc_pid_fdinfo(5)).
+/// its connections (proc_pid_fdinfo(5)). What tells it of changes is left out, and what that watches.
 fn watched(server: &Server) -> Vec<usize> {
     let process = format!("/proc/{}", server.pid());
+    let is = |descriptor: u32, kind: &str| {
+        let link = fs::read_link(format!("{process}/fd/{descriptor}"));
+        link.is_ok_and(|link| link.as_os_str() == kind)
+    };
+    let is_poll = |descriptor| is(descriptor, "anon_inode:[eventpoll]");
     let folder = fs::read_dir(format!("{process}/fd")).expect("proc");
     let mut polls: Vec<u32> = folder
         .map(|entry| entry.expect("an entry").path())
-        .filter(|path| {
-            fs::read_link(path).is_ok_and(|link| link.as_os_str() == "anon_inode:[eventpoll]")
-        })
         .filter_map(|path| path.file_name()?.to_str()?.parse().ok())
+        .filter(|&descriptor| is_poll(descriptor))
         .collect();
     polls.sort_unstable();
-    let count = |poll| {
+    let watches = |poll| -> Vec<u32> {
         let info = fs::read_to_string(format!("{process}/fdinfo/{poll}")).expect("proc");
-        info.lines().filter(|line| line.starts_with("tfd:")).count()
+        info.lines()
+            .filter_map(|line| {
+                line.strip_prefix("tfd:")?
+                    .split_whitespace()
+                    .next()?
+                    .parse()
+                    .ok()
+            })
+            .collect()
     };
-    polls.into_iter().map(count).collect()
+    let tells = |watched: &Vec<u32>| watched.iter().any(|&it| is(it, "anon_inode:inotify"));
+    let count = |watched: Vec<u32>| watched.into_iter().filter(|&it| !is_poll(it)).count();
+    let watched = polls.into_iter().map(watches);
+    watched.filter(|it| !tells(it)).map(count).collect()
 }
 
 /// How many connections each worker has, once they have so many together.

@@ -535,6 +535,11 @@ fn the_environment_sets_the_limits() {
     server = serve(("DOCROOT_WORKERS", "3"), &["-w", "2"]);
     assert!(server.announcement.contains("\"workers\":2,"));
 
+    server = serve(("DOCROOT_CACHE_MEMORY", "0"), &[]);
+    assert!(server.announcement.contains("\"changes\":\"read\","));
+    server = serve(("DOCROOT_CACHE_MEMORY", "0"), &["--cache-memory", "1MiB"]);
+    assert!(!server.announcement.contains("\"changes\":\"read\","));
+
     server = serve(("DOCROOT_MAX_CONNECTIONS", "1"), &["--workers", "1"]);
     let clients = [server.connect(), server.connect()];
     assert!(server.complaint().contains("limited to 1"));
@@ -778,6 +783,7 @@ fn check_says_what_would_be_served() {
         "a.html (found)",
         "lost.html (found)",
         "workers  3",
+        "changes  ",
     ] {
         assert!(ended.stdout.contains(word), "no {word} in {}", ended.stdout);
     }
