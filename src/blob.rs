@@ -16,6 +16,14 @@ pub enum Blob {
     Static(&'static [u8]),
     /// Bytes that were read, or made.
     Memory(Arc<[u8]>),
+    /// A sealed file in memory (memfd_create(2), F_SEAL_WRITE and F_SEAL_SHRINK): as an open file to
+    /// the kernel, as memory to us, because nobody can change it any more.
+    Sealed {
+        /// The open file. Its cursor is never used.
+        file: Arc<File>,
+        /// Its length in bytes.
+        len: u64,
+    },
     /// An open regular file.
     File {
         /// The open file. Its cursor is never used.
@@ -121,6 +129,7 @@ impl Blob {
         match self {
             Self::Static(bytes) => bytes.len() as u64,
             Self::Memory(bytes) => bytes.len() as u64,
+            Self::Sealed { len, .. } => *len,
             Self::File { version, .. } => version.len,
         }
     }
@@ -131,13 +140,13 @@ impl Blob {
         self.len() == 0
     }
 
-    /// The bytes, if they are in memory.
+    /// The bytes, if they are in memory that can be looked at.
     #[must_use]
     pub fn in_memory(&self) -> Option<&[u8]> {
         match self {
             Self::Static(bytes) => Some(bytes),
             Self::Memory(bytes) => Some(bytes),
-            Self::File { .. } => None,
+            Self::Sealed { .. } | Self::File { .. } => None,
         }
     }
 }
@@ -158,6 +167,13 @@ mod tests {
         let modified = UNIX_EPOCH - Duration::from_millis(1500);
         file.set_modified(modified).unwrap();
         assert_eq!(Version::of(&file).unwrap().modified, modified);
+    }
+
+    #[test]
+    fn what_is_sealed_has_its_length_and_is_not_looked_at() {
+        let file = Arc::new(tempfile::tempfile().unwrap());
+        let sealed = Blob::Sealed { file, len: 7 };
+        assert_eq!((sealed.len(), sealed.in_memory()), (7, None));
     }
 
     #[test]

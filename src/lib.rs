@@ -62,7 +62,7 @@
 //!
 //! | file | lives here | may never be here |
 //! |---|---|---|
-//! | `blob.rs` | bytes at rest, in memory or in an open file, and which version of it | reading a file; HTTP; sockets |
+//! | `blob.rs` | bytes at rest, in memory, in a sealed or in an open file, and which version of it | reading a file; HTTP; sockets |
 //! | `journal.rs` | lines handed to a thread that writes them, without ever waiting | what a line says |
 //! | `net/transport.rs` | what a connection can do to its peer: TCP, `sendfile` | buffering |
 //! | `net/inbox.rs` | bytes received, not yet understood | parsing |
@@ -120,8 +120,9 @@
 //!    turn), so one fast peer cannot starve its neighbours, and no writer has to remember to re-arm.
 //! 2. **A short read is the end of the edge** (epoll(7)), and so is a short write. One request on a
 //!    warm connection costs one `recv` and one `send`.
-//! 3. **Buffers are lent** for the length of a pump. What stays with a connection is only a partial
-//!    head or unsent bytes; an idle one owns none.
+//! 3. **Buffers are lent** for the length of a pump, with the desk they lie on. What stays with a
+//!    connection is only a partial head or what is unsent, of a file an offset; an idle one owns
+//!    nothing, and the kernel is given little for a peer that does not take it.
 //! 4. **Time is a parameter.** The clock is read once per turn.
 //! 5. **What was found is doubted once a turn.** Within a turn it is believed; in a later one it is confirmed
 //!    first: by inotify, which is heard before anybody is served, or by one `stat`. A connection that has just

@@ -34,7 +34,7 @@ fn sources() -> Vec<(String, String)> {
 /// What may be written only in files that begin like this.
 const HOMES: &[(&str, &[&str])] = &[
     ("mio::", &["net/"]),
-    ("socket2::", &["net/listener.rs"]),
+    ("socket2::", &["net/listener.rs", "net/transport.rs"]),
     ("slotmap::", &["net/reactor.rs"]),
     ("arrayvec::", &["http1/parse.rs", "net/outbox.rs"]),
     (

@@ -75,22 +75,25 @@ pub struct Session {
 
 #[derive(Debug)]
 enum State {
-    /// Waiting `since` then for a whole head, at most until `due`, which is fixed once the head has
-    /// begun; the first head of a connection begins with the connection.
+    /// Waiting `since` then for a whole head; the first head of a connection begins with the
+    /// connection.
     Head {
         first: bool,
         since: Option<Instant>,
-        due: Option<Instant>,
         forgiven: bool,
     },
-    /// The head has come, and is kept; its content is being counted away, `since` then.
-    Content {
-        head: Box<[u8]>,
-        discard: Discard,
-        since: Instant,
-    },
+    /// The head has come. Requests with content are rare: what they need is no part of all others.
+    Content(Box<Discarded>),
     /// The last word has been said; once it has left, this.
     Over(Next),
+}
+
+/// A request of which the head is kept, while its content is counted away, `since` then.
+#[derive(Debug)]
+struct Discarded {
+    head: Box<[u8]>,
+    discard: Discard,
+    since: Instant,
 }
 
 /// An answer that is on its way.
@@ -140,7 +143,7 @@ impl<O: Origin> Http1<O> {
                 self.refuse_unfinished(session, io, reason)
             }
             _ => {
-                *io.deadline = Some(self.due(session, io.inbox, io.now.instant));
+                *io.deadline = Some(self.due(session, io.now.instant));
                 Next::Read
             }
         }
@@ -150,7 +153,7 @@ impl<O: Origin> Http1<O> {
     fn read(&mut self, session: &mut Session, io: &mut Io<'_>) -> bool {
         match session.state {
             State::Head { .. } => self.read_head(session, io),
-            State::Content { .. } => self.read_content(session, io),
+            State::Content(_) => self.read_content(session, io),
             State::Over(_) => false,
         }
     }
@@ -221,19 +224,19 @@ impl<O: Origin> Http1<O> {
             outbox.tail().extend_from_slice(encode::CONTINUE);
         }
         let head = bytes.get(..length).unwrap_or_default().into();
-        let since = now.instant;
-        session.state = State::Content {
+        session.state = State::Content(Box::new(Discarded {
             head,
             discard,
-            since,
-        };
+            since: now.instant,
+        }));
         length
     }
 
     fn read_content(&mut self, session: &mut Session, io: &mut Io<'_>) -> bool {
-        let State::Content { head, discard, .. } = &mut session.state else {
+        let State::Content(content) = &mut session.state else {
             return false;
         };
+        let Discarded { head, discard, .. } = content.as_mut();
         let (count, done) = match discard.count(io.inbox.bytes()) {
             Ok(counted) => counted,
             Err(error) => {
@@ -308,7 +311,7 @@ impl<O: Origin> Http1<O> {
         reason: (Status, &str),
     ) -> Next {
         let kept = match &mut session.state {
-            State::Content { head, .. } => std::mem::take(head),
+            State::Content(content) => std::mem::take(&mut content.head),
             State::Head { .. } | State::Over(_) => Box::default(),
         };
         let bytes = if kept.is_empty() {
@@ -424,17 +427,17 @@ impl<O: Origin> Http1<O> {
     }
 
     /// Until when what is awaited may take.
-    fn due(&self, session: &mut Session, inbox: &Inbox, now: Instant) -> Instant {
+    fn due(&self, session: &mut Session, now: Instant) -> Instant {
         match &mut session.state {
-            State::Content { since, .. } => *since + self.options.idle_timeout,
+            State::Content(content) => content.since + self.options.idle_timeout,
             State::Over(_) => now + self.options.idle_timeout,
-            State::Head {
-                first, since, due, ..
-            } => {
-                since.get_or_insert(now);
-                match *first || !inbox.is_empty() {
-                    true => *due.get_or_insert(now + self.options.header_timeout),
-                    false => now + self.options.idle_timeout,
+            State::Head { first, since, .. } => {
+                let since = *since.get_or_insert(now);
+                match session.begun {
+                    _ if *first => since + self.options.header_timeout,
+                    // What has come while an answer was leaving is waited for since that had left.
+                    Some(begun) => begun.max(since) + self.options.header_timeout,
+                    None => since + self.options.idle_timeout,
                 }
             }
         }
@@ -472,7 +475,7 @@ impl<O: Origin> Protocol for Http1<O> {
     fn waits_since(&self, session: &Session) -> Option<Instant> {
         match session.state {
             State::Head { since, .. } => since,
-            State::Content { since, .. } => Some(since),
+            State::Content(ref content) => Some(content.since),
             State::Over(_) => None,
         }
     }
@@ -516,7 +519,6 @@ impl State {
         Self::Head {
             first,
             since: None,
-            due: None,
             forgiven: false,
         }
     }
@@ -913,6 +915,13 @@ mod tests {
         assert_eq!(end("GET / HTTP"), ("400".into(), Next::Linger));
         let lacking = GET.replace("\r\n\r\n", "\r\nContent-Length: 9\r\n\r\nabc");
         assert_eq!(end(&lacking), ("400".into(), Next::Linger));
+    }
+
+    #[test]
+    fn a_session_is_small() {
+        // There are thousands, most of them idle; net/reactor.rs counts on this.
+        let size = size_of::<Session>();
+        assert!(size <= 96, "{size} bytes");
     }
 
     #[test]

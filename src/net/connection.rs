@@ -1,7 +1,7 @@
 //! The pump, for one socket: flush, fill, ask, until nothing moves.
 
 use std::io::ErrorKind;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::inbox::{Filled, Inbox};
 use super::limits::Limits;
@@ -13,24 +13,43 @@ use super::transport::Transport;
 /// flush and ask, find nothing more.
 const STEPS: usize = 4;
 
+/// Bytes that a peer takes within [`SOON`] once it is trusted to go on like that.
+const BRISK: u64 = 512 * 1024;
+const SOON: Duration = Duration::from_secs(1);
+
 /// One conversation and its socket.
 ///
 /// mio is edge-triggered: a readiness that is not used up is never reported again. So a connection
 /// remembers what it has been told (`readable`, `writable`) and forgets it only when the socket
 /// itself has said no.
+///
+/// Of those that are idle there are thousands: what is not needed then is on the desk.
 #[derive(Debug)]
 pub(super) struct Connection<S, T> {
     session: S,
     transport: T,
-    inbox: Inbox,
-    outbox: Outbox,
+    /// What is unfinished.
+    desk: Option<Box<Desk>>,
+    /// Bytes that have left.
+    sent: u64,
+    /// The protocol's; ours while lingering.
     deadline: Option<Instant>,
-    pace: Option<Pace>,
     phase: Phase,
     readable: bool,
     writable: bool,
     /// The peer has finished sending, says the poll: then a short read is not the end.
     finishing: bool,
+    /// Whether the transport is told that the peer takes fast what it is sent.
+    trusted: bool,
+}
+
+/// What a conversation works with. Lent to it for the length of a pump, and left with it while
+/// something is unfinished.
+#[derive(Debug, Default)]
+struct Desk {
+    inbox: Inbox,
+    outbox: Outbox,
+    pace: Option<Pace>,
 }
 
 /// What all connections of one reactor share.
@@ -39,6 +58,7 @@ pub(super) struct Shared {
     pub(super) limits: Limits,
     inbox: Vec<u8>,
     outbox: Spare,
+    desk: Option<Box<Desk>>,
 }
 
 /// How a pump ended.
@@ -62,8 +82,8 @@ enum Phase {
     Draining,
     /// The protocol has said its last word, which is still leaving.
     Leaving { linger: bool },
-    /// Everything has left; the peer's words are read away.
-    Lingering { since: Instant },
+    /// Everything has left; the peer's words are read away until the deadline.
+    Lingering,
 }
 
 /// What the peer had taken when the watch on its pace began.
@@ -86,6 +106,27 @@ impl Shared {
             limits,
             inbox,
             outbox: Spare::default(),
+            desk: None,
+        }
+    }
+
+    fn lend(&mut self) -> Box<Desk> {
+        self.desk.take().unwrap_or_default()
+    }
+}
+
+impl Desk {
+    /// Whether nothing is unfinished, so that somebody else can have it.
+    fn is_clear(&self) -> bool {
+        self.inbox.is_empty() && !self.inbox.is_ended() && self.outbox.is_empty()
+    }
+
+    fn io<'a>(&'a mut self, deadline: &'a mut Option<Instant>, now: Now) -> Io<'a> {
+        Io {
+            inbox: &mut self.inbox,
+            outbox: &mut self.outbox,
+            deadline,
+            now,
         }
     }
 }
@@ -97,14 +138,14 @@ impl<S, T: Transport> Connection<S, T> {
         Self {
             session,
             transport,
-            inbox: Inbox::default(),
-            outbox: Outbox::default(),
+            desk: None,
+            sent: 0,
             deadline: None,
-            pace: None,
             phase: Phase::Fresh,
             readable: true,
             writable: true,
             finishing: false,
+            trusted: false,
         }
     }
 
@@ -114,24 +155,33 @@ impl<S, T: Transport> Connection<S, T> {
 
     /// Since when this has been waiting for its peer to ask for something, to its end, or has only been
     /// hearing it out, with nothing on its way.
-    pub(super) fn waits_since<P>(&self, protocol: &P) -> Option<Instant>
+    pub(super) fn waits_since<P>(&self, protocol: &P, limits: &Limits) -> Option<Instant>
     where
         P: Protocol<Session = S>,
     {
         match self.phase {
-            Phase::Reading if self.outbox.is_empty() => protocol.waits_since(&self.session),
-            Phase::Lingering { since } => Some(since),
+            Phase::Reading if !self.is_sending() => protocol.waits_since(&self.session),
+            Phase::Lingering => self.deadline?.checked_sub(limits.linger),
             _ => None,
         }
     }
 
     /// Tells the protocol that this is over, and hangs up.
-    pub(super) fn close<P>(mut self, protocol: &mut P, closed: Closed, now: Now)
-    where
+    pub(super) fn close<P>(
+        mut self,
+        protocol: &mut P,
+        shared: &mut Shared,
+        closed: Closed,
+        now: Now,
+    ) where
         P: Protocol<Session = S>,
     {
-        let mut io = io(&mut self.inbox, &mut self.outbox, &mut self.deadline, now);
-        protocol.close(self.session, &mut io, closed);
+        let mut desk = self.desk.take().unwrap_or_else(|| shared.lend());
+        desk.outbox.resume(self.sent);
+        protocol.close(self.session, &mut desk.io(&mut self.deadline, now), closed);
+        if desk.is_clear() {
+            shared.desk = Some(desk);
+        }
     }
 
     /// Remembers what the poll has said.
@@ -147,23 +197,15 @@ impl<S, T: Transport> Connection<S, T> {
     where
         P: Protocol<Session = S>,
     {
-        self.inbox.borrow(&mut shared.inbox);
-        self.outbox.borrow(&mut shared.outbox);
-        let pumped = self.steps(protocol, now);
-        self.inbox.give_back(&mut shared.inbox);
-        self.outbox.give_back(&mut shared.outbox);
-        self.watch_pace(&shared.limits, now);
-        pumped
+        self.at_desk(shared, now, |connection, desk, limits| {
+            connection.steps(desk, protocol, limits, now)
+        })
     }
 
     /// When [`expire`](Self::expire) is due, if ever.
     pub(super) fn due(&self, limits: &Limits) -> Option<Instant> {
-        let pace = self.pace.map(|pace| pace.since + limits.rate_window);
-        match self.phase {
-            Phase::Lingering { since } => Some(since + limits.linger),
-            Phase::Leaving { .. } => pace,
-            _ => [pace, self.deadline].into_iter().flatten().min(),
-        }
+        let pace = self.pace().map(|pace| pace.since + limits.rate_window);
+        [pace, self.deadline].into_iter().flatten().min()
     }
 
     /// Acts on what is due: the peer's pace, or the protocol's own deadline.
@@ -171,33 +213,44 @@ impl<S, T: Transport> Connection<S, T> {
     where
         P: Protocol<Session = S>,
     {
-        if let Phase::Lingering { since } = self.phase
-            && since + shared.limits.linger <= now.instant
-        {
-            return Pumped::Closed(Closed::ByUs);
-        }
-        if let Some(pace) = self.pace
+        if let Some(pace) = self.pace()
             && pace.since + shared.limits.rate_window <= now.instant
         {
-            // The kernel reports room only when a third of a large buffer is free; the peer may
-            // well have taken something since.
-            self.writable = true;
-            self.pace = None;
-            let pumped = self.pump(protocol, shared, now);
-            let slow = self.outbox.sent() - pace.sent < shared.limits.least();
-            if self.pace.is_none() || !slow || matches!(pumped, Pumped::Closed(_)) {
-                return pumped;
-            }
+            return self.judge(pace, protocol, shared, now);
+        }
+        if self.deadline.is_none_or(|deadline| deadline > now.instant) {
+            return Pumped::Blocked;
+        }
+        self.deadline = None;
+        match self.phase {
+            Phase::Lingering => Pumped::Closed(Closed::ByUs),
+            _ => self.tell(protocol, shared, now, P::expire),
+        }
+    }
+
+    /// Lets the peer take what it can, and looks at what it has taken since the watch began.
+    fn judge<P>(&mut self, pace: Pace, protocol: &mut P, shared: &mut Shared, now: Now) -> Pumped
+    where
+        P: Protocol<Session = S>,
+    {
+        // The kernel reports room only when a part of its buffer is free; the peer may well have
+        // taken something since.
+        self.writable = true;
+        if let Some(desk) = &mut self.desk {
+            desk.pace = None;
+        }
+        let pumped = self.pump(protocol, shared, now);
+        if self.pace().is_none() || matches!(pumped, Pumped::Closed(_)) {
+            return pumped;
+        }
+        let taken = self.sent - pace.sent;
+        if taken < shared.limits.least() {
             return Pumped::Closed(Closed::Expired);
         }
-        if self
-            .deadline
-            .is_some_and(|deadline| deadline <= now.instant)
-        {
-            self.deadline = None;
-            return self.tell(protocol, shared, now, P::expire);
+        match self.trust(self.trusted && taken >= BRISK) {
+            Ok(()) => pumped,
+            Err(closed) => Pumped::Closed(closed),
         }
-        Pumped::Blocked
     }
 
     /// Tells the session that the server is going away.
@@ -206,7 +259,7 @@ impl<S, T: Transport> Connection<S, T> {
         P: Protocol<Session = S>,
     {
         match self.phase {
-            Phase::Leaving { .. } | Phase::Lingering { .. } => Pumped::Blocked,
+            Phase::Leaving { .. } | Phase::Lingering => Pumped::Blocked,
             _ => self.tell(protocol, shared, now, P::retire),
         }
     }
@@ -221,18 +274,56 @@ impl<S, T: Transport> Connection<S, T> {
     where
         P: Protocol<Session = S>,
     {
-        let mut io = io(&mut self.inbox, &mut self.outbox, &mut self.deadline, now);
-        let next = say(protocol, &mut self.session, &mut io);
-        self.follow(next);
-        self.pump(protocol, shared, now)
+        self.at_desk(shared, now, |connection, desk, limits| {
+            let mut io = desk.io(&mut connection.deadline, now);
+            let next = say(protocol, &mut connection.session, &mut io);
+            connection.follow(desk, next);
+            connection.steps(desk, protocol, limits, now)
+        })
     }
 
-    fn steps<P>(&mut self, protocol: &mut P, now: Now) -> Pumped
+    /// Works with what is unfinished, or else with the desk that is there for whoever comes.
+    fn at_desk(
+        &mut self,
+        shared: &mut Shared,
+        now: Now,
+        work: impl FnOnce(&mut Self, &mut Desk, &Limits) -> Pumped,
+    ) -> Pumped {
+        let mut desk = self.desk.take().unwrap_or_else(|| shared.lend());
+        desk.inbox.borrow(&mut shared.inbox);
+        desk.outbox.borrow(&mut shared.outbox);
+        desk.outbox.resume(self.sent);
+        let pumped = work(self, &mut desk, &shared.limits);
+        self.sent = desk.outbox.sent();
+        desk.inbox.give_back(&mut shared.inbox);
+        desk.outbox.give_back(&mut shared.outbox);
+        let watched = self.watch_pace(&mut desk, now);
+        match desk.is_clear() {
+            true => shared.desk = Some(desk),
+            false => self.desk = Some(desk),
+        }
+        match watched {
+            Ok(()) => pumped,
+            Err(closed) => Pumped::Closed(closed),
+        }
+    }
+
+    fn is_sending(&self) -> bool {
+        self.desk
+            .as_ref()
+            .is_some_and(|desk| !desk.outbox.is_empty())
+    }
+
+    fn pace(&self) -> Option<Pace> {
+        self.desk.as_ref()?.pace
+    }
+
+    fn steps<P>(&mut self, desk: &mut Desk, protocol: &mut P, limits: &Limits, now: Now) -> Pumped
     where
         P: Protocol<Session = S>,
     {
         for _ in 0..STEPS {
-            match self.step(protocol, now) {
+            match self.step(desk, protocol, limits, now) {
                 Ok(Step::Moved) => {}
                 Ok(Step::Blocked) => return Pumped::Blocked,
                 Ok(Step::Burst) => return Pumped::Hungry,
@@ -242,11 +333,17 @@ impl<S, T: Transport> Connection<S, T> {
         Pumped::Hungry
     }
 
-    fn step<P>(&mut self, protocol: &mut P, now: Now) -> Result<Step, Closed>
+    fn step<P>(
+        &mut self,
+        desk: &mut Desk,
+        protocol: &mut P,
+        limits: &Limits,
+        now: Now,
+    ) -> Result<Step, Closed>
     where
         P: Protocol<Session = S>,
     {
-        match self.flush()? {
+        match self.flush(desk)? {
             Flushed::Empty => {}
             Flushed::Burst => return Ok(Step::Burst),
             // A session that says `Read` with something queued does both at once.
@@ -255,35 +352,35 @@ impl<S, T: Transport> Connection<S, T> {
         }
         match self.phase {
             Phase::Fresh => {
-                self.fill()?;
-                self.ask(protocol, now)
+                self.fill(desk)?;
+                self.ask(desk, protocol, now)
             }
-            Phase::Reading if self.inbox.is_ended() && self.outbox.is_empty() => {
+            Phase::Reading if desk.inbox.is_ended() && desk.outbox.is_empty() => {
                 Err(Closed::ByPeer)
             }
-            Phase::Reading if self.inbox.is_ended() => Ok(Step::Blocked),
-            Phase::Reading if self.inbox.is_full() => {
-                self.phase = Phase::Leaving { linger: true };
+            Phase::Reading if desk.inbox.is_ended() => Ok(Step::Blocked),
+            Phase::Reading if desk.inbox.is_full() => {
+                self.follow(desk, Next::Linger);
                 Ok(Step::Moved)
             }
-            Phase::Reading => match self.fill()? {
-                true => self.ask(protocol, now),
+            Phase::Reading => match self.fill(desk)? {
+                true => self.ask(desk, protocol, now),
                 false => Ok(Step::Blocked),
             },
-            Phase::Draining => self.ask(protocol, now),
-            Phase::Leaving { linger } => self.depart(linger, now),
-            Phase::Lingering { .. } => self.read_away(),
+            Phase::Draining => self.ask(desk, protocol, now),
+            Phase::Leaving { linger } => self.depart(desk, linger, limits, now),
+            Phase::Lingering => self.read_away(desk),
         }
     }
 
-    fn flush(&mut self) -> Result<Flushed, Closed> {
-        if self.outbox.is_empty() {
+    fn flush(&mut self, desk: &mut Desk) -> Result<Flushed, Closed> {
+        if desk.outbox.is_empty() {
             return Ok(Flushed::Empty);
         }
         if !self.writable {
             return Ok(Flushed::Blocked);
         }
-        let flushed = self
+        let flushed = desk
             .outbox
             .flush(&mut self.transport)
             .map_err(Closed::Broken)?;
@@ -292,11 +389,11 @@ impl<S, T: Transport> Connection<S, T> {
     }
 
     /// Reads once, if there may be something. Whether the protocol has anything to learn from it.
-    fn fill(&mut self) -> Result<bool, Closed> {
+    fn fill(&mut self, desk: &mut Desk) -> Result<bool, Closed> {
         if !self.readable {
             return Ok(false);
         }
-        match self.inbox.fill(&mut self.transport) {
+        match desk.inbox.fill(&mut self.transport) {
             Ok(Filled::Some { all }) => {
                 // (Urgent data, which no protocol of ours has, may end a read early, too. That
                 // holds up nobody but who sends it.)
@@ -315,21 +412,21 @@ impl<S, T: Transport> Connection<S, T> {
         }
     }
 
-    fn ask<P>(&mut self, protocol: &mut P, now: Now) -> Result<Step, Closed>
+    fn ask<P>(&mut self, desk: &mut Desk, protocol: &mut P, now: Now) -> Result<Step, Closed>
     where
         P: Protocol<Session = S>,
     {
-        let mut io = io(&mut self.inbox, &mut self.outbox, &mut self.deadline, now);
+        let mut io = desk.io(&mut self.deadline, now);
         let next = protocol.advance(&mut self.session, &mut io);
-        self.follow(next);
+        self.follow(desk, next);
         Ok(Step::Moved)
     }
 
-    fn follow(&mut self, next: Next) {
+    fn follow(&mut self, desk: &Desk, next: Next) {
         self.phase = match next {
-            Next::Drain if !self.outbox.is_empty() => Phase::Draining,
+            Next::Drain if !desk.outbox.is_empty() => Phase::Draining,
             // However much a session likes to hear: a peer that does not listen is not heard.
-            Next::Read if !self.outbox.has_room() => Phase::Draining,
+            Next::Read if !desk.outbox.has_room() => Phase::Draining,
             Next::Read | Next::Drain => Phase::Reading,
             Next::Close => Phase::Leaving { linger: false },
             Next::Linger => Phase::Leaving { linger: true },
@@ -340,7 +437,13 @@ impl<S, T: Transport> Connection<S, T> {
     }
 
     /// Everything has left: hang up, or read away what the peer is still saying.
-    fn depart(&mut self, linger: bool, now: Now) -> Result<Step, Closed> {
+    fn depart(
+        &mut self,
+        desk: &Desk,
+        linger: bool,
+        limits: &Limits,
+        now: Now,
+    ) -> Result<Step, Closed> {
         match self.transport.flush() {
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
                 self.writable = false;
@@ -349,19 +452,20 @@ impl<S, T: Transport> Connection<S, T> {
             flushed => flushed.map_err(Closed::Broken)?,
         }
         // Closing with unread input sends RST, and our answer may be lost (RFC 9112 9.6).
-        let unread = self.readable || !self.inbox.is_empty();
-        if self.inbox.is_ended() || !(linger || unread) {
+        let unread = self.readable || !desk.inbox.is_empty();
+        if desk.inbox.is_ended() || !(linger || unread) {
             return Err(Closed::ByUs);
         }
         self.transport.finish().map_err(Closed::Broken)?;
-        self.phase = Phase::Lingering { since: now.instant };
+        self.deadline = Some(now.instant + limits.linger);
+        self.phase = Phase::Lingering;
         Ok(Step::Moved)
     }
 
-    fn read_away(&mut self) -> Result<Step, Closed> {
-        self.inbox.clear();
-        match self.fill() {
-            _ if self.inbox.is_ended() => Err(Closed::ByUs),
+    fn read_away(&mut self, desk: &mut Desk) -> Result<Step, Closed> {
+        desk.inbox.clear();
+        match self.fill(desk) {
+            _ if desk.inbox.is_ended() => Err(Closed::ByUs),
             Ok(true) => Ok(Step::Moved),
             Ok(false) => Ok(Step::Blocked),
             // The peer has hung up with our answer read or not; there is nobody left to tell.
@@ -369,29 +473,26 @@ impl<S, T: Transport> Connection<S, T> {
         }
     }
 
-    fn watch_pace(&mut self, limits: &Limits, now: Now) {
-        self.pace = match self.pace {
-            _ if limits.min_rate == 0 || self.outbox.is_empty() => None,
-            None => Some(Pace {
-                since: now.instant,
-                sent: self.outbox.sent(),
-            }),
-            watched => watched,
-        };
+    /// Whoever is sent something is to take it at some pace; whoever takes it fast is trusted to.
+    fn watch_pace(&mut self, desk: &mut Desk, now: Now) -> Result<(), Closed> {
+        if desk.outbox.is_empty() {
+            desk.pace = None;
+            return Ok(());
+        }
+        let pace = *desk.pace.get_or_insert(Pace {
+            since: now.instant,
+            sent: self.sent,
+        });
+        let is_brisk = self.sent - pace.sent >= BRISK && now.instant <= pace.since + SOON;
+        self.trust(self.trusted || (is_brisk && !self.writable))
     }
-}
 
-fn io<'a>(
-    inbox: &'a mut Inbox,
-    outbox: &'a mut Outbox,
-    deadline: &'a mut Option<Instant>,
-    now: Now,
-) -> Io<'a> {
-    Io {
-        inbox,
-        outbox,
-        deadline,
-        now,
+    fn trust(&mut self, trusted: bool) -> Result<(), Closed> {
+        if trusted != self.trusted {
+            self.transport.trust(trusted).map_err(Closed::Broken)?;
+            self.trusted = trusted;
+        }
+        Ok(())
     }
 }
 
@@ -529,9 +630,57 @@ mod tests {
         let mut driven = Driven::new(transport(b"one\n"));
         driven.run();
         assert_eq!(driven.sent(), b"ONE\n");
-        let Connection { inbox, outbox, .. } = &driven.connection;
-        assert_eq!(format!("{inbox:?}"), format!("{:?}", Inbox::default()));
-        assert!(outbox.is_empty() && driven.shared.inbox.len() == 1024);
+        assert!(driven.connection.desk.is_none() && driven.shared.inbox.len() == 1024);
+        let lent = driven.shared.desk.as_deref().map(std::ptr::from_ref);
+        driven.hear(b"two\n");
+        driven.run();
+        let again = driven.shared.desk.as_deref().map(std::ptr::from_ref);
+        assert!(lent.is_some() && lent == again, "nor is one made for it");
+    }
+
+    #[test]
+    fn what_is_unfinished_stays_with_its_connection() {
+        let mut driven = Driven::new(transport(b"one\ntw"));
+        driven.run();
+        let desk = driven.connection.desk.as_ref();
+        assert_eq!(desk.map(|desk| desk.inbox.bytes()), Some(&b"tw"[..]));
+        driven.hear(b"o\n");
+        driven.run();
+        assert_eq!(driven.sent(), b"ONE\nTWO\n");
+        assert!(driven.connection.desk.is_none() && driven.connection.sent == 8);
+    }
+
+    #[test]
+    fn who_takes_fast_what_it_is_sent_is_trusted_while_it_does() {
+        let check = |takes: usize, millis: u64, expected: bool| {
+            let mut driven = Driven::new(Scripted {
+                takes,
+                ..transport(b"big\n")
+            });
+            for _ in 0..3 {
+                driven.connection.transport.allow();
+                driven.connection.ready(true, true, false);
+                driven
+                    .connection
+                    .pump(&mut Lines, &mut driven.shared, driven.now);
+                driven.now.instant += Duration::from_millis(millis);
+            }
+            assert_eq!(
+                driven.connection.trusted, expected,
+                "{takes} in {millis} ms"
+            );
+            driven
+        };
+        check(100_000, 1, false);
+        check(300_000, 600, false);
+        let mut brisk = check(300_000, 500, true);
+        brisk.connection.transport.takes = 50_000;
+        brisk.connection.transport.allow();
+        assert!(matches!(brisk.wait(30), Pumped::Blocked));
+        brisk.connection.transport.allow();
+        assert!(matches!(brisk.wait(30), Pumped::Blocked));
+        let calls = &brisk.connection.transport.calls;
+        assert_eq!(calls[..], ["cork", "write", "trust", "write", "distrust"]);
     }
 
     #[test]
@@ -627,7 +776,8 @@ mod tests {
     fn a_deadline_ends_with_the_last_word() {
         let mut driven = Driven::new(transport(b"what\n"));
         driven.run();
-        assert_eq!(driven.connection.deadline, None);
+        let lingering = driven.now.instant + driven.shared.limits.linger;
+        assert_eq!(driven.connection.deadline, Some(lingering));
     }
 
     #[test]
@@ -682,10 +832,10 @@ mod tests {
                 takes,
                 ..Scripted::default()
             });
-            driven
-                .connection
-                .outbox
+            let mut desk = Box::new(Desk::default());
+            desk.outbox
                 .push(Blob::Memory(vec![0; 1 << 20].into()), 0..1 << 20);
+            driven.connection.desk = Some(desk);
             driven.connection.transport.left = Some(0);
             driven
                 .connection
@@ -711,7 +861,7 @@ mod tests {
         driven
             .connection
             .pump(&mut Lines, &mut driven.shared, driven.now);
-        driven.connection.deadline = None;
-        assert_eq!(driven.connection.due(&driven.shared.limits), None);
+        assert!(matches!(driven.wait(30), Pumped::Blocked));
+        assert!(matches!(driven.wait(30), Pumped::Blocked));
     }
 }

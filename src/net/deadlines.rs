@@ -2,36 +2,58 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::time::Instant;
+use std::num::NonZeroU64;
+use std::time::{Duration, Instant};
 
-/// A heap of (instant, key), possibly stale: the owner of a key knows which of its entries counts.
+/// A millisecond, counted from the start: as fine as the poll can wait, and half as large as an
+/// [`Instant`]. Every idle connection keeps two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Tick(NonZeroU64);
+
+/// A heap of (tick, key), possibly stale: the owner of a key knows which of its entries counts.
 ///
 /// So that a deadline which moves back with every request costs a store and no heap operation,
 /// an entry is added only when it is earlier than the one that counts; one that comes up too
 /// early is added again for later.
 #[derive(Debug)]
 pub(super) struct Deadlines<K> {
-    heap: BinaryHeap<Reverse<(Instant, K)>>,
+    start: Instant,
+    heap: BinaryHeap<Reverse<(Tick, K)>>,
 }
 
 impl<K: Ord + Copy> Deadlines<K> {
-    pub(super) fn new() -> Self {
+    /// Ticks are counted from `start`; what is due before is due then.
+    pub(super) fn new(start: Instant) -> Self {
         Self {
+            start,
             heap: BinaryHeap::new(),
         }
     }
 
-    pub(super) fn push(&mut self, due: Instant, key: K) {
+    /// The first tick that is not before this instant.
+    pub(super) fn tick(&self, due: Instant) -> Tick {
+        let since = due.saturating_duration_since(self.start);
+        let millis = since.as_nanos().div_ceil(1_000_000);
+        let millis = u64::try_from(millis).unwrap_or(u64::MAX);
+        Tick(NonZeroU64::MIN.saturating_add(millis))
+    }
+
+    fn instant(&self, Tick(tick): Tick) -> Instant {
+        self.start + Duration::from_millis(tick.get() - 1)
+    }
+
+    pub(super) fn push(&mut self, due: Tick, key: K) {
         self.heap.push(Reverse((due, key)));
     }
 
     /// The earliest entry's instant.
     pub(super) fn next(&self) -> Option<Instant> {
-        self.heap.peek().map(|Reverse((due, _))| *due)
+        let Reverse((due, _)) = self.heap.peek()?;
+        Some(self.instant(*due))
     }
 
     /// Takes the earliest entry, if it is due by `now`.
-    pub(super) fn pop(&mut self, now: Instant) -> Option<(Instant, K)> {
+    pub(super) fn pop(&mut self, now: Instant) -> Option<(Tick, K)> {
         if self.next()? > now {
             return None;
         }
@@ -39,7 +61,7 @@ impl<K: Ord + Copy> Deadlines<K> {
     }
 
     /// Drops the entries that no longer count, once there are many more than `live` of them.
-    pub(super) fn prune(&mut self, live: usize, mut counts: impl FnMut(Instant, K) -> bool) {
+    pub(super) fn prune(&mut self, live: usize, mut counts: impl FnMut(Tick, K) -> bool) {
         if self.heap.len() > 2 * live + 1024 {
             self.heap.retain(|Reverse((due, key))| counts(*due, *key));
         }
@@ -48,31 +70,44 @@ impl<K: Ord + Copy> Deadlines<K> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]
     fn what_is_due_comes_in_order_and_nothing_else_does() {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
-        let mut deadlines = Deadlines::new();
+        let mut deadlines = Deadlines::new(start);
         for (seconds, key) in [(3, 'c'), (1, 'a'), (2, 'b')] {
-            deadlines.push(at(seconds), key);
+            deadlines.push(deadlines.tick(at(seconds)), key);
         }
         assert_eq!(deadlines.pop(at(0)), None);
-        assert_eq!(deadlines.pop(at(2)), Some((at(1), 'a')));
-        assert_eq!(deadlines.pop(at(2)), Some((at(2), 'b')));
+        assert_eq!(deadlines.pop(at(2)), Some((deadlines.tick(at(1)), 'a')));
+        assert_eq!(deadlines.pop(at(2)), Some((deadlines.tick(at(2)), 'b')));
         assert_eq!(deadlines.pop(at(2)), None);
         assert_eq!(deadlines.next(), Some(at(3)));
     }
 
     #[test]
+    fn nothing_is_due_before_its_time() {
+        let start = Instant::now();
+        let mut deadlines = Deadlines::new(start);
+        for nanos in [0, 1, 999_999, 1_000_000, 1_000_001] {
+            let due = start + Duration::from_nanos(nanos);
+            deadlines.push(deadlines.tick(due), ());
+            let next = deadlines.next().unwrap();
+            assert!(next >= due && next < due + Duration::from_millis(1));
+            deadlines.pop(next).unwrap();
+        }
+        let before = start - Duration::from_secs(1);
+        assert_eq!(deadlines.tick(before), deadlines.tick(start));
+    }
+
+    #[test]
     fn stale_entries_do_not_pile_up() {
         let start = Instant::now();
-        let mut deadlines = Deadlines::new();
+        let mut deadlines = Deadlines::new(start);
         for key in 0..5000 {
-            deadlines.push(start, key);
+            deadlines.push(deadlines.tick(start), key);
             deadlines.prune(1, |_, other| other == key);
         }
         assert!(

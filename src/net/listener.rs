@@ -9,7 +9,7 @@ use rustix::net::sockopt::set_socket_reuseport;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use super::protocol::Peer;
-use super::transport::Tcp;
+use super::transport::{Tcp, UNSENT};
 
 /// Connections the kernel keeps for us until we accept them, as far as `net.core.somaxconn` lets
 /// it.
@@ -77,6 +77,7 @@ impl Listener {
         }
         // Inherited by every connection that is accepted.
         socket.set_tcp_nodelay(true)?;
+        socket.set_tcp_notsent_lowat(UNSENT)?;
         socket.bind(&address.into())?;
         socket.listen(BACKLOG)?;
         let socket = TcpListener::from_std(socket.into());
@@ -156,6 +157,8 @@ mod tests {
                 _ => std::thread::yield_now(),
             }
         };
-        assert!(SockRef::from(&tcp.stream).tcp_nodelay().unwrap());
+        let socket = SockRef::from(&tcp.stream);
+        assert!(socket.tcp_nodelay().unwrap());
+        assert_eq!(socket.tcp_notsent_lowat().unwrap(), UNSENT);
     }
 }

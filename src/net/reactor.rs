@@ -16,7 +16,7 @@ use tracing::{debug, trace, warn};
 
 use super::census::{Census, Counted};
 use super::connection::{Connection, Pumped, Shared};
-use super::deadlines::Deadlines;
+use super::deadlines::{Deadlines, Tick};
 use super::limits::Limits;
 use super::listener::{Accepted, Listener};
 use super::protocol::{Closed, Now, Peer, Protocol};
@@ -112,7 +112,7 @@ enum DoorState {
 struct Entry<S> {
     connection: Connection<S, Tcp>,
     /// Which of its entries in the deadlines counts.
-    armed: Option<Instant>,
+    armed: Option<Tick>,
     hungry: bool,
     counted: Option<Counted>,
 }
@@ -148,7 +148,7 @@ impl<P: Protocol> Reactor<P> {
             listeners: Vec::new(),
             bell: None,
             connections: SlotMap::with_key(),
-            deadlines: Deadlines::new(),
+            deadlines: Deadlines::new(now.instant),
             hungry: Vec::new(),
             census: limits.connections_per_peer.clone(),
             waiting: VecDeque::new(),
@@ -225,6 +225,8 @@ impl<P: Protocol> Reactor<P> {
     fn turn(&mut self) -> io::Result<()> {
         let timeout = self.timeout();
         let polled = self.poll.poll(&mut self.events, timeout);
+        // Asked before the clock is, so that the grace does not begin before the stop.
+        let stopped = self.handle.stopped.load(Ordering::Acquire);
         self.now = read_clock();
         match polled {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
@@ -250,7 +252,7 @@ impl<P: Protocol> Reactor<P> {
         while let Some((due, key)) = self.deadlines.pop(self.now.instant) {
             self.expire(due, key);
         }
-        if self.retiring.is_none() && self.handle.stopped.load(Ordering::Acquire) {
+        if self.retiring.is_none() && stopped {
             self.retire()?;
         }
         self.protocol.rest();
@@ -466,7 +468,14 @@ impl<P: Protocol> Reactor<P> {
         let mut waiting: Vec<(Instant, Key)> = self
             .connections
             .iter()
-            .filter_map(|(key, entry)| Some((entry.connection.waits_since(&self.protocol)?, key)))
+            .filter_map(|(key, entry)| {
+                Some((
+                    entry
+                        .connection
+                        .waits_since(&self.protocol, &self.shared.limits)?,
+                    key,
+                ))
+            })
             .collect();
         let picked = waiting.len() / PICKED + 1;
         if picked < waiting.len() {
@@ -483,7 +492,11 @@ impl<P: Protocol> Reactor<P> {
     fn still_waiting(&mut self) -> Option<Key> {
         while let Some(&(since, key)) = self.waiting.front() {
             let entry = self.connections.get(key);
-            let waits = entry.and_then(|entry| entry.connection.waits_since(&self.protocol));
+            let waits = entry.and_then(|entry| {
+                entry
+                    .connection
+                    .waits_since(&self.protocol, &self.shared.limits)
+            });
             if waits == Some(since) {
                 return Some(key);
             }
@@ -509,7 +522,7 @@ impl<P: Protocol> Reactor<P> {
         }
     }
 
-    fn expire(&mut self, due: Instant, key: Key) {
+    fn expire(&mut self, due: Tick, key: Key) {
         let Some(entry) = self.connections.get_mut(key) else {
             return;
         };
@@ -536,11 +549,17 @@ impl<P: Protocol> Reactor<P> {
             }
             Pumped::Hungry | Pumped::Blocked => {}
         }
-        if self.is_crowded && entry.connection.waits_since(&self.protocol).is_some() {
+        if self.is_crowded
+            && entry
+                .connection
+                .waits_since(&self.protocol, &self.shared.limits)
+                .is_some()
+        {
             self.is_crowded = false;
             self.freed = true;
         }
-        if let Some(due) = entry.connection.due(&self.shared.limits)
+        let due = entry.connection.due(&self.shared.limits);
+        if let Some(due) = due.map(|due| self.deadlines.tick(due))
             && entry.armed.is_none_or(|armed| due < armed)
         {
             entry.armed = Some(due);
@@ -568,7 +587,9 @@ impl<P: Protocol> Reactor<P> {
             census.leave(counted);
         }
         self.freed = true;
-        entry.connection.close(&mut self.protocol, closed, self.now);
+        entry
+            .connection
+            .close(&mut self.protocol, &mut self.shared, closed, self.now);
     }
 
     fn retire(&mut self) -> io::Result<()> {
@@ -647,5 +668,20 @@ fn read_clock() -> Now {
     Now {
         instant: Instant::now(),
         wall: SystemTime::now(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_idle_connection_is_small() {
+        // Ten thousand of them are to cost less than 256 bytes each. With the session, which may have
+        // 96, its slot's generation (8) and its deadline (16) that is 208.
+        let size = size_of::<Entry<()>>();
+        assert!(size <= 88, "{size} bytes");
+        let due = size_of::<(Tick, Key)>();
+        assert!(due <= 16, "{due} bytes");
     }
 }

@@ -6,7 +6,17 @@ use std::net::Shutdown;
 use std::ops::Range;
 
 use mio::net::TcpStream;
+use rustix::net::sockopt::set_tcp_cork;
 use rustix::net::{SendAncillaryBuffer, SendFlags, send, sendmsg};
+use socket2::SockRef;
+
+/// Bytes that the kernel takes from us for a peer beyond what it can send at once. Otherwise it takes
+/// megabytes for each peer that does not read. Every connection begins with this, as its listener
+/// has it.
+pub(super) const UNSENT: u32 = 32 * 1024;
+
+/// No such bound: what is taken follows from how fast the peer is.
+const UNBOUNDED: u32 = u32::MAX;
 
 /// The far end of a connection. Every method may answer [`io::ErrorKind::WouldBlock`].
 pub(super) trait Transport {
@@ -20,6 +30,14 @@ pub(super) trait Transport {
     /// Sends a part of a file, at most `part`, and returns how many bytes it took; 0 when the file
     /// ends before the part begins.
     fn send_file(&mut self, file: &File, part: Range<u64>) -> io::Result<usize>;
+
+    /// From now on a partly filled segment waits for what follows, or no longer does: then it leaves.
+    fn cork(&mut self, on: bool) -> io::Result<()>;
+
+    /// Whether more may be taken than can be sent at once, because this peer is known to take it soon.
+    /// A new one is not trusted. For one that is fast, being asked in small pieces costs half as
+    /// much again.
+    fn trust(&mut self, trusted: bool) -> io::Result<()>;
 
     /// Sends what the transport itself still holds.
     fn flush(&mut self) -> io::Result<()>;
@@ -66,6 +84,15 @@ impl Transport for Tcp {
             Some(&mut offset),
             count,
         )?)
+    }
+
+    fn cork(&mut self, on: bool) -> io::Result<()> {
+        Ok(set_tcp_cork(&self.stream, on)?)
+    }
+
+    fn trust(&mut self, trusted: bool) -> io::Result<()> {
+        let unsent = if trusted { UNBOUNDED } else { UNSENT };
+        SockRef::from(&self.stream).set_tcp_notsent_lowat(unsent)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -163,6 +190,16 @@ impl Transport for Scripted {
         } else {
             self.take(&bytes[..count], "file")
         }
+    }
+
+    fn cork(&mut self, on: bool) -> io::Result<()> {
+        self.calls.push(if on { "cork" } else { "uncork" });
+        Ok(())
+    }
+
+    fn trust(&mut self, trusted: bool) -> io::Result<()> {
+        self.calls.push(if trusted { "trust" } else { "distrust" });
+        Ok(())
     }
 
     fn flush(&mut self) -> io::Result<()> {
