@@ -333,6 +333,10 @@ fn cost(key: &str, lookup: &Lookup, evidence: &Evidence) -> Budget {
             Blob::Static(_) => {}
             Blob::Memory(bytes) => cost.bytes += bytes.len(),
             Blob::File { .. } => cost.descriptors += 1,
+            Blob::Sealed { len, .. } => {
+                cost.bytes += usize::try_from(*len).unwrap_or(usize::MAX);
+                cost.descriptors += 1;
+            }
         }
     }
     cost

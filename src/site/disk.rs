@@ -10,7 +10,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use rustix::fs::{
-    AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, Stat, fstat, openat, openat2, statat,
+    AtFlags, CWD, FileType, MemfdFlags, Mode, OFlags, ResolveFlags, SealFlags, Stat,
+    fcntl_add_seals, fstat, memfd_create, openat, openat2, sendfile, statat,
 };
 use rustix::io::Errno;
 
@@ -19,6 +20,10 @@ use crate::blob::{Blob, Version, time};
 /// Bytes of a file up to which it is read into memory and sent with its head in one call. Larger
 /// ones stay on disk and are sent by the kernel.
 const IN_MEMORY: u64 = 64 * 1024;
+
+/// Bytes of a file up to which it is copied into memory when it is asked for again. That is done between two
+/// answers, so it is no more than what is sent to one peer before others have their turn.
+const SEALED: u64 = 2 * 1024 * 1024;
 
 /// How long a file must have been left alone to be taken for steady. Whoever is writing a file, or
 /// copying one over another, does not pause that long.
@@ -423,6 +428,53 @@ fn contents(file: File, mut source: Source, now: SystemTime) -> io::Result<Entry
         source.version = after;
     }
     Err(Errno::AGAIN.into())
+}
+
+/// The same content as it is better held if it is asked for again and again; `None` if it is held well. Of up to
+/// `most` bytes a copy in memory is made.
+///
+/// # Errors
+/// When there is no descriptor or no memory for a copy, or the file is changing.
+pub(super) fn settle(content: &Blob, most: u64, now: SystemTime) -> io::Result<Option<Blob>> {
+    match content {
+        Blob::File { file, version, .. } if version.len <= SEALED.min(most) => {
+            seal(file, version).map(Some)
+        }
+        Blob::File {
+            file,
+            version,
+            is_steady: false,
+        } if is_steady(version, now) => Ok(Some(Blob::File {
+            file: file.clone(),
+            version: *version,
+            is_steady: true,
+        })),
+        _ => Ok(None),
+    }
+}
+
+/// A copy of a file in memory, if it still is this version: for the kernel a file, and nobody can change it
+/// any more, so that it is sent without another look.
+fn seal(file: &File, version: &Version) -> io::Result<Blob> {
+    let len = version.len;
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    let copy = memfd_create("docroot", flags)?;
+    let mut copied = 0;
+    while copied < len {
+        let rest = usize::try_from(len - copied).map_err(io::Error::other)?;
+        if sendfile(&copy, file, Some(&mut copied), rest)? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+    }
+    fcntl_add_seals(
+        &copy,
+        SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL,
+    )?;
+    if !Version::of(file)?.has_bytes_of(version) {
+        return Err(Errno::AGAIN.into());
+    }
+    let file = Arc::new(File::from(copy));
+    Ok(Blob::Sealed { file, len })
 }
 
 /// Whether a file has been left alone for a while.

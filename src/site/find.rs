@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use tracing::warn;
 
 use super::cache::{Budget, Cache, Doubtful, Evidence, Known};
-use super::disk::{Disk, Entry, Found, Link, Source, is_steady};
+use super::disk::{Disk, Entry, Found, Link, Source, is_steady, settle};
 use super::media::media_type;
 use super::validators::{are_final, validators};
 use super::watch::Watch;
@@ -164,9 +164,28 @@ impl Site {
             self.cache.forget(&doubtful);
             return None;
         }
+        let lookup = self.settled(&lookup, now).unwrap_or(lookup);
         self.cache
             .confirm(doubtful, lookup.clone(), watched, is_quiet);
         Some(lookup)
+    }
+
+    /// The same, held in a way that is better for what is asked for again. Where that cannot be, it is sent
+    /// as it was before.
+    fn settled(&self, lookup: &Lookup, now: SystemTime) -> Option<Lookup> {
+        let Lookup::Found(resource) = lookup else {
+            return None;
+        };
+        let [representation] = &resource.representations[..] else {
+            return None;
+        };
+        let most = self.cache.share() as u64;
+        let content = settle(&representation.content, most, now).ok()??;
+        let representation = Representation {
+            content,
+            ..Representation::clone(representation)
+        };
+        Some(Lookup::Found(Arc::new(representation.into())))
     }
 
     /// Remembers what was just found, for as long as it may be.
