@@ -93,6 +93,7 @@
 //! | `http1/body.rs` | where a request's content ends; counting it away | keeping it |
 //! | `http1/encode.rs` | response head -> bytes | deciding any of it |
 //! | `http1/access.rs` | one request, as one line | writing it anywhere |
+//! | `http1/log.rs` | answers on their way, each a line once it has left | what a line looks like |
 //! | `http1/session.rs` | states, persistence, pipelining, deadlines | RFC 9110's rules; file names |
 //! | `site/disk.rs` | the only door to the file system | HTTP status, fields |
 //! | `site/validators.rs` | file -> validators, and why those | comparing them |

@@ -67,7 +67,10 @@ const HOMES: &[(&str, &[&str])] = &[
     ("crate::server", &[]),
     ("crate::http::", &["http1/", "site/"]),
     ("RandomState", &["http/multipart.rs"]),
-    ("crate::journal", &["http1/session.rs", "server.rs"]),
+    (
+        "crate::journal",
+        &["http1/log.rs", "http1/session.rs", "server.rs"],
+    ),
 ];
 
 #[test]

@@ -2,9 +2,10 @@
 
 mod support;
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -312,6 +313,45 @@ fn a_download_that_is_cut_is_logged_with_what_was_sent() {
     let mut client = server.connect();
     client.get("/large");
     assert_eq!(parse(&server.line()).bytes, size);
+}
+
+/// How often the threads that write lines have gone to sleep.
+fn naps(server: &Server) -> u64 {
+    let tasks = fs::read_dir(format!("/proc/{}/task", server.pid())).expect("proc");
+    let writers = tasks
+        .map(|task| task.expect("an entry").path())
+        .filter(|task| fs::read_to_string(task.join("comm")).is_ok_and(|comm| comm == "journal\n"));
+    let naps = |task: PathBuf| {
+        let status = fs::read_to_string(task.join("status")).expect("proc");
+        let naps = status.split_once("\nvoluntary_ctxt_switches:").expect("it");
+        let naps = naps.1.lines().next().expect("the rest of the line");
+        naps.trim().parse::<u64>().expect("a number")
+    };
+    writers.map(naps).sum()
+}
+
+#[test]
+fn lines_are_written_together_and_nobody_wakes_without_need() {
+    const REQUESTS: u64 = 2000;
+    let root = site();
+    let server = Server::start(root.path());
+    let mut client = server.connect();
+    let (start, before) = (Instant::now(), naps(&server));
+    for _ in 0..REQUESTS {
+        client.get("/");
+    }
+    let woken = naps(&server) - before;
+    // Twenty times a second, and some more for the beginning and for locks that are held.
+    let most = u64::try_from(start.elapsed().as_millis()).expect("a while") / 50 + 20;
+    assert!(woken <= most, "{woken} of {most}");
+    for _ in 0..REQUESTS {
+        parse(&server.line());
+    }
+    eventually("nobody wakes while nothing happens", || {
+        let before = naps(&server);
+        std::thread::sleep(Duration::from_millis(300));
+        (naps(&server) == before).then_some(())
+    });
 }
 
 /// A server whose output nobody reads but its first line.

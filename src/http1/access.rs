@@ -11,7 +11,8 @@ use crate::http::Status;
 /// sent, and how long it took from its first byte to the answer's last.
 #[derive(Debug)]
 pub(super) struct Access<'a> {
-    pub(super) time: SystemTime,
+    /// As [`TimeText`] has it.
+    pub(super) time: &'a str,
     pub(super) peer: SocketAddr,
     /// Method and target, or nothing if they could not be read.
     pub(super) request: Option<(&'a str, &'a str)>,
@@ -22,49 +23,101 @@ pub(super) struct Access<'a> {
 
 impl Access<'_> {
     /// Appends `2026-11-21T04:49:21Z 127.0.0.1:53412 GET /path 200 1234 0.3ms` and a newline.
+    ///
+    /// By hand: each answer pays for this, and `core::fmt` costs several times as much.
     pub(super) fn write(&self, into: &mut Vec<u8>) {
         let (method, target) = self.request.unwrap_or(("-", "-"));
-        let (time, peer, status) = (Timestamp(self.time), self.peer, self.status.code());
-        let (method, target) = (Escaped(method), Escaped(target));
-        let (content, millis) = (self.content, self.duration.as_secs_f64() * 1000.0);
-        // Writing to a Vec does not fail.
-        let _ = writeln!(
-            into,
-            "{time} {peer} {method} {target} {status} {content} {millis:.1}ms"
-        );
+        into.extend_from_slice(self.time.as_bytes());
+        into.push(b' ');
+        address(self.peer, into);
+        into.push(b' ');
+        escaped(method, into);
+        into.push(b' ');
+        escaped(target, into);
+        into.push(b' ');
+        into.extend_from_slice(self.status.code().as_bytes());
+        into.push(b' ');
+        number(self.content, into);
+        into.push(b' ');
+        let tenths = (self.duration.as_nanos() + 50_000) / 100_000;
+        let tenths = u64::try_from(tenths).unwrap_or(u64::MAX);
+        number(tenths / 10, into);
+        into.push(b'.');
+        number(tenths % 10, into);
+        into.extend_from_slice(b"ms\n");
     }
 }
 
-/// Text of the peer's in which every character that could end a word or a line, or that a terminal
-/// could act on, is written as `\xNN`.
-struct Escaped<'a>(&'a str);
+/// Appends an address and its port.
+fn address(peer: SocketAddr, into: &mut Vec<u8>) {
+    let SocketAddr::V4(peer) = peer else {
+        // Writing to a Vec does not fail.
+        let _ = write!(into, "{peer}");
+        return;
+    };
+    let [a, b, c, d] = peer.ip().octets();
+    number(a.into(), into);
+    for octet in [b, c, d] {
+        into.push(b'.');
+        number(octet.into(), into);
+    }
+    into.push(b':');
+    number(peer.port().into(), into);
+}
 
-impl std::fmt::Display for Escaped<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let plain = |byte: &u8| byte.is_ascii_graphic() && *byte != b'\\';
-        if self.0.as_bytes().iter().all(plain) {
-            return f.write_str(self.0);
+/// Appends a number in decimal digits.
+fn number(mut number: u64, into: &mut Vec<u8>) {
+    // As many as u64::MAX has.
+    let mut digits = [b'0'; 20];
+    let mut first = digits.len();
+    for digit in digits.iter_mut().rev() {
+        *digit += u8::try_from(number % 10).unwrap_or_default();
+        number /= 10;
+        first -= 1;
+        if number == 0 {
+            break;
         }
-        for byte in self.0.bytes() {
-            match plain(&byte) {
-                true => f.write_char(char::from(byte))?,
-                false => write!(f, "\\x{byte:02x}")?,
+    }
+    into.extend_from_slice(digits.get(first..).unwrap_or_default());
+}
+
+/// Appends text of the peer's in which every character that could end a word or a line, or that a
+/// terminal could act on, is written as `\xNN`.
+fn escaped(text: &str, into: &mut Vec<u8>) {
+    let plain = |byte: &u8| byte.is_ascii_graphic() && *byte != b'\\';
+    if text.as_bytes().iter().all(plain) {
+        return into.extend_from_slice(text.as_bytes());
+    }
+    for byte in text.bytes() {
+        match plain(&byte) {
+            true => into.push(byte),
+            false => {
+                // Writing to a Vec does not fail.
+                let _ = write!(into, "\\x{byte:02x}");
             }
         }
-        Ok(())
     }
 }
 
-/// A time in UTC, to the second, as RFC 3339 writes it.
-struct Timestamp(SystemTime);
+/// The time in UTC, to the second, as RFC 3339 writes it, rendered once a second.
+#[derive(Debug, Default)]
+pub(super) struct TimeText {
+    second: Option<u64>,
+    text: String,
+}
 
-impl std::fmt::Display for Timestamp {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let seconds = self
-            .0
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default()
-            .as_secs();
+impl TimeText {
+    /// This time. A clock before 1970 is wrong, and reads as 1970.
+    pub(super) fn at(&mut self, time: SystemTime) -> &str {
+        let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+        if self.second != Some(since.as_secs()) {
+            self.second = Some(since.as_secs());
+            self.render(since.as_secs());
+        }
+        &self.text
+    }
+
+    fn render(&mut self, seconds: u64) {
         let (days, second) = (seconds / 86_400, seconds % 86_400);
         // Howard Hinnant, "chrono-compatible low-level date algorithms", civil_from_days: years
         // that begin in March put the leap day last.
@@ -77,10 +130,12 @@ impl std::fmt::Display for Timestamp {
         let month = if month < 10 { month + 3 } else { month - 9 };
         let year = era * 400 + year + u64::from(month <= 2);
         let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
-        write!(
-            f,
+        self.text.clear();
+        // Writing to a String does not fail.
+        let _ = write!(
+            self.text,
             "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z"
-        )
+        );
     }
 }
 
@@ -88,21 +143,33 @@ impl std::fmt::Display for Timestamp {
 mod tests {
     use super::*;
 
+    /// That the line ends like this, after its time.
+    fn check(access: &Access<'_>, expected: &str) {
+        let mut line = b"before\n".to_vec();
+        access.write(&mut line);
+        let expected = format!("before\n1994-11-06T08:49:37Z {expected}\n");
+        assert_eq!(String::from_utf8(line).unwrap(), expected);
+    }
+
+    fn access() -> Access<'static> {
+        Access {
+            time: "1994-11-06T08:49:37Z",
+            peer: "[::1]:80".parse().unwrap(),
+            request: None,
+            status: Status::NotFound,
+            content: 12,
+            duration: Duration::from_micros(1_260),
+        }
+    }
+
     #[test]
-    fn a_line() {
+    fn a_peers_words_are_words() {
         let check = |request, expected: &str| {
             let access = Access {
-                time: UNIX_EPOCH + Duration::from_secs(784_111_777),
-                peer: "[::1]:80".parse().unwrap(),
                 request,
-                status: Status::NotFound,
-                content: 12,
-                duration: Duration::from_micros(1_260),
+                ..access()
             };
-            let mut line = Vec::new();
-            access.write(&mut line);
-            let expected = format!("1994-11-06T08:49:37Z [::1]:80 {expected} 404 12 1.3ms\n");
-            assert_eq!(String::from_utf8(line).unwrap(), expected);
+            check(&access, &format!("[::1]:80 {expected} 404 12 1.3ms"));
         };
         check(Some(("GET", "/a?b=%20")), "GET /a?b=%20");
         check(None, "- -");
@@ -113,10 +180,59 @@ mod tests {
     }
 
     #[test]
+    fn addresses_are_as_the_standard_library_has_them() {
+        for text in [
+            "127.0.0.1:53412",
+            "0.0.0.0:0",
+            "255.255.255.255:65535",
+            "10.20.30.40:1",
+            "[2001:db8::1]:65535",
+            "[::ffff:10.0.0.1]:80",
+            "[fe80::1%3]:80",
+        ] {
+            let peer = text.parse().unwrap();
+            let access = Access { peer, ..access() };
+            check(&access, &format!("{text} - - 404 12 1.3ms"));
+        }
+    }
+
+    #[test]
+    fn numbers_are_as_the_standard_library_has_them() {
+        for content in [0, 9, 10, 99, 100, 65_536, 10_000_000_000, u64::MAX] {
+            let access = Access {
+                content,
+                ..access()
+            };
+            check(&access, &format!("[::1]:80 - - 404 {content} 1.3ms"));
+        }
+        for (nanos, expected) in [
+            (0, "0.0"),
+            (49_999, "0.0"),
+            (50_000, "0.1"),
+            (949_999, "0.9"),
+            (950_000, "1.0"),
+            (1_500_000_000, "1500.0"),
+        ] {
+            let access = Access {
+                duration: Duration::from_nanos(nanos),
+                ..access()
+            };
+            check(&access, &format!("[::1]:80 - - 404 12 {expected}ms"));
+        }
+        let longest = Access {
+            duration: Duration::MAX,
+            ..access()
+        };
+        longest.write(&mut Vec::new());
+    }
+
+    #[test]
     fn timestamps() {
-        let check = |seconds, expected| {
-            let time = Timestamp(UNIX_EPOCH + Duration::from_secs(seconds));
-            assert_eq!(time.to_string(), expected);
+        let mut text = TimeText::default();
+        let mut check = |seconds, expected| {
+            let time = UNIX_EPOCH + Duration::from_secs(seconds);
+            assert_eq!(text.at(time), expected);
+            assert_eq!(text.at(time + Duration::from_millis(999)), expected);
         };
         check(0, "1970-01-01T00:00:00Z");
         check(951_782_399, "2000-02-28T23:59:59Z");

@@ -10,6 +10,7 @@
 mod access;
 mod body;
 pub mod encode;
+mod log;
 pub mod parse;
 mod session;
 

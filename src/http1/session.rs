@@ -15,9 +15,9 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime};
 
-use super::access::Access;
 use super::body::{self, BodyError, Discard, Framing};
 use super::encode::{self, Persistence};
+use super::log::{Answer, Leaving, Log};
 use super::parse::{self, Lines, Parsed};
 use crate::http::{
     Boundaries, Content, DateText, Multipart, Origin, Representation, Request, Response, Status,
@@ -56,7 +56,7 @@ impl Default for Options {
 pub struct Http1<O> {
     origin: O,
     options: Options,
-    journal: Option<Journal>,
+    log: Option<Log>,
     date: DateText,
     boundaries: Boundaries,
     retiring: bool,
@@ -70,7 +70,7 @@ pub struct Session {
     /// When the request that is being read began.
     begun: Option<Instant>,
     /// Answers that have not yet left, for the access log.
-    leaving: Vec<Leaving>,
+    leaving: Option<Box<Leaving>>,
 }
 
 #[derive(Debug)]
@@ -96,24 +96,13 @@ struct Discarded {
     since: Instant,
 }
 
-/// An answer that is on its way.
-#[derive(Debug)]
-struct Leaving {
-    request: Option<Box<(String, String)>>,
-    status: Status,
-    content: u64,
-    begun: Instant,
-    /// The value of [`Outbox::sent`] when it will have left.
-    end: u64,
-}
-
 impl<O: Origin> Http1<O> {
     /// Answers come from `origin`; each is a line in `journal`, if there is one.
     pub fn new(origin: O, options: Options, journal: Option<Journal>) -> Self {
         Self {
             origin,
             options,
-            journal,
+            log: journal.map(Log::new),
             date: DateText::default(),
             boundaries: Boundaries::default(),
             retiring: false,
@@ -352,17 +341,12 @@ impl<O: Origin> Http1<O> {
         now: Now,
     ) {
         let queued = self.queue(outbox, response, persistence, now);
-        if self.journal.is_some() {
-            let named = |request: &Request<'_>| {
-                Box::new((request.method.name().to_owned(), request.target.to_owned()))
-            };
-            session.leaving.push(Leaving {
-                request: request.map(named),
-                status: response.status,
-                content: queued,
-                begun: session.begun.unwrap_or(now.instant),
-                end: outbox.sent() + outbox.len(),
-            });
+        if let Some(log) = &mut self.log {
+            let named = request.map(|request| (request.method.name(), request.target));
+            let begun = session.begun.unwrap_or(now.instant);
+            let end = outbox.sent() + outbox.len();
+            let answer = Answer::new(response.status, queued, begun, end);
+            log.queued(&mut session.leaving, named, answer);
         }
     }
 
@@ -410,19 +394,9 @@ impl<O: Origin> Http1<O> {
 
     /// Writes the access lines of the answers that have left, now that `sent` bytes have.
     fn log(&mut self, session: &mut Session, sent: u64, now: Now) {
-        let Some(journal) = &mut self.journal else {
-            return;
-        };
-        let left = session
-            .leaving
-            .iter()
-            .take_while(|answer| answer.end <= sent)
-            .count();
-        for answer in session.leaving.drain(..left) {
-            answer.write(session.peer, answer.content, now, journal);
-        }
-        if session.leaving.is_empty() {
-            session.leaving = Vec::new();
+        if let Some(log) = &mut self.log {
+            let now = (now.instant, now.wall);
+            log.sent(&mut session.leaving, session.peer, sent, now);
         }
     }
 
@@ -452,7 +426,7 @@ impl<O: Origin> Protocol for Http1<O> {
             peer: peer.address,
             state: State::head(true),
             begun: None,
-            leaving: Vec::new(),
+            leaving: None,
         }
     }
 
@@ -485,20 +459,10 @@ impl<O: Origin> Protocol for Http1<O> {
         self.converse(session, io)
     }
 
-    fn close(&mut self, mut session: Session, io: &mut Io<'_>, _closed: Closed) {
-        self.log(&mut session, io.outbox.sent(), io.now);
-        let Some(journal) = &mut self.journal else {
-            return;
-        };
-        for cut in session.leaving {
-            // Its head left before its content; what is missing is missing at the end.
-            let missing = cut.end - io.outbox.sent();
-            cut.write(
-                session.peer,
-                cut.content.saturating_sub(missing),
-                io.now,
-                journal,
-            );
+    fn close(&mut self, session: Session, io: &mut Io<'_>, _closed: Closed) {
+        if let Some(log) = &mut self.log {
+            let now = (io.now.instant, io.now.wall);
+            log.closed(session.leaving, session.peer, io.outbox.sent(), now);
         }
     }
 
@@ -507,8 +471,8 @@ impl<O: Origin> Protocol for Http1<O> {
     }
 
     fn rest(&mut self) {
-        if let Some(journal) = &mut self.journal {
-            journal.flush();
+        if let Some(log) = &mut self.log {
+            log.flush();
         }
     }
 }
@@ -528,21 +492,6 @@ impl Session {
     /// Whether nothing of a next request has come.
     fn is_between(&self, inbox: &Inbox) -> bool {
         matches!(self.state, State::Head { .. }) && inbox.is_empty()
-    }
-}
-
-impl Leaving {
-    fn write(&self, peer: SocketAddr, content: u64, now: Now, journal: &mut Journal) {
-        let request = self.request.as_deref();
-        let access = Access {
-            time: now.wall,
-            peer,
-            request: request.map(|(method, target)| (method.as_str(), target.as_str())),
-            status: self.status,
-            content,
-            duration: now.instant.saturating_duration_since(self.begun),
-        };
-        access.write(journal.lines());
     }
 }
 
@@ -1012,7 +961,7 @@ mod tests {
         let (sender, lines) = channel();
         let (journal, writer) = Journal::new("it", Duration::ZERO, Lines(sender)).unwrap();
         let mut driven = Driven::new();
-        driven.http.journal = Some(journal);
+        driven.http.log = Some(Log::new(journal));
         driven.hear(
             format!("{GET}GET /nothing\u{e9} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes(),
             &[],
