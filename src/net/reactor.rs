@@ -66,6 +66,8 @@ pub struct Reactor<P: Protocol> {
     connections: SlotMap<Key, Entry<P::Session>>,
     deadlines: Deadlines<Key>,
     hungry: Vec<Key>,
+    /// Who has been accepted and not yet been heard.
+    fresh: Vec<Key>,
     census: Option<Census>,
     /// Who had waited longest when that was last looked for, the longest first.
     waiting: VecDeque<(Instant, Key)>,
@@ -151,6 +153,7 @@ impl<P: Protocol> Reactor<P> {
             deadlines: Deadlines::new(now.instant),
             hungry: Vec::new(),
             census: limits.connections_per_peer.clone(),
+            fresh: Vec::new(),
             waiting: VecDeque::new(),
             is_crowded: false,
             shared: Shared::new(limits),
@@ -246,6 +249,7 @@ impl<P: Protocol> Reactor<P> {
         for door in 0..self.listeners.len() {
             self.accept(door, freed)?;
         }
+        self.open_fresh();
         for key in hungry {
             self.pump_hungry(key);
         }
@@ -325,6 +329,8 @@ impl<P: Protocol> Reactor<P> {
         self.pump(key);
     }
 
+    /// Accepts a burst, which is opened after that: what nobody could know before all of them had come
+    /// is to be known then, and more of them have asked for something by then.
     fn accept(&mut self, number: usize, freed: bool) -> io::Result<()> {
         let Some(door) = self.listeners.get_mut(number) else {
             return Ok(());
@@ -353,6 +359,10 @@ impl<P: Protocol> Reactor<P> {
                 return Ok(());
             };
             if is_full && displaced.is_none() {
+                if !self.fresh.is_empty() {
+                    // Some of those may soon be over, or wait. The door is asked again at once.
+                    break;
+                }
                 let reason = format!("connections are limited to {most} per worker");
                 door.rest(None, self.now.instant, &reason);
                 self.is_crowded = true;
@@ -367,7 +377,7 @@ impl<P: Protocol> Reactor<P> {
                         let reason = format!("connections are limited to {most} per worker");
                         self.displace(displaced, number, &reason);
                     }
-                    self.open(tcp, &peer, place);
+                    self.admit(tcp, &peer, place);
                     in_vain = false;
                 }
                 Accepted::Nobody => {
@@ -381,6 +391,7 @@ impl<P: Protocol> Reactor<P> {
                         door.rest(Some(REST), self.now.instant, &error.to_string());
                     }
                 }
+                Accepted::Exhausted(_) if !self.fresh.is_empty() => break,
                 // Where it is others who take all there is, hanging up on our peers helps nobody.
                 Accepted::Exhausted(error) if in_vain => {
                     door.rest(Some(REST), self.now.instant, &error.to_string());
@@ -403,9 +414,7 @@ impl<P: Protocol> Reactor<P> {
         Ok(())
     }
 
-    /// Pumps a new connection before it is registered: one that is answered and closed at once
-    /// never enters the poll, and what arrives in between is reported when it does.
-    fn open(&mut self, tcp: Tcp, peer: &Peer, counted: Option<Counted>) {
+    fn admit(&mut self, tcp: Tcp, peer: &Peer, counted: Option<Counted>) {
         trace!(peer = %peer.address, "accepted");
         let session = self.protocol.open(peer);
         let connection = Connection::new(session, tcp);
@@ -415,6 +424,20 @@ impl<P: Protocol> Reactor<P> {
             hungry: false,
             counted,
         });
+        self.fresh.push(key);
+    }
+
+    fn open_fresh(&mut self) {
+        let mut fresh = std::mem::take(&mut self.fresh);
+        for key in fresh.drain(..) {
+            self.open(key);
+        }
+        self.fresh = fresh;
+    }
+
+    /// Pumps a new connection before it is registered: one that is answered and closed at once
+    /// never enters the poll, and what arrives in between is reported when it does.
+    fn open(&mut self, key: Key) {
         // Unlike all others it may have asked after the turn began, and after it changed something.
         self.protocol.begin(self.bell.is_some());
         self.pump(key);
@@ -619,6 +642,7 @@ impl<P: Protocol> Reactor<P> {
                     door.state = DoorState::Knocked;
                 }
                 self.accept(number, true)?;
+                self.open_fresh();
                 if self
                     .listeners
                     .get(number)
