@@ -34,8 +34,8 @@ const LAST: u64 = 1024;
 /// of a piece is not kept, but read again when it takes more.
 const PIECE: u64 = 64 * 1024;
 
-/// Bytes queued from which on the transport is corked until they have left. It costs two calls, and
-/// a file of a gigabyte a tenth less per byte.
+/// Bytes queued from which on the transport is corked until they have left. It costs two calls, which
+/// less than this would not repay.
 const CORKED: u64 = 512 * 1024;
 
 /// Slices handed to one gathering write.
