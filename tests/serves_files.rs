@@ -204,7 +204,7 @@ fn five_gibibytes_are_promised_and_begun() {
     let file = File::options().write(true).open(root.join("file"));
     file.and_then(|file| file.set_len(5 << 30))
         .expect("a sparse file");
-    let server = Server::start(root.path());
+    let server = Server::forgetful(root.path());
     let mut neighbour = server.connect();
     neighbour.get("/small");
     let descriptors = server.descriptors();
