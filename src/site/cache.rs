@@ -341,3 +341,342 @@ fn cost(key: &str, lookup: &Lookup, evidence: &Evidence) -> Budget {
     }
     cost
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::UNIX_EPOCH;
+
+    use super::*;
+    use crate::blob::Version;
+    use crate::http::Representation;
+
+    const BUDGET: Budget = Budget {
+        bytes: 64 * 1024,
+        descriptors: 8,
+    };
+
+    fn version() -> Version {
+        Version {
+            len: 1,
+            modified: UNIX_EPOCH,
+            changed: UNIX_EPOCH,
+            device: 1,
+            inode: 1,
+            links: 1,
+        }
+    }
+
+    fn evidence(absent: usize) -> Evidence {
+        Evidence {
+            absent: vec![b"absent".to_vec(); absent],
+            path: b"path".to_vec(),
+            source: Source {
+                version: version(),
+                is_direct: true,
+            },
+        }
+    }
+
+    fn lookup(content: Blob) -> Lookup {
+        Lookup::Found(Arc::new(Representation::new(content, "text/plain").into()))
+    }
+
+    fn in_memory(len: usize) -> Lookup {
+        lookup(vec![7; len].into())
+    }
+
+    fn open() -> Lookup {
+        let file = Arc::new(tempfile::tempfile().unwrap());
+        lookup(Blob::File {
+            file,
+            version: version(),
+            is_steady: true,
+        })
+    }
+
+    fn watched(number: i32) -> Watched {
+        Watched::new(number)
+    }
+
+    /// Keeps that over this turn.
+    fn keep(cache: &mut Cache, key: &str) {
+        cache.keep(key, &in_memory(1), evidence(0));
+    }
+
+    /// Keeps that over this turn and has it watched in the next one.
+    fn keep_watched(cache: &mut Cache, key: &str, watched: Watched, is_quiet: bool) {
+        keep(cache, key);
+        cache.doubt();
+        let Known::Doubtful(doubtful) = cache.recall(key) else {
+            panic!("{key} is not doubtful");
+        };
+        cache.confirm(doubtful, in_memory(1), Some(watched), is_quiet);
+    }
+
+    #[derive(Debug, PartialEq, Eq)]
+    enum Is {
+        Sure,
+        Doubtful,
+        Unknown,
+    }
+
+    fn recall(cache: &mut Cache, key: &str) -> Is {
+        match cache.recall(key) {
+            Known::Sure(_) => Is::Sure,
+            Known::Doubtful(_) => Is::Doubtful,
+            Known::Nothing => Is::Unknown,
+        }
+    }
+
+    /// That what is counted is what is there, and no more than may be.
+    fn check(cache: &Cache) {
+        let entries = || cache.ring.iter().flatten();
+        let mut used = Budget::default();
+        for entry in entries() {
+            let cost = cost(&entry.key, &entry.lookup, &entry.evidence);
+            assert_eq!(entry.cost, cost);
+            used.bytes += cost.bytes;
+            used.descriptors += cost.descriptors;
+        }
+        assert_eq!(cache.used, used);
+        assert!(used.bytes <= cache.budget.bytes, "{used:?}");
+        assert!(used.descriptors <= cache.budget.descriptors, "{used:?}");
+        assert_eq!(cache.places.len(), entries().count());
+        assert_eq!(
+            cache.free.len(),
+            cache.ring.iter().filter(|it| it.is_none()).count()
+        );
+        let vigils = entries().filter(|entry| entry.watch.is_some()).count();
+        assert_eq!(cache.watched.values().map(Vec::len).sum::<usize>(), vigils);
+        assert!(cache.passing.len() <= PASSING);
+        assert!(cache.ring.len() <= cache.budget.bytes / OVERHEAD + 1);
+    }
+
+    #[test]
+    fn the_budget_is_kept_at_all_times() {
+        let mut cache = Cache::new(BUDGET);
+        let mut random = 1_u64;
+        for _ in 0..20_000 {
+            random = random.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
+            let number = usize::try_from(random >> 40).unwrap();
+            let key = format!("/{}", number % 97);
+            let lookup = match number / 97 % 4 {
+                0 => open(),
+                1 => lookup(Blob::Static(b"static")),
+                size => in_memory(number / 388 % (size * 2000)),
+            };
+            match number % 31 {
+                0 => cache.doubt(),
+                1 => cache.hear(Told::Names),
+                2 => cache.hear(Told::File(watched(i32::try_from(number % 7).unwrap()))),
+                3 if number % 1001 == 3 => cache.hear(Told::Anything),
+                _ => {}
+            }
+            match cache.recall(&key) {
+                Known::Sure(_) => {}
+                Known::Nothing => cache.keep(&key, &lookup, evidence(number % 3)),
+                Known::Doubtful(doubtful) if number % 5 == 0 => cache.forget(&doubtful),
+                Known::Doubtful(doubtful) => {
+                    let watched =
+                        (number % 2 == 0).then(|| watched(i32::try_from(number % 7).unwrap()));
+                    cache.confirm(doubtful, lookup, watched, number % 3 == 0);
+                }
+            }
+            check(&cache);
+            drop(cache.released().collect::<Vec<_>>());
+        }
+        assert!(!cache.places.is_empty());
+    }
+
+    #[test]
+    fn what_costs_more_than_its_share_is_known_for_its_turn() {
+        let mut cache = Cache::new(BUDGET);
+        let share = cache.share() - OVERHEAD - "/b".len() - "path".len();
+        cache.keep("/a", &in_memory(share + 1), evidence(0));
+        cache.keep("/b", &in_memory(share), evidence(0));
+        cache.keep("/c", &in_memory(share), evidence(1));
+        for key in ["/a", "/b", "/c"] {
+            assert_eq!(recall(&mut cache, key), Is::Sure, "{key}");
+        }
+        cache.doubt();
+        assert_eq!(recall(&mut cache, "/a"), Is::Unknown);
+        assert_eq!(recall(&mut cache, "/b"), Is::Doubtful);
+        assert_eq!(recall(&mut cache, "/c"), Is::Unknown);
+    }
+
+    #[test]
+    fn a_name_that_is_too_long_is_not_known_at_all() {
+        let mut cache = Cache::new(Budget {
+            bytes: 1 << 20,
+            ..BUDGET
+        });
+        let (fits, long) = ("x".repeat(LONGEST), "x".repeat(LONGEST + 1));
+        keep(&mut cache, &fits);
+        keep(&mut cache, &long);
+        assert_eq!(recall(&mut cache, &fits), Is::Sure);
+        assert_eq!(recall(&mut cache, &long), Is::Unknown);
+    }
+
+    #[test]
+    fn a_budget_of_nothing_keeps_nothing() {
+        let mut cache = Cache::new(Budget::default());
+        keep(&mut cache, "/");
+        cache.note("/nothing", &Lookup::Absent(None));
+        assert_eq!(recall(&mut cache, "/"), Is::Unknown);
+        assert_eq!(recall(&mut cache, "/nothing"), Is::Unknown);
+    }
+
+    #[test]
+    fn without_descriptors_nothing_that_is_open_is_kept() {
+        let mut cache = Cache::new(Budget {
+            descriptors: 0,
+            ..BUDGET
+        });
+        keep(&mut cache, "/small");
+        cache.keep("/large", &open(), evidence(0));
+        check(&cache);
+        assert_eq!(recall(&mut cache, "/small"), Is::Sure);
+        assert_eq!(recall(&mut cache, "/large"), Is::Unknown);
+    }
+
+    #[test]
+    fn what_is_asked_for_again_and_again_survives_what_is_asked_for_once() {
+        let mut cache = Cache::new(BUDGET);
+        keep(&mut cache, "/hot");
+        cache.keep("/hot and open", &open(), evidence(0));
+        let (small, large) = (in_memory(1), open());
+        for number in 0..1_000_000 {
+            if number % 4 == 0 {
+                for key in ["/hot", "/hot and open"] {
+                    assert_eq!(recall(&mut cache, key), Is::Sure, "{key} after {number}");
+                }
+            }
+            let key = format!("/{number}");
+            assert_eq!(recall(&mut cache, &key), Is::Unknown);
+            let lookup = if number % 16 == 0 { &large } else { &small };
+            cache.keep(&key, lookup, evidence(0));
+        }
+        check(&cache);
+        assert!(cache.places.len() > 32, "no less is kept than may be");
+    }
+
+    #[test]
+    fn a_turn_lasts_until_the_next() {
+        let mut cache = Cache::new(BUDGET);
+        keep(&mut cache, "/");
+        assert_eq!(recall(&mut cache, "/"), Is::Sure);
+        cache.doubt();
+        assert_eq!(recall(&mut cache, "/"), Is::Doubtful);
+        let Known::Doubtful(doubtful) = cache.recall("/") else {
+            panic!("it was just now");
+        };
+        assert_eq!(doubtful.watched, None);
+        cache.confirm(doubtful, in_memory(1), None, false);
+        assert_eq!(recall(&mut cache, "/"), Is::Sure);
+        cache.doubt();
+        let Known::Doubtful(doubtful) = cache.recall("/") else {
+            panic!("its turn is over");
+        };
+        cache.forget(&doubtful);
+        assert_eq!(recall(&mut cache, "/"), Is::Unknown);
+        check(&cache);
+    }
+
+    #[test]
+    fn what_passes_is_gone_with_its_turn_and_is_never_much() {
+        let mut cache = Cache::new(BUDGET);
+        for number in 0..PASSING * 2 {
+            cache.note(&format!("/{number}"), &Lookup::Absent(None));
+            check(&cache);
+        }
+        assert_eq!(recall(&mut cache, "/0"), Is::Sure);
+        assert_eq!(recall(&mut cache, &format!("/{PASSING}")), Is::Unknown);
+        cache.doubt();
+        assert_eq!(recall(&mut cache, "/0"), Is::Unknown);
+        assert!(cache.passing.is_empty());
+    }
+
+    #[test]
+    fn what_is_watched_is_sure_until_something_is_heard_of_it() {
+        let mut cache = Cache::new(BUDGET);
+        keep_watched(&mut cache, "/a", watched(1), true);
+        keep_watched(&mut cache, "/b", watched(2), true);
+        keep_watched(&mut cache, "/also b", watched(2), true);
+        for _ in 0..5 {
+            cache.doubt();
+            for key in ["/a", "/b", "/also b"] {
+                assert_eq!(recall(&mut cache, key), Is::Sure, "{key}");
+            }
+        }
+        // In the middle of a turn as well, but for what was confirmed in it.
+        cache.hear(Told::File(watched(2)));
+        assert_eq!(recall(&mut cache, "/a"), Is::Sure);
+        assert_eq!(recall(&mut cache, "/b"), Is::Doubtful);
+        assert_eq!(recall(&mut cache, "/also b"), Is::Doubtful);
+        // Of nobody's file.
+        cache.hear(Told::File(watched(3)));
+        assert_eq!(recall(&mut cache, "/a"), Is::Sure);
+        cache.hear(Told::Names);
+        assert_eq!(recall(&mut cache, "/a"), Is::Doubtful);
+        let Known::Doubtful(doubtful) = cache.recall("/a") else {
+            panic!("it was just now");
+        };
+        assert_eq!(doubtful.watched, Some(watched(1)), "the watch is held on");
+        cache.confirm(doubtful, in_memory(1), Some(watched(1)), true);
+        cache.doubt();
+        assert_eq!(recall(&mut cache, "/a"), Is::Sure);
+        assert_eq!(recall(&mut cache, "/b"), Is::Doubtful);
+        cache.hear(Told::Anything);
+        for key in ["/a", "/b", "/also b"] {
+            assert_eq!(recall(&mut cache, key), Is::Unknown, "{key}");
+        }
+        assert_eq!(cache.released().count(), 0, "they have gone by themselves");
+        check(&cache);
+    }
+
+    #[test]
+    fn a_watch_that_cannot_be_relied_on_is_held_but_not_believed() {
+        let mut cache = Cache::new(BUDGET);
+        keep_watched(&mut cache, "/", watched(1), false);
+        assert_eq!(recall(&mut cache, "/"), Is::Sure, "in its turn");
+        cache.doubt();
+        assert_eq!(recall(&mut cache, "/"), Is::Doubtful);
+        assert_eq!(cache.released().count(), 0);
+    }
+
+    #[test]
+    fn a_watch_is_released_once_when_nobody_needs_it() {
+        let mut cache = Cache::new(BUDGET);
+        let released = |cache: &mut Cache| cache.released().collect::<Vec<_>>();
+        keep_watched(&mut cache, "/a", watched(1), true);
+        keep_watched(&mut cache, "/b", watched(1), true);
+        keep_watched(&mut cache, "/c", watched(2), true);
+        cache.hear(Told::Names);
+        let doubt = |cache: &mut Cache, key: &str| {
+            cache.doubt();
+            match cache.recall(key) {
+                Known::Doubtful(doubtful) => doubtful,
+                other => panic!("{key}: {other:?}"),
+            }
+        };
+        let doubtful = doubt(&mut cache, "/a");
+        cache.forget(&doubtful);
+        assert_eq!(released(&mut cache), [], "/b is left");
+        cache.forget(&doubtful);
+        let doubtful = doubt(&mut cache, "/b");
+        cache.confirm(doubtful, in_memory(1), Some(watched(3)), true);
+        assert_eq!(released(&mut cache), [watched(1)], "/b has another");
+        cache.hear(Told::Names);
+        let doubtful = doubt(&mut cache, "/b");
+        cache.confirm(doubtful, in_memory(1), None, false);
+        assert_eq!(released(&mut cache), [watched(3)], "/b has none");
+        // Pushed out.
+        for number in 0..200 {
+            keep(&mut cache, &format!("/{number}"));
+        }
+        assert_eq!(recall(&mut cache, "/c"), Is::Unknown);
+        assert_eq!(released(&mut cache), [watched(2)]);
+        assert_eq!(released(&mut cache), []);
+        check(&cache);
+    }
+}

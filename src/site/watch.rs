@@ -317,3 +317,326 @@ impl Watch {
         self.is_full = false;
     }
 }
+
+#[cfg(test)]
+impl Watched {
+    /// A file that nothing watches over.
+    pub(super) fn new(number: i32) -> Self {
+        Self(number)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, File, Permissions};
+    use std::os::unix::fs::{FileExt as _, PermissionsExt as _, symlink};
+    use std::path::{Path, PathBuf};
+
+    use super::super::disk::{Found, Symlinks};
+    use super::*;
+
+    /// A root in which `folder/file` is watched.
+    struct Watching {
+        outer: tempfile::TempDir,
+        disk: Disk,
+        watch: Watch,
+        file: Watched,
+    }
+
+    impl Watching {
+        /// `None`, said loudly, where inotify does not know all about the temporary folder.
+        fn new() -> Option<Self> {
+            let outer = tempfile::tempdir().unwrap();
+            let root = outer.path().join("root");
+            fs::create_dir_all(root.join("folder")).unwrap();
+            for name in ["folder/file", "other", "large"] {
+                fs::write(root.join(name), "content").unwrap();
+            }
+            fs::hard_link(root.join("folder/file"), outer.path().join("alias")).unwrap();
+            symlink("folder", root.join("way")).unwrap();
+            let disk = Disk::open(&root, &Symlinks::default()).unwrap();
+            let Some(mut watch) = Watch::new(&disk) else {
+                eprintln!("SKIPPED: inotify does not know all about the temporary folder");
+                return None;
+            };
+            let source = source(&disk, "folder/file");
+            let file = watch.cover(&disk, b"folder/file", &source).unwrap();
+            let mut watching = Self {
+                outer,
+                disk,
+                watch,
+                file,
+            };
+            assert_eq!(watching.heard(), [], "nothing has happened");
+            Some(watching)
+        }
+
+        fn root(&self) -> PathBuf {
+            self.outer.path().join("root")
+        }
+
+        fn path(&self) -> PathBuf {
+            self.root().join("folder/file")
+        }
+
+        /// What has happened, each thing once.
+        fn heard(&mut self) -> Vec<Told> {
+            let mut heard = Vec::new();
+            self.watch.listen(|told| {
+                if !heard.contains(&told) {
+                    heard.push(told);
+                }
+            });
+            heard
+        }
+
+        /// Whether the bell is readable.
+        fn rings(&self) -> bool {
+            let bell = self.watch.bell().unwrap();
+            let mut bells = [rustix::event::PollFd::new(
+                &bell,
+                rustix::event::PollFlags::IN,
+            )];
+            rustix::event::poll(&mut bells, Some(&Timespec::default())).unwrap() > 0
+        }
+
+        fn is_left_alone(&self) -> bool {
+            self.watch.is_left_alone(self.file)
+        }
+    }
+
+    fn source(disk: &Disk, path: &str) -> Source {
+        match disk.find(path.as_bytes()).unwrap() {
+            Found::File(_, source) => source,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// What is told when this is done, each thing once, in any order.
+    fn check(what: &str, act: impl FnOnce(&Path), of_file: bool, of_names: bool) {
+        let Some(mut watching) = Watching::new() else {
+            return;
+        };
+        act(&watching.root());
+        let expects_any = of_file || of_names;
+        assert_eq!(watching.rings(), expects_any, "{what}: the bell");
+        let heard = watching.heard();
+        let of = |told| heard.contains(&told);
+        let expected = (of_file, of_names, false);
+        let found = (
+            of(Told::File(watching.file)),
+            of(Told::Names),
+            of(Told::Anything),
+        );
+        assert_eq!(found, expected, "{what}: {heard:?}");
+        // (What is given up is heard of once more, and says nothing.)
+        assert_eq!(watching.heard(), [], "{what}: once");
+        assert!(!watching.rings(), "{what}: it has been heard");
+    }
+
+    fn open(path: PathBuf) -> File {
+        File::options().write(true).open(path).unwrap()
+    }
+
+    #[test]
+    fn each_change_of_a_file_is_told() {
+        let of_file = |what, act: fn(&Path)| check(what, act, true, false);
+        of_file("written", |root| {
+            open(root.join("folder/file"))
+                .write_all_at(b"C", 0)
+                .unwrap();
+        });
+        of_file("truncated", |root| {
+            open(root.join("folder/file")).set_len(0).unwrap();
+        });
+        of_file("dated", |root| {
+            let date = std::time::UNIX_EPOCH;
+            open(root.join("folder/file")).set_modified(date).unwrap();
+        });
+        of_file("opened", |root| drop(File::open(root.join("folder/file"))));
+        of_file("written by its other name", |root| {
+            open(root.join("../alias")).write_all_at(b"C", 0).unwrap();
+        });
+        of_file("another name made", |root| {
+            fs::hard_link(root.join("../alias"), root.join("../another")).unwrap();
+        });
+        of_file("another name removed", |root| {
+            fs::remove_file(root.join("../alias")).unwrap();
+        });
+    }
+
+    #[test]
+    fn each_change_of_names_is_told() {
+        let rename = |root: &Path, from: &str, to: &str| {
+            fs::rename(root.join(from), root.join(to)).unwrap();
+        };
+        let both = |what, act: &dyn Fn(&Path)| check(what, act, true, true);
+        both("deleted", &|root| {
+            fs::remove_file(root.join("folder/file")).unwrap();
+        });
+        // Of a file's attributes its folder tells, too.
+        both("its mode changed", &|root| {
+            let mode = Permissions::from_mode(0o600);
+            fs::set_permissions(root.join("folder/file"), mode).unwrap();
+        });
+        both("replaced", &|root| rename(root, "other", "folder/file"));
+        both("renamed", &|root| {
+            rename(root, "folder/file", "folder/other")
+        });
+        both("moved out", &|root| rename(root, "folder/file", "../file"));
+        let names = |what, act: &dyn Fn(&Path)| check(what, act, false, true);
+        names("its folder renamed", &|root| {
+            rename(root, "folder", "other folder")
+        });
+        names("its folder moved out", &|root| {
+            rename(root, "folder", "../folder")
+        });
+        names("another name appears beside it", &|root| {
+            fs::write(root.join("folder/index"), "").unwrap();
+        });
+        names("one disappears above it", &|root| {
+            fs::remove_file(root.join("other")).unwrap();
+        });
+        names("a link appears beside it", &|root| {
+            symlink("file", root.join("folder/link")).unwrap();
+        });
+        names("its folder's mode changed", &|root| {
+            let mode = Permissions::from_mode(0o755);
+            fs::set_permissions(root.join("folder"), mode).unwrap();
+        });
+        names("the root renamed", &|root| {
+            rename(root, "../root", "../moved")
+        });
+        let nothing = |what, act: &dyn Fn(&Path)| check(what, act, false, false);
+        nothing("what is above the root", &|root| {
+            fs::write(root.join("../beside"), "").unwrap();
+        });
+        nothing("another file", &|root| {
+            fs::File::options()
+                .append(true)
+                .open(root.join("large"))
+                .and_then(|file| file.write_all_at(b"more", 0))
+                .unwrap();
+        });
+    }
+
+    #[test]
+    fn a_folder_that_took_the_place_of_another_is_watched() {
+        let Some(mut watching) = Watching::new() else {
+            return;
+        };
+        let root = watching.root();
+        fs::rename(root.join("folder"), root.join("gone")).unwrap();
+        fs::create_dir(root.join("folder")).unwrap();
+        fs::write(root.join("folder/file"), "another").unwrap();
+        assert_eq!(watching.heard(), [Told::Names]);
+        let source = source(&watching.disk, "folder/file");
+        let (watch, disk) = (&mut watching.watch, &watching.disk);
+        assert!(watch.covers(disk, b"folder/file", watching.file));
+        let another = watch.cover(disk, b"folder/file", &source).unwrap();
+        assert_ne!(another, watching.file);
+        watching.heard();
+        fs::write(root.join("folder/beside"), "").unwrap();
+        assert_eq!(watching.heard(), [Told::Names]);
+        fs::write(root.join("gone/beside"), "").unwrap();
+        assert_eq!(watching.heard(), [], "that is nowhere on the way");
+        fs::write(root.join("folder/file"), "changed").unwrap();
+        assert_eq!(watching.heard(), [Told::File(another)]);
+    }
+
+    #[test]
+    fn what_is_open_is_not_left_alone() {
+        let Some(mut watching) = Watching::new() else {
+            return;
+        };
+        assert!(watching.is_left_alone());
+        let opened = File::open(watching.path()).unwrap();
+        assert_eq!(watching.heard(), [Told::File(watching.file)]);
+        assert!(!watching.is_left_alone());
+        let again = File::open(watching.path()).unwrap();
+        watching.heard();
+        drop(opened);
+        watching.heard();
+        assert!(!watching.is_left_alone(), "there are two");
+        // Who has it twice closes it once.
+        let twice = again.try_clone().unwrap();
+        drop(again);
+        watching.heard();
+        assert!(!watching.is_left_alone());
+        drop(twice);
+        assert_eq!(watching.heard(), [Told::File(watching.file)]);
+        assert!(watching.is_left_alone());
+        drop(open(watching.path()));
+        assert_eq!(watching.heard(), [Told::File(watching.file)]);
+        assert!(watching.is_left_alone());
+    }
+
+    #[test]
+    fn what_is_reached_by_a_symbolic_link_is_not_watched() {
+        let Some(mut watching) = Watching::new() else {
+            return;
+        };
+        let (watch, disk) = (&mut watching.watch, &watching.disk);
+        let by_link = source(disk, "way/file");
+        assert!(!by_link.is_direct);
+        assert_eq!(watch.cover(disk, b"way/file", &by_link), None);
+        // Nor is it where the link has come since.
+        let direct = source(disk, "folder/file");
+        assert_eq!(watch.cover(disk, b"way/file", &direct), None);
+        // Nor is what is on another file system than its folder.
+        let mut elsewhere = direct;
+        elsewhere.version.device += 1;
+        assert_eq!(watch.cover(disk, b"folder/file", &elsewhere), None);
+    }
+
+    #[test]
+    fn what_is_released_is_not_heard_of() {
+        let Some(mut watching) = Watching::new() else {
+            return;
+        };
+        watching.watch.release(watching.file);
+        assert!(!watching.is_left_alone());
+        fs::write(watching.path(), "other").unwrap();
+        assert_eq!(watching.heard(), []);
+        let (watch, disk) = (&mut watching.watch, &watching.disk);
+        assert!(!watch.covers(disk, b"folder/file", watching.file));
+        watching.watch.release(watching.file);
+        assert_eq!(watching.heard(), []);
+    }
+
+    #[test]
+    fn more_than_the_queue_holds_may_be_anything() {
+        let Some(mut watching) = Watching::new() else {
+            return;
+        };
+        let limit = fs::read_to_string("/proc/sys/fs/inotify/max_queued_events");
+        let limit: usize = limit.unwrap().trim().parse().unwrap();
+        if limit > 1 << 20 {
+            eprintln!("SKIPPED: the queue holds {limit} events");
+            return;
+        }
+        for _ in 0..=limit / 2 {
+            drop(File::open(watching.path()));
+        }
+        let heard = watching.heard();
+        assert_eq!(heard.last(), Some(&Told::Anything), "{heard:?}");
+        assert!(!watching.is_left_alone());
+        // And it is begun anew.
+        watching.heard();
+        fs::write(watching.path(), "untold").unwrap();
+        assert_eq!(watching.heard(), [], "nothing is watched");
+        let source = source(&watching.disk, "folder/file");
+        let file = watching
+            .watch
+            .cover(&watching.disk, b"folder/file", &source);
+        watching.heard();
+        fs::write(watching.path(), "told").unwrap();
+        assert_eq!(watching.heard(), [Told::File(file.unwrap())]);
+    }
+
+    #[test]
+    fn only_file_systems_that_tell_everything_are_watched() {
+        let disk = Disk::open(Path::new("/proc/self"), &Symlinks::default()).unwrap();
+        assert!(Watch::new(&disk).is_none());
+    }
+}
