@@ -92,6 +92,7 @@
 //! | `http1/parse.rs` | bytes -> request head | reading sockets; method policy |
 //! | `http1/body.rs` | where a request's content ends; counting it away | keeping it |
 //! | `http1/encode.rs` | response head -> bytes | deciding any of it |
+//! | `http1/decimal.rs` | numbers in decimal digits | any other form |
 //! | `http1/access.rs` | one request, as one line | writing it anywhere |
 //! | `http1/log.rs` | answers on their way, each a line once it has left | what a line looks like |
 //! | `http1/session.rs` | states, persistence, pipelining, deadlines | RFC 9110's rules; file names |

@@ -3,7 +3,7 @@
 use super::request::{Method, Request, Version};
 use super::response::Response;
 use super::status::Status;
-use super::target::{Target, authority};
+use super::target::{Target, is_authority};
 
 /// The methods that every resource here has (RFC 9110 section 10.2.1).
 const ALLOW: &str = "GET, HEAD, OPTIONS";
@@ -45,7 +45,7 @@ fn decide<'a>(request: &Request<'a>) -> Result<Target<'a>, Response> {
 }
 
 /// Once on 1.1, at most once on 1.0, and well-formed (RFC 9112 section 3.2).
-fn host<'a>(request: &Request<'a>) -> Result<Option<&'a str>, Response> {
+fn host<'a>(request: &Request<'a>) -> Result<Option<&'a [u8]>, Response> {
     let refuse = |why| Err(Response::page(Status::BadRequest, why));
     match request.single("Host") {
         Err(_) => refuse("The request has several Host fields."),
@@ -53,10 +53,8 @@ fn host<'a>(request: &Request<'a>) -> Result<Option<&'a str>, Response> {
             refuse("The request has no Host field, which HTTP/1.1 requires.")
         }
         Ok(None) => Ok(None),
-        Ok(Some(value)) => match authority(value) {
-            Some(host) => Ok(Some(host)),
-            None => refuse("The request's Host field is malformed."),
-        },
+        Ok(Some(value)) if is_authority(value) => Ok(Some(value)),
+        Ok(Some(_)) => refuse("The request's Host field is malformed."),
     }
 }
 
@@ -70,7 +68,7 @@ fn expectation(request: &Request<'_>) -> Result<(), Response> {
     Ok(())
 }
 
-fn target<'a>(request: &Request<'a>, host: Option<&'a str>) -> Result<Target<'a>, Response> {
+fn target<'a>(request: &Request<'a>, host: Option<&'a [u8]>) -> Result<Target<'a>, Response> {
     Target::parse(request.target, host)
         .map_err(|malformed| Response::page(malformed.status(), malformed.why()))
 }

@@ -12,7 +12,7 @@ use super::status::Status;
 /// that was encoded; there is no other way to make one than [`Target::parse`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Target<'a> {
-    host: Option<&'a str>,
+    host: Option<&'a [u8]>,
     /// As it was sent, found to be well-formed, and not yet decoded: who has seen it before need not.
     raw: &'a str,
     /// Whether decoding and resolving would change nothing.
@@ -77,19 +77,14 @@ impl<'a> Target<'a> {
     ///
     /// # Errors
     /// [`Malformed`], for a target that has no meaning, or one outside the root.
-    pub fn parse(raw: &'a str, host: Option<&'a str>) -> Result<Self, Malformed> {
+    pub fn parse(raw: &'a str, host: Option<&'a [u8]>) -> Result<Self, Malformed> {
         let (host, raw) = match raw.starts_with('/') {
             true => (host, raw),
             false => absolute(raw)?,
         };
-        let (raw, query) = match raw.split_once('?') {
-            Some((raw, query)) => (raw, Some(query)),
-            None => (raw, None),
-        };
-        let plain = is_plain(raw)?;
-        if let Some(query) = query {
-            query.bytes().try_for_each(allowed)?;
-        }
+        let (end, plain) = scan(raw)?;
+        let (raw, query) = raw.split_at_checked(end).unwrap_or((raw, ""));
+        let query = query.strip_prefix('?');
         let directory = match plain {
             true => raw.ends_with('/'),
             false => is_directory(raw)?,
@@ -106,7 +101,8 @@ impl<'a> Target<'a> {
     /// The authority asked for: the host, and the port if one was said. `None` if none was said.
     #[must_use]
     pub fn host(&self) -> Option<&'a str> {
-        self.host
+        // An authority is ASCII.
+        std::str::from_utf8(self.host?).ok()
     }
 
     /// The path as it was sent, without the query. Two that are the same mean the same; two that differ
@@ -150,7 +146,7 @@ impl<'a> Target<'a> {
 }
 
 /// Host and rest of a target in absolute-form.
-fn absolute(raw: &str) -> Result<(Option<&str>, &str), Malformed> {
+fn absolute(raw: &str) -> Result<(Option<&[u8]>, &str), Malformed> {
     let (scheme, rest) = raw.split_once("://").ok_or(Malformed::Form)?;
     match scheme {
         scheme if scheme.eq_ignore_ascii_case("http") => {}
@@ -160,47 +156,58 @@ fn absolute(raw: &str) -> Result<(Option<&str>, &str), Malformed> {
     let end = rest.find(['/', '?']).unwrap_or(rest.len());
     let (host, path) = rest.split_at_checked(end).ok_or(Malformed::Form)?;
     // An http URI with an empty host is invalid (RFC 9110 section 4.2.1).
-    match authority(host.as_bytes()) {
-        Some(host) if !host.is_empty() && !host.starts_with(':') => Ok((Some(host), path)),
-        _ => Err(Malformed::Authority),
+    let is_named = !host.is_empty() && !host.starts_with(':');
+    match is_named && is_authority(host.as_bytes()) {
+        true => Ok((Some(host.as_bytes()), path)),
+        false => Err(Malformed::Authority),
     }
 }
 
-/// `value` if it is `uri-host [ ":" port ]` (RFC 9110 section 7.2), which may be empty.
-pub(super) fn authority(value: &[u8]) -> Option<&str> {
-    let value = std::str::from_utf8(value).ok()?;
-    let (host, port) = match value.strip_prefix('[') {
-        Some(rest) => {
-            let (address, port) = rest.split_once(']')?;
-            (address.parse::<Ipv6Addr>().is_ok() || is_of_the_future(address)).then_some(())?;
-            ("", port)
-        }
-        None => value.split_at_checked(value.find(':').unwrap_or(value.len()))?,
-    };
-    let port = match port.strip_prefix(':') {
-        Some(port) => port,
-        None if port.is_empty() => port,
-        None => return None,
-    };
-    let mut rest = host.as_bytes();
+/// Whether `value` is `uri-host [ ":" port ]` (RFC 9110 section 7.2), which may be empty.
+pub(super) fn is_authority(value: &[u8]) -> bool {
+    if let Some(rest) = value.strip_prefix(b"[") {
+        return is_literal(rest);
+    }
+    let mut rest = value;
     while let Some((&byte, after)) = rest.split_first() {
-        rest = match after {
-            [high, low, after @ ..] if byte == b'%' => {
-                hex(*high).zip(hex(*low))?;
-                after
-            }
+        rest = match byte {
+            b':' => return is_port(after),
+            b'%' => match after {
+                [high, low, after @ ..] if hex(*high).zip(hex(*low)).is_some() => after,
+                _ => return false,
+            },
             _ if is_name(byte) => after,
-            _ => return None,
+            _ => return false,
         };
     }
-    let number = port.is_empty() || port.bytes().all(|byte| byte.is_ascii_digit());
-    let fits = port.is_empty() || port.parse::<u16>().is_ok();
-    (number && fits).then_some(value)
+    true
+}
+
+/// Whether this is an address, `]`, and perhaps a port.
+fn is_literal(value: &[u8]) -> bool {
+    let split = std::str::from_utf8(value).ok();
+    split
+        .and_then(|value| value.split_once(']'))
+        .is_some_and(|(address, port)| {
+            let is_address = address.parse::<Ipv6Addr>().is_ok() || is_of_the_future(address);
+            let port = port.as_bytes();
+            is_address && (port.is_empty() || port.strip_prefix(b":").is_some_and(is_port))
+        })
+}
+
+/// Whether this is a port's number, or nothing.
+fn is_port(value: &[u8]) -> bool {
+    let digit = |byte: &u8| char::from(*byte).to_digit(10);
+    let more = |number: u32, byte| Some(number.saturating_mul(10).saturating_add(digit(byte)?));
+    let number = value.iter().try_fold(0, more);
+    number.is_some_and(|number| number <= u32::from(u16::MAX))
 }
 
 /// Whether a byte may stand for itself in a host (RFC 3986 section 3.2.2).
 fn is_name(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=".contains(&byte)
+    matches!(byte,
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9'
+        | b'-' | b'.' | b'_' | b'~' | b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'=')
 }
 
 /// `IPvFuture`: a version of IP that is yet to come (RFC 3986 section 3.2.2).
@@ -215,26 +222,25 @@ fn is_of_the_future(address: &str) -> bool {
     })
 }
 
-/// Whether a path is its own decoded form: nothing in it is encoded, and no segment is empty, `.` or
-/// `..`, or looks a little like that.
-fn is_plain(raw: &str) -> Result<bool, Malformed> {
+/// Where the path ends and the query begins, and whether the path is its own decoded form: nothing in it is
+/// encoded, and no segment is empty, `.` or `..`, or looks a little like that.
+fn scan(raw: &str) -> Result<(usize, bool), Malformed> {
     let mut plain = raw.starts_with('/');
+    let mut end = None;
     let mut before = 0;
-    for byte in raw.bytes() {
-        allowed(byte)?;
-        plain &= byte != b'%' && !(before == b'/' && matches!(byte, b'/' | b'.'));
+    for (place, byte) in raw.bytes().enumerate() {
+        match byte {
+            b'#' => return Err(Malformed::Form),
+            0..b' ' | 0x7f => return Err(Malformed::Control),
+            _ if end.is_some() => {}
+            b'?' => end = Some(place),
+            b'%' => plain = false,
+            b'/' | b'.' if before == b'/' => plain = false,
+            _ => {}
+        }
         before = byte;
     }
-    Ok(plain)
-}
-
-/// What may be nowhere in a target.
-fn allowed(byte: u8) -> Result<(), Malformed> {
-    match byte {
-        b'#' => Err(Malformed::Form),
-        byte if byte.is_ascii_control() => Err(Malformed::Control),
-        _ => Ok(()),
-    }
+    Ok((end.unwrap_or(raw.len()), plain))
 }
 
 /// Whether a path names a folder, if it names anything at all.
@@ -334,7 +340,7 @@ mod tests {
 
     fn check(raw: &str, expected: Result<(&[u8], bool), Malformed>) {
         let found =
-            Target::parse(raw, Some("host")).map(|target| (target.path(), target.is_directory()));
+            Target::parse(raw, Some(b"host")).map(|target| (target.path(), target.is_directory()));
         let expected = expected.map(|(path, directory)| (Cow::Borrowed(path), directory));
         assert_eq!(found, expected, "{raw}");
     }
@@ -385,7 +391,7 @@ mod tests {
 
     #[test]
     fn an_absolute_form_says_the_host_itself() {
-        let host = |raw| Target::parse(raw, Some("field")).map(|target| target.host());
+        let host = |raw| Target::parse(raw, Some(b"field")).map(|target| target.host());
         assert_eq!(host("/a"), Ok(Some("field")));
         assert_eq!(host("http://other:81/a"), Ok(Some("other:81")));
         assert_eq!(host("HTTP://[::1]"), Ok(Some("[::1]")));
@@ -412,7 +418,7 @@ mod tests {
             "a%20b",
             "x_y",
         ] {
-            assert_eq!(authority(good.as_bytes()), Some(good), "{good}");
+            assert!(is_authority(good.as_bytes()), "{good}");
         }
         let bad: [&[u8]; 17] = [
             b"a b",
@@ -434,7 +440,7 @@ mod tests {
             b"[vg.a]",
         ];
         for bad in bad {
-            assert_eq!(authority(bad), None, "{}", bad.escape_ascii());
+            assert!(!is_authority(bad), "{}", bad.escape_ascii());
         }
     }
 

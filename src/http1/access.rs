@@ -5,6 +5,7 @@ use std::io::Write as _;
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use super::decimal;
 use crate::http::Status;
 
 /// What the log says of a request: time, peer, method, target, status, bytes of content that were
@@ -37,13 +38,13 @@ impl Access<'_> {
         into.push(b' ');
         into.extend_from_slice(self.status.code().as_bytes());
         into.push(b' ');
-        number(self.content, into);
+        decimal::push(self.content, into);
         into.push(b' ');
         let tenths = (self.duration.as_nanos() + 50_000) / 100_000;
         let tenths = u64::try_from(tenths).unwrap_or(u64::MAX);
-        number(tenths / 10, into);
+        decimal::push(tenths / 10, into);
         into.push(b'.');
-        number(tenths % 10, into);
+        decimal::push(tenths % 10, into);
         into.extend_from_slice(b"ms\n");
     }
 }
@@ -56,29 +57,13 @@ fn address(peer: SocketAddr, into: &mut Vec<u8>) {
         return;
     };
     let [a, b, c, d] = peer.ip().octets();
-    number(a.into(), into);
+    decimal::push(a.into(), into);
     for octet in [b, c, d] {
         into.push(b'.');
-        number(octet.into(), into);
+        decimal::push(octet.into(), into);
     }
     into.push(b':');
-    number(peer.port().into(), into);
-}
-
-/// Appends a number in decimal digits.
-fn number(mut number: u64, into: &mut Vec<u8>) {
-    // As many as u64::MAX has.
-    let mut digits = [b'0'; 20];
-    let mut first = digits.len();
-    for digit in digits.iter_mut().rev() {
-        *digit += u8::try_from(number % 10).unwrap_or_default();
-        number /= 10;
-        first -= 1;
-        if number == 0 {
-            break;
-        }
-    }
-    into.extend_from_slice(digits.get(first..).unwrap_or_default());
+    decimal::push(peer.port().into(), into);
 }
 
 /// Appends text of the peer's in which every character that could end a word or a line, or that a

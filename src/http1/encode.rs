@@ -2,6 +2,7 @@
 
 use std::io::Write as _;
 
+use super::decimal;
 use crate::http::{Content, ContentRange, Multipart, Representation, Response};
 
 /// What the Connection field says about the connection, where it says anything.
@@ -72,7 +73,9 @@ fn framing(
         (_, Some(multipart)) => multipart.length(),
         (_, None) => whole,
     };
-    let _ = write!(into, "Content-Length: {length}\r\n");
+    into.extend_from_slice(b"Content-Length: ");
+    decimal::push(length, into);
+    into.extend_from_slice(b"\r\n");
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@
 
 mod access;
 mod body;
+mod decimal;
 pub mod encode;
 mod log;
 pub mod parse;

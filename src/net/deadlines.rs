@@ -33,8 +33,8 @@ impl<K: Ord + Copy> Deadlines<K> {
     /// The first tick that is not before this instant.
     pub(super) fn tick(&self, due: Instant) -> Tick {
         let since = due.saturating_duration_since(self.start);
-        let millis = since.as_nanos().div_ceil(1_000_000);
-        let millis = u64::try_from(millis).unwrap_or(u64::MAX);
+        let begun = u64::from(since.subsec_nanos().div_ceil(1_000_000));
+        let millis = since.as_secs().saturating_mul(1000).saturating_add(begun);
         Tick(NonZeroU64::MIN.saturating_add(millis))
     }
 

@@ -126,7 +126,12 @@ impl Outbox {
     /// at a time: a queue of small parts of files would hold a descriptor for each.
     #[must_use]
     pub fn has_room(&self) -> bool {
-        self.len() < ROOM && !self.chunks.iter().any(Chunk::is_file)
+        let mut queued = 0;
+        let mut chunks = self.chunks.iter();
+        chunks.all(|chunk| {
+            queued += chunk.len();
+            queued < ROOM && !chunk.is_file()
+        })
     }
 
     /// Takes everything that is queued in memory, as if it had been sent: for sessions that are

@@ -481,15 +481,15 @@ mod tests {
         });
         both("replaced", &|root| rename(root, "other", "folder/file"));
         both("renamed", &|root| {
-            rename(root, "folder/file", "folder/other")
+            rename(root, "folder/file", "folder/other");
         });
         both("moved out", &|root| rename(root, "folder/file", "../file"));
         let names = |what, act: &dyn Fn(&Path)| check(what, act, false, true);
         names("its folder renamed", &|root| {
-            rename(root, "folder", "other folder")
+            rename(root, "folder", "other folder");
         });
         names("its folder moved out", &|root| {
-            rename(root, "folder", "../folder")
+            rename(root, "folder", "../folder");
         });
         names("another name appears beside it", &|root| {
             fs::write(root.join("folder/index"), "").unwrap();
@@ -505,7 +505,7 @@ mod tests {
             fs::set_permissions(root.join("folder"), mode).unwrap();
         });
         names("the root renamed", &|root| {
-            rename(root, "../root", "../moved")
+            rename(root, "../root", "../moved");
         });
         let nothing = |what, act: &dyn Fn(&Path)| check(what, act, false, false);
         nothing("what is above the root", &|root| {

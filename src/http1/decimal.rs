@@ -1,0 +1,31 @@
+//! Numbers in decimal digits, without the machinery of formatting.
+
+/// Appends a number.
+pub(super) fn push(mut number: u64, into: &mut Vec<u8>) {
+    // As many as u64::MAX has.
+    let mut digits = [b'0'; 20];
+    let mut first = digits.len();
+    for digit in digits.iter_mut().rev() {
+        *digit += u8::try_from(number % 10).unwrap_or_default();
+        number /= 10;
+        first -= 1;
+        if number == 0 {
+            break;
+        }
+    }
+    into.extend_from_slice(digits.get(first..).unwrap_or_default());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_as_the_standard_library_has_them() {
+        for number in [0, 9, 10, 99, 100, 65_536, 10_000_000_000, u64::MAX] {
+            let mut digits = b"x".to_vec();
+            push(number, &mut digits);
+            assert_eq!(digits, format!("x{number}").as_bytes());
+        }
+    }
+}
