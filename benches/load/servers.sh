@@ -46,8 +46,8 @@ serve_with() {
             command=(nginx -e "$temp/nginx.errors" -p "$temp" -c "$temp/nginx.conf")
             ;;
         nginx-cache)
-            nginx_settings "open_file_cache max=$((files / 2)) inactive=1h; open_file_cache_valid 60s; open_file_cache_errors on;" \
-                >"$temp/nginx-cache.conf"
+            nginx_settings "open_file_cache max=$((files / 2)) inactive=1h;
+                open_file_cache_valid 60s; open_file_cache_errors on;" >"$temp/nginx-cache.conf"
             command=(nginx -e "$temp/nginx.errors" -p "$temp" -c "$temp/nginx-cache.conf")
             ;;
         lighttpd)

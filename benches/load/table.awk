@@ -3,8 +3,8 @@
 #     awk -f table.awk -v servers="limit docroot" -v field=3 titles results
 #
 # `titles` has lines of key, tab, text, for works and servers. `results` has lines of work, server, figure, rate, and, where
-# it was not measured but published, its ratio. `field` is the column of `results` to show; `against` names the server whose figure
-# the others are divided by, in brackets; `spread=1` tells below the table how far the rounds were apart.
+# it was not measured but published, its ratio. `field` is the column of `results` to show; `against` names the server whose
+# figure the others are divided by, in brackets; `spread=1` tells below the table how far the rounds were apart.
 
 BEGIN { FS = "\t"; columns = split(servers, order, " ") }
 
