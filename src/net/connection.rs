@@ -352,7 +352,10 @@ impl<S, T: Transport> Connection<S, T> {
         }
         match self.phase {
             Phase::Fresh => {
-                self.fill(desk)?;
+                // Unlike all others it may have asked after the turn began, and after it changed something.
+                if self.fill(desk)? {
+                    protocol.begin(true);
+                }
                 self.ask(desk, protocol, now)
             }
             Phase::Reading if desk.inbox.is_ended() && desk.outbox.is_empty() => {

@@ -438,8 +438,6 @@ impl<P: Protocol> Reactor<P> {
     /// Pumps a new connection before it is registered: one that is answered and closed at once
     /// never enters the poll, and what arrives in between is reported when it does.
     fn open(&mut self, key: Key) {
-        // Unlike all others it may have asked after the turn began, and after it changed something.
-        self.protocol.begin(self.bell.is_some());
         self.pump(key);
         let Some(entry) = self.connections.get_mut(key) else {
             return;
