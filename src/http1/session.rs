@@ -121,7 +121,14 @@ impl<O: Origin> Http1<O> {
     fn converse(&mut self, session: &mut Session, io: &mut Io<'_>) -> Next {
         self.log(session, io.outbox.sent(), io.now);
         *io.deadline = None;
-        while io.outbox.has_room() && self.read(session, io) {}
+        let mut is_behind = false;
+        while io.outbox.has_room() && self.read(session, io) {
+            // What came behind a request may have been asked after the turn began, and after a change.
+            if !is_behind && !io.inbox.is_empty() {
+                is_behind = true;
+                self.origin.doubt(true);
+            }
+        }
         let between = session.is_between(io.inbox);
         match session.state {
             _ if !io.outbox.is_empty() => Next::Drain,
