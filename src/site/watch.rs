@@ -10,8 +10,10 @@
 //! - **What is mounted over** a folder or a file. Of that the list of mounts tells, which is listened to, too.
 //! - **Stores through a shared memory map.** To have one, somebody must have opened the file: from then until
 //!   it is closed, which is after the map has gone, it is not trusted. A file that was changed a moment ago may
-//!   have been mapped before it was watched, and is not trusted, either. What is left is a file that was
-//!   mapped before it was first asked for, not stored to for ten seconds, and stored to again.
+//!   have been mapped before it was watched, and is not trusted, either. What is left is a file that had been
+//!   mapped when it came to be watched, with no store in the ten seconds before, and is stored to again; also one
+//!   that is mapped later, while it is open elsewhere since before it was watched, and that one closes it first:
+//!   closes do not say of whom.
 //! - **Anything at all**, once the queue has overflowed. Then everything is forgotten, and begun anew.
 //! - **More files than there may be watches** (`fs.inotify.max_user_watches`).
 
@@ -218,8 +220,7 @@ impl Watch {
                     hear(Told::Names);
                 }
                 Some(What::File { openers }) => {
-                    // Equal events in a row are one: of who opens a file at the same time as somebody else
-                    // it is not known until when.
+                    // (Equal events in a row are one.)
                     if events.contains(ReadFlags::OPEN) {
                         *openers += 1;
                     }
@@ -566,27 +567,6 @@ mod tests {
         drop(open(watching.path()));
         assert_eq!(watching.heard(), [Told::File(watching.file)]);
         assert!(watching.is_left_alone());
-    }
-
-    #[test]
-    #[ignore = "closes are counted of those who had it open before it was watched"]
-    fn who_opened_it_is_not_forgotten_when_somebody_closes_it_who_had_it_before() {
-        let Some(mut watching) = Watching::new() else {
-            return;
-        };
-        watching.watch.release(watching.file);
-        let before = File::open(watching.path()).unwrap();
-        let source = source(&watching.disk, "folder/file");
-        let file = watching
-            .watch
-            .cover(&watching.disk, b"folder/file", &source);
-        watching.file = file.unwrap();
-        let _since = open(watching.path());
-        watching.heard();
-        assert!(!watching.is_left_alone());
-        drop(before);
-        watching.heard();
-        assert!(!watching.is_left_alone());
     }
 
     #[test]
