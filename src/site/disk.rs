@@ -252,7 +252,7 @@ impl Disk {
     fn open_beneath(&self, path: &[u8], flags: OFlags) -> Result<(OwnedFd, bool), Errno> {
         let direct = self.root.open(path, flags, self.resolution);
         let opened = match (direct, &self.links, self.resolution) {
-            (Ok(opened), _, Resolution::Beneath) => return Ok((opened, true)),
+            (Ok(opened), ..) => return Ok((opened, true)),
             (Err(Errno::LOOP), Links::Follow, _) => {
                 self.root
                     .open_by_kernel(path, flags, ResolveFlags::NO_MAGICLINKS)
@@ -616,6 +616,28 @@ mod tests {
         check("nothing", "nothing");
         check("file/deeper", "no folder");
         check(&"x".repeat(300), "too long");
+    }
+
+    #[test]
+    fn whether_a_link_is_on_the_way_is_known() {
+        let outer = root();
+        let symlinks = Symlinks::default();
+        for (path, expected) in [
+            ("file", true),
+            ("folder/inner/deep", true),
+            ("inside/deep", false),
+            ("twice/deep", false),
+            ("itself/file", false),
+        ] {
+            for resolution in [Resolution::Beneath, Resolution::Walk] {
+                let mut disk = Disk::open(&outer.path().join("root"), &symlinks).unwrap();
+                disk.resolution = resolution;
+                let Ok(Found::File(_, source)) = disk.find(path.as_bytes()) else {
+                    panic!("{path} by {resolution:?}");
+                };
+                assert_eq!(source.is_direct, expected, "{path} by {resolution:?}");
+            }
+        }
     }
 
     #[test]
