@@ -203,20 +203,9 @@ fn is_port(value: &[u8]) -> bool {
     number.is_some_and(|number| number <= u32::from(u16::MAX))
 }
 
-/// Which bytes may stand for themselves in a host (RFC 3986 section 3.2.2), a bit for each.
-const NAME: u128 = {
-    let mut names = 0;
-    let mut bytes: &[u8] = b"-._~!$&'()*+,;=\
-        0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
-    while let [byte, rest @ ..] = bytes {
-        names |= 1 << *byte;
-        bytes = rest;
-    }
-    names
-};
-
+/// Whether a byte may stand for itself in a host (RFC 3986 section 3.2.2).
 fn is_name(byte: u8) -> bool {
-    byte.is_ascii() && NAME >> byte & 1 == 1
+    byte.is_ascii_alphanumeric() || byte == b'.' || b"-_~!$&'()*+,;=".contains(&byte)
 }
 
 /// `IPvFuture`: a version of IP that is yet to come (RFC 3986 section 3.2.2).

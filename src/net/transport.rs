@@ -1,13 +1,13 @@
 //! What a connection can do to its peer, without waiting.
 
 use std::fs::File;
-use std::io::{self, IoSlice, Read};
+use std::io::{self, IoSlice};
 use std::net::Shutdown;
 use std::ops::Range;
 
 use mio::net::TcpStream;
 use rustix::net::sockopt::set_tcp_cork;
-use rustix::net::{SendAncillaryBuffer, SendFlags, send, sendmsg};
+use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, recv, send, sendmsg};
 use socket2::SockRef;
 
 /// Bytes that the kernel takes from us for a peer beyond what it can send at once. Otherwise it takes
@@ -54,7 +54,8 @@ pub(super) struct Tcp {
 
 impl Transport for Tcp {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        self.stream.read(into)
+        let (_, received) = recv(&self.stream, into, RecvFlags::empty())?;
+        Ok(received)
     }
 
     fn write(&mut self, slices: &[IoSlice<'_>], more: bool) -> io::Result<usize> {
