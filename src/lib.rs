@@ -127,8 +127,9 @@
 //!    nothing, and the kernel is given little for a peer that does not take it.
 //! 4. **Time is a parameter.** The clock is read once per turn.
 //! 5. **What was found is doubted once a turn.** Within a turn it is believed; in a later one it is confirmed
-//!    first: by inotify, which is heard before anybody is served, or by one `stat`. A connection that has just
-//!    been accepted may have asked after the turn began, so for its first pump everything is doubted anew.
+//!    first: by inotify, which is heard before anybody is served, or by one `stat`. Who may have asked after
+//!    the turn began, and after a change, is answered after another doubt: a connection that was just accepted,
+//!    and what came behind another request.
 //!
 //! Workers share nothing on the path of a request. Where they meet, it is under a lock that is held for
 //! a few instructions: lines, once a turn (`journal.rs`), and, if asked for, peers that come and leave
