@@ -288,6 +288,12 @@ impl Disk {
         Ok(is_file.then(|| version(&stat)))
     }
 
+    /// Whether a symbolic link is under a path, wherever it leads.
+    pub(super) fn is_link(&self, path: &[u8]) -> bool {
+        let looked = statat(&self.root.folder, path, AtFlags::SYMLINK_NOFOLLOW);
+        looked.is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Symlink)
+    }
+
     /// Opens what a path with symbolic links really is, if that is where links may lead. Where it is
     /// was true a moment ago; it is opened there and nowhere else.
     fn follow(&self, path: &[u8], flags: OFlags) -> Result<OwnedFd, Errno> {

@@ -158,7 +158,10 @@ impl Site {
             if watched.is_none() && is_steady(&source.version, now) {
                 watched = watch.cover(disk, path, source);
             }
-            is_quiet = watched.is_some_and(|watched| watch.is_left_alone(watched));
+            // Where a link leads that leads to nothing, nobody watches whether something comes.
+            let is_link = |path: &Vec<u8>| disk.is_link(path);
+            is_quiet = watched.is_some_and(|watched| watch.is_left_alone(watched))
+                && !evidence.absent.iter().any(is_link);
         }
         if !holds(disk, evidence) {
             self.cache.forget(&doubtful);
@@ -409,9 +412,13 @@ fn join(folder: &[u8], name: &str) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-    use std::os::unix::fs::symlink;
+    use std::fs::{self, File, Permissions};
+    use std::os::unix::fs::{FileExt as _, PermissionsExt as _, symlink};
+    use std::path::Path;
+    use std::thread;
     use std::time::UNIX_EPOCH;
+
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
 
     use super::super::disk::Symlinks;
     use super::*;
@@ -533,5 +540,649 @@ mod tests {
         let now = "Last-Modified: Thu, 01 Jan 1970 00:16:40 GMT\r\n";
         check(fields(at(5000)), now);
         check(fields(at(0) - Duration::from_secs(1)), "");
+    }
+
+    /// Bytes that are too many to be read into memory.
+    const LARGE: usize = 100_000;
+
+    /// A site that has been asked for something often enough for that to be remembered, and to be watched
+    /// over if anything is.
+    struct Remembering {
+        outer: tempfile::TempDir,
+        site: Site,
+    }
+
+    /// A change, and what is shown then.
+    type Step = (fn(&Path), &'static str);
+
+    /// What happens in the root's folder, and what a target shows from then on.
+    struct Row {
+        what: &'static str,
+        target: &'static str,
+        steps: Vec<Step>,
+        /// Whether inotify could tell.
+        is_told: bool,
+    }
+
+    /// Between what a test does, so that the file system dates it differently, and whatever the clock says
+    /// is left alone for long by then: a tick, twice.
+    fn pass() {
+        thread::sleep(crate::blob::TICK);
+    }
+
+    /// So late that every file has been left alone for long.
+    fn later() -> SystemTime {
+        SystemTime::now() + Duration::from_secs(11)
+    }
+
+    impl Remembering {
+        fn new(is_watching: bool) -> Self {
+            let outer = tempfile::tempdir().unwrap();
+            let root = outer.path().join("above/root");
+            for folder in [
+                "folder/deep",
+                "other/deep",
+                "indexed",
+                "bare",
+                "aliased",
+                "empty",
+            ] {
+                fs::create_dir_all(root.join(folder)).unwrap();
+            }
+            for name in [
+                "file",
+                "404.html",
+                "folder/file",
+                "folder/deep/file",
+                "indexed/index.html",
+                "aliased/index.html",
+            ] {
+                fs::write(root.join(name), "old").unwrap();
+            }
+            for name in ["other/file", "other/deep/file"] {
+                fs::write(root.join(name), "new").unwrap();
+            }
+            fs::write(root.join("large"), large("old")).unwrap();
+            symlink("file", root.join("link")).unwrap();
+            symlink("folder", root.join("way")).unwrap();
+            symlink("../empty/first.html", root.join("aliased/first.html")).unwrap();
+            let disk = Disk::open(&root, &Symlinks::default()).unwrap();
+            let options = Options {
+                index: vec!["first.html".into(), "index.html".into()],
+                ..Options::default()
+            };
+            let mut site = Site::new(disk, options);
+            if !is_watching {
+                site.watch = None;
+            }
+            Self { outer, site }
+        }
+
+        fn root(&self) -> std::path::PathBuf {
+            self.outer.path().join("above/root")
+        }
+
+        /// A turn in which this is asked for.
+        fn ask(&mut self, target: &str) -> String {
+            self.site.doubt(true);
+            self.ask_again(target)
+        }
+
+        /// The same, in the turn that is on.
+        fn ask_again(&mut self, target: &str) -> String {
+            let content = |resource: &Resource| {
+                let bytes = match &resource.representations[0].content {
+                    Blob::File { file, version, .. } => {
+                        let mut bytes = vec![0; usize::try_from(version.len).unwrap()];
+                        file.read_exact_at(&mut bytes, 0).unwrap();
+                        bytes
+                    }
+                    content => content.in_memory().unwrap().to_vec(),
+                };
+                String::from_utf8(bytes).unwrap().trim_end().to_owned()
+            };
+            match self
+                .site
+                .find(&Target::parse(target, None).unwrap(), later())
+            {
+                Lookup::Found(resource) => content(&resource),
+                Lookup::Absent(Some(page)) => format!("absent: {}", content(&page)),
+                other => format!("{other:?}").to_lowercase(),
+            }
+        }
+
+        /// Whether nothing is looked at to answer that, in the turn that begins.
+        fn is_sure_of(&mut self, key: &str) -> bool {
+            self.site.doubt(true);
+            matches!(self.site.cache.recall(key), Known::Sure(_))
+        }
+
+        fn warm(&mut self, target: &str) {
+            for _ in 0..3 {
+                self.ask(target);
+            }
+        }
+    }
+
+    fn large(word: &str) -> String {
+        word.to_owned() + &" ".repeat(LARGE - word.len())
+    }
+
+    fn write(root: &Path, name: &str, content: impl AsRef<[u8]>) {
+        fs::write(root.join(name), content).unwrap();
+    }
+
+    fn append(root: &Path, name: &str, content: &str) {
+        let file = File::options().append(true).open(root.join(name)).unwrap();
+        file.write_all_at(content.as_bytes(), 0).unwrap();
+    }
+
+    fn remove(root: &Path, name: &str) {
+        fs::remove_file(root.join(name)).unwrap();
+    }
+
+    fn rename(root: &Path, from: &str, to: &str) {
+        fs::rename(root.join(from), root.join(to)).unwrap();
+    }
+
+    fn link(root: &Path, target: &str, name: &str) {
+        symlink(target, root.join(name)).unwrap();
+    }
+
+    fn exchange(root: &Path, one: &str, other: &str) {
+        let (one, other) = (root.join(one), root.join(other));
+        renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE).unwrap();
+    }
+
+    /// Writes a file anew, of the same length and with the same date.
+    fn put_back(root: &Path, name: &str, content: &str) {
+        let file = File::options().write(true).open(root.join(name)).unwrap();
+        let date = file.metadata().unwrap().modified().unwrap();
+        file.write_all_at(content.as_bytes(), 0).unwrap();
+        file.set_modified(date).unwrap();
+    }
+
+    /// Puts another file, of the same length and with the same date, in the place of one.
+    fn replace(root: &Path, name: &str, content: &str) {
+        let date = fs::metadata(root.join(name)).unwrap().modified().unwrap();
+        write(root, "place", content);
+        let file = File::options().write(true).open(root.join("place"));
+        file.unwrap().set_modified(date).unwrap();
+        rename(root, "place", name);
+    }
+
+    fn forbid(root: &Path, name: &str) {
+        fs::set_permissions(root.join(name), Permissions::from_mode(0o000)).unwrap();
+    }
+
+    fn allow(root: &Path, name: &str) {
+        fs::set_permissions(root.join(name), Permissions::from_mode(0o755)).unwrap();
+    }
+
+    fn told(what: &'static str, target: &'static str, steps: &[Step]) -> Row {
+        Row {
+            what,
+            target,
+            steps: steps.to_vec(),
+            is_told: true,
+        }
+    }
+
+    fn looked(what: &'static str, target: &'static str, steps: &[Step]) -> Row {
+        Row {
+            is_told: false,
+            ..told(what, target, steps)
+        }
+    }
+
+    /// Does all this, and asks after each step.
+    fn check(rows: &[Row], is_watching: bool) {
+        // Each has an instance of inotify, of which a user has 128.
+        for rows in rows.chunks(8) {
+            let mut sites: Vec<Remembering> =
+                rows.iter().map(|_| Remembering::new(is_watching)).collect();
+            pass();
+            for (row, site) in rows.iter().zip(&mut sites) {
+                site.warm(row.target);
+                let key = match row.target {
+                    "/nothing" => NOT_FOUND,
+                    target => target,
+                };
+                let is_watching = site.site.watch.is_some();
+                let expected = is_watching && row.is_told;
+                assert_eq!(site.is_sure_of(key), expected, "{}: watched", row.what);
+            }
+            let most = rows.iter().map(|row| row.steps.len()).max().unwrap_or(0);
+            for step in 0..most {
+                for (row, site) in rows.iter().zip(&mut sites) {
+                    let Some((change, expected)) = row.steps.get(step) else {
+                        continue;
+                    };
+                    let what = format!("{}, step {step}, watching {is_watching}", row.what);
+                    change(&site.root());
+                    assert_eq!(site.ask(row.target), *expected, "{what}");
+                    // And so it stays: within the turn, by a look, and watched over anew.
+                    assert_eq!(site.ask_again(row.target), *expected, "{what}");
+                    for _ in 0..3 {
+                        assert_eq!(site.ask(row.target), *expected, "{what}, later");
+                    }
+                }
+                pass();
+            }
+        }
+    }
+
+    fn rows() -> Vec<Row> {
+        let mut rows = vec![
+            told(
+                "rewritten, its length and date put back",
+                "/file",
+                &[
+                    (|root| put_back(root, "file", "new"), "new"),
+                    (|root| put_back(root, "file", "old"), "old"),
+                ],
+            ),
+            told(
+                "truncated, and written",
+                "/file",
+                &[
+                    (|root| write(root, "file", ""), ""),
+                    (|root| write(root, "file", "new"), "new"),
+                ],
+            ),
+            told(
+                "appended to",
+                "/file",
+                &[(|root| append(root, "file", "er"), "older")],
+            ),
+            told(
+                "replaced",
+                "/file",
+                &[
+                    (|root| rename(root, "other/file", "file"), "new"),
+                    (|root| rename(root, "folder/file", "file"), "old"),
+                ],
+            ),
+            told(
+                "replaced by one of its length and date",
+                "/file",
+                &[
+                    (|root| replace(root, "file", "new"), "new"),
+                    (|root| replace(root, "file", "old"), "old"),
+                ],
+            ),
+            told(
+                "exchanged",
+                "/file",
+                &[
+                    (|root| exchange(root, "file", "other/file"), "new"),
+                    (|root| exchange(root, "file", "other/file"), "old"),
+                ],
+            ),
+            told(
+                "deleted, and made again",
+                "/file",
+                &[
+                    (|root| remove(root, "file"), "absent: old"),
+                    (|root| write(root, "file", "new"), "new"),
+                    (|root| remove(root, "file"), "absent: old"),
+                ],
+            ),
+            told(
+                "renamed, and renamed back",
+                "/folder/file",
+                &[
+                    (|root| rename(root, "folder/file", "file"), "absent: old"),
+                    (|root| rename(root, "file", "folder/file"), "old"),
+                ],
+            ),
+            told(
+                "a folder renamed away, and back",
+                "/folder/deep/file",
+                &[
+                    (|root| rename(root, "folder", "gone"), "absent: old"),
+                    (|root| rename(root, "gone", "folder"), "old"),
+                    (|root| put_back(root, "folder/deep/file", "new"), "new"),
+                ],
+            ),
+            told(
+                "a folder renamed out of the root, and back",
+                "/folder/deep/file",
+                &[
+                    (|root| rename(root, "folder/deep", "../deep"), "absent: old"),
+                    (|root| write(root, "../deep/file", "new"), "absent: old"),
+                    (|root| rename(root, "../deep", "folder/deep"), "new"),
+                    (|root| write(root, "folder/deep/file", "newer"), "newer"),
+                ],
+            ),
+            told(
+                "a folder replaced",
+                "/folder/deep/file",
+                &[
+                    (
+                        |root| {
+                            rename(root, "folder", "gone");
+                            rename(root, "other", "folder");
+                        },
+                        "new",
+                    ),
+                    (|root| write(root, "gone/deep/file", "older"), "new"),
+                    (|root| write(root, "folder/deep/file", "newer"), "newer"),
+                ],
+            ),
+            told(
+                "folders exchanged",
+                "/folder/deep/file",
+                &[
+                    (|root| exchange(root, "folder", "other"), "new"),
+                    (|root| exchange(root, "folder", "other"), "old"),
+                    (|root| exchange(root, "folder/deep", "other/deep"), "new"),
+                    (|root| replace(root, "folder/deep/file", "wow"), "wow"),
+                ],
+            ),
+            told(
+                "a folder deleted, and made again",
+                "/folder/file",
+                &[
+                    (
+                        |root| fs::remove_dir_all(root.join("folder")).unwrap(),
+                        "absent: old",
+                    ),
+                    (
+                        |root| {
+                            fs::create_dir(root.join("folder")).unwrap();
+                            write(root, "folder/file", "new");
+                        },
+                        "new",
+                    ),
+                    (|root| remove(root, "folder/file"), "absent: old"),
+                ],
+            ),
+            told(
+                "what is above the root renamed: a name more or less is nothing to who has it open",
+                "/file",
+                &[
+                    (|root| rename(root, "../../above", "../../below"), "old"),
+                    (
+                        |root| {
+                            let outer = root.parent().unwrap().parent().unwrap();
+                            write(outer, "below/root/file", "new");
+                        },
+                        "new",
+                    ),
+                    (
+                        |root| {
+                            let outer = root.parent().unwrap().parent().unwrap();
+                            rename(outer, "below/root", "root");
+                            fs::create_dir_all(outer.join("above/root")).unwrap();
+                            write(outer, "above/root/file", "another");
+                        },
+                        "new",
+                    ),
+                    (
+                        |root| {
+                            let outer = root.parent().unwrap().parent().unwrap();
+                            remove(outer, "root/file");
+                        },
+                        "absent: old",
+                    ),
+                ],
+            ),
+            told(
+                "an index that comes first appears, and disappears",
+                "/indexed/",
+                &[
+                    (|root| write(root, "indexed/first.html", "new"), "new"),
+                    (|root| remove(root, "indexed/first.html"), "old"),
+                    (
+                        |root| rename(root, "other/file", "indexed/first.html"),
+                        "new",
+                    ),
+                    (|root| rename(root, "indexed/first.html", "first"), "old"),
+                    (
+                        |root| link(root, "../other/deep/file", "indexed/first.html"),
+                        "new",
+                    ),
+                ],
+            ),
+            told(
+                "an index disappears, and appears",
+                "/indexed/",
+                &[
+                    (|root| remove(root, "indexed/index.html"), "absent: old"),
+                    (|root| write(root, "indexed/index.html", "new"), "new"),
+                ],
+            ),
+            told(
+                "the page for what is absent changes, disappears and appears",
+                "/nothing",
+                &[
+                    (|root| put_back(root, "404.html", "new"), "absent: new"),
+                    (|root| remove(root, "404.html"), "absent(none)"),
+                    (|root| write(root, "404.html", "again"), "absent: again"),
+                ],
+            ),
+            told(
+                "what was absent appears",
+                "/nothing",
+                &[
+                    (|root| write(root, "nothing", "new"), "new"),
+                    (|root| remove(root, "nothing"), "absent: old"),
+                    (
+                        |root| fs::create_dir(root.join("nothing")).unwrap(),
+                        "directory",
+                    ),
+                ],
+            ),
+            told(
+                "a file becomes a folder, and a file again",
+                "/file",
+                &[
+                    (
+                        |root| {
+                            remove(root, "file");
+                            fs::create_dir(root.join("file")).unwrap();
+                        },
+                        "directory",
+                    ),
+                    (
+                        |root| {
+                            fs::remove_dir(root.join("file")).unwrap();
+                            write(root, "file", "new");
+                        },
+                        "new",
+                    ),
+                ],
+            ),
+            told(
+                "a file becomes a symbolic link",
+                "/file",
+                &[
+                    (
+                        |root| {
+                            remove(root, "file");
+                            link(root, "other/file", "file");
+                        },
+                        "new",
+                    ),
+                    (|root| write(root, "other/file", "newer"), "newer"),
+                ],
+            ),
+            told(
+                "a folder becomes a symbolic link to where it has gone",
+                "/folder/deep/file",
+                &[
+                    (
+                        |root| {
+                            rename(root, "folder", "bare/folder");
+                            link(root, "bare/folder", "folder");
+                        },
+                        "old",
+                    ),
+                    (
+                        |root| {
+                            rename(root, "bare/folder", "bare/gone");
+                            rename(root, "other", "bare/folder");
+                        },
+                        "new",
+                    ),
+                ],
+            ),
+            told(
+                "written by its other name",
+                "/file",
+                &[
+                    (
+                        |root| fs::hard_link(root.join("file"), root.join("../alias")).unwrap(),
+                        "old",
+                    ),
+                    (|root| put_back(root, "../alias", "new"), "new"),
+                    (|root| remove(root, "../alias"), "new"),
+                ],
+            ),
+            told(
+                "large and rewritten, its length and date put back",
+                "/large",
+                &[
+                    (|root| put_back(root, "large", "new"), "new"),
+                    (|root| put_back(root, "large", "old"), "old"),
+                ],
+            ),
+            told(
+                "large and replaced, small for a while",
+                "/large",
+                &[
+                    (|root| rename(root, "other/file", "large"), "new"),
+                    (|root| write(root, "large", large("newer")), "newer"),
+                    (|root| replace(root, "large", &large("newest")), "newest"),
+                    (|root| remove(root, "large"), "absent: old"),
+                ],
+            ),
+            looked(
+                "a symbolic link to it switched",
+                "/link",
+                &[
+                    (
+                        |root| {
+                            link(root, "other/file", "place");
+                            rename(root, "place", "link");
+                        },
+                        "new",
+                    ),
+                    (|root| put_back(root, "other/file", "wow"), "wow"),
+                ],
+            ),
+            looked(
+                "a symbolic link on the way switched",
+                "/way/deep/file",
+                &[
+                    (
+                        |root| {
+                            link(root, "other", "place");
+                            rename(root, "place", "way");
+                        },
+                        "new",
+                    ),
+                    (
+                        |root| rename(root, "folder/deep/file", "other/deep/file"),
+                        "old",
+                    ),
+                ],
+            ),
+        ];
+        match rustix::process::geteuid().is_root() {
+            true => eprintln!("SKIPPED: root reads what it likes, whatever the mode"),
+            false => rows.extend([
+                told(
+                    "a file forbidden, and allowed",
+                    "/file",
+                    &[
+                        (|root| forbid(root, "file"), "forbidden"),
+                        (|root| allow(root, "file"), "old"),
+                    ],
+                ),
+                told(
+                    "a folder forbidden, and allowed",
+                    "/folder/deep/file",
+                    &[
+                        (|root| forbid(root, "folder"), "forbidden"),
+                        (|root| allow(root, "folder"), "old"),
+                        (|root| forbid(root, "folder/deep"), "forbidden"),
+                        (|root| allow(root, "folder/deep"), "old"),
+                    ],
+                ),
+            ]),
+        }
+        rows
+    }
+
+    #[test]
+    fn what_is_watched_is_never_older_than_its_file() {
+        if Remembering::new(true).site.watch.is_none() {
+            eprintln!("SKIPPED: inotify does not know all about the temporary folder");
+            return;
+        }
+        check(&rows(), true);
+    }
+
+    #[test]
+    fn what_is_looked_at_is_never_older_than_its_file() {
+        check(&rows(), false);
+    }
+
+    #[test]
+    fn an_index_that_is_a_link_to_nothing_yet_is_seen_when_there_is_something() {
+        for is_watching in [true, false] {
+            let mut site = Remembering::new(is_watching);
+            pass();
+            site.warm("/aliased/");
+            assert_eq!(site.ask("/aliased/"), "old");
+            // No folder on the way to what is shown has changed.
+            write(&site.root(), "empty/first.html", "new");
+            assert_eq!(site.ask("/aliased/"), "new", "watching {is_watching}");
+        }
+    }
+
+    #[test]
+    fn who_has_a_file_open_is_not_trusted_before_it_is_closed() {
+        let mut site = Remembering::new(true);
+        pass();
+        if site.site.watch.is_none() {
+            eprintln!("SKIPPED: inotify does not know all about the temporary folder");
+            return;
+        }
+        site.warm("/file");
+        assert!(site.is_sure_of("/file"));
+        let opened = File::open(site.root().join("file")).unwrap();
+        for _ in 0..3 {
+            assert!(!site.is_sure_of("/file"));
+            assert_eq!(site.ask("/file"), "old");
+        }
+        drop(opened);
+        assert!(!site.is_sure_of("/file"), "it is looked at once more");
+        assert_eq!(site.ask("/file"), "old");
+        assert!(site.is_sure_of("/file"));
+    }
+
+    #[test]
+    fn what_was_changed_a_moment_ago_is_not_watched() {
+        let mut site = Remembering::new(true);
+        let target = Target::parse("/file", None).unwrap();
+        let soon = SystemTime::now() + Duration::from_secs(9);
+        for _ in 0..5 {
+            site.site.doubt(true);
+            site.site.find(&target, soon);
+            assert!(!site.is_sure_of("/file"));
+        }
+    }
+
+    #[test]
+    fn nothing_is_remembered_where_nothing_may_be() {
+        let mut site = Remembering::new(true);
+        site.site.cache = Cache::new(Budget::default());
+        for (content, _) in [("one", 1), ("two", 2)] {
+            write(&site.root(), "file", content);
+            assert_eq!(site.ask_again("/file"), content, "in the same turn");
+        }
     }
 }
