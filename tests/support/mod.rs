@@ -43,6 +43,14 @@ pub struct Root {
     folder: tempfile::TempDir,
 }
 
+/// What a server asks of the kernel, written down by strace(1) as it happens.
+pub struct Trace {
+    folder: tempfile::TempDir,
+    stage: Vec<String>,
+    /// Bytes of it that were there at the mark.
+    mark: std::cell::Cell<usize>,
+}
+
 /// One connection.
 pub struct Client {
     stream: BufReader<TcpStream>,
@@ -348,6 +356,71 @@ impl Root {
     }
 }
 
+impl Trace {
+    /// Of these calls, divided by commas. `None`, said loudly, where there is no strace(1) to be had.
+    pub fn new(calls: &str) -> Option<Self> {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let file = folder.path().join("trace");
+        // With -D it is docroot that is our child, and strace that watches it from the side.
+        let mut stage: Vec<String> = ["strace", "-D", "-f", "-qq", "-e"].map(Into::into).into();
+        stage.push(format!("trace={calls}"));
+        stage.extend(["-o".into(), file.to_str().expect("a name in ASCII").into()]);
+        let arguments: Vec<&str> = stage[1..].iter().map(|it| &**it).chain(["true"]).collect();
+        if !succeeds("strace", &arguments) {
+            eprintln!("SKIPPED: strace(1) cannot trace {calls} here");
+            return None;
+        }
+        Some(Self {
+            folder,
+            stage,
+            mark: std::cell::Cell::new(0),
+        })
+    }
+
+    /// With this expression besides.
+    pub fn and(mut self, expression: &str) -> Self {
+        self.stage.extend(["-e".into(), expression.into()]);
+        self
+    }
+
+    /// The command that serves this folder, with these options, and is traced.
+    pub fn command(&self, root: &Path, options: &[&str]) -> Command {
+        let stage: Vec<&str> = self.stage.iter().map(|it| &**it).collect();
+        upon(&stage, root, options)
+    }
+
+    /// From here on it counts.
+    pub fn mark(&self) {
+        self.mark.set(self.settled().len());
+    }
+
+    /// The names of the calls since the mark, in order.
+    pub fn calls(&self) -> Vec<String> {
+        let all = self.settled();
+        let lines = all[self.mark.get()..].lines();
+        // "PID name(arguments) = result"; a call that another thread's came between is in two lines.
+        lines
+            .filter(|line| !line.contains("resumed>"))
+            .filter_map(|line| line.split_once('(')?.0.split_whitespace().last())
+            .map(str::to_owned)
+            .collect()
+    }
+
+    /// Everything, once nothing has come for a while.
+    fn settled(&self) -> String {
+        let read = || fs::read_to_string(self.folder.path().join("trace")).unwrap_or_default();
+        let mut last = read();
+        eventually("it has written everything", || {
+            thread::sleep(Duration::from_millis(40));
+            let now = read();
+            let is_settled = now == last;
+            last = now;
+            is_settled.then_some(())
+        });
+        last
+    }
+}
+
 impl Client {
     pub fn connect(address: SocketAddr) -> Self {
         Self::of(TcpStream::connect(address).expect("the server accepts"))
@@ -630,6 +703,15 @@ fn words(date: &str) -> [&str; 5] {
 pub fn large() -> &'static [u8] {
     static CONTENT: LazyLock<Vec<u8>> = LazyLock::new(|| filling(LARGE));
     &CONTENT
+}
+
+/// Whether a command ends well.
+pub fn succeeds(program: &str, arguments: &[&str]) -> bool {
+    let output = Command::new(program)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output();
+    output.is_ok_and(|output| output.status.success())
 }
 
 /// Waits until `condition` gives something.
