@@ -456,7 +456,7 @@ mod tests {
     fn the_budget_is_kept_at_all_times() {
         let mut cache = Cache::new(BUDGET);
         let mut random = 1_u64;
-        for _ in 0..20_000 {
+        for _ in 0..10_000 {
             random = random.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
             let number = usize::try_from(random >> 40).unwrap();
             let key = format!("/{}", number % 97);
@@ -545,7 +545,7 @@ mod tests {
         keep(&mut cache, "/hot");
         cache.keep("/hot and open", &open(), evidence(0));
         let (small, large) = (in_memory(1), open());
-        for number in 0..1_000_000 {
+        for number in 0..100_000 {
             if number % 4 == 0 {
                 for key in ["/hot", "/hot and open"] {
                     assert_eq!(recall(&mut cache, key), Is::Sure, "{key} after {number}");
