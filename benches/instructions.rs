@@ -15,7 +15,7 @@ use std::process::{Command, ExitCode, Output};
 
 use work::{STEPS, Step};
 
-/// How often a step is done. Half of what is allocated once in so many times would be a `0.001` too much.
+/// How often a step is done. What happens once in a while, as memory that grows, is a small part of that.
 const TIMES: u64 = 1000;
 
 /// The argument by which this program calls itself: it does one step, so many times.
