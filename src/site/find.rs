@@ -631,9 +631,10 @@ mod tests {
         /// The same, in the turn that is on.
         fn ask_again(&mut self, target: &str) -> String {
             let content = |resource: &Resource| {
-                let bytes = match &resource.representations[0].content {
-                    Blob::File { file, version, .. } => {
-                        let mut bytes = vec![0; usize::try_from(version.len).unwrap()];
+                let content = &resource.representations[0].content;
+                let bytes = match content {
+                    Blob::File { file, .. } | Blob::Sealed { file, .. } => {
+                        let mut bytes = vec![0; usize::try_from(content.len()).unwrap()];
                         file.read_exact_at(&mut bytes, 0).unwrap();
                         bytes
                     }

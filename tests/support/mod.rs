@@ -5,6 +5,7 @@
     reason = "every test file uses its own part"
 )]
 
+use std::collections::HashSet;
 use std::fs;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
@@ -241,11 +242,17 @@ impl Server {
         self.child.try_wait().expect("it is our child").is_some()
     }
 
-    /// Open descriptors of the process.
+    /// Open descriptors of the process, without the one of each file, and of each copy of one, that may be
+    /// remembered.
     pub fn descriptors(&self) -> usize {
-        fs::read_dir(format!("/proc/{}/fd", self.pid()))
-            .expect("proc")
-            .count()
+        let folder = fs::read_dir(format!("/proc/{}/fd", self.pid())).expect("proc");
+        let links: Vec<PathBuf> = folder
+            .filter_map(|entry| fs::read_link(entry.ok()?.path()).ok())
+            .collect();
+        let is_copy = |link: &&PathBuf| link.starts_with("/memfd:docroot (deleted)");
+        let copies = links.iter().filter(is_copy).count();
+        let files: HashSet<&PathBuf> = links.iter().filter(|link| link.is_file()).collect();
+        links.len() - copies - files.len()
     }
 
     /// Waits until the process has so many open descriptors.
