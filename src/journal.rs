@@ -115,14 +115,15 @@ impl Journal {
         let mut state = self.shared.lock();
         let before = state.waiting.len();
         let after = before + self.batch.len();
+        let mut woken = false;
         if after > MOST {
             state.dropped += lines(&self.batch);
         } else if !state.ended {
             state.waiting.extend_from_slice(&self.batch);
+            // Waking is a system call: it is made once for each time that the thread sleeps.
+            woken = std::mem::take(&mut state.asleep) || (before < PLENTY && after >= PLENTY);
         }
         self.batch.clear();
-        // Waking is a system call: it is made once for each time that the thread sleeps.
-        let woken = std::mem::take(&mut state.asleep) || (before < PLENTY && after >= PLENTY);
         drop(state);
         if woken {
             self.shared.wake.notify_one();
@@ -327,6 +328,18 @@ mod tests {
         }
         journal.flush();
         assert!(out.recv_timeout(PATIENCE).unwrap().len() >= PLENTY);
+    }
+
+    #[test]
+    fn what_finds_no_room_wakes_nobody_in_vain() {
+        let (mut journal, _writer, out, permit) = slow(Duration::ZERO);
+        permit.send(()).unwrap();
+        while !journal.shared.lock().asleep {
+            thread::yield_now();
+        }
+        say(&mut journal, &("x".repeat(MOST) + "\n"));
+        say(&mut journal, "one\n");
+        assert_eq!(out.recv_timeout(PATIENCE).unwrap(), b"one\n");
     }
 
     #[test]
