@@ -105,6 +105,7 @@ impl Server {
     /// [`Error`]; nothing is left open then.
     pub fn start(site: Site, options: &Options, journal: Option<Journal>) -> Result<Self, Error> {
         let listeners = listen(&options.binds, &options.ports)?;
+        let freshness = site.freshness();
         let others = (1..options.workers.get()).map(|_| {
             let listeners = listeners.iter().map(|first| {
                 let refused = |error| Error::Bind(first.address(), error);
@@ -113,6 +114,12 @@ impl Server {
             let listeners = listeners.collect::<Result<_, _>>()?;
             let journal = journal.as_ref().map(Journal::another);
             let site = Site::new(disk(options)?, options.site_of_one());
+            if site.freshness() != freshness {
+                warn!(
+                    "there is no inotify for every worker (see fs.inotify.max_user_instances): \
+                     some look at files by stat"
+                );
+            }
             worker(site, listeners, options, journal)
         });
         let others = others.collect::<Result<_, _>>()?;

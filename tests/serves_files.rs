@@ -380,6 +380,25 @@ fn a_file_that_is_written_to_while_it_is_sent_is_cut_short() {
 }
 
 #[test]
+fn a_large_file_is_not_held_open() {
+    const LARGE: usize = 3 << 20;
+    let root = Root::new();
+    root.write("file", filling(LARGE));
+    let server = Server::start(root.path());
+    // From then on more would be remembered of it.
+    eventually("its second is over", || {
+        server.get("/file").field("Last-Modified").map(|_| ())
+    });
+    for _ in 0..2 {
+        assert!(server.get("/file").content == filling(LARGE));
+    }
+    let path = root.path().canonicalize().expect("a folder of ours");
+    eventually("it is closed", || {
+        (!server.has_open(&path.join("file"))).then_some(())
+    });
+}
+
+#[test]
 fn a_file_that_shrinks_while_it_is_sent_is_cut_short() {
     const SHRUNK: usize = 1 << 20;
     let root = Root::of(&[("small", "a")]);

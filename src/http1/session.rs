@@ -166,6 +166,10 @@ impl<O: Origin> Http1<O> {
         if io.inbox.is_empty() {
             return false;
         }
+        if session.begun.is_some() {
+            // Its beginning was reported before the turn, its end may have come in it, and after a change.
+            self.origin.doubt(true);
+        }
         session.begun.get_or_insert(io.now.instant);
         let length = self.read_request(session, io.inbox.bytes(), io.outbox, io.now);
         io.inbox.consume(length);
@@ -243,6 +247,7 @@ impl<O: Origin> Http1<O> {
         io.inbox.consume(count);
         if done {
             let head = std::mem::take(head);
+            self.origin.doubt(true);
             let mut lines = Lines::new();
             session.state = State::Over(Next::Close);
             // It was whole when it was kept.
@@ -478,6 +483,8 @@ impl<O: Origin> Protocol for Http1<O> {
     }
 
     fn rest(&mut self) {
+        // What is believed for a turn is not held beyond it.
+        self.origin.doubt(false);
         if let Some(log) = &mut self.log {
             log.flush();
         }

@@ -21,7 +21,11 @@ const OVERHEAD: usize = 1024;
 const LONGEST: usize = 4096;
 
 /// Entries that are remembered for a turn only. A peer decides how many there could be.
-const PASSING: usize = 256;
+const PASSING: usize = 64;
+
+/// Entries that share the watch over one file. A file may be asked for in any number of spellings; those beyond are
+/// looked at.
+const SPELLINGS: usize = 8;
 
 /// The part of the budget that one entry may have.
 const SHARE: usize = 8;
@@ -194,6 +198,11 @@ impl Cache {
     ) {
         let place = doubtful.place;
         let (turn, names) = (self.turn, self.names);
+        let has_room = |watched: &Watched| match self.watched.get(watched) {
+            Some(places) => places.len() < SPELLINGS || places.contains(&place),
+            None => true,
+        };
+        let watched = watched.filter(has_room);
         let Some(Some(entry)) = self.ring.get_mut(place) else {
             return;
         };
@@ -253,6 +262,11 @@ impl Cache {
         if self.budget.bytes > 0 && key.len() <= LONGEST && self.passing.len() < PASSING {
             self.passing.insert(key.into(), lookup.clone());
         }
+    }
+
+    /// Whether there is something that this watch is held over.
+    pub(super) fn needs(&self, watched: Watched) -> bool {
+        self.watched.contains_key(&watched)
     }
 
     /// The watches that are needed no more.

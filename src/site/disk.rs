@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 
 use rustix::fs::{
     AtFlags, CWD, FileType, MemfdFlags, Mode, OFlags, ResolveFlags, SealFlags, Stat,
-    fcntl_add_seals, fstat, memfd_create, openat, openat2, sendfile, statat,
+    fcntl_add_seals, fstat, memfd_create, openat, openat2, sendfile, stat, statat, statfs,
 };
 use rustix::io::Errno;
 
@@ -21,9 +21,10 @@ use crate::blob::{Blob, Version, time};
 /// ones stay on disk and are sent by the kernel.
 const IN_MEMORY: u64 = 64 * 1024;
 
-/// Bytes of a file up to which it is copied into memory when it is asked for again. That is done between two
-/// answers, so it is no more than what is sent to one peer before others have their turn.
-const SEALED: u64 = 2 * 1024 * 1024;
+/// Bytes of a file up to which it is remembered, and copied into memory when it is asked for again. That is done
+/// between two answers, so it is no more than what is sent to one peer before others have their turn. A larger one
+/// is opened for each turn of the loop, which is little beside sending it, and not held open longer.
+pub(super) const SEALED: u64 = 2 * 1024 * 1024;
 
 /// How long a file must have been left alone to be taken for steady. Whoever is writing a file, or
 /// copying one over another, does not pause that long.
@@ -277,15 +278,32 @@ impl Disk {
         opened.map(|opened| (opened, false))
     }
 
-    /// Which version of which regular file is under a path, wherever links lead; `None` if something else
-    /// is. One call, and nothing is opened.
+    /// Which version of which regular file is under a path; `None` if something else is. Nothing is opened
+    /// for reading.
     ///
     /// # Errors
-    /// What stat(2) says.
+    /// As [`look`](Self::look).
     pub(super) fn version(&self, path: &[u8]) -> io::Result<Option<Version>> {
-        let stat = statat(&self.root.folder, path, AtFlags::empty())?;
-        let is_file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
-        Ok(is_file.then(|| version(&stat)))
+        let (is_anywhere, is_alone) = (matches!(self.links, Links::Follow), !path.contains(&b'/'));
+        if is_anywhere || is_alone {
+            let flags = match is_anywhere {
+                true => AtFlags::empty(),
+                false => AtFlags::SYMLINK_NOFOLLOW,
+            };
+            let stat = statat(&self.root.folder, path, flags)?;
+            if FileType::from_raw_mode(stat.st_mode) != FileType::Symlink {
+                return Ok(version_of_file(&stat));
+            }
+        }
+        // Any folder on the way may have become a link by now, and lead where none may.
+        let (opened, _) = self.open_beneath(path, POINT_AT)?;
+        Ok(version_of_file(&fstat(&opened)?))
+    }
+
+    /// What kind of file system a folder is on (statfs(2)), and on which device.
+    pub(super) fn volume(&self, path: &[u8]) -> io::Result<(i64, u64)> {
+        let name = self.name(path);
+        Ok((statfs(&*name)?.f_type, stat(&*name)?.st_dev))
     }
 
     /// Whether a symbolic link is under a path, wherever it leads.
@@ -436,25 +454,14 @@ fn contents(file: File, mut source: Source, now: SystemTime) -> io::Result<Entry
     Err(Errno::AGAIN.into())
 }
 
-/// The same content as it is better held if it is asked for again and again; `None` if it is held well. Of up to
-/// `most` bytes a copy in memory is made.
+/// The same content as it is better held if it is asked for again; `None` if it is held well. Of a file a
+/// copy in memory is made.
 ///
 /// # Errors
 /// When there is no descriptor or no memory for a copy, or the file is changing.
-pub(super) fn settle(content: &Blob, most: u64, now: SystemTime) -> io::Result<Option<Blob>> {
+pub(super) fn settle(content: &Blob) -> io::Result<Option<Blob>> {
     match content {
-        Blob::File { file, version, .. } if version.len <= SEALED.min(most) => {
-            seal(file, version).map(Some)
-        }
-        Blob::File {
-            file,
-            version,
-            is_steady: false,
-        } if is_steady(version, now) => Ok(Some(Blob::File {
-            file: file.clone(),
-            version: *version,
-            is_steady: true,
-        })),
+        Blob::File { file, version, .. } => seal(file, version).map(Some),
         _ => Ok(None),
     }
 }
@@ -489,16 +496,17 @@ pub(super) fn is_steady(version: &Version, now: SystemTime) -> bool {
     rested.is_ok_and(|rested| rested > STEADY)
 }
 
-fn version(stat: &Stat) -> Version {
+fn version_of_file(stat: &Stat) -> Option<Version> {
     let nanos = |nanos| i64::try_from(nanos).unwrap_or_default();
-    Version {
+    let is_file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
+    is_file.then(|| Version {
         len: u64::try_from(stat.st_size).unwrap_or_default(),
         modified: time(stat.st_mtime, nanos(stat.st_mtime_nsec)),
         changed: time(stat.st_ctime, nanos(stat.st_ctime_nsec)),
         device: stat.st_dev,
         inode: stat.st_ino,
         links: stat.st_nlink,
-    }
+    })
 }
 
 /// Reads a file that is `len` bytes long; `None` if it is not, any more.

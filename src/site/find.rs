@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use tracing::warn;
 
 use super::cache::{Budget, Cache, Doubtful, Evidence, Known};
-use super::disk::{Disk, Entry, Found, Link, Source, is_steady, settle};
+use super::disk::{Disk, Entry, Found, Link, SEALED, Source, is_steady, settle};
 use super::media::media_type;
 use super::validators::{are_final, validators};
 use super::watch::Watch;
@@ -20,7 +20,8 @@ use crate::http::{Lookup, Origin, Representation, Target};
 /// The folder that may be asked for although its name begins with a dot (RFC 8615).
 const WELL_KNOWN: &[u8] = b".well-known";
 
-/// What the 404 page is remembered under. A target's path begins with a slash, so it is nobody else's.
+/// What the 404 page is remembered under. A target's path is empty or begins with a slash, so it is nobody
+/// else's.
 const NOT_FOUND: &str = "404";
 
 /// How a folder is turned into a site. Names are relative to the root.
@@ -56,7 +57,8 @@ impl Default for Options {
 pub enum Freshness {
     /// inotify(7) says so; files that it does not know all about are looked at by stat(2).
     Told,
-    /// Every file is looked at by stat(2), once in each turn of the loop in which it is asked for.
+    /// Every file is looked at by stat(2) before it is sent again, once for all who ask in the same turn of
+    /// the loop.
     Looked,
     /// Nothing is remembered.
     Read,
@@ -165,9 +167,15 @@ impl Site {
         }
         if !holds(disk, evidence) {
             self.cache.forget(&doubtful);
+            // It was another file that came to be watched.
+            if let (Some(watch), Some(watched)) = (&mut self.watch, watched)
+                && !self.cache.needs(watched)
+            {
+                watch.release(watched);
+            }
             return None;
         }
-        let lookup = self.settled(&lookup, now).unwrap_or(lookup);
+        let lookup = self.settled(&lookup).unwrap_or(lookup);
         self.cache
             .confirm(doubtful, lookup.clone(), watched, is_quiet);
         Some(lookup)
@@ -175,15 +183,14 @@ impl Site {
 
     /// The same, held in a way that is better for what is asked for again. Where that cannot be, it is sent
     /// as it was before.
-    fn settled(&self, lookup: &Lookup, now: SystemTime) -> Option<Lookup> {
+    fn settled(&self, lookup: &Lookup) -> Option<Lookup> {
         let Lookup::Found(resource) = lookup else {
             return None;
         };
         let [representation] = &resource.representations[..] else {
             return None;
         };
-        let most = self.cache.share() as u64;
-        let content = settle(&representation.content, most, now).ok()??;
+        let content = settle(&representation.content).ok()??;
         let representation = Representation {
             content,
             ..Representation::clone(representation)
@@ -193,7 +200,11 @@ impl Site {
 
     /// Remembers what was just found, for as long as it may be.
     fn remember(&mut self, key: &str, (lookup, evidence): Discovery, now: SystemTime) -> Lookup {
-        let is_final = |evidence: &Evidence| are_final(&evidence.source.version, now);
+        let most = SEALED.min(self.cache.share() as u64);
+        let is_final = |evidence: &Evidence| {
+            let version = &evidence.source.version;
+            version.len <= most && are_final(version, now)
+        };
         match (&lookup, evidence.filter(is_final)) {
             (Lookup::Forbidden | Lookup::Unavailable, _) => {}
             (lookup, Some(evidence)) => self.cache.keep(key, lookup, evidence),
@@ -810,6 +821,40 @@ mod tests {
                 &[
                     (|root| replace(root, "file", "new"), "new"),
                     (|root| replace(root, "file", "old"), "old"),
+                ],
+            ),
+            told(
+                "its folder moved out, and a link in its place",
+                "/folder/file",
+                &[
+                    (
+                        |root| {
+                            rename(root, "folder", "../../folder");
+                            link(root, "../../folder", "folder");
+                        },
+                        "forbidden",
+                    ),
+                    (
+                        |root| {
+                            remove(root, "folder");
+                            rename(root, "../../folder", "folder");
+                        },
+                        "old",
+                    ),
+                ],
+            ),
+            told(
+                "its folder renamed, and a link in its place",
+                "/folder/file",
+                &[
+                    (
+                        |root| {
+                            rename(root, "folder", "renamed");
+                            link(root, "renamed", "folder");
+                        },
+                        "old",
+                    ),
+                    (|root| write(root, "renamed/file", "new"), "new"),
                 ],
             ),
             told(

@@ -24,7 +24,6 @@ use std::os::fd::OwnedFd;
 
 use rustix::event::{PollFd, PollFlags, Timespec, epoll, poll};
 use rustix::fs::inotify::{self, ReadFlags, WatchFlags};
-use rustix::fs::{stat, statfs};
 use rustix::io::Errno;
 use tracing::warn;
 
@@ -85,8 +84,8 @@ pub(super) struct Watch {
     /// to miss it.
     _ringer: OwnedFd,
     watches: HashMap<i32, What>,
-    /// Which device each watched folder is on.
-    folders: HashMap<Vec<u8>, u64>,
+    /// Which device each watched folder is on; `None` where not everything would be told.
+    folders: HashMap<Vec<u8>, Option<u64>>,
     is_full: bool,
     has_warned: bool,
 }
@@ -271,21 +270,22 @@ impl Watch {
         Some(device)
     }
 
-    /// Watches over a folder: which device it is on.
+    /// Watches over a folder: which device it is on, if it is one of which everything is told.
     fn folder(&mut self, disk: &Disk, path: &[u8]) -> Option<u64> {
         if let Some(&device) = self.folders.get(path) {
-            return Some(device);
+            return device;
         }
-        let name = disk.name(path);
-        let kind = statfs(&*name).ok()?.f_type;
-        if !LOCAL.contains(&kind) || self.folders.len() >= FOLDERS {
+        if self.is_full || self.folders.len() >= FOLDERS {
             return None;
         }
-        let watch = self.add(&name, FOLDER)?;
-        self.watches.insert(watch, What::Folder);
-        let device = stat(&*name).ok()?.st_dev;
+        let (kind, device) = disk.volume(path).ok()?;
+        let device = LOCAL.contains(&kind).then_some(device);
+        if device.is_some() {
+            let watch = self.add(&disk.name(path), FOLDER)?;
+            self.watches.insert(watch, What::Folder);
+        }
         self.folders.insert(path.to_vec(), device);
-        Some(device)
+        device
     }
 
     fn add(&mut self, name: &[u8], events: WatchFlags) -> Option<i32> {

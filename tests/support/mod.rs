@@ -255,6 +255,15 @@ impl Server {
         links.len() - copies - files.len()
     }
 
+    /// Whether the process has this file open.
+    pub fn has_open(&self, file: &Path) -> bool {
+        let mut folder = fs::read_dir(format!("/proc/{}/fd", self.pid())).expect("proc");
+        folder.any(|entry| {
+            let link = entry.and_then(|entry| fs::read_link(entry.path()));
+            link.is_ok_and(|link| link == file)
+        })
+    }
+
     /// Waits until the process has so many open descriptors.
     pub fn holds(&self, descriptors: usize) {
         eventually("so many descriptors are open, and no more", || {
