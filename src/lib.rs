@@ -69,6 +69,7 @@
 //! | `net/outbox.rs` | bytes decided, not yet sent | deciding what to send |
 //! | `net/deadlines.rs` | when something is due, in order | reading the clock |
 //! | `net/census.rs` | how many connections each peer holds, with all reactors | what a connection says |
+//! | `net/reminder.rs` | what is said again once a minute at the most | what is said |
 //! | `net/limits.rs` | how much one reactor takes on, and its share of what all do | what the command line calls it |
 //! | `net/protocol.rs` | everything a server says to the reactor | mio types, sockets |
 //! | `net/connection.rs` | the pump: flush, fill, ask; edges, pace, lingering | a token, another connection |

@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-const MINUTE: Duration = Duration::from_secs(60);
+use super::reminder::Reminder;
 
 /// The connections held, by peer: by IPv4 address, or by the /64 of an IPv6 address, which is what one
 /// peer is given.
@@ -20,8 +20,8 @@ pub struct Census {
 #[derive(Debug, Default)]
 struct Counts {
     held: HashMap<IpAddr, usize>,
-    /// When it was last said that a peer holds too many.
-    warned: Option<Instant>,
+    /// That a peer holds too many.
+    warned: Reminder,
 }
 
 /// One connection, counted.
@@ -67,12 +67,7 @@ impl Census {
 
     /// Whether to say again that a peer holds too many: once a minute at the most, whoever says it.
     pub(super) fn is_worth_a_word(&self, now: Instant) -> bool {
-        let warned = &mut self.lock().warned;
-        let is_due = warned.is_none_or(|warned| warned + MINUTE <= now);
-        if is_due {
-            *warned = Some(now);
-        }
-        is_due
+        self.lock().warned.is_due(now)
     }
 
     /// A panic elsewhere leaves the counts whole: each change is one statement.
@@ -90,6 +85,7 @@ fn peer(address: IpAddr) -> IpAddr {
 
 #[cfg(test)]
 mod tests {
+    use super::super::reminder::MINUTE;
     use super::*;
 
     #[test]

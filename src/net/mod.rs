@@ -49,6 +49,7 @@ mod listener;
 mod outbox;
 mod protocol;
 mod reactor;
+mod reminder;
 mod transport;
 
 pub use census::Census;

@@ -417,6 +417,18 @@ mod tests {
         }
     }
 
+    /// The same file, changed a moment ago.
+    fn unsteady(blob: Blob) -> Blob {
+        let Blob::File { file, version, .. } = blob else {
+            unreachable!("it is a file");
+        };
+        Blob::File {
+            file,
+            version,
+            is_steady: false,
+        }
+    }
+
     /// 3,000 bytes, of which no two neighbouring pages look the same.
     fn content() -> Vec<u8> {
         let mixed = |place: u16| {
@@ -524,15 +536,7 @@ mod tests {
 
     #[test]
     fn a_file_that_is_being_worked_on_is_copied() {
-        let Blob::File { file, version, .. } = file(&[7; 200_000], 200_000) else {
-            unreachable!("it is a file");
-        };
-        let is_steady = false;
-        let blob = Blob::File {
-            file,
-            version,
-            is_steady,
-        };
+        let blob = unsteady(file(&[7; 200_000], 200_000));
         let mut transport = Scripted::default();
         let mut outbox = Outbox::default();
         outbox.push(blob, 1..200_000);
@@ -594,15 +598,7 @@ mod tests {
 
     #[test]
     fn what_a_blocked_peer_does_not_take_of_a_file_is_read_again() {
-        let Blob::File { file, version, .. } = file(&[7; 200_000], 200_000) else {
-            unreachable!("it is a file");
-        };
-        let is_steady = false;
-        let blob = Blob::File {
-            file,
-            version,
-            is_steady,
-        };
+        let blob = unsteady(file(&[7; 200_000], 200_000));
         let mut spare = Spare::default();
         let mut outbox = Outbox::default();
         outbox.borrow(&mut spare);

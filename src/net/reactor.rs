@@ -20,6 +20,7 @@ use super::deadlines::{Deadlines, Tick};
 use super::limits::Limits;
 use super::listener::{Accepted, Listener};
 use super::protocol::{Closed, Now, Peer, Protocol};
+use super::reminder::Reminder;
 use super::transport::Tcp;
 
 /// Events taken from the kernel at once.
@@ -37,8 +38,6 @@ const LAST_ROUNDS: usize = 64;
 
 /// How long a listener rests that ran out of descriptors, if no connection closes before.
 const REST: Duration = Duration::from_secs(1);
-
-const MINUTE: Duration = Duration::from_secs(60);
 
 /// The waker's token. Connections have a generation in the upper half of theirs, so tokens below
 /// 2^32 are free for it, for the bell and for the listeners' numbers.
@@ -93,10 +92,10 @@ pub struct Handle {
 struct Door {
     listener: Listener,
     state: DoorState,
-    /// When it was last said that somebody has to wait.
-    warned: Option<Instant>,
-    /// When it was last said that somebody has to go.
-    displaced: Option<Instant>,
+    /// That somebody has to wait.
+    warned: Reminder,
+    /// That somebody has to go.
+    displaced: Reminder,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -176,8 +175,8 @@ impl<P: Protocol> Reactor<P> {
         self.listeners.push(Door {
             listener,
             state: DoorState::Quiet,
-            warned: None,
-            displaced: None,
+            warned: Reminder::default(),
+            displaced: Reminder::default(),
         });
         Ok(self)
     }
@@ -472,7 +471,7 @@ impl<P: Protocol> Reactor<P> {
     /// Hangs up on one, so that there is room for another who came to this door.
     fn displace(&mut self, key: Key, number: usize, reason: &str) {
         if let Some(door) = self.listeners.get_mut(number)
-            && is_due(&mut door.displaced, self.now.instant)
+            && door.displaced.is_due(self.now.instant)
         {
             let address = door.listener.address();
             warn!("{address} is full: {reason}; who keeps us waiting longest makes room");
@@ -486,17 +485,11 @@ impl<P: Protocol> Reactor<P> {
         if let Some(key) = self.still_waiting() {
             return Some(key);
         }
+        let limits = &self.shared.limits;
         let mut waiting: Vec<(Instant, Key)> = self
             .connections
             .iter()
-            .filter_map(|(key, entry)| {
-                Some((
-                    entry
-                        .connection
-                        .waits_since(&self.protocol, &self.shared.limits)?,
-                    key,
-                ))
-            })
+            .filter_map(|(key, entry)| Some((entry.waits_since(&self.protocol, limits)?, key)))
             .collect();
         let picked = waiting.len() / PICKED + 1;
         if picked < waiting.len() {
@@ -513,11 +506,8 @@ impl<P: Protocol> Reactor<P> {
     fn still_waiting(&mut self) -> Option<Key> {
         while let Some(&(since, key)) = self.waiting.front() {
             let entry = self.connections.get(key);
-            let waits = entry.and_then(|entry| {
-                entry
-                    .connection
-                    .waits_since(&self.protocol, &self.shared.limits)
-            });
+            let limits = &self.shared.limits;
+            let waits = entry.and_then(|entry| entry.waits_since(&self.protocol, limits));
             if waits == Some(since) {
                 return Some(key);
             }
@@ -570,16 +560,12 @@ impl<P: Protocol> Reactor<P> {
             }
             Pumped::Hungry | Pumped::Blocked => {}
         }
-        if self.is_crowded
-            && entry
-                .connection
-                .waits_since(&self.protocol, &self.shared.limits)
-                .is_some()
-        {
+        let limits = &self.shared.limits;
+        if self.is_crowded && entry.waits_since(&self.protocol, limits).is_some() {
             self.is_crowded = false;
             self.freed = true;
         }
-        let due = entry.connection.due(&self.shared.limits);
+        let due = entry.connection.due(limits);
         if let Some(due) = due.map(|due| self.deadlines.tick(due))
             && entry.armed.is_none_or(|armed| due < armed)
         {
@@ -666,24 +652,25 @@ impl<P: Protocol> Reactor<P> {
     }
 }
 
+impl<S> Entry<S> {
+    fn waits_since<P: Protocol<Session = S>>(
+        &self,
+        protocol: &P,
+        limits: &Limits,
+    ) -> Option<Instant> {
+        self.connection.waits_since(protocol, limits)
+    }
+}
+
 impl Door {
     /// Lets nobody in until a connection closes, or until this time has passed, and says so.
     fn rest(&mut self, time: Option<Duration>, now: Instant, reason: &str) {
         self.state = DoorState::Resting(time.map(|time| now + time));
-        if is_due(&mut self.warned, now) {
+        if self.warned.is_due(now) {
             let address = self.listener.address();
             warn!("{address} is full: {reason}; whoever else comes waits until one closes");
         }
     }
-}
-
-/// Whether to say again what was said then: once a minute at the most.
-fn is_due(said: &mut Option<Instant>, now: Instant) -> bool {
-    let is_due = said.is_none_or(|said| said + MINUTE <= now);
-    if is_due {
-        *said = Some(now);
-    }
-    is_due
 }
 
 fn read_clock() -> Now {
