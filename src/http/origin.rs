@@ -11,8 +11,8 @@ pub trait Origin {
     /// What there is under this target, now.
     fn find(&mut self, target: &Target<'_>, now: SystemTime) -> Lookup;
 
-    /// From here on, what was found before may be out of date: a turn of the loop begins. `told`: what
-    /// the origin has the loop listen to may have something to say about it.
+    /// From here on, what was found before may be out of date, and nothing is to be kept that was only good until
+    /// now. `told`: what the origin has the loop listen to may have something to say about it.
     fn doubt(&mut self, _told: bool) {}
 }
 

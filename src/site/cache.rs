@@ -137,7 +137,7 @@ impl Cache {
         self.budget.bytes / SHARE
     }
 
-    /// A turn begins: nothing is sure any more but what is watched.
+    /// A turn is over, or somebody may have asked after it began: nothing is sure any more but what is watched.
     pub(super) fn doubt(&mut self) {
         self.turn += 1;
         if !self.passing.is_empty() {

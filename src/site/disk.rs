@@ -194,7 +194,7 @@ impl Disk {
         // Opening a FIFO or a device to find out what it is may be noticed by who is at its other
         // end. This look goes wherever links lead, so nothing is said because of it.
         let looked = statat(&self.root.folder, path, AtFlags::empty());
-        let flags = match looked.map(|stat| FileType::from_raw_mode(stat.st_mode)) {
+        let flags = match looked.map(|stat| kind(&stat)) {
             Ok(FileType::RegularFile) | Err(_) => READ,
             Ok(FileType::Directory) => FOLDER,
             Ok(_) => POINT_AT,
@@ -291,7 +291,7 @@ impl Disk {
                 false => AtFlags::SYMLINK_NOFOLLOW,
             };
             let stat = statat(&self.root.folder, path, flags)?;
-            if FileType::from_raw_mode(stat.st_mode) != FileType::Symlink {
+            if kind(&stat) != FileType::Symlink {
                 return Ok(version_of_file(&stat));
             }
         }
@@ -309,7 +309,7 @@ impl Disk {
     /// Whether a symbolic link is under a path, wherever it leads.
     pub(super) fn is_link(&self, path: &[u8]) -> bool {
         let looked = statat(&self.root.folder, path, AtFlags::SYMLINK_NOFOLLOW);
-        looked.is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Symlink)
+        looked.is_ok_and(|stat| kind(&stat) == FileType::Symlink)
     }
 
     /// Opens what a path with symbolic links really is, if that is where links may lead. Where it is
@@ -417,7 +417,7 @@ fn step(folder: &OwnedFd, name: &[u8], flags: OFlags) -> Result<OwnedFd, Errno> 
     }
     let opened = openat(folder, name, flags | OFlags::NOFOLLOW, Mode::empty())?;
     // That is all it takes to point at a link.
-    if flags == POINT_AT && FileType::from_raw_mode(fstat(&opened)?.st_mode) == FileType::Symlink {
+    if flags == POINT_AT && kind(&fstat(&opened)?) == FileType::Symlink {
         return Err(Errno::LOOP);
     }
     Ok(opened)
@@ -454,21 +454,12 @@ fn contents(file: File, mut source: Source, now: SystemTime) -> io::Result<Entry
     Err(Errno::AGAIN.into())
 }
 
-/// The same content as it is better held if it is asked for again; `None` if it is held well. Of a file a
-/// copy in memory is made.
+/// A copy of an open file in memory, if it still is this version: for the kernel a file, and nobody can
+/// change it any more, so that it is sent without another look.
 ///
 /// # Errors
-/// When there is no descriptor or no memory for a copy, or the file is changing.
-pub(super) fn settle(content: &Blob) -> io::Result<Option<Blob>> {
-    match content {
-        Blob::File { file, version, .. } => seal(file, version).map(Some),
-        _ => Ok(None),
-    }
-}
-
-/// A copy of a file in memory, if it still is this version: for the kernel a file, and nobody can change it
-/// any more, so that it is sent without another look.
-fn seal(file: &File, version: &Version) -> io::Result<Blob> {
+/// When there is no descriptor or no memory for it, or the file is changing.
+pub(super) fn seal(file: &File, version: &Version) -> io::Result<Blob> {
     let len = version.len;
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
     let copy = memfd_create("docroot", flags)?;
@@ -496,9 +487,13 @@ pub(super) fn is_steady(version: &Version, now: SystemTime) -> bool {
     rested.is_ok_and(|rested| rested > STEADY)
 }
 
+fn kind(stat: &Stat) -> FileType {
+    FileType::from_raw_mode(stat.st_mode)
+}
+
 fn version_of_file(stat: &Stat) -> Option<Version> {
     let nanos = |nanos| i64::try_from(nanos).unwrap_or_default();
-    let is_file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
+    let is_file = kind(stat) == FileType::RegularFile;
     is_file.then(|| Version {
         len: u64::try_from(stat.st_size).unwrap_or_default(),
         modified: time(stat.st_mtime, nanos(stat.st_mtime_nsec)),

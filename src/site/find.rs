@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use tracing::warn;
 
 use super::cache::{Budget, Cache, Doubtful, Evidence, Known};
-use super::disk::{Disk, Entry, Found, Link, SEALED, Source, is_steady, settle};
+use super::disk::{Disk, Entry, Found, Link, SEALED, Source, is_steady, seal};
 use super::media::media_type;
 use super::validators::{are_final, validators};
 use super::watch::Watch;
@@ -175,24 +175,26 @@ impl Site {
             }
             return None;
         }
-        let lookup = self.settled(&lookup).unwrap_or(lookup);
+        let lookup = Self::sealed(&lookup).unwrap_or(lookup);
         self.cache
             .confirm(doubtful, lookup.clone(), watched, is_quiet);
         Some(lookup)
     }
 
-    /// The same, held in a way that is better for what is asked for again. Where that cannot be, it is sent
-    /// as it was before.
-    fn settled(&self, lookup: &Lookup) -> Option<Lookup> {
+    /// The same, if it is on disk, from a copy in memory: it is asked for again. Where that cannot be, it is
+    /// sent as it was before.
+    fn sealed(lookup: &Lookup) -> Option<Lookup> {
         let Lookup::Found(resource) = lookup else {
             return None;
         };
         let [representation] = &resource.representations[..] else {
             return None;
         };
-        let content = settle(&representation.content).ok()??;
+        let Blob::File { file, version, .. } = &representation.content else {
+            return None;
+        };
         let representation = Representation {
-            content,
+            content: seal(file, version).ok()?,
             ..Representation::clone(representation)
         };
         Some(Lookup::Found(Arc::new(representation.into())))
@@ -231,8 +233,7 @@ impl Site {
         if !target.is_directory() {
             return Ok(match self.look(&path, now)? {
                 Some(Entry::File { content, source }) => {
-                    let found = found(&path, content, &source, now);
-                    (found, Some(Evidence::new(Vec::new(), &path, source)))
+                    found(Vec::new(), &path, content, source, now)
                 }
                 Some(Entry::Directory) => (Lookup::Directory, None),
                 Some(Entry::Special) | None => (Lookup::Absent(None), None),
@@ -242,8 +243,7 @@ impl Site {
         for index in &self.options.index {
             let path = join(&path, index);
             if let Some(Entry::File { content, source }) = self.look(&path, now)? {
-                let found = found(&path, content, &source, now);
-                return Ok((found, Some(Evidence::new(absent, &path, source))));
+                return Ok(found(absent, &path, content, source, now));
             }
             absent.push(path);
         }
@@ -399,12 +399,20 @@ impl Failure {
     }
 }
 
-fn found(path: &[u8], content: Blob, source: &Source, now: SystemTime) -> Lookup {
+/// A file, found where nothing was under the paths that come before it.
+fn found(
+    absent: Vec<Vec<u8>>,
+    path: &[u8],
+    content: Blob,
+    source: Source,
+    now: SystemTime,
+) -> Discovery {
     let validators = validators(&content, &source.version, now);
     let mut representation = Representation::new(content, &media_type(path));
     // Without it, whoever keeps a copy may guess how long it stays fresh (RFC 9111 section 4.2.2).
     representation.about.push("Cache-Control", "no-cache");
-    Lookup::Found(Arc::new(representation.with(validators).into()))
+    let found = Lookup::Found(Arc::new(representation.with(validators).into()));
+    (found, Some(Evidence::new(absent, path, source)))
 }
 
 /// Whether a segment begins with a dot, other than a leading `.well-known`.
