@@ -151,21 +151,23 @@ fn nobody_who_hangs_keeps_it_longer_than_the_grace_period() {
 #[test]
 fn who_has_asked_before_the_stop_is_answered_although_not_yet_accepted() {
     let root = site();
-    let mut server = Server::start(root.path());
-    let mut clients = Vec::new();
-    server.asleep(|| {
-        // More than are accepted in one turn of the loop.
-        clients.extend((0..200).map(|_| server.connect()));
+    for workers in ["1", "2"] {
+        let mut server = Server::with(root.path(), &["--workers", workers]);
+        let mut clients = Vec::new();
+        server.asleep(|| {
+            // More than are accepted in one turn of the loop.
+            clients.extend((0..200).map(|_| server.connect()));
+            for client in &mut clients {
+                client.send(GET);
+            }
+            server.signal(Signal::TERM);
+        });
         for client in &mut clients {
-            client.send(GET);
+            assert_eq!(client.response().status(), "200 OK");
+            assert_eq!(client.rest(), b"");
         }
-        server.signal(Signal::TERM);
-    });
-    for client in &mut clients {
-        assert_eq!(client.response().status(), "200 OK");
-        assert_eq!(client.rest(), b"");
+        assert_eq!(server.ended().code(), Some(0));
     }
-    assert_eq!(server.ended().code(), Some(0));
 }
 
 #[test]

@@ -262,25 +262,6 @@ fn all_workers_finish_what_they_have_begun() {
 }
 
 #[test]
-fn who_has_asked_before_the_stop_is_answered_by_every_worker() {
-    let root = site();
-    let mut server = Server::with(root.path(), &["--workers", "2"]);
-    let mut clients = Vec::new();
-    server.asleep(|| {
-        clients.extend((0..200).map(|_| server.connect()));
-        for client in &mut clients {
-            client.send(GET);
-        }
-        server.signal(Signal::TERM);
-    });
-    for client in &mut clients {
-        assert_eq!(client.response().status(), "200 OK");
-        assert_eq!(client.rest(), b"");
-    }
-    assert_eq!(server.ended().code(), Some(0));
-}
-
-#[test]
 fn lines_of_all_workers_are_whole() {
     const REQUESTS: usize = 50;
     let root = site();
