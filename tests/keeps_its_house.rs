@@ -35,6 +35,7 @@ fn sources() -> Vec<(String, String)> {
 const HOMES: &[(&str, &[&str])] = &[
     ("mio::", &["net/"]),
     ("socket2::", &["net/listener.rs", "net/transport.rs"]),
+    ("nix::sys", &["net/listener.rs"]),
     ("slotmap::", &["net/reactor.rs"]),
     ("arrayvec::", &["http1/parse.rs", "net/outbox.rs"]),
     (

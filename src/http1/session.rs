@@ -29,7 +29,7 @@ use crate::net::{Closed, Inbox, Io, Next, Now, Outbox, Peer, Protocol};
 /// How long a peer may take, and how much it may say.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// From a head's first byte to its last; also from connecting to the first head's last byte.
+    /// From a head's first byte to its last; also from being accepted to the first head's last byte.
     pub header_timeout: Duration,
     /// From an answer to the next head's first byte; also from a head to the end of its content.
     pub idle_timeout: Duration,

@@ -4,6 +4,8 @@ use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 
 use mio::net::TcpListener;
+use nix::sys::socket::setsockopt;
+use nix::{libc, setsockopt_impl, sockopt_impl};
 use rustix::io::Errno;
 use rustix::net::sockopt::set_socket_reuseport;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
@@ -14,6 +16,14 @@ use super::transport::{Tcp, UNSENT};
 /// Connections the kernel keeps for us until we accept them, as far as `net.core.somaxconn` lets
 /// it.
 const BACKLOG: i32 = 4096;
+
+/// Seconds that a connection may stay with the kernel until its peer has said something.
+const SILENT: u32 = 1;
+
+sockopt_impl!(
+    /// TCP_DEFER_ACCEPT (tcp(7)), which takes a C `int`: seconds.
+    DeferAccept, SetOnly, libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT, u32
+);
 
 /// A listening TCP socket.
 #[derive(Debug)]
@@ -35,7 +45,8 @@ pub(super) enum Accepted {
 }
 
 impl Listener {
-    /// Listens on `address`; port 0 is any free port. `[::]` takes IPv4 as well, unless
+    /// Listens for peers that speak first: one that says nothing is accepted a second after it has come, and one
+    /// that asks is not kept waiting. `address` may have port 0, which is any free port. `[::]` takes IPv4 as well, unless
     /// `only_v6`; any other IPv6 address never does.
     ///
     /// # Errors
@@ -78,6 +89,9 @@ impl Listener {
         // Inherited by every connection that is accepted.
         socket.set_tcp_nodelay(true)?;
         socket.set_tcp_notsent_lowat(UNSENT)?;
+        // Who asks at once is accepted when that has arrived, so that one wake-up does for accepting, reading
+        // and answering; who does not, when the kernel has asked once more whether it is there.
+        setsockopt(&socket, DeferAccept, &SILENT)?;
         socket.bind(&address.into())?;
         socket.listen(BACKLOG)?;
         let socket = TcpListener::from_std(socket.into());
