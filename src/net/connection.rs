@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::inbox::{Filled, Inbox};
 use super::limits::Limits;
-use super::outbox::{Flushed, Outbox, Spare};
+use super::outbox::{Flushed, Outbox};
 use super::protocol::{Closed, Io, Next, Now, Protocol};
 use super::transport::Transport;
 
@@ -43,8 +43,8 @@ pub(super) struct Connection<S, T> {
     trusted: bool,
 }
 
-/// What a conversation works with. Lent to it for the length of a pump, and left with it while
-/// something is unfinished.
+/// What a conversation works with: one that all share, with the buffers on it. One of its own, without them, is left
+/// with a conversation while something is unfinished, and borrows them for the length of a pump.
 #[derive(Debug, Default)]
 struct Desk {
     inbox: Inbox,
@@ -56,9 +56,8 @@ struct Desk {
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) limits: Limits,
-    inbox: Vec<u8>,
-    outbox: Spare,
-    desk: Option<Box<Desk>>,
+    /// For whoever comes: nothing is unfinished on it.
+    desk: Box<Desk>,
 }
 
 /// How a pump ended.
@@ -101,17 +100,11 @@ enum Step {
 
 impl Shared {
     pub(super) fn new(limits: Limits) -> Self {
-        let inbox = vec![0; limits.inbox.max(1)];
-        Self {
-            limits,
-            inbox,
-            outbox: Spare::default(),
-            desk: None,
-        }
-    }
-
-    fn lend(&mut self) -> Box<Desk> {
-        self.desk.take().unwrap_or_default()
+        let desk = Box::new(Desk {
+            inbox: Inbox::with_buffer(limits.inbox.max(1)),
+            ..Desk::default()
+        });
+        Self { limits, desk }
     }
 }
 
@@ -119,6 +112,16 @@ impl Desk {
     /// Whether nothing is unfinished, so that somebody else can have it.
     fn is_clear(&self) -> bool {
         self.inbox.is_empty() && !self.inbox.is_ended() && self.outbox.is_empty()
+    }
+
+    fn borrow(&mut self, spare: &mut Self) {
+        self.inbox.borrow(&mut spare.inbox);
+        self.outbox.borrow(&mut spare.outbox);
+    }
+
+    fn give_back(&mut self, spare: &mut Self) {
+        self.inbox.give_back(&mut spare.inbox);
+        self.outbox.give_back(&mut spare.outbox);
     }
 
     fn io<'a>(&'a mut self, deadline: &'a mut Option<Instant>, now: Now) -> Io<'a> {
@@ -176,11 +179,11 @@ impl<S, T: Transport> Connection<S, T> {
     ) where
         P: Protocol<Session = S>,
     {
-        let mut desk = self.desk.take().unwrap_or_else(|| shared.lend());
+        let desk = self.desk.as_mut().unwrap_or(&mut shared.desk);
         desk.outbox.resume(self.sent);
         protocol.close(self.session, &mut desk.io(&mut self.deadline, now), closed);
-        if desk.is_clear() {
-            shared.desk = Some(desk);
+        if !shared.desk.is_clear() {
+            std::mem::take(&mut shared.desk).give_back(&mut shared.desk);
         }
     }
 
@@ -289,18 +292,20 @@ impl<S, T: Transport> Connection<S, T> {
         now: Now,
         work: impl FnOnce(&mut Self, &mut Desk, &Limits) -> Pumped,
     ) -> Pumped {
-        let mut desk = self.desk.take().unwrap_or_else(|| shared.lend());
-        desk.inbox.borrow(&mut shared.inbox);
-        desk.outbox.borrow(&mut shared.outbox);
+        let mut own = self.desk.take();
+        if let Some(own) = &mut own {
+            own.borrow(&mut shared.desk);
+        }
+        let desk = own.as_mut().unwrap_or(&mut shared.desk);
         desk.outbox.resume(self.sent);
-        let pumped = work(self, &mut desk, &shared.limits);
+        let pumped = work(self, desk, &shared.limits);
         self.sent = desk.outbox.sent();
-        desk.inbox.give_back(&mut shared.inbox);
-        desk.outbox.give_back(&mut shared.outbox);
-        let watched = self.watch_pace(&mut desk, now);
-        match desk.is_clear() {
-            true => shared.desk = Some(desk),
-            false => self.desk = Some(desk),
+        let watched = self.watch_pace(desk, now);
+        let is_clear = desk.is_clear();
+        if own.is_some() || !is_clear {
+            let mut own = own.unwrap_or_else(|| std::mem::take(&mut shared.desk));
+            own.give_back(&mut shared.desk);
+            self.desk = (!is_clear).then_some(own);
         }
         match watched {
             Ok(()) => pumped,
@@ -633,12 +638,12 @@ mod tests {
         let mut driven = Driven::new(transport(b"one\n"));
         driven.run();
         assert_eq!(driven.sent(), b"ONE\n");
-        assert!(driven.connection.desk.is_none() && driven.shared.inbox.len() == 1024);
-        let lent = driven.shared.desk.as_deref().map(std::ptr::from_ref);
+        assert!(driven.connection.desk.is_none());
+        let lent = std::ptr::from_ref(&*driven.shared.desk);
         driven.hear(b"two\n");
         driven.run();
-        let again = driven.shared.desk.as_deref().map(std::ptr::from_ref);
-        assert!(lent.is_some() && lent == again, "nor is one made for it");
+        let again = std::ptr::from_ref(&*driven.shared.desk);
+        assert!(lent == again, "nor is one made for it");
     }
 
     #[test]

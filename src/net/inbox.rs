@@ -7,8 +7,8 @@ use super::transport::Transport;
 
 /// Bytes received, not yet understood: bounded, and without memory of its own while it is empty.
 ///
-/// At rest `bytes` is exactly what is unconsumed. For the length of a pump it is the reactor's
-/// spare buffer, whose length is the bound.
+/// With a connection at rest, `bytes` is exactly what is unconsumed. For the length of a pump it is the buffer that
+/// goes from one to the next, whose length is the bound.
 #[derive(Debug, Default)]
 pub struct Inbox {
     bytes: Vec<u8>,
@@ -66,19 +66,27 @@ impl Inbox {
         self.ended = true;
     }
 
-    /// Takes the spare buffer, with what is unconsumed at its front.
-    pub(super) fn borrow(&mut self, spare: &mut Vec<u8>) {
-        let kept = std::mem::replace(&mut self.bytes, std::mem::take(spare));
+    /// One whose buffer has this length.
+    pub(super) fn with_buffer(length: usize) -> Self {
+        Self {
+            bytes: vec![0; length],
+            ..Self::default()
+        }
+    }
+
+    /// Takes the buffer of an empty one, with what is unconsumed at its front.
+    pub(super) fn borrow(&mut self, spare: &mut Self) {
+        let kept = std::mem::replace(&mut self.bytes, std::mem::take(&mut spare.bytes));
         let kept = &kept[self.unread.clone()];
         self.bytes[..kept.len()].copy_from_slice(kept);
         self.unread = 0..kept.len();
     }
 
-    /// Gives the spare buffer back, and keeps only what is unconsumed.
-    pub(super) fn give_back(&mut self, spare: &mut Vec<u8>) {
+    /// Gives the buffer back, and keeps only what is unconsumed.
+    pub(super) fn give_back(&mut self, spare: &mut Self) {
         let kept = self.bytes().to_vec();
         self.unread = 0..kept.len();
-        *spare = std::mem::replace(&mut self.bytes, kept);
+        spare.bytes = std::mem::replace(&mut self.bytes, kept);
     }
 
     /// Whether the buffer is full of unconsumed bytes, so that nothing more can be read.
@@ -134,20 +142,23 @@ mod tests {
 
     #[test]
     fn a_buffer_is_kept_only_for_what_is_unconsumed() {
-        let mut spare = vec![0; 64];
+        let mut spare = Inbox::with_buffer(64);
         let mut inbox = Inbox::default();
         inbox.receive(b"a partial head");
         inbox.consume(2);
         inbox.borrow(&mut spare);
-        assert_eq!((inbox.bytes(), spare.capacity()), (&b"partial head"[..], 0));
+        assert_eq!(
+            (inbox.bytes(), spare.bytes.capacity()),
+            (&b"partial head"[..], 0)
+        );
         inbox.give_back(&mut spare);
         assert_eq!(
-            (inbox.bytes(), inbox.bytes.len(), spare.len()),
+            (inbox.bytes(), inbox.bytes.len(), spare.bytes.len()),
             (&b"partial head"[..], 12, 64)
         );
         inbox.consume(12);
         inbox.borrow(&mut spare);
         inbox.give_back(&mut spare);
-        assert_eq!((inbox.bytes.capacity(), spare.len()), (0, 64));
+        assert_eq!((inbox.bytes.capacity(), spare.bytes.len()), (0, 64));
     }
 }

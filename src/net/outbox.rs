@@ -57,13 +57,6 @@ enum Chunk {
     Blob { blob: Blob, left: Range<u64> },
 }
 
-/// What an outbox borrows for the length of a pump.
-#[derive(Debug, Default)]
-pub(super) struct Spare {
-    chunks: VecDeque<Chunk>,
-    run: Vec<u8>,
-}
-
 /// How a flush ended.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Flushed {
@@ -107,13 +100,19 @@ impl Outbox {
     /// Bytes queued and not yet sent.
     #[must_use]
     pub fn len(&self) -> u64 {
-        self.chunks.iter().map(Chunk::len).sum()
+        match self.only() {
+            Some(chunk) => chunk.len(),
+            None => self.chunks.iter().map(Chunk::len).sum(),
+        }
     }
 
     /// Whether everything has left.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.chunks.iter().all(|chunk| chunk.len() == 0)
+        match self.only() {
+            Some(chunk) => chunk.len() == 0,
+            None => self.chunks.is_empty() || self.chunks.iter().all(|chunk| chunk.len() == 0),
+        }
     }
 
     /// Bytes that have left since the conversation began.
@@ -127,11 +126,22 @@ impl Outbox {
     #[must_use]
     pub fn has_room(&self) -> bool {
         let mut queued = 0;
-        let mut chunks = self.chunks.iter();
-        chunks.all(|chunk| {
+        let mut leaves_room = |chunk: &Chunk| {
             queued += chunk.len();
             queued < ROOM && !chunk.is_file()
-        })
+        };
+        match self.only() {
+            Some(chunk) => leaves_room(chunk),
+            None => self.chunks.is_empty() || self.chunks.iter().all(leaves_room),
+        }
+    }
+
+    /// The one chunk that is queued, as it mostly is: to go through a ring costs more than to look at that.
+    fn only(&self) -> Option<&Chunk> {
+        match self.chunks.len() {
+            1 => self.chunks.front(),
+            _ => None,
+        }
     }
 
     /// Takes everything that is queued in memory, as if it had been sent: for sessions that are
@@ -150,16 +160,16 @@ impl Outbox {
         self.sent = sent;
     }
 
-    /// Takes the spare queue and run.
-    pub(super) fn borrow(&mut self, spare: &mut Spare) {
+    /// Takes the memory of an empty one: its queue and its run.
+    pub(super) fn borrow(&mut self, spare: &mut Self) {
         if self.chunks.is_empty() {
             std::mem::swap(&mut self.chunks, &mut spare.chunks);
         }
-        self.spare = std::mem::take(&mut spare.run);
+        self.spare = std::mem::take(&mut spare.spare);
     }
 
     /// Gives back what was borrowed, and keeps only memory for what is unsent.
-    pub(super) fn give_back(&mut self, spare: &mut Spare) {
+    pub(super) fn give_back(&mut self, spare: &mut Self) {
         for chunk in &mut self.chunks {
             if let Chunk::Bytes { bytes, sent } = chunk
                 && bytes.capacity() > 2 * (bytes.len() - *sent) + 64
@@ -177,7 +187,7 @@ impl Outbox {
                 spare.chunks = chunks;
             }
         }
-        spare.run = std::mem::take(&mut self.spare);
+        spare.spare = std::mem::take(&mut self.spare);
     }
 
     /// Sends until the queue is empty, the transport takes no more, or one burst has left.
@@ -599,7 +609,7 @@ mod tests {
     #[test]
     fn what_a_blocked_peer_does_not_take_of_a_file_is_read_again() {
         let blob = unsteady(file(&[7; 200_000], 200_000));
-        let mut spare = Spare::default();
+        let mut spare = Outbox::default();
         let mut outbox = Outbox::default();
         outbox.borrow(&mut spare);
         outbox.push(blob, 0..200_000);
@@ -611,7 +621,7 @@ mod tests {
         outbox.give_back(&mut spare);
         assert_eq!(outbox.len(), 130_000);
         assert!(
-            spare.run.capacity() >= index(PIECE),
+            spare.spare.capacity() >= index(PIECE),
             "only the offset is kept"
         );
     }
@@ -641,7 +651,7 @@ mod tests {
 
     #[test]
     fn memory_is_kept_only_for_what_is_unsent() {
-        let mut spare = Spare::default();
+        let mut spare = Outbox::default();
         let mut outbox = Outbox::default();
         outbox.borrow(&mut spare);
         outbox.tail().extend_from_slice(&[b'x'; 10_000]);
@@ -651,7 +661,7 @@ mod tests {
         };
         assert_eq!(outbox.flush(&mut transport).unwrap(), Flushed::Blocked);
         outbox.give_back(&mut spare);
-        assert!(spare.run.capacity() >= 10_000);
+        assert!(spare.spare.capacity() >= 10_000);
         let mut other = Outbox::default();
         other.borrow(&mut spare);
         other.tail().push(b'x');
