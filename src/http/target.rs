@@ -169,18 +169,15 @@ pub(super) fn is_authority(value: &[u8]) -> bool {
         return is_literal(rest);
     }
     let mut rest = value;
-    while let Some((&byte, after)) = rest.split_first() {
-        rest = match byte {
-            _ if is_name(byte) => after,
-            b':' => return is_port(after),
-            b'%' => match after {
-                [high, low, after @ ..] if hex(*high).zip(hex(*low)).is_some() => after,
-                _ => return false,
-            },
+    loop {
+        let named = rest.iter().take_while(|byte| is_name(**byte)).count();
+        rest = match rest.get(named..).unwrap_or_default() {
+            [] => return true,
+            [b':', port @ ..] => return is_port(port),
+            [b'%', high, low, after @ ..] if hex(*high).zip(hex(*low)).is_some() => after,
             _ => return false,
         };
     }
-    true
 }
 
 /// Whether this is an address, `]`, and perhaps a port.
@@ -239,6 +236,7 @@ fn scan(raw: &str) -> Result<(usize, bool), Malformed> {
     let mut before = 0;
     for (place, byte) in raw.bytes().enumerate() {
         match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' => {}
             b'#' => return Err(Malformed::Form),
             0..b' ' | 0x7f => return Err(Malformed::Control),
             _ if end.is_some() => {}
