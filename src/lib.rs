@@ -111,8 +111,9 @@
 //! **Doors:** the clock is read only in `net/reactor.rs`, files are opened only in `site/disk.rs`,
 //! mio's sockets are named only in `net/`, the command line and the environment only in `config.rs`
 //! and `main.rs`. **One package, one home:** mio, socket2, nix and slotmap in `net/`; httparse in
-//! `http1/parse.rs`; mime_guess in `site/media.rs`; twox-hash in `site/validators.rs`; httpdate in
-//! `http/date.rs`; clap in `config.rs`; tracing-subscriber and signal-hook in `main.rs`; rustix in
+//! `http1/parse.rs`; mime_guess in `site/media.rs`; foldhash in `site/cache.rs`; twox-hash in
+//! `site/validators.rs`; httpdate in `http/date.rs`; clap in `config.rs`; tracing-subscriber and
+//! signal-hook in `main.rs`; rustix in
 //! `net/` and `site/`. `tests/keeps_its_house.rs` holds us to it.
 //!
 //! # Five habits the loop lives by

@@ -43,6 +43,7 @@ const HOMES: &[(&str, &[&str])] = &[
         &["net/", "site/disk.rs", "site/find.rs", "site/watch.rs"],
     ),
     ("httparse::", &["http1/parse.rs"]),
+    ("foldhash::", &["site/cache.rs"]),
     ("mime_guess::", &["site/media.rs"]),
     ("httpdate::", &["http/date.rs"]),
     ("twox_hash::", &["site/validators.rs"]),
