@@ -96,9 +96,9 @@ impl<O: Origin> Conversation<O> {
             let said = self.outbox.take();
             self.said.extend_from_slice(&said);
             match self.next {
-                Next::Drain if !said.is_empty() => self.call(Http1::advance),
+                Next::Drain | Next::Answered if !said.is_empty() => self.call(Http1::advance),
                 // With nothing queued it is the same.
-                Next::Drain => return self.next = Next::Read,
+                Next::Drain | Next::Answered => return self.next = Next::Read,
                 _ => return,
             }
         }

@@ -121,6 +121,16 @@ impl<O: Origin> Http1<O> {
     fn converse(&mut self, session: &mut Session, io: &mut Io<'_>) -> Next {
         self.log(session, io.outbox.sent(), io.now);
         *io.deadline = None;
+        if let State::Head {
+            first: false,
+            since,
+            ..
+        } = &mut session.state
+            && io.inbox.is_empty()
+        {
+            // Nothing has come, so it is an answer that has left, and the wait that begins.
+            *since = None;
+        }
         let mut is_behind = false;
         while io.outbox.has_room() && self.read(session, io) {
             // What came behind a request may have been asked after the turn began, and after a change.
@@ -131,7 +141,14 @@ impl<O: Origin> Http1<O> {
         }
         let between = session.is_between(io.inbox);
         match session.state {
-            _ if !io.outbox.is_empty() => Next::Drain,
+            _ if !io.outbox.is_empty() => {
+                let is_logged = session.leaving.is_some();
+                if !between || is_logged || io.inbox.is_ended() || self.retiring {
+                    return Next::Drain;
+                }
+                *io.deadline = Some(self.due(session, io.now.instant));
+                Next::Answered
+            }
             State::Over(next) => next,
             _ if between && (io.inbox.is_ended() || self.retiring) => Next::Close,
             _ if io.inbox.is_ended() => {
@@ -630,7 +647,7 @@ mod tests {
                 let next = self.call(Http1::advance);
                 let said = self.outbox.take();
                 self.said.extend(&said);
-                if next != Next::Drain || said.is_empty() {
+                if !matches!(next, Next::Drain | Next::Answered) || said.is_empty() {
                     return next;
                 }
             }
@@ -913,6 +930,13 @@ mod tests {
         driven.advance();
         assert_eq!(seconds(&driven), Some(60), "in content");
         driven.inbox.receive(b"ab");
+        assert_eq!(driven.call(Http1::advance), Next::Answered);
+        assert_eq!(seconds(&driven), Some(60), "if it leaves at once");
+        driven.now.instant += Duration::from_secs(4);
+        driven.outbox.take();
+        assert_eq!(driven.call(Http1::advance), Next::Read);
+        assert_eq!(seconds(&driven), Some(60), "since it has left");
+        driven.inbox.receive(format!("{GET}GET").as_bytes());
         assert_eq!(driven.call(Http1::advance), Next::Drain);
         assert_eq!(
             seconds(&driven),

@@ -79,6 +79,8 @@ enum Phase {
     Reading,
     /// The protocol waits for its queue to empty.
     Draining,
+    /// The protocol waits for bytes if its queue empties at once.
+    Answered,
     /// The protocol has said its last word, which is still leaving.
     Leaving { linger: bool },
     /// Everything has left; the peer's words are read away until the deadline.
@@ -348,7 +350,18 @@ impl<S, T: Transport> Connection<S, T> {
     where
         P: Protocol<Session = S>,
     {
-        match self.flush(desk)? {
+        let flushed = self.flush(desk)?;
+        if matches!(self.phase, Phase::Answered) {
+            self.phase = match flushed {
+                Flushed::Empty => Phase::Reading,
+                Flushed::Blocked | Flushed::Burst => Phase::Draining,
+            };
+            if matches!(self.phase, Phase::Draining) {
+                // What it waits for begins when that has left.
+                self.deadline = None;
+            }
+        }
+        match flushed {
             Flushed::Empty => {}
             Flushed::Burst => return Ok(Step::Burst),
             // A session that says `Read` with something queued does both at once.
@@ -375,7 +388,7 @@ impl<S, T: Transport> Connection<S, T> {
                 true => self.ask(desk, protocol, now),
                 false => Ok(Step::Blocked),
             },
-            Phase::Draining => self.ask(desk, protocol, now),
+            Phase::Draining | Phase::Answered => self.ask(desk, protocol, now),
             Phase::Leaving { linger } => self.depart(desk, linger, limits, now),
             Phase::Lingering => self.read_away(desk),
         }
@@ -433,6 +446,7 @@ impl<S, T: Transport> Connection<S, T> {
     fn follow(&mut self, desk: &Desk, next: Next) {
         self.phase = match next {
             Next::Drain if !desk.outbox.is_empty() => Phase::Draining,
+            Next::Answered => Phase::Answered,
             // However much a session likes to hear: a peer that does not listen is not heard.
             Next::Read if !desk.outbox.has_room() => Phase::Draining,
             Next::Read | Next::Drain => Phase::Reading,
@@ -740,6 +754,55 @@ mod tests {
         });
         assert!(matches!(driven.run(), Pumped::Closed(Closed::ByPeer)));
         assert!(driven.sent().ends_with(b"xTWO\n"));
+    }
+
+    /// Answers each byte with a thousand, waits for the next a minute, and counts how often it is asked.
+    struct Counting(usize);
+
+    impl Protocol for Counting {
+        type Session = ();
+
+        fn open(&mut self, _: &Peer) {}
+
+        fn advance(&mut self, (): &mut (), io: &mut Io<'_>) -> Next {
+            self.0 += 1;
+            let heard = io.inbox.bytes().len();
+            io.inbox.consume(heard);
+            io.outbox.tail().resize(heard * 1000, b'x');
+            *io.deadline = Some(io.now.instant + Duration::from_secs(60));
+            Next::Answered
+        }
+    }
+
+    #[test]
+    fn who_has_answered_is_asked_again_only_if_that_does_not_leave_at_once() {
+        let check = |takes: usize, asked: usize| {
+            let mut counting = Counting(0);
+            let mut driven = Driven::new(Scripted {
+                takes,
+                ..transport(b"1")
+            });
+            while driven.sent().len() < 1000 {
+                assert!(driven.sent().is_empty() || driven.connection.deadline.is_none());
+                driven.now.instant += Duration::from_secs(10);
+                driven.connection.transport.allow();
+                driven.connection.ready(true, true, false);
+                let Driven {
+                    connection,
+                    shared,
+                    now,
+                } = &mut driven;
+                let pumped = connection.pump(&mut counting, shared, *now);
+                assert!(matches!(pumped, Pumped::Blocked));
+            }
+            let due = driven.connection.deadline;
+            assert_eq!(due, Some(driven.now.instant + Duration::from_secs(60)));
+            assert_eq!(counting.0, asked, "{takes}");
+            assert!(driven.connection.desk.is_none());
+        };
+        check(1000, 1);
+        check(999, 2);
+        check(100, 2);
     }
 
     /// Echoes, and always says that it reads.

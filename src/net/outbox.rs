@@ -286,6 +286,10 @@ impl Outbox {
         piece: Option<&[u8]>,
         transport: &mut impl Transport,
     ) -> (usize, io::Result<usize>) {
+        if let (None, Some(only)) = (piece, self.only()) {
+            let bytes = only.in_memory().unwrap_or_default();
+            return (bytes.len(), transport.write(&[IoSlice::new(bytes)], false));
+        }
         let mut slices: ArrayVec<IoSlice<'_>, SLICES> = ArrayVec::new();
         let mut chunks = self.chunks.iter();
         let mut more = false;

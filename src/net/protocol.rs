@@ -63,8 +63,8 @@ pub struct Io<'a> {
     /// What the session has said and the peer has not yet been sent.
     pub outbox: &'a mut Outbox,
     /// When to call [`Protocol::expire`]; `None` is never. The session sets it, and sets it to
-    /// `None` while it only waits for its own words to leave: then the peer's pace is watched by
-    /// [`Limits::min_rate`](super::Limits::min_rate).
+    /// `None` while it only waits for its own words to leave (or says [`Next::Answered`], which does):
+    /// then the peer's pace is watched by [`Limits::min_rate`](super::Limits::min_rate).
     pub deadline: &'a mut Option<Instant>,
     /// The time of this turn.
     pub now: Now,
@@ -78,6 +78,9 @@ pub enum Next {
     /// Call me when everything queued has left, and read nothing before; with nothing queued, the
     /// same as `Read`.
     Drain,
+    /// There is nothing to say beyond what is queued. If that leaves at once, as it mostly does, the same as
+    /// `Read`, until the deadline that is set now; otherwise the same as `Drain`, and that deadline is unset.
+    Answered,
     /// Send what is queued, then hang up: the peer expects it, or is to expect nothing more.
     Close,
     /// The same, but the peer may still be talking: its words are read away for a while, so that
