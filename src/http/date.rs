@@ -34,6 +34,8 @@ pub(super) fn second(time: SystemTime) -> u64 {
 /// The current date, rendered once a second.
 #[derive(Clone, Debug, Default)]
 pub struct DateText {
+    /// When it was asked for last, mostly in the same turn of the loop.
+    asked: Option<SystemTime>,
     second: Option<u64>,
     text: String,
 }
@@ -41,6 +43,10 @@ pub struct DateText {
 impl DateText {
     /// `now` as an IMF-fixdate. A clock before 1970 or after 9999 is wrong, and reads as 1970.
     pub fn at(&mut self, now: SystemTime) -> &str {
+        if self.asked == Some(now) {
+            return &self.text;
+        }
+        self.asked = Some(now);
         let since = now.duration_since(UNIX_EPOCH).unwrap_or_default();
         if self.second != Some(since.as_secs()) {
             self.second = Some(since.as_secs());

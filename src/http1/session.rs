@@ -405,20 +405,23 @@ impl<O: Origin> Http1<O> {
         let Some(Representation { content, .. }) = response.representation.as_deref() else {
             return 0;
         };
-        let before = outbox.len();
-        match &response.content {
-            Content::Whole => outbox.push(content.clone(), 0..content.len()),
-            Content::Part(part) => outbox.push(content.clone(), part.clone()),
-            Content::Parts(_) | Content::Withheld | Content::Known => {}
-        }
-        if let Some(multipart) = multipart {
-            for (head, part) in multipart.parts() {
-                outbox.tail().extend_from_slice(head.as_bytes());
-                outbox.push(content.clone(), part);
+        let part = match (&response.content, multipart) {
+            (Content::Whole, _) => 0..content.len(),
+            (Content::Part(part), _) => part.clone(),
+            (Content::Parts(_), Some(multipart)) => {
+                let before = outbox.len();
+                for (head, part) in multipart.parts() {
+                    outbox.tail().extend_from_slice(head.as_bytes());
+                    outbox.push(content.clone(), part);
+                }
+                outbox.tail().extend_from_slice(multipart.end().as_bytes());
+                return outbox.len() - before;
             }
-            outbox.tail().extend_from_slice(multipart.end().as_bytes());
-        }
-        outbox.len() - before
+            (Content::Parts(_) | Content::Withheld | Content::Known, _) => return 0,
+        };
+        let length = part.end - part.start;
+        outbox.push(content.clone(), part);
+        length
     }
 
     /// Writes the access lines of the answers that have left, now that `sent` bytes have.
