@@ -212,6 +212,10 @@ fn is_name(byte: u8) -> bool {
 }
 
 /// The answer for every byte: to look it up is quicker than to think about it.
+#[expect(
+    clippy::indexing_slicing,
+    reason = "it is worked out when this is compiled"
+)]
 const NAMES: [bool; 256] = {
     let mut names = [false; 256];
     let mut rest: &[u8] =

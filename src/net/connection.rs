@@ -458,7 +458,9 @@ impl<S, T: Transport> Connection<S, T> {
         }
     }
 
-    /// Everything has left: hang up, or read away what the peer is still saying.
+    /// Everything has left: hang up, or read away what the peer is still saying. (Not inlined, or every pump would
+    /// work out the deadline.)
+    #[inline(never)]
     fn depart(
         &mut self,
         desk: &Desk,

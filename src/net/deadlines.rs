@@ -38,7 +38,8 @@ impl<K: Ord + Copy> Deadlines<K> {
         Tick(NonZeroU64::MIN.saturating_add(millis))
     }
 
-    fn instant(&self, Tick(tick): Tick) -> Instant {
+    /// When this tick is.
+    pub(super) fn instant(&self, Tick(tick): Tick) -> Instant {
         self.start + Duration::from_millis(tick.get() - 1)
     }
 

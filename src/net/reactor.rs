@@ -565,9 +565,14 @@ impl<P: Protocol> Reactor<P> {
             self.is_crowded = false;
             self.freed = true;
         }
-        let due = entry.connection.due(limits);
-        if let Some(due) = due.map(|due| self.deadlines.tick(due))
-            && entry.armed.is_none_or(|armed| due < armed)
+        // Mostly what is due is later than the entry that counts, which is cheaper to see than which tick it is.
+        let deadlines = &self.deadlines;
+        if let Some(due) = entry.connection.due(limits)
+            && entry
+                .armed
+                .is_none_or(|armed| due < deadlines.instant(armed))
+            && let due = deadlines.tick(due)
+            && entry.armed != Some(due)
         {
             entry.armed = Some(due);
             self.deadlines.push(due, key);
