@@ -2,6 +2,8 @@
 
 use std::fmt::{self, Write as _};
 
+use super::syntax::is_token;
+
 /// Field lines of ours, rendered when they are pushed: `Name: value` and CRLF each.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Fields {
@@ -20,11 +22,35 @@ impl Fields {
     /// Adds a line. A control character in `value` becomes a space, so that no value can end its
     /// line; what comes from a peer must have been escaped by its own rules before.
     pub fn push(&mut self, name: &'static str, value: impl fmt::Display) {
+        self.push_line(name, value);
+    }
+
+    fn push_line(&mut self, name: &str, value: impl fmt::Display) {
         self.text.push_str(name);
         self.text.push_str(": ");
         // Writing to a String does not fail.
         let _ = write!(Line(&mut self.text), "{value}");
         self.text.push_str("\r\n");
+    }
+
+    /// Adds a line under a name that was configured. The value is treated as in [`push`](Self::push).
+    pub fn push_named(&mut self, name: &FieldName, value: impl fmt::Display) {
+        self.push_line(name.as_str(), value);
+    }
+
+    /// Takes away every line of this name, in whatever case.
+    pub fn remove(&mut self, name: &str) {
+        let is_other = |line: &&str| match line.split_once(':') {
+            Some((other, _)) => !other.eq_ignore_ascii_case(name),
+            None => true,
+        };
+        if !self
+            .text
+            .split_inclusive("\r\n")
+            .all(|line| is_other(&line))
+        {
+            self.text = self.text.split_inclusive("\r\n").filter(is_other).collect();
+        }
     }
 
     /// The same, for building in one expression.
@@ -38,6 +64,37 @@ impl Fields {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.text
+    }
+}
+
+/// The name of a field that was configured: a token (RFC 9110 section 5.1), and so without anything that
+/// could end a line or begin a value. Two are equal without regard to case.
+#[derive(Clone, Debug, Eq)]
+pub struct FieldName(Box<str>);
+
+impl FieldName {
+    /// This name, in the case it is written in. `None` if it is no token.
+    #[must_use]
+    pub fn new(text: &str) -> Option<Self> {
+        is_token(text.as_bytes()).then(|| Self(text.into()))
+    }
+
+    /// The name, in the case it was written in.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether this is the field of that name.
+    #[must_use]
+    pub fn is(&self, name: &str) -> bool {
+        self.0.eq_ignore_ascii_case(name)
+    }
+}
+
+impl PartialEq for FieldName {
+    fn eq(&self, other: &Self) -> bool {
+        self.is(&other.0)
     }
 }
 
@@ -66,6 +123,31 @@ mod tests {
             .with("Allow", "GET, HEAD")
             .with("Retry-After", 1);
         assert_eq!(fields.as_str(), "Allow: GET, HEAD\r\nRetry-After: 1\r\n");
+    }
+
+    #[test]
+    fn a_configured_name_is_a_token() {
+        for none in ["", "a b", "a:", "a\r\nb", "caf\u{e9}", " a"] {
+            assert_eq!(FieldName::new(none), None, "{none:?}");
+        }
+        let mut fields = Fields::new();
+        fields.push_named(&FieldName::new("x-a").unwrap(), "b\r\nc: d");
+        assert_eq!(fields.as_str(), "x-a: b  c: d\r\n");
+        assert_eq!(FieldName::new("ETag"), FieldName::new("etag"));
+    }
+
+    #[test]
+    fn a_field_is_taken_away_by_its_whole_name() {
+        let fields = Fields::new().with("A", 1).with("Aa", "A: 1").with("a", 2);
+        for (name, expected) in [
+            ("a", "Aa: A: 1\r\n"),
+            ("AA", "A: 1\r\na: 2\r\n"),
+            ("", "A: 1\r\nAa: A: 1\r\na: 2\r\n"),
+        ] {
+            let mut fields = fields.clone();
+            fields.remove(name);
+            assert_eq!(fields.as_str(), expected, "{name}");
+        }
     }
 
     #[test]

@@ -24,7 +24,7 @@ mod validator;
 
 pub use admit::admit;
 pub use date::{DateText, date};
-pub use fields::Fields;
+pub use fields::{FieldName, Fields};
 pub use multipart::{Boundaries, Boundary, ContentRange, Multipart};
 pub use origin::{Lookup, Origin};
 pub use representation::{Representation, Resource};
@@ -33,5 +33,5 @@ pub use respond::respond;
 pub use response::{Content, Response};
 pub use status::Status;
 pub use syntax::{elements, is_token};
-pub use target::{Malformed, Target};
+pub use target::{Malformed, Target, encode, is_authority};
 pub use validator::{EntityTag, Modified, Strength, Validators};

@@ -164,7 +164,8 @@ fn absolute(raw: &str) -> Result<(Option<&[u8]>, &str), Malformed> {
 }
 
 /// Whether `value` is `uri-host [ ":" port ]` (RFC 9110 section 7.2), which may be empty.
-pub(super) fn is_authority(value: &[u8]) -> bool {
+#[must_use]
+pub fn is_authority(value: &[u8]) -> bool {
     if let Some(rest) = value.strip_prefix(b"[") {
         return is_literal(rest);
     }
@@ -338,8 +339,8 @@ fn hex(digit: u8) -> Option<u8> {
         .and_then(|digit| u8::try_from(digit).ok())
 }
 
-/// Appends `bytes`, percent-encoding all but letters, digits and `kept`.
-fn encode(bytes: &[u8], kept: &[u8], text: &mut String) {
+/// Appends `bytes`, percent-encoding all but ASCII letters and digits, and what is `kept`.
+pub fn encode(bytes: &[u8], kept: &[u8], text: &mut String) {
     for &byte in bytes {
         if byte.is_ascii_alphanumeric() || kept.contains(&byte) {
             text.push(char::from(byte));
