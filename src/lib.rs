@@ -102,6 +102,11 @@
 //! | `site/media.rs` | file name -> media type | I/O |
 //! | `site/watch.rs` | which files have changed, says inotify, and what it cannot say | comparing versions |
 //! | `site/cache.rs` | what was found before, within a budget, and what it rests on | disk access |
+//! | `site/pattern.rs` | which paths a rule is about, and what it captures of them | what the rule does |
+//! | `site/rules.rs` | the lines of a file of rules; rules in order, found by path | what a line means |
+//! | `site/field.rs` | a field that was configured, and those that cannot be | which answers have it |
+//! | `site/headers.rs` | `_headers`: path -> changes to the fields | reading the file; our defaults |
+//! | `site/redirects.rs` | `_redirects`: path -> where to, and with which status | reading the file; looking a path up |
 //! | `site/find.rs` | target -> lookup: file, index, 404 page; which error means what | request fields |
 //! | `server.rs` | options -> listeners, sites, one reactor per worker; what happens when one fails | per-request code |
 //! | `config.rs` | arguments and environment -> options, checked once | being imported by anyone but main |

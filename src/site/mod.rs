@@ -2,10 +2,19 @@
 
 mod cache;
 mod disk;
+mod field;
 mod find;
+mod headers;
 mod media;
+mod pattern;
+mod redirects;
+mod rules;
 mod validators;
 mod watch;
 
 pub use disk::{Disk, Resolution, Symlinks};
+pub use field::Field;
 pub use find::{Freshness, Options, Site};
+pub use headers::{Change, Headers};
+pub use redirects::{Match, Redirects, To};
+pub use rules::{MAX_PATHS, MAX_PATTERNS, MAX_SIZE, Malformed};

@@ -1,0 +1,208 @@
+//! A field that was configured.
+
+use std::str::FromStr;
+
+use crate::http::FieldName;
+
+/// A field that was configured, on the command line or in a file: `Name: value`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Field {
+    /// Its name, which is none of the server's own.
+    pub name: FieldName,
+    /// Its value, without control characters but tabs. If it is empty, the field is not to be sent, not even where
+    /// it would be by default.
+    pub value: String,
+}
+
+impl FromStr for Field {
+    type Err = String;
+
+    /// Reads `Name: value`, or `Name:` for a field that is not to be sent.
+    ///
+    /// # Errors
+    /// Why this is none, as a sentence without its full stop.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let Some((name, value)) = text.split_once(':') else {
+            return Err(format!(
+                "`{}` is no field: write `Name: value`",
+                text.escape_debug()
+            ));
+        };
+        let name = name_of(name.trim_ascii())?;
+        let value = value.trim_ascii();
+        // RFC 9110 section 5.5.
+        if value
+            .chars()
+            .any(|char| char.is_ascii_control() && char != '\t')
+        {
+            return Err(format!(
+                "the value of {} has a control character",
+                name.as_str()
+            ));
+        }
+        if value.is_empty() && name.is("Vary") {
+            return Err(VARY.to_owned());
+        }
+        let value = value.to_owned();
+        Ok(Self { name, value })
+    }
+}
+
+impl Field {
+    /// Reads the name of a field that is not to be sent.
+    ///
+    /// # Errors
+    /// As in reading `Name:`.
+    pub(super) fn removed(name: &str) -> Result<Self, String> {
+        match name.contains(':') {
+            true => Err(format!(
+                "`! {name}` takes a field away: write its name alone"
+            )),
+            false => format!("{name}:").parse(),
+        }
+    }
+}
+
+/// Whether the values of several lines of this field may be sent as one, with commas between them (RFC 9110
+/// section 5.3). What is left out of this list is joined; what is on it has one value by its definition, and
+/// recipients drop, or misread, a list of them.
+pub(super) fn is_single(name: &FieldName) -> bool {
+    const SINGLE: &[&str] = &[
+        "Access-Control-Allow-Credentials",
+        "Access-Control-Allow-Origin",
+        "Access-Control-Max-Age",
+        "Content-Disposition",
+        "Content-Location",
+        "Content-Type",
+        "Cross-Origin-Embedder-Policy",
+        "Cross-Origin-Opener-Policy",
+        "Cross-Origin-Resource-Policy",
+        "Expires",
+        "Origin-Agent-Cluster",
+        "Refresh",
+        "Retry-After",
+        "Service-Worker-Allowed",
+        "SourceMap",
+        "Strict-Transport-Security",
+    ];
+    SINGLE.iter().any(|single| name.is(single))
+}
+
+const VARY: &str =
+    "Vary tells caches what an answer was chosen by: it can be added to, not taken away";
+
+/// What nobody but the server can say, and why.
+const OWN: &[(&str, &str)] = &[
+    ("Accept-Ranges", "it tells what ranges are served"),
+    ("Connection", "it is about the connection"),
+    (
+        "Content-Encoding",
+        "it tells what coding was chosen; put a compressed file beside the file instead",
+    ),
+    ("Content-Length", "it tells where the content ends"),
+    ("Content-Range", "it tells which part is sent"),
+    ("Date", "it tells the time of the answer"),
+    ("ETag", "it tells one version of the file from another"),
+    ("Keep-Alive", "it is about the connection"),
+    (
+        "Last-Modified",
+        "it tells one version of the file from another",
+    ),
+    (
+        "Location",
+        "it belongs to a redirect; write a rule in _redirects instead",
+    ),
+    ("Proxy-Connection", "it is about the connection"),
+    ("TE", "it is about the connection"),
+    ("Trailer", "it is about the connection"),
+    ("Transfer-Encoding", "it tells where the content ends"),
+    ("Upgrade", "it is about the connection"),
+    (
+        "WWW-Authenticate",
+        "it asks for a password; see --auth-file",
+    ),
+];
+
+/// A name that may be configured.
+fn name_of(text: &str) -> Result<FieldName, String> {
+    let escaped = text.escape_debug();
+    let Some(name) = FieldName::new(text) else {
+        return Err(match text.is_empty() {
+            true => "there is no name before the colon: write `Name: value`".to_owned(),
+            false => format!("`{escaped}` is no field name: it takes letters, digits and hyphens"),
+        });
+    };
+    if name.is("Basic-Auth") {
+        // Netlify's own: sent as a field, it would give the passwords away, and protect nothing.
+        let why = "Basic-Auth is Netlify's way to ask for a password, which is not done here: use --auth-file";
+        return Err(why.to_owned());
+    }
+    match OWN.iter().find(|(own, _)| name.is(own)) {
+        Some((own, why)) => Err(format!("{own} is the server's own: {why}")),
+        None => Ok(name),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(text: &str, expected: Result<(&str, &str), &str>) {
+        match (text.parse::<Field>(), expected) {
+            (Ok(field), Ok((name, value))) => {
+                assert_eq!(
+                    (field.name.as_str(), field.value.as_str()),
+                    (name, value),
+                    "{text}"
+                );
+            }
+            (Err(found), Err(why)) => assert!(found.contains(why), "{text}: {found}"),
+            (found, expected) => panic!("{text:?}: {found:?}, not {expected:?}"),
+        }
+    }
+
+    #[test]
+    fn a_field_is_a_name_and_a_value() {
+        check("X-Frame-Options: DENY", Ok(("X-Frame-Options", "DENY")));
+        check("a:b:c", Ok(("a", "b:c")));
+        check(" Name   :\t Value ", Ok(("Name", "Value")));
+        check("X-Frame-Options:", Ok(("X-Frame-Options", "")));
+        check(
+            "Content-Type: text/plain",
+            Ok(("Content-Type", "text/plain")),
+        );
+        check("Cache-Control: no-store", Ok(("Cache-Control", "no-store")));
+        check("Vary: Origin", Ok(("Vary", "Origin")));
+        check("X: é", Ok(("X", "é")));
+        check("!name: value", Ok(("!name", "value")));
+    }
+
+    #[test]
+    fn what_is_no_field_is_refused() {
+        check("", Err("write `Name: value`"));
+        check("X-Frame-Options", Err("write `Name: value`"));
+        check(": DENY", Err("no name before the colon"));
+        check("X Frame: DENY", Err("`X Frame` is no field name"));
+        check("é: a", Err("`é` is no field name"));
+        check("a\r\nb: c", Err("`a\\r\\nb` is no field name"));
+        check(
+            "a: b\r\nc: d",
+            Err("the value of a has a control character"),
+        );
+        check("a: b\0", Err("the value of a has a control character"));
+        check("a: b\rc", Err("the value of a has a control character"));
+    }
+
+    #[test]
+    fn what_is_the_servers_own_is_refused() {
+        for (name, _) in OWN {
+            check(
+                &format!("{}: a", name.to_lowercase()),
+                Err("is the server's own: it "),
+            );
+            check(&format!("{name}:"), Err("is the server's own: it "));
+        }
+        check("Basic-Auth: user:password", Err("use --auth-file"));
+        check("Vary:", Err("it can be added to, not taken away"));
+    }
+}

@@ -1,0 +1,493 @@
+//! `_headers`: which fields the answers about which paths have.
+//!
+//! The format is that of Netlify ("Custom headers") and Cloudflare Pages ("Headers"):
+//!
+//! ```text
+//! # a comment
+//! /static/*
+//!   Access-Control-Allow-Origin: *
+//! /static/*.jpg
+//!   ! Access-Control-Allow-Origin
+//! /movies/:title
+//!   X-Movie: You are watching ":title"
+//! ```
+//!
+//! - A line that begins with `/` is a path (`pattern.rs` says which paths that is about), the lines below it are
+//!   its fields. Indentation says nothing, as with both.
+//! - All rules about a path apply, in order. A field that is set again is joined to what was set before with a
+//!   comma (Cloudflare; to Netlify within a rule). There is no joining a field that has one value by its
+//!   definition, like Content-Type: the last one counts. Each Set-Cookie is a line (RFC 6265 section 3).
+//! - `! Name` takes away what earlier rules have set, and what is sent by default (Cloudflare). In one rule this
+//!   comes first, wherever it is written.
+//! - What a rule sets takes the place of a default, but for Vary, which is added to.
+//! - `:name` and `:splat` in a value stand for what was captured, percent-encoded but for `-._~/` (Cloudflare).
+//!   Any other colon stands for itself.
+//! - Hosts are not told apart: a rule for one is refused. So is a field that is the server's own to say, and
+//!   Basic-Auth, which Netlify does not send but asks for.
+
+use std::borrow::Cow;
+
+use super::field::{Field, is_single};
+use super::pattern::{Pattern, Template};
+use super::rules::{Malformed, Rules, lines};
+use crate::http::{FieldName, Fields};
+
+/// What a `_headers` file says.
+#[derive(Clone, Debug, Default)]
+pub struct Headers {
+    rules: Rules<Rule>,
+}
+
+/// A path, and its lines.
+#[derive(Clone, Debug)]
+struct Rule {
+    line: usize,
+    /// Whether there are no lines below it.
+    is_bare: bool,
+    removed: Vec<(FieldName, usize)>,
+    set: Vec<(FieldName, Template, usize)>,
+}
+
+/// What becomes of one field of an answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change<'a> {
+    /// The field's name.
+    pub name: &'a FieldName,
+    /// Its value, which takes the place of a default, or, of Vary, is added to it; `None` if it is not to be sent.
+    pub value: Option<Cow<'a, str>>,
+    /// The lines that say so, in order, counted from one.
+    pub lines: Vec<usize>,
+}
+
+impl Headers {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// All that is wrong with it, in the order of its lines.
+    pub fn parse(file: &[u8]) -> Result<Self, Vec<Malformed>> {
+        let mut rules: Vec<(Option<Pattern>, Rule)> = Vec::new();
+        let mut malformed = Vec::new();
+        for (line, text) in lines(file)? {
+            let read = match (is_path(text), rules.last_mut()) {
+                (true, _) => {
+                    let pattern = text.parse();
+                    let why = pattern.as_ref().err().cloned();
+                    // Of a path that is refused, the fields are looked at, too.
+                    rules.push((pattern.ok(), Rule::new(line)));
+                    why.map_or(Ok(()), Err)
+                }
+                (false, Some((pattern, rule))) => {
+                    rule.is_bare = false;
+                    let names = pattern.as_ref().map_or(&[][..], Pattern::names);
+                    field(text).map(|field| rule.add(field, names, line))
+                }
+                (false, None) => {
+                    Err("this field belongs to no path: write one, like `/*`, above it".to_owned())
+                }
+            };
+            malformed.extend(read.err().map(|why| Malformed { line, why }));
+        }
+        let mut kept = Rules::default();
+        for (pattern, rule) in rules {
+            if rule.is_bare {
+                let line = rule.line;
+                let why = "there are no fields below this path: write one, or leave the path out"
+                    .to_owned();
+                malformed.push(Malformed { line, why });
+            }
+            if let Some(pattern) = pattern {
+                kept.push(pattern, rule);
+            }
+        }
+        let rules = kept.or(malformed, |rule| rule.line)?;
+        Ok(Self { rules })
+    }
+
+    /// These fields for all paths; the number of a field stands for its line.
+    #[must_use]
+    pub fn everywhere(fields: Vec<Field>) -> Self {
+        let mut headers = Self::default();
+        if !fields.is_empty() {
+            let mut rule = Rule::new(0);
+            for (line, field) in (1..).zip(fields) {
+                // What was given is a value: nothing is captured for it.
+                rule.add(field, &[], line);
+            }
+            headers.rules.push(Pattern::any(), rule);
+        }
+        headers
+    }
+
+    /// Whether it changes nothing, whatever the path.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.rules.is_empty()
+    }
+
+    /// What becomes of the fields of answers about a decoded path, which begins with a slash: each name once, but
+    /// for Set-Cookie, in the order in which they are first spoken of.
+    #[must_use]
+    pub fn changes(&self, path: &[u8]) -> Vec<Change<'_>> {
+        let mut changes: Vec<Change<'_>> = Vec::new();
+        for (rule, captures) in self.rules.about(path) {
+            for (name, line) in &rule.removed {
+                changes.retain(|change| change.name != name);
+                let lines = vec![*line];
+                changes.push(Change {
+                    name,
+                    value: None,
+                    lines,
+                });
+            }
+            for (name, template, line) in &rule.set {
+                let value = match template.as_text() {
+                    Some(text) => Cow::Borrowed(text),
+                    None => {
+                        let mut text = String::new();
+                        template.fill(&captures, b"-._~/", &mut text);
+                        Cow::Owned(text)
+                    }
+                };
+                add(&mut changes, name, value, *line);
+            }
+        }
+        changes
+    }
+}
+
+impl Change<'_> {
+    /// Makes the change to fields, which may be those that are sent by default.
+    pub fn apply(&self, fields: &mut Fields) {
+        // More lines of it say the same as one (RFC 9110 section 5.3).
+        let is_added = self.name.is("Vary") || (self.name.is("Set-Cookie") && self.value.is_some());
+        if !is_added {
+            fields.remove(self.name.as_str());
+        }
+        if let Some(value) = &self.value {
+            fields.push_named(self.name, value);
+        }
+    }
+}
+
+/// Adds a value to what became of its field before.
+fn add<'a>(changes: &mut Vec<Change<'a>>, name: &'a FieldName, value: Cow<'a, str>, line: usize) {
+    let is_cookie = name.is("Set-Cookie");
+    let before = changes
+        .iter_mut()
+        .find(|change| change.name == name && !(is_cookie && change.value.is_some()));
+    let Some(change) = before else {
+        let (value, lines) = (Some(value), vec![line]);
+        changes.push(Change { name, value, lines });
+        return;
+    };
+    match &mut change.value {
+        Some(before) if !is_single(name) => {
+            let before = before.to_mut();
+            before.push_str(", ");
+            before.push_str(&value);
+            change.lines.push(line);
+        }
+        before => {
+            *before = Some(value);
+            change.name = name;
+            change.lines = vec![line];
+        }
+    }
+}
+
+/// Whether a line is the path of a rule, if perhaps one that is refused.
+fn is_path(text: &str) -> bool {
+    let (scheme, rest) = text.split_once("://").unwrap_or_default();
+    let is_url = !rest.is_empty() && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    text.starts_with('/') || is_url
+}
+
+/// Reads a line below a path.
+fn field(text: &str) -> Result<Field, String> {
+    match text.strip_prefix('!') {
+        Some(name) if name.starts_with([' ', '\t']) || !name.contains(':') => {
+            Field::removed(name.trim_ascii())
+        }
+        _ => match text.parse::<Field>()? {
+            field if field.value.is_empty() => {
+                let name = field.name.as_str();
+                Err(format!(
+                    "{name} has no value: write one, or `! {name}` for not sending it"
+                ))
+            }
+            field => Ok(field),
+        },
+    }
+}
+
+impl Rule {
+    fn new(line: usize) -> Self {
+        Self {
+            line,
+            is_bare: true,
+            removed: Vec::new(),
+            set: Vec::new(),
+        }
+    }
+
+    fn add(&mut self, field: Field, names: &[String], line: usize) {
+        match field.value.is_empty() {
+            true => self.removed.push((field.name, line)),
+            false => {
+                let template = Template::new(&field.value, names);
+                self.set.push((field.name, template, line));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Lines as `name: value (line, line)`, or `! name (line)`.
+    fn check(file: &str, path: &str, expected: &[&str]) {
+        let headers = Headers::parse(file.as_bytes()).unwrap();
+        assert_eq!(
+            text_of(&headers.changes(path.as_bytes())),
+            expected,
+            "{file} {path}"
+        );
+    }
+
+    fn text_of(changes: &[Change<'_>]) -> Vec<String> {
+        let text = |change: &Change<'_>| {
+            let (name, lines) = (change.name.as_str(), &change.lines);
+            match &change.value {
+                Some(value) => format!("{name}: {value} {lines:?}"),
+                None => format!("! {name} {lines:?}"),
+            }
+        };
+        changes.iter().map(text).collect()
+    }
+
+    fn check_refused(file: &str, expected: &[&str]) {
+        let found = Headers::parse(file.as_bytes()).unwrap_err();
+        let found: Vec<String> = found.iter().map(ToString::to_string).collect();
+        assert_eq!(found.len(), expected.len(), "{file}: {found:?}");
+        for (found, expected) in found.iter().zip(expected) {
+            assert!(found.starts_with(expected), "{file}: {found}");
+        }
+    }
+
+    /// Cloudflare's, without the rule that names a host.
+    const CLOUDFLARE: &str = "# This is a comment
+/secure/page
+\tX-Frame-Options: DENY
+\tX-Content-Type-Options: nosniff
+\tReferrer-Policy: no-referrer
+
+/static/*
+\tAccess-Control-Allow-Origin: *
+\tX-Robots-Tag: nosnippet
+
+/*
+\tX-Robots-Tag: noindex
+";
+
+    #[test]
+    fn the_file_in_the_documentation_of_cloudflare() {
+        let secure = [
+            "X-Frame-Options: DENY [3]",
+            "X-Content-Type-Options: nosniff [4]",
+            "Referrer-Policy: no-referrer [5]",
+            "X-Robots-Tag: noindex [12]",
+        ];
+        check(CLOUDFLARE, "/secure/page", &secure);
+        check(CLOUDFLARE, "/secure/page/", &secure);
+        check(
+            CLOUDFLARE,
+            "/static/styles.css",
+            &[
+                "Access-Control-Allow-Origin: * [8]",
+                "X-Robots-Tag: nosnippet, noindex [9, 12]",
+            ],
+        );
+        check(CLOUDFLARE, "/home", &["X-Robots-Tag: noindex [12]"]);
+    }
+
+    #[test]
+    fn a_field_is_taken_away() {
+        let file = "/*\n  Content-Security-Policy: default-src 'self';\n\n/*.jpg\n  ! Content-Security-Policy\n";
+        check(
+            file,
+            "/a.png",
+            &["Content-Security-Policy: default-src 'self'; [2]"],
+        );
+        check(file, "/a.jpg", &["! Content-Security-Policy [5]"]);
+        check("/*\n! A\n", "/", &["! A [2]"]);
+        check("/*\n!A\n", "/", &["! A [2]"]);
+        check("/*\nA: b\n/a\n! a\nA: c", "/a", &["A: c [5]"]);
+        check("/*\nA: b\n/a\nA: c\n! a", "/a", &["A: c [4]"]);
+        check(
+            "/*\nA: b\n/a\n! a\n/a\nA: c\nA: d",
+            "/a",
+            &["A: c, d [6, 7]"],
+        );
+    }
+
+    #[test]
+    fn what_is_captured_is_filled_in() {
+        let file = "/movies/:title\n  x-movie-name: You are watching \":title\"\n";
+        check(
+            file,
+            "/movies/alien",
+            &["x-movie-name: You are watching \"alien\" [2]"],
+        );
+        check(
+            file,
+            "/movies/a\"; b,\r\né",
+            &["x-movie-name: You are watching \"a%22%3B%20b%2C%0D%0A%C3%A9\" [2]"],
+        );
+        let file = "/faq/*\n  Link: <https://a/:splat>; rel=\"canonical\"; x=:other\n";
+        check(
+            file,
+            "/faq/a/b",
+            &["Link: <https://a/a/b>; rel=\"canonical\"; x=:other [2]"],
+        );
+    }
+
+    #[test]
+    fn the_files_in_the_documentation_of_netlify() {
+        let file = "# a path:
+/templates/index.html
+  # headers for that path:
+  X-Frame-Options: DENY
+  X-XSS-Protection: 1; mode=block
+# another path:
+/templates/index2.html
+  # headers for that path:
+  X-Frame-Options: SAMEORIGIN
+# multi-value header:
+/*
+  cache-control: max-age=0
+  cache-control: no-cache
+  cache-control: no-store
+  cache-control: must-revalidate
+";
+        let cache =
+            "cache-control: max-age=0, no-cache, no-store, must-revalidate [12, 13, 14, 15]";
+        let index = [
+            "X-Frame-Options: DENY [4]",
+            "X-XSS-Protection: 1; mode=block [5]",
+            cache,
+        ];
+        check(file, "/templates/index.html", &index);
+        check(file, "/", &[cache]);
+    }
+
+    #[test]
+    fn one_value_is_one_value() {
+        let file =
+            "/*\nContent-Type: a/b\nAccess-Control-Allow-Origin: *\n/a\ncontent-type: text/html";
+        check(
+            file,
+            "/a",
+            &[
+                "content-type: text/html [5]",
+                "Access-Control-Allow-Origin: * [3]",
+            ],
+        );
+        let file = "/*\nSet-Cookie: a=b\nSet-Cookie: c=d\n/a\nset-cookie: e=f\n/b\n! Set-Cookie\nSet-Cookie: g=h";
+        check(
+            file,
+            "/a",
+            &[
+                "Set-Cookie: a=b [2]",
+                "Set-Cookie: c=d [3]",
+                "set-cookie: e=f [5]",
+            ],
+        );
+        check(file, "/b", &["Set-Cookie: g=h [8]"]);
+    }
+
+    #[test]
+    fn indentation_says_nothing() {
+        check("/a\n\nName: Value\n\n", "/a", &["Name: Value [3]"]);
+        check("   /a\n Name    :    Value", "/a", &["Name: Value [2]"]);
+        check("/a\r\n\tName:Value\r\n", "/a", &["Name: Value [2]"]);
+        check("/a\n  !Name: Value", "/a", &["!Name: Value [2]"]);
+    }
+
+    #[test]
+    fn all_that_is_wrong_is_said_by_line() {
+        check_refused("A: b\n/a\nC: d", &["1: this field belongs to no path"]);
+        check_refused(
+            "/a\n/b\nC: d\n/e",
+            &["1: there are no fields", "4: there are no fields"],
+        );
+        check_refused(
+            "https://example.com/*\n  ETag: a\n  A: b\n/a*b*c\n  d\n  E:\n  : f\n/b\n  ! G: h\n  ! Date\n",
+            &[
+                "1: `https://example.com/*`: hosts are not told apart; write the path alone",
+                "2: ETag is the server's own",
+                "4: `/a*b*c` has more than one `*`",
+                "5: `d` is no field: write `Name: value`",
+                "6: E has no value: write one, or `! E`",
+                "7: there is no name before the colon",
+                "9: `! G: h` takes a field away: write its name alone",
+                "10: Date is the server's own",
+            ],
+        );
+        check_refused(
+            "/a\nBasic-Auth: user:password",
+            &["2: Basic-Auth is Netlify's"],
+        );
+        check_refused(
+            "https://:project.pages.dev/*\n  X-Robots-Tag: noindex",
+            &["1: `https://:project"],
+        );
+        check_refused(
+            "/a\nA: b\rC: d",
+            &["2: the value of A has a control character"],
+        );
+        let rules = "/*\nA: b\n".repeat(101);
+        check_refused(
+            &rules,
+            &["201: this is one more than 100 paths with `*` or `:name`"],
+        );
+    }
+
+    #[test]
+    fn nothing_is_no_error() {
+        check("", "/", &[]);
+        check("# nothing\n", "/", &[]);
+        assert!(Headers::parse(b"").unwrap().is_empty());
+        assert!(!Headers::parse(CLOUDFLARE.as_bytes()).unwrap().is_empty());
+    }
+
+    #[test]
+    fn changes_are_made_to_what_is_sent_by_default() {
+        let defaults = Fields::new()
+            .with("Cache-Control", "no-cache")
+            .with("Referrer-Policy", "strict-origin-when-cross-origin")
+            .with("Vary", "Accept-Encoding");
+        let file = "/*\n! Referrer-Policy\ncache-control: no-store\nVary: Origin\nSet-Cookie: a\nSet-Cookie: b";
+        let headers = Headers::parse(file.as_bytes()).unwrap();
+        let mut fields = defaults;
+        for change in headers.changes(b"/") {
+            change.apply(&mut fields);
+        }
+        assert_eq!(
+            fields.as_str(),
+            "Vary: Accept-Encoding\r\ncache-control: no-store\r\nVary: Origin\r\n\
+             Set-Cookie: a\r\nSet-Cookie: b\r\n"
+        );
+    }
+
+    #[test]
+    fn fields_for_all_paths() {
+        let field = |text: &str| text.parse::<Field>().unwrap();
+        let fields = vec![field("A: :splat"), field("B:"), field("a: c")];
+        let headers = Headers::everywhere(fields);
+        let expected = ["! B [2]", "A: :splat, c [1, 3]"];
+        assert_eq!(text_of(&headers.changes(b"/")), expected);
+        assert_eq!(text_of(&headers.changes(b"/a/b/")), expected);
+        assert!(Headers::everywhere(Vec::new()).is_empty());
+    }
+}

@@ -1,0 +1,525 @@
+//! Which paths a rule is about.
+//!
+//! Patterns are those of Netlify and Cloudflare Pages: segments written out, `:name` for what stands in one
+//! segment, and one `*` for anything, slashes included. Where the two differ, this is what is done:
+//!
+//! - `*` may stand anywhere, once (Netlify: at the end; Cloudflare: anywhere, once).
+//! - A name may have text before and after it in its segment, `/post-:id.html` (Cloudflare; to Netlify a name is
+//!   a segment). A segment has one at most, so that there is one way only to read a path.
+//! - `/docs/*` is also about `/docs` (Netlify), with nothing for the `*`.
+//! - A slash at the end makes no difference (Netlify), unless what stands there is the `*`.
+//! - Case makes one (Cloudflare), as it does for files.
+//!
+//! A path is read once from its front and once from its back: nothing is tried twice, whatever it is.
+
+use std::fmt::Write as _;
+use std::str::FromStr;
+
+use crate::http::encode;
+
+/// A path pattern.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Pattern {
+    /// What the path begins with.
+    front: Vec<Segment>,
+    splat: Option<Splat>,
+    /// Whether it is written with a slash at its end.
+    is_slashed: bool,
+    /// What is captured, in order; that of a `*` is `splat`.
+    names: Vec<String>,
+}
+
+/// One segment of a pattern.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Segment {
+    Literal(Vec<u8>),
+    /// A name, and what stands before and after it.
+    Named(Vec<u8>, Vec<u8>),
+}
+
+/// A `*`: what stands before and after it in its segment, and the segments behind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Splat {
+    before: Vec<u8>,
+    after: Vec<u8>,
+    back: Vec<Segment>,
+}
+
+impl Pattern {
+    /// `/*`: any path.
+    pub(super) fn any() -> Self {
+        Self {
+            front: Vec::new(),
+            splat: Some(Splat {
+                before: Vec::new(),
+                after: Vec::new(),
+                back: Vec::new(),
+            }),
+            is_slashed: false,
+            names: vec!["splat".to_owned()],
+        }
+    }
+
+    /// What was captured of a decoded path, which begins with a slash, in the order of
+    /// [`names`](Self::names); `None` if the path is another.
+    pub(super) fn captures<'p>(&self, path: &'p [u8]) -> Option<Vec<&'p [u8]>> {
+        let path = path.strip_prefix(b"/")?;
+        let path = match &self.splat {
+            Some(splat) if splat.is_last() && !self.is_slashed => path,
+            _ => path.strip_suffix(b"/").unwrap_or(path),
+        };
+        let mut rest = Some(path).filter(|path| !path.is_empty());
+        let mut captures = Vec::new();
+        for segment in &self.front {
+            let path = rest?;
+            let slash = path.iter().position(|&byte| byte == b'/');
+            captures.extend(segment.captures(&path[..slash.unwrap_or(path.len())])?);
+            rest = slash.map(|slash| &path[slash + 1..]);
+        }
+        let Some(splat) = &self.splat else {
+            return rest.is_none().then_some(captures);
+        };
+        let mut rest = rest.unwrap_or_default();
+        let place = captures.len();
+        for segment in splat.back.iter().rev() {
+            let slash = rest.iter().rposition(|&byte| byte == b'/')?;
+            captures.extend(segment.captures(&rest[slash + 1..])?);
+            rest = &rest[..slash];
+        }
+        let rest = rest.strip_prefix(splat.before.as_slice())?;
+        captures.push(rest.strip_suffix(splat.after.as_slice())?);
+        captures[place..].reverse();
+        Some(captures)
+    }
+
+    /// The names of what is captured.
+    pub(super) fn names(&self) -> &[String] {
+        &self.names
+    }
+
+    /// The one path that it is about, without the slashes at its ends; `None` if there are more.
+    pub(super) fn as_path(&self) -> Option<Vec<u8>> {
+        let literal = |segment: &Segment| match segment {
+            Segment::Literal(text) => Some(text.clone()),
+            Segment::Named(..) => None,
+        };
+        if self.splat.is_some() {
+            return None;
+        }
+        let segments: Option<Vec<_>> = self.front.iter().map(literal).collect();
+        segments.map(|segments| segments.join(&b'/'))
+    }
+
+    /// Whether it is written with a slash at its end.
+    pub(super) fn is_slashed(&self) -> bool {
+        self.is_slashed
+    }
+}
+
+impl FromStr for Pattern {
+    type Err = String;
+
+    /// Reads a pattern, percent-encoded or not.
+    ///
+    /// # Errors
+    /// Why this is none, as a sentence.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let Some(path) = text.strip_prefix('/') else {
+            return Err(match text.contains("://") {
+                true => format!("`{text}`: hosts are not told apart; write the path alone"),
+                false => format!("`{text}` is no path: begin it with `/`"),
+            });
+        };
+        if let Some(mark) = text.chars().find(|char| matches!(char, '?' | '#')) {
+            let sent = match mark {
+                '?' => "a query is not looked at",
+                _ => "a fragment is never sent to a server",
+            };
+            let code = u32::from(mark);
+            return Err(format!(
+                "`{text}`: {sent}; leave it out, or write %{code:X} for `{mark}` in a name"
+            ));
+        }
+        let mut pattern = Self {
+            front: Vec::new(),
+            splat: None,
+            is_slashed: path.is_empty() || path.ends_with('/'),
+            names: Vec::new(),
+        };
+        let path = path.strip_suffix('/').unwrap_or(path);
+        let segments = path.split('/').filter(|_| text != "/");
+        for segment in segments {
+            pattern
+                .add(segment)
+                .map_err(|why| format!("`{text}` {why}"))?;
+        }
+        Ok(pattern)
+    }
+}
+
+impl Pattern {
+    /// Adds what is behind the next slash.
+    fn add(&mut self, segment: &str) -> Result<(), String> {
+        let mut named = placeholders(segment);
+        let (first, second) = (named.next(), named.next());
+        let segment = match (segment.split_once('*'), first, second) {
+            (Some(_), Some((_, name)), _) => {
+                return Err(format!(
+                    "has `*` and `:{name}` in one segment: give each its own"
+                ));
+            }
+            (_, Some((_, first)), Some((_, second))) => {
+                return Err(format!(
+                    "has `:{first}` and `:{second}` in one segment: give each its own"
+                ));
+            }
+            (Some((before, after)), None, _) => {
+                if self.splat.is_some() || after.contains('*') {
+                    return Err(
+                        "has more than one `*`: only one can be told from the rest".to_owned()
+                    );
+                }
+                let (before, after) = (decode(before)?, decode(after)?);
+                self.name("splat")?;
+                let back = Vec::new();
+                self.splat = Some(Splat {
+                    before,
+                    after,
+                    back,
+                });
+                return Ok(());
+            }
+            (None, Some((place, name)), None) => {
+                self.name(name)?;
+                let after = &segment[place + 1 + name.len()..];
+                Segment::Named(decode(&segment[..place])?, decode(after)?)
+            }
+            (None, None, _) => match decode(segment)? {
+                name if name.is_empty() || name == b"." || name == b".." => {
+                    let why = "has a segment that no path has: leave out empty ones, `.` and `..`";
+                    return Err(why.to_owned());
+                }
+                name => Segment::Literal(name),
+            },
+        };
+        match &mut self.splat {
+            Some(splat) => splat.back.push(segment),
+            None => self.front.push(segment),
+        }
+        Ok(())
+    }
+
+    fn name(&mut self, name: &str) -> Result<(), String> {
+        match self.names.iter().any(|known| known == name) {
+            true => Err(format!(
+                "has the name `:{name}` twice: give each its own (`*` is `:splat`)"
+            )),
+            false => {
+                self.names.push(name.to_owned());
+                Ok(())
+            }
+        }
+    }
+}
+
+impl Splat {
+    /// Whether nothing stands behind it.
+    fn is_last(&self) -> bool {
+        self.after.is_empty() && self.back.is_empty()
+    }
+}
+
+impl Segment {
+    /// What of this segment is captured, if anything; `None` if it is another.
+    fn captures<'p>(&self, segment: &'p [u8]) -> Option<Option<&'p [u8]>> {
+        match self {
+            Self::Literal(text) => (text == segment).then_some(None),
+            Self::Named(before, after) => {
+                let segment = segment.strip_prefix(before.as_slice())?;
+                let segment = segment.strip_suffix(after.as_slice())?;
+                (!segment.is_empty()).then_some(Some(segment))
+            }
+        }
+    }
+}
+
+/// Text with places for what was captured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Template {
+    /// Text, and the number of the capture behind it.
+    parts: Vec<(String, usize)>,
+    /// The text behind all of them.
+    end: String,
+}
+
+impl Template {
+    /// Reads `:name` as a place, if it is one of these names; all else stands for itself.
+    pub(super) fn new(text: &str, names: &[String]) -> Self {
+        let mut parts = Vec::new();
+        let mut start = 0;
+        for (place, name) in placeholders(text) {
+            if let Some(number) = names.iter().position(|known| known == name) {
+                parts.push((text[start..place].to_owned(), number));
+                start = place + 1 + name.len();
+            }
+        }
+        let end = text[start..].to_owned();
+        Self { parts, end }
+    }
+
+    /// The text, if it has no places.
+    pub(super) fn as_text(&self) -> Option<&str> {
+        self.parts.is_empty().then_some(&self.end)
+    }
+
+    /// Appends the text with each place filled, where all but letters, digits and `kept` is percent-encoded.
+    pub(super) fn fill(&self, captures: &[&[u8]], kept: &[u8], text: &mut String) {
+        for (before, number) in &self.parts {
+            text.push_str(before);
+            encode(
+                captures.get(*number).copied().unwrap_or_default(),
+                kept,
+                text,
+            );
+        }
+        text.push_str(&self.end);
+    }
+}
+
+/// Where `:name` stands in a text: a colon, a letter, and letters, digits and underscores (Cloudflare's rule).
+pub(super) fn placeholders(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    let is_part = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_';
+    text.match_indices(':').filter_map(move |(place, _)| {
+        let rest = &text[place + 1..];
+        let length = rest.bytes().take_while(is_part).count();
+        let is_name = rest.starts_with(|first: char| first.is_ascii_alphabetic());
+        is_name.then(|| (place, &rest[..length]))
+    })
+}
+
+/// Decodes a part of a path, once.
+fn decode(text: &str) -> Result<Vec<u8>, String> {
+    let digit = |byte: Option<u8>| char::from(byte?).to_digit(16);
+    let mut bytes = text.bytes();
+    let mut decoded = Vec::with_capacity(text.len());
+    while let Some(byte) = bytes.next() {
+        let byte = match byte {
+            b'%' => digit(bytes.next())
+                .zip(digit(bytes.next()))
+                .and_then(|(high, low)| u8::try_from(high << 4 | low).ok())
+                .ok_or("has a `%` that encodes nothing: write %25 for a percent sign")?,
+            byte => byte,
+        };
+        match byte {
+            b'/' => return Err("has an encoded slash, which no path has".to_owned()),
+            byte if byte.is_ascii_control() => {
+                let mut why = String::from("has a control character, which no path has: ");
+                // Writing to a String does not fail.
+                let _ = write!(why, "%{byte:02X}");
+                return Err(why);
+            }
+            byte => decoded.push(byte),
+        }
+    }
+    Ok(decoded)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn check(pattern: &str, path: &str, expected: Option<&[&str]>) {
+        let pattern: Pattern = pattern.parse().unwrap();
+        let captures = pattern.captures(path.as_bytes());
+        let expected =
+            expected.map(|texts| texts.iter().map(|text| text.as_bytes()).collect::<Vec<_>>());
+        assert_eq!(captures, expected, "{pattern:?} {path}");
+        let names = pattern.names().len();
+        assert!(captures.is_none_or(|captures| captures.len() == names));
+    }
+
+    #[test]
+    fn what_is_written_out_is_that_path() {
+        check("/", "/", Some(&[]));
+        check("/", "/a", None);
+        check("/a", "/a", Some(&[]));
+        check("/a", "/A", None);
+        check("/a", "/a/b", None);
+        check("/a", "/ab", None);
+        check("/a/b.html", "/a/b.html", Some(&[]));
+        check("/a%20b", "/a b", Some(&[]));
+        check("/caf%C3%A9", "/café", Some(&[]));
+        check("/café", "/café", Some(&[]));
+        check("/%2A", "/*", Some(&[]));
+        check("/%3Aname", "/:name", Some(&[]));
+        check("/12:30", "/12:30", Some(&[]));
+        check("/%2541", "/%41", Some(&[]));
+    }
+
+    #[test]
+    fn a_slash_at_the_end_makes_no_difference() {
+        check("/a", "/a/", Some(&[]));
+        check("/a/", "/a", Some(&[]));
+        check("/:a", "/b/", Some(&["b"]));
+        check("/*/b", "/a/b/", Some(&["a"]));
+        check("/a/*/", "/a/b/", Some(&["b"]));
+        check("/a/*", "/a/b/", Some(&["b/"]));
+        check("/a", "/a//", None);
+    }
+
+    #[test]
+    fn a_name_is_what_stands_in_a_segment() {
+        check("/movies/:title", "/movies/alien", Some(&["alien"]));
+        check("/movies/:title", "/movies/", None);
+        check("/movies/:title", "/movies/a/b", None);
+        check("/:code/:name", "/a/b c", Some(&["a", "b c"]));
+        check("/post-:id.html", "/post-7.html", Some(&["7"]));
+        check("/post-:id.html", "/post-.html", None);
+        check("/post-:id.html", "/pos", None);
+        check("/:a_1-b", "/x-b", Some(&["x"]));
+        check("/a:b/c", "/ax/c", Some(&["x"]));
+        let blog = "/blog/:year/:month/:date/:slug";
+        check(blog, "/blog/2026/1/2/x", Some(&["2026", "1", "2", "x"]));
+        check(blog, "/blog/2026/1/2", None);
+    }
+
+    #[test]
+    fn a_splat_is_anything() {
+        check("/*", "/", Some(&[""]));
+        check("/*", "/a/b/", Some(&["a/b/"]));
+        check("/*", "//host/a", Some(&["/host/a"]));
+        check("/docs/*", "/docs", Some(&[""]));
+        check("/docs/*", "/docs/", Some(&[""]));
+        check("/docs/*", "/docs/a/b", Some(&["a/b"]));
+        check("/docs/*", "/docsa", None);
+        check("/docs*", "/docsa/b", Some(&["a/b"]));
+        check("/*.jpg", "/a/b.jpg", Some(&["a/b"]));
+        check("/*.jpg", "/a.jpg.png", None);
+        check("/*.jpg", "/.jpg", Some(&[""]));
+        check("/a*a", "/a", None);
+        check("/a/*/b", "/a/b", None);
+        check("/a/*/b", "/a/b/b/b", Some(&["b/b"]));
+        check(
+            "/:a/*/:b/c/:d",
+            "/1/2/3/4/c/5",
+            Some(&["1", "2/3", "4", "5"]),
+        );
+        check("/:a/x*y/:b", "/1/x2/3y/4", Some(&["1", "2/3", "4"]));
+    }
+
+    #[test]
+    fn what_is_no_pattern_is_refused() {
+        for (text, why) in [
+            ("", "begin it with `/`"),
+            ("a", "begin it with `/`"),
+            ("example.com/*", "begin it with `/`"),
+            (
+                "https://example.com/a",
+                "hosts are not told apart; write the path alone",
+            ),
+            ("//example.com/a", "a segment that no path has"),
+            ("/a//b", "a segment that no path has"),
+            ("/a/../b", "a segment that no path has"),
+            ("/a/%2e", "a segment that no path has"),
+            (
+                "/a?b=c",
+                "a query is not looked at; leave it out, or write %3F for `?`",
+            ),
+            (
+                "/a#b",
+                "a fragment is never sent to a server; leave it out, or write %23 for `#`",
+            ),
+            ("/*/*", "more than one `*`"),
+            ("/**", "more than one `*`"),
+            ("/:a*", "`*` and `:a` in one segment"),
+            ("/:a-:b", "`:a` and `:b` in one segment"),
+            ("/:a/:a", "`:a` twice"),
+            ("/:splat/*", "`:splat` twice"),
+            ("/%", "write %25"),
+            ("/%4", "write %25"),
+            ("/%zz", "write %25"),
+            ("/a%2fb", "an encoded slash"),
+            ("/a%0d", "a control character"),
+        ] {
+            let found = text.parse::<Pattern>().unwrap_err();
+            assert!(found.contains(why), "{text}: {found}");
+        }
+    }
+
+    #[test]
+    fn places_are_filled_in() {
+        let names = ["title".to_owned(), "splat".to_owned()];
+        let captures: &[&[u8]] = &[b"a\"b", b"c/d\r\n\xff"];
+        for (text, expected) in [
+            ("You watch \":title\"", "You watch \"a%22b\""),
+            (":splat:splat", "c/d%0D%0A%FFc/d%0D%0A%FF"),
+            (
+                ":titles https://a:80/ :other::title",
+                ":titles https://a:80/ :other:a%22b",
+            ),
+            (":", ":"),
+        ] {
+            let mut found = String::new();
+            Template::new(text, &names).fill(captures, b"/", &mut found);
+            assert_eq!(found, expected);
+        }
+    }
+
+    #[test]
+    fn a_hostile_path_costs_its_length() {
+        let start = Instant::now();
+        let length = 1 << 16;
+        for pattern in [
+            "/:a/a/a/*a/a/a/a/:b/b",
+            "/*",
+            "/a*a",
+            "/:a",
+            "/x-:a-y",
+            "/*/:a",
+        ] {
+            let pattern: Pattern = pattern.parse().unwrap();
+            for unit in ["/a", "a", "/", "a-y", "*"] {
+                let path = format!("/{}", unit.repeat(length));
+                for path in [path.as_str(), &format!("{path}/b"), &format!("{path}/")] {
+                    let _ = pattern.captures(path.as_bytes());
+                }
+            }
+        }
+        // Their number squared, and again for each segment, would take hours.
+        assert!(start.elapsed() < Duration::from_secs(20));
+    }
+
+    /// The same by trying everything.
+    fn matches(pattern: &[u8], path: &[u8]) -> bool {
+        match pattern {
+            [] => path.is_empty(),
+            [b'*', rest @ ..] => (0..=path.len()).any(|end| matches(rest, &path[end..])),
+            [b':', b'n' | b'm', rest @ ..] => {
+                let longest = path
+                    .iter()
+                    .position(|&byte| byte == b'/')
+                    .unwrap_or(path.len());
+                (1..=longest).any(|end| matches(rest, &path[end..]))
+            }
+            [first, rest @ ..] => path.first() == Some(first) && matches(rest, &path[1..]),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn one_reading_finds_what_any_reading_finds(
+            pattern in "(/[ab-]{1,2}|/a?:n-?){0,2}(/a?\\*b?)?(/[ab]{1,2}|/a?:m-?){0,2}",
+            path in "(/[ab-]{1,3}){1,6}",
+        ) {
+            let Ok(parsed) = pattern.parse::<Pattern>() else { return Ok(()) };
+            let folder = pattern.strip_suffix("/*").unwrap_or("*/");
+            let open = matches(folder.as_bytes(), path.as_bytes());
+            let expected = open || matches(pattern.as_bytes(), path.as_bytes());
+            prop_assert_eq!(parsed.captures(path.as_bytes()).is_some(), expected, "{} {}", pattern, path);
+        }
+    }
+}
