@@ -66,8 +66,8 @@ impl Headers {
     /// All that is wrong with it, in the order of its lines.
     pub fn parse(file: &[u8]) -> Result<Self, Vec<Malformed>> {
         let mut rules: Vec<(Option<Pattern>, Rule)> = Vec::new();
-        let mut malformed = Vec::new();
-        for (line, text) in lines(file)? {
+        let (lines, mut malformed) = lines(file);
+        for (line, text) in lines {
             let read = match (is_path(text), rules.last_mut()) {
                 (true, _) => {
                     let pattern = text.parse();

@@ -85,8 +85,8 @@ impl Redirects {
     /// All that is wrong with it, in the order of its lines.
     pub fn parse(file: &[u8]) -> Result<Self, Vec<Malformed>> {
         let mut redirects = Self::default();
-        let mut malformed = Vec::new();
-        for (line, text) in lines(file)? {
+        let (lines, mut malformed) = lines(file);
+        for (line, text) in lines {
             match rule(text, line) {
                 Ok((pattern, rule)) => {
                     redirects.has_forced |= rule.is_forced;

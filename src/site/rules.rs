@@ -37,19 +37,17 @@ impl fmt::Display for Malformed {
 }
 
 /// The lines of a file that say something, with their numbers: without the white space around them, without empty
-/// ones, and without those that begin with `#`.
-///
-/// # Errors
-/// The lines that are no text; or one, if the file is larger than [`MAX_SIZE`].
-pub(super) fn lines(file: &[u8]) -> Result<Vec<(usize, &str)>, Vec<Malformed>> {
+/// ones, and without those that begin with `#`. Beside them those that are no text; of a file that is larger than
+/// [`MAX_SIZE`] only where it becomes that.
+pub(super) fn lines(file: &[u8]) -> (Vec<(usize, &str)>, Vec<Malformed>) {
+    let (mut lines, mut malformed) = (Vec::new(), Vec::new());
     if let Some((within, _)) = file.split_at_checked(MAX_SIZE + 1) {
         let line = 1 + within.iter().filter(|&&byte| byte == b'\n').count();
         let why = format!("the file is larger than {MAX_SIZE} bytes, here: leave rules out");
-        return Err(vec![Malformed { line, why }]);
+        malformed.push(Malformed { line, why });
+        return (lines, malformed);
     }
     let file = file.strip_prefix(b"\xef\xbb\xbf").unwrap_or(file);
-    let mut lines = Vec::new();
-    let mut malformed = Vec::new();
     for (line, text) in (1..).zip(file.split(|&byte| byte == b'\n')) {
         match std::str::from_utf8(text) {
             Ok(text) => lines.push((line, text.trim_ascii())),
@@ -60,10 +58,7 @@ pub(super) fn lines(file: &[u8]) -> Result<Vec<(usize, &str)>, Vec<Malformed>> {
         }
     }
     lines.retain(|(_, text)| !text.is_empty() && !text.starts_with('#'));
-    match malformed.is_empty() {
-        true => Ok(lines),
-        false => Err(malformed),
-    }
+    (lines, malformed)
 }
 
 /// Rules about paths, in order.
@@ -180,12 +175,13 @@ mod tests {
     #[test]
     fn lines_say_something() {
         let file = b"\xef\xbb\xbf/a\r\n\r\n  # b\n\t/c # d \n#";
-        assert_eq!(lines(file), Ok(vec![(1, "/a"), (4, "/c # d")]));
-        assert_eq!(lines(b""), Ok(vec![]));
+        assert_eq!(lines(file), (vec![(1, "/a"), (4, "/c # d")], vec![]));
+        assert_eq!(lines(b""), (vec![], vec![]));
         let (line, why) = (3, "`\u{1b}[2J` is no path".to_owned());
         let shown = Malformed { line, why }.to_string();
         assert_eq!(shown, "3: `\\u{1b}[2J` is no path");
-        let found = lines(b"a\n\xff\nb\n\xfe").unwrap_err();
+        let (said, found) = lines(b"a\n\xff\nb\n\xfe");
+        assert_eq!(said, [(1, "a"), (3, "b")]);
         let found: Vec<_> = found.iter().map(ToString::to_string).collect();
         assert_eq!(
             found,
@@ -200,10 +196,10 @@ mod tests {
     fn a_file_has_its_size() {
         let line = b"#23456789012345\n";
         let file = line.repeat(MAX_SIZE / line.len());
-        assert_eq!(lines(&file), Ok(vec![]));
+        assert_eq!(lines(&file), (vec![], vec![]));
         let file = [file.as_slice(), b"/"].concat();
-        let found = lines(&file).unwrap_err();
-        assert_eq!(found.len(), 1);
+        let (said, found) = lines(&file);
+        assert_eq!((said.len(), found.len()), (0, 1));
         assert_eq!(found[0].line, MAX_SIZE / line.len() + 1);
     }
 
