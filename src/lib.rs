@@ -75,19 +75,21 @@
 //! | `net/connection.rs` | the pump: flush, fill, ask; edges, pace, lingering | a token, another connection |
 //! | `net/listener.rs` | bind, accept | sessions |
 //! | `net/reactor.rs` | the loop; the only reader of the clock; `Handle` | bytes |
-//! | `http/syntax.rs` | tokens, comma lists, quoted strings | a field's meaning |
+//! | `http/syntax.rs` | tokens, comma lists, quoted strings, parameters, weights | a field's meaning |
 //! | `http/fields.rs` | our own field lines, rendered when pushed | a peer's text, unescaped |
 //! | `http/date.rs` | HTTP dates; one second's text, kept | asking what time it is |
 //! | `http/status.rs` | the codes we send | policy |
 //! | `http/request.rs` | method, target, version, lines | owning the bytes; framing |
 //! | `http/target.rs` | host and decoded path, inside the root by construction | the file system |
 //! | `http/validator.rs` | entity tags and dates: which state is which, strongly or weakly | making them from files |
+//! | `http/coding.rs` | Accept-Encoding -> which content coding is preferred | compressing |
 //! | `http/representation.rs` | content, and the fields that go with it | opening, reading |
 //! | `http/precondition.rs` | If-Match to If-Modified-Since -> verdict | status codes |
 //! | `http/range.rs` | Range, If-Range -> selection | slicing bytes |
 //! | `http/multipart.rs` | several ranges as one content: boundaries, part heads, lengths | the bytes of a part |
 //! | `http/response.rs` | status, fields, representation, how much is sent; our own small pages | wire format |
 //! | `http/origin.rs` | `trait Origin`, `enum Lookup` | implementations (but closures, for tests) |
+//! | `http/accept.rs` | Accept -> which media type is preferred; whether somebody goes to a page | what is offered |
 //! | `http/admit.rs` | may we answer, and for which target? | anything learned from disk |
 //! | `http/respond.rs` | request + lookup = response | loops over bytes, logging |
 //! | `http1/parse.rs` | bytes -> request head | reading sockets; method policy |

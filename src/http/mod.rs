@@ -6,7 +6,9 @@
     deny(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)
 )]
 
+mod accept;
 mod admit;
+mod coding;
 mod date;
 mod fields;
 mod multipart;
@@ -22,7 +24,9 @@ mod syntax;
 mod target;
 mod validator;
 
+pub use accept::{is_navigation, preferred, weight};
 pub use admit::admit;
+pub use coding::{Accepted, Coding, Standing, choose, standings};
 pub use date::{DateText, date};
 pub use fields::{FieldName, Fields};
 pub use multipart::{Boundaries, Boundary, ContentRange, Multipart};
@@ -32,6 +36,6 @@ pub use request::{Line, Method, Repeated, Request, Version};
 pub use respond::respond;
 pub use response::{Content, Response};
 pub use status::Status;
-pub use syntax::{elements, is_token};
+pub use syntax::{elements, essence, is_token, parameter, parameters};
 pub use target::{Malformed, Target, encode, is_authority};
 pub use validator::{EntityTag, Modified, Strength, Validators};

@@ -1,4 +1,4 @@
-//! The parts that field values are made of (RFC 9110 section 5.6).
+//! The parts that field values are made of (RFC 9110 sections 5.6, 8.3.1 and 12.4.2).
 
 /// Whether `text` is a token (RFC 9110 section 5.6.2).
 #[must_use]
@@ -10,20 +10,92 @@ pub fn is_token(text: &[u8]) -> bool {
 /// The elements of a comma-separated list, without the white space around them and without empty
 /// ones (RFC 9110 section 5.6.1.2). A comma inside a quoted string separates nothing.
 pub fn elements(list: &[u8]) -> impl Iterator<Item = &[u8]> {
+    split(list, b',').filter(|element| !element.is_empty())
+}
+
+/// What stands between semicolons, without the white space around it: first the value itself, then its
+/// parameters (RFC 9110 section 5.6.6). A semicolon inside a quoted string separates nothing.
+pub fn parameters(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    split(value, b';')
+}
+
+/// The name and the value of a parameter, `name=value`; the value is a token, or a quoted string with its
+/// quotes (RFC 9110 section 5.6.6). `None` if it is malformed.
+#[must_use]
+pub fn parameter(text: &[u8]) -> Option<(&[u8], &[u8])> {
+    let equals = text.iter().position(|&byte| byte == b'=')?;
+    let (name, value) = text.split_at_checked(equals)?;
+    let value = value.get(1..)?;
+    (is_token(name) && (is_token(value) || is_quoted(value))).then_some((name, value))
+}
+
+/// The type and the subtype of a media type, or of a media range (RFC 9110 sections 8.3.1 and 12.5.1), without
+/// its parameters. `None` if it is malformed.
+#[must_use]
+pub fn essence(text: &[u8]) -> Option<(&[u8], &[u8])> {
+    let slash = text.iter().position(|&byte| byte == b'/')?;
+    let (kind, subtype) = text.split_at_checked(slash)?;
+    let subtype = subtype.get(1..)?;
+    (is_token(kind) && is_token(subtype)).then_some((kind, subtype))
+}
+
+/// The thousandths that a `weight` parameter, `q=0.8`, says: 0 to 1000 (RFC 9110 section 12.4.2). `None` if
+/// it is another parameter, `Some(None)` if it is malformed.
+pub(super) fn weight(parameter: &[u8]) -> Option<Option<u16>> {
+    match parameter {
+        [b'q' | b'Q', b'=', value @ ..] => Some(thousandths(value)),
+        [b'q' | b'Q'] => Some(None),
+        _ => None,
+    }
+}
+
+/// A `qvalue`: 0 or 1, with up to three digits after the point, which are zeros if it is 1.
+fn thousandths(value: &[u8]) -> Option<u16> {
+    let (whole, fraction) = match value {
+        [whole] | [whole, b'.'] => (whole, &[][..]),
+        [whole, b'.', fraction @ ..] if fraction.len() <= 3 => (whole, fraction),
+        _ => return None,
+    };
+    let digit = |byte: &u8| char::from(*byte).to_digit(10);
+    let mut sum = digit(whole)?;
+    for place in 0..3 {
+        sum = 10 * sum + fraction.get(place).map_or(Some(0), digit)?;
+    }
+    u16::try_from(sum).ok().filter(|&sum| sum <= 1000)
+}
+
+/// Whether this is a quoted string, and nothing behind it (RFC 9110 section 5.6.4).
+fn is_quoted(text: &[u8]) -> bool {
+    let [b'"', inner @ .., b'"'] = text else {
+        return false;
+    };
+    let mut escaped = false;
+    for &byte in inner {
+        match byte {
+            0..=8 | 10..=31 | 127 => return false,
+            _ if escaped => escaped = false,
+            b'\\' => escaped = true,
+            b'"' => return false,
+            _ => {}
+        }
+    }
+    !escaped
+}
+
+/// The parts between these separators, but for those in quoted strings, without the white space around them.
+fn split(text: &[u8], separator: u8) -> impl Iterator<Item = &[u8]> {
     let mut quoted = false;
     let mut escaped = false;
-    list.split(move |&byte| {
+    text.split(move |&byte| {
         match byte {
             _ if escaped => escaped = false,
             b'\\' if quoted => escaped = true,
             b'"' => quoted = !quoted,
-            b',' => return !quoted,
-            _ => {}
+            _ => return byte == separator && !quoted,
         }
         false
     })
     .map(trim)
-    .filter(|element| !element.is_empty())
 }
 
 /// Without the spaces and tabs at both ends (OWS, RFC 9110 section 5.6.3).
@@ -53,6 +125,63 @@ mod tests {
         check(r#""a,b", c"#, &[r#""a,b""#, "c"]);
         check(r#""a\",b", c"#, &[r#""a\",b""#, "c"]);
         check(r#""never closed, c"#, &[r#""never closed, c"#]);
+    }
+
+    #[test]
+    fn parameters_are_a_token_and_a_token_or_a_quoted_string() {
+        let all: Vec<&[u8]> = parameters(br#"text/html; a="b;c" ;q=1"#).collect();
+        assert_eq!(all, [&b"text/html"[..], br#"a="b;c""#, b"q=1"]);
+        assert_eq!(parameter(b"a=b"), Some((&b"a"[..], &b"b"[..])));
+        assert_eq!(
+            parameter(br#"a="b\"c""#),
+            Some((&b"a"[..], &br#""b\"c""#[..]))
+        );
+        for malformed in [
+            "",
+            "a",
+            "a=",
+            "=b",
+            "a =b",
+            "a= b",
+            "a=b c",
+            r#"a="b"#,
+            r#"a="b"c"#,
+            r#"a="b\""#,
+            "a=\"\0\"",
+        ] {
+            assert_eq!(parameter(malformed.as_bytes()), None, "{malformed:?}");
+        }
+        assert_eq!(essence(b"a/b"), Some((&b"a"[..], &b"b"[..])));
+        assert_eq!(essence(b"*/*"), Some((&b"*"[..], &b"*"[..])));
+        for malformed in ["", "a", "/", "a/", "/b", "a/b/c", "a /b", "a/b;c"] {
+            assert_eq!(essence(malformed.as_bytes()), None, "{malformed:?}");
+        }
+    }
+
+    #[test]
+    fn weights() {
+        for (parameter, expected) in [
+            ("q=1", Some(Some(1000))),
+            ("Q=1.000", Some(Some(1000))),
+            ("q=0", Some(Some(0))),
+            ("q=0.", Some(Some(0))),
+            ("q=0.5", Some(Some(500))),
+            ("q=0.05", Some(Some(50))),
+            ("q=0.005", Some(Some(5))),
+            ("q=1.001", Some(None)),
+            ("q=2", Some(None)),
+            ("q=0.1234", Some(None)),
+            ("q=.5", Some(None)),
+            ("q=-1", Some(None)),
+            ("q=0,5", Some(None)),
+            ("q=0.x", Some(None)),
+            ("q=", Some(None)),
+            ("q", Some(None)),
+            ("quality=1", None),
+            ("", None),
+        ] {
+            assert_eq!(weight(parameter.as_bytes()), expected, "{parameter:?}");
+        }
     }
 
     #[test]

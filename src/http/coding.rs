@@ -1,0 +1,380 @@
+//! Content codings, and which of those that are offered a request prefers (RFC 9110 sections 8.4.1 and 12.5.3).
+
+use std::cmp::Reverse;
+use std::fmt;
+
+use super::request::Request;
+use super::syntax::{elements, parameters, weight};
+
+/// A content coding. Of two that are equally good, the greater is preferred.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Coding {
+    /// None: the content as it is.
+    #[default]
+    Identity,
+    /// RFC 1952.
+    Gzip,
+    /// RFC 8878, with a window of 8 MiB at the most (RFC 9659).
+    Zstd,
+    /// RFC 7932.
+    Brotli,
+}
+
+/// What a request's Accept-Encoding says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Accepted {
+    /// Whether there is such a field at all.
+    is_said: bool,
+    /// Thousandths; `None` for what is not listed.
+    identity: Option<u16>,
+    gzip: Option<u16>,
+    zstd: Option<u16>,
+    brotli: Option<u16>,
+    /// `*`: what is not listed.
+    others: Option<u16>,
+}
+
+/// How an offered coding fares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It is the one.
+    Chosen,
+    /// The request says `q=0` of it, or of all that it does not list.
+    Refused,
+    /// The request lists others, and not this.
+    Unlisted,
+    /// The request says nothing of codings, so none is used.
+    Unasked,
+    /// The request gives another one more weight.
+    LessPreferred,
+    /// Another one has the same weight, and is shorter.
+    Longer,
+    /// Another one has the same weight and length, and we like it better.
+    Tied,
+}
+
+impl Coding {
+    /// All of them, the least preferred first.
+    pub const ALL: [Self; 4] = [Self::Identity, Self::Gzip, Self::Zstd, Self::Brotli];
+
+    /// Its name in IANA's registry of content codings.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Identity => "identity",
+            Self::Gzip => "gzip",
+            Self::Zstd => "zstd",
+            Self::Brotli => "br",
+        }
+    }
+
+    /// What the name of a file in this coding ends with, behind the name of the file that it was made from.
+    #[must_use]
+    pub fn suffix(self) -> &'static str {
+        match self {
+            Self::Identity => "",
+            Self::Gzip => ".gz",
+            Self::Zstd => ".zst",
+            Self::Brotli => ".br",
+        }
+    }
+}
+
+impl fmt::Display for Coding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl Accepted {
+    /// What the request accepts, by all lines of Accept-Encoding. An element that is malformed says nothing, and
+    /// of two about one coding the later one counts. `x-gzip` is gzip (RFC 9110 section 8.4.1.3).
+    #[must_use]
+    pub fn of(request: &Request<'_>) -> Self {
+        let mut accepted = Self::default();
+        let mut values = request.values("Accept-Encoding").peekable();
+        accepted.is_said = values.peek().is_some();
+        for element in values.flat_map(elements) {
+            accepted.read(element);
+        }
+        accepted
+    }
+
+    /// How welcome this coding is, in thousandths, 0 if it is not acceptable. Without the field everything is
+    /// as welcome as can be. Identity that is not listed is acceptable, but nothing more, so 1; unless `*;q=0`
+    /// excludes it.
+    #[must_use]
+    pub fn weight(&self, coding: Coding) -> u16 {
+        match (self.listed(coding), coding) {
+            _ if !self.is_said => 1000,
+            (Some(weight), _) => weight,
+            (None, Coding::Identity) => u16::from(self.others != Some(0)),
+            (None, _) => self.others.unwrap_or(0),
+        }
+    }
+
+    fn read(&mut self, element: &[u8]) {
+        let mut parts = parameters(element);
+        let name = parts.next().unwrap_or_default();
+        let thousandths = match (parts.next().map(weight), parts.next()) {
+            (None, None) => 1000,
+            (Some(Some(Some(thousandths))), None) => thousandths,
+            _ => return,
+        };
+        let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
+        let place = match () {
+            () if name == b"*" => &mut self.others,
+            () if is("gzip") || is("x-gzip") => &mut self.gzip,
+            () if is("br") => &mut self.brotli,
+            () if is("zstd") => &mut self.zstd,
+            () if is("identity") => &mut self.identity,
+            // Another coding, or no coding at all: neither changes what we do.
+            () => return,
+        };
+        *place = Some(thousandths);
+    }
+
+    fn listed(&self, coding: Coding) -> Option<u16> {
+        match coding {
+            Coding::Identity => self.identity,
+            Coding::Gzip => self.gzip,
+            Coding::Zstd => self.zstd,
+            Coding::Brotli => self.brotli,
+        }
+    }
+
+    /// Where this coding stands among others, 0 if it is not acceptable: by its weight, but identity that nothing
+    /// asks for behind all that is asked for, and before all if nothing is asked for.
+    fn rank(&self, coding: Coding) -> u16 {
+        match (self.weight(coding), coding) {
+            (weight, Coding::Identity) if !self.is_said => 2 * weight + 1,
+            (weight, Coding::Identity) if self.identity.is_none() => weight,
+            (weight, _) => 2 * weight,
+        }
+    }
+}
+
+/// Which of these to send, each a coding and the length of the content in it, in bytes: the most welcome one; of
+/// those that are equally welcome, the shortest; of those that are equally short, the greatest [`Coding`].
+///
+/// `None` if none is acceptable. The content should then be sent without a coding, if there is such a form: that
+/// is what RFC 9110 section 12.5.3 says servers ought to do, and a 406 would help nobody.
+#[must_use]
+pub fn choose(accepted: &Accepted, offered: &[(Coding, u64)]) -> Option<usize> {
+    let acceptable = offered
+        .iter()
+        .enumerate()
+        .filter(|(_, (coding, _))| accepted.rank(*coding) > 0);
+    // Of several greatest elements `max_by_key` gives the last one.
+    let best = acceptable
+        .rev()
+        .max_by_key(|(_, (coding, len))| (accepted.rank(*coding), Reverse(*len), *coding));
+    best.map(|(index, _)| index)
+}
+
+/// How each of these fares, and why: in words what [`choose`] does.
+#[must_use]
+pub fn standings(accepted: &Accepted, offered: &[(Coding, u64)]) -> Vec<Standing> {
+    let chosen = choose(accepted, offered);
+    let best = chosen.and_then(|index| offered.get(index)).copied();
+    let standing =
+        |(index, &(coding, len)): (usize, &(Coding, u64))| match (accepted.rank(coding), best) {
+            _ if chosen == Some(index) => Standing::Chosen,
+            (0, _) if accepted.listed(coding) == Some(0) || accepted.others == Some(0) => {
+                Standing::Refused
+            }
+            (0, _) => Standing::Unlisted,
+            (_, Some((Coding::Identity, _))) if !accepted.is_said => Standing::Unasked,
+            (rank, Some((best, _))) if rank < accepted.rank(best) => Standing::LessPreferred,
+            (_, Some((_, shortest))) if shortest < len => Standing::Longer,
+            _ => Standing::Tied,
+        };
+    offered.iter().enumerate().map(standing).collect()
+}
+
+impl fmt::Display for Standing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Chosen => "chosen",
+            Self::Refused => "refused by q=0 in Accept-Encoding",
+            Self::Unlisted => "not listed in Accept-Encoding",
+            Self::Unasked => "not asked for: there is no Accept-Encoding",
+            Self::LessPreferred => "less preferred by Accept-Encoding",
+            Self::Longer => "longer than the one that is chosen",
+            Self::Tied => "as good as the one that is chosen",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::request::{Line, Method, Version};
+    use super::Coding::{Brotli, Gzip, Identity, Zstd};
+    use super::*;
+
+    fn accepted(lines: &[&str]) -> Accepted {
+        let lines: Vec<_> = lines
+            .iter()
+            .map(|value| ("accept-encoding", *value))
+            .collect();
+        Accepted::of(&Request {
+            method: Method::Get,
+            target: "/",
+            version: Version::Http11,
+            lines: &Line::all(&lines),
+        })
+    }
+
+    fn check(lines: &[&str], offered: &[(Coding, u64)], expected: Option<Coding>) {
+        let chosen = choose(&accepted(lines), offered);
+        assert_eq!(
+            chosen.map(|index| offered[index].0),
+            expected,
+            "{lines:?} {offered:?}"
+        );
+        let standings = standings(&accepted(lines), offered);
+        assert_eq!(
+            standings
+                .iter()
+                .position(|standing| *standing == Standing::Chosen),
+            chosen,
+            "{lines:?}"
+        );
+    }
+
+    const ALL: &[(Coding, u64)] = &[(Identity, 1000), (Gzip, 300), (Zstd, 280), (Brotli, 250)];
+
+    #[test]
+    fn the_most_welcome_one_is_chosen() {
+        for (value, expected) in [
+            // What browsers say.
+            ("gzip, deflate, br, zstd", Some(Brotli)),
+            ("gzip, deflate, br", Some(Brotli)),
+            ("gzip, deflate", Some(Gzip)),
+            ("gzip", Some(Gzip)),
+            ("x-gzip", Some(Gzip)),
+            ("GZIP", Some(Gzip)),
+            // What nobody here has.
+            ("deflate", Some(Identity)),
+            ("compress, dcb, exi", Some(Identity)),
+            ("", Some(Identity)),
+            (" , ,", Some(Identity)),
+            // Weights.
+            ("br;q=0.5, gzip;q=0.8", Some(Gzip)),
+            ("br;q=0.5,gzip;q=0.501", Some(Gzip)),
+            ("br ; Q=0.5 , gzip\t;\tq=0.4", Some(Brotli)),
+            ("br;q=0, gzip", Some(Gzip)),
+            ("br;q=0.000, gzip;q=0.001", Some(Gzip)),
+            ("gzip;q=0", Some(Identity)),
+            ("gzip;q=0, gzip", Some(Gzip)),
+            // Identity is behind whatever is asked for, unless it has a weight of its own.
+            ("gzip;q=0.001", Some(Gzip)),
+            ("identity", Some(Identity)),
+            ("identity, gzip;q=0.9", Some(Identity)),
+            ("identity;q=0.5, gzip;q=0.9", Some(Gzip)),
+            ("identity;q=0, gzip;q=0.1", Some(Gzip)),
+            ("identity;q=0", None),
+            ("identity;q=0, br;q=0", None),
+            // What is not listed.
+            ("*", Some(Brotli)),
+            ("*;q=0.5, gzip", Some(Gzip)),
+            ("*;q=0.5, gzip;q=0.3", Some(Brotli)),
+            ("*;q=0.1, br;q=0", Some(Zstd)),
+            ("*;q=0", None),
+            ("*;q=0, identity", Some(Identity)),
+            ("*;q=0, identity;q=0.001", Some(Identity)),
+            ("*;q=0, gzip", Some(Gzip)),
+            ("identity;q=0, *", Some(Brotli)),
+            // What is malformed says nothing.
+            ("br;q=1.5, gzip", Some(Gzip)),
+            ("br;q=, gzip", Some(Gzip)),
+            ("br;q=-1, gzip;q=0.2", Some(Gzip)),
+            ("br;level=11, gzip", Some(Gzip)),
+            ("br;q=1;q=1, gzip", Some(Gzip)),
+            ("br;, gzip", Some(Gzip)),
+            ("b r, gzip", Some(Gzip)),
+            ("\"br\", gzip", Some(Gzip)),
+            ("identity;q=0.0000, *;q=x", Some(Identity)),
+        ] {
+            check(&[value], ALL, expected);
+        }
+        check(&[], ALL, Some(Identity));
+        check(&["gzip", "br"], ALL, Some(Brotli));
+        check(&["gzip", "br;q=0.5"], ALL, Some(Gzip));
+    }
+
+    #[test]
+    fn of_the_equally_welcome_the_shortest_is_chosen() {
+        let browser = &["gzip, deflate, br, zstd"][..];
+        check(
+            browser,
+            &[(Identity, 9), (Brotli, 300), (Zstd, 280), (Gzip, 290)],
+            Some(Zstd),
+        );
+        check(
+            browser,
+            &[(Identity, 9), (Gzip, 280), (Zstd, 280)],
+            Some(Zstd),
+        );
+        check(
+            browser,
+            &[(Identity, 9), (Brotli, 280), (Zstd, 280)],
+            Some(Brotli),
+        );
+        check(browser, &[(Identity, 9)], Some(Identity));
+        check(
+            &["gzip, identity"],
+            &[(Identity, 9), (Gzip, 29)],
+            Some(Identity),
+        );
+        check(
+            &["gzip, identity"],
+            &[(Identity, 29), (Gzip, 29)],
+            Some(Gzip),
+        );
+        check(&[], &[(Gzip, 1), (Zstd, 2)], Some(Gzip));
+        check(browser, &[], None);
+        check(&["zstd"], &[(Gzip, 1)], None);
+        // Of the same twice, the first.
+        assert_eq!(choose(&accepted(browser), &[(Gzip, 1), (Gzip, 1)]), Some(0));
+    }
+
+    #[test]
+    fn weights_are_told() {
+        for (lines, expected) in [
+            (&[][..], [1000, 1000, 1000, 1000]),
+            (&[""], [1, 0, 0, 0]),
+            (&["gzip, br;q=0.5"], [1, 1000, 0, 500]),
+            (&["*;q=0.2, identity;q=0.1"], [100, 200, 200, 200]),
+            (&["*;q=0"], [0, 0, 0, 0]),
+        ] {
+            assert_eq!(
+                Coding::ALL.map(|coding| accepted(lines).weight(coding)),
+                expected,
+                "{lines:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn all_are_told_why() {
+        use Standing::*;
+        for (lines, expected) in [
+            (&[][..], [Chosen, Unasked, Unasked, Unasked]),
+            (&["gzip, br"], [LessPreferred, Longer, Unlisted, Chosen]),
+            (
+                &["gzip, br;q=0.5, zstd;q=0"],
+                [LessPreferred, Chosen, Refused, LessPreferred],
+            ),
+            (&["*;q=0, gzip"], [Refused, Chosen, Refused, Refused]),
+            (
+                &["identity;q=0, deflate"],
+                [Refused, Unlisted, Unlisted, Unlisted],
+            ),
+        ] {
+            assert_eq!(standings(&accepted(lines), ALL), expected, "{lines:?}");
+        }
+        let tied = standings(&accepted(&["gzip, br"]), &[(Gzip, 1), (Brotli, 1)]);
+        assert_eq!(tied, [Tied, Chosen]);
+    }
+}
