@@ -101,7 +101,7 @@
 //! | `http1/session.rs` | states, persistence, pipelining, deadlines | RFC 9110's rules; file names |
 //! | `site/disk.rs` | the only door to the file system | HTTP status, fields |
 //! | `site/validators.rs` | file -> validators, and why those | comparing them |
-//! | `site/media.rs` | file name -> media type | I/O |
+//! | `site/media.rs` | file name -> media type, and whether that becomes smaller | I/O |
 //! | `site/watch.rs` | which files have changed, says inotify, and what it cannot say | comparing versions |
 //! | `site/cache.rs` | what was found before, within a budget, and what it rests on | disk access |
 //! | `site/pattern.rs` | which paths a rule is about, and what it captures of them | what the rule does |

@@ -1,72 +1,628 @@
-//! File name to media type, by the `mime_guess` crate with our corrections.
+//! File name to media type, by the user's word, or by the `mime_guess` crate with our corrections.
 
-/// What `mime_guess` says otherwise, or says nothing of.
-const CORRECTIONS: &[(&[u8], &str)] = &[
-    // RFC 9239: the one type for scripts, modules included.
-    (b"js", "text/javascript"),
-    (b"mjs", "text/javascript"),
-    // A source map is JSON.
-    (b"map", "application/json"),
-    // A video stream, not DLNA's name for it.
-    (b"ts", "video/mp2t"),
-];
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fmt;
 
-/// The media type of a file with this name, with `charset=utf-8` on text, and
-/// `application/octet-stream` for what nothing is known of. Only the extension counts, without
-/// regard to case.
-pub(super) fn media_type(name: &[u8]) -> String {
-    let name = name.rsplit(|&byte| byte == b'/').next().unwrap_or_default();
-    let extension = match name.iter().rposition(|&byte| byte == b'.') {
-        Some(dot) if dot > 0 => &name[dot + 1..],
-        _ => b"",
-    };
-    let corrected = |(known, _): &&(&[u8], &str)| extension.eq_ignore_ascii_case(known);
-    let essence = match CORRECTIONS.iter().find(corrected) {
-        Some((_, corrected)) => (*corrected).to_owned(),
-        None => std::str::from_utf8(extension)
+use crate::http::{essence, parameter, parameters};
+
+/// What nothing is known of.
+const UNKNOWN: &str = "application/octet-stream";
+
+/// Media types by file name extension: ours, and what the user has added to them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Types {
+    /// By extension, in lower case; as they are sent.
+    added: BTreeMap<String, String>,
+}
+
+/// A media type, and how it was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Media {
+    /// As it is sent in Content-Type: type, subtype and parameters.
+    pub text: Cow<'static, str>,
+    /// Who said so.
+    pub source: Source,
+}
+
+/// How a media type was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// The user said so.
+    Added,
+    /// It is in our table of corrections.
+    Corrected,
+    /// The `mime_guess` crate knows it.
+    Known,
+    /// The name has no extension, or one of which nothing is known.
+    Unknown,
+}
+
+/// What is wrong with types that the user has given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MalformedTypes {
+    /// The line it is in, from 1; `None` if it was one type and no file.
+    pub line: Option<usize>,
+    /// What is wrong, and what to write instead.
+    pub why: String,
+}
+
+impl Types {
+    /// Reads a file in the format of Apache's mime.types: in each line a type and the extensions that have it,
+    /// separated by white space; from a `#` at the start of a word on, a line is a comment. A type without
+    /// extensions says nothing. Of two lines about one extension the later one counts.
+    ///
+    /// # Errors
+    /// [`MalformedTypes`] with the line, if a type or an extension is not one.
+    pub fn read(text: &str) -> Result<Self, MalformedTypes> {
+        let mut types = Self::default();
+        for (index, line) in text.lines().enumerate() {
+            types.read_line(line).map_err(|why| MalformedTypes {
+                line: Some(index + 1),
+                why,
+            })?;
+        }
+        Ok(types)
+    }
+
+    /// Reads one type as it is written on the command line: `.ext=type`, with or without the dot.
+    ///
+    /// # Errors
+    /// [`MalformedTypes`] without a line, if it is not of this form, or the type or the extension is not one.
+    pub fn read_pair(pair: &str) -> Result<Self, MalformedTypes> {
+        let mut types = Self::default();
+        let read = match pair.split_once('=') {
+            Some((name, media_type)) => types.put(name.trim(), media_type.trim()),
+            None => Err(format!("`{pair}` is not of the form .ext=type/subtype")),
+        };
+        read.map_err(|why| MalformedTypes { line: None, why })?;
+        Ok(types)
+    }
+
+    /// Adds these; where both know an extension, these count.
+    pub fn add(&mut self, later: Self) {
+        self.added.extend(later.added);
+    }
+
+    /// The media type of a file with this name or path. Only what follows the last dot of the last segment
+    /// counts, without regard to case; a dot that the segment begins with makes no extension.
+    ///
+    /// Text is said to be UTF-8, but for XML and SVG, which say themselves what they are in, and for what the
+    /// user has given another charset.
+    #[must_use]
+    pub fn of(&self, name: &[u8]) -> Media {
+        let lower = extension(name).to_ascii_lowercase();
+        let Some(extension) = std::str::from_utf8(&lower)
             .ok()
-            .and_then(|extension| mime_guess::from_ext(extension).first_raw())
-            .unwrap_or("application/octet-stream")
-            .to_owned(),
-    };
-    if essence.starts_with("text/") {
-        essence + "; charset=utf-8"
-    } else {
-        essence
+            .filter(|extension| !extension.is_empty())
+        else {
+            return Media {
+                text: Cow::Borrowed(UNKNOWN),
+                source: Source::Unknown,
+            };
+        };
+        if let Some(added) = self.added.get(extension) {
+            return Media {
+                text: Cow::Owned(added.clone()),
+                source: Source::Added,
+            };
+        }
+        let corrected = CORRECTIONS.iter().find(|(known, _)| *known == extension);
+        let (text, source) = match corrected {
+            Some((_, corrected)) => (*corrected, Source::Corrected),
+            None => match mime_guess::from_ext(extension).first_raw() {
+                Some(known) => (known, Source::Known),
+                None => (UNKNOWN, Source::Unknown),
+            },
+        };
+        Media {
+            text: with_charset(text),
+            source,
+        }
+    }
+
+    fn read_line(&mut self, line: &str) -> Result<(), String> {
+        let mut words = line
+            .split_whitespace()
+            .take_while(|word| !word.starts_with('#'));
+        let Some(media_type) = words.next() else {
+            return Ok(());
+        };
+        if media_type.ends_with(';') {
+            return Err(format!(
+                "`{media_type}`: write the parameters of a type without spaces"
+            ));
+        }
+        // A type that no extension has must be one all the same, or a mistake would go unseen.
+        let media_type = checked(media_type)?;
+        for name in words {
+            self.put_checked(name, &media_type)?;
+        }
+        Ok(())
+    }
+
+    fn put(&mut self, name: &str, media_type: &str) -> Result<(), String> {
+        let media_type = checked(media_type)?;
+        self.put_checked(name, &media_type)
+    }
+
+    fn put_checked(&mut self, name: &str, media_type: &str) -> Result<(), String> {
+        let extension = name.strip_prefix('.').unwrap_or(name);
+        let is_part =
+            |char: char| !char.is_control() && !char.is_whitespace() && !"/;,=\"".contains(char);
+        if extension.contains('.') {
+            let (_, last) = extension.rsplit_once('.').unwrap_or_default();
+            return Err(format!(
+                "`{name}`: only what follows the last dot of a name counts; write `.{last}`"
+            ));
+        }
+        if extension.is_empty() || !extension.chars().all(is_part) {
+            return Err(format!(
+                "`{name}` is not a file name extension such as `.html`"
+            ));
+        }
+        self.added
+            .insert(extension.to_ascii_lowercase(), media_type.to_owned());
+        Ok(())
     }
 }
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Added => "from --mime-types",
+            Self::Corrected | Self::Known => "by the file name extension",
+            Self::Unknown => "nothing is known of the file name extension",
+        })
+    }
+}
+
+impl fmt::Display for MalformedTypes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.line {
+            Some(line) => write!(f, "line {line}: {}", self.why),
+            None => f.write_str(&self.why),
+        }
+    }
+}
+
+impl std::error::Error for MalformedTypes {}
+
+/// Whether content of this type becomes smaller by compression: text, and what is written in it, and formats
+/// that have none of their own. What is compressed already is not, and neither is what nothing is known of.
+#[must_use]
+pub fn is_compressible(media_type: &str) -> bool {
+    let essence = media_type
+        .split(';')
+        .next()
+        .unwrap_or_default()
+        .trim()
+        .to_ascii_lowercase();
+    let compressible = |listed: &str| match (listed.strip_prefix('*'), listed.strip_suffix('*')) {
+        (Some(end), _) => essence.ends_with(end),
+        (_, Some(start)) => essence.starts_with(start),
+        _ => essence == listed,
+    };
+    COMPRESSIBLE.iter().any(|listed| compressible(listed))
+}
+
+/// The media type of a file with this name, as nobody has added to it.
+pub(super) fn media_type(name: &[u8]) -> String {
+    Types::default().of(name).text.into_owned()
+}
+
+/// What follows the last dot of the last segment.
+pub(super) fn extension(name: &[u8]) -> &[u8] {
+    let name = name.rsplit(|&byte| byte == b'/').next().unwrap_or_default();
+    match name.iter().rposition(|&byte| byte == b'.') {
+        Some(dot) if dot > 0 => &name[dot + 1..],
+        _ => b"",
+    }
+}
+
+/// A type that the user has given, as it is sent.
+fn checked(media_type: &str) -> Result<String, String> {
+    let mut parts = parameters(media_type.as_bytes());
+    let named = parts
+        .next()
+        .and_then(essence)
+        .is_some_and(|(kind, subtype)| kind != b"*" && subtype != b"*");
+    if !named || !media_type.is_ascii() || !parts.all(|part| parameter(part).is_some()) {
+        return Err(format!(
+            "`{media_type}` is not a media type such as text/plain or text/plain;charset=utf-8"
+        ));
+    }
+    Ok(with_charset(media_type).into_owned())
+}
+
+/// With `charset=utf-8`, if it is text that does not say otherwise.
+fn with_charset(media_type: &str) -> Cow<'_, str> {
+    let mut parts = parameters(media_type.as_bytes());
+    let essence = parts.next().unwrap_or_default().to_ascii_lowercase();
+    let is_charset =
+        |part| parameter(part).is_some_and(|(name, _)| name.eq_ignore_ascii_case(b"charset"));
+    // The parameter would overrule the declaration that XML begins with (RFC 7303 section 3).
+    let is_xml = essence.starts_with(b"text/xml") || essence.ends_with(b"+xml");
+    match essence.starts_with(b"text/") && !is_xml && !parts.any(is_charset) {
+        true => Cow::Owned(format!("{media_type}; charset=utf-8")),
+        false => Cow::Borrowed(media_type),
+    }
+}
+
+/// What `mime_guess` says otherwise, or says nothing of. Types are those of IANA's registry, where it has one.
+const CORRECTIONS: &[(&str, &str)] = &[
+    // RFC 9239: the one type for scripts, modules included.
+    ("cjs", "text/javascript"),
+    ("js", "text/javascript"),
+    ("mjs", "text/javascript"),
+    // A source map is JSON (ECMA-426).
+    ("map", "application/json"),
+    ("ndjson", "application/x-ndjson"),
+    ("topojson", "application/json"),
+    ("toml", "application/toml"),
+    // RFC 9512.
+    ("yaml", "application/yaml"),
+    ("yml", "application/yaml"),
+    ("sql", "application/sql"),
+    ("vcf", "text/vcard"),
+    ("wgsl", "text/wgsl"),
+    // To be read, and not downloaded.
+    ("adoc", "text/plain"),
+    ("diff", "text/plain"),
+    ("md5", "text/plain"),
+    ("patch", "text/plain"),
+    ("rst", "text/plain"),
+    ("sha1", "text/plain"),
+    ("sha256", "text/plain"),
+    ("sha512", "text/plain"),
+    // RFC 8081.
+    ("otf", "font/otf"),
+    ("woff", "font/woff"),
+    // Images; no cursor has a type of its own, and browsers take it for an icon.
+    ("cur", "image/x-icon"),
+    ("ktx2", "image/ktx2"),
+    ("psd", "image/vnd.adobe.photoshop"),
+    // Compressed as it is, it would need a Content-Encoding to be an image.
+    ("svgz", "application/gzip"),
+    // Streams and what they are made of (RFC 8216), not DLNA's name for them.
+    ("m2t", "video/mp2t"),
+    ("m2ts", "video/mp2t"),
+    ("m3u8", "application/vnd.apple.mpegurl"),
+    ("m4s", "video/iso.segment"),
+    ("mts", "video/mp2t"),
+    ("ts", "video/mp2t"),
+    ("m4a", "audio/mp4"),
+    ("m4b", "audio/mp4"),
+    // RFC 9559.
+    ("mka", "audio/matroska"),
+    ("mkv", "video/matroska"),
+    // What browsers and players take; MIDI is not registered.
+    ("mid", "audio/midi"),
+    ("midi", "audio/midi"),
+    // Models.
+    ("3mf", "model/3mf"),
+    ("mtl", "model/mtl"),
+    ("obj", "model/obj"),
+    ("step", "model/step"),
+    ("stl", "model/stl"),
+    ("stp", "model/step"),
+    ("usdz", "model/vnd.usdz+zip"),
+    ("wrl", "model/vrml"),
+    // Archives and packages.
+    ("deb", "application/vnd.debian.binary-package"),
+    ("rar", "application/vnd.rar"),
+    ("rpm", "application/x-rpm"),
+    ("sqlite", "application/vnd.sqlite3"),
+    ("tgz", "application/gzip"),
+    ("zst", "application/zstd"),
+];
+
+/// Types that become smaller; `*` stands for any end or beginning.
+const COMPRESSIBLE: &[&str] = &[
+    "text/*",
+    "*+json",
+    "*+text",
+    "*+xml",
+    "*+yaml",
+    "application/ecmascript",
+    "application/javascript",
+    "application/json",
+    "application/json5",
+    "application/n-quads",
+    "application/n-triples",
+    "application/postscript",
+    "application/rtf",
+    "application/sql",
+    "application/toml",
+    "application/trig",
+    "application/vnd.apple.mpegurl",
+    "application/vnd.ms-fontobject",
+    "application/wasm",
+    "application/x-javascript",
+    "application/x-ndjson",
+    "application/x-perl",
+    "application/x-sh",
+    "application/x-sql",
+    "application/x-subrip",
+    "application/x-tar",
+    "application/x-tex",
+    "application/x-yaml",
+    "application/xml",
+    "application/xml-dtd",
+    "application/yaml",
+    // WOFF and WOFF 2 are compressed; these are not.
+    "font/collection",
+    "font/otf",
+    "font/sfnt",
+    "font/ttf",
+    "image/bmp",
+    "image/vnd.microsoft.icon",
+    "image/x-icon",
+    "image/x-ms-bmp",
+    "model/mtl",
+    "model/obj",
+    "model/step",
+    "model/stl",
+    "model/vrml",
+];
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn check(types: &Types, rows: &[(&str, &str, Source)]) {
+        for (name, expected, source) in rows {
+            let media = types.of(name.as_bytes());
+            assert_eq!(
+                (media.text.as_ref(), media.source),
+                (*expected, *source),
+                "{name}"
+            );
+        }
+    }
+
     #[test]
     fn extensions_decide() {
-        for (name, expected) in [
-            ("index.html", "text/html; charset=utf-8"),
-            ("a/b.c/INDEX.HTM", "text/html; charset=utf-8"),
-            ("style.css", "text/css; charset=utf-8"),
-            ("app.js", "text/javascript; charset=utf-8"),
-            ("app.MJS", "text/javascript; charset=utf-8"),
-            ("app.js.map", "application/json"),
-            ("data.json", "application/json"),
-            ("figure.svg", "image/svg+xml"),
-            ("favicon.ico", "image/x-icon"),
-            ("font.woff2", "font/woff2"),
-            ("app.wasm", "application/wasm"),
-            ("photo.jpeg", "image/jpeg"),
-            ("film.mp4", "video/mp4"),
-            ("notes.txt", "text/plain; charset=utf-8"),
-            ("notes.md", "text/markdown; charset=utf-8"),
-            ("README", "application/octet-stream"),
-            ("folder.html/README", "application/octet-stream"),
-            (".html", "application/octet-stream"),
-            ("a.", "application/octet-stream"),
-            ("a.unheard-of", "application/octet-stream"),
-        ] {
-            assert_eq!(media_type(name.as_bytes()), expected, "{name}");
-        }
+        use Source::{Corrected, Known, Unknown};
+        check(
+            &Types::default(),
+            &[
+                ("index.html", "text/html; charset=utf-8", Known),
+                ("a/b.c/INDEX.HTM", "text/html; charset=utf-8", Known),
+                ("a.xhtml", "application/xhtml+xml", Known),
+                ("style.css", "text/css; charset=utf-8", Known),
+                ("app.js", "text/javascript; charset=utf-8", Corrected),
+                ("app.MJS", "text/javascript; charset=utf-8", Corrected),
+                ("app.cjs", "text/javascript; charset=utf-8", Corrected),
+                ("app.js.map", "application/json", Corrected),
+                ("app.wasm", "application/wasm", Known),
+                ("site.webmanifest", "application/manifest+json", Known),
+                // Data.
+                ("data.json", "application/json", Known),
+                ("data.jsonld", "application/ld+json", Known),
+                ("data.geojson", "application/geo+json", Known),
+                ("data.topojson", "application/json", Corrected),
+                ("data.ndjson", "application/x-ndjson", Corrected),
+                ("data.yaml", "application/yaml", Corrected),
+                ("data.yml", "application/yaml", Corrected),
+                ("data.toml", "application/toml", Corrected),
+                ("data.csv", "text/csv; charset=utf-8", Known),
+                ("data.xml", "text/xml", Known),
+                ("feed.atom", "application/atom+xml", Known),
+                ("feed.rss", "application/rss+xml", Known),
+                // To be read.
+                ("notes.txt", "text/plain; charset=utf-8", Known),
+                ("notes.md", "text/markdown; charset=utf-8", Known),
+                ("access.log", "text/plain; charset=utf-8", Known),
+                ("week.ics", "text/calendar; charset=utf-8", Known),
+                ("card.vcf", "text/vcard; charset=utf-8", Corrected),
+                ("book.pdf", "application/pdf", Known),
+                ("book.epub", "application/epub+zip", Known),
+                (
+                    "a.docx",
+                    "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
+                    Known,
+                ),
+                // Images.
+                ("figure.svg", "image/svg+xml", Known),
+                ("figure.svgz", "application/gzip", Corrected),
+                ("favicon.ico", "image/x-icon", Known),
+                ("hand.cur", "image/x-icon", Corrected),
+                ("photo.jpeg", "image/jpeg", Known),
+                ("photo.avif", "image/avif", Known),
+                ("photo.jxl", "image/jxl", Known),
+                ("photo.webp", "image/webp", Known),
+                ("photo.heic", "image/heic", Known),
+                ("photo.heif", "image/heif", Known),
+                ("photo.apng", "image/apng", Known),
+                // Fonts.
+                ("font.woff", "font/woff", Corrected),
+                ("font.woff2", "font/woff2", Known),
+                ("font.ttf", "font/ttf", Known),
+                ("font.otf", "font/otf", Corrected),
+                ("font.eot", "application/vnd.ms-fontobject", Known),
+                // Sound, films, models.
+                ("film.mp4", "video/mp4", Known),
+                ("film.webm", "video/webm", Known),
+                ("film.mkv", "video/matroska", Corrected),
+                ("film.m3u8", "application/vnd.apple.mpegurl", Corrected),
+                ("film.mpd", "application/dash+xml", Known),
+                ("film0.ts", "video/mp2t", Corrected),
+                ("film0.m4s", "video/iso.segment", Corrected),
+                ("film.vtt", "text/vtt; charset=utf-8", Known),
+                ("film.srt", "application/x-subrip", Known),
+                ("song.mp3", "audio/mpeg", Known),
+                ("song.opus", "audio/ogg", Known),
+                ("song.wav", "audio/wav", Known),
+                ("song.flac", "audio/flac", Known),
+                ("song.m4a", "audio/mp4", Corrected),
+                ("chair.glb", "model/gltf-binary", Known),
+                ("chair.gltf", "model/gltf+json", Known),
+                ("chair.usdz", "model/vnd.usdz+zip", Corrected),
+                // Archives.
+                ("a.tar.gz", "application/gzip", Known),
+                ("a.tgz", "application/gzip", Corrected),
+                ("a.zst", "application/zstd", Corrected),
+                ("a.br", "application/octet-stream", Unknown),
+                ("a.xz", "application/x-xz", Known),
+                ("a.7z", "application/x-7z-compressed", Known),
+                ("a.zip", "application/zip", Known),
+                ("a.bin", "application/octet-stream", Known),
+                // Nothing is known.
+                ("README", "application/octet-stream", Unknown),
+                ("folder.html/README", "application/octet-stream", Unknown),
+                (".html", "application/octet-stream", Unknown),
+                ("a.", "application/octet-stream", Unknown),
+                ("a.unheard-of", "application/octet-stream", Unknown),
+            ],
+        );
         assert_eq!(media_type(b"\xff.html"), "text/html; charset=utf-8");
         assert_eq!(media_type(b"a.\xff"), "application/octet-stream");
+    }
+
+    #[test]
+    fn a_correction_corrects() {
+        for (extension, corrected) in CORRECTIONS {
+            let known = mime_guess::from_ext(extension).first_raw();
+            // mime_guess had another word for this one until lately.
+            assert!(
+                *extension == "js" || known != Some(corrected),
+                "{extension}"
+            );
+            assert!(
+                CORRECTIONS
+                    .iter()
+                    .filter(|(other, _)| other == extension)
+                    .count()
+                    == 1,
+                "{extension}"
+            );
+            checked(corrected).expect("a media type");
+        }
+    }
+
+    #[test]
+    fn the_users_word_counts() {
+        let file = "# types\n\n\
+            application/x-none\n\
+            text/x-recipe  recipe .RCP # and no more\n\
+            text/html;charset=iso-8859-1\thtml\r\n\
+            application/x-shader glsl\n\
+            text/x-shader glsl";
+        let mut types = Types::read(file).expect("types");
+        types.add(Types::read_pair(".rcp=text/x-Other; Charset=\"utf-16\"").expect("a type"));
+        types.add(Types::read_pair("log=application/x-log").expect("a type"));
+        check(
+            &types,
+            &[
+                ("soup.recipe", "text/x-recipe; charset=utf-8", Source::Added),
+                (
+                    "soup.Rcp",
+                    "text/x-Other; Charset=\"utf-16\"",
+                    Source::Added,
+                ),
+                ("old.HTML", "text/html;charset=iso-8859-1", Source::Added),
+                ("a.glsl", "text/x-shader; charset=utf-8", Source::Added),
+                ("a.log", "application/x-log", Source::Added),
+                ("a.css", "text/css; charset=utf-8", Source::Known),
+            ],
+        );
+    }
+
+    #[test]
+    fn what_is_no_type_is_named() {
+        for (text, expected) in [
+            (
+                "text/plain txt\nplain txt",
+                "line 2: `plain` is not a media type",
+            ),
+            ("text/* txt", "line 1: `text/*` is not a media type"),
+            (
+                "text/plain;charset txt",
+                "line 1: `text/plain;charset` is not a media type",
+            ),
+            (
+                "text/plain; charset=utf-8 txt",
+                "line 1: `text/plain;`: write the parameters",
+            ),
+            (
+                "text/html html htm;",
+                "line 1: `htm;` is not a file name extension",
+            ),
+            (
+                "\napplication/gzip tar.gz",
+                "line 2: `tar.gz`: only what follows the last dot of a name counts; write `.gz`",
+            ),
+        ] {
+            let malformed = Types::read(text).expect_err(text).to_string();
+            assert!(malformed.starts_with(expected), "{text:?}: {malformed}");
+        }
+        for (pair, expected) in [
+            (".md", "`.md` is not of the form .ext=type/subtype"),
+            (".=text/plain", "`.` is not a file name extension"),
+            ("=text/plain", "`` is not a file name extension"),
+            (".a b=text/plain", "`.a b` is not a file name extension"),
+            (".a/b=text/plain", "`.a/b` is not a file name extension"),
+            (".md=", "`` is not a media type"),
+            (".md=text", "`text` is not a media type"),
+            (".md=text/plain;", "`text/plain;` is not a media type"),
+            (".md=text/pläin", "`text/pläin` is not a media type"),
+            (
+                ".md=text/plain; a=\"\r\n\"",
+                "`text/plain; a=\"\r\n\"` is not a media type",
+            ),
+            (
+                ".tar.gz=application/gzip",
+                "`.tar.gz`: only what follows the last dot",
+            ),
+        ] {
+            let malformed = Types::read_pair(pair).expect_err(pair).to_string();
+            assert!(malformed.starts_with(expected), "{pair:?}: {malformed}");
+        }
+    }
+
+    #[test]
+    fn what_becomes_smaller() {
+        for (media_type, expected) in [
+            ("text/html; charset=utf-8", true),
+            ("TEXT/CSS", true),
+            ("text/javascript; charset=utf-8", true),
+            ("application/json", true),
+            ("application/ld+json", true),
+            ("application/manifest+json;a=b", true),
+            ("application/xhtml+xml", true),
+            ("image/svg+xml", true),
+            ("application/wasm", true),
+            ("application/yaml", true),
+            ("application/toml", true),
+            ("application/vnd.apple.mpegurl", true),
+            ("font/ttf", true),
+            ("font/otf", true),
+            ("application/vnd.ms-fontobject", true),
+            ("image/x-icon", true),
+            ("image/bmp", true),
+            ("model/gltf+json", true),
+            ("application/octet-stream", false),
+            ("font/woff", false),
+            ("font/woff2", false),
+            ("image/png", false),
+            ("image/avif", false),
+            ("image/jpeg", false),
+            ("video/mp4", false),
+            ("video/mp2t", false),
+            ("audio/mpeg", false),
+            ("application/pdf", false),
+            ("application/zip", false),
+            ("application/gzip", false),
+            ("application/epub+zip", false),
+            ("application/json-like", false),
+            ("", false),
+        ] {
+            assert_eq!(is_compressible(media_type), expected, "{media_type}");
+        }
+        // And what the table says of each is a type that is sent by that name.
+        for listed in COMPRESSIBLE {
+            assert!(is_compressible(&listed.replace('*', "x")), "{listed}");
+        }
     }
 }

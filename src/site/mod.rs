@@ -18,3 +18,4 @@ pub use find::{Freshness, Options, Site};
 pub use headers::{Change, Headers};
 pub use redirects::{Match, Redirects, To};
 pub use rules::{MAX_PATHS, MAX_PATTERNS, MAX_SIZE, Malformed};
+pub use media::{MalformedTypes, Media, Source, Types, is_compressible};
