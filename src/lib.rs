@@ -102,6 +102,7 @@
 //! | `site/disk.rs` | the only door to the file system | HTTP status, fields |
 //! | `site/validators.rs` | file -> validators, and why those | comparing them |
 //! | `site/media.rs` | file name -> media type, and whether that becomes smaller | I/O |
+//! | `site/caching.rs` | file name -> Cache-Control, by what looks like a hash | reading files |
 //! | `site/watch.rs` | which files have changed, says inotify, and what it cannot say | comparing versions |
 //! | `site/cache.rs` | what was found before, within a budget, and what it rests on | disk access |
 //! | `site/pattern.rs` | which paths a rule is about, and what it captures of them | what the rule does |

@@ -1,6 +1,7 @@
 //! What we have: a folder.
 
 mod cache;
+mod caching;
 mod disk;
 mod field;
 mod find;
@@ -12,6 +13,7 @@ mod rules;
 mod validators;
 mod watch;
 
+pub use caching::{CacheControl, Caching, Reason, has_content_hash};
 pub use disk::{Disk, Resolution, Symlinks};
 pub use field::Field;
 pub use find::{Freshness, Options, Site};
