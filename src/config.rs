@@ -11,7 +11,10 @@ use std::time::Duration;
 use clap::builder::{BoolishValueParser, Resettable};
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
-use clap::{ArgAction, CommandFactory as _, FromArgMatches as _, Parser, ValueEnum};
+use clap::{
+    ArgAction, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum,
+};
+use docroot::compress;
 use docroot::http1;
 use docroot::net::{Census, Limits, descriptors, files_within};
 use docroot::server::{self, Bind};
@@ -23,12 +26,19 @@ const OTHER_PORTS: std::ops::RangeInclusive<u16> = 8081..=8090;
 
 /// Serve a folder over HTTP.
 #[derive(Debug, Parser)]
-#[command(version)]
+#[command(
+    version,
+    args_conflicts_with_subcommands = true,
+    disable_help_subcommand = true
+)]
 #[command(
     after_help = "Each option can be set by the environment as well: DOCROOT_PORT, DOCROOT_BIND, ... \
-    The command line wins."
+    The command line wins. A folder with the name of a command is served as ./NAME."
 )]
 pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+
     /// The document root [default: ./html if it exists, else the current directory]
     #[arg(value_name = "DIR")]
     dir: Option<PathBuf>,
@@ -128,6 +138,36 @@ pub(crate) struct Arguments {
     pub(crate) check: bool,
 }
 
+/// What is done instead of serving.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Write .br, .zst and .gz beside each file that they make smaller, as small as can be
+    Compress(Compress),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Compress {
+    /// The folder
+    #[arg(value_name = "DIR")]
+    dir: PathBuf,
+
+    /// Files and folders whose names begin with a dot, too
+    #[arg(long)]
+    hidden: bool,
+
+    /// Threads that encode [default: the CPUs that may be used]
+    #[arg(short, long, value_name = "N", value_parser = workers)]
+    jobs: Option<NonZeroUsize>,
+
+    /// Say nothing but what went wrong
+    #[arg(short, long)]
+    quiet: bool,
+
+    /// Say what becomes of each file
+    #[arg(short, long, conflicts_with = "quiet")]
+    verbose: bool,
+}
+
 /// What is done about symbolic links below the root.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Following {
@@ -152,10 +192,13 @@ impl Arguments {
     /// Reads the command line and the environment; ends the process if they make no sense, and for
     /// `--help` and `--version`.
     pub(crate) fn read() -> Self {
+        // A command, which can only come first, is not for who serves, as the variables are.
+        let first = std::env::args_os().nth(1).unwrap_or_default();
+        let is_command = Self::command().find_subcommand(first).is_some();
         // A variable that is set to nothing, as in a compose file, is not set.
         let mut command = Self::command().mut_args(|arg| {
             let value = arg.get_env().and_then(std::env::var_os);
-            match value.is_some_and(|value| value.is_empty()) {
+            match is_command || value.is_some_and(|value| value.is_empty()) {
                 true => arg.env(Resettable::Reset),
                 false => arg,
             }
@@ -263,6 +306,18 @@ impl Arguments {
             server,
             not_found_required: self.not_found.is_some(),
         })
+    }
+}
+
+impl Compress {
+    pub(crate) fn resolve(self) -> compress::Options {
+        compress::Options {
+            root: self.dir,
+            hidden: self.hidden,
+            jobs: self.jobs.unwrap_or_else(default_workers),
+            quiet: self.quiet,
+            verbose: self.verbose,
+        }
     }
 }
 

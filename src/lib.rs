@@ -18,7 +18,7 @@
 //!                        |
 //!                     config.rs          what was asked for
 //!                        |
-//!                     server.rs          one reactor per worker
+//!                     server.rs          one reactor per worker (or compress.rs: siblings for a folder)
 //!                    /         \
 //!               site/           http1/
 //!          what we have     how HTTP/1.1 puts it
@@ -99,7 +99,9 @@
 //! | `http1/access.rs` | one request, as one line | writing it anywhere |
 //! | `http1/log.rs` | answers on their way, each a line once it has left | what a line looks like |
 //! | `http1/session.rs` | states, persistence, pipelining, deadlines | RFC 9110's rules; file names |
-//! | `site/disk.rs` | the only door to the file system | HTTP status, fields |
+//! | `site/disk.rs` | the door to the file system, for all that is read | HTTP status, fields |
+//! | `site/siblings.rs` | the second door: siblings in other codings, written whole or not at all | serving them |
+//! | `site/encoding.rs` | bytes into a coding, out of it again | files; what is worth encoding |
 //! | `site/validators.rs` | file -> validators, and why those | comparing them |
 //! | `site/media.rs` | file name -> media type, and whether that becomes smaller | I/O |
 //! | `site/caching.rs` | file name -> Cache-Control, by what looks like a hash | reading files |
@@ -112,16 +114,18 @@
 //! | `site/redirects.rs` | `_redirects`: path -> where to, and with which status | reading the file; looking a path up |
 //! | `site/find.rs` | target -> lookup: file, index, 404 page; which error means what | request fields |
 //! | `server.rs` | options -> listeners, sites, one reactor per worker; what happens when one fails | per-request code |
+//! | `compress.rs` | `docroot compress`: the walk, the threads, what is said of it | opening files; a request |
 //! | `config.rs` | arguments and environment -> options, checked once | being imported by anyone but main |
 //! | `main.rs` | arguments, tracing, signals, what the start says, exit code | everything else |
 //!
-//! **Floors:** `main > config > server > {http1, site} > {http, net} > {blob, journal}`.
-//! **Doors:** the clock is read only in `net/reactor.rs`, files are opened only in `site/disk.rs`,
+//! **Floors:** `main > config > {server, compress} > {http1, site} > {http, net} > {blob, journal}`.
+//! **Doors:** the clock is read only in `net/reactor.rs` (and in `compress.rs`, which is no loop); files are opened
+//! only in `site/disk.rs`, and written only in `site/siblings.rs`, which whoever serves never enters;
 //! mio's sockets are named only in `net/`, the command line and the environment only in `config.rs`
 //! and `main.rs`. **One package, one home:** mio, socket2, nix and slotmap in `net/`; httparse in
-//! `http1/parse.rs`; mime_guess in `site/media.rs`; foldhash in `site/cache.rs`; twox-hash in
-//! `site/validators.rs`; httpdate in `http/date.rs`; clap in `config.rs`; tracing-subscriber and
-//! signal-hook in `main.rs`; rustix in
+//! `http1/parse.rs`; brotli, flate2 and zstd in `site/encoding.rs`; indicatif in `compress.rs`; mime_guess in
+//! `site/media.rs`; foldhash in `site/cache.rs`; twox-hash in `site/validators.rs`; httpdate in
+//! `http/date.rs`; clap in `config.rs`; tracing-subscriber and signal-hook in `main.rs`; rustix in
 //! `net/` and `site/`. `tests/keeps_its_house.rs` holds us to it.
 //!
 //! # Five habits the loop lives by
@@ -164,6 +168,7 @@
 #![forbid(unsafe_code)]
 
 pub mod blob;
+pub mod compress;
 pub mod http;
 pub mod http1;
 pub mod journal;

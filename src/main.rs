@@ -12,8 +12,9 @@ use std::sync::Mutex;
 use std::thread;
 use std::time::Duration;
 
+use docroot::compress::{self, Compression};
 use docroot::journal::{Journal, Writer};
-use docroot::server::{self, Handle, Server};
+use docroot::server::{self, Server};
 use docroot::site::{Freshness, Site, Symlinks};
 use signal_hook::consts::{SIGINT, SIGQUIT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -21,7 +22,7 @@ use tracing::{error, info, warn};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::prelude::*;
 
-use crate::config::{Arguments, Config};
+use crate::config::{Arguments, Command, Config};
 
 /// How long access lines gather before they are written together.
 const GATHER: Duration = Duration::from_millis(50);
@@ -36,13 +37,11 @@ const CANNOT_BIND: u8 = 3;
 const NO_ROOT: u8 = 4;
 
 fn main() -> ExitCode {
-    let arguments = Arguments::read();
-    let ended = subscribe(arguments.verbose).and_then(|diagnostics| {
-        let ran = run(arguments);
-        // What nobody reads is not waited for longer than this.
-        let _ = diagnostics.finish(LAST_LINES);
-        ran
-    });
+    let mut arguments = Arguments::read();
+    let ended = match arguments.command.take() {
+        Some(command) => obey(command),
+        None => serve(arguments),
+    };
     match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err((code, why)) => {
@@ -54,6 +53,47 @@ fn main() -> ExitCode {
 }
 
 type Failure = (u8, String);
+
+fn serve(arguments: Arguments) -> Result<(), Failure> {
+    subscribe(arguments.verbose).and_then(|diagnostics| {
+        let ran = run(arguments);
+        // What nobody reads is not waited for longer than this.
+        let _ = diagnostics.finish(LAST_LINES);
+        ran
+    })
+}
+
+fn obey(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Compress(compress) => run_compress(compress.resolve()),
+    }
+}
+
+fn run_compress(options: compress::Options) -> Result<(), Failure> {
+    let quiet = options.quiet;
+    let compression = Compression::open(options).map_err(not_compressed)?;
+    let handle = compression.handle();
+    on_signals(move || handle.stop(), i32::from(FAILED)).map_err(failed)?;
+    let summary = compression.run().map_err(not_compressed)?;
+    if !quiet {
+        print(&summary.to_string()).map_err(failed)?;
+    }
+    match summary.failures {
+        0 => Ok(()),
+        count => Err((
+            FAILED,
+            format!("{count} failures, each named above; all else is done"),
+        )),
+    }
+}
+
+fn not_compressed(error: compress::Error) -> Failure {
+    let code = match error {
+        compress::Error::Root(..) => NO_ROOT,
+        compress::Error::Stopped(_) | compress::Error::System(_) => FAILED,
+    };
+    (code, error.to_string())
+}
 
 fn run(arguments: Arguments) -> Result<(), Failure> {
     let (quiet, check) = (arguments.quiet, arguments.check);
@@ -71,7 +111,12 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
     let freshness = site.freshness();
     let server = Server::start(site, &config.server, journal).map_err(refused)?;
     let addresses: Vec<SocketAddr> = server.addresses().collect();
-    stop_on_signals(server.handle()).map_err(failed)?;
+    let handle = server.handle();
+    let drain = move || {
+        handle.stop();
+        info!("stopping: what is begun is finished, a second signal ends it at once");
+    };
+    on_signals(drain, 0).map_err(failed)?;
     if !quiet && let Err(error) = print(&announcement(&config, freshness, &addresses)) {
         warn!("cannot say on standard output where it listens: {error}");
     }
@@ -150,19 +195,18 @@ impl io::Write for Lines {
     }
 }
 
-/// The first signal drains, the second ends at once.
-fn stop_on_signals(handle: Handle) -> io::Result<()> {
+/// The first signal ends it in good order, the second at once, with this exit code.
+fn on_signals(end: impl FnOnce() + Send + 'static, code: i32) -> io::Result<()> {
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGQUIT])?;
     thread::Builder::new()
         .name("signals".into())
         .spawn(move || {
             let mut arrived = signals.forever();
             if arrived.next().is_some() {
-                handle.stop();
-                info!("stopping: what is begun is finished, a second signal ends it at once");
+                end();
             }
             if arrived.next().is_some() {
-                std::process::exit(0);
+                std::process::exit(code);
             }
         })?;
     Ok(())

@@ -1,4 +1,4 @@
-//! The only door to the file system: open beneath the root, look, read.
+//! The door to the file system for all that is read: open beneath the root, look, read.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -210,6 +210,17 @@ impl Disk {
             kind if kind.is_dir() => Found::Directory,
             _ => Found::Special,
         })
+    }
+
+    /// Opens a folder below the root, or the root, to list it and to change what is in it, if no symbolic link is
+    /// on the way there.
+    ///
+    /// # Errors
+    /// What openat2(2) says.
+    pub(super) fn folder(&self, path: &[u8]) -> io::Result<OwnedFd> {
+        let path = if path.is_empty() { b"." } else { path };
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        Ok(self.root.open(path, flags, self.resolution)?)
     }
 
     /// A name under which the kernel finds what is under a path, from wherever the root is by now.
@@ -487,11 +498,11 @@ pub(super) fn is_steady(version: &Version, now: SystemTime) -> bool {
     rested.is_ok_and(|rested| rested > STEADY)
 }
 
-fn kind(stat: &Stat) -> FileType {
+pub(super) fn kind(stat: &Stat) -> FileType {
     FileType::from_raw_mode(stat.st_mode)
 }
 
-fn version_of_file(stat: &Stat) -> Option<Version> {
+pub(super) fn version_of_file(stat: &Stat) -> Option<Version> {
     let nanos = |nanos| i64::try_from(nanos).unwrap_or_default();
     let is_file = kind(stat) == FileType::RegularFile;
     is_file.then(|| Version {

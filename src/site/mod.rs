@@ -3,6 +3,7 @@
 mod cache;
 mod caching;
 mod disk;
+mod encoding;
 mod field;
 mod find;
 mod headers;
@@ -10,6 +11,7 @@ mod media;
 mod pattern;
 mod redirects;
 mod rules;
+mod siblings;
 mod validators;
 mod watch;
 
@@ -21,3 +23,4 @@ pub use headers::{Change, Headers};
 pub use redirects::{Match, Redirects, To};
 pub use rules::{MAX_PATHS, MAX_PATTERNS, MAX_SIZE, Malformed};
 pub use media::{MalformedTypes, Media, Source, Types, is_compressible};
+pub use siblings::{CODINGS, Failure, Folder, Job, Outcome, Siblings};
