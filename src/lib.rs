@@ -102,6 +102,7 @@
 //! | `site/disk.rs` | the door to the file system, for all that is read | HTTP status, fields |
 //! | `site/siblings.rs` | the second door: siblings in other codings, written whole or not at all | serving them |
 //! | `site/encoding.rs` | bytes into a coding, out of it again | files; what is worth encoding |
+//! | `site/compressor.rs` | what is encoded beside the loops, and what was, within a budget | making anybody wait |
 //! | `site/validators.rs` | file -> validators, and why those | comparing them |
 //! | `site/media.rs` | file name -> media type, and whether that becomes smaller | I/O |
 //! | `site/caching.rs` | file name -> Cache-Control, by what looks like a hash | reading files |

@@ -2,6 +2,7 @@
 
 mod cache;
 mod caching;
+mod compressor;
 mod disk;
 mod encoding;
 mod field;
@@ -16,6 +17,7 @@ mod validators;
 mod watch;
 
 pub use caching::{CacheControl, Caching, Reason, has_content_hash};
+pub use compressor::{Compressor, Form};
 pub use disk::{Disk, Resolution, Symlinks};
 pub use field::Field;
 pub use find::{Freshness, Options, Site};
