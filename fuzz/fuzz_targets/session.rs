@@ -151,6 +151,7 @@ impl<'a> Script<'a> {
             Next::Read => assert!(!closes, "close was said, and more is read"),
             Next::Linger => assert!(closes, "a refusal says that it is the last answer"),
             Next::Close | Next::Drain | Next::Answered => {}
+            Next::Wait => unreachable!("nobody is guarded"),
         }
     }
 }

@@ -81,6 +81,8 @@ enum Phase {
     Draining,
     /// The protocol waits for bytes if its queue empties at once.
     Answered,
+    /// The protocol waits for the reactor's bell.
+    Waiting,
     /// The protocol has said its last word, which is still leaving.
     Leaving { linger: bool },
     /// Everything has left; the peer's words are read away until the deadline.
@@ -194,6 +196,18 @@ impl<S, T: Transport> Connection<S, T> {
         self.readable |= readable;
         self.writable |= writable;
         self.finishing |= finishing;
+    }
+
+    /// Whether the protocol waits for the reactor's bell.
+    pub(super) fn is_waiting(&self) -> bool {
+        matches!(self.phase, Phase::Waiting)
+    }
+
+    /// Has the protocol asked at the next pump, if it waits for the bell.
+    pub(super) fn ring(&mut self) {
+        if self.is_waiting() {
+            self.phase = Phase::Draining;
+        }
     }
 
     /// Flush, fill, ask, until nothing moves. Whatever the protocol queues is offered to the
@@ -389,6 +403,7 @@ impl<S, T: Transport> Connection<S, T> {
                 false => Ok(Step::Blocked),
             },
             Phase::Draining | Phase::Answered => self.ask(desk, protocol, now),
+            Phase::Waiting => Ok(Step::Blocked),
             Phase::Leaving { linger } => self.depart(desk, linger, limits, now),
             Phase::Lingering => self.read_away(desk),
         }
@@ -450,6 +465,7 @@ impl<S, T: Transport> Connection<S, T> {
             // However much a session likes to hear: a peer that does not listen is not heard.
             Next::Read if !desk.outbox.has_room() => Phase::Draining,
             Next::Read | Next::Drain => Phase::Reading,
+            Next::Wait => Phase::Waiting,
             Next::Close => Phase::Leaving { linger: false },
             Next::Linger => Phase::Leaving { linger: true },
         };
@@ -530,7 +546,8 @@ mod tests {
     use super::*;
     use crate::blob::Blob;
 
-    /// Answers each line with itself in upper case; "bye" ends it, "big" is a megabyte.
+    /// Answers each line with itself in upper case; "bye" ends it, "big" is a megabyte, and after "wait" it
+    /// waits for the bell.
     struct Lines;
 
     impl Protocol for Lines {
@@ -550,6 +567,7 @@ mod tests {
                 match &line[..end] {
                     b"BYE" => return Next::Close,
                     b"WHAT" => return Next::Linger,
+                    b"WAIT" => return Next::Wait,
                     b"BIG" => io.outbox.push(vec![b'x'; 1 << 20].into(), 0..1 << 20),
                     _ => {}
                 }
@@ -843,6 +861,33 @@ mod tests {
         };
         assert!(matches!(closed, Closed::ByPeer));
         assert_eq!(driven.sent(), b"0123456789");
+    }
+
+    #[test]
+    fn who_waits_for_the_bell_reads_nothing_before_and_all_after() {
+        let mut driven = Driven::new(transport(b"one\nwait\ntwo\n"));
+        assert!(matches!(driven.run(), Pumped::Blocked));
+        driven.hear(b"three\n");
+        driven.run();
+        // What was queued has left; what has come since has not been read.
+        assert_eq!(driven.sent(), b"ONE\nWAIT\n");
+        assert_eq!(driven.connection.transport.heard.len(), 6);
+        assert!(driven.connection.is_waiting());
+        let is_kept = driven.connection.waits_since(&Lines, &driven.shared.limits);
+        assert_eq!(is_kept, None, "it makes room for nobody");
+        driven.connection.ring();
+        driven.run();
+        assert_eq!(driven.sent(), b"ONE\nWAIT\nTWO\nTHREE\n");
+        // Nobody else is asked because of a bell.
+        driven.connection.ring();
+        assert!(!driven.connection.is_waiting());
+        assert!(matches!(driven.connection.phase, Phase::Reading));
+        // A deadline passes as ever.
+        driven.hear(b"wait\n");
+        driven.run();
+        assert!(driven.connection.is_waiting());
+        driven.wait(60);
+        assert!(!driven.connection.is_waiting());
     }
 
     #[test]

@@ -43,7 +43,7 @@ pub trait Protocol {
     fn close(&mut self, _session: Self::Session, _io: &mut Io<'_>, _closed: Closed) {}
 
     /// What was true before need not be any more: time has passed, and the loop begins to serve those
-    /// who have come since. `told`: the descriptor given to
+    /// who have come since. `told`: a descriptor given to
     /// [`Reactor::attend`](super::Reactor::attend) may be readable.
     fn begin(&mut self, _told: bool) {}
 
@@ -81,6 +81,10 @@ pub enum Next {
     /// There is nothing to say beyond what is queued. If that leaves at once, as it mostly does, the same as
     /// `Read`, until the deadline that is set now; otherwise the same as `Drain`, and that deadline is unset.
     Answered,
+    /// Call me when everything queued has left, and then whenever a descriptor given to
+    /// [`Reactor::attend`](super::Reactor::attend) is readable, or the deadline has passed; read nothing
+    /// before.
+    Wait,
     /// Send what is queued, then hang up: the peer expects it, or is to expect nothing more.
     Close,
     /// The same, but the peer may still be talking: its words are read away for a while, so that

@@ -40,10 +40,10 @@ const LAST_ROUNDS: usize = 64;
 const REST: Duration = Duration::from_secs(1);
 
 /// The waker's token. Connections have a generation in the upper half of theirs, so tokens below
-/// 2^32 are free for it, for the bell and for the listeners' numbers.
+/// 2^32 are free for it, for the bells and for the listeners' numbers.
 const WAKER: Token = Token(u32::MAX as usize);
 
-/// The token of the descriptor that the protocol has us listen to.
+/// The token of the descriptors that the protocol has us listen to.
 const BELL: Token = Token(u32::MAX as usize - 1);
 
 new_key_type! {
@@ -61,10 +61,12 @@ pub struct Reactor<P: Protocol> {
     events: Events,
     handle: Handle,
     listeners: Vec<Door>,
-    bell: Option<OwnedFd>,
+    bells: Vec<OwnedFd>,
     connections: SlotMap<Key, Entry<P::Session>>,
     deadlines: Deadlines<Key>,
     hungry: Vec<Key>,
+    /// Who waits for a bell.
+    listening: Vec<Key>,
     /// Who has been accepted and not yet been heard.
     fresh: Vec<Key>,
     census: Option<Census>,
@@ -115,6 +117,7 @@ struct Entry<S> {
     /// Which of its entries in the deadlines counts.
     armed: Option<Tick>,
     hungry: bool,
+    listening: bool,
     counted: Option<Counted>,
 }
 
@@ -147,10 +150,11 @@ impl<P: Protocol> Reactor<P> {
                 stopped: Arc::new(AtomicBool::new(false)),
             },
             listeners: Vec::new(),
-            bell: None,
+            bells: Vec::new(),
             connections: SlotMap::with_key(),
             deadlines: Deadlines::new(now.instant),
             hungry: Vec::new(),
+            listening: Vec::new(),
             census: limits.connections_per_peer.clone(),
             fresh: Vec::new(),
             waiting: VecDeque::new(),
@@ -181,8 +185,9 @@ impl<P: Protocol> Reactor<P> {
         Ok(self)
     }
 
-    /// Listens to a descriptor of the protocol's own: whenever it is readable,
-    /// [`Protocol::begin`] is told before anybody is served in that turn.
+    /// Listens to a descriptor of the protocol's own, or another one: whenever it becomes readable,
+    /// [`Protocol::begin`] is told before anybody is served in that turn, and whoever said
+    /// [`Next::Wait`](super::Next::Wait) is asked again.
     ///
     /// # Errors
     /// When it cannot be registered with the poll.
@@ -191,7 +196,7 @@ impl<P: Protocol> Reactor<P> {
         self.poll
             .registry()
             .register(&mut source, BELL, Interest::READABLE)?;
-        self.bell = Some(bell);
+        self.bells.push(bell);
         Ok(self)
     }
 
@@ -237,9 +242,13 @@ impl<P: Protocol> Reactor<P> {
         let hungry = std::mem::take(&mut self.hungry);
 
         let events = std::mem::replace(&mut self.events, Events::with_capacity(0));
-        self.protocol.begin(self.is_told(&events));
+        let told = self.is_told(&events);
+        self.protocol.begin(told);
         for event in &events {
             self.receive(event);
+        }
+        if told {
+            self.ring();
         }
         self.note_idleness(&events);
         self.events = events;
@@ -285,11 +294,11 @@ impl<P: Protocol> Reactor<P> {
             .map(|due| due.saturating_duration_since(self.now.instant))
     }
 
-    /// Whether the bell has rung, as far as can be known: if there were more events than were taken, it
+    /// Whether a bell has rung, as far as can be known: if there were more events than were taken, it
     /// may have.
     fn is_told(&self, events: &Events) -> bool {
         let rung = |event: &Event| event.token() == BELL;
-        self.bell.is_some() && (events.iter().count() == EVENTS || events.iter().any(rung))
+        !self.bells.is_empty() && (events.iter().count() == EVENTS || events.iter().any(rung))
     }
 
     fn note_idleness(&mut self, events: &Events) {
@@ -421,6 +430,7 @@ impl<P: Protocol> Reactor<P> {
             connection,
             armed: None,
             hungry: false,
+            listening: false,
             counted,
         });
         self.fresh.push(key);
@@ -533,6 +543,17 @@ impl<P: Protocol> Reactor<P> {
         }
     }
 
+    /// Asks all who wait for a bell.
+    fn ring(&mut self) {
+        for key in std::mem::take(&mut self.listening) {
+            if let Some(entry) = self.connections.get_mut(key) {
+                entry.listening = false;
+                entry.connection.ring();
+                self.pump(key);
+            }
+        }
+    }
+
     fn expire(&mut self, due: Tick, key: Key) {
         let Some(entry) = self.connections.get_mut(key) else {
             return;
@@ -559,6 +580,10 @@ impl<P: Protocol> Reactor<P> {
                 self.hungry.push(key);
             }
             Pumped::Hungry | Pumped::Blocked => {}
+        }
+        if entry.connection.is_waiting() && !entry.listening {
+            entry.listening = true;
+            self.listening.push(key);
         }
         let limits = &self.shared.limits;
         if self.is_crowded && entry.waits_since(&self.protocol, limits).is_some() {
