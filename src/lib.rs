@@ -24,7 +24,10 @@
 //!          what we have     how HTTP/1.1 puts it
 //!                    \       /       \
 //!                     \     /         \
-//!                      http/           net/
+//!                    auth/            /
+//!               who may see it       /
+//!                       |           /
+//!                      http/      net/
 //!                 what HTTP says    moves bytes
 //!                          \         /
 //!                            blob.rs         (and journal.rs,
@@ -56,6 +59,10 @@
 //!    kernel
 //! ```
 //!
+//! Content whose length nobody knows beforehand, a folder's listing, is made while it leaves: `respond` decides
+//! that it is one, `Origin::list` begins it, and the session, which frames it in chunks, asks `Origin::list_on`
+//! for one bounded step at a time, whenever everything before it has left (`Next::Again`). Who leaves drops it.
+//!
 //! Downward only; each noun is made once and never edited by a later station.
 //!
 //! # The rooms
@@ -77,7 +84,7 @@
 //! | `net/reactor.rs` | the loop; the only reader of the clock; `Handle` | bytes |
 //! | `http/syntax.rs` | tokens, comma lists, quoted strings, parameters, weights | a field's meaning |
 //! | `http/fields.rs` | our own field lines, rendered when pushed | a peer's text, unescaped |
-//! | `http/date.rs` | HTTP dates; one second's text, kept | asking what time it is |
+//! | `http/date.rs` | HTTP dates and RFC 3339's; one second's text, kept | asking what time it is |
 //! | `http/status.rs` | the codes we send | policy |
 //! | `http/request.rs` | method, target, version, lines | owning the bytes; framing |
 //! | `http/target.rs` | host and decoded path, inside the root by construction | the file system |
@@ -87,17 +94,26 @@
 //! | `http/precondition.rs` | If-Match to If-Modified-Since -> verdict | status codes |
 //! | `http/range.rs` | Range, If-Range -> selection | slicing bytes |
 //! | `http/multipart.rs` | several ranges as one content: boundaries, part heads, lengths | the bytes of a part |
+//! | `http/listing.rs` | in which form and order a folder's listing is asked for | what is in the folder |
 //! | `http/response.rs` | status, fields, representation, how much is sent; our own small pages | wire format |
 //! | `http/origin.rs` | `trait Origin`, `enum Lookup` | implementations (but closures, for tests) |
 //! | `http/accept.rs` | Accept -> which media type is preferred; whether somebody goes to a page | what is offered |
 //! | `http/admit.rs` | may we answer, and for which target? | anything learned from disk |
 //! | `http/respond.rs` | request + lookup = response | loops over bytes, logging |
+//! | `http/credentials.rs` | who a request says it comes from, and how it is asked to say so | whether that is true |
+//! | `http/cors.rs` | requests on behalf of another site | which sites may |
+//! | `auth/hash.rs` | one hash of a password, and whether a password is its | whose it is |
+//! | `auth/users.rs` | users and their hashes, as an htpasswd file lists them | opening that file |
+//! | `auth/memory.rs` | which credentials were verified lately, by a seal | the credentials |
+//! | `auth/verifier.rs` | passwords verified beside the loops, once for all who send the same | HTTP |
 //! | `http1/parse.rs` | bytes -> request head | reading sockets; method policy |
 //! | `http1/body.rs` | where a request's content ends; counting it away | keeping it |
+//! | `http1/chunked.rs` | content of unknown length -> chunks | making it |
 //! | `http1/encode.rs` | response head -> bytes | deciding any of it |
 //! | `http1/decimal.rs` | numbers in decimal digits | any other form |
 //! | `http1/access.rs` | one request, as one line | writing it anywhere |
 //! | `http1/log.rs` | answers on their way, each a line once it has left | what a line looks like |
+//! | `http1/gate.rs` | who may have an answer, before anything is looked up | verifying |
 //! | `http1/session.rs` | states, persistence, pipelining, deadlines | RFC 9110's rules; file names |
 //! | `site/disk.rs` | the door to the file system, for all that is read | HTTP status, fields |
 //! | `site/siblings.rs` | the second door: siblings in other codings, written whole or not at all | serving them |
@@ -113,21 +129,30 @@
 //! | `site/field.rs` | a field that was configured, and those that cannot be | which answers have it |
 //! | `site/headers.rs` | `_headers`: path -> changes to the fields | reading the file; our defaults |
 //! | `site/redirects.rs` | `_redirects`: path -> where to, and with which status | reading the file; looking a path up |
-//! | `site/find.rs` | target -> lookup: file, index, 404 page; which error means what | request fields |
+//! | `site/listing.rs` | a folder, read, put in order and shown in bounded steps | how it is framed |
+//! | `site/listing/natural.rs` | names in the order in which people count | what they name |
+//! | `site/listing/row.rs` | an entry as HTML, JSON or text | looking at it |
+//! | `site/sources.rs` | the files that a site's policy is written in, read as often as asked | what a line means |
+//! | `site/policy.rs` | address and file -> the fields that go with the answer | choosing the file |
+//! | `site/search.rs` | path -> file: as it is, with `.html`, a folder's index, and what stands beside it | request fields |
+//! | `site/variants.rs` | what may stand beside a file, and whether it is that, with a coding | choosing among them |
+//! | `site/find.rs` | target -> lookup: cache, rules, search, the pages for what is absent | request fields |
 //! | `server.rs` | options -> listeners, sites, one reactor per worker; what happens when one fails | per-request code |
 //! | `compress.rs` | `docroot compress`: the walk, the threads, what is said of it | opening files; a request |
 //! | `config.rs` | arguments and environment -> options, checked once | being imported by anyone but main |
+//! | `hash.rs` | `docroot hash`: a password in, a line out | how it is hashed |
 //! | `main.rs` | arguments, tracing, signals, what the start says, exit code | everything else |
 //!
-//! **Floors:** `main > config > {server, compress} > {http1, site} > {http, net} > {blob, journal}`.
+//! **Floors:** `main > config > {server, compress} > {http1, site} > auth > {http, net} > {blob, journal}`.
 //! **Doors:** the clock is read only in `net/reactor.rs` (and in `compress.rs`, which is no loop); files are opened
-//! only in `site/disk.rs`, and written only in `site/siblings.rs`, which whoever serves never enters;
-//! mio's sockets are named only in `net/`, the command line and the environment only in `config.rs`
-//! and `main.rs`. **One package, one home:** mio, socket2, nix and slotmap in `net/`; httparse in
+//! only in `site/disk.rs` (one with passwords in `config.rs`), and written only in `site/siblings.rs`, which whoever
+//! serves never enters; mio's sockets are named only in `net/`, the command line and the environment only in
+//! `config.rs` and `main.rs`. **One package, one home:** mio, socket2, nix and slotmap in `net/`; httparse in
 //! `http1/parse.rs`; brotli, flate2 and zstd in `site/encoding.rs`; indicatif in `compress.rs`; mime_guess in
-//! `site/media.rs`; foldhash in `site/cache.rs`; twox-hash in `site/validators.rs`; httpdate in
-//! `http/date.rs`; clap in `config.rs`; tracing-subscriber and signal-hook in `main.rs`; rustix in
-//! `net/` and `site/`. `tests/keeps_its_house.rs` holds us to it.
+//! `site/media.rs`; foldhash in `site/cache.rs`; twox-hash in `site/validators.rs`; httpdate in `http/date.rs`;
+//! clap in `config.rs`; tracing-subscriber and signal-hook in `main.rs`; rustix in `net/`, `site/`,
+//! `auth/verifier.rs` and `hash.rs`; what hashes passwords in `auth/hash.rs`, what seals them in
+//! `auth/memory.rs`; base64 in `http/credentials.rs`. `tests/keeps_its_house.rs` holds us to it.
 //!
 //! # Five habits the loop lives by
 //!
@@ -146,9 +171,12 @@
 //!    the turn began, and after a change, is answered after another doubt: a connection that was just accepted,
 //!    and what came behind another request.
 //!
+//! What a loop may not wait for is done beside it: a session says `Next::Wait`, its head stays in the inbox,
+//! unparsed, a bell is rung, and the same session is asked again. So passwords are verified.
+//!
 //! Workers share nothing on the path of a request. Where they meet, it is under a lock that is held for
 //! a few instructions: lines, once a turn (`journal.rs`), and, if asked for, peers that come and leave
-//! (`net/census.rs`).
+//! (`net/census.rs`), and credentials that a session does not know yet (`auth/verifier.rs`).
 //!
 //! # When things go wrong
 //!
@@ -156,8 +184,10 @@
 //! |---|---|---|
 //! | the bytes are no request | `http1::ParseError`, `BodyError` | 400, 413, 414, 431, 501, 505; then close |
 //! | a request we do not serve | `Err(Response)` from `admit` | 400, 405 and 501 + Allow, 417, 421 |
+//! | credentials missing, not good, too many to verify | `Gate::Shut` | 401 + WWW-Authenticate, 503 + Retry-After |
 //! | If-..., Range | `Verdict`, `Selection` | 304, 412, 206, 416 |
 //! | nothing there, not ours to show, not to be had now | `Lookup::{Absent, Forbidden, Unavailable}` | 404, 403, 503 + Retry-After |
+//! | a folder cannot be read to its end | `Progress::Broken` | the connection is closed without the last chunk |
 //! | a file is written to while it is sent | `Closed::Broken` | the connection is cut: other bytes were promised |
 //! | peer gone, reset, too slow | `Closed` | a debug line; never leaves the reactor |
 //! | accept: no descriptors | the listener rests, one warning | it resumes when a connection closes |
@@ -168,6 +198,7 @@
 //! and `http1/`; an `expect` elsewhere states its invariant.
 #![forbid(unsafe_code)]
 
+pub mod auth;
 pub mod blob;
 pub mod compress;
 pub mod http;

@@ -9,6 +9,8 @@
 mod accept;
 mod admit;
 mod coding;
+mod cors;
+mod credentials;
 mod date;
 mod fields;
 mod multipart;
@@ -27,6 +29,8 @@ mod validator;
 pub use accept::{is_navigation, preferred, weight};
 pub use admit::admit;
 pub use coding::{Accepted, Coding, Standing, choose, standings};
+pub use cors::is_preflight;
+pub use credentials::{Credentials, challenge};
 pub use date::{DateText, date};
 pub use fields::{FieldName, Fields};
 pub use multipart::{Boundaries, Boundary, ContentRange, Multipart};

@@ -1,0 +1,263 @@
+//! One hash of a password: which kinds there are, and whether a password is its.
+
+use std::str::FromStr as _;
+
+use sha_crypt::{PasswordVerifier as _, ShaCrypt};
+
+/// What bcrypt takes of a password, in bytes, less the NUL behind it: more would be cut off unseen.
+const MOST_HASHED: usize = 71;
+
+/// Bytes of a password that is looked at: hashes of the SHA kind take a time that grows with its square.
+/// htpasswd(1) and passwd(1ssl) take no more than 256.
+const MOST_VERIFIED: usize = 512;
+
+/// The cost of what we make: 50 ms or so. Each more doubles that.
+const COST: u32 = 10;
+
+/// The highest that is accepted: with more, it takes longer than anybody waits for a page.
+const MOST_COST: u32 = 16;
+const ROUNDS: std::ops::RangeInclusive<u32> = 1000..=5_000_000;
+
+/// The digits of a SHA-crypt hash, by the length of its digest.
+const SHA_256: usize = 43;
+const SHA_512: usize = 86;
+
+/// The hash of a password, of a kind that is made to be slow to guess.
+#[derive(Clone, PartialEq, Eq)]
+pub struct PasswordHash(Kind);
+
+#[derive(Clone, PartialEq, Eq)]
+enum Kind {
+    /// `$2a$`, `$2b$`, `$2y$`: bcrypt. All three are the same by now.
+    Bcrypt(Box<str>),
+    /// `$5$`, `$6$`: crypt(5) with SHA-256 and SHA-512.
+    Sha(Box<str>),
+}
+
+impl PasswordHash {
+    /// Reads a hash as htpasswd(1), passwd(1ssl) and crypt(3) write it.
+    ///
+    /// # Errors
+    /// What is wrong with it, and what to do, in words that do not repeat it.
+    pub fn parse(text: &str) -> Result<Self, &'static str> {
+        let (kind, rest) = text
+            .strip_prefix('$')
+            .and_then(|rest| rest.split_once('$'))
+            .unwrap_or_default();
+        match kind {
+            "2a" | "2b" | "2y" => {
+                let parts = bcrypt::HashParts::from_str(text).map_err(|_| {
+                    "the bcrypt hash is not whole (in a shell, write it in single quotes); \
+                     make another with 'htpasswd -B' or 'docroot hash'"
+                })?;
+                match parts.get_cost() {
+                    4..=MOST_COST => Ok(Self(Kind::Bcrypt(text.into()))),
+                    _ => Err("the cost of the bcrypt hash is not from 4 to 16; \
+                              make another with 'htpasswd -B' or 'docroot hash'"),
+                }
+            }
+            "5" | "6" => {
+                let digits = if kind == "5" { SHA_256 } else { SHA_512 };
+                sha(rest, digits)?;
+                Ok(Self(Kind::Sha(text.into())))
+            }
+            "apr1" | "1" => Err("a hash made with MD5 is guessed too fast; \
+                 make another with 'htpasswd -B' or 'docroot hash'"),
+            _ if text.starts_with("{SHA}") => {
+                Err("a hash made with plain SHA-1 is guessed too fast; \
+                 make another with 'htpasswd -B' or 'docroot hash'")
+            }
+            _ => Err(
+                "this is no hash of a known kind ($2a$, $2b$, $2y$, $5$, $6$); \
+                 in a shell, write it in single quotes; \
+                 make one with 'htpasswd -B' or 'docroot hash'",
+            ),
+        }
+    }
+
+    /// Whether this is the password's hash. It takes as long as the hash asks for, and as long for a wrong
+    /// password as for the right one: what is compared in the end is compared in constant time, by `bcrypt`
+    /// and by `sha-crypt`.
+    ///
+    /// As with htpasswd(1), bcrypt looks at the first 72 bytes. A password of more than 512 bytes is nobody's.
+    #[must_use]
+    pub fn verify(&self, password: &[u8]) -> bool {
+        if password.len() > MOST_VERIFIED {
+            return false;
+        }
+        match &self.0 {
+            Kind::Bcrypt(hash) => bcrypt::verify(password, hash).unwrap_or(false),
+            Kind::Sha(hash) => ShaCrypt::default()
+                .verify_password(password, &**hash)
+                .is_ok(),
+        }
+    }
+}
+
+impl std::fmt::Debug for PasswordHash {
+    /// Not even its hash is shown.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let kind = match self.0 {
+            Kind::Bcrypt(_) => "bcrypt",
+            Kind::Sha(_) => "SHA-crypt",
+        };
+        f.debug_tuple("PasswordHash").field(&kind).finish()
+    }
+}
+
+/// What stands behind `$5$` or `$6$`: rounds, if they are not 5000, a salt, and so many digits.
+fn sha(rest: &str, digits: usize) -> Result<(), &'static str> {
+    let broken = "the SHA-crypt hash is not whole (in a shell, write it in single quotes); \
+                  make another with 'openssl passwd -6', 'htpasswd -B' or 'docroot hash'";
+    let rest = match rest.strip_prefix("rounds=") {
+        None => rest,
+        Some(rest) => {
+            let (rounds, rest) = rest.split_once('$').ok_or(broken)?;
+            if !ROUNDS.contains(&rounds.parse().map_err(|_| broken)?) {
+                return Err(
+                    "the rounds of the SHA-crypt hash are not from 1000 to 5000000; \
+                            make another with 'htpasswd -B' or 'docroot hash'",
+                );
+            }
+            rest
+        }
+    };
+    let (salt, digest) = rest.split_once('$').ok_or(broken)?;
+    let is_digit = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'/');
+    let is_whole = digest.len() == digits && (1..=16).contains(&salt.len());
+    let is_whole = is_whole && salt.bytes().chain(digest.bytes()).all(is_digit);
+    is_whole.then_some(()).ok_or(broken)
+}
+
+/// A hash of this password, with a salt of its own, as `htpasswd -B` writes it: bcrypt, in the form `$2y$`,
+/// which is read by all that read htpasswd files.
+///
+/// # Errors
+/// What is wrong with the password, or with the system's randomness, in words.
+pub fn hash(password: &str) -> Result<String, String> {
+    match password.len() {
+        0 => return Err("an empty password keeps nobody out".into()),
+        1..=MOST_HASHED => {}
+        length => {
+            return Err(format!(
+                "the password has {length} bytes, and bcrypt looks at no more than {MOST_HASHED}; \
+                 choose a shorter one"
+            ));
+        }
+    }
+    if password.bytes().any(|byte| byte.is_ascii_control()) {
+        return Err(
+            "no browser can send a password with control characters; choose another".into(),
+        );
+    }
+    bcrypt::non_truncating_hash_with_result(password, COST)
+        .map(|parts| parts.format_for_version(bcrypt::Version::TwoY))
+        .map_err(|error| format!("cannot make a salt: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(hash: &str, password: &str, expected: bool) {
+        let verified = PasswordHash::parse(hash).map(|hash| hash.verify(password.as_bytes()));
+        assert_eq!(verified, Ok(expected), "{hash} {password}");
+    }
+
+    #[test]
+    fn what_others_have_made_is_verified() {
+        for (hash, password) in [
+            // htpasswd -nbB -C 5
+            (
+                "$2y$05$GkDfWu8Pw2kon6OE42/LHuNRUQU4XGFRzbBMJT1rF1J0YtpfKtjRK",
+                "correct horse",
+            ),
+            // crypt(3) of libxcrypt
+            (
+                "$2b$05$abcdefghijklmnopqrstuuhKF09ZYWwH2zP/0fwE1X8e/Q1YNx/hO",
+                "x",
+            ),
+            (
+                "$2a$05$abcdefghijklmnopqrstuuhKF09ZYWwH2zP/0fwE1X8e/Q1YNx/hO",
+                "x",
+            ),
+            (
+                "$6$rounds=1500$abcdefgh$BkXsV4SceG7krQ7fjZB8QPuRxAkQtXqU4F1P5broOXApK6PTXnVyGXQF5SremLu95VGY2d8PgGPrkc2f7eWGx1",
+                "rounds",
+            ),
+            (
+                "$5$rounds=1000$toolongsaltstrin$.Co1th.0vxEuqGJOVhpmJ2Hs2cOTCKYyTCr/Y37Efj0",
+                "five",
+            ),
+            // openssl passwd -6 and -5
+            (
+                "$6$saltsalt$rVIyJtXnL0mXUCLepstXWqeOv9JVyd7nOH8wn0BvOU5lCiAviUJLxXZ5CkPgq6XNTHV22yG4mV0IO9gqPL5WQ.",
+                "p\u{e4}ssword",
+            ),
+            ("$5$xyz$GZTwEiuzbn0b8JBxEjbZY0ruQB9CvEuuXuHdblBmlW8", "five"),
+        ] {
+            check(hash, password, true);
+            check(hash, &format!("{password} "), false);
+            check(hash, &password[1..], false);
+            check(hash, "", false);
+        }
+    }
+
+    #[test]
+    fn bcrypt_looks_at_72_bytes_as_htpasswd_does() {
+        // htpasswd -nbB -C 4, of 80 times "a"
+        let hash = "$2y$04$GOyLB8fYp437HNiAqo1KZ.W6qyupo9d/P.hOJJo8g2PmwEjRER8du";
+        check(hash, &"a".repeat(80), true);
+        check(hash, &"a".repeat(72), true);
+        check(hash, &"a".repeat(71), false);
+        check(hash, &"a".repeat(MOST_VERIFIED), true);
+        check(hash, &"a".repeat(MOST_VERIFIED + 1), false);
+    }
+
+    #[test]
+    fn what_is_refused_says_what_to_do_and_not_what_it_was() {
+        let digits = "x".repeat(SHA_512);
+        for hash in [
+            "",
+            "secret",
+            "$",
+            "$2y$",
+            "$2y$17$GOyLB8fYp437HNiAqo1KZ.W6qyupo9d/P.hOJJo8g2PmwEjRER8du",
+            "$2y$03$GOyLB8fYp437HNiAqo1KZ.W6qyupo9d/P.hOJJo8g2PmwEjRER8du",
+            "$2y$04$GOyLB8fYp437HNiAqo1KZ.W6qyupo9d/P.hOJJo8g2PmwEjRER8d",
+            "$2x$04$GOyLB8fYp437HNiAqo1KZ.W6qyupo9d/P.hOJJo8g2PmwEjRER8du",
+            "$5$",
+            "$5$salt",
+            "$5$salt$short",
+            &format!("$6$rounds=999$salt${digits}"),
+            &format!("$6$rounds=5000001$salt${digits}"),
+            &format!("$6$rounds=many$salt${digits}"),
+            &format!("$6$$ {digits}"),
+            &format!("$6$longer-than-sixteen${digits}"),
+            &format!("$6$salt${digits}x"),
+            "$apr1$s9QlJ42P$ZbiwFr95767Iey7g6nZ.7.",
+            "$1$s9QlJ42P$ZbiwFr95767Iey7g6nZ.7.",
+            "{SHA}EfatjsUqKYSrqv18O1FlA3hcIHI=",
+            "$argon2id$v=19$m=19456,t=2,p=1$c2FsdA$aGFzaA",
+            "rl.3StKT.4T8M",
+        ] {
+            let why = PasswordHash::parse(hash).expect_err(hash);
+            assert!(why.contains("'htpasswd -B' or 'docroot hash'"), "{why}");
+            assert!(hash.len() < 6 || !why.contains(hash), "{why}");
+        }
+        let shown = PasswordHash::parse("$5$xyz$GZTwEiuzbn0b8JBxEjbZY0ruQB9CvEuuXuHdblBmlW8");
+        assert!(!format!("{shown:?}").contains("GZTw"));
+    }
+
+    #[test]
+    fn a_hash_of_ours_is_verified_and_has_its_own_salt() {
+        let made = hash("p\u{e4}ss word").unwrap();
+        assert!(made.starts_with("$2y$10$") && made.len() == 60, "{made}");
+        check(&made, "p\u{e4}ss word", true);
+        assert_ne!(made, hash("p\u{e4}ss word").unwrap());
+        assert!(hash(&"a".repeat(MOST_HASHED)).is_ok());
+        for bad in ["", "a\nb", "\u{7f}", &"a".repeat(MOST_HASHED + 1)] {
+            assert!(hash(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! Users and their hashes, as an htpasswd file lists them.
+
+use std::collections::HashMap;
+use std::collections::hash_map::{Entry, RandomState};
+use std::hash::BuildHasher as _;
+
+use super::hash::PasswordHash;
+use crate::http::Credentials;
+
+/// Who has a password, and its hash.
+#[derive(Clone, Default)]
+pub struct Users {
+    places: HashMap<Box<[u8]>, usize, RandomState>,
+    hashes: Vec<PasswordHash>,
+}
+
+/// A line that is none of an htpasswd file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Malformed {
+    /// Its number, from 1; 0 is the file as a whole.
+    pub line: usize,
+    /// What is wrong with it, and what to do. It names the user, and never the hash.
+    pub why: String,
+}
+
+impl Users {
+    /// Reads an htpasswd file: a line `USER:HASH` for each; empty lines, and those that begin with `#`,
+    /// are passed over. A name is compared byte by byte, without regard to how Unicode is composed.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, in order. A file that lists nobody is wrong, too.
+    pub fn read(text: &[u8]) -> Result<Self, Vec<Malformed>> {
+        let mut users = Self::default();
+        let mut malformed = Vec::new();
+        // Some editors begin a file with U+FEFF, which would become a part of the first name.
+        let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
+        for (line, text) in (1..).zip(text.split(|&byte| byte == b'\n')) {
+            let text = text.strip_suffix(b"\r").unwrap_or(text);
+            if text.trim_ascii().is_empty() || text.starts_with(b"#") {
+                continue;
+            }
+            let added = std::str::from_utf8(text)
+                .map_err(|_| "the line is not UTF-8".to_owned())
+                .and_then(|text| users.add(text));
+            if let Err(why) = added {
+                malformed.push(Malformed { line, why });
+            }
+        }
+        if users.is_empty() && malformed.is_empty() {
+            let why =
+                "nobody is listed; add a line with 'htpasswd -B' or 'docroot hash USER'".into();
+            malformed.push(Malformed { line: 0, why });
+        }
+        match malformed.is_empty() {
+            true => Ok(users),
+            false => Err(malformed),
+        }
+    }
+
+    /// Adds one, written `USER:HASH`.
+    ///
+    /// # Errors
+    /// What is wrong with it, and what to do: it has no colon, a name that no request can have, a hash of no
+    /// kind that we verify, or a name that is there already. The name is said, and never the hash.
+    pub fn add(&mut self, entry: &str) -> Result<(), String> {
+        let Some((name, hash)) = entry.split_once(':') else {
+            return Err("expected USER:HASH, as 'docroot hash USER' prints it".into());
+        };
+        if name.is_empty() {
+            return Err("there is no name before the colon".into());
+        }
+        let shown = name.escape_debug();
+        if name.bytes().any(|byte| byte.is_ascii_control()) {
+            return Err(format!("{shown}: a name has no control characters"));
+        }
+        let hash = PasswordHash::parse(hash).map_err(|why| format!("{shown}: {why}"))?;
+        match self.places.entry(name.as_bytes().into()) {
+            Entry::Occupied(_) => Err(format!("{shown} is listed twice; leave one of the two out")),
+            Entry::Vacant(place) => {
+                place.insert(self.hashes.len());
+                self.hashes.push(hash);
+                Ok(())
+            }
+        }
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.hashes.len()
+    }
+
+    /// Whether there is nobody.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.hashes.is_empty()
+    }
+
+    /// Whether this is a user with its password. For a name that is not listed it takes as long as for one
+    /// that is: the password is verified against another's hash, always the same one's for the same name,
+    /// and to no avail.
+    #[must_use]
+    pub fn verify(&self, credentials: &Credentials) -> bool {
+        let Credentials { user, password } = credentials;
+        let place = self.places.get(user.as_slice()).copied();
+        let decoy = || {
+            let count = self.hashes.len().max(1) as u64;
+            usize::try_from(self.places.hasher().hash_one(user) % count).unwrap_or_default()
+        };
+        let hash = self.hashes.get(place.unwrap_or_else(decoy));
+        let is_its = hash.is_some_and(|hash| hash.verify(password));
+        place.is_some() && is_its
+    }
+}
+
+impl std::fmt::Debug for Users {
+    /// How many, and nothing else.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Users").field(&self.len()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Of "one" and of "two", by openssl passwd -5 -salt rounds=1000$a and $b.
+    const ONE: &str = "$5$rounds=1000$a$aGgxWlLEPPrIca.smL4GMZIM1ggm.V4niG3CYad.SY4";
+    const TWO: &str = "$5$rounds=1000$b$J946aI/Nex8DjwfMPRQA5p6RYrucmPaAYukzwWC9yv0";
+
+    fn check(users: &Users, user: &str, password: &str, expected: bool) {
+        let credentials = Credentials {
+            user: user.into(),
+            password: password.into(),
+        };
+        assert_eq!(users.verify(&credentials), expected, "{user}:{password}");
+    }
+
+    #[test]
+    fn each_has_a_password_of_its_own() {
+        let text = format!("\u{feff}# who may\n\nann:{ONE}\r\n  \nb\u{f6}b the 2nd:{TWO}");
+        let users = Users::read(text.as_bytes()).unwrap();
+        assert_eq!(users.len(), 2);
+        check(&users, "ann", "one", true);
+        check(&users, "b\u{f6}b the 2nd", "two", true);
+        check(&users, "ann", "two", false);
+        check(&users, "Ann", "one", false);
+        check(&users, "b\u{f6}b the 2nd", "one", false);
+        // Whichever hash it is held against, the password of nobody is nobody's.
+        for name in 0..8 {
+            check(&users, &format!("nobody {name}"), "one", false);
+            check(&users, &format!("nobody {name}"), "two", false);
+        }
+        check(&Users::default(), "", "", false);
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_by_its_line() {
+        let check = |text: &str, expected: &[(usize, &str)]| {
+            let malformed = Users::read(text.as_bytes()).expect_err(text);
+            assert_eq!(malformed.len(), expected.len(), "{malformed:?}");
+            for (malformed, (line, why)) in malformed.iter().zip(expected) {
+                assert_eq!(malformed.line, *line);
+                assert!(malformed.why.contains(why), "{malformed:?}");
+            }
+        };
+        check("", &[(0, "nobody is listed")]);
+        check("# nobody\n\n", &[(0, "nobody is listed")]);
+        check("ann", &[(1, "expected USER:HASH")]);
+        check(&format!(":{ONE}"), &[(1, "no name")]);
+        check(
+            &format!("a\tb:{ONE}"),
+            &[(1, "a\\tb: a name has no control")],
+        );
+        check(&format!("ann:{ONE}:more"), &[(1, "ann: ")]);
+        check("ann:secret\nbob:\n", &[(1, "ann: "), (2, "bob: ")]);
+        let twice = format!("ann:{ONE}\nbob:{TWO}\nann:{TWO}\n\nx");
+        check(&twice, &[(3, "ann is listed twice"), (5, "USER:HASH")]);
+        let latin = Users::read(b"\xe4:x").unwrap_err();
+        assert_eq!((latin.len(), latin[0].line), (1, 1));
+    }
+}

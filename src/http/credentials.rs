@@ -1,0 +1,145 @@
+//! Who a request says it comes from, and how it is asked to say so (RFC 7617).
+
+use base64::Engine as _;
+use base64::alphabet;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+
+use super::response::Response;
+use super::status::Status;
+
+/// What is protected, in the words of the question. One realm is all there is: credentials that are
+/// good for one target are good for all. They are taken as UTF-8 (RFC 7617 section 2.1).
+const CHALLENGE: &str = "Basic realm=\"docroot\", charset=\"UTF-8\"";
+
+/// Padding may be left out: what was meant is plain, and some clients do.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+/// A name and a password, as a request has them. Bytes: whether they are text is for them to know.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Credentials {
+    /// The user's name, which has no colon.
+    pub user: Vec<u8>,
+    /// The password.
+    pub password: Vec<u8>,
+}
+
+impl Credentials {
+    /// Reads the value of an Authorization field. `None` for another scheme than Basic, and for what
+    /// that does not allow: no base64, no colon, control characters (RFC 7617 section 2).
+    #[must_use]
+    pub fn read(value: &[u8]) -> Option<Self> {
+        let (scheme, rest) =
+            value.split_at_checked(value.iter().position(|&byte| byte == b' ')?)?;
+        if !scheme.eq_ignore_ascii_case(b"Basic") {
+            return None;
+        }
+        let mut user = BASE64.decode(rest.trim_ascii()).ok()?;
+        let colon = user.iter().position(|&byte| byte == b':')?;
+        if user.iter().any(u8::is_ascii_control) {
+            return None;
+        }
+        let password = user.split_off(colon + 1);
+        user.truncate(colon);
+        Some(Self { user, password })
+    }
+}
+
+impl std::fmt::Debug for Credentials {
+    /// Without the password.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let user = format_args!("{}", self.user.escape_ascii());
+        f.debug_struct("Credentials")
+            .field("user", &user)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The answer to a request without credentials, or with some that are not good: 401, and what would be.
+/// Nobody keeps it.
+#[must_use]
+pub fn challenge() -> Response {
+    let why = "This site is shown to those who have a password.";
+    Response::page(Status::Unauthorized, why).with("WWW-Authenticate", CHALLENGE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(value: &[u8], expected: Option<(&[u8], &[u8])>) {
+        let found = Credentials::read(value);
+        let expected = expected.map(|(user, password)| Credentials {
+            user: user.to_vec(),
+            password: password.to_vec(),
+        });
+        assert_eq!(found, expected, "{}", value.escape_ascii());
+    }
+
+    #[test]
+    fn a_name_and_a_password() {
+        // The examples of RFC 7617 sections 2 and 2.1.
+        let aladdin = Some((&b"Aladdin"[..], &b"open sesame"[..]));
+        check(b"Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==", aladdin);
+        check(
+            b"Basic dGVzdDoxMjPCow==",
+            Some((b"test", "123\u{a3}".as_bytes())),
+        );
+        // The scheme is compared without regard to case, with one or more spaces after it.
+        check(b"bAsIc   QWxhZGRpbjpvcGVuIHNlc2FtZQ==", aladdin);
+        // Without its padding.
+        check(b"Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ", aladdin);
+        // A password may have colons ("a:b:c"), be empty ("a:"), or be no UTF-8 ("a:\xff"); so may a name.
+        check(b"Basic YTpiOmM=", Some((b"a", b"b:c")));
+        check(b"Basic YTo=", Some((b"a", b"")));
+        check(b"Basic OmE=", Some((b"", b"a")));
+        check(b"Basic YTr/", Some((b"a", b"\xff")));
+    }
+
+    #[test]
+    fn everything_else_is_none() {
+        for value in [
+            &b""[..],
+            b"Basic",
+            b"Basic ",
+            b"Basic\tYTpi",
+            b"BasicYTpi",
+            b"Bearer YTpi",
+            b"Basic ====",
+            b"Basic YTpi YTpi",
+            b"Basic YT?i",
+            b"Basic YTp",
+            b"Basic \xff\xfe",
+            // "ab": no colon.
+            b"Basic YWI=",
+            // "a:\0", "a\n:b", "a:\x7f".
+            b"Basic YToA",
+            b"Basic YQo6Yg==",
+            b"Basic YTp/",
+        ] {
+            check(value, None);
+        }
+    }
+
+    #[test]
+    fn a_password_is_not_shown() {
+        let credentials = Credentials::read(b"Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==");
+        let shown = format!("{credentials:?}");
+        assert!(
+            shown.contains("Aladdin") && !shown.contains("sesame"),
+            "{shown}"
+        );
+    }
+
+    #[test]
+    fn the_challenge_names_scheme_and_realm() {
+        let challenge = challenge();
+        assert_eq!(challenge.status, Status::Unauthorized);
+        let expected = "WWW-Authenticate: Basic realm=\"docroot\", charset=\"UTF-8\"\r\n";
+        assert_eq!(challenge.fields.as_str(), expected);
+        let about = &challenge.representation.unwrap().about;
+        assert_eq!(about.as_str(), "Cache-Control: no-store\r\n");
+    }
+}
