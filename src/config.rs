@@ -14,6 +14,7 @@ use clap::parser::ValueSource;
 use clap::{
     ArgAction, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum,
 };
+use docroot::auth::{Malformed, Users};
 use docroot::compress;
 use docroot::http1;
 use docroot::net::{Census, Limits, descriptors, files_within};
@@ -88,6 +89,15 @@ pub(crate) struct Arguments {
     )]
     symlink_root: Vec<PathBuf>,
 
+    /// Show the site only to this user, by a password with this hash ('docroot hash USER' makes one, and so
+    /// does 'htpasswd -nB USER'); repeatable. In a shell, write it in single quotes
+    #[arg(short, long, value_name = "USER:HASH", env = "DOCROOT_AUTH")]
+    auth: Vec<String>,
+
+    /// Show the site only to the users in this htpasswd file
+    #[arg(long, value_name = "FILE", env = "DOCROOT_AUTH_FILE")]
+    auth_file: Option<PathBuf>,
+
     /// Memory for what was sent before, over all workers; 0 remembers nothing
     #[arg(long, value_name = "BYTES", env = "DOCROOT_CACHE_MEMORY")]
     #[arg(default_value = "64MiB", value_parser = cache_size)]
@@ -138,11 +148,17 @@ pub(crate) struct Arguments {
     pub(crate) check: bool,
 }
 
-/// What is done instead of serving.
+/// What else there is to do but to serve.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Write .br, .zst and .gz beside each file that they make smaller, as small as can be
     Compress(Compress),
+    /// Make the hash of a password for --auth and --auth-file
+    Hash {
+        /// Whose it is; with a name, the line is one of an htpasswd file
+        #[arg(value_parser = user_name)]
+        user: Option<String>,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -292,6 +308,10 @@ impl Arguments {
             ..http1::Options::default()
         };
         let root = root.canonicalize().unwrap_or(root);
+        if let Some(file) = &self.auth_file {
+            not_served(file, &root, self.hidden)?;
+        }
+        let users = users(&self.auth, self.auth_file.as_deref())?;
         let server = server::Options {
             root,
             binds,
@@ -299,6 +319,7 @@ impl Arguments {
             symlinks,
             site,
             http1,
+            users,
             workers,
             limits,
         };
@@ -319,6 +340,51 @@ impl Compress {
             verbose: self.verbose,
         }
     }
+}
+
+/// All users there are; `None` if none are asked for, and everybody may see the site.
+///
+/// # Errors
+/// A sentence for each that is wrong: it names the argument, or the file and the line, and never a hash.
+pub(crate) fn users(entries: &[String], file: Option<&Path>) -> Result<Option<Users>, String> {
+    let mut users = match file {
+        Some(file) => listed(file)?,
+        None => Users::default(),
+    };
+    for entry in entries {
+        users.add(entry).map_err(|why| format!("--auth: {why}"))?;
+    }
+    Ok((!users.is_empty()).then_some(users))
+}
+
+fn listed(file: &Path) -> Result<Users, String> {
+    let name = file.display();
+    let text = std::fs::read(file)
+        .map_err(|error| format!("--auth-file {name}: {error}; name a file that can be read"))?;
+    Users::read(&text).map_err(|malformed| {
+        let said = malformed.iter().map(|Malformed { line, why }| match line {
+            0 => format!("{name}: {why}"),
+            line => format!("{name}:{line}: {why}"),
+        });
+        said.collect::<Vec<_>>().join("\n")
+    })
+}
+
+/// Whoever has one password is not to be shown the hashes of all others.
+fn not_served(file: &Path, root: &Path, hidden: bool) -> Result<(), String> {
+    let real = file.canonicalize().unwrap_or_else(|_| file.into());
+    let Ok(below) = real.strip_prefix(root) else {
+        return Ok(());
+    };
+    let is_hidden =
+        |part: &std::ffi::OsStr| part.as_encoded_bytes().starts_with(b".") && part != ".well-known";
+    if !hidden && below.iter().any(is_hidden) {
+        return Ok(());
+    }
+    let (file, root) = (file.display(), root.display());
+    Err(format!(
+        "--auth-file {file} would be served with the rest of {root}; move it out of there"
+    ))
 }
 
 /// `./html` if it is a folder, else the current directory, unless that is `/` or home.
@@ -475,6 +541,13 @@ fn connections(text: &str) -> Result<usize, String> {
         Ok(count @ 1..) => Ok(count),
         _ => Err("expected a number of at least 1".into()),
     }
+}
+
+/// The name of a user (RFC 7617 section 2).
+fn user_name(text: &str) -> Result<String, String> {
+    let is_one = !text.is_empty() && !text.contains(|char: char| char == ':' || char.is_control());
+    let expected = || "expected a name without colons and control characters".to_owned();
+    is_one.then(|| text.to_owned()).ok_or_else(expected)
 }
 
 /// A name in a folder.

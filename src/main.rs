@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod config;
+mod hash;
 
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _, Write as _};
@@ -12,6 +13,7 @@ use std::sync::Mutex;
 use std::thread;
 use std::time::Duration;
 
+use docroot::auth::Users;
 use docroot::compress::{self, Compression};
 use docroot::journal::{Journal, Writer};
 use docroot::server::{self, Server};
@@ -66,6 +68,7 @@ fn serve(arguments: Arguments) -> Result<(), Failure> {
 fn obey(command: Command) -> Result<(), Failure> {
     match command {
         Command::Compress(compress) => run_compress(compress.resolve()),
+        Command::Hash { user } => hash::run(user.as_deref()).map_err(|why| (FAILED, why)),
     }
 }
 
@@ -117,12 +120,26 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
         info!("stopping: what is begun is finished, a second signal ends it at once");
     };
     on_signals(drain, 0).map_err(failed)?;
+    warn_of_readers(&config, &addresses);
     if !quiet && let Err(error) = print(&announcement(&config, freshness, &addresses)) {
         warn!("cannot say on standard output where it listens: {error}");
     }
     let served = server.run().map_err(failed);
     finish(writer);
     served
+}
+
+/// Passwords are sent as good as in clear (RFC 7617 section 4).
+fn warn_of_readers(config: &Config, addresses: &[SocketAddr]) {
+    let is_remote = |address: &&SocketAddr| !address.ip().to_canonical().is_loopback();
+    if config.server.users.is_some()
+        && let Some(address) = addresses.iter().find(is_remote)
+    {
+        warn!(
+            "passwords that are sent to {address} can be read by whoever sees the traffic: plain HTTP hides \
+             nothing; put something that speaks TLS before it, or listen on 127.0.0.1 only"
+        );
+    }
 }
 
 /// The 404 page that was asked for must be there.
@@ -237,6 +254,9 @@ fn report(config: &Config, site: &Site) -> String {
         say("index", index);
     }
     say("404", &options.not_found);
+    if let Some(users) = &config.server.users {
+        let _ = writeln!(text, "{:<8} {} with a password", "users", users.len());
+    }
     let _ = writeln!(text, "{:<8} {}", "workers", config.server.workers);
     let _ = writeln!(text, "{:<8} {}", "changes", noticed(site.freshness()));
     text
@@ -303,6 +323,11 @@ fn banner(config: &Config, freshness: Freshness, addresses: &[SocketAddr]) -> St
         1 => "1 worker".to_owned(),
         several => format!("{several} workers"),
     };
+    let users = match options.users.as_ref().map(Users::len) {
+        None => String::new(),
+        Some(1) => "; 1 user with a password".to_owned(),
+        Some(several) => format!("; {several} users with passwords"),
+    };
     let changes = match freshness {
         Freshness::Told => "changes seen by inotify",
         Freshness::Looked => "changes seen by stat, file by file (inotify does not tell all here)",
@@ -311,7 +336,7 @@ fn banner(config: &Config, freshness: Freshness, addresses: &[SocketAddr]) -> St
     let _ = writeln!(
         text,
         "\n  index {index}; dotfiles {hidden}; symlinks {symlinks}; {workers}, up to {connections} connections; \
-         {changes}"
+         {changes}{users}"
     );
     text + "  Ctrl-C stops\n\n"
 }
@@ -319,11 +344,12 @@ fn banner(config: &Config, freshness: Freshness, addresses: &[SocketAddr]) -> St
 fn line(options: &server::Options, freshness: Freshness, addresses: &[SocketAddr]) -> String {
     let urls: Vec<String> = urls(addresses).map(|url| format!("\"{url}\"")).collect();
     format!(
-        "{{\"event\":\"listening\",\"urls\":[{}],\"root\":\"{}\",\"workers\":{},\"changes\":\"{}\",\"version\":\"{}\",\"pid\":{}}}\n",
+        "{{\"event\":\"listening\",\"urls\":[{}],\"root\":\"{}\",\"workers\":{},\"changes\":\"{}\",\"auth\":{},\"version\":\"{}\",\"pid\":{}}}\n",
         urls.join(","),
         json(&options.root.to_string_lossy()),
         options.workers,
         noticed(freshness),
+        options.users.is_some(),
         env!("CARGO_PKG_VERSION"),
         std::process::id(),
     )
@@ -374,6 +400,7 @@ mod tests {
             symlinks: Symlinks::Deny,
             site: docroot::site::Options::default(),
             http1: docroot::http1::Options::default(),
+            users: None,
             workers: 2.try_into().unwrap(),
             limits: docroot::net::Limits::default(),
         };

@@ -11,6 +11,7 @@ use std::thread;
 
 use tracing::{debug, error, warn};
 
+use crate::auth::{Users, Verifier};
 use crate::http1::{self, Http1};
 use crate::journal::Journal;
 use crate::net::{self, Limits, Listener, Protocol, Reactor};
@@ -35,6 +36,8 @@ pub struct Options {
     pub site: site::Options,
     /// How long a peer may take to ask, and how much it may say.
     pub http1: http1::Options,
+    /// Who may see the site; `None` is everybody.
+    pub users: Option<Users>,
     /// How many loops serve, each on a thread of its own.
     pub workers: NonZeroUsize,
     /// How much all of them together take on.
@@ -81,6 +84,7 @@ pub struct Server {
     /// The one on the thread that calls [`run`](Self::run).
     first: Reactor<Http1<Site>>,
     others: Vec<Reactor<Http1<Site>>>,
+    verifier: Option<Verifier>,
 }
 
 /// Stops a server, from any thread.
@@ -106,6 +110,9 @@ impl Server {
     pub fn start(site: Site, options: &Options, journal: Option<Journal>) -> Result<Self, Error> {
         let listeners = listen(&options.binds, &options.ports)?;
         let freshness = site.freshness();
+        let verifier = options.users.clone().map(Verifier::new);
+        let verifier = verifier.transpose().map_err(Error::System)?;
+        let verifier = verifier.as_ref();
         let others = (1..options.workers.get()).map(|_| {
             let listeners = listeners.iter().map(|first| {
                 let refused = |error| Error::Bind(first.address(), error);
@@ -120,16 +127,26 @@ impl Server {
                      some look at files by stat"
                 );
             }
-            worker(site, listeners, options, journal)
+            worker(site, listeners, options, verifier, journal)
         });
         let others = others.collect::<Result<_, _>>()?;
-        let first = worker(site, listeners, options, journal)?;
-        Ok(Self { first, others })
+        let first = worker(site, listeners, options, verifier, journal)?;
+        Ok(Self {
+            first,
+            others,
+            verifier: verifier.cloned(),
+        })
     }
 
     /// The addresses listened on, with the ports that were chosen.
     pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
         self.first.addresses()
+    }
+
+    /// Who verifies passwords, if there are any: there the users can be replaced, from any thread.
+    #[must_use]
+    pub fn verifier(&self) -> Option<Verifier> {
+        self.verifier.clone()
     }
 
     /// What stops this server, from any thread.
@@ -153,13 +170,20 @@ fn worker(
     site: Site,
     listeners: Vec<Listener>,
     options: &Options,
+    verifier: Option<&Verifier>,
     journal: Option<Journal>,
 ) -> Result<Reactor<Http1<Site>>, Error> {
-    let bell = site.bell().map_err(Error::System)?;
-    let protocol = Http1::new(site, options.http1.clone(), journal);
+    let mut bells = Vec::new();
+    bells.extend(site.bell().map_err(Error::System)?);
+    let mut protocol = Http1::new(site, options.http1.clone(), journal);
+    if let Some(verifier) = verifier {
+        let guard = verifier.guard().map_err(Error::System)?;
+        bells.push(guard.bell().map_err(Error::System)?);
+        protocol = protocol.guarded_by(guard);
+    }
     let limits = options.limits.shared_by(options.workers.get());
     let mut reactor = Reactor::new(protocol, limits).map_err(Error::System)?;
-    if let Some(bell) = bell {
+    for bell in bells {
         reactor = reactor.attend(bell).map_err(Error::System)?;
     }
     for listener in listeners {

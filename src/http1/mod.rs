@@ -11,6 +11,7 @@ mod access;
 mod body;
 mod decimal;
 pub mod encode;
+mod gate;
 mod log;
 pub mod parse;
 mod session;

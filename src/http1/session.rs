@@ -10,18 +10,21 @@
 //! ```
 //!
 //! Answers leave in the order of their requests, because a request is not looked at before the one
-//! ahead of it has been answered. After a refusal nothing more is interpreted.
+//! ahead of it has been answered. After a refusal nothing more is interpreted. Where credentials have yet to be
+//! verified, Head and Content stay as they are, head unparsed, until the bell rings, and then answer.
 
 use std::net::SocketAddr;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use super::body::{self, BodyError, Discard, Framing};
 use super::encode::{self, Persistence};
+use super::gate::{Gate, foregone, gate};
 use super::log::{Answer, Leaving, Log};
 use super::parse::{self, Lines, Parsed};
+use crate::auth::{Guard, Known};
 use crate::http::{
     Boundaries, Content, DateText, Multipart, Origin, Representation, Request, Response, Status,
-    Version, admit, respond,
+    Target, Version, admit, respond,
 };
 use crate::journal::Journal;
 use crate::net::{Closed, Inbox, Io, Next, Now, Outbox, Peer, Protocol};
@@ -56,6 +59,7 @@ impl Default for Options {
 pub struct Http1<O> {
     origin: O,
     options: Options,
+    guard: Option<Guard>,
     log: Option<Log>,
     date: DateText,
     boundaries: Boundaries,
@@ -71,6 +75,8 @@ pub struct Session {
     begun: Option<Instant>,
     /// Answers that have not yet left, for the access log.
     leaving: Option<Box<Leaving>>,
+    /// What came of the credentials that were sent last, if there is a guard.
+    known: Option<Box<Known>>,
 }
 
 #[derive(Debug)]
@@ -102,6 +108,7 @@ impl<O: Origin> Http1<O> {
         Self {
             origin,
             options,
+            guard: None,
             log: journal.map(Log::new),
             date: DateText::default(),
             boundaries: Boundaries::default(),
@@ -109,11 +116,42 @@ impl<O: Origin> Http1<O> {
         }
     }
 
-    /// One effect, between two decisions.
-    fn answer(&mut self, request: &Request<'_>, now: SystemTime) -> Response {
-        match admit(request) {
-            Ok(target) => respond(request, &target, &self.origin.find(&target, now)),
+    /// The same, but answering only those whom this guard lets pass. Its bell is for the reactor to attend.
+    #[must_use]
+    pub fn guarded_by(mut self, guard: Guard) -> Self {
+        self.guard = Some(guard);
+        self
+    }
+
+    /// One effect, between two decisions. `None` while it is not known whether who asks may have it.
+    fn answer(
+        &mut self,
+        known: &mut Option<Box<Known>>,
+        request: &Request<'_>,
+        now: Now,
+    ) -> Option<Response> {
+        let admitted = admit(request);
+        if let Some(guard) = &self.guard
+            && is_served(&admitted)
+        {
+            match gate(guard, known, request, now.instant) {
+                Gate::Open => {}
+                Gate::Shut(response) => return Some(response),
+                Gate::Waits => return None,
+            }
+        }
+        Some(match admitted {
+            Ok(target) => respond(request, &target, &self.origin.find(&target, now.wall)),
             Err(refusal) => refusal,
+        })
+    }
+
+    /// What a request gets whatever its content and its credentials turn out to be.
+    fn foregone(&self, request: &Request<'_>) -> Option<Response> {
+        let admitted = admit(request);
+        match self.guard {
+            Some(_) if is_served(&admitted) => foregone(request),
+            _ => admitted.err(),
         }
     }
 
@@ -140,6 +178,7 @@ impl<O: Origin> Http1<O> {
             }
         }
         let between = session.is_between(io.inbox);
+        let awaited = session.awaited();
         match session.state {
             _ if !io.outbox.is_empty() => {
                 let is_logged = session.leaving.is_some();
@@ -148,6 +187,10 @@ impl<O: Origin> Http1<O> {
                 }
                 *io.deadline = Some(self.due(session, io.now.instant));
                 Next::Answered
+            }
+            _ if awaited.is_some() => {
+                *io.deadline = awaited;
+                Next::Wait
             }
             State::Over(next) => next,
             _ if between && (io.inbox.is_ended() || self.retiring) => Next::Close,
@@ -194,7 +237,7 @@ impl<O: Origin> Http1<O> {
     }
 
     /// Reads one request's head, and answers it if it has no content. How many bytes are done with:
-    /// none of a head that is not whole, or that is refused.
+    /// none of a head that is not whole, or that is refused, or whose credentials are being verified.
     fn read_request(
         &mut self,
         session: &mut Session,
@@ -214,8 +257,8 @@ impl<O: Origin> Http1<O> {
         };
         let discard = match body::framing(&request) {
             Ok(Framing::Length(0)) => {
-                self.reply(session, outbox, &request, now);
-                return length;
+                let is_done = self.reply(session, outbox, &request, now);
+                return if is_done { length } else { 0 };
             }
             Ok(framing) => Discard::new(framing, self.options.max_content),
             Err(error) => Err(error),
@@ -223,7 +266,7 @@ impl<O: Origin> Http1<O> {
         let expects = request.values("Expect").next().is_some();
         let expects = expects && request.version >= Version::Http11;
         if (expects || matches!(discard, Err(BodyError::TooLarge)))
-            && let Err(refusal) = admit(&request)
+            && let Some(refusal) = self.foregone(&request)
         {
             // What is refused anyway is refused before its content is sent.
             self.dismiss(session, outbox, Some(&request), &refusal, now);
@@ -253,8 +296,7 @@ impl<O: Origin> Http1<O> {
         let State::Content(content) = &mut session.state else {
             return false;
         };
-        let Discarded { head, discard, .. } = content.as_mut();
-        let (count, done) = match discard.count(io.inbox.bytes()) {
+        let (count, done) = match content.discard.count(io.inbox.bytes()) {
             Ok(counted) => counted,
             Err(error) => {
                 self.refuse_unfinished(session, io, (error.status(), error.why()));
@@ -262,33 +304,46 @@ impl<O: Origin> Http1<O> {
             }
         };
         io.inbox.consume(count);
-        if done {
-            let head = std::mem::take(head);
-            self.origin.doubt(true);
-            let mut lines = Lines::new();
-            session.state = State::Over(Next::Close);
-            // It was whole when it was kept.
-            if let Ok(Parsed::Whole { request, .. }) =
-                parse::request(&head, self.options.max_header, &mut lines)
-            {
-                self.reply(session, io.outbox, &request, io.now);
-            }
+        if !done {
+            return false;
         }
-        done
+        self.origin.doubt(true);
+        let kept = std::mem::replace(&mut session.state, State::Over(Next::Close));
+        let is_done = match &kept {
+            State::Content(content) => self.reply_kept(session, io, &content.head),
+            State::Head { .. } | State::Over(_) => true,
+        };
+        if !is_done {
+            session.state = kept;
+        }
+        is_done
     }
 
-    /// Answers a request that has been read to its end.
+    /// Answers a request whose head was whole when it was kept. Whether it is done with.
+    fn reply_kept(&mut self, session: &mut Session, io: &mut Io<'_>, head: &[u8]) -> bool {
+        let mut lines = Lines::new();
+        match parse::request(head, self.options.max_header, &mut lines) {
+            Ok(Parsed::Whole { request, .. }) => self.reply(session, io.outbox, &request, io.now),
+            _ => true,
+        }
+    }
+
+    /// Answers a request that has been read to its end. Whether it is done with: not if its credentials
+    /// are being verified.
     fn reply(
         &mut self,
         session: &mut Session,
         outbox: &mut Outbox,
         request: &Request<'_>,
         now: Now,
-    ) {
-        let response = self.answer(request, now.wall);
+    ) -> bool {
+        let Some(response) = self.answer(&mut session.known, request, now) else {
+            return false;
+        };
         if response.status == Status::BadRequest {
             // Whoever sends what is no request is not understood any further.
-            return self.dismiss(session, outbox, Some(request), &response, now);
+            self.dismiss(session, outbox, Some(request), &response, now);
+            return true;
         }
         let persistence = match persistence(request) {
             _ if self.retiring => Persistence::Close,
@@ -300,6 +355,7 @@ impl<O: Origin> Http1<O> {
             Persistence::Close => State::Over(Next::Close),
             Persistence::Default | Persistence::KeepAlive => State::head(false),
         };
+        true
     }
 
     /// Answers what is no request, and ends the conversation. The peer may still be sending. `bytes`
@@ -459,6 +515,7 @@ impl<O: Origin> Protocol for Http1<O> {
             state: State::head(true),
             begun: None,
             leaving: None,
+            known: None,
         }
     }
 
@@ -467,6 +524,10 @@ impl<O: Origin> Protocol for Http1<O> {
     }
 
     fn expire(&mut self, session: &mut Session, io: &mut Io<'_>) -> Next {
+        if session.awaited().is_some() {
+            // Asked again, the guard says that this has taken too long.
+            return self.converse(session, io);
+        }
         // A peer that has said nothing is waiting for nothing.
         if session.is_between(io.inbox) {
             return Next::Close;
@@ -527,6 +588,19 @@ impl Session {
     fn is_between(&self, inbox: &Inbox) -> bool {
         matches!(self.state, State::Head { .. }) && inbox.is_empty()
     }
+
+    /// Until when its credentials may be verified, if they are being.
+    fn awaited(&self) -> Option<Instant> {
+        self.known.as_ref()?.awaited()
+    }
+}
+
+/// Whether this is for who may have it: all but refusals, which the request's head alone has earned.
+fn is_served(admitted: &Result<Target<'_>, Response>) -> bool {
+    match admitted {
+        Ok(_) => true,
+        Err(response) => response.status == Status::NoContent,
+    }
 }
 
 /// Whether the connection persists after this request (RFC 9112 section 9.3).
@@ -551,9 +625,10 @@ fn empty_line(bytes: &[u8]) -> Option<usize> {
 mod tests {
     use std::sync::Arc;
     use std::sync::mpsc::{Sender, channel};
-    use std::time::UNIX_EPOCH;
+    use std::time::{SystemTime, UNIX_EPOCH};
 
     use super::*;
+    use crate::auth::{Users, Verifier};
     use crate::blob::Blob;
     use crate::http::{EntityTag, Lookup, Target, Validators};
 
@@ -709,6 +784,53 @@ mod tests {
             Content-Type: text/plain\r\nX-Content-Type-Options: nosniff\r\n\
             Content-Length: 5\r\n\r\nhello";
         assert_eq!(said, expected);
+    }
+
+    const CREDENTIALS: &str = "Authorization: Basic YTpi\r\n";
+
+    /// A conversation that is guarded, and knows of one user, whose hash takes seconds.
+    fn guarded() -> Driven<Find> {
+        let hash = "$2y$16$GOyLB8fYp437HNiAqo1KZ.W6qyupo9d/P.hOJJo8g2PmwEjRER8du";
+        let users = Users::read(format!("a:{hash}").as_bytes()).unwrap();
+        let guard = Verifier::new(users).unwrap().guard().unwrap();
+        let mut driven = Driven::new();
+        driven.http.guard = Some(guard);
+        driven
+    }
+
+    #[test]
+    fn who_is_being_verified_waits_and_not_for_ever() {
+        let plain = format!("GET / HTTP/1.1\r\nHost: a\r\n{CREDENTIALS}");
+        for request in [
+            format!("{plain}\r\n"),
+            format!("{plain}Content-Length: 3\r\n\r\nabc"),
+            format!("{plain}Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
+        ] {
+            let mut driven = guarded();
+            driven.inbox.receive(GET.as_bytes());
+            driven.inbox.receive(request.as_bytes());
+            driven.inbox.receive(GET.as_bytes());
+            driven.inbox.end();
+            assert_eq!(driven.advance(), Next::Wait);
+            let said = String::from_utf8(std::mem::take(&mut driven.said)).unwrap();
+            assert!(said.starts_with("HTTP/1.1 401 ") && said.matches("HTTP/1.1").count() == 1);
+            assert_eq!(driven.advance(), Next::Wait, "nothing has changed");
+            assert_eq!(
+                driven.call(Http1::retire),
+                Next::Wait,
+                "what is begun is finished"
+            );
+            driven.http.retiring = false;
+            assert!(driven.said.is_empty());
+            driven.now.instant = driven.deadline.take().expect("it is not waited for ever");
+            assert_eq!(driven.call(Http1::expire), Next::Drain);
+            let said = driven.outbox.take();
+            let said = String::from_utf8(said).unwrap();
+            assert!(said.starts_with("HTTP/1.1 503 ") && said.contains("\r\nRetry-After: 5\r\n"));
+            // The next one is answered as if nothing had been.
+            assert!(said.contains("HTTP/1.1 401 "), "{said}");
+            assert_eq!(driven.advance(), Next::Close);
+        }
     }
 
     #[test]
