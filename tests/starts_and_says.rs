@@ -30,6 +30,8 @@ const FLAGS: &[&str] = &[
     "hidden",
     "symlinks",
     "symlink-root",
+    "auth",
+    "auth-file",
     "cache-memory",
     "header-timeout",
     "idle-timeout",
