@@ -152,6 +152,7 @@ impl<'a> Script<'a> {
             Next::Linger => assert!(closes, "a refusal says that it is the last answer"),
             Next::Close | Next::Drain | Next::Answered => {}
             Next::Wait => unreachable!("nobody is guarded"),
+            Next::Again => unreachable!("nothing here is listed"),
         }
     }
 }

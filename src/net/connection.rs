@@ -455,13 +455,18 @@ impl<S, T: Transport> Connection<S, T> {
         let mut io = desk.io(&mut self.deadline, now);
         let next = protocol.advance(&mut self.session, &mut io);
         self.follow(desk, next);
-        Ok(Step::Moved)
+        Ok(match next {
+            // As with a burst that has left: others have their turn.
+            Next::Again => Step::Burst,
+            _ => Step::Moved,
+        })
     }
 
     fn follow(&mut self, desk: &Desk, next: Next) {
         self.phase = match next {
             Next::Drain if !desk.outbox.is_empty() => Phase::Draining,
             Next::Answered => Phase::Answered,
+            Next::Again => Phase::Draining,
             // However much a session likes to hear: a peer that does not listen is not heard.
             Next::Read if !desk.outbox.has_room() => Phase::Draining,
             Next::Read | Next::Drain => Phase::Reading,
@@ -764,6 +769,47 @@ mod tests {
             driven.connection.ready(true, true, false);
         }
         assert!(turns > 100 / STEPS, "{turns} turns");
+    }
+
+    /// Does ten steps that come to nothing, then says what was heard.
+    struct Thinker(usize);
+
+    impl Protocol for Thinker {
+        type Session = ();
+
+        fn open(&mut self, _: &Peer) {}
+
+        fn advance(&mut self, (): &mut (), io: &mut Io<'_>) -> Next {
+            if io.inbox.is_empty() {
+                return Next::Read;
+            }
+            self.0 += 1;
+            if self.0 < 10 {
+                return Next::Again;
+            }
+            let heard = io.inbox.bytes().to_vec();
+            io.inbox.consume(heard.len());
+            io.outbox.tail().extend_from_slice(&heard);
+            Next::Close
+        }
+    }
+
+    #[test]
+    fn who_has_more_to_do_is_asked_again_once_others_have_had_their_turn() {
+        let mut driven = Driven::new(transport(b"word"));
+        let mut protocol = Thinker(0);
+        for turn in 1..10 {
+            let pumped = driven
+                .connection
+                .pump(&mut protocol, &mut driven.shared, driven.now);
+            assert!(matches!(pumped, Pumped::Hungry), "{pumped:?}");
+            assert_eq!(protocol.0, turn, "one step in a turn");
+        }
+        let pumped = driven
+            .connection
+            .pump(&mut protocol, &mut driven.shared, driven.now);
+        assert!(matches!(pumped, Pumped::Closed(Closed::ByUs)), "{pumped:?}");
+        assert_eq!(driven.sent(), b"word");
     }
 
     #[test]

@@ -85,6 +85,9 @@ pub enum Next {
     /// [`Reactor::attend`](super::Reactor::attend) is readable, or the deadline has passed; read nothing
     /// before.
     Wait,
+    /// Call me when everything queued has left, as with `Drain`, but also if nothing is queued: I have more to
+    /// do, of which this was one step. Others have their turn between any two.
+    Again,
     /// Send what is queued, then hang up: the peer expects it, or is to expect nothing more.
     Close,
     /// The same, but the peer may still be talking: its words are read away for a while, so that
