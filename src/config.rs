@@ -19,7 +19,7 @@ use docroot::compress;
 use docroot::http1;
 use docroot::net::{Census, Limits, descriptors, files_within};
 use docroot::server::{self, Bind};
-use docroot::site::{self, Symlinks};
+use docroot::site::{self, Caching, Field, Sources, Symlinks, TypeSource};
 
 /// The port if none is asked for, and those tried after it on a terminal.
 const PORT: u16 = 8080;
@@ -67,9 +67,72 @@ pub(crate) struct Arguments {
     #[arg(long = "404", value_name = "FILE", env = "DOCROOT_404", value_parser = file_path)]
     not_found: Option<String>,
 
+    /// Answer navigation to where nothing is with this page of the root, for sites whose script knows the way
+    #[arg(short, long, value_name = "FILE", env = "DOCROOT_SPA", value_parser = file_path)]
+    #[arg(num_args = 0..=1, default_missing_value = "index.html", require_equals = true)]
+    spa: Option<String>,
+
+    /// Do not find /about in about.html
+    #[arg(long, env = "DOCROOT_NO_CLEAN_URLS", value_parser = BoolishValueParser::new())]
+    no_clean_urls: bool,
+
+    /// The path that all addresses have in front: /docs
+    #[arg(long, value_name = "PATH", env = "DOCROOT_PATH_PREFIX", value_parser = prefix)]
+    path_prefix: Option<String>,
+
+    /// How long answers may be kept: auto knows names with a content hash; off is never; or seconds
+    #[arg(long, value_name = "RULE", env = "DOCROOT_CACHE")]
+    #[arg(default_value = "auto", value_parser = caching)]
+    cache: Caching,
+
+    /// A field for every answer: 'Name: value'; 'Name:' leaves ours out; repeatable
+    #[arg(
+        short = 'H',
+        long,
+        value_name = "FIELD",
+        env = "DOCROOT_HEADER",
+        value_delimiter = '\n'
+    )]
+    header: Vec<Field>,
+
+    /// Fields by path, as in a _headers file, with _redirects beside it [default: those in the root]
+    #[arg(long, value_name = "FILE", env = "DOCROOT_HEADERS_FILE")]
+    headers_file: Option<PathBuf>,
+
+    /// Let pages of other origins read answers: of any, or of this one
+    #[arg(short = 'C', long, value_name = "ORIGIN", env = "DOCROOT_CORS", value_parser = origin)]
+    #[arg(num_args = 0..=1, default_missing_value = "*", require_equals = true)]
+    cors: Option<String>,
+
+    /// Isolate pages from other origins (COOP, COEP, CORP), as SharedArrayBuffer needs it
+    #[arg(long, env = "DOCROOT_ISOLATE", value_parser = BoolishValueParser::new())]
+    isolate: bool,
+
+    /// Media types: a file as Apache's mime.types, or .ext=type; repeatable, the last counts
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "DOCROOT_MIME_TYPES",
+        value_delimiter = ','
+    )]
+    #[arg(value_parser = types)]
+    mime_types: Vec<TypeSource>,
+
+    /// Compress what is asked for often enough, off the loop, and remember it
+    #[arg(long, env = "DOCROOT_COMPRESS", value_parser = BoolishValueParser::new())]
+    compress: bool,
+
+    /// Do not look for app.js.br, app.js.zst and app.js.gz beside app.js
+    #[arg(long, env = "DOCROOT_NO_PRECOMPRESSED", value_parser = BoolishValueParser::new())]
+    no_precompressed: bool,
+
     /// Serve files and folders whose names begin with a dot, too
     #[arg(long, env = "DOCROOT_HIDDEN", value_parser = BoolishValueParser::new())]
     hidden: bool,
+
+    /// List folders that have no index: as a page, or by Accept as JSON or text
+    #[arg(long, env = "DOCROOT_LISTING", value_parser = BoolishValueParser::new())]
+    listing: bool,
 
     /// Where a symbolic link below the root may lead: inside the root, nowhere, or anywhere
     #[arg(
@@ -200,8 +263,12 @@ type Binds = Vec<Bind>;
 pub(crate) struct Config {
     /// What the server is made of. Its root is absolute, if it could be found.
     pub(crate) server: server::Options,
-    /// Whether the 404 page was asked for, and so must be there.
-    pub(crate) not_found_required: bool,
+    /// What the site's policy is read from.
+    pub(crate) sources: Sources,
+    /// Pages that were asked for, and so must be there, and by which option.
+    pub(crate) required: Vec<(&'static str, String)>,
+    /// Where users are named, to be read again: entries, and a file.
+    pub(crate) auth: (Vec<String>, Option<PathBuf>),
 }
 
 impl Arguments {
@@ -297,14 +364,21 @@ impl Arguments {
                 .not_found
                 .clone()
                 .unwrap_or_else(|| site::Options::default().not_found),
+            shell: self.spa.clone(),
+            is_clean: !self.no_clean_urls,
+            prefix: self.path_prefix.unwrap_or_default(),
+            has_siblings: !self.no_precompressed,
             hidden: self.hidden,
+            listing: self.listing,
             cache_memory: self.cache_memory,
             cache_files: files_within(descriptors),
+            ..site::Options::default()
         };
         let http1 = http1::Options {
             header_timeout: self.header_timeout,
             idle_timeout: self.idle_timeout,
             max_header: self.max_header,
+            cors: self.cors.is_some(),
             ..http1::Options::default()
         };
         let root = root.canonicalize().unwrap_or(root);
@@ -312,33 +386,36 @@ impl Arguments {
             not_served(file, &root, self.hidden)?;
         }
         let users = users(&self.auth, self.auth_file.as_deref())?;
+        let sources = Sources {
+            root: root.clone(),
+            headers: self.headers_file,
+            types: self.mime_types,
+            fields: fields(self.cors.as_deref(), self.isolate, self.header),
+            caching: self.cache,
+            is_private: users.is_some(),
+        };
         let server = server::Options {
             root,
             binds,
             ports,
             symlinks,
             site,
+            compress: self.compress,
             http1,
             users,
             workers,
             limits,
         };
+        let required = [("--404", self.not_found), ("--spa", self.spa)];
+        let required = required
+            .into_iter()
+            .filter_map(|(option, page)| Some((option, page?)));
         Ok(Config {
             server,
-            not_found_required: self.not_found.is_some(),
+            sources,
+            required: required.collect(),
+            auth: (self.auth, self.auth_file),
         })
-    }
-}
-
-impl Compress {
-    pub(crate) fn resolve(self) -> compress::Options {
-        compress::Options {
-            root: self.dir,
-            hidden: self.hidden,
-            jobs: self.jobs.unwrap_or_else(default_workers),
-            quiet: self.quiet,
-            verbose: self.verbose,
-        }
     }
 }
 
@@ -385,6 +462,18 @@ fn not_served(file: &Path, root: &Path, hidden: bool) -> Result<(), String> {
     Err(format!(
         "--auth-file {file} would be served with the rest of {root}; move it out of there"
     ))
+}
+
+impl Compress {
+    pub(crate) fn resolve(self) -> compress::Options {
+        compress::Options {
+            root: self.dir,
+            hidden: self.hidden,
+            jobs: self.jobs.unwrap_or_else(default_workers),
+            quiet: self.quiet,
+            verbose: self.verbose,
+        }
+    }
 }
 
 /// `./html` if it is a folder, else the current directory, unless that is `/` or home.
@@ -520,6 +609,73 @@ fn level(text: &str) -> Result<u8, String> {
         "false" | "no" | "off" => Ok(0),
         number => number.parse().map_err(|_| "expected 0, 1 or 2".to_owned()),
     }
+}
+
+/// Fields for every answer: those of CORS and of isolation, and after them, so that they win, those that were given.
+fn fields(cors: Option<&str>, isolate: bool, given: Vec<Field>) -> Vec<Field> {
+    let mut said = Vec::new();
+    if isolate {
+        said.extend([
+            "Cross-Origin-Opener-Policy: same-origin".to_owned(),
+            "Cross-Origin-Embedder-Policy: require-corp".to_owned(),
+        ]);
+    }
+    if let Some(origin) = cors {
+        said.extend([
+            format!("Access-Control-Allow-Origin: {origin}"),
+            "Access-Control-Expose-Headers: *".to_owned(),
+            "Cross-Origin-Resource-Policy: cross-origin".to_owned(),
+        ]);
+    } else if isolate {
+        said.push("Cross-Origin-Resource-Policy: same-origin".to_owned());
+    }
+    let field = |said: String| said.parse().expect("it is a field of ours");
+    said.into_iter().map(field).chain(given).collect()
+}
+
+/// `auto`, `off`, or seconds.
+fn caching(text: &str) -> Result<Caching, String> {
+    match text {
+        "auto" => Ok(Caching::Auto),
+        "off" => Ok(Caching::Off),
+        // More is taken for that anyway (RFC 9111 section 1.2.2).
+        seconds => match seconds.parse() {
+            Ok(seconds @ 0..=2_147_483_648) => Ok(Caching::For(seconds)),
+            _ => Err("expected auto, off, or seconds, such as 3600".into()),
+        },
+    }
+}
+
+/// An origin as a browser says it (RFC 6454 section 6.2), or `*`.
+fn origin(text: &str) -> Result<String, String> {
+    let is_host = |host: &str| {
+        let is_of_host = |byte: u8| byte.is_ascii_graphic() && !b"/?#@\\\"<>,;".contains(&byte);
+        !host.is_empty() && host.bytes().all(is_of_host)
+    };
+    match text.split_once("://") {
+        _ if text == "*" => Ok(text.to_owned()),
+        Some((scheme, host))
+            if is_host(host) && scheme.bytes().all(|it| it.is_ascii_alphanumeric()) =>
+        {
+            Ok(text.to_ascii_lowercase())
+        }
+        _ => Err("expected an origin, such as https://example.com, or *".into()),
+    }
+}
+
+/// A path in front of all addresses, without its slashes.
+fn prefix(text: &str) -> Result<String, String> {
+    match text.trim_matches('/') {
+        "" => Ok(String::new()),
+        inner => file_path(inner).map_err(|_| "expected a path, such as /docs".into()),
+    }
+}
+
+fn types(text: &str) -> Result<TypeSource, String> {
+    Ok(match text.starts_with('.') && text.contains('=') {
+        true => TypeSource::Pair(text.to_owned()),
+        false => TypeSource::File(text.into()),
+    })
 }
 
 fn header_size(text: &str) -> Result<usize, String> {

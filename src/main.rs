@@ -7,18 +7,19 @@ mod hash;
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::str::FromStr as _;
 use std::sync::Mutex;
 use std::thread;
 use std::time::Duration;
 
-use docroot::auth::Users;
+use docroot::auth::{Users, Verifier};
 use docroot::compress::{self, Compression};
 use docroot::journal::{Journal, Writer};
 use docroot::server::{self, Server};
-use docroot::site::{Freshness, Site, Symlinks};
-use signal_hook::consts::{SIGINT, SIGQUIT, SIGTERM};
+use docroot::site::{Freshness, SharedPolicy, Site, Sources, Symlinks};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tracing::{error, info, warn};
 use tracing_subscriber::filter::{LevelFilter, Targets};
@@ -76,7 +77,7 @@ fn run_compress(options: compress::Options) -> Result<(), Failure> {
     let quiet = options.quiet;
     let compression = Compression::open(options).map_err(not_compressed)?;
     let handle = compression.handle();
-    on_signals(move || handle.stop(), i32::from(FAILED)).map_err(failed)?;
+    on_signals(move || handle.stop(), i32::from(FAILED), None::<fn()>).map_err(failed)?;
     let summary = compression.run().map_err(not_compressed)?;
     if !quiet {
         print(&summary.to_string()).map_err(failed)?;
@@ -100,9 +101,16 @@ fn not_compressed(error: compress::Error) -> Failure {
 
 fn run(arguments: Arguments) -> Result<(), Failure> {
     let (quiet, check) = (arguments.quiet, arguments.check);
-    let config = arguments.resolve().map_err(|why| (BAD_ARGUMENTS, why))?;
-    let site = server::open(&config.server).map_err(refused)?;
-    require_not_found_page(&config, &site)?;
+    let mut config = arguments.resolve().map_err(|why| (BAD_ARGUMENTS, why))?;
+    let site = server::open(&mut config.server).map_err(refused)?;
+    let reading = config.sources.read();
+    let reading = reading.map_err(|wrong| (BAD_ARGUMENTS, wrong.join("\n")))?;
+    for left_out in &reading.left_out {
+        warn!("{left_out}; this line is left out");
+    }
+    let policy = config.server.site.policy.clone();
+    policy.replace(reading.policy);
+    require_pages(&config, &site)?;
     if check {
         return print(&report(&config, &site)).map_err(failed);
     }
@@ -119,7 +127,13 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
         handle.stop();
         info!("stopping: what is begun is finished, a second signal ends it at once");
     };
-    on_signals(drain, 0).map_err(failed)?;
+    let (sources, auth, verifier) = (
+        config.sources.clone(),
+        config.auth.clone(),
+        server.verifier(),
+    );
+    let reload = move || reload(&sources, &policy, &auth, verifier.as_ref());
+    on_signals(drain, 0, Some(reload)).map_err(failed)?;
     warn_of_readers(&config, &addresses);
     if !quiet && let Err(error) = print(&announcement(&config, freshness, &addresses)) {
         warn!("cannot say on standard output where it listens: {error}");
@@ -142,17 +156,42 @@ fn warn_of_readers(config: &Config, addresses: &[SocketAddr]) {
     }
 }
 
-/// The 404 page that was asked for must be there.
-fn require_not_found_page(config: &Config, site: &Site) -> Result<(), Failure> {
-    let page = &config.server.site.not_found;
-    if config.not_found_required
-        && let Err(error) = site.has(page)
-    {
-        let root = config.server.root.display();
-        let why = format!("--404 {page}: {error}; name a file below {root}");
-        return Err((BAD_ARGUMENTS, why));
+/// The pages that were asked for must be there.
+fn require_pages(config: &Config, site: &Site) -> Result<(), Failure> {
+    for (option, page) in &config.required {
+        if let Err(error) = site.has(page) {
+            let root = config.server.root.display();
+            let why = format!("{option} {page}: {error}; name a file below {root}");
+            return Err((BAD_ARGUMENTS, why));
+        }
     }
     Ok(())
+}
+
+/// Reads again what may have changed. Where something is wrong with it, all stays as it is.
+fn reload(
+    sources: &Sources,
+    policy: &SharedPolicy,
+    (entries, file): &(Vec<String>, Option<PathBuf>),
+    verifier: Option<&Verifier>,
+) {
+    let users = || config::users(entries, file.as_deref()).map_err(|wrong| vec![wrong]);
+    match sources.read().and_then(|reading| Ok((reading, users()?))) {
+        Ok((reading, users)) => {
+            for left_out in &reading.left_out {
+                warn!("{left_out}; this line is left out");
+            }
+            policy.replace(reading.policy);
+            if let (Some(verifier), Some(users)) = (verifier, users) {
+                verifier.replace(users);
+            }
+            info!("what can be read again was, and is in force");
+        }
+        Err(wrong) => {
+            wrong.iter().for_each(|wrong| error!("{wrong}"));
+            error!("all stays as it was");
+        }
+    }
 }
 
 fn failed(error: io::Error) -> Failure {
@@ -212,18 +251,30 @@ impl io::Write for Lines {
     }
 }
 
-/// The first signal ends it in good order, the second at once, with this exit code.
-fn on_signals(end: impl FnOnce() + Send + 'static, code: i32) -> io::Result<()> {
+/// The first signal to stop ends it in good order, the second at once, with this exit code. One to reload does
+/// that, where there is anything to be reloaded.
+fn on_signals(
+    end: impl FnOnce() + Send + 'static,
+    code: i32,
+    reload: Option<impl Fn() + Send + 'static>,
+) -> io::Result<()> {
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGQUIT])?;
+    if reload.is_some() {
+        signals.add_signal(SIGHUP)?;
+    }
     thread::Builder::new()
         .name("signals".into())
         .spawn(move || {
-            let mut arrived = signals.forever();
-            if arrived.next().is_some() {
-                end();
-            }
-            if arrived.next().is_some() {
-                std::process::exit(code);
+            let mut end = Some(end);
+            for signal in signals.forever() {
+                match (signal, &reload, end.take()) {
+                    (SIGHUP, Some(reload), unchanged) => {
+                        end = unchanged;
+                        reload();
+                    }
+                    (_, _, Some(end)) => end(),
+                    (_, _, None) => std::process::exit(code),
+                }
             }
         })?;
     Ok(())
@@ -305,6 +356,11 @@ fn banner(config: &Config, freshness: Freshness, addresses: &[SocketAddr]) -> St
     } else {
         "hidden"
     };
+    let listing = if options.site.listing {
+        "; folders listed"
+    } else {
+        ""
+    };
     let symlinks = match &options.symlinks {
         Symlinks::Inside(others) if others.is_empty() => "inside".to_owned(),
         Symlinks::Inside(others) => {
@@ -335,7 +391,7 @@ fn banner(config: &Config, freshness: Freshness, addresses: &[SocketAddr]) -> St
     };
     let _ = writeln!(
         text,
-        "\n  index {index}; dotfiles {hidden}; symlinks {symlinks}; {workers}, up to {connections} connections; \
+        "\n  index {index}{listing}; dotfiles {hidden}; symlinks {symlinks}; {workers}, up to {connections} connections; \
          {changes}{users}"
     );
     text + "  Ctrl-C stops\n\n"
@@ -399,6 +455,7 @@ mod tests {
             ports: Vec::new(),
             symlinks: Symlinks::Deny,
             site: docroot::site::Options::default(),
+            compress: false,
             http1: docroot::http1::Options::default(),
             users: None,
             workers: 2.try_into().unwrap(),

@@ -15,7 +15,13 @@ use crate::auth::{Users, Verifier};
 use crate::http1::{self, Http1};
 use crate::journal::Journal;
 use crate::net::{self, Limits, Listener, Protocol, Reactor};
-use crate::site::{self, Disk, Resolution, Site, Symlinks};
+use crate::site::{self, Compressor, Disk, Resolution, Site, Symlinks};
+
+/// Threads that compress, beside all loops.
+const COMPRESSORS: NonZeroUsize = NonZeroUsize::new(2).expect("two is more than none");
+
+/// The part of the memory for what was found that is for what was compressed.
+const COMPRESSED: usize = 4;
 
 /// How often another free port is tried for, when several addresses are to have the same.
 const TRIES: usize = 16;
@@ -34,6 +40,8 @@ pub struct Options {
     pub symlinks: Symlinks,
     /// How the folder is turned into a site.
     pub site: site::Options,
+    /// Whether files are compressed when that is asked for.
+    pub compress: bool,
     /// How long a peer may take to ask, and how much it may say.
     pub http1: http1::Options,
     /// Who may see the site; `None` is everybody.
@@ -240,12 +248,18 @@ fn panicked() -> io::Error {
     io::Error::other("a worker has panicked")
 }
 
-/// Opens the root as a site.
+/// Opens the root as a site, and starts what compresses, for all workers' sites.
 ///
 /// # Errors
-/// [`Error::Root`].
-pub fn open(options: &Options) -> Result<Site, Error> {
+/// [`Error::Root`], [`Error::System`].
+pub fn open(options: &mut Options) -> Result<Site, Error> {
     let disk = disk(options)?;
+    if options.compress {
+        let budget = options.site.cache_memory / COMPRESSED;
+        let compressor = Compressor::start(COMPRESSORS, budget).map_err(Error::System)?;
+        options.site.compressor = Some(compressor);
+        options.site.cache_memory -= budget;
+    }
     if disk.resolution() == Resolution::Walk {
         warn!(
             "openat2 is not to be had here: every path is walked step by step, which takes longer"

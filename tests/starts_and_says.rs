@@ -27,7 +27,19 @@ const FLAGS: &[&str] = &[
     "bind",
     "index",
     "404",
+    "spa",
+    "no-clean-urls",
+    "path-prefix",
+    "cache",
+    "header",
+    "headers-file",
+    "cors",
+    "isolate",
+    "mime-types",
+    "compress",
+    "no-precompressed",
     "hidden",
+    "listing",
     "symlinks",
     "symlink-root",
     "auth",
@@ -816,7 +828,7 @@ fn help_lists_every_flag_and_no_other() {
         .filter_map(|line| {
             let (flags, _) = line.trim_start().split_once("  ")?;
             let (_, flag) = flags.split_once("--")?;
-            flag.split([' ', '.']).next()
+            flag.split([' ', '.', '[']).next()
         })
         .collect();
     assert_eq!(flags, [FLAGS, &["help", "version"]].concat());
@@ -890,7 +902,8 @@ impl Terminal {
 fn a_terminal_shows_a_banner() {
     let root = site();
     let [address] = free(&own_ip());
-    let arguments = ["-w", "2", "-b", &address.to_string(), text(root.path())];
+    let bind = address.to_string();
+    let arguments = ["--listing", "-w", "2", "-b", &bind, text(root.path())];
     let Some(mut terminal) = Terminal::start(&arguments) else {
         return;
     };
@@ -900,6 +913,7 @@ fn a_terminal_shows_a_banner() {
         &version,
         text(root.path()),
         &format!("http://{address}/"),
+        "; folders listed; ",
         "; 2 workers, up to ",
     ] {
         assert!(banner.contains(word), "no {word} in {banner}");

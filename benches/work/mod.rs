@@ -11,7 +11,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use docroot::blob::Blob;
 use docroot::http::{
-    Line, Lookup, Method, Origin, Representation, Request, Target, Version, admit, respond,
+    Fields, Line, Lookup, Method, Origin, Representation, Request, Target, Unlisted, Version,
+    admit, respond,
 };
 use docroot::http1::encode::{self, Persistence};
 use docroot::http1::parse::{self, Lines};
@@ -136,9 +137,8 @@ fn target(raw: &str) -> Target<'_> {
 
 fn found() -> Lookup {
     let content = Blob::from(vec![b'x'; 1024]);
-    let mut page = Representation::new(content, "text/html; charset=utf-8");
-    page.about
-        .push("Last-Modified", "Sun, 06 Nov 1994 08:49:37 GMT");
+    let page = Representation::new(content, "text/html; charset=utf-8")
+        .telling("Last-Modified", "Sun, 06 Nov 1994 08:49:37 GMT");
     Lookup::Found(Arc::new(page.into()))
 }
 
@@ -170,6 +170,7 @@ fn put() -> Work {
         let date = "Sun, 06 Nov 1994 08:49:37 GMT";
         encode::head(
             black_box(&response),
+            &Fields::new(),
             None,
             Persistence::Default,
             date,
@@ -215,6 +216,8 @@ impl Rooted {
 }
 
 impl Origin for Rooted {
+    type Listing = Unlisted;
+
     fn find(&mut self, target: &Target<'_>, now: SystemTime) -> Lookup {
         self.site.find(target, now)
     }
@@ -255,6 +258,8 @@ fn miss() -> Work {
 struct Always(Lookup);
 
 impl Origin for Always {
+    type Listing = Unlisted;
+
     fn find(&mut self, _: &Target<'_>, _: SystemTime) -> Lookup {
         self.0.clone()
     }
@@ -271,10 +276,10 @@ enum Leaving {
 }
 
 /// A conversation without a socket, a turn of the loop for each time that something is heard.
-struct Talk<O> {
+struct Talk<O: Origin> {
     http: Http1<O>,
     writer: Option<Writer>,
-    session: Session,
+    session: Session<O::Listing>,
     inbox: Inbox,
     outbox: Outbox,
     deadline: Option<Instant>,
@@ -334,7 +339,7 @@ impl<O: Origin> Talk<O> {
     }
 }
 
-impl<O> Drop for Talk<O> {
+impl<O: Origin> Drop for Talk<O> {
     /// However often it has written, what it had to write counts.
     fn drop(&mut self) {
         if let Some(writer) = &self.writer {

@@ -12,9 +12,9 @@ use crate::now;
 
 /// One conversation, of which nothing is forgotten.
 #[derive(Debug)]
-pub struct Conversation<O> {
+pub struct Conversation<O: Origin> {
     http: Http1<O>,
-    session: Session,
+    session: Session<O::Listing>,
     inbox: Inbox,
     outbox: Outbox,
     deadline: Option<Instant>,
@@ -104,7 +104,7 @@ impl<O: Origin> Conversation<O> {
         }
     }
 
-    fn call(&mut self, call: impl FnOnce(&mut Http1<O>, &mut Session, &mut Io<'_>) -> Next) {
+    fn call(&mut self, call: impl FnOnce(&mut Http1<O>, &mut Session<O::Listing>, &mut Io<'_>) -> Next) {
         // Only differences count; to read the clock anew would only make one run unlike another.
         static START: OnceLock<Instant> = OnceLock::new();
         let mut io = Io {

@@ -136,6 +136,12 @@ impl<'a> MediaRange<'a> {
             .take_while(|part| weight_in(part).is_none());
         let mut count = 0;
         for (name, value) in own.filter_map(parameter) {
+            // All text of ours is that, whether its type says so or, as that of JSON, cannot.
+            if name.eq_ignore_ascii_case(b"charset")
+                && unquoted(value).eq_ignore_ascii_case(b"utf-8")
+            {
+                continue;
+            }
             let is_it = |(other, said): (&[u8], &[u8])| {
                 other.eq_ignore_ascii_case(name)
                     && unquoted(said).eq_ignore_ascii_case(unquoted(value))

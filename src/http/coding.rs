@@ -172,6 +172,16 @@ pub fn choose(accepted: &Accepted, offered: &[(Coding, u64)]) -> Option<usize> {
     best.map(|(index, _)| index)
 }
 
+/// Which coding to make of content that there is only without one, if any is at least as welcome as that: the most
+/// welcome; of those that are equally welcome, the one that makes the content small soonest.
+pub(super) fn wanted(accepted: &Accepted) -> Option<Coding> {
+    let codings = [Coding::Gzip, Coding::Brotli, Coding::Zstd].into_iter();
+    let identity = accepted.rank(Coding::Identity);
+    let welcome = codings.filter(|&coding| accepted.rank(coding) >= identity.max(1));
+    // Of several greatest elements `max_by_key` gives the last one.
+    welcome.max_by_key(|&coding| accepted.rank(coding))
+}
+
 /// How each of these fares, and why: in words what [`choose`] does.
 #[must_use]
 pub fn standings(accepted: &Accepted, offered: &[(Coding, u64)]) -> Vec<Standing> {

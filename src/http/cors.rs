@@ -1,6 +1,8 @@
 //! Which requests are a browser's, made on behalf of another site (the Fetch standard, section 3.3).
 
 use super::request::{Method, Request};
+use super::response::Response;
+use super::syntax::is_token;
 
 /// Whether this is a preflight: the question of a browser whether a page of another origin may ask what it
 /// wants to ask. It never has credentials (Fetch, section 4.8), so none can be asked for.
@@ -10,9 +12,29 @@ pub fn is_preflight(request: &Request<'_>) -> bool {
     request.method == Method::Options && has("Origin") && has("Access-Control-Request-Method")
 }
 
+/// The answer to a preflight, from one to OPTIONS: a page of another origin may ask for what there is to be had, with
+/// any field that it has named, and need not ask again for a day (browsers make that less).
+#[must_use]
+pub fn allowing(request: &Request<'_>, response: Response) -> Response {
+    let asked = request.list("Access-Control-Request-Headers");
+    let names = asked
+        .filter(|name| is_token(name))
+        .filter_map(|name| std::str::from_utf8(name).ok());
+    let names: Vec<&str> = names.collect();
+    let response = response
+        .with("Access-Control-Allow-Methods", "GET, HEAD, OPTIONS")
+        .with("Access-Control-Max-Age", 86400)
+        .with("Vary", "Access-Control-Request-Headers");
+    match names.is_empty() {
+        true => response,
+        false => response.with("Access-Control-Allow-Headers", names.join(", ")),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::request::{Line, Version};
+    use super::super::status::Status;
     use super::*;
 
     fn check(method: &str, lines: &[(&str, &str)], expected: bool) {
@@ -23,6 +45,28 @@ mod tests {
             lines: &Line::all(lines),
         };
         assert_eq!(is_preflight(&request), expected, "{method} {lines:?}");
+    }
+
+    #[test]
+    fn what_is_asked_for_is_allowed() {
+        let asked = |fields: &'static str| {
+            let lines = [("Access-Control-Request-Headers", fields)];
+            let request = Request {
+                method: Method::Options,
+                target: "/",
+                version: Version::Http11,
+                lines: &Line::all(&lines),
+            };
+            let response = allowing(&request, Response::empty(Status::NoContent));
+            let allowed = response
+                .fields
+                .lines()
+                .find(|(name, _)| name.ends_with("-Headers"));
+            allowed.map(|(_, value)| value.to_owned())
+        };
+        assert_eq!(asked("range,x-a"), Some("range, x-a".into()));
+        assert_eq!(asked("a b, c"), Some("c".into()));
+        assert_eq!(asked(""), None);
     }
 
     #[test]

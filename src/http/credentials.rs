@@ -139,7 +139,7 @@ mod tests {
         assert_eq!(challenge.status, Status::Unauthorized);
         let expected = "WWW-Authenticate: Basic realm=\"docroot\", charset=\"UTF-8\"\r\n";
         assert_eq!(challenge.fields.as_str(), expected);
-        let about = &challenge.representation.unwrap().about;
-        assert_eq!(about.as_str(), "Cache-Control: no-store\r\n");
+        let page = challenge.representation.unwrap();
+        assert_eq!(page.told(), "Cache-Control: no-store\r\n");
     }
 }

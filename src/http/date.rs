@@ -1,5 +1,6 @@
 //! HTTP dates (RFC 9110 section 5.6.7), by the `httpdate` crate.
 
+use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use httpdate::HttpDate;
@@ -29,6 +30,60 @@ pub(super) fn second(time: SystemTime) -> u64 {
     time.duration_since(UNIX_EPOCH)
         .unwrap_or_default()
         .as_secs()
+}
+
+/// A time in UTC, to the second, as RFC 3339 writes it: `1994-11-06T08:49:37Z`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timestamp {
+    year: i64,
+    month: i64,
+    day: i64,
+    second: i64,
+}
+
+impl Timestamp {
+    /// `time`, rounded down to the second; `None` where its year does not have four digits.
+    #[must_use]
+    pub fn at(time: SystemTime) -> Option<Self> {
+        let seconds = match time.duration_since(UNIX_EPOCH) {
+            Ok(since) => i64::try_from(since.as_secs()).ok()?,
+            Err(error) => {
+                let before = error.duration();
+                let begun = i64::from(before.subsec_nanos() > 0);
+                -i64::try_from(before.as_secs()).ok()?.checked_add(begun)?
+            }
+        };
+        let (days, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
+        // Howard Hinnant, "chrono-compatible low-level date algorithms", civil_from_days: years
+        // that begin in March put the leap day last.
+        let days = days + 719_468;
+        let (era, day) = (days.div_euclid(146_097), days.rem_euclid(146_097));
+        let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
+        let day = day - (365 * year + year / 4 - year / 100);
+        let month = (5 * day + 2) / 153;
+        let day = day - (153 * month + 2) / 5 + 1;
+        let month = if month < 10 { month + 3 } else { month - 9 };
+        let year = era * 400 + year + i64::from(month <= 2);
+        (0..=9999).contains(&year).then_some(Self {
+            year,
+            month,
+            day,
+            second,
+        })
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            year, month, day, ..
+        } = self;
+        let (hour, minute, second) = (self.second / 3600, self.second / 60 % 60, self.second % 60);
+        write!(
+            f,
+            "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z"
+        )
+    }
 }
 
 /// The current date, rendered once a second.
@@ -82,6 +137,31 @@ mod tests {
         check(253_402_300_799, Some("Fri, 31 Dec 9999 23:59:59 GMT"));
         check(253_402_300_800, None);
         check(-1, None);
+    }
+
+    #[test]
+    fn timestamps() {
+        let check = |seconds: i64, expected: Option<&str>| {
+            let step = Duration::from_secs(seconds.unsigned_abs());
+            let time = match seconds {
+                0.. => UNIX_EPOCH + step + Duration::from_millis(999),
+                _ => UNIX_EPOCH - step + Duration::from_millis(1),
+            };
+            let found = Timestamp::at(time).map(|timestamp| timestamp.to_string());
+            assert_eq!(found.as_deref(), expected, "{seconds}");
+        };
+        check(0, Some("1970-01-01T00:00:00Z"));
+        check(-1, Some("1969-12-31T23:59:59Z"));
+        check(-62_167_219_200, Some("0000-01-01T00:00:00Z"));
+        check(-62_167_219_201, None);
+        check(951_782_399, Some("2000-02-28T23:59:59Z"));
+        check(951_782_400, Some("2000-02-29T00:00:00Z"));
+        check(951_868_800, Some("2000-03-01T00:00:00Z"));
+        check(1_795_236_561, Some("2026-11-21T04:49:21Z"));
+        check(4_107_542_399, Some("2100-02-28T23:59:59Z"));
+        check(4_107_542_400, Some("2100-03-01T00:00:00Z"));
+        check(253_402_300_799, Some("9999-12-31T23:59:59Z"));
+        check(253_402_300_800, None);
     }
 
     #[test]

@@ -21,21 +21,29 @@ impl Fields {
 
     /// Adds a line. A control character in `value` becomes a space, so that no value can end its
     /// line; what comes from a peer must have been escaped by its own rules before.
-    pub fn push(&mut self, name: &'static str, value: impl fmt::Display) {
-        self.push_line(name, value);
+    pub fn push(&mut self, name: &str, value: impl fmt::Display) {
+        self.insert(self.text.len(), name, value);
     }
 
-    fn push_line(&mut self, name: &str, value: impl fmt::Display) {
-        self.text.push_str(name);
-        self.text.push_str(": ");
+    /// Adds a line where another one begins, or at the end. The bytes that it takes.
+    pub(super) fn insert(&mut self, place: usize, name: &str, value: impl fmt::Display) -> usize {
+        let mut line = String::new();
         // Writing to a String does not fail.
-        let _ = write!(Line(&mut self.text), "{value}");
-        self.text.push_str("\r\n");
+        let _ = write!(Line(&mut line), "{name}: {value}");
+        line.push_str("\r\n");
+        self.text.insert_str(place, &line);
+        line.len()
     }
 
-    /// Adds a line under a name that was configured. The value is treated as in [`push`](Self::push).
-    pub fn push_named(&mut self, name: &FieldName, value: impl fmt::Display) {
-        self.push_line(name.as_str(), value);
+    /// Adds all lines of others.
+    pub fn append(&mut self, others: &Self) {
+        self.text.push_str(&others.text);
+    }
+
+    /// Name and value of each line.
+    pub fn lines(&self) -> impl Iterator<Item = (&str, &str)> {
+        let lines = self.text.split_terminator("\r\n");
+        lines.filter_map(|line| line.split_once(": "))
     }
 
     /// Takes away every line of this name, in whatever case.
@@ -55,7 +63,7 @@ impl Fields {
 
     /// The same, for building in one expression.
     #[must_use]
-    pub fn with(mut self, name: &'static str, value: impl fmt::Display) -> Self {
+    pub fn with(mut self, name: &str, value: impl fmt::Display) -> Self {
         self.push(name, value);
         self
     }
@@ -131,7 +139,7 @@ mod tests {
             assert_eq!(FieldName::new(none), None, "{none:?}");
         }
         let mut fields = Fields::new();
-        fields.push_named(&FieldName::new("x-a").unwrap(), "b\r\nc: d");
+        fields.push(FieldName::new("x-a").unwrap().as_str(), "b\r\nc: d");
         assert_eq!(fields.as_str(), "x-a: b  c: d\r\n");
         assert_eq!(FieldName::new("ETag"), FieldName::new("etag"));
     }

@@ -81,7 +81,7 @@ impl<'a> Multipart<'a> {
             let head = format!(
                 "\r\n--{}\r\nContent-Type: {}\r\nContent-Range: {}\r\n\r\n",
                 self.boundary,
-                self.representation.media_type,
+                self.representation.media_type(),
                 ContentRange(part, self.representation.content.len()),
             );
             (head, part.clone())

@@ -3,17 +3,50 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use super::coding::Coding;
+use super::fields::Fields;
+use super::listing::{Forms, View};
 use super::representation::Resource;
+use super::status::Status;
 use super::target::Target;
 
 /// Something that has resources: a folder of files, or, in a test, a closure.
 pub trait Origin {
+    /// A listing on its way. [`Unlisted`] where there never is one.
+    type Listing;
+
     /// What there is under this target, now.
     fn find(&mut self, target: &Target<'_>, now: SystemTime) -> Lookup;
+
+    /// What there is under a target for who would like it in this coding, in which
+    /// [it can be had](Resource::is_codable) but was not found to be; `None` if it is not there yet.
+    fn code(&mut self, _target: &Target<'_>, _coding: Coding, _now: SystemTime) -> Option<Lookup> {
+        None
+    }
+
+    /// The fields that go with an answer for which there is no representation of this origin's: a refusal, a
+    /// redirection. Without a target: what it is about could not be read.
+    fn fields(&self, _target: Option<&Target<'_>>) -> Fields {
+        Fields::new()
+    }
 
     /// From here on, what was found before may be out of date, and nothing is to be kept that was only good until
     /// now. `told`: what the origin has the loop listen to may have something to say about it.
     fn doubt(&mut self, _told: bool) {}
+
+    /// Begins the listing of what was found to be a [`Lookup::Listing`].
+    ///
+    /// # Errors
+    /// What there is instead, by now.
+    fn list(&mut self, _target: &Target<'_>, _view: View) -> Result<Self::Listing, Lookup> {
+        Err(Lookup::Absent(None))
+    }
+
+    /// Appends to `into` what comes next of a listing. That is one step, of bounded work and at most some
+    /// tens of kilobytes; it may be that nothing comes of it yet.
+    fn list_on(&mut self, _listing: &mut Self::Listing, _into: &mut Vec<u8>) -> Progress {
+        Progress::Broken
+    }
 }
 
 /// What an origin has under a target.
@@ -23,15 +56,39 @@ pub enum Lookup {
     Found(Arc<Resource>),
     /// A folder, whose own target ends in a slash.
     Directory,
+    /// A folder without a page of its own, which is to be listed.
+    Listing(Arc<Forms>),
     /// Nothing; and what to say instead, if the origin has a page for that.
     Absent(Option<Arc<Resource>>),
+    /// Nothing but a place that a page's script knows: who navigates there is shown that page, all others the other
+    /// one, as for [`Absent`](Self::Absent).
+    Shell(Arc<Resource>, Option<Arc<Resource>>),
+    /// It is elsewhere: the status that says so, and a reference to where.
+    Moved(Status, Arc<str>),
     /// Something that is not ours to show.
     Forbidden,
     /// Something that cannot be reached just now.
     Unavailable,
 }
 
+/// How a step of a listing ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// There is more to come.
+    More,
+    /// That was all.
+    Done,
+    /// There should be more, and it cannot be had. The origin has said why to whom it concerns.
+    Broken,
+}
+
+/// The listing of an origin that lists nothing.
+#[derive(Debug)]
+pub enum Unlisted {}
+
 impl<F: FnMut(&Target<'_>, SystemTime) -> Lookup> Origin for F {
+    type Listing = Unlisted;
+
     fn find(&mut self, target: &Target<'_>, now: SystemTime) -> Lookup {
         self(target, now)
     }

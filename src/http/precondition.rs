@@ -36,6 +36,14 @@ pub(super) fn evaluate(request: &Request<'_>, validators: &Validators) -> Verdic
     }
 }
 
+/// Whether the request is about this very representation: it names its tag. Which one of several is sent is ours to
+/// choose (RFC 9110 section 12.1), and who has one of them, or a part of it, is best served with that.
+pub(super) fn names(request: &Request<'_>, validators: &Validators) -> bool {
+    let is_it = |listed| validators.tag.is_some_and(|tag| tag.is_weakly(listed));
+    let mut fields = ["If-Match", "If-None-Match", "If-Range"].into_iter();
+    fields.any(|name| request.values(name).flat_map(tags).any(is_it))
+}
+
 /// Whether If-Match holds, by strong comparison (RFC 9110 section 13.1.1).
 fn if_match(request: &Request<'_>, validators: &Validators) -> bool {
     lists(request, "If-Match", |listed| {

@@ -2,6 +2,9 @@
 
 use std::sync::Arc;
 
+use super::accept::is_navigation;
+use super::coding::{self, Accepted, Coding};
+use super::listing::listed;
 use super::multipart::Multipart;
 use super::origin::Lookup;
 use super::precondition::{self, Verdict};
@@ -12,21 +15,31 @@ use super::response::{Content, Response};
 use super::status::Status;
 use super::target::Target;
 
-/// Decides, in the order of RFC 9110 section 13.2.2: what was found; whether it is asked for at all;
-/// which part of it.
-///
+/// Decides, in the order of RFC 9110 section 13.2.2: what was found; in which form it is asked for; whether it
+/// is asked for at all; which part of it.
 /// The request is one that [`admit`](super::admit()) has let through with this target.
 #[must_use]
 pub fn respond(request: &Request<'_>, target: &Target<'_>, lookup: &Lookup) -> Response {
     let response = match lookup {
-        Lookup::Found(resource) => represented(resource, |found| selected(request, found)),
-        Lookup::Directory => moved(target),
-        Lookup::Absent(Some(page)) => {
-            represented(page, |page| Response::new(Status::NotFound, page.clone()))
+        Lookup::Found(resource) => found(request, resource),
+        Lookup::Directory => {
+            let slash = target.as_directory();
+            let page = format!("This folder is at {}.", link(&slash));
+            Response::page(Status::MovedPermanently, &page).with("Location", slash)
         }
-        Lookup::Absent(None) => {
-            Response::page(Status::NotFound, "There is nothing under this address.")
+        Lookup::Listing(forms) => listed(request, target, forms),
+        Lookup::Moved(status, location) => {
+            let page = format!("What was under this address is at {}.", link(location));
+            Response::page(*status, &page).with("Location", location)
         }
+        Lookup::Shell(shell, page) => {
+            let response = match is_navigation(request) {
+                true => found(request, shell),
+                false => absent(request, page.as_ref()),
+            };
+            response.with("Vary", "Accept, Sec-Fetch-Dest, Sec-Fetch-Mode")
+        }
+        Lookup::Absent(page) => absent(request, page.as_ref()),
         Lookup::Forbidden => Response::page(
             Status::Forbidden,
             "What is under this address is not shown.",
@@ -42,13 +55,60 @@ pub fn respond(request: &Request<'_>, target: &Target<'_>, lookup: &Lookup) -> R
     }
 }
 
+fn found(request: &Request<'_>, resource: &Resource) -> Response {
+    represented(request, resource, |found| selected(request, found))
+}
+
+fn absent(request: &Request<'_>, page: Option<&Arc<Resource>>) -> Response {
+    match page {
+        // It is no representation of the target, so there is nothing to ask it about.
+        Some(page) => represented(request, page, |page| {
+            Response::new(Status::NotFound, page.clone())
+        }),
+        None => Response::page(Status::NotFound, "There is nothing under this address."),
+    }
+}
+
+/// A response with the representation that the request prefers (RFC 9110 section 12.5.3).
 fn represented(
+    request: &Request<'_>,
     resource: &Resource,
-    response: impl FnOnce(&Arc<Representation>) -> Response,
+    respond: impl FnOnce(&Arc<Representation>) -> Response,
 ) -> Response {
-    match resource.representations.first() {
-        Some(representation) => response(representation),
-        None => Response::empty(Status::NoContent),
+    let [first, ..] = &resource.representations[..] else {
+        return Response::empty(Status::NoContent);
+    };
+    if !resource.varies() {
+        return respond(first);
+    }
+    let accepted = Accepted::of(request);
+    let mut offered = [(Coding::Identity, 0); Coding::ALL.len()];
+    let mut count = 0;
+    for (place, each) in offered.iter_mut().zip(&resource.representations) {
+        *place = (each.coding, each.content.len());
+        count += 1;
+    }
+    let offered = offered.get(..count).unwrap_or_default();
+    // Where nothing is acceptable, what is not coded is what everybody can read.
+    let chosen = coding::choose(&accepted, offered).unwrap_or(0);
+    let chosen = resource.representations.get(chosen).unwrap_or(first);
+    let mut acceptable = resource.representations.iter();
+    let is_known = |it: &&Arc<Representation>| {
+        accepted.weight(it.coding) > 0 && precondition::names(request, &it.validators)
+    };
+    let chosen = acceptable.find(is_known).unwrap_or(chosen);
+    let mut response = respond(chosen);
+    if resource.is_codable
+        && chosen.coding == Coding::Identity
+        && response.status == Status::Ok
+        && request.method == Method::Get
+    {
+        response.wanted = coding::wanted(&accepted);
+    }
+    match response.is_represented {
+        true => response,
+        // What is said instead depends on it, too.
+        false => response.with("Vary", "Accept-Encoding"),
     }
 }
 
@@ -83,12 +143,14 @@ fn content(request: &Request<'_>, found: &Arc<Representation>) -> Response {
     }
 }
 
-/// A folder is known by its slash, so that relative references on its page resolve inside it.
-fn moved(target: &Target<'_>) -> Response {
-    let location = target.as_directory();
-    let html = location.replace('&', "&amp;").replace('\'', "&#39;");
-    let page = format!("This folder is at <a href=\"{html}\">{html}</a>.");
-    Response::page(Status::MovedPermanently, &page).with("Location", location)
+/// A link that says where it leads, in HTML.
+fn link(location: &str) -> String {
+    let html = location
+        .replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('"', "&quot;")
+        .replace('\'', "&#39;");
+    format!("<a href=\"{html}\">{html}</a>")
 }
 
 #[cfg(test)]

@@ -3,7 +3,9 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use super::coding::Coding;
 use super::fields::Fields;
+use super::listing::View;
 use super::representation::Representation;
 use super::status::Status;
 
@@ -18,6 +20,10 @@ pub struct Response {
     pub representation: Option<Arc<Representation>>,
     /// How much of the representation's content is sent.
     pub content: Content,
+    /// Whether the representation is the origin's, and so brings along what goes with every answer of its.
+    pub is_represented: bool,
+    /// The coding that would have been chosen, if there were a representation with it.
+    pub wanted: Option<Coding>,
 }
 
 /// How much of a representation's content is sent. Ranges are of bytes, half-open, within its length,
@@ -32,20 +38,23 @@ pub enum Content {
     Parts(Vec<Range<u64>>),
     /// None of it, although its length is told: the answer to HEAD (RFC 9110 section 9.3.2).
     Withheld,
+    /// What the representation does not have yet: a listing, of which nobody knows the length before its
+    /// end. Whoever sends it makes it ([`Origin::list`](super::Origin::list)).
+    Listed(View),
+    /// None of that: the answer to HEAD.
+    Untold,
     /// None of it, and no word about it: the peer has it (RFC 9110 section 15.4.5).
     Known,
 }
 
 impl Response {
-    /// A response with this representation.
+    /// A response with this representation of an origin's.
     #[must_use]
     pub fn new(status: Status, representation: Arc<Representation>) -> Self {
-        let representation = Some(representation);
         Self {
-            status,
-            fields: Fields::new(),
-            representation,
-            content: Content::Whole,
+            representation: Some(representation),
+            is_represented: true,
+            ..Self::empty(status)
         }
     }
 
@@ -57,6 +66,8 @@ impl Response {
             fields: Fields::new(),
             representation: None,
             content: Content::Whole,
+            is_represented: false,
+            wanted: None,
         }
     }
 
@@ -72,15 +83,18 @@ impl Response {
              <title>{text}</title>\n<h1>{text}</h1>\n<p>{why}</p>\n</html>\n"
         );
         let content = page.into_bytes().into();
-        let mut page = Representation::new(content, "text/html; charset=utf-8");
         // What is refused or moved now need not be so for the next request.
-        page.about.push("Cache-Control", "no-store");
-        Self::new(status, Arc::new(page))
+        let page = Representation::new(content, "text/html; charset=utf-8")
+            .telling("Cache-Control", "no-store");
+        Self {
+            representation: Some(Arc::new(page)),
+            ..Self::empty(status)
+        }
     }
 
     /// The same response with one more field.
     #[must_use]
-    pub fn with(mut self, name: &'static str, value: impl std::fmt::Display) -> Self {
+    pub fn with(mut self, name: &str, value: impl std::fmt::Display) -> Self {
         self.fields.push(name, value);
         self
     }
@@ -97,6 +111,7 @@ impl Response {
     pub fn withholding(self) -> Self {
         match self.content {
             Content::Known => self,
+            Content::Listed(_) => self.sending(Content::Untold),
             _ => self.sending(Content::Withheld),
         }
     }

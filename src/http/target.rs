@@ -128,6 +128,12 @@ impl<'a> Target<'a> {
         self.directory
     }
 
+    /// The query as it was sent, without its question mark.
+    #[must_use]
+    pub fn query(&self) -> Option<&'a str> {
+        self.query
+    }
+
     /// A reference to the same path with a slash at its end and the same query, encoded anew. It
     /// begins with exactly one slash, so it never names another host.
     #[must_use]

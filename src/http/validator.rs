@@ -60,6 +60,17 @@ impl<'a> Listed<'a> {
 }
 
 impl Validators {
+    /// The same for a form of what may be sent in others, too: these have the same date.
+    #[must_use]
+    pub fn weakened(mut self) -> Self {
+        if let Some(modified) = &mut self.modified
+            && modified.strength == Strength::Strong
+        {
+            modified.strength = Strength::Weak;
+        }
+        self
+    }
+
     /// The date, if it can take the place of a tag.
     pub(super) fn strong_date(&self) -> Option<SystemTime> {
         let strong = |modified: &Modified| modified.strength == Strength::Strong;

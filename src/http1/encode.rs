@@ -3,7 +3,7 @@
 use std::io::Write as _;
 
 use super::decimal;
-use crate::http::{Content, ContentRange, Multipart, Representation, Response};
+use crate::http::{Content, ContentRange, Fields, Multipart, Representation, Response};
 
 /// What the Connection field says about the connection, where it says anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,10 +19,11 @@ pub enum Persistence {
 /// The interim response that asks for a request's content (RFC 9110 section 15.2.1).
 pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
-/// Appends the head of `response`: status line, Date, fields, length, empty line. `date` is an
-/// IMF-fixdate; `multipart` is what the content is made of if it is [`Content::Parts`].
+/// Appends the head of `response`: status line, Date, fields, length, empty line. `own` are fields that go with it
+/// whatever it is about; `date` is an IMF-fixdate; `multipart` is what the content is made of if it is [`Content::Parts`].
 pub fn head(
     response: &Response,
+    own: &Fields,
     multipart: Option<&Multipart<'_>>,
     persistence: Persistence,
     date: &str,
@@ -40,38 +41,42 @@ pub fn head(
         Persistence::Close => push("Connection: close\r\n"),
     }
     push(response.fields.as_str());
+    push(own.as_str());
     if let Some(representation) = &response.representation {
-        push(representation.about.as_str());
-        if response.content != Content::Known {
-            framing(representation, &response.content, multipart, into);
-        }
+        describe(representation, &response.content, multipart, into);
     }
     into.extend_from_slice(b"\r\n");
 }
 
-/// Appends the fields that go with content, its type and length among them.
-fn framing(
+/// Appends what is said of a representation of which this much is sent.
+fn describe(
     representation: &Representation,
     content: &Content,
     multipart: Option<&Multipart<'_>>,
     into: &mut Vec<u8>,
 ) {
-    into.extend_from_slice(b"Content-Type: ");
-    match multipart {
-        Some(multipart) => into.extend_from_slice(multipart.media_type().as_bytes()),
-        None => into.extend_from_slice(representation.media_type.as_bytes()),
-    }
-    into.extend_from_slice(b"\r\n");
-    into.extend_from_slice(representation.describing.as_str().as_bytes());
-    let whole = representation.content.len();
     let length = match (content, multipart) {
+        (Content::Known, _) => return into.extend_from_slice(representation.told().as_bytes()),
         (Content::Part(part), _) => {
+            into.extend_from_slice(representation.in_part().as_bytes());
             // Writing to a Vec does not fail.
-            let _ = write!(into, "Content-Range: {}\r\n", ContentRange(part, whole));
+            let range = ContentRange(part, representation.content.len());
+            let _ = write!(into, "Content-Range: {range}\r\n");
             part.end - part.start
         }
-        (_, Some(multipart)) => multipart.length(),
-        (_, None) => whole,
+        (_, Some(multipart)) => {
+            into.extend_from_slice(representation.told().as_bytes());
+            let _ = write!(into, "Content-Type: {}\r\n", multipart.media_type());
+            into.extend_from_slice(representation.described().as_bytes());
+            multipart.length()
+        }
+        // How its end is told is not for this head to say.
+        (Content::Listed(_) | Content::Untold, _) => {
+            return into.extend_from_slice(representation.in_part().as_bytes());
+        }
+        (Content::Whole | Content::Withheld | Content::Parts(_), None) => {
+            return into.extend_from_slice(representation.all().as_bytes());
+        }
     };
     into.extend_from_slice(b"Content-Length: ");
     decimal::push(length, into);
@@ -88,7 +93,8 @@ mod tests {
 
     fn check(response: &Response, persistence: Persistence, expected: &str) {
         let mut bytes = b"before|".to_vec();
-        head(response, None, persistence, "now", &mut bytes);
+        let own = Fields::new();
+        head(response, &own, None, persistence, "now", &mut bytes);
         assert_eq!(
             String::from_utf8(bytes).unwrap(),
             format!("before|{expected}")
@@ -97,8 +103,9 @@ mod tests {
 
     #[test]
     fn heads() {
-        let mut page = Representation::new(Blob::Static(b"hello"), "text/plain");
-        page.about.push("Last-Modified", "then");
+        let page = Representation::new(Blob::Static(b"hello"), "text/plain")
+            .telling("Last-Modified", "then")
+            .describing("X-Content-Type-Options", "nosniff");
         let found = Response::new(Status::Ok, Arc::new(page));
         let head = |connection: &str| {
             format!(
@@ -122,7 +129,9 @@ mod tests {
 
     #[test]
     fn heads_of_parts_and_of_what_is_known() {
-        let page = Arc::new(Representation::new(Blob::Static(b"hello"), "text/plain"));
+        let page = Representation::new(Blob::Static(b"hello"), "text/plain")
+            .describing("X-Content-Type-Options", "nosniff");
+        let page = Arc::new(page);
         let partial = Response::new(Status::PartialContent, page.clone());
         check(
             &partial.clone().sending(Content::Part(1..3)),
@@ -140,7 +149,15 @@ mod tests {
         let response = partial.sending(Content::Parts(parts.clone()));
         let mut bytes = Vec::new();
         let default = Persistence::Default;
-        head(&response, Some(&multipart), default, "now", &mut bytes);
+        let own = Fields::new();
+        head(
+            &response,
+            &own,
+            Some(&multipart),
+            default,
+            "now",
+            &mut bytes,
+        );
         let expected = format!(
             "HTTP/1.1 206 Partial Content\r\nDate: now\r\nContent-Type: {}\r\n\
              X-Content-Type-Options: nosniff\r\nContent-Length: {}\r\n\r\n",

@@ -42,6 +42,8 @@ pub(super) struct Answer {
     pub(super) begun: Instant,
     /// How many bytes of the conversation will have been sent when it has left.
     pub(super) end: u64,
+    /// More is to come of it than is known.
+    pub(super) is_open: bool,
     /// The lengths of method and target, if they could be read.
     words: Option<(usize, usize)>,
 }
@@ -53,6 +55,7 @@ impl Answer {
             content,
             begun,
             end,
+            is_open: false,
             words: None,
         }
     }
@@ -83,6 +86,19 @@ impl Log {
         leaving.answers.push(answer);
     }
 
+    /// So many more bytes of content have been queued for the last answer, up to this byte of the
+    /// conversation. It has been open, and still is unless that is all.
+    pub(super) fn grown(leaving: &mut Option<Box<Leaving>>, content: u64, end: u64, is_open: bool) {
+        let last = leaving
+            .as_mut()
+            .and_then(|leaving| leaving.answers.last_mut());
+        if let Some(answer) = last {
+            answer.content += content;
+            answer.end = end;
+            answer.is_open = is_open;
+        }
+    }
+
     /// Writes the lines of the answers that have left, now that so many bytes have been `sent`.
     pub(super) fn sent(
         &mut self,
@@ -94,7 +110,7 @@ impl Log {
         let Some(mut answers) = leaving.take() else {
             return;
         };
-        let left = |answer: &&Answer| answer.end <= sent;
+        let left = |answer: &&Answer| answer.end <= sent && !answer.is_open;
         let count = answers.answers.iter().take_while(left).count();
         self.write(&mut answers, count, peer, sent, now);
         if !answers.answers.is_empty() {
@@ -236,6 +252,34 @@ mod tests {
             "GET /c 200 0",
         ];
         assert_eq!(lines, expected);
+    }
+
+    #[test]
+    fn an_answer_that_is_being_made_is_a_line_once_it_is_whole() {
+        let (mut log, out) = log();
+        let (peer, now) = (([10, 0, 0, 1], 80).into(), (Instant::now(), UNIX_EPOCH));
+        let mut whole = None;
+        let mut open = Answer::new(Status::Ok, 0, now.0, 10);
+        open.is_open = true;
+        log.queued(&mut whole, Some(("GET", "/a")), open);
+        log.sent(&mut whole, peer, 10, now);
+        Log::grown(&mut whole, 100, 120, true);
+        log.sent(&mut whole, peer, 120, now);
+        assert!(log.journal.lines().is_empty(), "more is to come");
+        Log::grown(&mut whole, 0, 125, false);
+        log.sent(&mut whole, peer, 125, now);
+        let mut open = Answer::new(Status::Ok, 0, now.0, 10);
+        open.is_open = true;
+        let mut cut = None;
+        log.queued(&mut cut, Some(("GET", "/b")), open);
+        Log::grown(&mut cut, 100, 110, true);
+        log.closed(cut, peer, 50, now);
+        drop(log);
+        let said = String::from_utf8(out.iter().flatten().collect()).unwrap();
+        assert!(
+            said.contains("GET /a 200 100 ") && said.contains("GET /b 200 40 "),
+            "{said}"
+        );
     }
 
     #[test]

@@ -9,6 +9,7 @@
 
 mod access;
 mod body;
+mod chunked;
 mod decimal;
 pub mod encode;
 mod gate;

@@ -11,20 +11,22 @@
 //!
 //! Answers leave in the order of their requests, because a request is not looked at before the one
 //! ahead of it has been answered. After a refusal nothing more is interpreted. Where credentials have yet to be
-//! verified, Head and Content stay as they are, head unparsed, until the bell rings, and then answer.
+//! verified, Head and Content stay as they are, head unparsed, until the bell rings, and then answer. An answer of
+//! unknown length is made as it leaves: it is a state of its own, between its request and what comes then.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::body::{self, BodyError, Discard, Framing};
+use super::chunked;
 use super::encode::{self, Persistence};
 use super::gate::{Gate, foregone, gate};
 use super::log::{Answer, Leaving, Log};
 use super::parse::{self, Lines, Parsed};
 use crate::auth::{Guard, Known};
 use crate::http::{
-    Boundaries, Content, DateText, Multipart, Origin, Representation, Request, Response, Status,
-    Target, Version, admit, respond,
+    Boundaries, Content, DateText, Fields, Lookup, Multipart, Origin, Progress, Representation,
+    Request, Response, Status, Target, Version, admit, allowing, is_preflight, respond,
 };
 use crate::journal::Journal;
 use crate::net::{Closed, Inbox, Io, Next, Now, Outbox, Peer, Protocol};
@@ -40,6 +42,8 @@ pub struct Options {
     pub max_header: usize,
     /// Bytes of content that are counted away; more is refused.
     pub max_content: u64,
+    /// Whether pages of other origins may ask what they like.
+    pub cors: bool,
 }
 
 impl Default for Options {
@@ -50,6 +54,7 @@ impl Default for Options {
             idle_timeout: Duration::from_secs(60),
             max_header: 32 * 1024,
             max_content: 1024 * 1024,
+            cors: false,
         }
     }
 }
@@ -68,9 +73,9 @@ pub struct Http1<O> {
 
 /// What is remembered of one conversation.
 #[derive(Debug)]
-pub struct Session {
+pub struct Session<L> {
     peer: SocketAddr,
-    state: State,
+    state: State<L>,
     /// When the request that is being read began.
     begun: Option<Instant>,
     /// Answers that have not yet left, for the access log.
@@ -80,7 +85,7 @@ pub struct Session {
 }
 
 #[derive(Debug)]
-enum State {
+enum State<L> {
     /// Waiting `since` then for a whole head; the first head of a connection begins with the
     /// connection.
     Head {
@@ -90,6 +95,8 @@ enum State {
     },
     /// The head has come. Requests with content are rare: what they need is no part of all others.
     Content(Box<Discarded>),
+    /// The answer is a listing, of which more is to come.
+    Listing(Box<Listed<L>>),
     /// The last word has been said; once it has left, this.
     Over(Next),
 }
@@ -100,6 +107,15 @@ struct Discarded {
     head: Box<[u8]>,
     discard: Discard,
     since: Instant,
+}
+
+/// A listing of which the head has been queued.
+#[derive(Debug)]
+struct Listed<L> {
+    listing: L,
+    /// Whether its content is in chunks; otherwise it ends with the connection.
+    is_chunked: bool,
+    persistence: Persistence,
 }
 
 impl<O: Origin> Http1<O> {
@@ -123,26 +139,44 @@ impl<O: Origin> Http1<O> {
         self
     }
 
-    /// One effect, between two decisions. `None` while it is not known whether who asks may have it.
+    /// One effect, between two decisions. `None` while it is not known whether who asks may have it. Where what was
+    /// decided is a listing, that is begun.
     fn answer(
         &mut self,
         known: &mut Option<Box<Known>>,
         request: &Request<'_>,
         now: Now,
-    ) -> Option<Response> {
+    ) -> Option<(Response, Option<O::Listing>)> {
         let admitted = admit(request);
         if let Some(guard) = &self.guard
             && is_served(&admitted)
         {
             match gate(guard, known, request, now.instant) {
                 Gate::Open => {}
-                Gate::Shut(response) => return Some(response),
+                Gate::Shut(response) => return Some((response, None)),
                 Gate::Waits => return None,
             }
         }
-        Some(match admitted {
-            Ok(target) => respond(request, &target, &self.origin.find(&target, now.wall)),
-            Err(refusal) => refusal,
+        let target = match admitted {
+            Ok(target) => target,
+            Err(answer) if self.options.cors && is_preflight(request) => {
+                return Some((allowing(request, answer), None));
+            }
+            Err(refusal) => return Some((refusal, None)),
+        };
+        let response = respond(request, &target, &self.origin.find(&target, now.wall));
+        if let Some(coding) = response.wanted
+            && let Some(coded) = self.origin.code(&target, coding, now.wall)
+        {
+            return Some((respond(request, &target, &coded), None));
+        }
+        let Content::Listed(view) = response.content else {
+            return Some((response, None));
+        };
+        Some(match self.origin.list(&target, view) {
+            Ok(listing) => (response, Some(listing)),
+            Err(Lookup::Listing(_)) => (respond(request, &target, &Lookup::Unavailable), None),
+            Err(instead) => (respond(request, &target, &instead), None),
         })
     }
 
@@ -156,7 +190,7 @@ impl<O: Origin> Http1<O> {
     }
 
     /// Answers what can be answered, then says what it waits for.
-    fn converse(&mut self, session: &mut Session, io: &mut Io<'_>) -> Next {
+    fn converse(&mut self, session: &mut Session<O::Listing>, io: &mut Io<'_>) -> Next {
         self.log(session, io.outbox.sent(), io.now);
         *io.deadline = None;
         if let State::Head {
@@ -180,6 +214,7 @@ impl<O: Origin> Http1<O> {
         let between = session.is_between(io.inbox);
         let awaited = session.awaited();
         match session.state {
+            State::Listing(_) => Next::Again,
             _ if !io.outbox.is_empty() => {
                 let is_logged = session.leaving.is_some();
                 if !between || is_logged || io.inbox.is_ended() || self.retiring {
@@ -206,15 +241,16 @@ impl<O: Origin> Http1<O> {
     }
 
     /// Takes one step. Whether there may be another; otherwise more must arrive.
-    fn read(&mut self, session: &mut Session, io: &mut Io<'_>) -> bool {
+    fn read(&mut self, session: &mut Session<O::Listing>, io: &mut Io<'_>) -> bool {
         match session.state {
             State::Head { .. } => self.read_head(session, io),
             State::Content(_) => self.read_content(session, io),
+            State::Listing(_) => self.list_on(session, io),
             State::Over(_) => false,
         }
     }
 
-    fn read_head(&mut self, session: &mut Session, io: &mut Io<'_>) -> bool {
+    fn read_head(&mut self, session: &mut Session<O::Listing>, io: &mut Io<'_>) -> bool {
         if let State::Head { forgiven, .. } = &mut session.state
             && !*forgiven
             && let Some(length) = empty_line(io.inbox.bytes())
@@ -240,7 +276,7 @@ impl<O: Origin> Http1<O> {
     /// none of a head that is not whole, or that is refused, or whose credentials are being verified.
     fn read_request(
         &mut self,
-        session: &mut Session,
+        session: &mut Session<O::Listing>,
         bytes: &[u8],
         outbox: &mut Outbox,
         now: Now,
@@ -292,7 +328,7 @@ impl<O: Origin> Http1<O> {
         length
     }
 
-    fn read_content(&mut self, session: &mut Session, io: &mut Io<'_>) -> bool {
+    fn read_content(&mut self, session: &mut Session<O::Listing>, io: &mut Io<'_>) -> bool {
         let State::Content(content) = &mut session.state else {
             return false;
         };
@@ -311,7 +347,7 @@ impl<O: Origin> Http1<O> {
         let kept = std::mem::replace(&mut session.state, State::Over(Next::Close));
         let is_done = match &kept {
             State::Content(content) => self.reply_kept(session, io, &content.head),
-            State::Head { .. } | State::Over(_) => true,
+            State::Head { .. } | State::Listing(_) | State::Over(_) => true,
         };
         if !is_done {
             session.state = kept;
@@ -320,7 +356,12 @@ impl<O: Origin> Http1<O> {
     }
 
     /// Answers a request whose head was whole when it was kept. Whether it is done with.
-    fn reply_kept(&mut self, session: &mut Session, io: &mut Io<'_>, head: &[u8]) -> bool {
+    fn reply_kept(
+        &mut self,
+        session: &mut Session<O::Listing>,
+        io: &mut Io<'_>,
+        head: &[u8],
+    ) -> bool {
         let mut lines = Lines::new();
         match parse::request(head, self.options.max_header, &mut lines) {
             Ok(Parsed::Whole { request, .. }) => self.reply(session, io.outbox, &request, io.now),
@@ -332,12 +373,12 @@ impl<O: Origin> Http1<O> {
     /// are being verified.
     fn reply(
         &mut self,
-        session: &mut Session,
+        session: &mut Session<O::Listing>,
         outbox: &mut Outbox,
         request: &Request<'_>,
         now: Now,
     ) -> bool {
-        let Some(response) = self.answer(&mut session.known, request, now) else {
+        let Some((response, listing)) = self.answer(&mut session.known, request, now) else {
             return false;
         };
         if response.status == Status::BadRequest {
@@ -345,15 +386,57 @@ impl<O: Origin> Http1<O> {
             self.dismiss(session, outbox, Some(request), &response, now);
             return true;
         }
+        let is_chunked = request.version >= Version::Http11;
         let persistence = match persistence(request) {
             _ if self.retiring => Persistence::Close,
+            // Only the connection's end tells where its content ends (RFC 9112 section 6.3).
+            _ if listing.is_some() && !is_chunked => Persistence::Close,
             persistence => persistence,
+        };
+        let response = match listing {
+            Some(_) if is_chunked => chunked::promised(response),
+            _ => response,
         };
         self.send(session, outbox, Some(request), &response, persistence, now);
         session.begun = None;
-        session.state = match persistence {
-            Persistence::Close => State::Over(Next::Close),
-            Persistence::Default | Persistence::KeepAlive => State::head(false),
+        session.state = match listing {
+            None => State::after(persistence),
+            Some(listing) => State::Listing(Box::new(Listed {
+                listing,
+                is_chunked,
+                persistence,
+            })),
+        };
+        true
+    }
+
+    /// Queues what comes next of a listing. Whether that was all, and another request may be read.
+    fn list_on(&mut self, session: &mut Session<O::Listing>, io: &mut Io<'_>) -> bool {
+        let State::Listing(listed) = &mut session.state else {
+            return false;
+        };
+        let tail = io.outbox.tail();
+        let start = tail.len();
+        let progress = self.origin.list_on(&mut listed.listing, tail);
+        let content = (tail.len() - start) as u64;
+        if listed.is_chunked {
+            chunked::wrap(tail, start);
+        }
+        if listed.is_chunked && progress == Progress::Done {
+            tail.extend_from_slice(chunked::LAST);
+        }
+        let end = io.outbox.sent() + io.outbox.len();
+        Log::grown(
+            &mut session.leaving,
+            content,
+            end,
+            progress == Progress::More,
+        );
+        session.state = match progress {
+            Progress::More => return false,
+            Progress::Done => State::after(listed.persistence),
+            // Without its last chunk it is known to be incomplete (RFC 9112 section 8).
+            Progress::Broken => State::Over(Next::Close),
         };
         true
     }
@@ -362,7 +445,7 @@ impl<O: Origin> Http1<O> {
     /// is where the request began.
     fn refuse(
         &mut self,
-        session: &mut Session,
+        session: &mut Session<O::Listing>,
         outbox: &mut Outbox,
         bytes: &[u8],
         request: Option<&Request<'_>>,
@@ -380,13 +463,13 @@ impl<O: Origin> Http1<O> {
     /// Refuses a request of which not all has come, or whose content is no content.
     fn refuse_unfinished(
         &mut self,
-        session: &mut Session,
+        session: &mut Session<O::Listing>,
         io: &mut Io<'_>,
         reason: (Status, &str),
     ) -> Next {
         let kept = match &mut session.state {
             State::Content(content) => std::mem::take(&mut content.head),
-            State::Head { .. } | State::Over(_) => Box::default(),
+            State::Head { .. } | State::Listing(_) | State::Over(_) => Box::default(),
         };
         let bytes = if kept.is_empty() {
             io.inbox.bytes()
@@ -405,7 +488,7 @@ impl<O: Origin> Http1<O> {
     /// Queues the last response of a peer that may still be sending.
     fn dismiss(
         &mut self,
-        session: &mut Session,
+        session: &mut Session<O::Listing>,
         outbox: &mut Outbox,
         request: Option<&Request<'_>>,
         response: &Response,
@@ -418,19 +501,20 @@ impl<O: Origin> Http1<O> {
     /// Queues a response.
     fn send(
         &mut self,
-        session: &mut Session,
+        session: &mut Session<O::Listing>,
         outbox: &mut Outbox,
         request: Option<&Request<'_>>,
         response: &Response,
         persistence: Persistence,
         now: Now,
     ) {
-        let queued = self.queue(outbox, response, persistence, now);
+        let queued = self.queue(outbox, request, response, persistence, now);
         if let Some(log) = &mut self.log {
             let named = request.map(|request| (request.method.name(), request.target));
             let begun = session.begun.unwrap_or(now.instant);
             let end = outbox.sent() + outbox.len();
-            let answer = Answer::new(response.status, queued, begun, end);
+            let mut answer = Answer::new(response.status, queued, begun, end);
+            answer.is_open = matches!(response.content, Content::Listed(_));
             log.queued(&mut session.leaving, named, answer);
         }
     }
@@ -439,6 +523,7 @@ impl<O: Origin> Http1<O> {
     fn queue(
         &mut self,
         outbox: &mut Outbox,
+        request: Option<&Request<'_>>,
         response: &Response,
         persistence: Persistence,
         now: Now,
@@ -450,9 +535,19 @@ impl<O: Origin> Http1<O> {
             }
             _ => None,
         };
+        let own = match response.is_represented {
+            true => Fields::new(),
+            // Who may not know what is there is not told what is said of it.
+            false if response.status == Status::Unauthorized => self.origin.fields(None),
+            false => {
+                let target = request.and_then(|request| Target::parse(request.target, None).ok());
+                self.origin.fields(target.as_ref())
+            }
+        };
         let date = self.date.at(now.wall);
         encode::head(
             response,
+            &own,
             multipart.as_ref(),
             persistence,
             date,
@@ -473,7 +568,7 @@ impl<O: Origin> Http1<O> {
                 outbox.tail().extend_from_slice(multipart.end().as_bytes());
                 return outbox.len() - before;
             }
-            (Content::Parts(_) | Content::Withheld | Content::Known, _) => return 0,
+            _ => return 0,
         };
         let length = part.end - part.start;
         outbox.push(content.clone(), part);
@@ -481,7 +576,7 @@ impl<O: Origin> Http1<O> {
     }
 
     /// Writes the access lines of the answers that have left, now that `sent` bytes have.
-    fn log(&mut self, session: &mut Session, sent: u64, now: Now) {
+    fn log(&mut self, session: &mut Session<O::Listing>, sent: u64, now: Now) {
         if let Some(log) = &mut self.log {
             let now = (now.instant, now.wall);
             log.sent(&mut session.leaving, session.peer, sent, now);
@@ -489,10 +584,10 @@ impl<O: Origin> Http1<O> {
     }
 
     /// Until when what is awaited may take.
-    fn due(&self, session: &mut Session, now: Instant) -> Instant {
+    fn due(&self, session: &mut Session<O::Listing>, now: Instant) -> Instant {
         match &mut session.state {
             State::Content(content) => content.since + self.options.idle_timeout,
-            State::Over(_) => now + self.options.idle_timeout,
+            State::Listing(_) | State::Over(_) => now + self.options.idle_timeout,
             State::Head { first, since, .. } => {
                 let since = *since.get_or_insert(now);
                 match session.begun {
@@ -507,9 +602,9 @@ impl<O: Origin> Http1<O> {
 }
 
 impl<O: Origin> Protocol for Http1<O> {
-    type Session = Session;
+    type Session = Session<O::Listing>;
 
-    fn open(&mut self, peer: &Peer) -> Session {
+    fn open(&mut self, peer: &Peer) -> Session<O::Listing> {
         Session {
             peer: peer.address,
             state: State::head(true),
@@ -519,11 +614,11 @@ impl<O: Origin> Protocol for Http1<O> {
         }
     }
 
-    fn advance(&mut self, session: &mut Session, io: &mut Io<'_>) -> Next {
+    fn advance(&mut self, session: &mut Session<O::Listing>, io: &mut Io<'_>) -> Next {
         self.converse(session, io)
     }
 
-    fn expire(&mut self, session: &mut Session, io: &mut Io<'_>) -> Next {
+    fn expire(&mut self, session: &mut Session<O::Listing>, io: &mut Io<'_>) -> Next {
         if session.awaited().is_some() {
             // Asked again, the guard says that this has taken too long.
             return self.converse(session, io);
@@ -539,20 +634,20 @@ impl<O: Origin> Protocol for Http1<O> {
         self.refuse_unfinished(session, io, reason)
     }
 
-    fn waits_since(&self, session: &Session) -> Option<Instant> {
+    fn waits_since(&self, session: &Session<O::Listing>) -> Option<Instant> {
         match session.state {
             State::Head { since, .. } => since,
             State::Content(ref content) => Some(content.since),
-            State::Over(_) => None,
+            State::Listing(_) | State::Over(_) => None,
         }
     }
 
-    fn retire(&mut self, session: &mut Session, io: &mut Io<'_>) -> Next {
+    fn retire(&mut self, session: &mut Session<O::Listing>, io: &mut Io<'_>) -> Next {
         self.retiring = true;
         self.converse(session, io)
     }
 
-    fn close(&mut self, session: Session, io: &mut Io<'_>, _closed: Closed) {
+    fn close(&mut self, session: Session<O::Listing>, io: &mut Io<'_>, _closed: Closed) {
         if let Some(log) = &mut self.log {
             let now = (io.now.instant, io.now.wall);
             log.closed(session.leaving, session.peer, io.outbox.sent(), now);
@@ -572,7 +667,15 @@ impl<O: Origin> Protocol for Http1<O> {
     }
 }
 
-impl State {
+impl<L> State<L> {
+    /// What comes after an answer.
+    fn after(persistence: Persistence) -> Self {
+        match persistence {
+            Persistence::Close => Self::Over(Next::Close),
+            Persistence::Default | Persistence::KeepAlive => Self::head(false),
+        }
+    }
+
     /// Nothing of a head has come yet.
     fn head(first: bool) -> Self {
         Self::Head {
@@ -583,7 +686,7 @@ impl State {
     }
 }
 
-impl Session {
+impl<L> Session<L> {
     /// Whether nothing of a next request has come.
     fn is_between(&self, inbox: &Inbox) -> bool {
         matches!(self.state, State::Head { .. }) && inbox.is_empty()
@@ -630,12 +733,12 @@ mod tests {
     use super::*;
     use crate::auth::{Users, Verifier};
     use crate::blob::Blob;
-    use crate::http::{EntityTag, Lookup, Target, Validators};
+    use crate::http::{EntityTag, Forms, Unlisted, Validators, View};
 
     /// A conversation without a socket: the bytes are there, and so is the answer.
     struct Driven<O> {
         http: Http1<O>,
-        session: Session,
+        session: Session<Unlisted>,
         inbox: Inbox,
         outbox: Outbox,
         deadline: Option<Instant>,
@@ -696,7 +799,7 @@ mod tests {
 
         fn call<T>(
             &mut self,
-            call: impl FnOnce(&mut Http1<Find>, &mut Session, &mut Io<'_>) -> T,
+            call: impl FnOnce(&mut Http1<Find>, &mut Session<Unlisted>, &mut Io<'_>) -> T,
         ) -> T {
             let Self {
                 http,
@@ -781,7 +884,7 @@ mod tests {
     fn a_request_is_answered() {
         let said = check(GET, &["200"], Next::Read);
         let expected = "HTTP/1.1 200 OK\r\nDate: Thu, 01 Jan 1970 00:00:00 GMT\r\n\
-            Content-Type: text/plain\r\nX-Content-Type-Options: nosniff\r\n\
+            Content-Type: text/plain\r\n\
             Content-Length: 5\r\n\r\nhello";
         assert_eq!(said, expected);
     }
@@ -1025,7 +1128,7 @@ mod tests {
     #[test]
     fn a_session_is_small() {
         // There are thousands, most of them idle; net/reactor.rs counts on this.
-        let size = size_of::<Session>();
+        let size = size_of::<Session<Unlisted>>();
         assert!(size <= 96, "{size} bytes");
     }
 
@@ -1103,6 +1206,121 @@ mod tests {
         begun.inbox.receive(b"Host: a\r\n\r\n");
         assert_eq!(begun.advance(), Next::Close);
         assert!(String::from_utf8_lossy(&begun.said).contains("\r\nConnection: close\r\n"));
+    }
+
+    /// A folder of so many entries, read one in three steps.
+    struct Folder {
+        breaks: bool,
+    }
+
+    impl Origin for Folder {
+        type Listing = u32;
+
+        fn find(&mut self, _: &Target<'_>, _: SystemTime) -> Lookup {
+            let form = Arc::new(Representation::new(Blob::Static(b""), "text/plain"));
+            Lookup::Listing(Arc::new(Forms {
+                html: form.clone(),
+                json: form.clone(),
+                text: form,
+            }))
+        }
+
+        fn list(&mut self, _: &Target<'_>, _: View) -> Result<u32, Lookup> {
+            Ok(0)
+        }
+
+        fn list_on(&mut self, step: &mut u32, into: &mut Vec<u8>) -> Progress {
+            *step += 1;
+            if step.is_multiple_of(3) {
+                into.extend_from_slice(b"an entry\n");
+            }
+            match *step {
+                9 if self.breaks => Progress::Broken,
+                9 => Progress::Done,
+                _ => Progress::More,
+            }
+        }
+    }
+
+    /// What is said to these words about a folder, how it ends, and how often more was to be done.
+    fn list(words: &str, breaks: bool) -> (String, Next, usize) {
+        let mut http = Http1::new(Folder { breaks }, Options::default(), None);
+        let mut session = http.open(&Peer {
+            address: SocketAddr::from(([127, 0, 0, 1], 80)),
+        });
+        let (mut inbox, mut outbox, mut deadline) = Default::default();
+        Inbox::receive(&mut inbox, words.as_bytes());
+        let (mut said, mut again) = (Vec::new(), 0);
+        loop {
+            let next = http.advance(
+                &mut session,
+                &mut Io {
+                    inbox: &mut inbox,
+                    outbox: &mut outbox,
+                    deadline: &mut deadline,
+                    now: Now {
+                        instant: Instant::now(),
+                        wall: UNIX_EPOCH,
+                    },
+                },
+            );
+            let is_quiet = outbox.is_empty();
+            said.extend(outbox.take());
+            again += usize::from(next == Next::Again);
+            if next != Next::Again && is_quiet {
+                return (String::from_utf8(said).unwrap(), next, again);
+            }
+        }
+    }
+
+    #[test]
+    fn a_listing_is_made_as_it_leaves_and_ends_before_the_next_answer() {
+        let get =
+            |version: &str, rest: &str| format!("GET / HTTP/{version}\r\nHost: a\r\n{rest}\r\n");
+        let content = "9\r\nan entry\n\r\n".repeat(3);
+        let (said, next, again) = list(&get("1.1", "").repeat(2), false);
+        assert_eq!((next, again), (Next::Read, 16));
+        let answers: Vec<&str> = said.split("HTTP/1.1 200 OK\r\n").collect();
+        let [nothing, first, second] = answers[..] else {
+            panic!("{said}");
+        };
+        assert_eq!((nothing, first), ("", second));
+        let (head, rest) = first.split_once("\r\n\r\n").unwrap();
+        assert!(
+            head.contains("\r\nTransfer-Encoding: chunked\r\n"),
+            "{head}"
+        );
+        assert!(!head.contains("Content-Length"), "{head}");
+        assert_eq!(rest, format!("{content}0\r\n\r\n"));
+
+        let (said, next, _) = list(&get("1.1", ""), true);
+        assert_eq!(next, Next::Close);
+        assert!(
+            said.ends_with(&format!("\r\n\r\n{content}")),
+            "no last chunk: {said}"
+        );
+
+        let (said, next, _) = list(&get("1.1", "Connection: close\r\n"), false);
+        assert_eq!(next, Next::Close);
+        assert!(said.ends_with("0\r\n\r\n"), "{said}");
+
+        let (said, next, _) = list(&get("1.0", "Connection: keep-alive\r\n"), false);
+        assert_eq!(next, Next::Close, "its end is the connection's");
+        let (head, rest) = said.split_once("\r\n\r\n").unwrap();
+        assert!(head.contains("\r\nConnection: close\r\n"), "{head}");
+        assert!(
+            !head.contains("chunked") && !head.contains("Content-Length"),
+            "{head}"
+        );
+        assert_eq!(rest, "an entry\n".repeat(3));
+
+        let head = get("1.1", "").replace("GET", "HEAD");
+        let (said, next, again) = list(&(head + &get("1.0", "")), false);
+        assert_eq!((next, again), (Next::Close, 8), "of one of them");
+        let (head, rest) = said.split_once("\r\n\r\n").unwrap();
+        assert!(head.contains("\r\nContent-Type: text/plain"), "{head}");
+        assert!(!head.contains("Content-Length"), "{head}");
+        assert!(rest.starts_with("HTTP/1.1 200 OK\r\n"), "{rest}");
     }
 
     struct Lines(Sender<String>);

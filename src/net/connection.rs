@@ -79,10 +79,10 @@ enum Phase {
     Reading,
     /// The protocol waits for its queue to empty.
     Draining,
-    /// The protocol waits for bytes if its queue empties at once.
-    Answered,
     /// The protocol waits for the reactor's bell.
     Waiting,
+    /// The protocol waits for bytes if its queue empties at once.
+    Answered,
     /// The protocol has said its last word, which is still leaving.
     Leaving { linger: bool },
     /// Everything has left; the peer's words are read away until the deadline.

@@ -78,13 +78,13 @@ pub enum Next {
     /// Call me when everything queued has left, and read nothing before; with nothing queued, the
     /// same as `Read`.
     Drain,
-    /// There is nothing to say beyond what is queued. If that leaves at once, as it mostly does, the same as
-    /// `Read`, until the deadline that is set now; otherwise the same as `Drain`, and that deadline is unset.
-    Answered,
     /// Call me when everything queued has left, and then whenever a descriptor given to
     /// [`Reactor::attend`](super::Reactor::attend) is readable, or the deadline has passed; read nothing
     /// before.
     Wait,
+    /// There is nothing to say beyond what is queued. If that leaves at once, as it mostly does, the same as
+    /// `Read`, until the deadline that is set now; otherwise the same as `Drain`, and that deadline is unset.
+    Answered,
     /// Call me when everything queued has left, as with `Drain`, but also if nothing is queued: I have more to
     /// do, of which this was one step. Others have their turn between any two.
     Again,

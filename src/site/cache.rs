@@ -18,6 +18,12 @@ use crate::http::{Lookup, Resource};
 /// representation with its rendered fields, and what the allocator adds to each.
 const OVERHEAD: usize = 1024;
 
+/// Bytes that a path costs beside its own, with what is known of the file.
+const PATH: usize = 160;
+
+/// Bytes that each further representation costs beside its content.
+const REPRESENTATION: usize = 768;
+
 /// Bytes of a key that is remembered. No path is longer, and a longer spelling of one need not be known.
 const LONGEST: usize = 4096;
 
@@ -81,19 +87,17 @@ pub(super) struct Doubtful {
     place: usize,
     pub(super) lookup: Lookup,
     pub(super) evidence: Arc<Evidence>,
-    /// The watch that is held over it.
-    pub(super) watched: Option<Watched>,
+    /// The watches that are held over its files, one for each in their order, or none at all.
+    pub(super) watched: Box<[Watched]>,
 }
 
 /// What has to be so for an answer to be still the same.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Evidence {
     /// There is no file under these paths.
     pub(super) absent: Vec<Vec<u8>>,
-    /// There is one under this.
-    pub(super) path: Vec<u8>,
-    /// It is this one.
-    pub(super) source: Source,
+    /// There are these under those.
+    pub(super) present: Vec<(Vec<u8>, Source)>,
 }
 
 #[derive(Debug)]
@@ -109,10 +113,10 @@ struct Entry {
     is_asked: bool,
 }
 
-/// A watch, and whether it can be relied on.
-#[derive(Clone, Copy, Debug)]
+/// Watches over all files of an entry, and whether they can be relied on.
+#[derive(Debug)]
 struct Vigil {
-    watched: Watched,
+    watched: Box<[Watched]>,
     /// What [`Cache::names`] was when the entry was confirmed.
     names: u64,
     /// Nothing was told since then.
@@ -187,17 +191,17 @@ impl Cache {
             place,
             lookup: entry.lookup.clone(),
             evidence: entry.evidence.clone(),
-            watched: entry.watch.map(|vigil| vigil.watched),
+            watched: watched(entry.watch.as_ref()).into(),
         })
     }
 
-    /// What was doubtful is so, and is held like this from now on. A watch was held over it since before that was
-    /// found; if `is_quiet`, it is relied on from now on.
+    /// What was doubtful is so, and is held like this from now on. Watches were held over its files since before that
+    /// was found; if `is_quiet`, they are relied on from now on.
     pub(super) fn confirm(
         &mut self,
         doubtful: Doubtful,
         lookup: Lookup,
-        watched: Option<Watched>,
+        watched: Box<[Watched]>,
         is_quiet: bool,
     ) {
         let place = doubtful.place;
@@ -206,14 +210,18 @@ impl Cache {
             Some(places) => places.len() < SPELLINGS || places.contains(&place),
             None => true,
         };
-        let watched = watched.filter(has_room);
+        let watched = match watched.iter().all(has_room) {
+            true => watched,
+            false => Box::default(),
+        };
         let Some(Some(entry)) = self.ring.get_mut(place) else {
             return;
         };
         entry.turn = turn;
-        let before = entry.watch.map(|vigil| vigil.watched);
-        entry.watch = watched.map(|watched| Vigil {
-            watched,
+        let before = entry.watch.take().map(|vigil| vigil.watched);
+        let before = before.unwrap_or_default();
+        entry.watch = (!watched.is_empty()).then(|| Vigil {
+            watched: watched.clone(),
             names,
             is_quiet,
         });
@@ -222,11 +230,14 @@ impl Cache {
         entry.lookup = lookup;
         self.pay(cost);
         self.refund(former);
-        if before != watched {
-            self.unwatch(place, before);
-            if let Some(watched) = watched {
-                self.watched.entry(watched).or_default().push(place);
+        for &watched in &watched {
+            let places = self.watched.entry(watched).or_default();
+            if !places.contains(&place) {
+                places.push(place);
             }
+        }
+        for &former in before.iter().filter(|former| !watched.contains(former)) {
+            self.unwatch(place, former);
         }
         self.make_room();
     }
@@ -268,6 +279,37 @@ impl Cache {
         }
     }
 
+    /// What is sure to be under a key, and what that rests on.
+    pub(super) fn entry(&self, key: &str) -> Option<(&Lookup, &Arc<Evidence>)> {
+        let entry = self.ring.get(*self.places.get(key)?)?.as_ref()?;
+        Some((&entry.lookup, &entry.evidence))
+    }
+
+    /// The same is to be had in another form from now on.
+    pub(super) fn improve(&mut self, key: &str, lookup: Lookup) {
+        let Some(Some(entry)) = self
+            .places
+            .get(key)
+            .and_then(|&place| self.ring.get_mut(place))
+        else {
+            return;
+        };
+        let cost = cost(key, &lookup, &entry.evidence);
+        let former = std::mem::replace(&mut entry.cost, cost);
+        entry.lookup = lookup;
+        self.pay(cost);
+        self.refund(former);
+        self.make_room();
+    }
+
+    /// Knows nothing any more.
+    pub(super) fn clear(&mut self) {
+        for place in 0..self.ring.len() {
+            self.take_out(place);
+        }
+        self.passing.clear();
+    }
+
     /// Whether there is something that this watch is held over.
     pub(super) fn needs(&self, watched: Watched) -> bool {
         self.watched.contains_key(&watched)
@@ -304,14 +346,13 @@ impl Cache {
         self.places.remove(&entry.key);
         self.free.push(place);
         self.refund(entry.cost);
-        self.unwatch(place, entry.watch.map(|vigil| vigil.watched));
+        for &watched in watched(entry.watch.as_ref()) {
+            self.unwatch(place, watched);
+        }
     }
 
-    /// An entry is not watched any more.
-    fn unwatch(&mut self, place: usize, watched: Option<Watched>) {
-        let Some(watched) = watched else {
-            return;
-        };
+    /// A file of an entry is not watched any more for its sake.
+    fn unwatch(&mut self, place: usize, watched: Watched) {
         let places = self.watched.entry(watched).or_default();
         places.retain(|&other| other != place);
         if places.is_empty() {
@@ -331,19 +372,25 @@ impl Cache {
     }
 }
 
+/// What a vigil is held over.
+fn watched(vigil: Option<&Vigil>) -> &[Watched] {
+    vigil.map_or(&[], |vigil| &vigil.watched)
+}
+
 /// What it costs to keep that. A file that is open costs a descriptor, as its bytes are the kernel's.
 fn cost(key: &str, lookup: &Lookup, evidence: &Evidence) -> Budget {
     let resource: Option<&Resource> = match lookup {
         Lookup::Found(resource) | Lookup::Absent(Some(resource)) => Some(resource),
         _ => None,
     };
-    let contents = resource
-        .into_iter()
-        .flat_map(|resource| &resource.representations)
-        .map(|representation| &representation.content);
-    let absent: usize = evidence.absent.iter().map(Vec::len).sum();
+    let representations = resource.map_or(&[][..], |resource| &resource.representations);
+    let contents = representations.iter().map(|each| &each.content);
+    let absent: usize = evidence.absent.iter().map(|path| PATH + path.len()).sum();
+    let present = evidence.present.iter();
+    let present: usize = present.map(|(path, _)| PATH + path.len()).sum();
+    let others = representations.len().saturating_sub(1) * REPRESENTATION;
     let mut cost = Budget {
-        bytes: OVERHEAD + key.len() + evidence.path.len() + absent,
+        bytes: OVERHEAD + key.len() + absent + present + others,
         descriptors: 0,
     };
     for content in contents {
@@ -387,11 +434,13 @@ mod tests {
     fn evidence(absent: usize) -> Evidence {
         Evidence {
             absent: vec![b"absent".to_vec(); absent],
-            path: b"path".to_vec(),
-            source: Source {
-                version: version(),
-                is_direct: true,
-            },
+            present: vec![(
+                b"path".to_vec(),
+                Source {
+                    version: version(),
+                    is_direct: true,
+                },
+            )],
         }
     }
 
@@ -428,7 +477,7 @@ mod tests {
         let Known::Doubtful(doubtful) = cache.recall(key) else {
             panic!("{key} is not doubtful");
         };
-        cache.confirm(doubtful, in_memory(1), Some(watched), is_quiet);
+        cache.confirm(doubtful, in_memory(1), [watched].into(), is_quiet);
     }
 
     #[derive(Debug, PartialEq, Eq)]
@@ -464,7 +513,8 @@ mod tests {
             cache.free.len(),
             cache.ring.iter().filter(|it| it.is_none()).count()
         );
-        let vigils = entries().filter(|entry| entry.watch.is_some()).count();
+        let vigils = entries().map(|entry| super::watched(entry.watch.as_ref()).len());
+        let vigils: usize = vigils.sum();
         assert_eq!(cache.watched.values().map(Vec::len).sum::<usize>(), vigils);
         assert!(cache.passing.len() <= PASSING);
         assert!(cache.ring.len() <= cache.budget.bytes / OVERHEAD + 1);
@@ -495,8 +545,10 @@ mod tests {
                 Known::Nothing => cache.keep(&key, &lookup, evidence(number % 3)),
                 Known::Doubtful(doubtful) if number % 5 == 0 => cache.forget(&doubtful),
                 Known::Doubtful(doubtful) => {
-                    let watched =
-                        (number % 2 == 0).then(|| watched(i32::try_from(number % 7).unwrap()));
+                    let first = number % 7;
+                    let several = first..first + number % 3;
+                    let number_of = |number: usize| watched(i32::try_from(number).unwrap());
+                    let watched = several.map(number_of).collect();
                     cache.confirm(doubtful, lookup, watched, number % 3 == 0);
                 }
             }
@@ -509,7 +561,7 @@ mod tests {
     #[test]
     fn what_costs_more_than_its_share_is_known_for_its_turn() {
         let mut cache = Cache::new(BUDGET);
-        let share = cache.share() - OVERHEAD - "/b".len() - "path".len();
+        let share = cache.share() - OVERHEAD - "/b".len() - PATH - "path".len();
         cache.keep("/a", &in_memory(share + 1), evidence(0));
         cache.keep("/b", &in_memory(share), evidence(0));
         cache.keep("/c", &in_memory(share), evidence(1));
@@ -588,8 +640,8 @@ mod tests {
         let Known::Doubtful(doubtful) = cache.recall("/") else {
             panic!("it was just now");
         };
-        assert_eq!(doubtful.watched, None);
-        cache.confirm(doubtful, in_memory(1), None, false);
+        assert!(doubtful.watched.is_empty());
+        cache.confirm(doubtful, in_memory(1), Box::default(), false);
         assert_eq!(recall(&mut cache, "/"), Is::Sure);
         cache.doubt();
         let Known::Doubtful(doubtful) = cache.recall("/") else {
@@ -639,8 +691,8 @@ mod tests {
         let Known::Doubtful(doubtful) = cache.recall("/a") else {
             panic!("it was just now");
         };
-        assert_eq!(doubtful.watched, Some(watched(1)), "the watch is held on");
-        cache.confirm(doubtful, in_memory(1), Some(watched(1)), true);
+        assert_eq!(*doubtful.watched, [watched(1)], "the watch is held on");
+        cache.confirm(doubtful, in_memory(1), [watched(1)].into(), true);
         cache.doubt();
         assert_eq!(recall(&mut cache, "/a"), Is::Sure);
         assert_eq!(recall(&mut cache, "/b"), Is::Doubtful);
@@ -682,11 +734,11 @@ mod tests {
         assert_eq!(released(&mut cache), [], "/b is left");
         cache.forget(&doubtful);
         let doubtful = doubt(&mut cache, "/b");
-        cache.confirm(doubtful, in_memory(1), Some(watched(3)), true);
+        cache.confirm(doubtful, in_memory(1), [watched(3)].into(), true);
         assert_eq!(released(&mut cache), [watched(1)], "/b has another");
         cache.hear(Told::Names);
         let doubtful = doubt(&mut cache, "/b");
-        cache.confirm(doubtful, in_memory(1), None, false);
+        cache.confirm(doubtful, in_memory(1), Box::default(), false);
         assert_eq!(released(&mut cache), [watched(3)], "/b has none");
         // Pushed out.
         for number in 0..200 {

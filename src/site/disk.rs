@@ -2,7 +2,8 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io;
+use std::io::{self, Read as _};
+use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
@@ -10,7 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use rustix::fs::{
-    AtFlags, CWD, FileType, MemfdFlags, Mode, OFlags, ResolveFlags, SealFlags, Stat,
+    AtFlags, CWD, FileType, MemfdFlags, Mode, OFlags, RawDir, ResolveFlags, SealFlags, Stat,
     fcntl_add_seals, fstat, memfd_create, openat, openat2, sendfile, stat, statat, statfs,
 };
 use rustix::io::Errno;
@@ -25,6 +26,9 @@ const IN_MEMORY: u64 = 64 * 1024;
 /// between two answers, so it is no more than what is sent to one peer before others have their turn. A larger one
 /// is opened for each turn of the loop, which is little beside sending it, and not held open longer.
 pub(super) const SEALED: u64 = 2 * 1024 * 1024;
+
+/// Bytes that a file of rules may have.
+const RULES: u64 = 1 << 20;
 
 /// How long a file must have been left alone to be taken for steady. Whoever is writing a file, or
 /// copying one over another, does not pause that long.
@@ -41,6 +45,9 @@ const READ: OFlags = OFlags::RDONLY
 
 /// Without opening it.
 const POINT_AT: OFlags = OFlags::PATH.union(OFlags::CLOEXEC);
+
+/// Bytes of a folder that are read at once: 200 or 300 entries.
+const ENTRIES: usize = 8 * 1024;
 
 const FOLDER: OFlags = POINT_AT.union(OFlags::DIRECTORY);
 
@@ -107,6 +114,23 @@ pub(super) struct Source {
     pub(super) version: Version,
     /// Whether no symbolic link is on the way to it.
     pub(super) is_direct: bool,
+}
+
+/// A folder that is open to be read, once, from its beginning to its end.
+#[derive(Debug)]
+pub(super) struct Folder {
+    folder: OwnedFd,
+    /// Its path below the root.
+    path: Vec<u8>,
+}
+
+/// What there is to say of a file or folder without opening it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Facts {
+    pub(super) is_folder: bool,
+    /// Bytes, of a file.
+    pub(super) len: u64,
+    pub(super) modified: SystemTime,
 }
 
 /// A symbolic link, and what it says.
@@ -217,10 +241,38 @@ impl Disk {
     ///
     /// # Errors
     /// What openat2(2) says.
-    pub(super) fn folder(&self, path: &[u8]) -> io::Result<OwnedFd> {
+    pub(super) fn workplace(&self, path: &[u8]) -> io::Result<OwnedFd> {
         let path = if path.is_empty() { b"." } else { path };
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         Ok(self.root.open(path, flags, self.resolution)?)
+    }
+
+    /// Opens a folder to read what is in it.
+    ///
+    /// # Errors
+    /// As [`look`](Self::look); `ENOTDIR` for what is no folder, `EACCES` for one that may not be read.
+    pub(super) fn folder(&self, path: &[u8]) -> io::Result<Folder> {
+        let flags = READ.union(OFlags::DIRECTORY);
+        let name = if path.is_empty() { b"." } else { path };
+        let (folder, _) = self.open_beneath(name, flags)?;
+        let path = path.to_vec();
+        Ok(Folder { folder, path })
+    }
+
+    /// What is under a name in a folder, if it is a file or folder, and not behind a link that leads where
+    /// none may.
+    ///
+    /// # Errors
+    /// What fstatat(2) says: nothing there any more, not ours to look at.
+    pub(super) fn facts(&self, folder: &Folder, name: &[u8]) -> io::Result<Option<Facts>> {
+        let stat = statat(&folder.folder, name, AtFlags::SYMLINK_NOFOLLOW)?;
+        if kind(&stat) != FileType::Symlink {
+            return Ok(facts(&stat));
+        }
+        let Ok((opened, _)) = self.open_beneath(&folder.join(name), POINT_AT) else {
+            return Ok(None);
+        };
+        Ok(facts(&fstat(&opened)?))
     }
 
     /// A name under which the kernel finds what is under a path, from wherever the root is by now.
@@ -315,6 +367,12 @@ impl Disk {
     pub(super) fn volume(&self, path: &[u8]) -> io::Result<(i64, u64)> {
         let name = self.name(path);
         Ok((statfs(&*name)?.f_type, stat(&*name)?.st_dev))
+    }
+
+    /// Whether there is no such name: nothing, and no link that leads to nothing.
+    pub(super) fn is_absent(&self, path: &[u8]) -> bool {
+        let looked = statat(&self.root.folder, path, AtFlags::SYMLINK_NOFOLLOW);
+        matches!(looked, Err(Errno::NOENT))
     }
 
     /// Whether a symbolic link is under a path, wherever it leads.
@@ -421,6 +479,42 @@ impl Place {
     }
 }
 
+impl Folder {
+    /// The path below the root of what is under a name in it.
+    pub(super) fn join(&self, name: &[u8]) -> Vec<u8> {
+        match &*self.path {
+            b"" => name.to_vec(),
+            path => [path, b"/", name].concat(),
+        }
+    }
+
+    /// Reads on, some hundred entries: the name of each that can be a file or a folder, and which of them,
+    /// if that is known without a look. Whether there was any entry at all.
+    ///
+    /// # Errors
+    /// What getdents(2) says.
+    pub(super) fn read(&mut self, mut see: impl FnMut(&[u8], Option<bool>)) -> io::Result<bool> {
+        let mut room = [const { MaybeUninit::uninit() }; ENTRIES];
+        let mut entries = RawDir::new(&self.folder, &mut room);
+        let mut is_any = false;
+        while let Some(entry) = entries.next() {
+            let entry = entry?;
+            is_any = true;
+            match (entry.file_name().to_bytes(), entry.file_type()) {
+                (b"." | b"..", _) => {}
+                (name, FileType::Directory) => see(name, Some(true)),
+                (name, FileType::RegularFile) => see(name, Some(false)),
+                (name, FileType::Symlink | FileType::Unknown) => see(name, None),
+                _ => {}
+            }
+            if entries.is_buffer_empty() {
+                break;
+            }
+        }
+        Ok(is_any)
+    }
+}
+
 /// One component, which must be no way up and no symbolic link.
 fn step(folder: &OwnedFd, name: &[u8], flags: OFlags) -> Result<OwnedFd, Errno> {
     if name == b".." || name.contains(&b'/') {
@@ -465,6 +559,24 @@ fn contents(file: File, mut source: Source, now: SystemTime) -> io::Result<Entry
     Err(Errno::AGAIN.into())
 }
 
+/// What is in a file of rules, which may be anywhere.
+///
+/// # Errors
+/// What open(2) and read(2) say; a file that is too large for one of rules, or is no regular file.
+pub(super) fn text(file: &Path) -> io::Result<Vec<u8>> {
+    let file = File::from(openat(CWD, file, READ, Mode::empty())?);
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
+        return Err(io::Error::other("it is not a regular file"));
+    }
+    let mut text = Vec::new();
+    file.take(RULES + 1).read_to_end(&mut text)?;
+    match text.len() as u64 > RULES {
+        true => Err(io::Error::other("it is larger than 1 MiB")),
+        false => Ok(text),
+    }
+}
+
 /// A copy of an open file in memory, if it still is this version: for the kernel a file, and nobody can
 /// change it any more, so that it is sent without another look.
 ///
@@ -500,6 +612,20 @@ pub(super) fn is_steady(version: &Version, now: SystemTime) -> bool {
 
 pub(super) fn kind(stat: &Stat) -> FileType {
     FileType::from_raw_mode(stat.st_mode)
+}
+
+fn facts(stat: &Stat) -> Option<Facts> {
+    let is_folder = match kind(stat) {
+        FileType::RegularFile => false,
+        FileType::Directory => true,
+        _ => return None,
+    };
+    let nanos = i64::try_from(stat.st_mtime_nsec).unwrap_or_default();
+    Some(Facts {
+        is_folder,
+        len: u64::try_from(stat.st_size).unwrap_or_default(),
+        modified: time(stat.st_mtime, nanos),
+    })
 }
 
 pub(super) fn version_of_file(stat: &Stat) -> Option<Version> {

@@ -1,28 +1,44 @@
 //! A target's resource, from the folder.
 
+use std::collections::HashSet;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use rustix::io::Errno;
 use tracing::warn;
 
 use super::cache::{Budget, Cache, Doubtful, Evidence, Known};
-use super::disk::{Disk, Entry, Found, Link, SEALED, Source, is_steady, seal};
-use super::media::media_type;
+use super::compressor::{Compressor, Form};
+use super::disk::{Disk, Found, Link, SEALED, Source, is_steady, seal};
+use super::listing::{self, Listing, Listings};
+use super::media::is_compressible;
+use super::policy::{Policy, SharedPolicy, address, media_type, represent};
+use super::redirects::{Match, To};
+use super::search::{Failure, File, Finding, Outcome, Search, is_absence};
 use super::validators::{are_final, validators};
-use super::watch::Watch;
+use super::watch::{Watch, Watched};
 use crate::blob::Blob;
-use crate::http::{Lookup, Origin, Representation, Target};
+use crate::http::{
+    Coding, Fields, Lookup, Origin, Progress, Representation, Resource, Status, Target, Validators,
+    View,
+};
 
 /// The folder that may be asked for although its name begins with a dot (RFC 8615).
 const WELL_KNOWN: &[u8] = b".well-known";
 
-/// What the 404 page is remembered under. A target's path is empty or begins with a slash, so it is nobody
-/// else's.
+/// What the pages for what is absent are remembered under. A target's path is empty or begins with a slash, so
+/// they are nobody else's.
 const NOT_FOUND: &str = "404";
+const SHELL: &str = "shell";
+
+/// Bytes from which on a file is worth being compressed.
+const WORTH_CODING: u64 = 1024;
+
+/// Siblings that are named once, and not again.
+const NAMED: usize = 1000;
 
 /// How a folder is turned into a site. Names are relative to the root.
 #[derive(Clone, Debug)]
@@ -31,23 +47,51 @@ pub struct Options {
     pub index: Vec<String>,
     /// What is shown with status 404, if it is there.
     pub not_found: String,
+    /// What is shown to who navigates to where nothing is.
+    pub shell: Option<String>,
+    /// Whether an address may leave out the `.html` of its file.
+    pub is_clean: bool,
+    /// The path that all addresses have in front, without a slash at either end; empty for none.
+    pub prefix: String,
+    /// Whether files beside a file may be that, with a coding.
+    pub has_siblings: bool,
+    /// What makes representations with a coding, if anything does.
+    pub compressor: Option<Compressor>,
     /// Whether names that begin with a dot are shown.
     pub hidden: bool,
+    /// Whether a folder without an index is listed.
+    pub listing: bool,
     /// Bytes that may be used to remember what was found. 0 remembers nothing.
     pub cache_memory: usize,
     /// Files that may be held open for the same purpose.
     pub cache_files: usize,
+    /// What applies to some paths, and to all.
+    pub policy: SharedPolicy,
+    /// Which siblings have been named in the log.
+    pub named: Named,
 }
 
+/// What has been said once, by whichever worker.
+#[derive(Clone, Debug, Default)]
+pub struct Named(Arc<Mutex<HashSet<Vec<u8>>>>);
+
 impl Default for Options {
-    /// `index.html`, `404.html`, nothing hidden shown, 64 MiB, 256 files.
+    /// `index.html`, `404.html`, clean addresses, siblings, nothing hidden shown, nothing listed, 64 MiB, 256 files.
     fn default() -> Self {
         Self {
             index: vec!["index.html".into()],
             not_found: "404.html".into(),
+            shell: None,
+            is_clean: true,
+            prefix: String::new(),
+            has_siblings: true,
+            compressor: None,
             hidden: false,
+            listing: false,
             cache_memory: 64 * 1024 * 1024,
             cache_files: 256,
+            policy: SharedPolicy::default(),
+            named: Named::default(),
         }
     }
 }
@@ -69,13 +113,16 @@ pub enum Freshness {
 pub struct Site {
     disk: Disk,
     options: Options,
+    /// The rules in force, and how often they have changed.
+    policy: (Arc<Policy>, u64),
     cache: Cache,
     watch: Option<Watch>,
+    listings: Listings,
     /// When a failure was last told, and how many were not told since.
     told: (Option<SystemTime>, u64),
 }
 
-/// What there is, and what that rests on, if it is on a file.
+/// What there is, and what that rests on, if it is on files.
 type Discovery = (Lookup, Option<Evidence>);
 
 impl Site {
@@ -92,9 +139,11 @@ impl Site {
         };
         Self {
             disk,
+            policy: options.policy.now(),
             options,
             cache: Cache::new(budget),
             watch,
+            listings: Listings::default(),
             told: (None, 0),
         }
     }
@@ -144,71 +193,70 @@ impl Site {
 
     /// Looks whether what was there still is. It has been asked for before, so it is worth being watched.
     fn confirm(&mut self, doubtful: Doubtful, now: SystemTime) -> Option<Lookup> {
-        let Doubtful {
-            lookup,
-            evidence,
-            watched,
-            ..
-        } = &doubtful;
-        let (lookup, disk) = (lookup.clone(), &self.disk);
-        let Evidence { path, source, .. } = &**evidence;
+        let lookup = doubtful.lookup.clone();
         // First the watch, then the look: what happens in between is told.
-        let mut watched = *watched;
-        let mut is_quiet = false;
-        if let Some(watch) = &mut self.watch {
-            watched = watched.filter(|&watched| watch.covers(disk, path, watched));
-            if watched.is_none() && is_steady(&source.version, now) {
-                watched = watch.cover(disk, path, source);
-            }
-            // Where a link leads that leads to nothing, nobody watches whether something comes.
-            let is_link = |path: &Vec<u8>| disk.is_link(path);
-            is_quiet = watched.is_some_and(|watched| watch.is_left_alone(watched))
-                && !evidence.absent.iter().any(is_link);
-        }
+        let watched = self.cover(&doubtful, now);
+        let (disk, evidence) = (&self.disk, &doubtful.evidence);
+        // Where a link leads that leads to nothing, nobody watches whether something comes.
+        let is_link = |path: &Vec<u8>| disk.is_link(path);
+        let is_quiet = self.watch.as_ref().is_some_and(|watch| {
+            !watched.is_empty() && watched.iter().all(|&watched| watch.is_left_alone(watched))
+        }) && !evidence.absent.iter().any(is_link);
         if !holds(disk, evidence) {
             self.cache.forget(&doubtful);
             // It was another file that came to be watched.
-            if let (Some(watch), Some(watched)) = (&mut self.watch, watched)
-                && !self.cache.needs(watched)
-            {
-                watch.release(watched);
-            }
+            self.abandon(&watched);
             return None;
         }
-        let lookup = Self::sealed(&lookup).unwrap_or(lookup);
+        let lookup = sealed(&lookup).unwrap_or(lookup);
         self.cache
             .confirm(doubtful, lookup.clone(), watched, is_quiet);
         Some(lookup)
     }
 
-    /// The same, if it is on disk, from a copy in memory: it is asked for again. Where that cannot be, it is
-    /// sent as it was before.
-    fn sealed(lookup: &Lookup) -> Option<Lookup> {
-        let Lookup::Found(resource) = lookup else {
-            return None;
+    /// Watches over all files that this rests on; over none if not all can be watched.
+    fn cover(&mut self, doubtful: &Doubtful, now: SystemTime) -> Box<[Watched]> {
+        let Some(watch) = &mut self.watch else {
+            return Box::default();
         };
-        let [representation] = &resource.representations[..] else {
-            return None;
-        };
-        let Blob::File { file, version, .. } = &representation.content else {
-            return None;
-        };
-        let representation = Representation {
-            content: seal(file, version).ok()?,
-            ..Representation::clone(representation)
-        };
-        Some(Lookup::Found(Arc::new(representation.into())))
+        let present = &doubtful.evidence.present;
+        let mut covered = Vec::with_capacity(present.len());
+        for (place, (path, source)) in present.iter().enumerate() {
+            let held = doubtful.watched.get(place).copied();
+            let held = held.filter(|&held| watch.covers(&self.disk, path, held));
+            let watched = match held {
+                None if is_steady(&source.version, now) => watch.cover(&self.disk, path, source),
+                held => held,
+            };
+            let Some(watched) = watched else {
+                self.abandon(&covered);
+                return Box::default();
+            };
+            covered.push(watched);
+        }
+        covered.into()
+    }
+
+    /// Gives up watches that nothing which is remembered needs.
+    fn abandon(&mut self, watched: &[Watched]) {
+        if let Some(watch) = &mut self.watch {
+            let needless = watched
+                .iter()
+                .filter(|&&watched| !self.cache.needs(watched));
+            needless.for_each(|&watched| watch.release(watched));
+        }
     }
 
     /// Remembers what was just found, for as long as it may be.
     fn remember(&mut self, key: &str, (lookup, evidence): Discovery, now: SystemTime) -> Lookup {
         let most = SEALED.min(self.cache.share() as u64);
         let is_final = |evidence: &Evidence| {
-            let version = &evidence.source.version;
-            version.len <= most && are_final(version, now)
+            let mut versions = evidence.present.iter().map(|(_, source)| &source.version);
+            versions.all(|version| version.len <= most && are_final(version, now))
         };
         match (&lookup, evidence.filter(is_final)) {
-            (Lookup::Forbidden | Lookup::Unavailable, _) => {}
+            // It is not to be had just now, or it depends on the query.
+            (Lookup::Forbidden | Lookup::Unavailable | Lookup::Moved(..), _) => {}
             (lookup, Some(evidence)) => self.cache.keep(key, lookup, evidence),
             (lookup, None) => self.cache.note(key, lookup),
         }
@@ -225,36 +273,59 @@ impl Site {
         }
     }
 
-    fn lookup(&self, target: &Target<'_>, now: SystemTime) -> Result<Discovery, Failure> {
-        let path = target.path();
-        if !self.options.hidden && is_hidden(&path) {
-            return Ok((Lookup::Absent(None), None));
+    /// What there is under a target: what a rule says that comes first, a file, what a rule says where there is none,
+    /// or what is said where nothing is.
+    fn discover(&mut self, target: &Target<'_>, now: SystemTime) -> Result<Discovery, Failure> {
+        let rule = self.policy.0.redirect(target);
+        if let Some(rule) = rule.as_ref().filter(|rule| rule.is_forced) {
+            return self.redirected(target, rule, now);
         }
-        if !target.is_directory() {
-            return Ok(match self.look(&path, now)? {
-                Some(Entry::File { content, source }) => {
-                    found(Vec::new(), &path, content, source, now)
-                }
-                Some(Entry::Directory) => (Lookup::Directory, None),
-                Some(Entry::Special) | None => (Lookup::Absent(None), None),
-            });
+        match (self.lookup(target, now)?, rule) {
+            ((Lookup::Absent(_), _), Some(rule)) => self.redirected(target, &rule, now),
+            ((Lookup::Absent(_), _), None) => Ok((self.absent(target, now), None)),
+            (discovery, _) => Ok(discovery),
         }
-        let mut absent = Vec::new();
-        for index in &self.options.index {
-            let path = join(&path, index);
-            if let Some(Entry::File { content, source }) = self.look(&path, now)? {
-                return Ok(found(absent, &path, content, source, now));
-            }
-            absent.push(path);
-        }
-        Ok((Lookup::Absent(None), None))
     }
 
-    /// What is under a path; `None` if nothing is.
-    fn look(&self, path: &[u8], now: SystemTime) -> Result<Option<Entry>, Failure> {
-        match self.disk.look(path, now) {
-            Ok(entry) => Ok(Some(entry)),
-            Err(error) if is_absence(&error) => Ok(None),
+    /// What there is in the folder under a target.
+    fn lookup(&self, target: &Target<'_>, now: SystemTime) -> Result<Discovery, Failure> {
+        let path = target.path();
+        let Some(path) = self.below_prefix(&path) else {
+            return Ok((Lookup::Absent(None), None));
+        };
+        if path.is_empty() && !target.is_directory() {
+            return Ok((Lookup::Directory, None));
+        }
+        if (!self.options.hidden && is_hidden(path)) || self.policy.0.is_source(path) {
+            return Ok((Lookup::Absent(None), None));
+        }
+        let search = self.search(now);
+        let outcome = match target.is_directory() {
+            true => search.folder(path)?,
+            false => search.name(path)?,
+        };
+        Ok(match outcome {
+            Outcome::File(finding) => {
+                let fields = self.policy.0.of_file(&address(target), &finding.file.path);
+                let with = |file: &File| Some(validators(&file.content, &file.source.version, now));
+                let (resource, evidence) = self.resource(*finding, &fields, with);
+                (Lookup::Found(Arc::new(resource)), Some(evidence))
+            }
+            Outcome::Folder => (Lookup::Directory, None),
+            Outcome::Nothing if self.options.listing && target.is_directory() => {
+                (self.listable(target, path)?, None)
+            }
+            Outcome::Nothing => (Lookup::Absent(None), None),
+        })
+    }
+
+    /// A folder that has no page of its own.
+    fn listable(&self, target: &Target<'_>, path: &[u8]) -> Result<Lookup, Failure> {
+        match self.disk.folder(path) {
+            // A listing's references are relative to the slash.
+            Ok(_) if !target.raw().ends_with('/') => Ok(Lookup::Directory),
+            Ok(_) => Ok(self.listings.lookup()),
+            Err(error) if is_absence(&error) => Ok(Lookup::Absent(None)),
             Err(error) => Err(Failure {
                 path: path.to_vec(),
                 error,
@@ -262,24 +333,204 @@ impl Site {
         }
     }
 
-    /// What there is to say where nothing is. Failing to find the page for that is no reason to say
-    /// anything else.
-    fn absent(&mut self, now: SystemTime) -> Lookup {
-        if let Some(lookup) = self.recall(NOT_FOUND, now) {
-            return lookup;
+    fn search(&self, now: SystemTime) -> Search<'_> {
+        Search {
+            is_clean: self.options.is_clean,
+            types: self.options.has_siblings.then_some(&self.policy.0.types),
+            ..Search::new(&self.disk, &self.options.index, now)
         }
-        let path = self.options.not_found.as_bytes();
-        let discovery = match self.disk.look(path, now) {
-            Ok(Entry::File { content, source }) => {
-                // It is no representation of the target, so it has no validators.
-                let mut page = Representation::new(content, &media_type(path));
-                page.about.push("Cache-Control", "no-store");
-                let page = Lookup::Absent(Some(Arc::new(page.into())));
-                (page, Some(Evidence::new(Vec::new(), path, source)))
+    }
+
+    /// What comes behind the prefix; `None` if something else does.
+    fn below_prefix<'p>(&self, path: &'p [u8]) -> Option<&'p [u8]> {
+        match (self.options.prefix.as_bytes(), path) {
+            (b"", path) => Some(path),
+            (prefix, path) => match path.strip_prefix(prefix)? {
+                b"" => Some(b""),
+                below => below.strip_prefix(b"/"),
+            },
+        }
+    }
+
+    /// What is under a target by a rule.
+    fn redirected(
+        &mut self,
+        target: &Target<'_>,
+        rule: &Match,
+        now: SystemTime,
+    ) -> Result<Discovery, Failure> {
+        let (status, target_of_rule) = match &rule.to {
+            To::Location(location) => {
+                return Ok((Lookup::Moved(rule.status, location.as_str().into()), None));
+            }
+            To::Target(target) => (rule.status, target),
+        };
+        // What a peer has put in the place of a placeholder may be no path.
+        let Ok(other) = Target::parse(target_of_rule, None) else {
+            return Ok((self.absent(target, now), None));
+        };
+        // What is only known for this turn may be what another rule has made of it. One is enough.
+        let known = match self.cache.entry(other.raw()) {
+            Some(_) => self.recall(other.raw(), now),
+            None => None,
+        };
+        let lookup = match known {
+            Some(lookup) => lookup,
+            None => {
+                let discovery = self.lookup(&other, now)?;
+                match &discovery {
+                    (Lookup::Found(_), Some(_)) => self.remember(other.raw(), discovery, now),
+                    _ => discovery.0,
+                }
+            }
+        };
+        let lookup = match lookup {
+            Lookup::Found(resource) if status == Status::NotFound => {
+                let address = address(target);
+                let fields = |page: &Representation| {
+                    self.policy.0.of_page(Some(&address), page.media_type())
+                };
+                Lookup::Absent(Some(Arc::new(again(&resource, fields))))
+            }
+            Lookup::Found(resource) => Lookup::Found(resource),
+            _ => self.absent(target, now),
+        };
+        Ok((lookup, None))
+    }
+
+    /// What there is to say where nothing is.
+    fn absent(&mut self, target: &Target<'_>, now: SystemTime) -> Lookup {
+        let page = self.page(NOT_FOUND, now).map(|page| {
+            if !self.policy.0.depend_on_path() {
+                return page;
+            }
+            let address = address(target);
+            let fields =
+                |page: &Representation| self.policy.0.of_page(Some(&address), page.media_type());
+            Arc::new(again(&page, fields))
+        });
+        let shell = match self.leads_to_shell(target) {
+            true => self.page(SHELL, now),
+            false => None,
+        };
+        match shell {
+            Some(shell) => Lookup::Shell(shell, page),
+            None => Lookup::Absent(page),
+        }
+    }
+
+    /// Whether a place may be one that only a page's script knows. What has an extension is a file, and what is
+    /// well-known is known to others.
+    fn leads_to_shell(&self, target: &Target<'_>) -> bool {
+        let path = target.path();
+        let Some(path) = self.below_prefix(&path) else {
+            return false;
+        };
+        let mut names = path.split(|&byte| byte == b'/');
+        let is_well_known = names.next() == Some(WELL_KNOWN);
+        let last = path.rsplit(|&byte| byte == b'/').next();
+        let is_file = last.is_some_and(|name| name.contains(&b'.'));
+        self.options.shell.is_some() && !is_file && !is_well_known && !is_hidden(path)
+    }
+
+    /// One of the pages that are shown where nothing is. Failing to find it is no reason to say anything else.
+    fn page(&mut self, key: &'static str, now: SystemTime) -> Option<Arc<Resource>> {
+        let page = |lookup| match lookup {
+            Lookup::Found(page) => Some(page),
+            _ => None,
+        };
+        if let Some(lookup) = self.recall(key, now) {
+            return page(lookup);
+        }
+        let name = match (key, &self.options.shell) {
+            (SHELL, Some(shell)) => shell,
+            _ => &self.options.not_found,
+        };
+        let discovery = match self.search(now).file(name.as_bytes()) {
+            Ok(Outcome::File(finding)) => {
+                let path = &finding.file.path;
+                let fields = match key {
+                    SHELL => self.policy.0.of_file(&[b"/", &path[..]].concat(), path),
+                    _ => {
+                        let media_type = self.policy.0.types.of(path);
+                        self.policy.0.of_page(None, &media_type.text)
+                    }
+                };
+                // The one for what is absent is no representation of a target, so it has no validators.
+                let with = |file: &File| {
+                    let validators = validators(&file.content, &file.source.version, now);
+                    (key == SHELL).then_some(validators)
+                };
+                let (resource, evidence) = self.resource(*finding, &fields, with);
+                (Lookup::Found(Arc::new(resource)), Some(evidence))
             }
             _ => (Lookup::Absent(None), None),
         };
-        self.remember(NOT_FOUND, discovery, now)
+        page(self.remember(key, discovery, now))
+    }
+
+    /// The resource that a file is, with what stands beside it, and with these fields.
+    fn resource(
+        &self,
+        finding: Finding,
+        fields: &Fields,
+        with: impl Fn(&File) -> Option<Validators>,
+    ) -> (Resource, Evidence) {
+        self.name_once(&finding);
+        let Finding {
+            file,
+            siblings,
+            evidence,
+            ..
+        } = finding;
+        // An error is not worth it.
+        let validators = with(&file);
+        let is_codable =
+            siblings.is_empty() && validators.is_some() && self.is_codable(fields, &file);
+        let varies = is_codable || !siblings.is_empty();
+        let forms = [(Coding::Identity, file)].into_iter().chain(siblings);
+        let form = |(coding, file): (Coding, File)| {
+            let validators = with(&file);
+            let representation = represent(file.content, coding, fields);
+            Arc::new(finished(representation, validators, varies))
+        };
+        let resource = Resource {
+            representations: forms.map(form).collect(),
+            is_codable,
+        };
+        (resource, evidence)
+    }
+
+    /// Whether a file is one that may be compressed when that is asked for.
+    fn is_codable(&self, fields: &Fields, file: &File) -> bool {
+        let most = SEALED.min(self.cache.share() as u64);
+        self.options.compressor.is_some()
+            && (WORTH_CODING..=most).contains(&file.source.version.len)
+            && is_compressible(media_type(fields))
+    }
+
+    /// Names the siblings that are none, once.
+    fn name_once(&self, finding: &Finding) {
+        for (path, why) in &finding.refused {
+            let named = &mut *self
+                .options
+                .named
+                .0
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            if named.len() < NAMED && named.insert(path.clone()) {
+                warn!("/{} is not used: {why}", path.escape_ascii());
+            }
+        }
+    }
+
+    /// Takes up the rules that are in force, if they have changed.
+    fn follow_policy(&mut self) {
+        if self.options.policy.changes() != self.policy.1 {
+            self.policy = self.options.policy.now();
+            self.cache.clear();
+            self.release();
+        }
     }
 
     /// Logs at most one line a second: a peer decides how often something fails.
@@ -317,12 +568,13 @@ impl Site {
 }
 
 impl Origin for Site {
+    type Listing = Listing;
+
     fn find(&mut self, target: &Target<'_>, now: SystemTime) -> Lookup {
         if let Some(lookup) = self.recall(target.raw(), now) {
             return lookup;
         }
-        let discovery = match self.lookup(target, now) {
-            Ok((Lookup::Absent(_), evidence)) => (self.absent(now), evidence),
+        let discovery = match self.discover(target, now) {
             Ok(discovery) => discovery,
             Err(failure) => {
                 self.tell(&failure, now);
@@ -332,62 +584,147 @@ impl Origin for Site {
         self.remember(target.raw(), discovery, now)
     }
 
-    fn doubt(&mut self, told: bool) {
-        self.cache.doubt();
-        if let Some(watch) = &mut self.watch
-            && told
-        {
-            watch.listen(|told| self.cache.hear(told));
+    fn code(&mut self, target: &Target<'_>, coding: Coding, now: SystemTime) -> Option<Lookup> {
+        let compressor = self.options.compressor.as_ref()?;
+        let raw = target.raw();
+        let (key, place) = match self.cache.entry(raw) {
+            Some(_) => (raw, Some(address(target))),
+            // What was shown is what is shown where nothing is.
+            None => (SHELL, None),
+        };
+        let (lookup, evidence) = self.cache.entry(key)?;
+        let (path, source) = evidence.present.first()?;
+        let Lookup::Found(resource) = lookup else {
+            return None;
+        };
+        let identity = resource.representations.first()?;
+        match compressor.form(path, &source.version, coding) {
+            Form::Made(content) => {
+                let place = place.unwrap_or_else(|| [b"/", &path[..]].concat());
+                let fields = self.policy.0.of_file(&place, path);
+                let validators = validators(&content, &source.version, now);
+                let coded = finished(represent(content, coding, &fields), Some(validators), true);
+                let mut resource = Resource::clone(resource);
+                resource.representations.push(Arc::new(coded));
+                let lookup = Lookup::Found(Arc::new(resource));
+                self.cache.improve(key, lookup.clone());
+                Some(lookup)
+            }
+            Form::Unknown => {
+                compressor.make(path, &source.version, coding, identity.content.clone());
+                None
+            }
+            Form::Making | Form::Unworthy => None,
         }
     }
-}
 
-impl Evidence {
-    fn new(absent: Vec<Vec<u8>>, path: &[u8], source: Source) -> Self {
-        Self {
-            absent,
-            path: path.to_vec(),
-            source,
+    fn list(&mut self, target: &Target<'_>, view: View) -> Result<Listing, Lookup> {
+        let path = target.path();
+        let path = self.below_prefix(&path).unwrap_or_default();
+        match self.disk.folder(path) {
+            Ok(folder) => Ok(self.listings.begin(folder, path, view)),
+            Err(error) if is_absence(&error) => Err(Lookup::Absent(None)),
+            Err(error) => {
+                let path = path.to_vec();
+                Err(Failure { path, error }.lookup())
+            }
+        }
+    }
+
+    fn list_on(&mut self, listing: &mut Listing, into: &mut Vec<u8>) -> Progress {
+        let is_shown = |path: &[u8]| {
+            (self.options.hidden || !is_hidden(path)) && !self.policy.0.is_source(path)
+        };
+        match listing::step(listing, &self.disk, is_shown, into) {
+            Ok(true) => Progress::More,
+            Ok(false) => Progress::Done,
+            Err(error) => {
+                warn!(
+                    "cannot list /{} to its end: {error}",
+                    listing.path().escape_ascii()
+                );
+                Progress::Broken
+            }
+        }
+    }
+
+    fn fields(&self, target: Option<&Target<'_>>) -> Fields {
+        let address = target.map(address);
+        self.policy.0.of_others(address.as_deref())
+    }
+
+    fn doubt(&mut self, told: bool) {
+        self.cache.doubt();
+        if told {
+            self.follow_policy();
+            if let Some(watch) = &mut self.watch {
+                watch.listen(|told| self.cache.hear(told));
+            }
         }
     }
 }
 
 /// Whether everything is still as it was when it was found.
 fn holds(disk: &Disk, evidence: &Evidence) -> bool {
-    let Evidence {
-        absent,
-        path,
-        source,
-    } = evidence;
     let is_absent = |path: &Vec<u8>| match disk.version(path) {
         Ok(version) => version.is_none(),
         Err(error) => is_absence(&error),
     };
-    absent.iter().all(is_absent)
-        && matches!(disk.version(path), Ok(Some(version)) if version == source.version)
+    // One call, for what mostly is so.
+    let is_absent = |path: &Vec<u8>| disk.is_absent(path) || is_absent(path);
+    let is_present = |(path, source): &(Vec<u8>, Source)| matches!(disk.version(path), Ok(Some(version)) if version == source.version);
+    evidence.absent.iter().all(is_absent) && evidence.present.iter().all(is_present)
 }
 
-/// Whether an error says that nothing is there. A name that nothing could have is a name that nothing has.
-/// Sockets and some devices cannot be opened.
-fn is_absence(error: &io::Error) -> bool {
-    matches!(
-        Errno::from_io_error(error),
-        Some(
-            Errno::NOENT
-                | Errno::NOTDIR
-                | Errno::NAMETOOLONG
-                | Errno::LOOP
-                | Errno::INVAL
-                | Errno::NXIO
-                | Errno::NODEV,
-        )
-    )
+/// The same, with what is on disk sent from copies in memory: it is asked for again. Where that cannot be, it is
+/// sent as it was before.
+fn sealed(lookup: &Lookup) -> Option<Lookup> {
+    let Lookup::Found(resource) = lookup else {
+        return None;
+    };
+    let is_on_disk = |each: &Arc<Representation>| matches!(each.content, Blob::File { .. });
+    if !resource.representations.iter().any(is_on_disk) {
+        return None;
+    }
+    let mut resource = Resource::clone(resource);
+    for representation in &mut resource.representations {
+        if let Blob::File { file, version, .. } = &representation.content {
+            let copy = seal(file, version).ok()?;
+            Arc::make_mut(representation).content = copy;
+        }
+    }
+    Some(Lookup::Found(Arc::new(resource)))
 }
 
-/// What could not be looked up, and why.
-struct Failure {
-    path: Vec<u8>,
-    error: io::Error,
+/// A representation with all that is said of it.
+fn finished(
+    representation: Representation,
+    validators: Option<Validators>,
+    varies: bool,
+) -> Representation {
+    let representation = match varies {
+        true => representation.telling("Vary", "Accept-Encoding"),
+        false => representation,
+    };
+    match validators {
+        // A date does not tell one coding from another.
+        Some(validators) if varies => representation.with(validators.weakened()),
+        Some(validators) => representation.with(validators),
+        None => representation,
+    }
+}
+
+/// The same pages with other fields.
+fn again(page: &Resource, fields: impl Fn(&Representation) -> Fields) -> Resource {
+    let again = |representation: &Arc<Representation>| {
+        let (content, coding) = (representation.content.clone(), representation.coding);
+        let representation = represent(content, coding, &fields(representation));
+        Arc::new(finished(representation, None, page.varies()))
+    };
+    Resource {
+        representations: page.representations.iter().map(again).collect(),
+        is_codable: page.is_codable,
+    }
 }
 
 impl Failure {
@@ -399,34 +736,11 @@ impl Failure {
     }
 }
 
-/// A file, found where nothing was under the paths that come before it.
-fn found(
-    absent: Vec<Vec<u8>>,
-    path: &[u8],
-    content: Blob,
-    source: Source,
-    now: SystemTime,
-) -> Discovery {
-    let validators = validators(&content, &source.version, now);
-    let mut representation = Representation::new(content, &media_type(path));
-    // Without it, whoever keeps a copy may guess how long it stays fresh (RFC 9111 section 4.2.2).
-    representation.about.push("Cache-Control", "no-cache");
-    let found = Lookup::Found(Arc::new(representation.with(validators).into()));
-    (found, Some(Evidence::new(absent, path, source)))
-}
-
 /// Whether a segment begins with a dot, other than a leading `.well-known`.
 fn is_hidden(path: &[u8]) -> bool {
     path.split(|&byte| byte == b'/')
         .enumerate()
         .any(|(place, segment)| segment.starts_with(b".") && !(place == 0 && segment == WELL_KNOWN))
-}
-
-fn join(folder: &[u8], name: &str) -> Vec<u8> {
-    match folder {
-        b"" => name.as_bytes().to_vec(),
-        folder => [folder, b"/", name.as_bytes()].concat(),
-    }
 }
 
 #[cfg(test)]
@@ -476,8 +790,11 @@ mod tests {
         match site.find(&Target::parse(target, None).unwrap(), SystemTime::now()) {
             Lookup::Found(resource) => content(&resource),
             Lookup::Directory => "directory".into(),
+            Lookup::Listing(_) => "listing".into(),
             Lookup::Absent(Some(page)) => format!("absent: {}", content(&page)),
             Lookup::Absent(None) => "absent".into(),
+            Lookup::Shell(shell, _) => format!("shell: {}", content(&shell)),
+            Lookup::Moved(status, location) => format!("{} {location}", status.text()),
             Lookup::Forbidden => "forbidden".into(),
             Lookup::Unavailable => "unavailable".into(),
         }
@@ -541,16 +858,16 @@ mod tests {
                     let found = &found.representations[0];
                     let tag = found.validators.tag.unwrap();
                     let expected = format!("Cache-Control: no-cache\r\nETag: {tag}\r\n");
-                    assert_eq!(found.about.as_str(), expected);
-                    found.describing.as_str().to_owned()
+                    assert_eq!(found.told(), expected);
+                    found.described().to_owned()
                 }
                 other => panic!("{other:?}"),
             }
         };
         let check = |found: String, date: &str| {
-            let expected =
-                format!("X-Content-Type-Options: nosniff\r\n{date}Accept-Ranges: bytes\r\n");
-            assert_eq!(found, expected);
+            let expected = "X-Content-Type-Options: nosniff\r\n\
+                            Referrer-Policy: strict-origin-when-cross-origin\r\n";
+            assert_eq!(found, format!("{expected}{date}Accept-Ranges: bytes\r\n"));
         };
         let at = |seconds| UNIX_EPOCH + Duration::from_secs(seconds);
         let date = "Last-Modified: Thu, 01 Jan 1970 00:16:39 GMT\r\n";

@@ -164,7 +164,7 @@ impl Change<'_> {
             fields.remove(self.name.as_str());
         }
         if let Some(value) = &self.value {
-            fields.push_named(self.name, value);
+            fields.push(self.name.as_str(), value);
         }
     }
 }

@@ -175,7 +175,7 @@ impl Siblings {
     /// # Errors
     /// What openat2(2) and getdents(2) say.
     pub fn list(&self, path: &[u8]) -> io::Result<Folder> {
-        let folder = self.disk.folder(path)?;
+        let folder = self.disk.workplace(path)?;
         let mut found = Folder::default();
         let mut names = Vec::new();
         for entry in Dir::read_from(&folder)? {
@@ -235,7 +235,7 @@ impl Siblings {
             move |error: io::Error| Failure::Failed(path, error)
         };
         let at_sibling = || at(&job.sibling());
-        let folder = Arc::new(self.disk.folder(parent).map_err(at(parent))?);
+        let folder = Arc::new(self.disk.workplace(parent).map_err(at(parent))?);
         let (file, version) = open(&folder, name).map_err(at(&job.path))?;
         // A write that comes within the same tick as the last one leaves no trace in the dates.
         if !is_at_rest(&version, now) {
@@ -644,7 +644,7 @@ mod tests {
     fn what_was_left_over_is_removed_unless_somebody_is_at_work_on_it() {
         let root = tempfile::tempdir().unwrap();
         let siblings = Siblings::open(root.path(), true).unwrap();
-        let folder = Arc::new(siblings.disk.folder(b"").unwrap());
+        let folder = Arc::new(siblings.disk.workplace(b"").unwrap());
         let temporary = siblings.temporary_in(&folder).ok().unwrap();
         fs::write(root.path().join(".docroot-compress.1.2"), "x").unwrap();
         assert_eq!(siblings.list(b"").unwrap().left_over, 1);

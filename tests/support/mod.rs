@@ -568,6 +568,19 @@ impl Client {
         bytes
     }
 
+    /// The next byte; `None` where the connection has ended.
+    pub fn byte(&mut self) -> Option<u8> {
+        let mut byte = [0];
+        match self
+            .stream
+            .read(&mut byte)
+            .expect("a byte, or an orderly end")
+        {
+            0 => None,
+            _ => Some(byte[0]),
+        }
+    }
+
     /// Receives everything until the server finishes.
     pub fn rest(&mut self) -> Vec<u8> {
         let mut rest = Vec::new();

@@ -1,0 +1,296 @@
+//! An entry of a listing, in words.
+
+use std::io::Write as _;
+use std::time::SystemTime;
+
+use crate::http::{Form, Timestamp};
+
+/// An entry, as it is shown.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Row<'a> {
+    pub(super) name: &'a [u8],
+    pub(super) is_folder: bool,
+    /// Bytes, of a file, if they could be looked at.
+    pub(super) len: Option<u64>,
+    pub(super) modified: Option<SystemTime>,
+}
+
+impl Row<'_> {
+    /// Appends it in this form. `is_first`: nothing has come before.
+    pub(super) fn write(&self, form: Form, is_first: bool, into: &mut Vec<u8>) {
+        match form {
+            Form::Html => self.html(into),
+            Form::Json => self.json(is_first, into),
+            Form::Text => self.text(into),
+        }
+    }
+
+    /// A name that cannot be asked for ([`Target`](crate::http::Target) has no control characters) is shown, and
+    /// leads nowhere.
+    fn html(&self, into: &mut Vec<u8>) {
+        let slash = self.slash();
+        let timestamp = self.modified.and_then(Timestamp::at);
+        into.extend_from_slice(b"\n<tr><td>");
+        match is_askable(self.name) {
+            true => {
+                into.extend_from_slice(b"<a href=\"");
+                reference(self.name, into);
+                into.extend_from_slice(slash);
+                into.extend_from_slice(b"\">");
+                shown(self.name, into);
+                into.extend_from_slice(slash);
+                into.extend_from_slice(b"</a>");
+            }
+            false => {
+                into.extend_from_slice(
+                    b"<span title=\"A name with a control character cannot be asked for.\">",
+                );
+                shown(self.name, into);
+                into.extend_from_slice(slash);
+                into.extend_from_slice(b"</span>");
+            }
+        }
+        // Writing to a Vec does not fail.
+        let _ = match self.len {
+            Some(len) if len < 1024 => write!(into, "<td data-n=\"{len}\">{len} B"),
+            Some(len) => write!(
+                into,
+                "<td data-n=\"{len}\" title=\"{len} bytes\">{}",
+                Size(len)
+            ),
+            None => write!(into, "<td>"),
+        };
+        let _ = match timestamp.map(|timestamp| timestamp.to_string()) {
+            // To the minute, for the eye; all of it for programs.
+            Some(text) => {
+                let (date, time) = text.split_once('T').unwrap_or_default();
+                let minute = time.get(..5).unwrap_or_default();
+                write!(into, "<td><time datetime=\"{text}\">{date} {minute}</time>")
+            }
+            None => write!(into, "<td>"),
+        };
+    }
+
+    fn json(&self, is_first: bool, into: &mut Vec<u8>) {
+        into.extend_from_slice(if is_first { b"\n" } else { b",\n" });
+        into.extend_from_slice(b"{\"name\":\"");
+        let name = String::from_utf8_lossy(self.name);
+        for char in name.chars() {
+            // Writing to a Vec does not fail.
+            let _ = match char {
+                '"' | '\\' => write!(into, "\\{char}"),
+                char if char.is_control() => write!(into, "\\u{:04x}", u32::from(char)),
+                char => write!(into, "{char}"),
+            };
+        }
+        into.extend_from_slice(b"\",\"href\":");
+        match is_askable(self.name) {
+            true => {
+                into.push(b'"');
+                reference(self.name, into);
+                into.extend_from_slice(self.slash());
+                into.push(b'"');
+            }
+            false => into.extend_from_slice(b"null"),
+        }
+        let kind = if self.is_folder { "directory" } else { "file" };
+        let _ = write!(into, ",\"type\":\"{kind}\",\"size\":");
+        let _ = match self.len {
+            Some(len) => write!(into, "{len}"),
+            None => write!(into, "null"),
+        };
+        let _ = match self.modified.and_then(Timestamp::at) {
+            Some(timestamp) => write!(into, ",\"modified\":\"{timestamp}\"}}"),
+            None => write!(into, ",\"modified\":null}}"),
+        };
+    }
+
+    /// A name to a line. What would end the line, or is no text, is written as `\n` or `\xff`, and a backslash
+    /// as two, so that every name can be read back.
+    fn text(&self, into: &mut Vec<u8>) {
+        for chunk in self.name.utf8_chunks() {
+            for char in chunk.valid().chars() {
+                let _ = match char {
+                    '\\' => write!(into, "\\\\"),
+                    char if char.is_control() || is_directing(char) => {
+                        write!(into, "{}", char.escape_default())
+                    }
+                    char => write!(into, "{char}"),
+                };
+            }
+            for byte in chunk.invalid() {
+                let _ = write!(into, "\\x{byte:02x}");
+            }
+        }
+        into.extend_from_slice(self.slash());
+        into.push(b'\n');
+    }
+
+    fn slash(&self) -> &'static [u8] {
+        if self.is_folder { b"/" } else { b"" }
+    }
+}
+
+/// Whether a target can have this segment.
+fn is_askable(name: &[u8]) -> bool {
+    !name.iter().any(u8::is_ascii_control)
+}
+
+/// Appends a name's bytes as a relative reference (RFC 3986 section 4.2) that is safe in HTML and JSON: all that
+/// is not unreserved is encoded, a colon too, which could end a scheme.
+fn reference(name: &[u8], into: &mut Vec<u8>) {
+    for &byte in name {
+        match byte {
+            b'-' | b'.' | b'_' | b'~' => into.push(byte),
+            byte if byte.is_ascii_alphanumeric() => into.push(byte),
+            byte => {
+                let _ = write!(into, "%{byte:02X}");
+            }
+        }
+    }
+}
+
+/// Appends a name as HTML. What is no UTF-8 is a replacement character; what would not be seen, or would turn the
+/// text around it, is written as in Rust: `\n`, `\u{202e}`.
+pub(super) fn shown(name: &[u8], into: &mut Vec<u8>) {
+    for char in String::from_utf8_lossy(name).chars() {
+        let _ = match char {
+            '<' => write!(into, "&lt;"),
+            '>' => write!(into, "&gt;"),
+            '&' => write!(into, "&amp;"),
+            '"' => write!(into, "&quot;"),
+            '\'' => write!(into, "&#39;"),
+            char if char.is_control() || is_directing(char) => {
+                write!(into, "{}", char.escape_default())
+            }
+            char => write!(into, "{char}"),
+        };
+    }
+}
+
+/// Whether a character is none to be seen, but says in which direction others run or where a line ends
+/// (Unicode, UAX #9).
+fn is_directing(char: char) -> bool {
+    matches!(char, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// A length, to two or three digits.
+struct Size(u64);
+
+impl std::fmt::Display for Size {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        const UNITS: [&str; 7] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+        let mut tenths = u128::from(self.0) * 10;
+        let mut unit = 0;
+        // What would be rounded to 1024 of one is 1.0 of the next.
+        while tenths >= 10_235 && unit + 1 < UNITS.len() {
+            tenths = (tenths + 512) / 1024;
+            unit += 1;
+        }
+        let unit = UNITS[unit];
+        match tenths {
+            100.. => write!(f, "{} {unit}", (tenths + 5) / 10),
+            _ => write!(f, "{}.{} {unit}", tenths / 10, tenths % 10),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, UNIX_EPOCH};
+
+    use super::*;
+
+    fn check(form: Form, name: &[u8], expected: &str) {
+        let row = Row {
+            name,
+            is_folder: name.ends_with(b"d"),
+            len: (!name.ends_with(b"d")).then_some(1536),
+            modified: Some(UNIX_EPOCH + Duration::from_secs(784_111_777)),
+        };
+        let mut into = Vec::new();
+        row.write(form, false, &mut into);
+        let found = String::from_utf8(into).unwrap();
+        assert_eq!(found, expected, "{}", name.escape_ascii());
+    }
+
+    #[test]
+    fn rows_of_a_page() {
+        let check = |name: &[u8], cell: &str, size: &str| {
+            let time = "<time datetime=\"1994-11-06T08:49:37Z\">1994-11-06 08:49</time>";
+            check(
+                Form::Html,
+                name,
+                &format!("\n<tr><td>{cell}<td{size}<td>{time}"),
+            );
+        };
+        let file = " data-n=\"1536\" title=\"1536 bytes\">1.5 KiB";
+        check(b"a", "<a href=\"a\">a</a>", file);
+        check(b"d", "<a href=\"d/\">d/</a>", ">");
+        let script = "<a href=\"%3Cscript%3E%26%22%27\">&lt;script&gt;&amp;&quot;&#39;</a>";
+        check(b"<script>&\"'", script, file);
+        check(
+            b"a:b?c#%2",
+            "<a href=\"a%3Ab%3Fc%23%252\">a:b?c#%2</a>",
+            file,
+        );
+        check(
+            b"\xff\xc3\xa9",
+            "<a href=\"%FF%C3%A9\">\u{fffd}\u{e9}</a>",
+            file,
+        );
+        let control =
+            "<span title=\"A name with a control character cannot be asked for.\">a\\nb</span>";
+        check(b"a\nb", control, file);
+        let turned = "<a href=\"a%E2%80%AEb\">a\\u{202e}b</a>";
+        check("a\u{202e}b".as_bytes(), turned, file);
+    }
+
+    #[test]
+    fn rows_for_programs() {
+        let check = |name: &[u8], start: &str, rest: &str| {
+            let time = "\"modified\":\"1994-11-06T08:49:37Z\"}";
+            check(
+                Form::Json,
+                name,
+                &format!(",\n{{\"name\":{start},{rest},{time}"),
+            );
+        };
+        let file = "\"type\":\"file\",\"size\":1536";
+        check(b"a b", "\"a b\",\"href\":\"a%20b\"", file);
+        check(
+            b"d",
+            "\"d\",\"href\":\"d/\"",
+            "\"type\":\"directory\",\"size\":null",
+        );
+        check(
+            b"\"\\\xff",
+            "\"\\\"\\\\\u{fffd}\",\"href\":\"%22%5C%FF\"",
+            file,
+        );
+        check(b"a\nb", "\"a\\u000ab\",\"href\":null", file);
+    }
+
+    #[test]
+    fn rows_for_shells() {
+        check(Form::Text, b"a b", "a b\n");
+        check(Form::Text, b"d", "d/\n");
+        check(Form::Text, b"a\n\\\xff\xc3\xa9", "a\\n\\\\\\xff\u{e9}\n");
+    }
+
+    #[test]
+    fn sizes() {
+        for (len, expected) in [
+            (1024, "1.0 KiB"),
+            (1536, "1.5 KiB"),
+            (10_188, "9.9 KiB"),
+            (10_240, "10 KiB"),
+            (1_047_500, "1023 KiB"),
+            (1_048_570, "1.0 MiB"),
+            (1 << 30, "1.0 GiB"),
+            (u64::MAX, "16 EiB"),
+        ] {
+            assert_eq!(Size(len).to_string(), expected, "{len}");
+        }
+    }
+}

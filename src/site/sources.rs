@@ -1,0 +1,162 @@
+//! Where a site's policy is written: the files that it is read from, as often as it is asked for.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::caching::Caching;
+use super::disk;
+use super::field::Field;
+use super::headers::Headers;
+use super::media::{MalformedTypes, Types};
+use super::policy::Policy;
+use super::redirects::Redirects;
+use super::rules::Malformed;
+
+/// The files in a root that have rules for it, as other hosts of sites know them.
+const HEADERS: &str = "_headers";
+const REDIRECTS: &str = "_redirects";
+
+/// What a policy is made of: values that were given, and files that may change.
+#[derive(Clone, Debug, Default)]
+pub struct Sources {
+    /// The document root.
+    pub root: PathBuf,
+    /// A file of fields by path, with redirections in `_redirects` beside it. Otherwise both are looked for in the
+    /// root.
+    pub headers: Option<PathBuf>,
+    /// Media types beyond those that are known, the last word first.
+    pub types: Vec<TypeSource>,
+    /// Fields that go with every answer.
+    pub fields: Vec<Field>,
+    /// How long answers may be kept.
+    pub caching: Caching,
+    /// Whether they are for some only.
+    pub is_private: bool,
+}
+
+/// Where media types are said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TypeSource {
+    /// In a file in the format of Apache's mime.types.
+    File(PathBuf),
+    /// Here: `.ext=type/subtype`.
+    Pair(String),
+}
+
+/// What was read, and what about it is to be said.
+#[derive(Debug)]
+pub struct Reading {
+    /// The policy.
+    pub policy: Policy,
+    /// The files with rules that it comes from.
+    pub files: Vec<PathBuf>,
+    /// What could not be understood in files that nobody named, and was left out: a sentence each, with file and
+    /// line.
+    pub left_out: Vec<String>,
+}
+
+impl Sources {
+    /// Reads all of them.
+    ///
+    /// # Errors
+    /// A sentence for each thing that is wrong with a file that was named: file, line, and what to do.
+    pub fn read(&self) -> Result<Reading, Vec<String>> {
+        let mut reading = Reading {
+            policy: Policy {
+                types: self.types()?,
+                caching: self.caching,
+                is_private: self.is_private,
+                fields: Headers::everywhere(self.fields.clone()),
+                ..Policy::default()
+            },
+            files: Vec::new(),
+            left_out: Vec::new(),
+        };
+        let headers = match &self.headers {
+            Some(file) => file.clone(),
+            None => self.root.join(HEADERS),
+        };
+        let redirects = headers.with_file_name(REDIRECTS);
+        if let Some(headers) = self.rules(&headers, Headers::parse, &mut reading)? {
+            reading.policy.headers = headers;
+        }
+        if let Some(redirects) = self.rules(&redirects, Redirects::parse, &mut reading)? {
+            reading.policy.redirects = redirects;
+        }
+        Ok(reading)
+    }
+
+    fn types(&self) -> Result<Types, Vec<String>> {
+        let mut types = Types::default();
+        for source in &self.types {
+            match source {
+                TypeSource::File(file) => {
+                    let text = disk::text(file).map_err(|error| vec![unreadable(file, &error)])?;
+                    let text = String::from_utf8_lossy(&text);
+                    let wrong = |wrong: MalformedTypes| match wrong.line {
+                        Some(line) => vec![format!("{}:{line}: {}", file.display(), wrong.why)],
+                        None => vec![format!("{}: {}", file.display(), wrong.why)],
+                    };
+                    types.add(Types::read(&text).map_err(wrong)?);
+                }
+                TypeSource::Pair(pair) => {
+                    let wrong =
+                        |wrong: MalformedTypes| vec![format!("--mime-types {pair}: {}", wrong.why)];
+                    types.add(Types::read_pair(pair).map_err(wrong)?);
+                }
+            }
+        }
+        Ok(types)
+    }
+
+    /// The rules in a file; `None` if there is none that anybody named.
+    fn rules<T>(
+        &self,
+        file: &Path,
+        parse: impl Fn(&[u8]) -> Result<T, Vec<Malformed>>,
+        reading: &mut Reading,
+    ) -> Result<Option<T>, Vec<String>> {
+        let is_named = self.headers.as_deref() == Some(file);
+        let mut text = match disk::text(file) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !is_named => return Ok(None),
+            Err(error) => return Err(vec![unreadable(file, &error)]),
+        };
+        reading.files.push(file.to_owned());
+        if let Ok(below) = file.strip_prefix(&self.root) {
+            let below = below.as_os_str().as_encoded_bytes();
+            reading.policy.sources.push(below.to_vec());
+        }
+        let malformed = match parse(&text) {
+            Ok(rules) => return Ok(Some(rules)),
+            Err(malformed) if self.headers.is_some() => return Err(said(file, &malformed)),
+            Err(malformed) => malformed,
+        };
+        // A site that was built for another host may say what we do not know. The rest counts.
+        reading.left_out.extend(said(file, &malformed));
+        blank(&mut text, &malformed);
+        Ok(parse(&text).ok())
+    }
+}
+
+/// Leaves these lines empty.
+fn blank(text: &mut [u8], malformed: &[Malformed]) {
+    let lines = text.split_mut(|&byte| byte == b'\n');
+    for (number, line) in (1..).zip(lines) {
+        if malformed.iter().any(|malformed| malformed.line == number) {
+            line.fill(b' ');
+        }
+    }
+}
+
+fn said(file: &Path, malformed: &[Malformed]) -> Vec<String> {
+    let said = |malformed: &Malformed| {
+        let Malformed { line, why } = malformed;
+        format!("{}:{line}: {why}", file.display())
+    };
+    malformed.iter().map(said).collect()
+}
+
+fn unreadable(file: &Path, error: &io::Error) -> String {
+    format!("{}: {error}; name a file that can be read", file.display())
+}

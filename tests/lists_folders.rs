@@ -1,0 +1,677 @@
+//! `--listing`: a folder without an index is listed, whatever is in it, and however much.
+
+mod support;
+
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, SystemTime};
+
+use support::{Client, PATIENCE, Response, Root, Server, eventually};
+
+/// Enough for several runs, and for more than the kernel keeps for a slow reader.
+const MANY: usize = 20_000;
+
+fn serve(root: &Root) -> Server {
+    Server::with(root.path(), &["--listing"])
+}
+
+/// Receives a response in chunks.
+fn chunked(client: &mut Client) -> Response {
+    let mut response = client.response_to_head();
+    assert_eq!(
+        response.field("Transfer-Encoding"),
+        Some("chunked"),
+        "{response:?}"
+    );
+    assert_eq!(response.field("Content-Length"), None);
+    response.content = chunks(client).expect("a last chunk");
+    response
+}
+
+/// The content of all chunks up to the last, byte by byte as RFC 9112 section 7.1 has them; what has come before the connection ended without that.
+fn chunks(client: &mut Client) -> Result<Vec<u8>, Vec<u8>> {
+    let mut content = Vec::new();
+    loop {
+        let mut line = Vec::new();
+        while !line.ends_with(b"\r\n") {
+            match client.byte() {
+                Some(byte) => line.push(byte),
+                None => return Err(content),
+            }
+        }
+        let size = std::str::from_utf8(&line[..line.len() - 2]).expect("a size");
+        assert!(
+            !size.is_empty() && size.bytes().all(|byte| byte.is_ascii_hexdigit()),
+            "{size:?}"
+        );
+        let size = usize::from_str_radix(size, 16).expect("a size");
+        for _ in 0..size {
+            match client.byte() {
+                Some(byte) => content.push(byte),
+                None => return Err(content),
+            }
+        }
+        assert_eq!(client.bytes(2), b"\r\n", "behind {size} bytes");
+        if size == 0 {
+            return Ok(content);
+        }
+    }
+}
+
+/// The listing of a folder, in a form.
+fn list(server: &Server, target: &str, accept: &str) -> Response {
+    let mut client = server.connect();
+    ask(&mut client, target, accept);
+    chunked(&mut client)
+}
+
+fn ask(client: &mut Client, target: &str, accept: &str) {
+    client.send(format!(
+        "GET {target} HTTP/1.1\r\nHost: test\r\nAccept: {accept}\r\n\r\n"
+    ));
+}
+
+/// The names in a folder, as text, in their order.
+fn names(server: &Server, target: &str) -> Vec<String> {
+    let listing = list(server, target, "text/plain");
+    listing.text().lines().map(str::to_owned).collect()
+}
+
+/// The references of the rows of a page, in their order.
+fn references(page: &str) -> Vec<&str> {
+    let (_, rows) = page.split_once("<tbody class=\"rows\">").expect("rows");
+    let (rows, _) = rows.split_once("\n</table>").expect("their end");
+    let links = rows.split("<a href=\"").skip(1);
+    links
+        .map(|link| link.split_once('"').expect("an end").0)
+        .collect()
+}
+
+/// A folder, `many`, with so many files, in memory where that can be: on a disk they take longer to make.
+fn many(count: usize) -> Root {
+    let memory = Path::new("/dev/shm");
+    let root = match memory.is_dir() {
+        true => Root::within(memory),
+        false => Root::new(),
+    };
+    root.write("small.txt", "small");
+    fs::create_dir(root.join("many")).expect("a folder");
+    for number in 0..count {
+        File::create(root.join(format!("many/file-{number}.txt"))).expect("a file");
+    }
+    root
+}
+
+/// A client that has asked for a listing and takes it slowly.
+fn slowly(server: &Server) -> Client {
+    let mut client = server.connect();
+    socket2::SockRef::from(client.stream())
+        .set_recv_buffer_size(128 * 1024)
+        .expect("an option");
+    ask(&mut client, "/many/", "text/html");
+    assert_eq!(client.response_to_head().status(), "200 OK");
+    client
+}
+
+#[test]
+fn without_the_option_nothing_is_listed() {
+    let root = Root::of(&[("folder/file", "")]);
+    let server = Server::start(root.path());
+    for target in ["/", "/folder/"] {
+        assert_eq!(server.get(target).status(), "404 Not Found");
+    }
+    assert!(!server.announcement.contains("listing\":true"));
+}
+
+#[test]
+fn with_it_only_folders_without_an_index_are() {
+    let root = Root::of(&[("folder/file", ""), ("indexed/index.html", "the index")]);
+    let server = serve(&root);
+    assert_eq!(server.get("/indexed/").text(), "the index");
+    let moved = server.get("/folder");
+    assert_eq!(
+        (moved.status(), moved.field("Location")),
+        ("301 Moved Permanently", Some("/folder/"))
+    );
+    // What is relative is relative to the slash, however the folder was spelled.
+    let moved = server.get("/indexed/../folder/.");
+    assert_eq!(
+        (moved.status(), moved.field("Location")),
+        ("301 Moved Permanently", Some("/folder/"))
+    );
+    for target in ["/nothing/", "/folder/file/"] {
+        assert_eq!(server.get(target).status(), "404 Not Found", "{target}");
+    }
+    assert_eq!(names(&server, "/"), ["folder/", "indexed/"]);
+    assert_eq!(names(&server, "/folder/"), ["file"]);
+    assert_eq!(names(&server, "//folder//"), ["file"]);
+}
+
+#[test]
+fn a_listing_is_a_page_or_json_or_text() {
+    let root = Root::of(&[("a/b/file.txt", "content"), ("a/b/deep/file", "")]);
+    for path in ["a/b/file.txt", "a/b/deep"] {
+        let file = File::open(root.join(path)).expect("it is there");
+        let time = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777);
+        file.set_modified(time).expect("a date");
+    }
+    let server = serve(&root);
+    let page = list(&server, "/a/b/", "text/html");
+    assert_eq!(page.field("Content-Type"), Some("text/html; charset=utf-8"));
+    assert_eq!(page.field("Vary"), Some("Accept"));
+    assert_eq!(page.field("Cache-Control"), Some("no-store"));
+    assert_eq!(page.field("X-Content-Type-Options"), Some("nosniff"));
+    let policy = page.field("Content-Security-Policy").expect("a policy");
+    assert!(policy.starts_with("default-src 'none'; "), "{policy}");
+    let text = page.text();
+    assert!(text.starts_with("<!doctype html>\n") && text.ends_with("</html>\n"));
+    assert!(text.contains("<h1><a href=\"../../\">/</a><a href=\"../\">a/</a>b/</h1>"));
+    assert!(text.contains("<tbody><tr><td><a href=\"../\">../</a>"));
+    assert!(text.contains(
+        "<tr><td><a href=\"file.txt\">file.txt</a><td data-n=\"7\">7 B\
+         <td><time datetime=\"1994-11-06T08:49:37Z\">1994-11-06 08:49</time>"
+    ));
+    assert!(text.contains("1 folder, 1 file</p>"));
+    assert_eq!(references(text), ["deep/", "file.txt"]);
+    let root_page = list(&server, "/", "*/*");
+    assert!(
+        !root_page.text().contains("../"),
+        "there is nothing above the root"
+    );
+
+    let json = list(&server, "/a/b/", "application/json");
+    assert_eq!(json.field("Content-Type"), Some("application/json"));
+    assert_eq!(json.field("Content-Security-Policy"), None);
+    let time = "\"modified\":\"1994-11-06T08:49:37Z\"";
+    let expected = format!(
+        "[\n{{\"name\":\"deep\",\"href\":\"deep/\",\"type\":\"directory\",\"size\":null,{time}}},\n\
+         {{\"name\":\"file.txt\",\"href\":\"file.txt\",\"type\":\"file\",\"size\":7,{time}}}\n]\n"
+    );
+    assert_eq!(json.text(), expected);
+    let text = list(&server, "/a/b/", "text/plain");
+    assert_eq!(
+        text.field("Content-Type"),
+        Some("text/plain; charset=utf-8")
+    );
+    assert_eq!(text.text(), "deep/\nfile.txt\n");
+    fs::create_dir(root.join("empty")).expect("a folder");
+    assert_eq!(
+        list(&server, "/empty/", "application/json").text(),
+        "[\n]\n"
+    );
+    assert_eq!(list(&server, "/empty/", "text/plain").text(), "");
+}
+
+#[test]
+fn where_there_are_no_chunks_the_connection_ends_it() {
+    let root = Root::of(&[("file", "")]);
+    let server = serve(&root);
+    for rest in ["", "Connection: keep-alive\r\n"] {
+        let mut client = server.connect();
+        client.send(format!(
+            "GET / HTTP/1.0\r\nAccept: text/plain\r\n{rest}\r\n"
+        ));
+        let response = client.response_to_head();
+        assert_eq!(response.field("Connection"), Some("close"), "{response:?}");
+        assert_eq!(response.field("Transfer-Encoding"), None);
+        assert_eq!(response.field("Content-Length"), None);
+        assert_eq!(client.rest(), b"file\n");
+    }
+}
+
+#[test]
+fn head_is_the_head_of_it() {
+    let root = Root::of(&[("file", "")]);
+    let server = serve(&root);
+    let mut client = server.connect();
+    client.send("HEAD / HTTP/1.1\r\nHost: test\r\nAccept: application/json\r\n\r\n");
+    let response = client.response_to_head();
+    assert_eq!(response.status(), "200 OK");
+    assert_eq!(response.field("Content-Type"), Some("application/json"));
+    assert_eq!(response.field("Vary"), Some("Accept"));
+    assert_eq!(response.field("Content-Length"), None, "nobody knows it");
+    assert_eq!(
+        client.get("/file").status(),
+        "200 OK",
+        "nothing came in between"
+    );
+    let answer = client.ask("POST / HTTP/1.1\r\nHost: test\r\n\r\n");
+    assert_eq!(answer.status(), "405 Method Not Allowed");
+}
+
+/// Names that mean something to somebody.
+const HOSTILE: &[&[u8]] = &[
+    b"<script>alert(1)<",
+    b"<img src=x onerror=alert(1)>",
+    b"\"'&amp;`",
+    b"100%",
+    b"%2e%2e",
+    b"%00",
+    b"what?",
+    b"a#b",
+    b"javascript:alert(1)",
+    b"C:",
+    b"two  spaces ",
+    b" ",
+    b"back\\slash",
+    b"a+b=c;d,e",
+    b"\xff\xfe.bin",
+    b"half\xe2\x82",
+    b"~",
+    b"{{rows}}",
+    b"*",
+    "größe".as_bytes(),
+    "日本語.html".as_bytes(),
+    "turned\u{202e}txt.exe".as_bytes(),
+];
+
+/// Names that no target can have.
+const UNASKABLE: &[&[u8]] = &[b"new\nline", b"tab\t", b"escape\x1b[1m", b"delete\x7f"];
+
+#[test]
+fn whatever_a_name_is_it_is_only_a_name_and_leads_to_its_file() {
+    let root = Root::new();
+    let long = [b'n'; 255];
+    let all = || HOSTILE.iter().chain(UNASKABLE).copied();
+    for name in all().chain([&long[..]]) {
+        let folder = [b"dir ", &name[..name.len().min(251)]].concat();
+        root.write(OsStr::from_bytes(name), name);
+        root.write(Path::new(OsStr::from_bytes(&folder)).join("in it"), name);
+    }
+    let server = serve(&root);
+    let page = list(&server, "/", "text/html");
+    let text = page.text();
+    // What is ours is all there is.
+    assert_eq!(text.matches("<script").count(), 1);
+    assert_eq!(text.matches("<img").count(), 0);
+    let rows = text.split_once("<tbody class=\"rows\">").expect("rows").1;
+    let (rows, _) = rows.split_once("</table>").expect("their end");
+    assert!(
+        !rows
+            .bytes()
+            .any(|byte| byte.is_ascii_control() && byte != b'\n')
+    );
+    assert_eq!(
+        rows.matches("\n<tr>").count(),
+        2 * (HOSTILE.len() + UNASKABLE.len() + 1)
+    );
+    assert!(rows.contains(">new\\nline</span>") && rows.contains(">turned\\u{202e}txt.exe</a>"));
+
+    let mut client = server.connect();
+    let mut found = BTreeSet::new();
+    for reference in references(text) {
+        let target = match reference.ends_with('/') {
+            true => format!("/{reference}in%20it"),
+            false => format!("/{reference}"),
+        };
+        let response = client.get(&target);
+        assert_eq!(response.status(), "200 OK", "{target}");
+        assert!(
+            found.insert((reference.ends_with('/'), response.content)),
+            "{target} comes twice"
+        );
+    }
+    assert_eq!(found.len(), 2 * (HOSTILE.len() + 1));
+    for name in HOSTILE {
+        assert!(
+            found.contains(&(false, name.to_vec())),
+            "{}",
+            name.escape_ascii()
+        );
+    }
+
+    let json = list(&server, "/", "application/json");
+    for line in [
+        r#"{"name":"\"'&amp;`","href":"%22%27%26amp%3B%60","type":"file","#,
+        "{\"name\":\"\u{fffd}\u{fffd}.bin\",\"href\":\"%FF%FE.bin\",",
+        r#"{"name":"new\u000aline","href":null,"type":"file","size":8,"#,
+    ] {
+        assert!(json.text().contains(line), "{line} in {}", json.text());
+    }
+    let lines = names(&server, "/");
+    for line in [
+        "new\\nline",
+        "back\\\\slash",
+        "\\xff\\xfe.bin",
+        "dir {{rows}}/",
+        "two  spaces ",
+    ] {
+        assert!(
+            lines.iter().any(|other| other == line),
+            "{line} in {lines:?}"
+        );
+    }
+}
+
+#[test]
+fn what_is_not_served_is_not_listed() {
+    let outside = Root::of(&[("secret", "secret"), ("folder/secret", "")]);
+    let root = Root::of(&[
+        (".env", "secret"),
+        (".well-known/security.txt", ""),
+        (".well-known/.secret", ""),
+        ("folder/.well-known/a", ""),
+        ("folder/file", ""),
+        ("..data", ""),
+        ("file", "content"),
+        ("file.gz", ""),
+    ]);
+    let link = |target: &Path, name: &str| symlink(target, root.join(name)).expect("a link");
+    link(Path::new("file"), "to a file");
+    link(Path::new("folder"), "to a folder");
+    link(&root.join("file"), "absolute");
+    link(&outside.join("secret"), "out");
+    link(&outside.join("folder"), "out to a folder");
+    link(Path::new("nothing"), "to nothing");
+    link(Path::new("round"), "round");
+    link(Path::new(".env"), "to what is hidden");
+    link(Path::new("/dev/null"), "null");
+    assert!(support::succeeds(
+        "mkfifo",
+        &[root.join("fifo").to_str().expect("ASCII")]
+    ));
+    let _socket = std::os::unix::net::UnixListener::bind(root.join("socket")).expect("a socket");
+
+    let check = |options: &[&str], target: &str, expected: &[&str]| {
+        let all = [&["--listing"], options].concat();
+        let server = Server::with(root.path(), &all);
+        assert_eq!(names(&server, target), expected, "{options:?} {target}");
+        let page = list(&server, target, "text/html");
+        for reference in references(page.text()) {
+            let response = match reference.ends_with('/') {
+                true => continue,
+                false => server.get(&format!("{target}{reference}")),
+            };
+            assert_eq!(
+                response.status(),
+                "200 OK",
+                "{options:?} {target} {reference}"
+            );
+        }
+    };
+    let inside = [
+        ".well-known/",
+        "folder/",
+        "to a folder/",
+        "absolute",
+        "file",
+        "file.gz",
+        "to a file",
+        "to what is hidden",
+    ];
+    check(&[], "/", &inside);
+    check(&[], "/folder/", &["file"]);
+    check(&[], "/.well-known/", &["security.txt"]);
+    check(
+        &["--symlinks", "deny"],
+        "/",
+        &[".well-known/", "folder/", "file", "file.gz"],
+    );
+    let outside = outside.path().to_str().expect("ASCII");
+    let mut all = inside.to_vec();
+    all.splice(2..2, ["out to a folder/"]);
+    all.splice(7..7, ["out"]);
+    check(&["--symlink-root", outside], "/", &all);
+    check(
+        &["--hidden", "--symlinks", "deny"],
+        "/",
+        &[
+            ".well-known/",
+            "folder/",
+            "..data",
+            ".env",
+            "file",
+            "file.gz",
+        ],
+    );
+    check(&["--hidden"], "/folder/", &[".well-known/", "file"]);
+    let server = serve(&root);
+    assert_eq!(server.get("/folder/.well-known/").status(), "404 Not Found");
+    assert_eq!(
+        server.get("/out%20to%20a%20folder/").status(),
+        "403 Forbidden"
+    );
+    // Where the kernel does not resolve for us, it is the same.
+    if let Some(command) = support::upon_no_openat2("ENOSYS", root.path(), &["--listing"]) {
+        let server = Server::spawn(command);
+        assert_eq!(names(&server, "/"), inside);
+        assert_eq!(names(&server, "/folder/"), ["file"]);
+    }
+}
+
+#[test]
+fn names_are_in_the_order_in_which_people_count_and_queries_say_otherwise() {
+    let root = Root::new();
+    let files = [
+        ("b2", 30, 3),
+        ("B10", 10, 1),
+        ("a", 20, 2),
+        ("b1", 20, 4),
+        ("b02", 5, 5),
+    ];
+    for (name, len, second) in files {
+        root.write(name, vec![b'x'; len]);
+        let time = SystemTime::UNIX_EPOCH + Duration::from_secs(second);
+        let file = File::options().write(true).open(root.join(name));
+        file.and_then(|file| file.set_modified(time))
+            .expect("a date");
+    }
+    for (name, second) in [("folder 10", 1), ("folder 9", 9)] {
+        fs::create_dir(root.join(name)).expect("a folder");
+        let time = SystemTime::UNIX_EPOCH + Duration::from_secs(second);
+        let folder = File::open(root.join(name));
+        folder
+            .and_then(|folder| folder.set_modified(time))
+            .expect("a date");
+    }
+    let server = serve(&root);
+    let nine_first = ["folder 9/", "folder 10/"];
+    let ten_first = ["folder 10/", "folder 9/"];
+    for (query, folders, files) in [
+        ("", nine_first, ["a", "b1", "b02", "b2", "B10"]),
+        (
+            "?sort=name&order=desc",
+            ten_first,
+            ["B10", "b2", "b02", "b1", "a"],
+        ),
+        ("?sort=size", nine_first, ["b02", "B10", "a", "b1", "b2"]),
+        (
+            "?sort=size&order=desc",
+            nine_first,
+            ["b2", "a", "b1", "B10", "b02"],
+        ),
+        ("?sort=time", ten_first, ["B10", "a", "b2", "b1", "b02"]),
+        (
+            "?order=desc&sort=time",
+            nine_first,
+            ["b02", "b1", "b2", "a", "B10"],
+        ),
+        ("?sort=nothing", nine_first, ["a", "b1", "b02", "b2", "B10"]),
+    ] {
+        let expected = [&folders[..], &files[..]].concat();
+        assert_eq!(names(&server, &format!("/{query}")), expected, "{query}");
+    }
+    let page = list(&server, "/?sort=size&order=desc", "text/html");
+    for head in [
+        "<th scope=\"col\"><a href=\"?sort=name&amp;order=asc\"",
+        "<th scope=\"col\" aria-sort=\"descending\"><a href=\"?sort=size&amp;order=asc\"",
+        "<th scope=\"col\"><a href=\"?sort=time&amp;order=desc\"",
+    ] {
+        assert!(page.text().contains(head), "{head}");
+    }
+}
+
+#[test]
+fn many_entries_are_streamed_and_never_all_held() {
+    let root = many(MANY);
+    let server = serve(&root);
+    assert_eq!(server.get("/small.txt").text(), "small");
+    let before = server.resident();
+    let start = slowly(&server);
+    let mut others: Vec<Client> = (0..3).map(|_| slowly(&server)).collect();
+    // The page begins before the folder has been read to its end, and stays where its reader is.
+    for client in &mut others {
+        let page = client.bytes(30);
+        assert!(page.windows(15).any(|part| part == b"<!doctype html>"));
+    }
+    let held = server.resident().saturating_sub(before);
+    assert!(held < 16 * 1024, "{held} KiB for four");
+    drop(others);
+    let mut client = start;
+    let page = String::from_utf8(chunks(&mut client).expect("all of it")).expect("text");
+    let references = references(&page);
+    assert_eq!(references.len(), MANY);
+    let different: BTreeSet<&str> = references.iter().copied().collect();
+    assert_eq!(different.len(), MANY);
+    assert!(page.contains(&format!(">0 folders, {MANY} files</p>")));
+    assert!(
+        page.contains("in order in parts"),
+        "it was more than one run"
+    );
+    // Within a run, the order is the natural one.
+    let number = |reference: &str| -> usize {
+        let digits = reference
+            .trim_start_matches("file-")
+            .trim_end_matches(".txt");
+        digits.parse().expect("a number")
+    };
+    let falls = references
+        .windows(2)
+        .filter(|pair| number(pair[0]) > number(pair[1]))
+        .count();
+    assert!(falls < 3, "{falls} runs more than one");
+    let line = server.line();
+    let line = if line.contains("/small.txt") {
+        server.line()
+    } else {
+        line
+    };
+    assert!(line.contains("GET /many/ 200 "), "{line}");
+}
+
+#[test]
+fn an_access_line_says_how_much_content_there_was() {
+    let root = Root::of(&[("file", "")]);
+    let server = serve(&root);
+    let listing = list(&server, "/?sort=size", "text/html");
+    let expected = format!(" GET /?sort=size 200 {} ", listing.content.len());
+    let line = server.line();
+    assert!(line.contains(&expected), "{line}");
+}
+
+#[test]
+fn who_leaves_ends_it() {
+    let root = many(MANY);
+    let server = serve(&root);
+    let before = server.descriptors();
+    let clients: Vec<Client> = (0..5).map(|_| slowly(&server)).collect();
+    server.holds(before + 10);
+    drop(clients);
+    server.holds_no_more_than(before);
+    server.rests();
+}
+
+#[test]
+fn what_comes_behind_it_is_answered_behind_it() {
+    let root = many(3000);
+    let server = serve(&root);
+    let mut client = server.connect();
+    let get =
+        |target: &str| format!("GET {target} HTTP/1.1\r\nHost: test\r\nAccept: text/plain\r\n\r\n");
+    client.send(
+        get("/small.txt") + &get("/many/") + &get("/small.txt") + &get("/many/") + &get("/nothing"),
+    );
+    assert_eq!(client.response().text(), "small");
+    let first = chunked(&mut client);
+    assert_eq!(first.text().lines().count(), 3000);
+    assert_eq!(client.response().text(), "small");
+    assert_eq!(chunked(&mut client).content, first.content);
+    assert_eq!(client.response().status(), "404 Not Found");
+}
+
+#[test]
+fn others_are_served_meanwhile() {
+    let root = many(MANY);
+    let server = Server::with(root.path(), &["--listing", "--workers", "1"]);
+    let mut slow = slowly(&server);
+    let address = server.address;
+    let lists = thread::spawn(move || {
+        let mut client = Client::connect(address);
+        ask(&mut client, "/many/?sort=size", "text/plain");
+        client.response_to_head();
+        let before = std::time::Instant::now();
+        let mut other = Client::connect(address);
+        assert_eq!(other.get("/small.txt").text(), "small");
+        assert!(before.elapsed() < PATIENCE / 4);
+        chunks(&mut client).expect("all of it").len()
+    });
+    let mut client = server.connect();
+    for _ in 0..200 {
+        assert_eq!(client.get("/small.txt").text(), "small");
+    }
+    assert!(lists.join().expect("it does not panic") > MANY * 10);
+    assert!(chunks(&mut slow).is_ok());
+}
+
+#[test]
+fn a_folder_that_changes_meanwhile_is_listed_all_the_same() {
+    let root = many(MANY);
+    let server = serve(&root);
+    let mut client = slowly(&server);
+    for number in 0..MANY {
+        match number % 3 {
+            0 => {
+                fs::remove_file(root.join(format!("many/file-{number}.txt"))).expect("it is there");
+            }
+            1 => {
+                let (from, to) = (
+                    format!("many/file-{number}.txt"),
+                    format!("many/moved-{number}"),
+                );
+                fs::rename(root.join(from), root.join(to)).expect("it is there");
+            }
+            _ => {}
+        }
+    }
+    let page = String::from_utf8(chunks(&mut client).expect("a last chunk")).expect("text");
+    assert!(page.ends_with("</html>\n"));
+    let listed: BTreeSet<&str> = page
+        .split("<a href=\"")
+        .skip(1)
+        .filter_map(|link| Some(link.split_once('"')?.0))
+        .collect();
+    // Whatever was there from the beginning to the end is in it; what had been shown before is not asked for.
+    let kept = (0..MANY).filter(|number| number % 3 == 2);
+    let missing = kept
+        .filter(|number| !listed.contains(&*format!("file-{number}.txt")))
+        .count();
+    assert!(missing < MANY / 3, "{missing}");
+}
+
+#[test]
+fn a_folder_that_goes_meanwhile_is_cut_short_and_that_is_to_be_seen() {
+    let root = many(MANY);
+    let server = serve(&root);
+    let mut client = slowly(&server);
+    // All at once: otherwise it may be read to its end when it is empty.
+    server.asleep(|| fs::remove_dir_all(root.join("many")).expect("it is there"));
+    let rest = client.rest();
+    assert!(
+        !rest.ends_with(b"0\r\n\r\n"),
+        "no last chunk: {} bytes",
+        rest.len()
+    );
+    let complaint = server.complaint();
+    assert!(
+        complaint.contains("cannot list /many to its end"),
+        "{complaint}"
+    );
+    eventually("it goes on", || {
+        (server.get("/small.txt").text() == "small").then_some(())
+    });
+}
