@@ -655,11 +655,10 @@ impl Origin for Site {
 
     fn doubt(&mut self, told: bool) {
         self.cache.doubt();
-        if told {
-            self.follow_policy();
-            if let Some(watch) = &mut self.watch {
-                watch.listen(|told| self.cache.hear(told));
-            }
+        // That they have changed rings no bell.
+        self.follow_policy();
+        if told && let Some(watch) = &mut self.watch {
+            watch.listen(|told| self.cache.hear(told));
         }
     }
 }
@@ -754,6 +753,7 @@ mod tests {
     use rustix::fs::{CWD, RenameFlags, renameat_with};
 
     use super::super::disk::Symlinks;
+    use super::super::redirects::Redirects;
     use super::*;
     use crate::http::Resource;
 
@@ -1545,6 +1545,20 @@ mod tests {
             site.site.find(&target, soon);
             assert!(!site.is_sure_of("/file"));
         }
+    }
+
+    #[test]
+    fn a_policy_is_taken_up_by_a_turn_in_which_no_bell_rings() {
+        let (_root, mut site) = site(Options::default());
+        assert_eq!(find(&mut site, "/index.html"), "index.html");
+        let text = b"/index.html /moved 301!";
+        site.options.policy.replace(Policy {
+            redirects: Redirects::parse(text).unwrap(),
+            ..Policy::default()
+        });
+        site.doubt(false);
+        let moved = "301 Moved Permanently /moved";
+        assert_eq!(find(&mut site, "/index.html"), moved);
     }
 
     #[test]
