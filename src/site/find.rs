@@ -199,9 +199,17 @@ impl Site {
         let (disk, evidence) = (&self.disk, &doubtful.evidence);
         // Where a link leads that leads to nothing, nobody watches whether something comes.
         let is_link = |path: &Vec<u8>| disk.is_link(path);
+        // Nor what comes into a folder beside the file, which may have been there before.
+        let is_heard = |folder| {
+            let mut present = evidence.present.iter();
+            present.any(|(path, _)| self::folder(path) == folder) || disk.is_absent(folder)
+        };
         let is_quiet = self.watch.as_ref().is_some_and(|watch| {
             !watched.is_empty() && watched.iter().all(|&watched| watch.is_left_alone(watched))
-        }) && !evidence.absent.iter().any(is_link);
+        }) && evidence
+            .absent
+            .iter()
+            .all(|path| is_heard(folder(path)) && !is_link(path));
         if !holds(disk, evidence) {
             self.cache.forget(&doubtful);
             // It was another file that came to be watched.
@@ -663,6 +671,12 @@ impl Origin for Site {
     }
 }
 
+/// The folder that a path leads to something in.
+fn folder(path: &[u8]) -> &[u8] {
+    let slash = path.iter().rposition(|&byte| byte == b'/');
+    &path[..slash.unwrap_or(0)]
+}
+
 /// Whether everything is still as it was when it was found.
 fn holds(disk: &Disk, evidence: &Evidence) -> bool {
     let is_absent = |path: &Vec<u8>| match disk.version(path) {
@@ -932,6 +946,7 @@ mod tests {
                 "folder/deep/file",
                 "indexed/index.html",
                 "aliased/index.html",
+                "page.html",
             ] {
                 fs::write(root.join(name), "old").unwrap();
             }
@@ -1427,6 +1442,15 @@ mod tests {
                     (|root| write(root, "large", large("newer")), "newer"),
                     (|root| replace(root, "large", &large("newest")), "newest"),
                     (|root| remove(root, "large"), "absent: old"),
+                ],
+            ),
+            told(
+                "the folder beside a clean address's file comes to have an index",
+                "/page",
+                &[
+                    (|root| fs::create_dir(root.join("page")).unwrap(), "old"),
+                    (|root| write(root, "page/index.html", "new"), "directory"),
+                    (|root| remove(root, "page/index.html"), "old"),
                 ],
             ),
             looked(
