@@ -280,6 +280,31 @@ fn rules_redirect() {
 }
 
 #[test]
+fn a_rule_holds_whatever_else_leads_to_its_file() {
+    let root = pages();
+    root.write(
+        "_redirects",
+        "/a          /about.html 200\n\
+         /about.html /never      301!\n\
+         /docs/*     /404.html   404!\n\
+         /b          /docs/index.html 200\n",
+    );
+    root.date_back();
+    let server = Server::start(root.path());
+    for _ in 0..3 {
+        check(
+            &server,
+            &[
+                ("/about.html", "301", "/never"),
+                ("/a", "200", "about"),
+                ("/docs/index.html", "404", "lost"),
+                ("/b", "200", "docs"),
+            ],
+        );
+    }
+}
+
+#[test]
 fn no_redirect_leads_to_another_host_by_a_peers_word() {
     let root = Root::of(&[("index.html", "home"), ("_redirects", "/go/* /:splat\n")]);
     let server = Server::start(root.path());

@@ -29,10 +29,11 @@ use crate::http::{
 /// The folder that may be asked for although its name begins with a dot (RFC 8615).
 const WELL_KNOWN: &[u8] = b".well-known";
 
-/// What the pages for what is absent are remembered under. A target's path is empty or begins with a slash, so
-/// they are nobody else's.
+/// What the pages for what is absent are remembered under, and, before its path, what a rule leads to. A target's
+/// path is empty or begins with a slash, so they are nobody else's.
 const NOT_FOUND: &str = "404";
 const SHELL: &str = "shell";
+const BY_RULE: &str = "rule ";
 
 /// Bytes from which on a file is worth being compressed.
 const WORTH_CODING: u64 = 1024;
@@ -377,19 +378,13 @@ impl Site {
         let Ok(other) = Target::parse(target_of_rule, None) else {
             return Ok((self.absent(target, now), None));
         };
-        // What is only known for this turn may be what another rule has made of it. One is enough.
-        let known = match self.cache.entry(other.raw()) {
-            Some(_) => self.recall(other.raw(), now),
-            None => None,
-        };
-        let lookup = match known {
+        // Asked for itself, it may be something else, by a rule about it.
+        let key = format!("{BY_RULE}{}", other.raw());
+        let lookup = match self.recall(&key, now) {
             Some(lookup) => lookup,
             None => {
                 let discovery = self.lookup(&other, now)?;
-                match &discovery {
-                    (Lookup::Found(_), Some(_)) => self.remember(other.raw(), discovery, now),
-                    _ => discovery.0,
-                }
+                self.remember(&key, discovery, now)
             }
         };
         let lookup = match lookup {
