@@ -305,6 +305,35 @@ fn a_rule_holds_whatever_else_leads_to_its_file() {
 }
 
 #[test]
+fn what_is_compressed_is_what_was_asked_for() {
+    let text = |word: &str| word.repeat(1000);
+    let root = Root::of(&[
+        ("index.html", &text("shell ")),
+        ("page.html", &text("page ")),
+        ("_redirects", "/rewritten /page.html 200"),
+    ]);
+    root.date_back();
+    let server = Server::with(root.path(), &["--spa", "--compress"]);
+    let fields = format!("{NAVIGATION}Accept-Encoding: gzip\r\n");
+    let shell = support::eventually("the shell is compressed", || {
+        let response = ask(&server, "GET", "/deep", &fields);
+        assert!(response.head.contains("Vary: Accept, "), "{response:?}");
+        response
+            .field("Content-Encoding")
+            .is_some()
+            .then_some(response)
+    });
+    // Just now, so that it is not remembered yet.
+    root.write("fresh.html", text("fresh "));
+    for target in ["/fresh.html", "/fresh", "/rewritten"] {
+        for _ in 0..3 {
+            let response = ask(&server, "GET", target, &fields);
+            assert_ne!(response.field("ETag"), shell.field("ETag"), "{target}");
+        }
+    }
+}
+
+#[test]
 fn no_redirect_leads_to_another_host_by_a_peers_word() {
     let root = Root::of(&[("index.html", "home"), ("_redirects", "/go/* /:splat\n")]);
     let server = Server::start(root.path());

@@ -588,30 +588,34 @@ impl Origin for Site {
     }
 
     fn code(&mut self, target: &Target<'_>, coding: Coding, now: SystemTime) -> Option<Lookup> {
+        let found = self.find(target, now);
         let compressor = self.options.compressor.as_ref()?;
-        let raw = target.raw();
-        let (key, place) = match self.cache.entry(raw) {
-            Some(_) => (raw, Some(address(target))),
-            // What was shown is what is shown where nothing is.
-            None => (SHELL, None),
+        let key = match found {
+            Lookup::Shell(..) => SHELL,
+            _ => target.raw(),
         };
-        let (lookup, evidence) = self.cache.entry(key)?;
-        let (path, source) = evidence.present.first()?;
-        let Lookup::Found(resource) = lookup else {
+        let (Lookup::Found(resource), evidence) = self.cache.entry(key)? else {
             return None;
         };
+        let (path, source) = evidence.present.first()?;
         let identity = resource.representations.first()?;
         match compressor.form(path, &source.version, coding) {
             Form::Made(content) => {
-                let place = place.unwrap_or_else(|| [b"/", &path[..]].concat());
+                let place = match found {
+                    Lookup::Shell(..) => [b"/", &path[..]].concat(),
+                    _ => address(target),
+                };
                 let fields = self.policy.0.of_file(&place, path);
                 let validators = validators(&content, &source.version, now);
                 let coded = finished(represent(content, coding, &fields), Some(validators), true);
                 let mut resource = Resource::clone(resource);
                 resource.representations.push(Arc::new(coded));
-                let lookup = Lookup::Found(Arc::new(resource));
-                self.cache.improve(key, lookup.clone());
-                Some(lookup)
+                let resource = Arc::new(resource);
+                self.cache.improve(key, Lookup::Found(resource.clone()));
+                Some(match found {
+                    Lookup::Shell(_, page) => Lookup::Shell(resource, page),
+                    _ => Lookup::Found(resource),
+                })
             }
             Form::Unknown => {
                 compressor.make(path, &source.version, coding, identity.content.clone());
