@@ -334,6 +334,25 @@ fn what_is_compressed_is_what_was_asked_for() {
 }
 
 #[test]
+fn a_file_of_rules_is_not_shown_however_it_was_named() {
+    let root = pages();
+    root.write("docs/rules", "/*\n  X-Said: so\n");
+    std::os::unix::fs::symlink("docs/rules", root.join("linked")).expect("there is nothing yet");
+    for name in ["docs/../docs/rules", "linked"] {
+        let file = root.join(name);
+        let server = Server::with(
+            root.path(),
+            &["--headers-file", file.to_str().expect("it is text")],
+        );
+        let response = server.get("/docs/rules");
+        assert_eq!(response.field("X-Said"), Some("so"), "{name}");
+        assert_eq!(response.text(), "lost", "{name}");
+        let by_its_name = server.get(&format!("/{name}"));
+        assert_eq!(by_its_name.text(), "lost", "{name}");
+    }
+}
+
+#[test]
 fn no_redirect_leads_to_another_host_by_a_peers_word() {
     let root = Root::of(&[("index.html", "home"), ("_redirects", "/go/* /:splat\n")]);
     let server = Server::start(root.path());

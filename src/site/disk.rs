@@ -577,6 +577,21 @@ pub(super) fn text(file: &Path) -> io::Result<Vec<u8>> {
     }
 }
 
+/// Where a file is, whatever it was called: its name in the folder that it was named in, and, if that is a symbolic
+/// link, where it leads; both without other links on the way.
+pub(super) fn places(file: &Path) -> impl Iterator<Item = PathBuf> {
+    let folder = match file.parent() {
+        Some(folder) if folder.as_os_str().is_empty() => Some(Path::new(".")),
+        folder => folder,
+    };
+    let folder = folder.and_then(|folder| folder.canonicalize().ok());
+    let named = folder
+        .zip(file.file_name())
+        .map(|(folder, name)| folder.join(name));
+    let real = file.canonicalize().ok();
+    named.into_iter().chain(real)
+}
+
 /// A copy of an open file in memory, if it still is this version: for the kernel a file, and nobody can
 /// change it any more, so that it is sent without another look.
 ///

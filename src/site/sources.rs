@@ -19,7 +19,7 @@ const REDIRECTS: &str = "_redirects";
 /// What a policy is made of: values that were given, and files that may change.
 #[derive(Clone, Debug, Default)]
 pub struct Sources {
-    /// The document root.
+    /// The document root, absolute and without symbolic links.
     pub root: PathBuf,
     /// A file of fields by path, with redirections in `_redirects` beside it. Otherwise both are looked for in the
     /// root.
@@ -123,9 +123,11 @@ impl Sources {
             Err(error) => return Err(vec![unreadable(file, &error)]),
         };
         reading.files.push(file.to_owned());
-        if let Ok(below) = file.strip_prefix(&self.root) {
-            let below = below.as_os_str().as_encoded_bytes();
-            reading.policy.sources.push(below.to_vec());
+        for place in disk::places(file) {
+            if let Ok(below) = place.strip_prefix(&self.root) {
+                let below = below.as_os_str().as_encoded_bytes();
+                reading.policy.sources.push(below.to_vec());
+            }
         }
         let malformed = match parse(&text) {
             Ok(rules) => return Ok(Some(rules)),
