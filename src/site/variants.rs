@@ -58,7 +58,7 @@ fn begins_like(coding: Coding, content: &Blob) -> bool {
     };
     match coding {
         Coding::Identity => true,
-        Coding::Brotli => content.len() > 0,
+        Coding::Brotli => !content.is_empty(),
         Coding::Gzip => read && mark.starts_with(&[0x1f, 0x8b]),
         // A frame, or one that may be skipped.
         Coding::Zstd => {
