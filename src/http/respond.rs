@@ -131,7 +131,10 @@ fn content(request: &Request<'_>, found: &Arc<Representation>) -> Response {
     let partial = |content| Response::new(Status::PartialContent, found.clone()).sending(content);
     match range::select(request, &found.validators, len) {
         Selection::Part(part) => partial(Content::Part(part)),
-        Selection::Parts(parts) if Multipart::is_worth_it(found, &parts) => {
+        // Who is sent several parts undoes a coding of all of them together, heads and boundaries included.
+        Selection::Parts(parts)
+            if found.coding == Coding::Identity && Multipart::is_worth_it(found, &parts) =>
+        {
             partial(Content::Parts(parts))
         }
         Selection::Whole | Selection::Parts(_) => Response::new(Status::Ok, found.clone()),
@@ -241,6 +244,11 @@ mod tests {
         check("HEAD", &found, &[other], failed, Content::Withheld);
         let parts = Content::Parts(vec![0..1, 9..10]);
         check("GET", &found, &[("Range", "bytes=0-0,9-9")], partial, parts);
+        let coded = Representation::new(vec![b'x'; 1000].into(), "text/plain").coded(Coding::Gzip);
+        let coded = Lookup::Found(Arc::new(Resource::from(coded)));
+        check("GET", &coded, &[range], partial, Content::Part(5..1000));
+        let several = ("Range", "bytes=0-0,9-9");
+        check("GET", &coded, &[several], ok, Content::Whole);
         let dear = ("Range", "bytes=0-498,500-");
         check("GET", &found, &[dear], ok, Content::Whole);
         let unsatisfiable = "416 Range Not Satisfiable";
