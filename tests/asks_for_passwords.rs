@@ -246,6 +246,30 @@ fn what_is_no_request_is_refused_as_ever() {
 }
 
 #[test]
+fn fields_by_path_are_for_who_has_a_password() {
+    let root = site();
+    root.write("_headers", "/internal/*\n  X-Backend: ten\n");
+    let server = guarded(&root);
+    let preflight = "Origin: https://a.example\r\nAccess-Control-Request-Method: GET\r\n";
+    let asked = format!("Authorization: Basic {FOR_ALICE}\r\n");
+    let large = format!("Authorization: Basic {WRONG}\r\nContent-Length: 99999999\r\n");
+    for (method, fields, status, is_told) in [
+        ("GET", "", "401", false),
+        ("POST", "", "405", false),
+        ("BREW", "", "501", false),
+        ("GET", "Expect: much\r\n", "417", false),
+        ("GET", &large, "413", false),
+        ("OPTIONS", preflight, "204", false),
+        ("GET", &asked, "404", true),
+    ] {
+        let response = server.connect().ask(request(method, "/internal/a", fields));
+        assert!(response.status().starts_with(status), "{response:?}");
+        let told = response.field("X-Backend").is_some();
+        assert_eq!(told, is_told, "{method} {fields}");
+    }
+}
+
+#[test]
 fn a_preflight_has_no_password_and_needs_none() {
     let root = site();
     let server = guarded(&root);

@@ -51,6 +51,26 @@ pub(super) fn gate(
     Gate::Shut(answering(request, response))
 }
 
+/// Whether only an answer that has been let through has this status: it is about what is under the target. All others
+/// may be given to who has no credentials.
+pub(super) fn is_behind(status: Status) -> bool {
+    matches!(
+        status,
+        Status::Ok
+            | Status::PartialContent
+            | Status::MovedPermanently
+            | Status::Found
+            | Status::SeeOther
+            | Status::NotModified
+            | Status::TemporaryRedirect
+            | Status::PermanentRedirect
+            | Status::Forbidden
+            | Status::NotFound
+            | Status::PreconditionFailed
+            | Status::RangeNotSatisfiable
+    )
+}
+
 /// What any guard says to a request without credentials.
 pub(super) fn foregone(request: &Request<'_>) -> Option<Response> {
     let lacks = !is_preflight(request) && request.values("Authorization").next().is_none();

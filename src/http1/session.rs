@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use super::body::{self, BodyError, Discard, Framing};
 use super::chunked;
 use super::encode::{self, Persistence};
-use super::gate::{Gate, foregone, gate};
+use super::gate::{Gate, foregone, gate, is_behind};
 use super::log::{Answer, Leaving, Log};
 use super::parse::{self, Lines, Parsed};
 use crate::auth::{Guard, Known};
@@ -538,7 +538,9 @@ impl<O: Origin> Http1<O> {
         let own = match response.is_represented {
             true => Fields::new(),
             // Who may not know what is there is not told what is said of it.
-            false if response.status == Status::Unauthorized => self.origin.fields(None),
+            false if self.guard.is_some() && !is_behind(response.status) => {
+                self.origin.fields(None)
+            }
             false => {
                 let target = request.and_then(|request| Target::parse(request.target, None).ok());
                 self.origin.fields(target.as_ref())
