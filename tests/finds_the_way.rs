@@ -353,6 +353,18 @@ fn a_file_of_rules_is_not_shown_however_it_was_named() {
 }
 
 #[test]
+fn a_file_of_rules_that_comes_later_is_not_shown_either() {
+    let root = pages();
+    let server = Server::start(root.path());
+    root.write("_headers", "/*\n  X-Said: so\n");
+    root.write("_redirects", "/a /b\n");
+    check(
+        &server,
+        &[("/_headers", "404", "lost"), ("/_redirects", "404", "lost")],
+    );
+}
+
+#[test]
 fn no_redirect_leads_to_another_host_by_a_peers_word() {
     let root = Root::of(&[("index.html", "home"), ("_redirects", "/go/* /:splat\n")]);
     let server = Server::start(root.path());

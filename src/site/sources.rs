@@ -116,6 +116,13 @@ impl Sources {
         parse: impl Fn(&[u8]) -> Result<T, Vec<Malformed>>,
         reading: &mut Reading,
     ) -> Result<Option<T>, Vec<String>> {
+        // Where there is none, one may come before this is asked for again.
+        for place in disk::places(file) {
+            if let Ok(below) = place.strip_prefix(&self.root) {
+                let below = below.as_os_str().as_encoded_bytes();
+                reading.policy.sources.push(below.to_vec());
+            }
+        }
         let is_named = self.headers.as_deref() == Some(file);
         let mut text = match disk::text(file) {
             Ok(text) => text,
@@ -123,12 +130,6 @@ impl Sources {
             Err(error) => return Err(vec![unreadable(file, &error)]),
         };
         reading.files.push(file.to_owned());
-        for place in disk::places(file) {
-            if let Ok(below) = place.strip_prefix(&self.root) {
-                let below = below.as_os_str().as_encoded_bytes();
-                reading.policy.sources.push(below.to_vec());
-            }
-        }
         let malformed = match parse(&text) {
             Ok(rules) => return Ok(Some(rules)),
             Err(malformed) if self.headers.is_some() => return Err(said(file, &malformed)),
