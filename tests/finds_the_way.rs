@@ -365,6 +365,34 @@ fn a_file_of_rules_that_comes_later_is_not_shown_either() {
 }
 
 #[test]
+fn what_is_left_out_of_rules_takes_nothing_else_along() {
+    let root = pages();
+    root.write(
+        "_headers",
+        "/about\n  X-A: a\nhttps://a.example/docs/*\n  X-B: b\n/blog/*\n  Date: no\n/app.js\n  X-C: c\n",
+    );
+    let mut redirects = String::new();
+    for number in 0..2005 {
+        redirects += &format!("/old{number} /about\n");
+    }
+    root.write("_redirects", redirects);
+    let server = Server::start(root.path());
+    let about = server.get("/about");
+    assert_eq!(about.field("X-A"), Some("a"), "{about:?}");
+    assert_eq!(about.field("X-B"), None, "{about:?}");
+    assert_eq!(server.get("/app.js").field("X-C"), Some("c"));
+    check(
+        &server,
+        &[
+            ("/old0", "301", "/about"),
+            ("/old1999", "301", "/about"),
+            ("/old2000", "404", "lost"),
+            ("/old2004", "404", "lost"),
+        ],
+    );
+}
+
+#[test]
 fn no_redirect_leads_to_another_host_by_a_peers_word() {
     let root = Root::of(&[("index.html", "home"), ("_redirects", "/go/* /:splat\n")]);
     let server = Server::start(root.path());

@@ -65,6 +65,16 @@ impl Headers {
     /// # Errors
     /// All that is wrong with it, in the order of its lines.
     pub fn parse(file: &[u8]) -> Result<Self, Vec<Malformed>> {
+        match Self::read(file) {
+            (headers, malformed) if malformed.is_empty() => Ok(headers),
+            (_, malformed) => Err(malformed),
+        }
+    }
+
+    /// Reads what can be understood of a file, without the fields of a path that cannot; and all that is wrong with
+    /// it, in the order of its lines.
+    #[must_use]
+    pub fn read(file: &[u8]) -> (Self, Vec<Malformed>) {
         let mut rules: Vec<(Option<Pattern>, Rule)> = Vec::new();
         let (lines, mut malformed) = lines(file);
         for (line, text) in lines {
@@ -99,8 +109,8 @@ impl Headers {
                 kept.push(pattern, rule);
             }
         }
-        let rules = kept.or(malformed, |rule| rule.line)?;
-        Ok(Self { rules })
+        let (rules, malformed) = kept.with(malformed, |rule| rule.line);
+        (Self { rules }, malformed)
     }
 
     /// These fields for all paths; the number of a field stands for its line.

@@ -84,6 +84,15 @@ impl Redirects {
     /// # Errors
     /// All that is wrong with it, in the order of its lines.
     pub fn parse(file: &[u8]) -> Result<Self, Vec<Malformed>> {
+        match Self::read(file) {
+            (redirects, malformed) if malformed.is_empty() => Ok(redirects),
+            (_, malformed) => Err(malformed),
+        }
+    }
+
+    /// Reads what can be understood of a file; and all that is wrong with it, in the order of its lines.
+    #[must_use]
+    pub fn read(file: &[u8]) -> (Self, Vec<Malformed>) {
         let mut redirects = Self::default();
         let (lines, mut malformed) = lines(file);
         for (line, text) in lines {
@@ -95,8 +104,9 @@ impl Redirects {
                 Err(why) => malformed.push(Malformed { line, why }),
             }
         }
-        redirects.rules = redirects.rules.or(malformed, |rule| rule.line)?;
-        Ok(redirects)
+        let (rules, malformed) = redirects.rules.with(malformed, |rule| rule.line);
+        redirects.rules = rules;
+        (redirects, malformed)
     }
 
     /// Whether it leads nowhere, whatever the path.

@@ -92,24 +92,31 @@ impl<T> Rules<T> {
         self.rules.push((pattern, rule));
     }
 
-    /// These rules, if nothing is wrong with their file and there are not too many; `line` says where one stands.
-    ///
-    /// # Errors
-    /// What is wrong, in the order of lines.
-    pub(super) fn or(
-        self,
+    /// These rules, without those that are too many, and all that is wrong with their file, in the order of lines;
+    /// `line` says where a rule stands.
+    pub(super) fn with(
+        mut self,
         mut malformed: Vec<Malformed>,
         line: impl Fn(&T) -> usize,
-    ) -> Result<Self, Vec<Malformed>> {
+    ) -> (Self, Vec<Malformed>) {
         let excess = self.excess().map(|(rule, why)| Malformed {
             line: line(rule),
             why,
         });
         malformed.extend(excess);
         malformed.sort_by_key(|malformed| malformed.line);
-        match malformed.is_empty() {
-            true => Ok(self),
-            false => Err(malformed),
+        self.truncate();
+        (self, malformed)
+    }
+
+    /// Leaves out those that are too many.
+    fn truncate(&mut self) {
+        self.patterns.truncate(MAX_PATTERNS);
+        let mut places: Vec<usize> = self.paths.values().flatten().copied().collect();
+        places.sort_unstable();
+        if let Some(&end) = places.get(MAX_PATHS) {
+            let paths = self.paths.values_mut();
+            paths.for_each(|places| places.retain(|&place| place < end));
         }
     }
 

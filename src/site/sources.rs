@@ -77,10 +77,10 @@ impl Sources {
             None => self.root.join(HEADERS),
         };
         let redirects = headers.with_file_name(REDIRECTS);
-        if let Some(headers) = self.rules(&headers, Headers::parse, &mut reading)? {
+        if let Some(headers) = self.rules(&headers, Headers::read, &mut reading)? {
             reading.policy.headers = headers;
         }
-        if let Some(redirects) = self.rules(&redirects, Redirects::parse, &mut reading)? {
+        if let Some(redirects) = self.rules(&redirects, Redirects::read, &mut reading)? {
             reading.policy.redirects = redirects;
         }
         Ok(reading)
@@ -113,7 +113,7 @@ impl Sources {
     fn rules<T>(
         &self,
         file: &Path,
-        parse: impl Fn(&[u8]) -> Result<T, Vec<Malformed>>,
+        read: impl FnOnce(&[u8]) -> (T, Vec<Malformed>),
         reading: &mut Reading,
     ) -> Result<Option<T>, Vec<String>> {
         // Where there is none, one may come before this is asked for again.
@@ -124,31 +124,19 @@ impl Sources {
             }
         }
         let is_named = self.headers.as_deref() == Some(file);
-        let mut text = match disk::text(file) {
+        let text = match disk::text(file) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound && !is_named => return Ok(None),
             Err(error) => return Err(vec![unreadable(file, &error)]),
         };
         reading.files.push(file.to_owned());
-        let malformed = match parse(&text) {
-            Ok(rules) => return Ok(Some(rules)),
-            Err(malformed) if self.headers.is_some() => return Err(said(file, &malformed)),
-            Err(malformed) => malformed,
-        };
+        let (rules, malformed) = read(&text);
+        if self.headers.is_some() && !malformed.is_empty() {
+            return Err(said(file, &malformed));
+        }
         // A site that was built for another host may say what we do not know. The rest counts.
         reading.left_out.extend(said(file, &malformed));
-        blank(&mut text, &malformed);
-        Ok(parse(&text).ok())
-    }
-}
-
-/// Leaves these lines empty.
-fn blank(text: &mut [u8], malformed: &[Malformed]) {
-    let lines = text.split_mut(|&byte| byte == b'\n');
-    for (number, line) in (1..).zip(lines) {
-        if malformed.iter().any(|malformed| malformed.line == number) {
-            line.fill(b' ');
-        }
+        Ok(Some(rules))
     }
 }
 
