@@ -353,6 +353,19 @@ fn a_file_of_rules_is_not_shown_however_it_was_named() {
 }
 
 #[test]
+fn a_file_of_rules_is_no_page() {
+    let root = pages();
+    root.write("rules.html", "/*\n  X-Said: so\n");
+    let file = root.join("rules.html");
+    let options = ["--headers-file", file.to_str().expect("it is text")];
+    let server = Server::with(root.path(), &options);
+    check(
+        &server,
+        &[("/rules", "404", "lost"), ("/rules.html", "404", "lost")],
+    );
+}
+
+#[test]
 fn a_file_of_rules_that_comes_later_is_not_shown_either() {
     let root = pages();
     let server = Server::start(root.path());

@@ -314,6 +314,9 @@ impl Site {
             false => search.name(path)?,
         };
         Ok(match outcome {
+            Outcome::File(finding) if self.policy.0.is_source(&finding.file.path) => {
+                (Lookup::Absent(None), None)
+            }
             Outcome::File(finding) => {
                 let fields = self.policy.0.of_file(&address(target), &finding.file.path);
                 let with = |file: &File| Some(validators(&file.content, &file.source.version, now));
