@@ -82,7 +82,7 @@ pub(crate) struct Arguments {
 
     /// How long answers may be kept: auto knows names with a content hash; off is never; or seconds
     #[arg(long, value_name = "RULE", env = "DOCROOT_CACHE")]
-    #[arg(default_value = "auto", value_parser = caching)]
+    #[arg(default_value = "auto")]
     cache: Caching,
 
     /// A field for every answer: 'Name: value'; 'Name:' leaves ours out; repeatable
@@ -118,7 +118,7 @@ pub(crate) struct Arguments {
     #[arg(value_parser = types)]
     mime_types: Vec<TypeSource>,
 
-    /// Compress what is asked for often enough, off the loop, and remember it
+    /// Compress what is asked for, beside the loops, for those who ask after that
     #[arg(long, env = "DOCROOT_COMPRESS", value_parser = BoolishValueParser::new())]
     compress: bool,
 
@@ -336,6 +336,13 @@ impl Arguments {
                 );
             }
         };
+        if self.compress && self.cache_memory == 0 {
+            return Err(
+                "--compress remembers what it makes, and --cache-memory 0 remembers nothing; \
+                 leave one of the two out"
+                    .into(),
+            );
+        }
         let limits = Limits {
             connections,
             connections_per_peer: self.max_connections_per_ip.map(Census::new),
@@ -631,19 +638,6 @@ fn fields(cors: Option<&str>, isolate: bool, given: Vec<Field>) -> Vec<Field> {
     }
     let field = |said: String| said.parse().expect("it is a field of ours");
     said.into_iter().map(field).chain(given).collect()
-}
-
-/// `auto`, `off`, or seconds.
-fn caching(text: &str) -> Result<Caching, String> {
-    match text {
-        "auto" => Ok(Caching::Auto),
-        "off" => Ok(Caching::Off),
-        // More is taken for that anyway (RFC 9111 section 1.2.2).
-        seconds => match seconds.parse() {
-            Ok(seconds @ 0..=2_147_483_648) => Ok(Caching::For(seconds)),
-            _ => Err("expected auto, off, or seconds, such as 3600".into()),
-        },
-    }
 }
 
 /// An origin as a browser says it (RFC 6454 section 6.2), or `*`.

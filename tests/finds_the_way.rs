@@ -427,3 +427,34 @@ fn no_redirect_leads_to_another_host_by_a_peers_word() {
         assert_eq!(response.field("Set-Cookie"), None, "{target}");
     }
 }
+
+#[test]
+fn the_fields_of_an_address_go_with_whatever_is_shown_there() {
+    let root = Root::of(&[
+        ("app.html", "shell"),
+        ("rewritten.html", "rewritten"),
+        ("_headers", "/admin/*\n  X-Frame-Options: DENY\n"),
+        ("_redirects", "/admin/by-rule /rewritten.html 200\n"),
+    ]);
+    let server = Server::with(root.path(), &["--spa=app.html"]);
+    for (target, text, expected) in [
+        ("/admin/x", "shell", Some("DENY")),
+        ("/other", "shell", None),
+        ("/admin/by-rule", "rewritten", Some("DENY")),
+        ("/rewritten", "rewritten", None),
+    ] {
+        for _ in 0..3 {
+            let response = ask(&server, "GET", target, NAVIGATION);
+            assert_eq!(response.text(), text, "{target}");
+            assert_eq!(response.field("X-Frame-Options"), expected, "{target}");
+            assert!(response.field("ETag").is_some(), "{target}: {response:?}");
+        }
+    }
+    let other = root.join("other-headers");
+    root.write("other-headers", "/\n  X-A: b\n");
+    let options = ["--headers-file", other.to_str().expect("it is text")];
+    let server = Server::with(root.path(), &options);
+    for target in ["/_headers", "/_redirects", "/other-headers"] {
+        assert!(server.get(target).status().starts_with("404"), "{target}");
+    }
+}

@@ -14,7 +14,9 @@ use crate::blob::Blob;
 pub struct Resource {
     /// Its representations; the first is the one without a content coding. Never empty.
     pub representations: Vec<Arc<Representation>>,
-    /// Whether others can be made of that one, each with a coding, if they are asked for.
+    /// Whether it depends on the request which of its representations is sent.
+    pub varies: bool,
+    /// Whether others can be made of the first, each with a coding, if they are asked for.
     pub is_codable: bool,
 }
 
@@ -34,14 +36,6 @@ pub struct Representation {
     fields: Fields,
     /// Where in `fields` its type begins, where that ends, and where its length begins.
     marks: (usize, usize, usize),
-}
-
-impl Resource {
-    /// Whether it depends on the request which of its representations is sent.
-    #[must_use]
-    pub fn varies(&self) -> bool {
-        self.is_codable || self.representations.len() > 1
-    }
 }
 
 impl Representation {
@@ -149,6 +143,7 @@ impl From<Representation> for Resource {
     fn from(representation: Representation) -> Self {
         Self {
             representations: vec![Arc::new(representation)],
+            varies: false,
             is_codable: false,
         }
     }

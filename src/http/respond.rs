@@ -78,7 +78,7 @@ fn represented(
     let [first, ..] = &resource.representations[..] else {
         return Response::empty(Status::NoContent);
     };
-    if !resource.varies() {
+    if !resource.varies {
         return respond(first);
     }
     let accepted = Accepted::of(request);

@@ -15,13 +15,16 @@ use std::thread;
 
 use tracing::{debug, warn};
 
+use super::disk::SEALED;
 use super::encoding::{AtMost, Effort, encode};
 use crate::blob::{Blob, Version};
 use crate::http::Coding;
 
-/// Bytes of content below which there is little to save, and above which nobody else would get a turn.
-const LEAST: u64 = 1024;
-const MOST: u64 = 16 * 1024 * 1024;
+/// Bytes of content below which there is little to save.
+pub(super) const LEAST: u64 = 1024;
+
+/// Bytes of content above which nothing is remembered, and so nothing made.
+const MOST: u64 = SEALED;
 
 /// Jobs that may wait. Each holds its content, and with it perhaps a descriptor.
 const QUEUE: usize = 32;
@@ -43,7 +46,7 @@ pub enum Form {
     Made(Blob),
     /// It is being made, or will be soon.
     Making,
-    /// It is not worth having: shorter than 1 KiB, longer than 16 MiB, a tenth is not saved, or it would take
+    /// It is not worth having: shorter than 1 KiB, longer than 2 MiB, a tenth is not saved, or it would take
     /// more than a quarter of the budget.
     Unworthy,
     /// Nothing.

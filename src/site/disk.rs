@@ -16,6 +16,7 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
+use super::rules::MAX_SIZE;
 use crate::blob::{Blob, Version, time};
 
 /// Bytes of a file up to which it is read into memory and sent with its head in one call. Larger
@@ -28,7 +29,7 @@ const IN_MEMORY: u64 = 64 * 1024;
 pub(super) const SEALED: u64 = 2 * 1024 * 1024;
 
 /// Bytes that a file of rules may have.
-const RULES: u64 = 1 << 20;
+const RULES: u64 = MAX_SIZE as u64;
 
 /// How long a file must have been left alone to be taken for steady. Whoever is writing a file, or
 /// copying one over another, does not pause that long.

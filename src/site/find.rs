@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use tracing::warn;
 
 use super::cache::{Budget, Cache, Doubtful, Evidence, Known};
-use super::compressor::{Compressor, Form};
+use super::compressor::{self, Compressor, Form};
 use super::disk::{Disk, Found, Link, SEALED, Source, is_steady, seal};
 use super::listing::{self, Listing, Listings};
 use super::media::is_compressible;
@@ -34,9 +34,6 @@ const WELL_KNOWN: &[u8] = b".well-known";
 const NOT_FOUND: &str = "404";
 const SHELL: &str = "shell";
 const BY_RULE: &str = "rule ";
-
-/// Bytes from which on a file is worth being compressed.
-const WORTH_CODING: u64 = 1024;
 
 /// Siblings that are named once, and not again.
 const NAMED: usize = 1000;
@@ -289,7 +286,7 @@ impl Site {
         if let Some(rule) = rule.as_ref().filter(|rule| rule.is_forced) {
             return self.redirected(target, rule, now);
         }
-        match (self.lookup(target, now)?, rule) {
+        match (self.lookup(target, &address(target), now)?, rule) {
             ((Lookup::Absent(_), _), Some(rule)) => self.redirected(target, &rule, now),
             ((Lookup::Absent(_), _), None) => Ok((self.absent(target, now), None)),
             (discovery, _) => Ok(discovery),
@@ -297,7 +294,13 @@ impl Site {
     }
 
     /// What there is in the folder under a target.
-    fn lookup(&self, target: &Target<'_>, now: SystemTime) -> Result<Discovery, Failure> {
+    /// It is shown with the fields that go with this address.
+    fn lookup(
+        &self,
+        target: &Target<'_>,
+        address: &[u8],
+        now: SystemTime,
+    ) -> Result<Discovery, Failure> {
         let path = target.path();
         let Some(path) = self.below_prefix(&path) else {
             return Ok((Lookup::Absent(None), None));
@@ -318,7 +321,7 @@ impl Site {
                 (Lookup::Absent(None), None)
             }
             Outcome::File(finding) => {
-                let fields = self.policy.0.of_file(&address(target), &finding.file.path);
+                let fields = self.policy.0.of_file(address, &finding.file.path);
                 let with = |file: &File| Some(validators(&file.content, &file.source.version, now));
                 let (resource, evidence) = self.resource(*finding, &fields, with);
                 (Lookup::Found(Arc::new(resource)), Some(evidence))
@@ -382,21 +385,26 @@ impl Site {
             return Ok((self.absent(target, now), None));
         };
         // Asked for itself, it may be something else, by a rule about it.
-        let key = format!("{BY_RULE}{}", other.raw());
+        let (key, address) = match self.policy.0.depend_on_path() {
+            true => {
+                let key = format!("{BY_RULE}{} {}", target.raw(), other.raw());
+                (key, address(target))
+            }
+            false => (format!("{BY_RULE}{}", other.raw()), address(&other)),
+        };
         let lookup = match self.recall(&key, now) {
             Some(lookup) => lookup,
             None => {
-                let discovery = self.lookup(&other, now)?;
+                let discovery = self.lookup(&other, &address, now)?;
                 self.remember(&key, discovery, now)
             }
         };
         let lookup = match lookup {
             Lookup::Found(resource) if status == Status::NotFound => {
-                let address = address(target);
                 let fields = |page: &Representation| {
                     self.policy.0.of_page(Some(&address), page.media_type())
                 };
-                Lookup::Absent(Some(Arc::new(again(&resource, fields))))
+                Lookup::Absent(Some(Arc::new(again(&resource, fields, false))))
             }
             Lookup::Found(resource) => Lookup::Found(resource),
             _ => self.absent(target, now),
@@ -413,15 +421,27 @@ impl Site {
             let address = address(target);
             let fields =
                 |page: &Representation| self.policy.0.of_page(Some(&address), page.media_type());
-            Arc::new(again(&page, fields))
+            Arc::new(again(&page, fields, false))
         });
         let shell = match self.leads_to_shell(target) {
             true => self.page(SHELL, now),
             false => None,
         };
         match shell {
-            Some(shell) => Lookup::Shell(shell, page),
+            Some(shell) => Lookup::Shell(self.shell_at(shell, target), page),
             None => Lookup::Absent(page),
+        }
+    }
+
+    /// The shell with the fields that go with what is under this target.
+    fn shell_at(&self, shell: Arc<Resource>, target: &Target<'_>) -> Arc<Resource> {
+        match &self.options.shell {
+            Some(file) if self.policy.0.depend_on_path() => {
+                let address = address(target);
+                let fields = |_: &_| self.policy.0.of_file(&address, file.as_bytes());
+                Arc::new(again(&shell, fields, true))
+            }
+            _ => shell,
         }
     }
 
@@ -502,6 +522,7 @@ impl Site {
         };
         let resource = Resource {
             representations: forms.map(form).collect(),
+            varies,
             is_codable,
         };
         (resource, evidence)
@@ -511,7 +532,7 @@ impl Site {
     fn is_codable(&self, fields: &Fields, file: &File) -> bool {
         let most = SEALED.min(self.cache.share() as u64);
         self.options.compressor.is_some()
-            && (WORTH_CODING..=most).contains(&file.source.version.len)
+            && (compressor::LEAST..=most).contains(&file.source.version.len)
             && is_compressible(media_type(fields))
     }
 
@@ -616,7 +637,7 @@ impl Origin for Site {
                 let resource = Arc::new(resource);
                 self.cache.improve(key, Lookup::Found(resource.clone()));
                 Some(match found {
-                    Lookup::Shell(_, page) => Lookup::Shell(resource, page),
+                    Lookup::Shell(_, page) => Lookup::Shell(self.shell_at(resource, target), page),
                     _ => Lookup::Found(resource),
                 })
             }
@@ -624,7 +645,14 @@ impl Origin for Site {
                 compressor.make(path, &source.version, coding, identity.content.clone());
                 None
             }
-            Form::Making | Form::Unworthy => None,
+            Form::Making => None,
+            Form::Unworthy => {
+                // It is not asked about again.
+                let mut resource = Resource::clone(resource);
+                resource.is_codable = false;
+                self.cache.improve(key, Lookup::Found(Arc::new(resource)));
+                None
+            }
         }
     }
 
@@ -729,16 +757,21 @@ fn finished(
     }
 }
 
-/// The same pages with other fields.
-fn again(page: &Resource, fields: impl Fn(&Representation) -> Fields) -> Resource {
-    let again = |representation: &Arc<Representation>| {
-        let (content, coding) = (representation.content.clone(), representation.coding);
-        let representation = represent(content, coding, &fields(representation));
-        Arc::new(finished(representation, None, page.varies()))
+/// The same with other fields; without validators, if it is no representation of what was asked for.
+fn again(
+    resource: &Resource,
+    fields: impl Fn(&Representation) -> Fields,
+    is_asked_for: bool,
+) -> Resource {
+    let again = |former: &Arc<Representation>| {
+        let fields = fields(former);
+        let representation = represent(former.content.clone(), former.coding, &fields);
+        let validators = is_asked_for.then(|| former.validators.clone());
+        Arc::new(finished(representation, validators, resource.varies))
     };
     Resource {
-        representations: page.representations.iter().map(again).collect(),
-        is_codable: page.is_codable,
+        representations: resource.representations.iter().map(again).collect(),
+        ..*resource
     }
 }
 

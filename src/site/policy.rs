@@ -42,42 +42,42 @@ pub struct Policy {
     pub sources: Vec<Vec<u8>>,
 }
 
-/// Policy that can be changed while they are in force, by all workers' sites.
+/// A policy that can be changed while it is in force, for all workers' sites.
 #[derive(Clone, Debug, Default)]
 pub struct SharedPolicy(Arc<Shared>);
 
 #[derive(Debug, Default)]
 struct Shared {
-    rules: Mutex<Arc<Policy>>,
-    /// How often they have changed.
+    policy: Mutex<Arc<Policy>>,
+    /// How often it has changed.
     changes: AtomicU64,
 }
 
 impl SharedPolicy {
-    /// These, for the time being.
+    /// This one, for the time being.
     #[must_use]
-    pub fn new(rules: Policy) -> Self {
+    pub fn new(policy: Policy) -> Self {
         let shared = Shared {
-            rules: Mutex::new(Arc::new(rules)),
+            policy: Mutex::new(Arc::new(policy)),
             changes: AtomicU64::new(0),
         };
         Self(Arc::new(shared))
     }
 
-    /// Others, from now on: each site takes them up before the next request that it is asked.
-    pub fn replace(&self, rules: Policy) {
-        *self.0.rules.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(rules);
+    /// Another one, from now on: each site takes it up before the next request that it is asked.
+    pub fn replace(&self, policy: Policy) {
+        *self.0.policy.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(policy);
         self.0.changes.fetch_add(1, Ordering::Release);
     }
 
-    /// The rules, and how often they have changed.
+    /// The policy, and how often it has changed.
     pub(super) fn now(&self) -> (Arc<Policy>, u64) {
         let changes = self.changes();
-        let rules = self.0.rules.lock().unwrap_or_else(PoisonError::into_inner);
-        (rules.clone(), changes)
+        let policy = self.0.policy.lock().unwrap_or_else(PoisonError::into_inner);
+        (policy.clone(), changes)
     }
 
-    /// How often they have changed.
+    /// How often it has changed.
     pub(super) fn changes(&self) -> u64 {
         self.0.changes.load(Ordering::Acquire)
     }

@@ -77,6 +77,10 @@ impl Sources {
             None => self.root.join(HEADERS),
         };
         let redirects = headers.with_file_name(REDIRECTS);
+        // Those of the root are nobody's to see, whether they are in force or not.
+        for name in [HEADERS, REDIRECTS] {
+            reading.policy.sources.push(name.into());
+        }
         if let Some(headers) = self.rules(&headers, Headers::read, &mut reading)? {
             reading.policy.headers = headers;
         }
