@@ -12,10 +12,11 @@ use clap::builder::{BoolishValueParser, Resettable};
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{
-    ArgAction, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum,
+    Arg, ArgAction, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum,
 };
 use docroot::auth::{Malformed, Users};
 use docroot::compress;
+use docroot::http::is_token;
 use docroot::http1;
 use docroot::net::{Census, Limits, descriptors, files_within};
 use docroot::server::{self, Bind};
@@ -40,13 +41,8 @@ pub(crate) struct Arguments {
     #[command(subcommand)]
     pub(crate) command: Option<Command>,
 
-    /// The document root [default: ./html if it exists, else the current directory]
-    #[arg(value_name = "DIR")]
-    dir: Option<PathBuf>,
-
-    /// The document root, as an option
-    #[arg(short = 'd', long, value_name = "DIR", env = "DOCROOT_ROOT")]
-    root: Option<PathBuf>,
+    #[command(flatten)]
+    folder: Folder,
 
     /// The port; 0 is any free one [default: 8080; on a terminal, the next free one up to 8090]
     #[arg(short, long, value_name = "N", env = "DOCROOT_PORT")]
@@ -58,6 +54,68 @@ pub(crate) struct Arguments {
     #[arg(value_delimiter = ',', value_parser = binds)]
     bind: Vec<Binds>,
 
+    #[command(flatten)]
+    site: SiteOptions,
+
+    /// How long a request's head may take to arrive: 500ms, 10s, 2m
+    #[arg(long, value_name = "TIME", env = "DOCROOT_HEADER_TIMEOUT")]
+    #[arg(default_value = "10s", value_parser = duration)]
+    header_timeout: Duration,
+
+    /// How long a connection may stay idle between requests
+    #[arg(long, value_name = "TIME", env = "DOCROOT_IDLE_TIMEOUT")]
+    #[arg(default_value = "60s", value_parser = duration)]
+    idle_timeout: Duration,
+
+    /// Bytes per second, over 30 seconds, below which a reader is cut off; 0 is never
+    #[arg(long, value_name = "BYTES", env = "DOCROOT_MIN_RATE")]
+    #[arg(default_value = "1KiB", value_parser = size)]
+    min_rate: u64,
+
+    /// Loops that serve, each on a thread of its own [default: the CPUs that may be used]
+    #[arg(short, long, value_name = "N", env = "DOCROOT_WORKERS", value_parser = workers)]
+    workers: Option<NonZeroUsize>,
+
+    /// Connections held at once [default: from the limit of open files]
+    #[arg(long, value_name = "N", env = "DOCROOT_MAX_CONNECTIONS", value_parser = connections)]
+    max_connections: Option<usize>,
+
+    /// Connections held at once for one address, or one IPv6 /64 [default: no limit]
+    #[arg(long, value_name = "N", env = "DOCROOT_MAX_CONNECTIONS_PER_IP", value_parser = connections)]
+    max_connections_per_ip: Option<usize>,
+
+    /// No banner and no access log
+    #[arg(short, long, env = "DOCROOT_QUIET", value_parser = BoolishValueParser::new())]
+    pub(crate) quiet: bool,
+
+    /// Say more on standard error: -v debug, -vv trace (or set RUST_LOG)
+    #[arg(short, long, action = ArgAction::Count, env = "DOCROOT_VERBOSE", value_parser = level)]
+    pub(crate) verbose: u8,
+
+    /// Check the arguments and the root, say what would be served, and exit
+    #[arg(long, env = "DOCROOT_CHECK", value_parser = BoolishValueParser::new())]
+    pub(crate) check: bool,
+}
+
+/// Which folder is served.
+#[derive(Debug, Args)]
+struct Folder {
+    /// The document root [default: ./html if it exists, else the current directory]
+    #[arg(value_name = "DIR")]
+    dir: Option<PathBuf>,
+
+    /// The document root, as an option
+    #[arg(short = 'd', long, value_name = "DIR", env = "DOCROOT_ROOT")]
+    root: Option<PathBuf>,
+}
+
+/// What decides about an answer.
+#[derive(Debug, Args)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is an option, and means one thing"
+)]
+struct SiteOptions {
     /// What a folder shows: the first of these files that is there
     #[arg(long, value_name = "NAMES", env = "DOCROOT_INDEX")]
     #[arg(value_delimiter = ',', default_value = "index.html", value_parser = file_name)]
@@ -166,49 +224,10 @@ pub(crate) struct Arguments {
     #[arg(default_value = "64MiB", value_parser = cache_size)]
     cache_memory: usize,
 
-    /// How long a request's head may take to arrive: 500ms, 10s, 2m
-    #[arg(long, value_name = "TIME", env = "DOCROOT_HEADER_TIMEOUT")]
-    #[arg(default_value = "10s", value_parser = duration)]
-    header_timeout: Duration,
-
-    /// How long a connection may stay idle between requests
-    #[arg(long, value_name = "TIME", env = "DOCROOT_IDLE_TIMEOUT")]
-    #[arg(default_value = "60s", value_parser = duration)]
-    idle_timeout: Duration,
-
-    /// Bytes per second, over 30 seconds, below which a reader is cut off; 0 is never
-    #[arg(long, value_name = "BYTES", env = "DOCROOT_MIN_RATE")]
-    #[arg(default_value = "1KiB", value_parser = size)]
-    min_rate: u64,
-
     /// The largest request head; a larger one is refused with 431, or 414
     #[arg(long, value_name = "BYTES", env = "DOCROOT_MAX_HEADER")]
     #[arg(default_value = "32KiB", value_parser = header_size)]
     max_header: usize,
-
-    /// Loops that serve, each on a thread of its own [default: the CPUs that may be used]
-    #[arg(short, long, value_name = "N", env = "DOCROOT_WORKERS", value_parser = workers)]
-    workers: Option<NonZeroUsize>,
-
-    /// Connections held at once [default: from the limit of open files]
-    #[arg(long, value_name = "N", env = "DOCROOT_MAX_CONNECTIONS", value_parser = connections)]
-    max_connections: Option<usize>,
-
-    /// Connections held at once for one address, or one IPv6 /64 [default: no limit]
-    #[arg(long, value_name = "N", env = "DOCROOT_MAX_CONNECTIONS_PER_IP", value_parser = connections)]
-    max_connections_per_ip: Option<usize>,
-
-    /// No banner and no access log
-    #[arg(short, long, env = "DOCROOT_QUIET", value_parser = BoolishValueParser::new())]
-    pub(crate) quiet: bool,
-
-    /// Say more on standard error: -v debug, -vv trace (or set RUST_LOG)
-    #[arg(short, long, action = ArgAction::Count, env = "DOCROOT_VERBOSE", value_parser = level)]
-    pub(crate) verbose: u8,
-
-    /// Check the arguments and the root, say what would be served, and exit
-    #[arg(long, env = "DOCROOT_CHECK", value_parser = BoolishValueParser::new())]
-    pub(crate) check: bool,
 }
 
 /// What else there is to do but to serve.
@@ -216,6 +235,12 @@ pub(crate) struct Arguments {
 pub(crate) enum Command {
     /// Write .br, .zst and .gz beside each file that they make smaller, as small as can be
     Compress(Compress),
+    /// Say which answer a request would get, and why: which file, type, coding and cache rule, and the head
+    #[command(
+        after_help = "-H is a field of the request here, and --header, written out, one of all answers, as for who \
+        serves. So count the variables, DOCROOT_SPA and others."
+    )]
+    Explain(Box<Explain>),
     /// Make the hash of a password for --auth and --auth-file
     Hash {
         /// Whose it is; with a name, the line is one of an htpasswd file
@@ -245,6 +270,44 @@ pub(crate) struct Compress {
     /// Say what becomes of each file
     #[arg(short, long, conflicts_with = "quiet")]
     verbose: bool,
+}
+
+/// `-H` is a field of the request here, and `--header`, written out, one of all answers, as for who serves.
+#[derive(Debug, Args)]
+pub(crate) struct Explain {
+    /// What is asked for: a path, and a query if there is one, as in an address
+    #[arg(value_name = "PATH")]
+    path: OsString,
+
+    #[command(flatten)]
+    folder: Folder,
+
+    /// A field of the request: 'Accept-Encoding: br'; repeatable
+    #[arg(short = 'H', long, value_name = "FIELD", value_parser = request_field)]
+    request_header: Vec<String>,
+
+    /// The method of the request
+    #[arg(short = 'X', long, value_name = "NAME", default_value = "GET", value_parser = method)]
+    method: String,
+
+    /// One object of JSON, for programs
+    #[arg(long)]
+    json: bool,
+
+    #[command(flatten)]
+    site: SiteOptions,
+}
+
+/// A request to be explained.
+#[derive(Debug)]
+pub(crate) struct Question {
+    pub(crate) method: String,
+    /// The request target as it is sent.
+    pub(crate) target: String,
+    /// Field lines.
+    pub(crate) fields: Vec<String>,
+    /// Whether the answer is for programs.
+    pub(crate) json: bool,
 }
 
 /// What is done about symbolic links below the root.
@@ -279,15 +342,28 @@ impl Arguments {
         let first = std::env::args_os().nth(1).unwrap_or_default();
         let is_command = Self::command().find_subcommand(first).is_some();
         // A variable that is set to nothing, as in a compose file, is not set.
-        let mut command = Self::command().mut_args(|arg| {
+        let heed = |arg: Arg| {
             let value = arg.get_env().and_then(std::env::var_os);
-            match is_command || value.is_some_and(|value| value.is_empty()) {
+            match value.is_some_and(|value| value.is_empty()) {
                 true => arg.env(Resettable::Reset),
                 false => arg,
             }
+        };
+        let command = command().mut_subcommand("explain", |explain| explain.mut_args(heed));
+        let mut command = command.mut_args(|arg| match is_command {
+            true => arg.env(Resettable::Reset),
+            false => heed(arg),
         });
         let matches = command.get_matches_mut();
-        let written = |id| matches.value_source(id) == Some(ValueSource::CommandLine);
+        let about_site = match matches.subcommand() {
+            Some(("explain", matches)) => Some(matches),
+            Some(_) => None,
+            None => Some(&matches),
+        };
+        let written = |id| {
+            let source = about_site.and_then(|matches| matches.value_source(id));
+            source == Some(ValueSource::CommandLine)
+        };
         if written("dir") && written("root") {
             let why = "the root is named twice, as DIR and with --root; name it once";
             command.error(ErrorKind::ArgumentConflict, why).exit();
@@ -310,10 +386,7 @@ impl Arguments {
             }
             None => vec![PORT],
         };
-        let root = match self.dir.or(self.root) {
-            Some(root) => root,
-            None => default_root()?,
-        };
+        let root = self.folder.resolve()?;
         let descriptors = descriptors();
         let workers = self.workers.unwrap_or_else(default_workers);
         let defaults = Limits::of(workers.get());
@@ -324,29 +397,10 @@ impl Arguments {
                  open; raise that limit (ulimit -n) or ask for fewer"
             ));
         }
-        let symlinks = match self.symlinks {
-            Following::Inside => Symlinks::Inside(self.symlink_root),
-            Following::Deny if self.symlink_root.is_empty() => Symlinks::Deny,
-            Following::Follow if self.symlink_root.is_empty() => Symlinks::Follow,
-            Following::Deny | Following::Follow => {
-                return Err(
-                    "--symlink-root adds to where links lead with --symlinks inside; \
-                     leave one of the two out"
-                        .into(),
-                );
-            }
-        };
-        if self.compress && self.cache_memory == 0 {
-            return Err(
-                "--compress remembers what it makes, and --cache-memory 0 remembers nothing; \
-                 leave one of the two out"
-                    .into(),
-            );
-        }
         let limits = Limits {
             connections,
             connections_per_peer: self.max_connections_per_ip.map(Census::new),
-            inbox: defaults.inbox.max(self.max_header),
+            inbox: defaults.inbox.max(self.site.max_header),
             min_rate: self.min_rate,
             ..defaults
         };
@@ -365,6 +419,66 @@ impl Arguments {
                 binds.push(bind);
             }
         }
+        let mut config = self.site.resolve(root)?;
+        config.server.http1.header_timeout = self.header_timeout;
+        config.server.http1.idle_timeout = self.idle_timeout;
+        config.server.binds = binds;
+        config.server.ports = ports;
+        config.server.workers = workers;
+        config.server.limits = limits;
+        Ok(config)
+    }
+}
+
+impl Folder {
+    /// The root, as it was named.
+    fn resolve(self) -> Result<PathBuf, String> {
+        match self.dir.or(self.root) {
+            Some(root) => Ok(root),
+            None => default_root(),
+        }
+    }
+}
+
+impl Explain {
+    /// Adds what the environment and the current directory say, as for who serves.
+    ///
+    /// # Errors
+    /// A sentence that names the argument and says what to do.
+    pub(crate) fn resolve(self) -> Result<(Config, Question), String> {
+        let question = Question {
+            method: self.method,
+            target: target(self.path.as_encoded_bytes()),
+            fields: self.request_header,
+            json: self.json,
+        };
+        let config = self.site.resolve(self.folder.resolve()?)?;
+        Ok((config, question))
+    }
+}
+
+impl SiteOptions {
+    /// What they make of this root: a server that listens nowhere.
+    fn resolve(self, root: PathBuf) -> Result<Config, String> {
+        if self.compress && self.cache_memory == 0 {
+            return Err(
+                "--compress remembers what it makes, and --cache-memory 0 remembers nothing; \
+                 leave one of the two out"
+                    .into(),
+            );
+        }
+        let symlinks = match self.symlinks {
+            Following::Inside => Symlinks::Inside(self.symlink_root),
+            Following::Deny if self.symlink_root.is_empty() => Symlinks::Deny,
+            Following::Follow if self.symlink_root.is_empty() => Symlinks::Follow,
+            Following::Deny | Following::Follow => {
+                return Err(
+                    "--symlink-root adds to where links lead with --symlinks inside; \
+                     leave one of the two out"
+                        .into(),
+                );
+            }
+        };
         let site = site::Options {
             index: self.index,
             not_found: self
@@ -378,12 +492,10 @@ impl Arguments {
             hidden: self.hidden,
             listing: self.listing,
             cache_memory: self.cache_memory,
-            cache_files: files_within(descriptors),
+            cache_files: files_within(descriptors()),
             ..site::Options::default()
         };
         let http1 = http1::Options {
-            header_timeout: self.header_timeout,
-            idle_timeout: self.idle_timeout,
             max_header: self.max_header,
             cors: self.cors.is_some(),
             ..http1::Options::default()
@@ -403,15 +515,15 @@ impl Arguments {
         };
         let server = server::Options {
             root,
-            binds,
-            ports,
+            binds: Vec::new(),
+            ports: Vec::new(),
             symlinks,
             site,
             compress: self.compress,
             http1,
             users,
-            workers,
-            limits,
+            workers: default_workers(),
+            limits: Limits::default(),
         };
         let required = [("--404", self.not_found), ("--spa", self.spa)];
         let required = required
@@ -424,6 +536,15 @@ impl Arguments {
             auth: (self.auth, self.auth_file),
         })
     }
+}
+
+/// The command line. `-H` has another meaning where a request is explained.
+fn command() -> clap::Command {
+    let without_short = |arg: Arg| match arg.get_id() == "header" {
+        true => arg.short(None),
+        false => arg,
+    };
+    Arguments::command().mut_subcommand("explain", |explain| explain.mut_args(without_short))
 }
 
 /// All users there are; `None` if none are asked for, and everybody may see the site.
@@ -693,6 +814,53 @@ fn connections(text: &str) -> Result<usize, String> {
     }
 }
 
+/// A request target, from what somebody has typed: what no target has is percent-encoded, as browsers do.
+fn target(path: &[u8]) -> String {
+    let mut target = String::new();
+    let is_whole = path.starts_with(b"/") || path == b"*" || is_uri(path);
+    if !is_whole {
+        target.push('/');
+    }
+    for &byte in path {
+        match byte {
+            b'"' | b'<' | b'>' | b'\\' | b'^' | b'`' | b'{' | b'|' | b'}' => {
+                target.push_str(&format!("%{byte:02X}"));
+            }
+            b'!'..=b'~' => target.push(char::from(byte)),
+            _ => target.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    target
+}
+
+/// Whether this is an address with its scheme.
+fn is_uri(path: &[u8]) -> bool {
+    let path = path.to_ascii_lowercase();
+    path.starts_with(b"http://") || path.starts_with(b"https://")
+}
+
+/// A field line of a request without content.
+fn request_field(text: &str) -> Result<String, String> {
+    let expected = || "expected 'Name: value', such as 'Accept-Encoding: br'".to_owned();
+    let (name, value) = text.split_once(':').ok_or_else(expected)?;
+    if !is_token(name.as_bytes()) || value.contains(|char: char| char.is_control() && char != '\t')
+    {
+        return Err(expected());
+    }
+    let names_content = ["Content-Length", "Transfer-Encoding"];
+    match names_content.iter().any(|of| name.eq_ignore_ascii_case(of)) {
+        true => Err("a request with content is not explained; leave this field out".into()),
+        false => Ok(text.to_owned()),
+    }
+}
+
+fn method(text: &str) -> Result<String, String> {
+    match is_token(text.as_bytes()) {
+        true => Ok(text.to_owned()),
+        false => Err("expected a method, such as HEAD".into()),
+    }
+}
+
 /// The name of a user (RFC 7617 section 2).
 fn user_name(text: &str) -> Result<String, String> {
     let is_one = !text.is_empty() && !text.contains(|char: char| char == ':' || char.is_control());
@@ -723,7 +891,7 @@ mod tests {
 
     #[test]
     fn the_command_is_sound() {
-        Arguments::command().debug_assert();
+        command().debug_assert();
     }
 
     #[test]
@@ -791,6 +959,23 @@ mod tests {
             assert!(file_path(bad).is_err(), "{bad}");
         }
         assert!(file_name("a/b").is_err());
+    }
+
+    #[test]
+    fn what_is_typed_becomes_a_target() {
+        let check = |typed: &str, expected: &str| assert_eq!(target(typed.as_bytes()), expected);
+        check("/a", "/a");
+        check("a/b?q=1", "/a/b?q=1");
+        check("", "/");
+        check("/a b\"ä%20", "/a%20b%22%C3%A4%20");
+        check("http://host/a", "http://host/a");
+        check("https.html", "/https.html");
+        check("*", "*");
+        for bad in ["", "a", "a b: c", "a: b\nc: d", ": b", "content-length: 0"] {
+            assert!(request_field(bad).is_err(), "{bad}");
+        }
+        assert!(request_field("Accept:").is_ok());
+        assert!(method("B/C").is_err());
     }
 
     #[test]

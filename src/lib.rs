@@ -134,24 +134,29 @@
 //! | `site/listing/row.rs` | an entry as HTML, JSON or text | looking at it |
 //! | `site/sources.rs` | the files that a site's policy is written in, read as often as asked | what a line means |
 //! | `site/policy.rs` | address and file -> the fields that go with the answer | choosing the file |
+//! | `site/note.rs` | what was seen on the way to an answer, for who asks why | deciding anything |
+//! | `site/survey.rs` | what a visitor of all there is would meet | another rule than who serves has |
 //! | `site/search.rs` | path -> file: as it is, with `.html`, a folder's index, and what stands beside it | request fields |
 //! | `site/variants.rs` | what may stand beside a file, and whether it is that, with a coding | choosing among them |
 //! | `site/find.rs` | target -> lookup: cache, rules, search, the pages for what is absent | request fields |
 //! | `server.rs` | options -> listeners, sites, one reactor per worker; what happens when one fails | per-request code |
 //! | `compress.rs` | `docroot compress`: the walk, the threads, what is said of it | opening files; a request |
 //! | `config.rs` | arguments and environment -> options, checked once | being imported by anyone but main |
+//! | `explain.rs` | `docroot explain`: a request through a session without a socket, and the notes of its site | deciding anything |
+//! | `check.rs` | `docroot --check`: what would be served, and what is wrong with it | looking at files |
+//! | `text.rs` | text of others, harmless for a terminal or in JSON | what it says |
 //! | `hash.rs` | `docroot hash`: a password in, a line out | how it is hashed |
 //! | `main.rs` | arguments, tracing, signals, what the start says, exit code | everything else |
 //!
 //! **Floors:** `main > config > {server, compress} > {http1, site} > auth > {http, net} > {blob, journal}`.
-//! **Doors:** the clock is read only in `net/reactor.rs` (and in `compress.rs`, which is no loop); files are opened
+//! **Doors:** the clock is read only in `net/reactor.rs` (and in `compress.rs`, `explain.rs` and `check.rs`, which are no loops); files are opened
 //! only in `site/disk.rs` (one with passwords in `config.rs`), and written only in `site/siblings.rs`, which whoever
 //! serves never enters; mio's sockets are named only in `net/`, the command line and the environment only in
 //! `config.rs` and `main.rs`. **One package, one home:** mio, socket2, nix and slotmap in `net/`; httparse in
 //! `http1/parse.rs`; brotli, flate2 and zstd in `site/encoding.rs`; indicatif in `compress.rs`; mime_guess in
 //! `site/media.rs`; foldhash in `site/cache.rs`; twox-hash in `site/validators.rs`; httpdate in `http/date.rs`;
 //! clap in `config.rs`; tracing-subscriber and signal-hook in `main.rs`; rustix in `net/`, `site/`,
-//! `auth/verifier.rs` and `hash.rs`; what hashes passwords in `auth/hash.rs`, what seals them in
+//! `auth/verifier.rs`, `explain.rs` and `hash.rs`; what hashes passwords in `auth/hash.rs`, what seals them in
 //! `auth/memory.rs`; base64 in `http/credentials.rs`. `tests/keeps_its_house.rs` holds us to it.
 //!
 //! # Five habits the loop lives by

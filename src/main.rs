@@ -1,8 +1,11 @@
 //! `docroot`: arguments in, exit code out.
 #![forbid(unsafe_code)]
 
+mod check;
 mod config;
+mod explain;
 mod hash;
+mod text;
 
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _, Write as _};
@@ -16,16 +19,19 @@ use std::time::Duration;
 
 use docroot::auth::{Users, Verifier};
 use docroot::compress::{self, Compression};
+use docroot::http::Origin as _;
 use docroot::journal::{Journal, Writer};
 use docroot::server::{self, Server};
-use docroot::site::{Freshness, SharedPolicy, Site, Sources, Symlinks};
+use docroot::site::{Freshness, Reading, SharedPolicy, Site, Sources, Symlinks, Trail};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tracing::{error, info, warn};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::prelude::*;
 
-use crate::config::{Arguments, Command, Config};
+use crate::check::noticed;
+use crate::config::{Arguments, Command, Config, Explain};
+use crate::text::json;
 
 /// How long access lines gather before they are written together.
 const GATHER: Duration = Duration::from_millis(50);
@@ -69,6 +75,7 @@ fn serve(arguments: Arguments) -> Result<(), Failure> {
 fn obey(command: Command) -> Result<(), Failure> {
     match command {
         Command::Compress(compress) => run_compress(compress.resolve()),
+        Command::Explain(explain) => run_explain(*explain),
         Command::Hash { user } => hash::run(user.as_deref()).map_err(|why| (FAILED, why)),
     }
 }
@@ -102,18 +109,14 @@ fn not_compressed(error: compress::Error) -> Failure {
 fn run(arguments: Arguments) -> Result<(), Failure> {
     let (quiet, check) = (arguments.quiet, arguments.check);
     let mut config = arguments.resolve().map_err(|why| (BAD_ARGUMENTS, why))?;
-    let site = server::open(&mut config.server).map_err(refused)?;
-    let reading = config.sources.read();
-    let reading = reading.map_err(|wrong| (BAD_ARGUMENTS, wrong.join("\n")))?;
+    let (site, reading) = open(&mut config)?;
+    if check {
+        return run_check(&config, &site, &reading);
+    }
     for left_out in &reading.left_out {
         warn!("{left_out}; this line is left out");
     }
     let policy = config.server.site.policy.clone();
-    policy.replace(reading.policy);
-    require_pages(&config, &site)?;
-    if check {
-        return print(&report(&config, &site)).map_err(failed);
-    }
     let journal = match quiet {
         true => None,
         false => Some(Journal::new("standard output", GATHER, io::stdout()).map_err(failed)?),
@@ -141,6 +144,40 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
     let served = server.run().map_err(failed);
     finish(writer);
     served
+}
+
+/// Opens the root as a site whose policy is in force.
+fn open(config: &mut Config) -> Result<(Site, Reading), Failure> {
+    let mut site = server::open(&mut config.server).map_err(refused)?;
+    let reading = config.sources.read();
+    let reading = reading.map_err(|wrong| (BAD_ARGUMENTS, wrong.join("\n")))?;
+    config.server.site.policy.replace(reading.policy.clone());
+    site.doubt(true);
+    require_pages(config, &site)?;
+    Ok((site, reading))
+}
+
+fn run_check(config: &Config, site: &Site, reading: &Reading) -> Result<(), Failure> {
+    let report = check::check(config, site, reading);
+    print(&report.text).map_err(failed)?;
+    match report.wrong {
+        0 => Ok(()),
+        1 => Err((FAILED, "1 thing is wrong, and named above".into())),
+        count => Err((FAILED, format!("{count} things are wrong, and named above"))),
+    }
+}
+
+fn run_explain(explain: Explain) -> Result<(), Failure> {
+    let (mut config, question) = explain.resolve().map_err(|why| (BAD_ARGUMENTS, why))?;
+    let trail = Trail::default();
+    config.server.site.trail = Some(trail.clone());
+    let (site, reading) = open(&mut config)?;
+    for left_out in &reading.left_out {
+        // As in the log of a server.
+        let _ = writeln!(io::stderr(), "docroot: {left_out}; this line is left out");
+    }
+    let answer = explain::explain(&config, site, &reading, &trail, &question).map_err(failed)?;
+    print(&answer).map_err(failed)
 }
 
 /// Passwords are sent as good as in clear (RFC 7617 section 4).
@@ -289,39 +326,6 @@ fn finish(writer: Option<Writer>) {
     }
 }
 
-/// What would be served.
-fn report(config: &Config, site: &Site) -> String {
-    let options = &config.server.site;
-    let mut text = format!("root     {}\n", config.server.root.display());
-    let mut say = |name: &str, page: &str| {
-        let found = match site.has(page) {
-            Ok(()) => "found".to_owned(),
-            Err(error) => format!("not to be had: {error}"),
-        };
-        // Writing to a String does not fail.
-        let _ = writeln!(text, "{name:<8} {page} ({found})");
-    };
-    for index in &options.index {
-        say("index", index);
-    }
-    say("404", &options.not_found);
-    if let Some(users) = &config.server.users {
-        let _ = writeln!(text, "{:<8} {} with a password", "users", users.len());
-    }
-    let _ = writeln!(text, "{:<8} {}", "workers", config.server.workers);
-    let _ = writeln!(text, "{:<8} {}", "changes", noticed(site.freshness()));
-    text
-}
-
-/// How a change of a file is noticed.
-fn noticed(freshness: Freshness) -> &'static str {
-    match freshness {
-        Freshness::Told => "inotify",
-        Freshness::Looked => "stat",
-        Freshness::Read => "read",
-    }
-}
-
 /// Where the server is to be found: for a person, or for a program.
 fn announcement(config: &Config, freshness: Freshness, addresses: &[SocketAddr]) -> String {
     match io::stdout().is_terminal() {
@@ -425,21 +429,6 @@ fn urls(addresses: &[SocketAddr]) -> impl Iterator<Item = String> {
         }
         format!("http://{address}/")
     })
-}
-
-/// The inside of a JSON string.
-fn json(text: &str) -> String {
-    let mut escaped = String::new();
-    for char in text.chars() {
-        match char {
-            '"' | '\\' => escaped.extend(['\\', char]),
-            char if char.is_control() => {
-                let _ = write!(escaped, "\\u{:04x}", u32::from(char));
-            }
-            char => escaped.push(char),
-        }
-    }
-    escaped
 }
 
 #[cfg(test)]

@@ -45,10 +45,10 @@ const FLAGS: &[&str] = &[
     "auth",
     "auth-file",
     "cache-memory",
+    "max-header",
     "header-timeout",
     "idle-timeout",
     "min-rate",
-    "max-header",
     "workers",
     "max-connections",
     "max-connections-per-ip",
@@ -739,11 +739,15 @@ fn the_whole_machine_and_the_home_folder_are_served_only_when_written_out() {
     let home = folder.path();
     let words = ["docroot ", text(home), "is not served"];
     check_default(home, Some(home), Err(&words));
-    for (named, current) in [("/", home), (".", home), (text(home), root)] {
+    for (named, current) in [(".", home), (text(home), root)] {
         let mut command = docroot_with(&["--check", named]);
         let ended = run(command.current_dir(current).env("HOME", home));
         assert_eq!(ended.code, Some(CLEAN), "{named}: {ended:?}");
     }
+    // To check all of a machine takes too long.
+    let mut command = docroot_with(&["-p", "0", "-b", "127.0.0.1", "/"]);
+    command.current_dir(home).env("HOME", home);
+    Server::spawn(command);
 }
 
 #[test]

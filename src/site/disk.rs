@@ -135,11 +135,12 @@ pub(super) struct Facts {
 }
 
 /// A symbolic link, and what it says.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Link {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Link {
     /// Its path below the root.
-    pub(super) path: PathBuf,
-    pub(super) target: PathBuf,
+    pub path: PathBuf,
+    /// Where it says that it leads.
+    pub target: PathBuf,
 }
 
 impl Default for Symlinks {
@@ -312,6 +313,19 @@ impl Disk {
         None
     }
 
+    /// The symbolic links on this path, in order.
+    pub(super) fn links(&self, path: &[u8]) -> Vec<Link> {
+        let path = Path::new(OsStr::from_bytes(path));
+        let mut full = self.root.path.clone();
+        let link = |(place, name): (usize, &OsStr)| {
+            full.push(name);
+            let target = full.read_link().ok()?;
+            let path = path.iter().take(place + 1).collect();
+            Some(Link { path, target })
+        };
+        path.iter().enumerate().filter_map(link).collect()
+    }
+
     /// Opens what is under a path, and tells whether there was no symbolic link on the way, as far as is
     /// known.
     fn open_beneath(&self, path: &[u8], flags: OFlags) -> Result<(OwnedFd, bool), Errno> {
@@ -481,6 +495,15 @@ impl Place {
 }
 
 impl Folder {
+    /// Which folder it is, whatever its name: device and inode.
+    ///
+    /// # Errors
+    /// What fstat(2) says.
+    pub(super) fn identity(&self) -> io::Result<(u64, u64)> {
+        let stat = fstat(&self.folder)?;
+        Ok((stat.st_dev, stat.st_ino))
+    }
+
     /// The path below the root of what is under a name in it.
     pub(super) fn join(&self, name: &[u8]) -> Vec<u8> {
         match &*self.path {

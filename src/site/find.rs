@@ -15,6 +15,7 @@ use super::compressor::{self, Compressor, Form};
 use super::disk::{Disk, Found, Link, SEALED, Source, is_steady, seal};
 use super::listing::{self, Listing, Listings};
 use super::media::is_compressible;
+use super::note::{Chosen, Note, Role, Seen, Trail, Withheld};
 use super::policy::{Policy, SharedPolicy, address, media_type, represent};
 use super::redirects::{Match, To};
 use super::search::{Failure, File, Finding, Outcome, Search, is_absence};
@@ -67,6 +68,8 @@ pub struct Options {
     pub policy: SharedPolicy,
     /// Which siblings have been named in the log.
     pub named: Named,
+    /// Where to note what is seen on the way to an answer, if somebody asks why it is that one.
+    pub trail: Option<Trail>,
 }
 
 /// What has been said once, by whichever worker.
@@ -90,6 +93,7 @@ impl Default for Options {
             cache_files: 256,
             policy: SharedPolicy::default(),
             named: Named::default(),
+            trail: None,
         }
     }
 }
@@ -289,7 +293,12 @@ impl Site {
         match (self.lookup(target, &address(target), now)?, rule) {
             ((Lookup::Absent(_), _), Some(rule)) => self.redirected(target, &rule, now),
             ((Lookup::Absent(_), _), None) => Ok((self.absent(target, now), None)),
-            (discovery, _) => Ok(discovery),
+            (discovery, rule) => {
+                if let Some(rule) = rule {
+                    self.note(|| Note::Rule(rule, false));
+                }
+                Ok(discovery)
+            }
         }
     }
 
@@ -303,12 +312,14 @@ impl Site {
     ) -> Result<Discovery, Failure> {
         let path = target.path();
         let Some(path) = self.below_prefix(&path) else {
+            self.note(|| Note::Outside);
             return Ok((Lookup::Absent(None), None));
         };
         if path.is_empty() && !target.is_directory() {
             return Ok((Lookup::Directory, None));
         }
-        if (!self.options.hidden && is_hidden(path)) || self.policy.0.is_source(path) {
+        if let Some(why) = self.withheld(path) {
+            self.note(|| Note::Withheld(path.to_vec(), why));
             return Ok((Lookup::Absent(None), None));
         }
         let search = self.search(now);
@@ -321,6 +332,7 @@ impl Site {
                 (Lookup::Absent(None), None)
             }
             Outcome::File(finding) => {
+                self.choose(Role::File, &finding.file, Some(address));
                 let fields = self.policy.0.of_file(address, &finding.file.path);
                 let with = |file: &File| Some(validators(&file.content, &file.source.version, now));
                 let (resource, evidence) = self.resource(*finding, &fields, with);
@@ -341,17 +353,61 @@ impl Site {
             Ok(_) if !target.raw().ends_with('/') => Ok(Lookup::Directory),
             Ok(_) => Ok(self.listings.lookup()),
             Err(error) if is_absence(&error) => Ok(Lookup::Absent(None)),
-            Err(error) => Err(Failure {
-                path: path.to_vec(),
-                error,
-            }),
+            Err(error) => {
+                let path = path.to_vec();
+                self.note(|| Note::Looked(path.clone(), Seen::Failed(error.to_string())));
+                Err(Failure { path, error })
+            }
         }
     }
 
-    fn search(&self, now: SystemTime) -> Search<'_> {
+    /// Why nothing under this path is shown, if nothing is.
+    pub(super) fn withheld(&self, path: &[u8]) -> Option<Withheld> {
+        if !self.options.hidden && is_hidden(path) {
+            Some(Withheld::Hidden)
+        } else if self.policy.0.is_source(path) {
+            Some(Withheld::Rules)
+        } else {
+            None
+        }
+    }
+
+    /// The folder that is served.
+    pub(super) fn disk(&self) -> &Disk {
+        &self.disk
+    }
+
+    fn note(&self, note: impl FnOnce() -> Note) {
+        if let Some(trail) = &self.options.trail {
+            trail.add(note());
+        }
+    }
+
+    /// Notes that a file is to be sent, with what changes its fields under an address.
+    fn choose(&self, role: Role, file: &File, address: Option<&[u8]>) {
+        let policy = &self.policy.0;
+        let cache = || policy.caching.of(&file.path, policy.is_private);
+        self.note(|| {
+            Note::Chosen(Chosen {
+                role,
+                path: file.path.clone(),
+                len: file.content.len(),
+                links: match file.source.is_direct {
+                    true => Vec::new(),
+                    false => self.disk.links(&file.path),
+                },
+                media: policy.types.of(&file.path),
+                cache: (role != Role::NotFound).then(cache),
+            })
+        });
+        self.note(|| Note::Changed(role, policy.changed(address)));
+    }
+
+    pub(super) fn search(&self, now: SystemTime) -> Search<'_> {
         Search {
             is_clean: self.options.is_clean,
             types: self.options.has_siblings.then_some(&self.policy.0.types),
+            trail: self.options.trail.as_ref(),
             ..Search::new(&self.disk, &self.options.index, now)
         }
     }
@@ -374,6 +430,7 @@ impl Site {
         rule: &Match,
         now: SystemTime,
     ) -> Result<Discovery, Failure> {
+        self.note(|| Note::Rule(rule.clone(), true));
         let (status, target_of_rule) = match &rule.to {
             To::Location(location) => {
                 return Ok((Lookup::Moved(rule.status, location.as_str().into()), None));
@@ -401,6 +458,7 @@ impl Site {
         };
         let lookup = match lookup {
             Lookup::Found(resource) if status == Status::NotFound => {
+                self.note(|| Note::Changed(Role::NotFound, self.policy.0.changed(Some(&address))));
                 let fields = |page: &Representation| {
                     self.policy.0.of_page(Some(&address), page.media_type())
                 };
@@ -419,12 +477,17 @@ impl Site {
                 return page;
             }
             let address = address(target);
+            self.note(|| Note::Changed(Role::NotFound, self.policy.0.changed(Some(&address))));
             let fields =
                 |page: &Representation| self.policy.0.of_page(Some(&address), page.media_type());
             Arc::new(again(&page, fields, false))
         });
-        let shell = match self.leads_to_shell(target) {
-            true => self.page(SHELL, now),
+        let shell = match self.options.shell.is_some() {
+            true => {
+                let route = self.route(target);
+                self.note(|| Note::Route(route));
+                route.ok().and_then(|()| self.page(SHELL, now))
+            }
             false => None,
         };
         match shell {
@@ -445,18 +508,26 @@ impl Site {
         }
     }
 
-    /// Whether a place may be one that only a page's script knows. What has an extension is a file, and what is
-    /// well-known is known to others.
-    fn leads_to_shell(&self, target: &Target<'_>) -> bool {
+    /// Whether a place may be one that only a page's script knows; otherwise why not. What has an extension is a
+    /// file, and what is well-known is known to others.
+    fn route(&self, target: &Target<'_>) -> Result<(), &'static str> {
         let path = target.path();
         let Some(path) = self.below_prefix(&path) else {
-            return false;
+            return Err("its address does not begin with the path prefix");
         };
         let mut names = path.split(|&byte| byte == b'/');
         let is_well_known = names.next() == Some(WELL_KNOWN);
         let last = path.rsplit(|&byte| byte == b'/').next();
         let is_file = last.is_some_and(|name| name.contains(&b'.'));
-        self.options.shell.is_some() && !is_file && !is_well_known && !is_hidden(path)
+        if is_well_known {
+            Err("it is below /.well-known/")
+        } else if is_hidden(path) {
+            Err("a name in it begins with a dot")
+        } else if is_file {
+            Err("its name has an extension, so it is a file")
+        } else {
+            Ok(())
+        }
     }
 
     /// One of the pages that are shown where nothing is. Failing to find it is no reason to say anything else.
@@ -476,8 +547,13 @@ impl Site {
             Ok(Outcome::File(finding)) => {
                 let path = &finding.file.path;
                 let fields = match key {
-                    SHELL => self.policy.0.of_file(&[b"/", &path[..]].concat(), path),
+                    SHELL => {
+                        let address = [b"/", &path[..]].concat();
+                        self.choose(Role::Shell, &finding.file, Some(&address));
+                        self.policy.0.of_file(&address, path)
+                    }
                     _ => {
+                        self.choose(Role::NotFound, &finding.file, None);
                         let media_type = self.policy.0.types.of(path);
                         self.policy.0.of_page(None, &media_type.text)
                     }
@@ -670,9 +746,7 @@ impl Origin for Site {
     }
 
     fn list_on(&mut self, listing: &mut Listing, into: &mut Vec<u8>) -> Progress {
-        let is_shown = |path: &[u8]| {
-            (self.options.hidden || !is_hidden(path)) && !self.policy.0.is_source(path)
-        };
+        let is_shown = |path: &[u8]| self.withheld(path).is_none();
         match listing::step(listing, &self.disk, is_shown, into) {
             Ok(true) => Progress::More,
             Ok(false) => Progress::Done,
@@ -688,6 +762,7 @@ impl Origin for Site {
 
     fn fields(&self, target: Option<&Target<'_>>) -> Fields {
         let address = target.map(address);
+        self.note(|| Note::Changed(Role::Ours, self.policy.0.changed(address.as_deref())));
         self.policy.0.of_others(address.as_deref())
     }
 

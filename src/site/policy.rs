@@ -4,8 +4,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::caching::Caching;
-use super::headers::Headers;
+use super::headers::{Change, Headers};
 use super::media::Types;
+use super::note::Changed;
 use super::redirects::{Match, Redirects};
 use crate::blob::Blob;
 use crate::http::{Coding, Fields, Representation, Target};
@@ -127,13 +128,31 @@ impl Policy {
         fields
     }
 
+    /// What the rules change about the fields of an answer under an address, in words.
+    pub(super) fn changed(&self, address: Option<&[u8]>) -> Vec<Changed> {
+        let changed = |(change, is_by_path): (Change<'_>, bool)| Changed {
+            name: change.name.as_str().to_owned(),
+            value: change.value.as_deref().map(str::to_owned),
+            // Those of all answers are no lines of a file.
+            lines: if is_by_path { change.lines } else { Vec::new() },
+        };
+        self.changes(address).map(changed).collect()
+    }
+
+    /// The changes that rules make, in order, and whether it is for where the address lies.
+    fn changes(&self, address: Option<&[u8]>) -> impl Iterator<Item = (Change<'_>, bool)> {
+        let of_all = self.fields.changes(b"/").into_iter();
+        let of_some = address.map(|address| self.headers.changes(address));
+        let of_some = of_some.into_iter().flatten();
+        let of_all = of_all.map(|change| (change, false));
+        of_all.chain(of_some.map(|change| (change, true)))
+    }
+
     /// What the rules make of these and of our own.
     fn applied(&self, address: Option<&[u8]>, own: Fields) -> Fields {
         let with = |fields: Fields, (name, value)| fields.with(name, value);
         let mut fields = DEFAULTS.into_iter().fold(own, with);
-        let of_all = self.fields.changes(b"/");
-        let of_some = address.map(|address| self.headers.changes(address));
-        for change in of_all.into_iter().chain(of_some.into_iter().flatten()) {
+        for (change, _) in self.changes(address) {
             change.apply(&mut fields);
         }
         fields

@@ -8,6 +8,7 @@ use rustix::io::Errno;
 use super::cache::Evidence;
 use super::disk::{Disk, Entry, Source};
 use super::media::Types;
+use super::note::{Note, Seen, Trail};
 use super::variants::{self, UNREADABLE};
 use crate::blob::Blob;
 use crate::http::Coding;
@@ -28,6 +29,8 @@ pub(super) struct Search<'a> {
     pub(super) now: SystemTime,
     /// Where nothing was that could have been.
     pub(super) absent: Vec<Vec<u8>>,
+    /// Who is told of all that is looked at, if somebody asks why.
+    pub(super) trail: Option<&'a Trail>,
 }
 
 /// What a search ends with.
@@ -74,6 +77,7 @@ impl<'a> Search<'a> {
             types: None,
             now,
             absent: Vec::new(),
+            trail: None,
         }
     }
 
@@ -96,6 +100,7 @@ impl<'a> Search<'a> {
         self.absent.push(path.to_vec());
         let clean = [path, CLEAN].concat();
         if self.disk.is_absent(&clean) {
+            self.note(|| Note::Looked(clean, Seen::Nothing));
             return Ok(nothing);
         }
         let Some(Entry::File { content, source }) = self.look(&clean)? else {
@@ -153,11 +158,15 @@ impl<'a> Search<'a> {
             let path = [&finding.file.path, coding.suffix().as_bytes()].concat();
             // Most have none, which takes one call to see.
             let looked = match self.disk.is_absent(&path) {
-                true => Ok(None),
+                true => {
+                    self.note(|| Note::Looked(path.clone(), Seen::Nothing));
+                    Ok(None)
+                }
                 false => self.look(&path),
             };
             let Ok(Some(Entry::File { content, source })) = looked else {
                 if looked.is_err() {
+                    self.note(|| Note::Beside(path.clone(), coding, Err(UNREADABLE)));
                     finding.refused.push((path.clone(), UNREADABLE));
                 }
                 self.absent.push(path);
@@ -165,7 +174,12 @@ impl<'a> Search<'a> {
             };
             present.push((path.clone(), source));
             let file = &finding.file.source;
-            match variants::objection(coding, file, &source, &content) {
+            let objection = variants::objection(coding, file, &source, &content);
+            self.note(|| {
+                let taken = objection.map_or(Ok(content.len()), Err);
+                Note::Beside(path.clone(), coding, taken)
+            });
+            match objection {
                 Some(why) => finding.refused.push((path, why)),
                 None => {
                     let file = File {
@@ -184,9 +198,17 @@ impl<'a> Search<'a> {
         Ok(Outcome::File(Box::new(finding)))
     }
 
+    fn note(&self, note: impl FnOnce() -> Note) {
+        if let Some(trail) = self.trail {
+            trail.add(note());
+        }
+    }
+
     /// What is under a path; `None` if nothing is.
     fn look(&self, path: &[u8]) -> Result<Option<Entry>, Failure> {
-        match self.disk.look(path, self.now) {
+        let looked = self.disk.look(path, self.now);
+        self.note(|| Note::Looked(path.to_vec(), seen(self.disk, path, &looked)));
+        match looked {
             Ok(entry) => Ok(Some(entry)),
             Err(error) if is_absence(&error) => Ok(None),
             Err(error) => Err(Failure {
@@ -194,6 +216,20 @@ impl<'a> Search<'a> {
                 error,
             }),
         }
+    }
+}
+
+/// What a look has shown, in the words of a note.
+pub(super) fn seen(disk: &Disk, path: &[u8], looked: &io::Result<Entry>) -> Seen {
+    match looked {
+        Ok(Entry::File { .. }) => Seen::File,
+        Ok(Entry::Directory) => Seen::Folder,
+        Ok(Entry::Special) => Seen::Special,
+        Err(error) if is_absence(error) => Seen::Nothing,
+        Err(error) if Errno::from_io_error(error) == Some(Errno::XDEV) => {
+            Seen::Refused(disk.culprit(path))
+        }
+        Err(error) => Seen::Failed(error.to_string()),
     }
 }
 

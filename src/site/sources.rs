@@ -48,8 +48,10 @@ pub enum TypeSource {
 pub struct Reading {
     /// The policy.
     pub policy: Policy,
-    /// The files with rules that it comes from.
-    pub files: Vec<PathBuf>,
+    /// The file of fields by path that it comes from, if there is one.
+    pub headers: Option<PathBuf>,
+    /// The file of redirections that it comes from, if there is one.
+    pub redirects: Option<PathBuf>,
     /// What could not be understood in files that nobody named, and was left out: a sentence each, with file and
     /// line.
     pub left_out: Vec<String>,
@@ -61,15 +63,20 @@ impl Sources {
     /// # Errors
     /// A sentence for each thing that is wrong with a file that was named: file, line, and what to do.
     pub fn read(&self) -> Result<Reading, Vec<String>> {
+        let mut wrong = Vec::new();
         let mut reading = Reading {
             policy: Policy {
-                types: self.types()?,
+                types: self.types().unwrap_or_else(|why| {
+                    wrong.extend(why);
+                    Types::default()
+                }),
                 caching: self.caching,
                 is_private: self.is_private,
                 fields: Headers::everywhere(self.fields.clone()),
                 ..Policy::default()
             },
-            files: Vec::new(),
+            headers: None,
+            redirects: None,
             left_out: Vec::new(),
         };
         let headers = match &self.headers {
@@ -81,13 +88,26 @@ impl Sources {
         for name in [HEADERS, REDIRECTS] {
             reading.policy.sources.push(name.into());
         }
-        if let Some(headers) = self.rules(&headers, Headers::read, &mut reading)? {
-            reading.policy.headers = headers;
+        match self.rules(&headers, Headers::read, &mut reading) {
+            Ok(None) => {}
+            Ok(Some(rules)) => {
+                reading.policy.headers = rules;
+                reading.headers = Some(headers);
+            }
+            Err(why) => wrong.extend(why),
         }
-        if let Some(redirects) = self.rules(&redirects, Redirects::read, &mut reading)? {
-            reading.policy.redirects = redirects;
+        match self.rules(&redirects, Redirects::read, &mut reading) {
+            Ok(None) => {}
+            Ok(Some(rules)) => {
+                reading.policy.redirects = rules;
+                reading.redirects = Some(redirects);
+            }
+            Err(why) => wrong.extend(why),
         }
-        Ok(reading)
+        match wrong.is_empty() {
+            true => Ok(reading),
+            false => Err(wrong),
+        }
     }
 
     fn types(&self) -> Result<Types, Vec<String>> {
@@ -133,7 +153,6 @@ impl Sources {
             Err(error) if error.kind() == io::ErrorKind::NotFound && !is_named => return Ok(None),
             Err(error) => return Err(vec![unreadable(file, &error)]),
         };
-        reading.files.push(file.to_owned());
         let (rules, malformed) = read(&text);
         if self.headers.is_some() && !malformed.is_empty() {
             return Err(said(file, &malformed));

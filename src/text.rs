@@ -1,0 +1,43 @@
+//! Text that others have written, made harmless for a terminal, or for JSON.
+
+use std::fmt::Write as _;
+
+/// A path or a sentence for a terminal: what a terminal would obey is shown instead.
+pub(crate) fn shown(bytes: &[u8]) -> String {
+    let mut text = String::new();
+    for char in String::from_utf8_lossy(bytes).chars() {
+        match char.is_control() {
+            true => text.extend(char.escape_default()),
+            false => text.push(char),
+        }
+    }
+    text
+}
+
+/// The inside of a JSON string.
+pub(crate) fn json(text: &str) -> String {
+    let mut escaped = String::new();
+    for char in text.chars() {
+        match char {
+            '"' | '\\' => escaped.extend(['\\', char]),
+            char if char.is_control() => {
+                // Writing to a String does not fail.
+                let _ = write!(escaped, "\\u{:04x}", u32::from(char));
+            }
+            char => escaped.push(char),
+        }
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_obeyed() {
+        assert_eq!(shown(b"a\x1b[1m\n"), "a\\u{1b}[1m\\n");
+        assert_eq!(shown("\u{e4}\u{9b}".as_bytes()), "\u{e4}\\u{9b}");
+        assert_eq!(json("/a \"b\"\n\\"), "/a \\\"b\\\"\\u000a\\\\");
+    }
+}
