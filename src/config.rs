@@ -149,9 +149,10 @@ struct SiteOptions {
         long,
         value_name = "FIELD",
         env = "DOCROOT_HEADER",
-        value_delimiter = '\n'
+        value_delimiter = '\n',
+        value_parser = field
     )]
-    header: Vec<Field>,
+    header: Vec<Option<Field>>,
 
     /// Fields by path, as in a _headers file, with _redirects beside it [default: those in the root]
     #[arg(long, value_name = "FILE", env = "DOCROOT_HEADERS_FILE")]
@@ -509,7 +510,11 @@ impl SiteOptions {
             root: root.clone(),
             headers: self.headers_file,
             types: self.mime_types,
-            fields: fields(self.cors.as_deref(), self.isolate, self.header),
+            fields: fields(
+                self.cors.as_deref(),
+                self.isolate,
+                self.header.into_iter().flatten().collect(),
+            ),
             caching: self.cache,
             is_private: users.is_some(),
         };
@@ -759,6 +764,14 @@ fn fields(cors: Option<&str>, isolate: bool, given: Vec<Field>) -> Vec<Field> {
     }
     let field = |said: String| said.parse().expect("it is a field of ours");
     said.into_iter().map(field).chain(given).collect()
+}
+
+/// One line of several, of which the last may have nothing behind its end.
+fn field(text: &str) -> Result<Option<Field>, String> {
+    match text.trim_ascii() {
+        "" => Ok(None),
+        text => text.parse().map(Some),
+    }
 }
 
 /// An origin as a browser says it (RFC 6454 section 6.2), or `*`.

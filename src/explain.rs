@@ -92,8 +92,14 @@ impl Origin for Witness {
         lookup
     }
 
-    fn code(&mut self, target: &Target<'_>, coding: Coding, now: SystemTime) -> Option<Lookup> {
-        let lookup = self.site.code(target, coding, now)?;
+    fn code(
+        &mut self,
+        target: &Target<'_>,
+        found: &Lookup,
+        coding: Coding,
+        now: SystemTime,
+    ) -> Option<Lookup> {
+        let lookup = self.site.code(target, found, coding, now)?;
         *self.found.borrow_mut() = Some(lookup.clone());
         Some(lookup)
     }

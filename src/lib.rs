@@ -138,7 +138,9 @@
 //! | `site/survey.rs` | what a visitor of all there is would meet | another rule than who serves has |
 //! | `site/search.rs` | path -> file: as it is, with `.html`, a folder's index, and what stands beside it | request fields |
 //! | `site/variants.rs` | what may stand beside a file, and whether it is that, with a coding | choosing among them |
-//! | `site/find.rs` | target -> lookup: cache, rules, search, the pages for what is absent | request fields |
+//! | `site/resource.rs` | content and its fields -> a resource, with all that is said of it | choosing either |
+//! | `site/memory.rs` | what was found before, if it still is so: the cache, its evidence, and the watches over that | what is looked for |
+//! | `site/find.rs` | target -> lookup: memory, rules, search, the pages for what is absent | request fields |
 //! | `server.rs` | options -> listeners, sites, one reactor per worker; what happens when one fails | per-request code |
 //! | `compress.rs` | `docroot compress`: the walk, the threads, what is said of it | opening files; a request |
 //! | `config.rs` | arguments and environment -> options, checked once | being imported by anyone but main |

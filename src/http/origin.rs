@@ -18,9 +18,15 @@ pub trait Origin {
     /// What there is under this target, now.
     fn find(&mut self, target: &Target<'_>, now: SystemTime) -> Lookup;
 
-    /// What there is under a target for who would like it in this coding, in which
+    /// What was just found under a target, for who would like it in this coding, in which
     /// [it can be had](Resource::is_codable) but was not found to be; `None` if it is not there yet.
-    fn code(&mut self, _target: &Target<'_>, _coding: Coding, _now: SystemTime) -> Option<Lookup> {
+    fn code(
+        &mut self,
+        _target: &Target<'_>,
+        _found: &Lookup,
+        _coding: Coding,
+        _now: SystemTime,
+    ) -> Option<Lookup> {
         None
     }
 

@@ -92,11 +92,12 @@ fn represented(
     // Where nothing is acceptable, what is not coded is what everybody can read.
     let chosen = coding::choose(&accepted, offered).unwrap_or(0);
     let chosen = resource.representations.get(chosen).unwrap_or(first);
-    let mut acceptable = resource.representations.iter();
+    // Of several that it has, the one that it would be sent.
+    let mut all = [chosen].into_iter().chain(&resource.representations);
     let is_known = |it: &&Arc<Representation>| {
         accepted.weight(it.coding) > 0 && precondition::names(request, &it.validators)
     };
-    let chosen = acceptable.find(is_known).unwrap_or(chosen);
+    let chosen = all.find(is_known).unwrap_or(chosen);
     let mut response = respond(chosen);
     if resource.is_codable
         && chosen.coding == Coding::Identity

@@ -159,14 +159,19 @@ impl<O: Origin> Http1<O> {
         }
         let target = match admitted {
             Ok(target) => target,
-            Err(answer) if self.options.cors && is_preflight(request) => {
+            Err(answer)
+                if self.options.cors
+                    && answer.status == Status::NoContent
+                    && is_preflight(request) =>
+            {
                 return Some((allowing(request, answer), None));
             }
             Err(refusal) => return Some((refusal, None)),
         };
-        let response = respond(request, &target, &self.origin.find(&target, now.wall));
+        let found = self.origin.find(&target, now.wall);
+        let response = respond(request, &target, &found);
         if let Some(coding) = response.wanted
-            && let Some(coded) = self.origin.code(&target, coding, now.wall)
+            && let Some(coded) = self.origin.code(&target, &found, coding, now.wall)
         {
             return Some((respond(request, &target, &coded), None));
         }

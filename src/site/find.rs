@@ -10,18 +10,18 @@ use std::time::{Duration, SystemTime};
 use rustix::io::Errno;
 use tracing::warn;
 
-use super::cache::{Budget, Cache, Doubtful, Evidence, Known};
+use super::cache::{Budget, Evidence};
 use super::compressor::{self, Compressor, Form};
-use super::disk::{Disk, Found, Link, SEALED, Source, is_steady, seal};
+use super::disk::{Disk, Found, Link};
 use super::listing::{self, Listing, Listings};
 use super::media::is_compressible;
+use super::memory::{Discovery, Memory};
 use super::note::{Chosen, Note, Role, Seen, Trail, Withheld};
-use super::policy::{Policy, SharedPolicy, address, media_type, represent};
+use super::policy::{Policy, SharedPolicy, address, media_type};
 use super::redirects::{Match, To};
+use super::resource::{again, finished, represent};
 use super::search::{Failure, File, Finding, Outcome, Search, is_absence};
-use super::validators::{are_final, validators};
-use super::watch::{Watch, Watched};
-use crate::blob::Blob;
+use super::validators::validators;
 use crate::http::{
     Coding, Fields, Lookup, Origin, Progress, Representation, Resource, Status, Target, Validators,
     View,
@@ -117,15 +117,11 @@ pub struct Site {
     options: Options,
     /// The rules in force, and how often they have changed.
     policy: (Arc<Policy>, u64),
-    cache: Cache,
-    watch: Option<Watch>,
+    memory: Memory,
     listings: Listings,
     /// When a failure was last told, and how many were not told since.
     told: (Option<SystemTime>, u64),
 }
-
-/// What there is, and what that rests on, if it is on files.
-type Discovery = (Lookup, Option<Evidence>);
 
 impl Site {
     /// The folder behind this door.
@@ -135,16 +131,12 @@ impl Site {
             bytes: options.cache_memory,
             descriptors: options.cache_files,
         };
-        let watch = match options.cache_memory {
-            0 => None,
-            _ => Watch::new(&disk),
-        };
+        let memory = Memory::new(&disk, budget);
         Self {
             disk,
             policy: options.policy.now(),
             options,
-            cache: Cache::new(budget),
-            watch,
+            memory,
             listings: Listings::default(),
             told: (None, 0),
         }
@@ -153,10 +145,10 @@ impl Site {
     /// How changes are noticed.
     #[must_use]
     pub fn freshness(&self) -> Freshness {
-        match self.watch {
-            Some(_) => Freshness::Told,
-            None if self.options.cache_memory > 0 => Freshness::Looked,
-            None => Freshness::Read,
+        match self.memory.is_watching() {
+            true => Freshness::Told,
+            false if self.options.cache_memory > 0 => Freshness::Looked,
+            false => Freshness::Read,
         }
     }
 
@@ -165,7 +157,7 @@ impl Site {
     /// # Errors
     /// When there is no descriptor for it.
     pub fn bell(&self) -> io::Result<Option<OwnedFd>> {
-        self.watch.as_ref().map(Watch::bell).transpose()
+        self.memory.bell()
     }
 
     /// Whether a file is there to be shown, under a name relative to the root.
@@ -177,109 +169,6 @@ impl Site {
             Found::File(..) => Ok(()),
             Found::Directory => Err(io::ErrorKind::IsADirectory.into()),
             Found::Special => Err(io::Error::other("it is not a regular file")),
-        }
-    }
-
-    /// What is remembered under a key, if it still is so.
-    fn recall(&mut self, key: &str, now: SystemTime) -> Option<Lookup> {
-        match self.cache.recall(key) {
-            Known::Sure(lookup) => Some(lookup),
-            Known::Nothing => None,
-            Known::Doubtful(doubtful) => {
-                let confirmed = self.confirm(doubtful, now);
-                self.release();
-                confirmed
-            }
-        }
-    }
-
-    /// Looks whether what was there still is. It has been asked for before, so it is worth being watched.
-    fn confirm(&mut self, doubtful: Doubtful, now: SystemTime) -> Option<Lookup> {
-        let lookup = doubtful.lookup.clone();
-        // First the watch, then the look: what happens in between is told.
-        let watched = self.cover(&doubtful, now);
-        let (disk, evidence) = (&self.disk, &doubtful.evidence);
-        // Where a link leads that leads to nothing, nobody watches whether something comes.
-        let is_link = |path: &Vec<u8>| disk.is_link(path);
-        // Nor what comes into a folder beside the file, which may have been there before.
-        let is_heard = |folder| {
-            let mut present = evidence.present.iter();
-            present.any(|(path, _)| self::folder(path) == folder) || disk.is_absent(folder)
-        };
-        let is_quiet = self.watch.as_ref().is_some_and(|watch| {
-            !watched.is_empty() && watched.iter().all(|&watched| watch.is_left_alone(watched))
-        }) && evidence
-            .absent
-            .iter()
-            .all(|path| is_heard(folder(path)) && !is_link(path));
-        if !holds(disk, evidence) {
-            self.cache.forget(&doubtful);
-            // It was another file that came to be watched.
-            self.abandon(&watched);
-            return None;
-        }
-        let lookup = sealed(&lookup).unwrap_or(lookup);
-        self.cache
-            .confirm(doubtful, lookup.clone(), watched, is_quiet);
-        Some(lookup)
-    }
-
-    /// Watches over all files that this rests on; over none if not all can be watched.
-    fn cover(&mut self, doubtful: &Doubtful, now: SystemTime) -> Box<[Watched]> {
-        let Some(watch) = &mut self.watch else {
-            return Box::default();
-        };
-        let present = &doubtful.evidence.present;
-        let mut covered = Vec::with_capacity(present.len());
-        for (place, (path, source)) in present.iter().enumerate() {
-            let held = doubtful.watched.get(place).copied();
-            let held = held.filter(|&held| watch.covers(&self.disk, path, held));
-            let watched = match held {
-                None if is_steady(&source.version, now) => watch.cover(&self.disk, path, source),
-                held => held,
-            };
-            let Some(watched) = watched else {
-                self.abandon(&covered);
-                return Box::default();
-            };
-            covered.push(watched);
-        }
-        covered.into()
-    }
-
-    /// Gives up watches that nothing which is remembered needs.
-    fn abandon(&mut self, watched: &[Watched]) {
-        if let Some(watch) = &mut self.watch {
-            let needless = watched
-                .iter()
-                .filter(|&&watched| !self.cache.needs(watched));
-            needless.for_each(|&watched| watch.release(watched));
-        }
-    }
-
-    /// Remembers what was just found, for as long as it may be.
-    fn remember(&mut self, key: &str, (lookup, evidence): Discovery, now: SystemTime) -> Lookup {
-        let most = SEALED.min(self.cache.share() as u64);
-        let is_final = |evidence: &Evidence| {
-            let mut versions = evidence.present.iter().map(|(_, source)| &source.version);
-            versions.all(|version| version.len <= most && are_final(version, now))
-        };
-        match (&lookup, evidence.filter(is_final)) {
-            // It is not to be had just now, or it depends on the query.
-            (Lookup::Forbidden | Lookup::Unavailable | Lookup::Moved(..), _) => {}
-            (lookup, Some(evidence)) => self.cache.keep(key, lookup, evidence),
-            (lookup, None) => self.cache.note(key, lookup),
-        }
-        self.release();
-        lookup
-    }
-
-    /// Gives up the watches over what is no longer remembered.
-    fn release(&mut self) {
-        if let Some(watch) = &mut self.watch {
-            for watched in self.cache.released() {
-                watch.release(watched);
-            }
         }
     }
 
@@ -441,19 +330,12 @@ impl Site {
         let Ok(other) = Target::parse(target_of_rule, None) else {
             return Ok((self.absent(target, now), None));
         };
-        // Asked for itself, it may be something else, by a rule about it.
-        let (key, address) = match self.policy.0.depend_on_path() {
-            true => {
-                let key = format!("{BY_RULE}{} {}", target.raw(), other.raw());
-                (key, address(target))
-            }
-            false => (format!("{BY_RULE}{}", other.raw()), address(&other)),
-        };
-        let lookup = match self.recall(&key, now) {
+        let (key, address) = self.by_rule(target, &other);
+        let lookup = match self.memory.recall(&self.disk, &key, now) {
             Some(lookup) => lookup,
             None => {
                 let discovery = self.lookup(&other, &address, now)?;
-                self.remember(&key, discovery, now)
+                self.memory.remember(&key, discovery, now)
             }
         };
         let lookup = match lookup {
@@ -468,6 +350,44 @@ impl Site {
             _ => self.absent(target, now),
         };
         Ok((lookup, None))
+    }
+
+    /// What is remembered of what a rule leads to under a target, and the address whose fields it has. Asked for itself,
+    /// that other one may be something else, by a rule about it.
+    fn by_rule(&self, target: &Target<'_>, other: &Target<'_>) -> (String, Vec<u8>) {
+        match self.policy.0.depend_on_path() {
+            true => {
+                let key = format!("{BY_RULE}{} {}", target.raw(), other.raw());
+                (key, address(target))
+            }
+            false => (format!("{BY_RULE}{}", other.raw()), address(other)),
+        }
+    }
+
+    /// Under which key what was just found for a target is remembered, and the address whose fields it has.
+    fn place(&self, target: &Target<'_>, found: &Lookup) -> Option<(String, Vec<u8>)> {
+        let found = match (found, &self.options.shell) {
+            (Lookup::Shell(..), Some(file)) => {
+                return Some((SHELL.into(), format!("/{file}").into()));
+            }
+            (Lookup::Found(resource), _) => resource,
+            _ => return None,
+        };
+        let is_it = |(key, _): &(String, Vec<u8>)| match self.memory.entry(key) {
+            Some((Lookup::Found(known), _)) => Arc::ptr_eq(known, found),
+            _ => false,
+        };
+        let own = (target.raw().to_owned(), address(target));
+        if is_it(&own) {
+            return Some(own);
+        }
+        match self.policy.0.redirect(target)?.to {
+            To::Target(other) => {
+                let other = Target::parse(&other, None).ok()?;
+                Some(self.by_rule(target, &other)).filter(is_it)
+            }
+            To::Location(_) => None,
+        }
     }
 
     /// What there is to say where nothing is.
@@ -536,7 +456,7 @@ impl Site {
             Lookup::Found(page) => Some(page),
             _ => None,
         };
-        if let Some(lookup) = self.recall(key, now) {
+        if let Some(lookup) = self.memory.recall(&self.disk, key, now) {
             return page(lookup);
         }
         let name = match (key, &self.options.shell) {
@@ -568,7 +488,7 @@ impl Site {
             }
             _ => (Lookup::Absent(None), None),
         };
-        page(self.remember(key, discovery, now))
+        page(self.memory.remember(key, discovery, now))
     }
 
     /// The resource that a file is, with what stands beside it, and with these fields.
@@ -606,7 +526,7 @@ impl Site {
 
     /// Whether a file is one that may be compressed when that is asked for.
     fn is_codable(&self, fields: &Fields, file: &File) -> bool {
-        let most = SEALED.min(self.cache.share() as u64);
+        let most = self.memory.most();
         self.options.compressor.is_some()
             && (compressor::LEAST..=most).contains(&file.source.version.len)
             && is_compressible(media_type(fields))
@@ -631,8 +551,7 @@ impl Site {
     fn follow_policy(&mut self) {
         if self.options.policy.changes() != self.policy.1 {
             self.policy = self.options.policy.now();
-            self.cache.clear();
-            self.release();
+            self.memory.clear();
         }
     }
 
@@ -674,7 +593,7 @@ impl Origin for Site {
     type Listing = Listing;
 
     fn find(&mut self, target: &Target<'_>, now: SystemTime) -> Lookup {
-        if let Some(lookup) = self.recall(target.raw(), now) {
+        if let Some(lookup) = self.memory.recall(&self.disk, target.raw(), now) {
             return lookup;
         }
         let discovery = match self.discover(target, now) {
@@ -684,52 +603,46 @@ impl Origin for Site {
                 (failure.lookup(), None)
             }
         };
-        self.remember(target.raw(), discovery, now)
+        self.memory.remember(target.raw(), discovery, now)
     }
 
-    fn code(&mut self, target: &Target<'_>, coding: Coding, now: SystemTime) -> Option<Lookup> {
-        let found = self.find(target, now);
+    fn code(
+        &mut self,
+        target: &Target<'_>,
+        found: &Lookup,
+        coding: Coding,
+        now: SystemTime,
+    ) -> Option<Lookup> {
         let compressor = self.options.compressor.as_ref()?;
-        let key = match found {
-            Lookup::Shell(..) => SHELL,
-            _ => target.raw(),
-        };
-        let (Lookup::Found(resource), evidence) = self.cache.entry(key)? else {
+        let (key, address) = self.place(target, found)?;
+        let (Lookup::Found(resource), evidence) = self.memory.entry(&key)? else {
             return None;
         };
         let (path, source) = evidence.present.first()?;
         let identity = resource.representations.first()?;
+        let mut resource = Resource::clone(resource);
         match compressor.form(path, &source.version, coding) {
             Form::Made(content) => {
-                let place = match found {
-                    Lookup::Shell(..) => [b"/", &path[..]].concat(),
-                    _ => address(target),
-                };
-                let fields = self.policy.0.of_file(&place, path);
                 let validators = validators(&content, &source.version, now);
-                let coded = finished(represent(content, coding, &fields), Some(validators), true);
-                let mut resource = Resource::clone(resource);
+                let fields = self.policy.0.of_file(&address, path);
+                let coded = represent(content, coding, &fields);
+                let coded = finished(coded, Some(validators), true);
                 resource.representations.push(Arc::new(coded));
-                let resource = Arc::new(resource);
-                self.cache.improve(key, Lookup::Found(resource.clone()));
-                Some(match found {
-                    Lookup::Shell(_, page) => Lookup::Shell(self.shell_at(resource, target), page),
-                    _ => Lookup::Found(resource),
-                })
             }
             Form::Unknown => {
                 compressor.make(path, &source.version, coding, identity.content.clone());
-                None
+                return None;
             }
-            Form::Making => None,
-            Form::Unworthy => {
-                // It is not asked about again.
-                let mut resource = Resource::clone(resource);
-                resource.is_codable = false;
-                self.cache.improve(key, Lookup::Found(Arc::new(resource)));
-                None
-            }
+            Form::Making => return None,
+            // It is not asked about again.
+            Form::Unworthy => resource.is_codable = false,
         }
+        let resource = Arc::new(resource);
+        self.memory.improve(&key, Lookup::Found(resource.clone()));
+        Some(match found {
+            Lookup::Shell(_, page) => Lookup::Shell(self.shell_at(resource, target), page.clone()),
+            _ => Lookup::Found(resource),
+        })
     }
 
     fn list(&mut self, target: &Target<'_>, view: View) -> Result<Listing, Lookup> {
@@ -767,86 +680,9 @@ impl Origin for Site {
     }
 
     fn doubt(&mut self, told: bool) {
-        self.cache.doubt();
-        // That they have changed rings no bell.
+        self.memory.doubt(told);
+        // That it has changed rings no bell.
         self.follow_policy();
-        if told && let Some(watch) = &mut self.watch {
-            watch.listen(|told| self.cache.hear(told));
-        }
-    }
-}
-
-/// The folder that a path leads to something in.
-fn folder(path: &[u8]) -> &[u8] {
-    let slash = path.iter().rposition(|&byte| byte == b'/');
-    &path[..slash.unwrap_or(0)]
-}
-
-/// Whether everything is still as it was when it was found.
-fn holds(disk: &Disk, evidence: &Evidence) -> bool {
-    let is_absent = |path: &Vec<u8>| match disk.version(path) {
-        Ok(version) => version.is_none(),
-        Err(error) => is_absence(&error),
-    };
-    // One call, for what mostly is so.
-    let is_absent = |path: &Vec<u8>| disk.is_absent(path) || is_absent(path);
-    let is_present = |(path, source): &(Vec<u8>, Source)| matches!(disk.version(path), Ok(Some(version)) if version == source.version);
-    evidence.absent.iter().all(is_absent) && evidence.present.iter().all(is_present)
-}
-
-/// The same, with what is on disk sent from copies in memory: it is asked for again. Where that cannot be, it is
-/// sent as it was before.
-fn sealed(lookup: &Lookup) -> Option<Lookup> {
-    let Lookup::Found(resource) = lookup else {
-        return None;
-    };
-    let is_on_disk = |each: &Arc<Representation>| matches!(each.content, Blob::File { .. });
-    if !resource.representations.iter().any(is_on_disk) {
-        return None;
-    }
-    let mut resource = Resource::clone(resource);
-    for representation in &mut resource.representations {
-        if let Blob::File { file, version, .. } = &representation.content {
-            let copy = seal(file, version).ok()?;
-            Arc::make_mut(representation).content = copy;
-        }
-    }
-    Some(Lookup::Found(Arc::new(resource)))
-}
-
-/// A representation with all that is said of it.
-fn finished(
-    representation: Representation,
-    validators: Option<Validators>,
-    varies: bool,
-) -> Representation {
-    let representation = match varies {
-        true => representation.telling("Vary", "Accept-Encoding"),
-        false => representation,
-    };
-    match validators {
-        // A date does not tell one coding from another.
-        Some(validators) if varies => representation.with(validators.weakened()),
-        Some(validators) => representation.with(validators),
-        None => representation,
-    }
-}
-
-/// The same with other fields; without validators, if it is no representation of what was asked for.
-fn again(
-    resource: &Resource,
-    fields: impl Fn(&Representation) -> Fields,
-    is_asked_for: bool,
-) -> Resource {
-    let again = |former: &Arc<Representation>| {
-        let fields = fields(former);
-        let representation = represent(former.content.clone(), former.coding, &fields);
-        let validators = is_asked_for.then(|| former.validators.clone());
-        Arc::new(finished(representation, validators, resource.varies))
-    };
-    Resource {
-        representations: resource.representations.iter().map(again).collect(),
-        ..*resource
     }
 }
 
@@ -879,6 +715,7 @@ mod tests {
     use super::super::disk::Symlinks;
     use super::super::redirects::Redirects;
     use super::*;
+    use crate::blob::Blob;
     use crate::http::Resource;
 
     fn site(options: Options) -> (tempfile::TempDir, Site) {
@@ -1052,11 +889,13 @@ mod tests {
             for name in [
                 "file",
                 "404.html",
+                "page.html",
+                "coded",
+                "coded.br",
                 "folder/file",
                 "folder/deep/file",
                 "indexed/index.html",
                 "aliased/index.html",
-                "page.html",
             ] {
                 fs::write(root.join(name), "old").unwrap();
             }
@@ -1070,11 +909,16 @@ mod tests {
             let disk = Disk::open(&root, &Symlinks::default()).unwrap();
             let options = Options {
                 index: vec!["first.html".into(), "index.html".into()],
+                shell: Some("shell.html".into()),
                 ..Options::default()
             };
             let mut site = Site::new(disk, options);
             if !is_watching {
-                site.watch = None;
+                let budget = Budget {
+                    bytes: site.options.cache_memory,
+                    descriptors: site.options.cache_files,
+                };
+                site.memory = Memory::new(&site.disk, budget).unwatched();
             }
             Self { outer, site }
         }
@@ -1091,8 +935,8 @@ mod tests {
 
         /// The same, in the turn that is on.
         fn ask_again(&mut self, target: &str) -> String {
-            let content = |resource: &Resource| {
-                let content = &resource.representations[0].content;
+            let text = |representation: &Arc<Representation>| {
+                let content = &representation.content;
                 let bytes = match content {
                     Blob::File { file, .. } | Blob::Sealed { file, .. } => {
                         let mut bytes = vec![0; usize::try_from(content.len()).unwrap()];
@@ -1103,12 +947,17 @@ mod tests {
                 };
                 String::from_utf8(bytes).unwrap().trim_end().to_owned()
             };
+            let content = |resource: &Resource| {
+                let forms: Vec<String> = resource.representations.iter().map(text).collect();
+                forms.join(" or ")
+            };
             match self
                 .site
                 .find(&Target::parse(target, None).unwrap(), later())
             {
                 Lookup::Found(resource) => content(&resource),
                 Lookup::Absent(Some(page)) => format!("absent: {}", content(&page)),
+                Lookup::Shell(shell, _) => format!("shell: {}", content(&shell)),
                 other => format!("{other:?}").to_lowercase(),
             }
         }
@@ -1116,7 +965,7 @@ mod tests {
         /// Whether nothing is looked at to answer that, in the turn that begins.
         fn is_sure_of(&mut self, key: &str) -> bool {
             self.site.doubt(true);
-            matches!(self.site.cache.recall(key), Known::Sure(_))
+            self.site.memory.is_sure_of(key)
         }
 
         fn warm(&mut self, target: &str) {
@@ -1173,6 +1022,12 @@ mod tests {
         rename(root, "place", name);
     }
 
+    /// Dates a file.
+    fn touch(root: &Path, name: &str, date: SystemTime) {
+        let file = File::options().write(true).open(root.join(name)).unwrap();
+        file.set_modified(date).unwrap();
+    }
+
     fn forbid(root: &Path, name: &str) {
         fs::set_permissions(root.join(name), Permissions::from_mode(0o000)).unwrap();
     }
@@ -1210,7 +1065,7 @@ mod tests {
                     "/nothing" => NOT_FOUND,
                     target => target,
                 };
-                let is_watching = site.site.watch.is_some();
+                let is_watching = site.site.memory.is_watching();
                 let expected = is_watching && row.is_told;
                 assert_eq!(site.is_sure_of(key), expected, "{}: watched", row.what);
             }
@@ -1555,12 +1410,95 @@ mod tests {
                 ],
             ),
             told(
-                "the folder beside a clean address's file comes to have an index",
+                "a form of it appears, changes, and disappears",
+                "/file",
+                &[
+                    (|root| write(root, "file.br", "br"), "old or br"),
+                    (|root| put_back(root, "file.br", "rb"), "old or rb"),
+                    (|root| replace(root, "file.br", "br"), "old or br"),
+                    (|root| remove(root, "file.br"), "old"),
+                ],
+            ),
+            told(
+                "a form of it changes, becomes older than it, and is made anew",
+                "/coded",
+                &[
+                    (|root| put_back(root, "coded.br", "new"), "old or new"),
+                    (|root| touch(root, "coded.br", UNIX_EPOCH), "old"),
+                    (
+                        |root| touch(root, "coded.br", SystemTime::now()),
+                        "old or new",
+                    ),
+                    (|root| touch(root, "coded", SystemTime::now()), "old"),
+                    (|root| touch(root, "coded", UNIX_EPOCH), "old or new"),
+                    (|root| write(root, "coded", "wow"), "wow"),
+                    (|root| write(root, "coded.br", "wow"), "wow or wow"),
+                ],
+            ),
+            told(
+                "a form of it disappears, and others appear",
+                "/coded",
+                &[
+                    (|root| remove(root, "coded.br"), "old"),
+                    (|root| write(root, "coded.zst", "P*M\x18"), "old or P*M\x18"),
+                    (|root| write(root, "coded.br", "br"), "old or br or P*M\x18"),
+                    (|root| remove(root, "coded.zst"), "old or br"),
+                    (|root| rename(root, "coded.br", "gone"), "old"),
+                    (|root| link(root, "gone", "coded.br"), "old or br"),
+                    (|root| put_back(root, "gone", "rb"), "old or rb"),
+                ],
+            ),
+            told(
+                "the page for what is absent comes to have a form",
+                "/nothing",
+                &[
+                    (|root| write(root, "404.html.br", "br"), "absent: old or br"),
+                    (|root| write(root, "404.html", "new"), "absent: new"),
+                    (|root| remove(root, "404.html"), "absent(none)"),
+                ],
+            ),
+            told(
+                "the shell appears, changes, has a form, and disappears",
+                "/nothing",
+                &[
+                    (|root| write(root, "shell.html", "new"), "shell: new"),
+                    (|root| put_back(root, "shell.html", "old"), "shell: old"),
+                    (|root| replace(root, "shell.html", "wow"), "shell: wow"),
+                    (
+                        |root| write(root, "shell.html.br", "br"),
+                        "shell: wow or br",
+                    ),
+                    (|root| remove(root, "shell.html.br"), "shell: wow"),
+                    (|root| remove(root, "shell.html"), "absent: old"),
+                ],
+            ),
+            told(
+                "an address without .html comes to be a file, and a folder",
                 "/page",
                 &[
-                    (|root| fs::create_dir(root.join("page")).unwrap(), "old"),
-                    (|root| write(root, "page/index.html", "new"), "directory"),
-                    (|root| remove(root, "page/index.html"), "old"),
+                    (|root| put_back(root, "page.html", "new"), "new"),
+                    (|root| write(root, "page", "itself"), "itself"),
+                    (|root| remove(root, "page"), "new"),
+                    (|root| fs::create_dir(root.join("page")).unwrap(), "new"),
+                    (|root| write(root, "page/index.html", "in"), "directory"),
+                    (|root| remove(root, "page/index.html"), "new"),
+                    (
+                        |root| link(root, "../other/file", "page/first.html"),
+                        "directory",
+                    ),
+                    (|root| rename(root, "page", "gone"), "new"),
+                    (|root| remove(root, "page.html"), "absent: old"),
+                ],
+            ),
+            looked(
+                "a page appears beside a folder",
+                "/bare",
+                &[
+                    (|root| write(root, "bare.html", "new"), "new"),
+                    (|root| put_back(root, "bare.html", "wow"), "wow"),
+                    (|root| write(root, "bare/index.html", "in"), "directory"),
+                    (|root| remove(root, "bare/index.html"), "wow"),
+                    (|root| remove(root, "bare.html"), "directory"),
                 ],
             ),
             looked(
@@ -1623,7 +1561,7 @@ mod tests {
 
     #[test]
     fn what_is_watched_is_never_older_than_its_file() {
-        if Remembering::new(true).site.watch.is_none() {
+        if !Remembering::new(true).site.memory.is_watching() {
             eprintln!("SKIPPED: inotify does not know all about the temporary folder");
             return;
         }
@@ -1652,7 +1590,7 @@ mod tests {
     fn who_has_a_file_open_is_not_trusted_before_it_is_closed() {
         let mut site = Remembering::new(true);
         pass();
-        if site.site.watch.is_none() {
+        if !site.site.memory.is_watching() {
             eprintln!("SKIPPED: inotify does not know all about the temporary folder");
             return;
         }
@@ -1698,7 +1636,7 @@ mod tests {
     #[test]
     fn nothing_is_remembered_where_nothing_may_be() {
         let mut site = Remembering::new(true);
-        site.site.cache = Cache::new(Budget::default());
+        site.site.memory = Memory::new(&site.site.disk, Budget::default());
         for (content, _) in [("one", 1), ("two", 2)] {
             write(&site.root(), "file", content);
             assert_eq!(site.ask_again("/file"), content, "in the same turn");

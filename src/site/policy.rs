@@ -8,12 +8,11 @@ use super::headers::{Change, Headers};
 use super::media::Types;
 use super::note::Changed;
 use super::redirects::{Match, Redirects};
-use crate::blob::Blob;
-use crate::http::{Coding, Fields, Representation, Target};
+use crate::http::{Fields, Target};
 
 /// What goes with every answer, unless something else was asked for: no guessing of types (a script is not to be
 /// made of what somebody has uploaded), and, of where a link was, no more than its origin to others.
-const DEFAULTS: [(&str, &str); 2] = [
+pub(super) const DEFAULTS: [(&str, &str); 2] = [
     ("X-Content-Type-Options", "nosniff"),
     ("Referrer-Policy", "strict-origin-when-cross-origin"),
 ];
@@ -159,25 +158,13 @@ impl Policy {
     }
 }
 
-/// A representation that goes with these fields, its type among them.
-pub(super) fn represent(content: Blob, coding: Coding, fields: &Fields) -> Representation {
-    let representation = Representation::new(content, media_type(fields));
-    let others = fields.lines().filter(|(name, _)| !is_type(name));
-    let told = others.fold(representation, |all, line| match line {
-        // Whoever is told that nothing has changed has been told that.
-        (name, value) if DEFAULTS.contains(&line) => all.describing(name, value),
-        (name, value) => all.telling(name, value),
-    });
-    told.coded(coding)
-}
-
 /// The media type that is among these fields.
 pub(super) fn media_type(fields: &Fields) -> &str {
     let typed = fields.lines().find(|(name, _)| is_type(name));
     typed.map_or(UNKNOWN, |(_, media_type)| media_type)
 }
 
-fn is_type(name: &str) -> bool {
+pub(super) fn is_type(name: &str) -> bool {
     name.eq_ignore_ascii_case(TYPE)
 }
 

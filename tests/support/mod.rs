@@ -191,6 +191,11 @@ impl Server {
         client
     }
 
+    /// One request with these field lines, each with its CRLF, on a connection of its own.
+    pub fn ask(&self, method: &str, target: &str, fields: &str) -> Response {
+        self.connect().request(method, target, fields)
+    }
+
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
@@ -487,6 +492,17 @@ impl Client {
         self.response()
     }
 
+    /// Sends a request with these field lines, each with its CRLF, and receives its response.
+    pub fn request(&mut self, method: &str, target: &str, fields: &str) -> Response {
+        self.send(format!(
+            "{method} {target} HTTP/1.1\r\nHost: test\r\n{fields}\r\n"
+        ));
+        match method {
+            "HEAD" => self.response_to_head(),
+            _ => self.response(),
+        }
+    }
+
     /// Sends one request and receives its response.
     pub fn ask(&mut self, request: impl AsRef<[u8]>) -> Response {
         self.send(request);
@@ -617,6 +633,39 @@ impl Response {
         let value = values.next();
         assert_eq!(values.next(), None, "{name} comes twice in {}", self.head);
         value
+    }
+
+    /// The values of all lines of a field, in order.
+    pub fn fields(&self, name: &str) -> Vec<&str> {
+        let lines = self.head.lines().skip(1);
+        lines
+            .filter_map(|line| line.split_once(": "))
+            .filter(|(other, _)| other.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value)
+            .collect()
+    }
+
+    /// Status line and fields, but for Date.
+    pub fn undated(&self) -> String {
+        let lines = self.head.lines().filter(|line| !line.starts_with("Date:"));
+        lines.collect::<Vec<_>>().join("\n")
+    }
+
+    /// The content without the coding that is said of it.
+    pub fn decoded(&self) -> Vec<u8> {
+        let mut decoded = Vec::new();
+        let coded = &self.content[..];
+        match self.field("Content-Encoding") {
+            None => return coded.to_vec(),
+            Some("br") => brotli::Decompressor::new(coded, 4096).read_to_end(&mut decoded),
+            Some("gzip") => flate2::read::GzDecoder::new(coded).read_to_end(&mut decoded),
+            Some("zstd") => zstd::Decoder::new(coded)
+                .expect("a decoder")
+                .read_to_end(&mut decoded),
+            Some(other) => panic!("nobody here sends {other}"),
+        }
+        .expect("it is in that coding");
+        decoded
     }
 
     /// Bytes of content that are to come, if this is no response to HEAD.

@@ -1,0 +1,235 @@
+//! What is compressed while it is served is always what is there.
+
+mod support;
+
+use std::fs;
+use std::thread;
+
+use support::{Client, Response, Root, Server, docroot, eventually, filling};
+
+const GZIP: &str = "Accept-Encoding: gzip\r\n";
+const BROWSER: &str = "Accept-Encoding: gzip, deflate, br, zstd\r\n";
+
+/// A text of its own, of this many lines.
+fn text(version: usize, lines: usize) -> String {
+    (0..lines)
+        .map(|line| format!("const line{line} = \"version {version}\";\n"))
+        .collect()
+}
+
+fn coding(response: &Response) -> &str {
+    response.field("Content-Encoding").unwrap_or_default()
+}
+
+fn tag(response: &Response) -> &str {
+    response.field("ETag").expect("a tag")
+}
+
+/// Asks until the answer has a coding, and gives that.
+fn coded(client: &mut Client, target: &str, fields: &str) -> Response {
+    eventually("it is compressed", || {
+        let response = client.request("GET", target, fields);
+        response
+            .field("Content-Encoding")
+            .is_some()
+            .then_some(response)
+    })
+}
+
+#[test]
+fn the_first_is_sent_it_as_it_is_and_who_comes_later_compressed() {
+    let content = text(1, 500);
+    let root = Root::of(&[("app.js", &content)]);
+    let server = Server::with(root.path(), &["--compress"]);
+    let mut client = server.connect();
+    let first = client.request("GET", "/app.js", BROWSER);
+    assert_eq!(coding(&first), "");
+    assert_eq!(first.content, content.as_bytes());
+    assert_eq!(first.field("Vary"), Some("Accept-Encoding"));
+    for expected in ["gzip", "br", "zstd"] {
+        let fields = format!("Accept-Encoding: {expected}\r\n");
+        let response = coded(&mut client, "/app.js", &fields);
+        assert_eq!(coding(&response), expected);
+        assert_eq!(response.decoded(), content.as_bytes());
+        assert!(response.content.len() < content.len() / 2);
+        for same in ["Content-Type", "Vary", "Cache-Control", "Accept-Ranges"] {
+            assert_eq!(response.field(same), first.field(same));
+        }
+        assert_ne!(tag(&response), tag(&first));
+
+        let head = client.request("HEAD", "/app.js", &fields);
+        assert_eq!(head.undated(), response.undated());
+        let part = format!("{fields}Range: bytes=10-19\r\n");
+        let part = client.request("GET", "/app.js", &part);
+        assert_eq!(part.status(), "206 Partial Content");
+        assert_eq!(part.content, &response.content[10..20]);
+        assert_eq!(coding(&part), expected);
+        // Who has it as it is has it.
+        for known in [tag(&first), tag(&response)] {
+            let known = format!("{fields}If-None-Match: {known}\r\n");
+            let known = client.request("GET", "/app.js", &known);
+            assert_eq!(known.status(), "304 Not Modified");
+            assert_eq!(known.field("Vary"), Some("Accept-Encoding"));
+        }
+    }
+    let plain = client.get("/app.js");
+    assert_eq!((coding(&plain), tag(&plain)), ("", tag(&first)));
+}
+
+#[test]
+fn what_is_not_worth_it_is_sent_as_it_is() {
+    let root = Root::of(&[
+        ("app.js", &text(1, 500)),
+        ("small.js", &text(1, 10)),
+        ("picture.png", &text(1, 500)),
+    ]);
+    root.write("noise.js", filling(50_000));
+    root.write("beside.js", text(1, 500));
+    root.write("beside.js.gz", [0x1f, 0x8b, 1, 2, 3]);
+    let server = Server::with(root.path(), &["--compress"]);
+    let mut client = server.connect();
+    coded(&mut client, "/app.js", GZIP);
+    let targets = ["/small.js", "/picture.png", "/noise.js"];
+    for _ in 0..2 {
+        for _ in 0..10 {
+            for target in targets {
+                let response = client.request("GET", target, BROWSER);
+                assert_eq!(coding(&response), "", "{target}");
+            }
+            // There is something else for who asks for another coding.
+            let other = client.request("GET", "/beside.js", "Accept-Encoding: br\r\n");
+            assert_eq!(coding(&other), "");
+            let beside = client.request("GET", "/beside.js", BROWSER);
+            assert_eq!(beside.content, [0x1f, 0x8b, 1, 2, 3]);
+            assert_eq!(coding(&beside), "gzip");
+        }
+        server.rests();
+    }
+    for (target, vary) in [
+        ("/small.js", None),
+        ("/picture.png", None),
+        ("/beside.js", Some("Accept-Encoding")),
+    ] {
+        assert_eq!(server.get(target).field("Vary"), vary, "{target}");
+    }
+}
+
+#[test]
+fn what_has_changed_is_never_sent_as_it_was() {
+    let root = Root::of(&[("app.js", &text(0, 500))]);
+    let server = Server::with(root.path(), &["--compress", "-w", "2"]);
+    let mut clients: Vec<Client> = (0..4).map(|_| server.connect()).collect();
+    let mut version = 0;
+    let mut check = |clients: &mut [Client], change: &dyn Fn(&str)| {
+        version += 1;
+        let content = text(version, 500);
+        change(&content);
+        for (turn, client) in clients.iter_mut().enumerate() {
+            let response = client.request("GET", "/app.js", BROWSER);
+            let decoded = String::from_utf8(response.decoded()).expect("text");
+            assert!(decoded == content, "version {version}, client {turn}");
+        }
+    };
+    let overwrite = |content: &str| root.write("app.js", content);
+    let replace = |content: &str| {
+        root.write("place", content);
+        fs::rename(root.join("place"), root.join("app.js")).expect("a file of ours");
+    };
+    let put_back = |content: &str| {
+        let path = root.join("app.js");
+        let date = fs::metadata(&path).and_then(|file| file.modified());
+        root.write("app.js", content);
+        let file = fs::File::options().write(true).open(path);
+        let put = file.and_then(|file| file.set_modified(date?));
+        put.expect("a file of ours");
+    };
+    for change in [&overwrite as &dyn Fn(&str), &replace, &put_back] {
+        for client in &mut clients {
+            coded(client, "/app.js", BROWSER);
+        }
+        for _ in 0..20 {
+            check(&mut clients, change);
+        }
+    }
+    // While one changes it, what others are sent is whole, and one of those that were there.
+    for client in &mut clients {
+        coded(client, "/app.js", BROWSER);
+    }
+    thread::scope(|scope| {
+        let reader = scope.spawn(|| {
+            for _ in 0..300 {
+                for client in &mut clients {
+                    let response = client.request("GET", "/app.js", BROWSER);
+                    let decoded = String::from_utf8(response.decoded()).expect("text");
+                    let version = decoded.split(['"', ' ']).nth(5).expect("a version");
+                    let version = version.parse().expect("a number");
+                    assert!(decoded == text(version, 500), "version {version}");
+                }
+            }
+        });
+        let mut version = 1000;
+        while !reader.is_finished() {
+            replace(&text(version, 500));
+            version += 1;
+        }
+    });
+}
+
+#[test]
+fn what_is_compressed_is_what_was_asked_for() {
+    const PAGE: &str = "Accept: text/html\r\nAccept-Encoding: gzip\r\n";
+    const VARY: [&str; 2] = ["Accept, Sec-Fetch-Dest, Sec-Fetch-Mode", "Accept-Encoding"];
+    let shell = format!("<p>shell{}", text(0, 500));
+    let root = Root::of(&[
+        ("index.html", &shell),
+        ("app.js", &text(1, 500)),
+        ("_redirects", "/alias/* /app.js 200\n/gone/* /app.js 404\n"),
+    ]);
+    let server = Server::with(root.path(), &["--compress", "--spa"]);
+    let mut client = server.connect();
+    let deep = coded(&mut client, "/deep", PAGE);
+    assert_eq!(deep.decoded(), shell.as_bytes());
+    // It depends on the same, whether it was made just now or before.
+    for target in ["/deep", "/other"] {
+        let response = client.request("GET", target, PAGE);
+        assert_eq!(coding(&response), "gzip");
+        assert_eq!(response.fields("Vary"), VARY, "{target}");
+    }
+    assert_eq!(deep.fields("Vary"), VARY);
+    // By a rule.
+    let alias = coded(&mut client, "/alias/x", GZIP);
+    assert_eq!(alias.decoded(), text(1, 500).as_bytes());
+    let gone = client.request("GET", "/gone/x", GZIP);
+    assert_eq!(gone.status(), "404 Not Found");
+    assert_eq!(gone.decoded(), text(1, 500).as_bytes());
+    // What has just been changed is not remembered yet.
+    for version in 2..20 {
+        root.write("app.js", text(version, 500));
+        for target in ["/app.js", "/alias/x", "/app.js?q"] {
+            let response = client.request("GET", target, GZIP);
+            let media_type = response.field("Content-Type");
+            assert_eq!(media_type, Some("text/javascript; charset=utf-8"));
+            let decoded = response.decoded();
+            assert!(decoded == text(version, 500).as_bytes(), "{target}");
+        }
+    }
+}
+
+#[test]
+fn what_is_compressed_needs_memory() {
+    let root = Root::of(&[("app.js", &text(1, 500))]);
+    let output = docroot()
+        .args(["--compress", "--cache-memory", "0", "--check"])
+        .arg(root.path())
+        .output()
+        .expect("docroot runs");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("--cache-memory 0"), "{said}");
+    // With little it is the file that is sent.
+    let server = Server::with(root.path(), &["--compress", "--cache-memory", "1KiB"]);
+    for _ in 0..20 {
+        let response = server.ask("GET", "/app.js", BROWSER);
+        assert_eq!(response.content, text(1, 500).as_bytes());
+    }
+}
