@@ -586,9 +586,7 @@ fn not_served(file: &Path, root: &Path, hidden: bool) -> Result<(), String> {
     let Ok(below) = real.strip_prefix(root) else {
         return Ok(());
     };
-    let is_hidden =
-        |part: &std::ffi::OsStr| part.as_encoded_bytes().starts_with(b".") && part != ".well-known";
-    if !hidden && below.iter().any(is_hidden) {
+    if !hidden && site::is_hidden(below.as_os_str().as_encoded_bytes()) {
         return Ok(());
     }
     let (file, root) = (file.display(), root.display());

@@ -20,15 +20,12 @@ use super::note::{Chosen, Note, Role, Seen, Trail, Withheld};
 use super::policy::{Policy, SharedPolicy, address, media_type};
 use super::redirects::{Match, To};
 use super::resource::{again, finished, represent};
-use super::search::{Failure, File, Finding, Outcome, Search, is_absence};
+use super::search::{Failure, File, Finding, Outcome, Search, WELL_KNOWN, is_absence, is_hidden};
 use super::validators::validators;
 use crate::http::{
     Coding, Fields, Lookup, Origin, Progress, Representation, Resource, Status, Target, Validators,
     View,
 };
-
-/// The folder that may be asked for although its name begins with a dot (RFC 8615).
-const WELL_KNOWN: &[u8] = b".well-known";
 
 /// What the pages for what is absent are remembered under, and, before its path, what a rule leads to. A target's
 /// path is empty or begins with a slash, so they are nobody else's.
@@ -693,13 +690,6 @@ impl Failure {
             _ => Lookup::Unavailable,
         }
     }
-}
-
-/// Whether a segment begins with a dot, other than a leading `.well-known`.
-fn is_hidden(path: &[u8]) -> bool {
-    path.split(|&byte| byte == b'/')
-        .enumerate()
-        .any(|(place, segment)| segment.starts_with(b".") && !(place == 0 && segment == WELL_KNOWN))
 }
 
 #[cfg(test)]

@@ -37,6 +37,7 @@ pub use note::{Changed, Chosen, Note, Role, Seen, Trail, Withheld};
 pub use policy::{Policy, SharedPolicy};
 pub use redirects::{Match, Redirects, To};
 pub use rules::{MAX_PATHS, MAX_PATTERNS, MAX_SIZE, Malformed};
+pub use search::is_hidden;
 pub use siblings::{CODINGS, Failure, Folder, Job, Outcome, Siblings};
 pub use sources::{Reading, Sources, TypeSource};
 pub use survey::{Remark, Survey};

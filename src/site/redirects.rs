@@ -34,7 +34,6 @@ use crate::http::{self, Status, Target, encode, is_authority};
 #[derive(Clone, Debug, Default)]
 pub struct Redirects {
     rules: Rules<Rule>,
-    has_forced: bool,
 }
 
 /// What a rule says about a path.
@@ -98,7 +97,6 @@ impl Redirects {
         for (line, text) in lines {
             match rule(text, line) {
                 Ok((pattern, rule)) => {
-                    redirects.has_forced |= rule.is_forced;
                     redirects.rules.push(pattern, rule);
                 }
                 Err(why) => malformed.push(Malformed { line, why }),
@@ -113,13 +111,6 @@ impl Redirects {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.rules.is_empty()
-    }
-
-    /// Whether there is a rule that counts although something is found; if not, there is no need to look for one
-    /// before nothing was found.
-    #[must_use]
-    pub fn has_forced(&self) -> bool {
-        self.has_forced
     }
 
     /// The rule about a decoded path, which begins with a slash, and ends in one if a folder was asked for. Of the
@@ -529,9 +520,6 @@ mod tests {
                 &format!("{status} </b> (1)"),
             );
         }
-        let forced = |file: &str| Redirects::parse(file.as_bytes()).unwrap().has_forced();
-        assert!(forced("/a /b\n/c /d 200!"));
-        assert!(!forced("/a /b\n/c /d 200"));
         assert!(Redirects::parse(b"# none").unwrap().is_empty());
     }
 

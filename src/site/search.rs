@@ -13,6 +13,9 @@ use super::variants::{self, UNREADABLE};
 use crate::blob::Blob;
 use crate::http::Coding;
 
+/// The folder that may be asked for although its name begins with a dot (RFC 8615).
+pub(super) const WELL_KNOWN: &[u8] = b".well-known";
+
 /// What clean addresses leave out.
 const CLEAN: &[u8] = b".html";
 
@@ -231,6 +234,14 @@ pub(super) fn seen(disk: &Disk, path: &[u8], looked: &io::Result<Entry>) -> Seen
         }
         Err(error) => Seen::Failed(error.to_string()),
     }
+}
+
+/// Whether a path below the root is not shown because a name in it begins with a dot, other than a leading
+/// `.well-known`.
+#[must_use]
+pub fn is_hidden(path: &[u8]) -> bool {
+    let mut names = path.split(|&byte| byte == b'/').enumerate();
+    names.any(|(place, name)| name.starts_with(b".") && !(place == 0 && name == WELL_KNOWN))
 }
 
 /// Whether an error says that nothing is there. A name that nothing could have is a name that nothing has.

@@ -26,6 +26,7 @@ use rustix::io::Errno;
 use super::disk::{Disk, Symlinks, kind, version_of_file};
 use super::encoding::{AtMost, Effort, encode, is_encoded};
 use super::media::{Types, is_compressible};
+use super::search::is_hidden;
 use crate::blob::{TICK, Version};
 use crate::http::Coding;
 
@@ -316,10 +317,12 @@ impl Siblings {
     }
 
     fn is_shown(&self, folder: &[u8], name: &[u8]) -> bool {
-        match name {
-            b"." | b".." => false,
-            b".well-known" if folder.is_empty() => true,
-            name => self.hidden || !name.starts_with(b"."),
+        match (folder, name) {
+            (_, b"." | b"..") => false,
+            _ if self.hidden => true,
+            (b"", name) => !is_hidden(name),
+            // That the folder is shown has been seen.
+            (_, name) => !name.starts_with(b"."),
         }
     }
 
