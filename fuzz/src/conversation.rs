@@ -104,7 +104,10 @@ impl<O: Origin> Conversation<O> {
         }
     }
 
-    fn call(&mut self, call: impl FnOnce(&mut Http1<O>, &mut Session<O::Listing>, &mut Io<'_>) -> Next) {
+    fn call(
+        &mut self,
+        call: impl FnOnce(&mut Http1<O>, &mut Session<O::Listing>, &mut Io<'_>) -> Next,
+    ) {
         // Only differences count; to read the clock anew would only make one run unlike another.
         static START: OnceLock<Instant> = OnceLock::new();
         let mut io = Io {
