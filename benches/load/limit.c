@@ -25,6 +25,9 @@
 #include <time.h>
 #include <unistd.h>
 
+// What docroot sends with every answer that has content.
+#define POLICY "X-Content-Type-Options: nosniff\r\nReferrer-Policy: strict-origin-when-cross-origin\r\n"
+
 enum { PORTS = 4, EVENTS = 512, HEAD = 1024, FROM_MEMORY_BELOW = 100 * 1024, RUN = 128 * 1024 };
 
 // What one port says, over and over.
@@ -134,10 +137,10 @@ static size_t bake_head(char *head, const char *status, const struct stat *file)
     if (!strcmp(status, "404"))
         return snprintf(head, HEAD,
             "HTTP/1.1 404 Not Found\r\nDate: %s\r\nCache-Control: no-store\r\nContent-Type: text/html; charset=utf-8\r\n"
-            "X-Content-Type-Options: nosniff\r\nContent-Length: %lld\r\n\r\n", now, (long long)file->st_size);
+            POLICY "Content-Length: %lld\r\n\r\n", now, (long long)file->st_size);
     return snprintf(head, HEAD,
         "HTTP/1.1 200 OK\r\nDate: %s\r\n%sCache-Control: no-cache\r\nETag: %s\r\nContent-Type: text/html; charset=utf-8\r\n"
-        "X-Content-Type-Options: nosniff\r\nLast-Modified: %s\r\nAccept-Ranges: bytes\r\nContent-Length: %lld\r\n\r\n",
+        POLICY "Last-Modified: %s\r\nAccept-Ranges: bytes\r\nContent-Length: %lld\r\n\r\n",
         now, closes ? "Connection: close\r\n" : "", tag, changed, (long long)file->st_size);
 }
 
