@@ -4,6 +4,7 @@
 //! queued. The site takes notes on the way, and keeps what it has found: the reasons are read from these, and
 //! decided nowhere else.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::fmt::Write as _;
 use std::io;
@@ -104,7 +105,7 @@ impl Origin for Witness {
         Some(lookup)
     }
 
-    fn fields(&self, target: Option<&Target<'_>>) -> Fields {
+    fn fields(&self, target: Option<&Target<'_>>) -> Cow<'_, Fields> {
         self.site.fields(target)
     }
 

@@ -27,12 +27,18 @@ impl Fields {
 
     /// Adds a line where another one begins, or at the end. The bytes that it takes.
     pub(super) fn insert(&mut self, place: usize, name: &str, value: impl fmt::Display) -> usize {
-        let mut line = String::new();
+        let before = self.text.len();
+        self.text.push_str(name);
+        self.text.push_str(": ");
         // Writing to a String does not fail.
-        let _ = write!(Line(&mut line), "{name}: {value}");
-        line.push_str("\r\n");
-        self.text.insert_str(place, &line);
-        line.len()
+        let _ = write!(Line(&mut self.text), "{value}");
+        self.text.push_str("\r\n");
+        let len = self.text.len() - before;
+        if place < before {
+            let line = self.text.split_off(before);
+            self.text.insert_str(place, &line);
+        }
+        len
     }
 
     /// Adds all lines of others.

@@ -1,5 +1,6 @@
 //! Where representations come from.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -32,8 +33,8 @@ pub trait Origin {
 
     /// The fields that go with an answer for which there is no representation of this origin's: a refusal, a
     /// redirection. Without a target: what it is about could not be read.
-    fn fields(&self, _target: Option<&Target<'_>>) -> Fields {
-        Fields::new()
+    fn fields(&self, _target: Option<&Target<'_>>) -> Cow<'_, Fields> {
+        Cow::Owned(Fields::new())
     }
 
     /// From here on, what was found before may be out of date, and nothing is to be kept that was only good until

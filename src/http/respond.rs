@@ -1,6 +1,6 @@
 //! Request plus lookup is response.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use super::accept::is_navigation;
 use super::coding::{self, Accepted, Coding};
@@ -14,6 +14,10 @@ use super::request::{Method, Request};
 use super::response::{Content, Response};
 use super::status::Status;
 use super::target::Target;
+
+/// The answer of a site without a page for it. What is asked for most in vain is made once.
+static NOTHING: LazyLock<Response> =
+    LazyLock::new(|| Response::page(Status::NotFound, "There is nothing under this address."));
 
 /// Decides, in the order of RFC 9110 section 13.2.2: what was found; in which form it is asked for; whether it
 /// is asked for at all; which part of it.
@@ -65,7 +69,7 @@ fn absent(request: &Request<'_>, page: Option<&Arc<Resource>>) -> Response {
         Some(page) => represented(request, page, |page| {
             Response::new(Status::NotFound, page.clone())
         }),
-        None => Response::page(Status::NotFound, "There is nothing under this address."),
+        None => NOTHING.clone(),
     }
 }
 

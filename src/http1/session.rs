@@ -14,6 +14,7 @@
 //! verified, Head and Content stay as they are, head unparsed, until the bell rings, and then answer. An answer of
 //! unknown length is made as it leaves: it is a state of its own, between its request and what comes then.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -541,7 +542,7 @@ impl<O: Origin> Http1<O> {
             _ => None,
         };
         let own = match response.is_represented {
-            true => Fields::new(),
+            true => Cow::Owned(Fields::new()),
             // Who may not know what is there is not told what is said of it.
             false if self.guard.is_some() && !is_behind(response.status) => {
                 self.origin.fields(None)

@@ -1,5 +1,6 @@
 //! A target's resource, from the folder.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -114,6 +115,8 @@ pub struct Site {
     options: Options,
     /// The rules in force, and how often they have changed.
     policy: (Arc<Policy>, u64),
+    /// What goes with answers that are none of the site's, wherever.
+    others: Fields,
     memory: Memory,
     listings: Listings,
     /// When a failure was last told, and how many were not told since.
@@ -129,9 +132,11 @@ impl Site {
             descriptors: options.cache_files,
         };
         let memory = Memory::new(&disk, budget);
+        let policy = options.policy.now();
         Self {
             disk,
-            policy: options.policy.now(),
+            others: policy.0.of_others(None),
+            policy,
             options,
             memory,
             listings: Listings::default(),
@@ -548,6 +553,7 @@ impl Site {
     fn follow_policy(&mut self) {
         if self.options.policy.changes() != self.policy.1 {
             self.policy = self.options.policy.now();
+            self.others = self.policy.0.of_others(None);
             self.memory.clear();
         }
     }
@@ -670,10 +676,17 @@ impl Origin for Site {
         }
     }
 
-    fn fields(&self, target: Option<&Target<'_>>) -> Fields {
-        let address = target.map(address);
-        self.note(|| Note::Changed(Role::Ours, self.policy.0.changed(address.as_deref())));
-        self.policy.0.of_others(address.as_deref())
+    fn fields(&self, target: Option<&Target<'_>>) -> Cow<'_, Fields> {
+        let is_noted = self.options.trail.is_some();
+        match target.filter(|_| is_noted || self.policy.0.depend_on_path()) {
+            None if !is_noted => Cow::Borrowed(&self.others),
+            target => {
+                let address = target.map(address);
+                let address = address.as_deref();
+                self.note(|| Note::Changed(Role::Ours, self.policy.0.changed(address)));
+                Cow::Owned(self.policy.0.of_others(address))
+            }
+        }
     }
 
     fn doubt(&mut self, told: bool) {
