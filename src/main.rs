@@ -114,7 +114,7 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
         return run_check(&config, &site, &reading);
     }
     for left_out in &reading.left_out {
-        warn!("{left_out}; this line is left out");
+        warn!("{left_out}");
     }
     let policy = config.server.site.policy.clone();
     let journal = match quiet {
@@ -174,7 +174,7 @@ fn run_explain(explain: Explain) -> Result<(), Failure> {
     let (site, reading) = open(&mut config)?;
     for left_out in &reading.left_out {
         // As in the log of a server.
-        let _ = writeln!(io::stderr(), "docroot: {left_out}; this line is left out");
+        let _ = writeln!(io::stderr(), "docroot: {left_out}");
     }
     let answer = explain::explain(&config, site, &reading, &trail, &question).map_err(failed)?;
     print(&answer).map_err(failed)
@@ -216,7 +216,7 @@ fn reload(
     match sources.read().and_then(|reading| Ok((reading, users()?))) {
         Ok((reading, users)) => {
             for left_out in &reading.left_out {
-                warn!("{left_out}; this line is left out");
+                warn!("{left_out}");
             }
             policy.replace(reading.policy);
             if let (Some(verifier), Some(users)) = (verifier, users) {

@@ -285,6 +285,16 @@ fn a_file_of_rules_that_is_named_is_not_shown_either() {
 }
 
 #[test]
+fn what_nobody_named_and_is_no_file_of_rules_stops_nothing() {
+    let root = Root::of(&[("index.html", "home"), ("_headers/file", "in a folder")]);
+    let server = Server::start(root.path());
+    let complaint = server.complaint();
+    assert!(complaint.contains("_headers: "), "{complaint}");
+    assert!(complaint.contains("it is left out"), "{complaint}");
+    assert_eq!(server.get("/").text(), "home");
+}
+
+#[test]
 fn a_line_that_is_not_understood_is_named() {
     let root = site();
     let rules = "/*\n  X-One: 1\n  ETag: \"a\"\nhttps://a.example/*\n  X-Two: 2\n/b\n  X-Three\n";

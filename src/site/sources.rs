@@ -52,8 +52,8 @@ pub struct Reading {
     pub headers: Option<PathBuf>,
     /// The file of redirections that it comes from, if there is one.
     pub redirects: Option<PathBuf>,
-    /// What could not be understood in files that nobody named, and was left out: a sentence each, with file and
-    /// line.
+    /// What could not be read or understood of files that nobody named, and was left out: a sentence each, with the
+    /// file, and the line if it was one.
     pub left_out: Vec<String>,
 }
 
@@ -151,6 +151,13 @@ impl Sources {
         let text = match disk::text(file) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound && !is_named => return Ok(None),
+            Err(error) if self.headers.is_none() => {
+                let file = file.display();
+                reading
+                    .left_out
+                    .push(format!("{file}: {error}; it is left out"));
+                return Ok(None);
+            }
             Err(error) => return Err(vec![unreadable(file, &error)]),
         };
         let (rules, malformed) = read(&text);
@@ -158,7 +165,9 @@ impl Sources {
             return Err(said(file, &malformed));
         }
         // A site that was built for another host may say what we do not know. The rest counts.
-        reading.left_out.extend(said(file, &malformed));
+        let lines = said(file, &malformed).into_iter();
+        let left_out = lines.map(|line| line + "; this line is left out");
+        reading.left_out.extend(left_out);
         Ok(Some(rules))
     }
 }
