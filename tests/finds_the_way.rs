@@ -175,6 +175,44 @@ fn who_navigates_is_shown_the_shell() {
 }
 
 #[test]
+fn what_belongs_to_a_page_and_is_missing_is_no_page() {
+    let root = Root::of(&[("index.html", "shell")]);
+    for options in [&["--spa"][..], &[]] {
+        let server = Server::with(root.path(), options);
+        for (target, fields, expected) in [
+            (
+                "/assets/index-4f3a2b1c.js",
+                SCRIPT,
+                "text/plain; charset=utf-8",
+            ),
+            (
+                "/assets/index-4f3a2b1c.js",
+                CURL,
+                "text/plain; charset=utf-8",
+            ),
+            ("/photo.png", IMAGE, "text/plain; charset=utf-8"),
+            ("/avatar", IMAGE, "text/plain; charset=utf-8"),
+            ("/api/users", FETCH, "text/plain; charset=utf-8"),
+            ("/missing.html", NAVIGATION, "text/html; charset=utf-8"),
+            (
+                "/.well-known/nothing",
+                NAVIGATION,
+                "text/html; charset=utf-8",
+            ),
+        ] {
+            let response = ask(&server, "GET", target, fields);
+            assert_eq!(response.status(), "404 Not Found", "{target} {fields}");
+            assert_eq!(
+                response.field("Content-Type"),
+                Some(expected),
+                "{target} {fields}"
+            );
+            assert_eq!(response.field("Cache-Control"), Some("no-store"));
+        }
+    }
+}
+
+#[test]
 fn the_shell_is_validated_like_any_file() {
     let root = Root::of(&[("app.html", "shell"), ("index.html", "home")]);
     let server = Server::with(root.path(), &["--spa=app.html"]);

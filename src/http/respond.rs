@@ -15,9 +15,11 @@ use super::response::{Content, Response};
 use super::status::Status;
 use super::target::Target;
 
-/// The answer of a site without a page for it. What is asked for most in vain is made once.
-static NOTHING: LazyLock<Response> =
-    LazyLock::new(|| Response::page(Status::NotFound, "There is nothing under this address."));
+/// The answers of a site without a page for it, to who would see a page, and to what belongs to one: a script or an
+/// image that is missing is no page. What is asked for most in vain is made once.
+static NO_PAGE: LazyLock<Response> = LazyLock::new(|| Response::page(Status::NotFound, NOTHING));
+static NO_PART: LazyLock<Response> = LazyLock::new(|| Response::text(Status::NotFound, NOTHING));
+const NOTHING: &str = "There is nothing under this address.";
 
 /// Decides, in the order of RFC 9110 section 13.2.2: what was found; in which form it is asked for; whether it
 /// is asked for at all; which part of it.
@@ -39,11 +41,11 @@ pub fn respond(request: &Request<'_>, target: &Target<'_>, lookup: &Lookup) -> R
         Lookup::Shell(shell, page) => {
             let response = match is_navigation(request) {
                 true => found(request, shell),
-                false => absent(request, page.as_ref()),
+                false => absent(request, target, page.as_ref()),
             };
             response.with("Vary", "Accept, Sec-Fetch-Dest, Sec-Fetch-Mode")
         }
-        Lookup::Absent(page) => absent(request, page.as_ref()),
+        Lookup::Absent(page) => absent(request, target, page.as_ref()),
         Lookup::Forbidden => Response::page(
             Status::Forbidden,
             "What is under this address is not shown.",
@@ -63,13 +65,30 @@ fn found(request: &Request<'_>, resource: &Resource) -> Response {
     represented(request, resource, |found| selected(request, found))
 }
 
-fn absent(request: &Request<'_>, page: Option<&Arc<Resource>>) -> Response {
+fn absent(request: &Request<'_>, target: &Target<'_>, page: Option<&Arc<Resource>>) -> Response {
     match page {
         // It is no representation of the target, so there is nothing to ask it about.
         Some(page) => represented(request, page, |page| {
             Response::new(Status::NotFound, page.clone())
         }),
-        None => NOTHING.clone(),
+        None if is_navigation(request) && may_be_page(target) => NO_PAGE.clone(),
+        None => NO_PART.clone(),
+    }
+}
+
+/// Whether what a target names may have been a page, by its extension.
+fn may_be_page(target: &Target<'_>) -> bool {
+    let path = target.raw().as_bytes();
+    let name = path.rsplit(|&byte| byte == b'/').next().unwrap_or_default();
+    let mut parts = name.rsplitn(2, |&byte| byte == b'.');
+    match (parts.next(), parts.next()) {
+        (Some(extension), Some(stem)) if !(extension.is_empty() || stem.is_empty()) => {
+            let pages: [&[u8]; 3] = [b"html", b"htm", b"xhtml"];
+            pages
+                .iter()
+                .any(|page| page.eq_ignore_ascii_case(extension))
+        }
+        _ => true,
     }
 }
 

@@ -92,6 +92,18 @@ impl Response {
         }
     }
 
+    /// A response with one line of ours that says why, for who does not look at pages.
+    #[must_use]
+    pub fn text(status: Status, why: &str) -> Self {
+        let content = format!("{}: {why}\n", status.text()).into_bytes().into();
+        let text = Representation::new(content, "text/plain; charset=utf-8")
+            .telling("Cache-Control", "no-store");
+        Self {
+            representation: Some(Arc::new(text)),
+            ..Self::empty(status)
+        }
+    }
+
     /// The same response with one more field.
     #[must_use]
     pub fn with(mut self, name: &str, value: impl std::fmt::Display) -> Self {
