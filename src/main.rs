@@ -113,9 +113,7 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
     if check {
         return run_check(&config, &site, &reading);
     }
-    for left_out in &reading.left_out {
-        warn!("{left_out}");
-    }
+    warn_of_left_out(&reading);
     let policy = config.server.site.policy.clone();
     let journal = match quiet {
         true => None,
@@ -180,6 +178,13 @@ fn run_explain(explain: Explain) -> Result<(), Failure> {
     print(&answer).map_err(failed)
 }
 
+/// What is wrong with rules that nobody named is left out, and not passed over.
+fn warn_of_left_out(reading: &Reading) {
+    for left_out in &reading.left_out {
+        warn!("{left_out}");
+    }
+}
+
 /// Passwords are sent as good as in clear (RFC 7617 section 4).
 fn warn_of_readers(config: &Config, addresses: &[SocketAddr]) {
     let is_remote = |address: &&SocketAddr| !address.ip().to_canonical().is_loopback();
@@ -215,9 +220,7 @@ fn reload(
     let users = || config::users(entries, file.as_deref()).map_err(|wrong| vec![wrong]);
     match sources.read().and_then(|reading| Ok((reading, users()?))) {
         Ok((reading, users)) => {
-            for left_out in &reading.left_out {
-                warn!("{left_out}");
-            }
+            warn_of_left_out(&reading);
             policy.replace(reading.policy);
             if let (Some(verifier), Some(users)) = (verifier, users) {
                 verifier.replace(users);

@@ -43,5 +43,5 @@ pub use respond::respond;
 pub use response::{Content, Response};
 pub use status::Status;
 pub use syntax::{elements, essence, is_token, parameter, parameters};
-pub use target::{Malformed, Target, encode, is_authority};
+pub use target::{Malformed, PATH, Target, encode, is_authority};
 pub use validator::{EntityTag, Modified, Strength, Validators};

@@ -82,24 +82,23 @@ impl Response {
              <meta name=\"color-scheme\" content=\"light dark\">\n\
              <title>{text}</title>\n<h1>{text}</h1>\n<p>{why}</p>\n</html>\n"
         );
-        let content = page.into_bytes().into();
-        // What is refused or moved now need not be so for the next request.
-        let page = Representation::new(content, "text/html; charset=utf-8")
-            .telling("Cache-Control", "no-store");
-        Self {
-            representation: Some(Arc::new(page)),
-            ..Self::empty(status)
-        }
+        Self::ours(status, page, "text/html; charset=utf-8")
     }
 
     /// A response with one line of ours that says why, for who does not look at pages.
     #[must_use]
     pub fn text(status: Status, why: &str) -> Self {
-        let content = format!("{}: {why}\n", status.text()).into_bytes().into();
-        let text = Representation::new(content, "text/plain; charset=utf-8")
-            .telling("Cache-Control", "no-store");
+        let text = format!("{}: {why}\n", status.text());
+        Self::ours(status, text, "text/plain; charset=utf-8")
+    }
+
+    /// A response with content of ours, which is not to be kept: what is refused or moved now need not be so for the
+    /// next request.
+    fn ours(status: Status, text: String, media_type: &str) -> Self {
+        let content = text.into_bytes().into();
+        let ours = Representation::new(content, media_type).telling("Cache-Control", "no-store");
         Self {
-            representation: Some(Arc::new(text)),
+            representation: Some(Arc::new(ours)),
             ..Self::empty(status)
         }
     }

@@ -139,7 +139,7 @@ impl<'a> Target<'a> {
     #[must_use]
     pub fn as_directory(&self) -> String {
         let mut text = String::from("/");
-        encode(&self.path(), b"-._~!$&'()*+,;=:@/", &mut text);
+        encode(&self.path(), PATH, &mut text);
         if !text.ends_with('/') {
             text.push('/');
         }
@@ -344,6 +344,9 @@ fn hex(digit: u8) -> Option<u8> {
         .to_digit(16)
         .and_then(|digit| u8::try_from(digit).ok())
 }
+
+/// What stands for itself in a path beside letters and digits (RFC 3986 section 3.3).
+pub const PATH: &[u8] = b"-._~!$&'()*+,;=:@/";
 
 /// Appends `bytes`, percent-encoding all but ASCII letters and digits, and what is `kept`.
 pub fn encode(bytes: &[u8], kept: &[u8], text: &mut String) {

@@ -225,11 +225,6 @@ impl Cache {
             names,
             is_quiet,
         });
-        let cost = cost(&entry.key, &lookup, &entry.evidence);
-        let former = std::mem::replace(&mut entry.cost, cost);
-        entry.lookup = lookup;
-        self.pay(cost);
-        self.refund(former);
         for &watched in &watched {
             let places = self.watched.entry(watched).or_default();
             if !places.contains(&place) {
@@ -239,7 +234,7 @@ impl Cache {
         for &former in before.iter().filter(|former| !watched.contains(former)) {
             self.unwatch(place, former);
         }
-        self.make_room();
+        self.hold(place, lookup);
     }
 
     /// What was doubtful is no more.
@@ -287,14 +282,17 @@ impl Cache {
 
     /// The same is to be had in another form from now on.
     pub(super) fn improve(&mut self, key: &str, lookup: Lookup) {
-        let Some(Some(entry)) = self
-            .places
-            .get(key)
-            .and_then(|&place| self.ring.get_mut(place))
-        else {
+        if let Some(&place) = self.places.get(key) {
+            self.hold(place, lookup);
+        }
+    }
+
+    /// An entry holds this from now on, and costs what that costs.
+    fn hold(&mut self, place: usize, lookup: Lookup) {
+        let Some(Some(entry)) = self.ring.get_mut(place) else {
             return;
         };
-        let cost = cost(key, &lookup, &entry.evidence);
+        let cost = cost(&entry.key, &lookup, &entry.evidence);
         let former = std::mem::replace(&mut entry.cost, cost);
         entry.lookup = lookup;
         self.pay(cost);

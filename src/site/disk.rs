@@ -506,10 +506,7 @@ impl Folder {
 
     /// The path below the root of what is under a name in it.
     pub(super) fn join(&self, name: &[u8]) -> Vec<u8> {
-        match &*self.path {
-            b"" => name.to_vec(),
-            path => [path, b"/", name].concat(),
-        }
+        join(&self.path, name)
     }
 
     /// Reads on, some hundred entries: the name of each that can be a file or a folder, and which of them,
@@ -536,6 +533,14 @@ impl Folder {
             }
         }
         Ok(is_any)
+    }
+}
+
+/// The path of a name in a folder, which is empty for the root.
+pub(super) fn join(folder: &[u8], name: &[u8]) -> Vec<u8> {
+    match folder {
+        b"" => name.to_vec(),
+        folder => [folder, b"/", name].concat(),
     }
 }
 

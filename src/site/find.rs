@@ -24,8 +24,7 @@ use super::resource::{again, finished, represent};
 use super::search::{Failure, File, Finding, Outcome, Search, WELL_KNOWN, is_absence, is_hidden};
 use super::validators::validators;
 use crate::http::{
-    Coding, Fields, Lookup, Origin, Progress, Representation, Resource, Status, Target, Validators,
-    View,
+    Coding, Fields, Lookup, Origin, Progress, Representation, Resource, Status, Target, View,
 };
 
 /// What the pages for what is absent are remembered under, and, before its path, what a rule leads to. A target's
@@ -225,8 +224,7 @@ impl Site {
             Outcome::File(finding) => {
                 self.choose(Role::File, &finding.file, Some(address));
                 let fields = self.policy.0.of_file(address, &finding.file.path);
-                let with = |file: &File| Some(validators(&file.content, &file.source.version, now));
-                let (resource, evidence) = self.resource(*finding, &fields, with);
+                let (resource, evidence) = self.resource(*finding, &fields, Some(now));
                 (Lookup::Found(Arc::new(resource)), Some(evidence))
             }
             Outcome::Folder => (Lookup::Directory, None),
@@ -342,11 +340,7 @@ impl Site {
         };
         let lookup = match lookup {
             Lookup::Found(resource) if status == Status::NotFound => {
-                self.note(|| Note::Changed(Role::NotFound, self.policy.0.changed(Some(&address))));
-                let fields = |page: &Representation| {
-                    self.policy.0.of_page(Some(&address), page.media_type())
-                };
-                Lookup::Absent(Some(Arc::new(again(&resource, fields, false))))
+                Lookup::Absent(Some(self.page_at(&resource, &address)))
             }
             Lookup::Found(resource) => Lookup::Found(resource),
             _ => self.absent(target, now),
@@ -394,15 +388,10 @@ impl Site {
 
     /// What there is to say where nothing is.
     fn absent(&mut self, target: &Target<'_>, now: SystemTime) -> Lookup {
-        let page = self.page(NOT_FOUND, now).map(|page| {
-            if !self.policy.0.depend_on_path() {
-                return page;
-            }
-            let address = address(target);
-            self.note(|| Note::Changed(Role::NotFound, self.policy.0.changed(Some(&address))));
-            let fields =
-                |page: &Representation| self.policy.0.of_page(Some(&address), page.media_type());
-            Arc::new(again(&page, fields, false))
+        let page = self.page(NOT_FOUND, now);
+        let page = page.map(|page| match self.policy.0.depend_on_path() {
+            true => self.page_at(&page, &address(target)),
+            false => page,
         });
         let shell = match self.options.shell.is_some() {
             true => {
@@ -416,6 +405,14 @@ impl Site {
             Some(shell) => Lookup::Shell(self.shell_at(shell, target), page),
             None => Lookup::Absent(page),
         }
+    }
+
+    /// A page that says what went wrong, with the fields that go with this address.
+    fn page_at(&self, page: &Resource, address: &[u8]) -> Arc<Resource> {
+        let policy = &self.policy.0;
+        self.note(|| Note::Changed(Role::NotFound, policy.changed(Some(address))));
+        let fields = |page: &Representation| policy.of_page(Some(address), page.media_type());
+        Arc::new(again(page, fields, false))
     }
 
     /// The shell with the fields that go with what is under this target.
@@ -481,11 +478,8 @@ impl Site {
                     }
                 };
                 // The one for what is absent is no representation of a target, so it has no validators.
-                let with = |file: &File| {
-                    let validators = validators(&file.content, &file.source.version, now);
-                    (key == SHELL).then_some(validators)
-                };
-                let (resource, evidence) = self.resource(*finding, &fields, with);
+                let validated = (key == SHELL).then_some(now);
+                let (resource, evidence) = self.resource(*finding, &fields, validated);
                 (Lookup::Found(Arc::new(resource)), Some(evidence))
             }
             _ => (Lookup::Absent(None), None),
@@ -493,12 +487,13 @@ impl Site {
         page(self.memory.remember(key, discovery, now))
     }
 
-    /// The resource that a file is, with what stands beside it, and with these fields.
+    /// The resource that a file is, with what stands beside it, and with these fields; with the validators that each has
+    /// when it is `validated`, if it is.
     fn resource(
         &self,
         finding: Finding,
         fields: &Fields,
-        with: impl Fn(&File) -> Option<Validators>,
+        validated: Option<SystemTime>,
     ) -> (Resource, Evidence) {
         self.name_once(&finding);
         let Finding {
@@ -508,13 +503,13 @@ impl Site {
             ..
         } = finding;
         // An error is not worth it.
-        let validators = with(&file);
         let is_codable =
-            siblings.is_empty() && validators.is_some() && self.is_codable(fields, &file);
+            siblings.is_empty() && validated.is_some() && self.is_codable(fields, &file);
         let varies = is_codable || !siblings.is_empty();
         let forms = [(Coding::Identity, file)].into_iter().chain(siblings);
         let form = |(coding, file): (Coding, File)| {
-            let validators = with(&file);
+            let with = |now| validators(&file.content, &file.source.version, now);
+            let validators = validated.map(with);
             let representation = represent(file.content, coding, fields);
             Arc::new(finished(representation, validators, varies))
         };
@@ -677,16 +672,14 @@ impl Origin for Site {
     }
 
     fn fields(&self, target: Option<&Target<'_>>) -> Cow<'_, Fields> {
-        let is_noted = self.options.trail.is_some();
-        match target.filter(|_| is_noted || self.policy.0.depend_on_path()) {
-            None if !is_noted => Cow::Borrowed(&self.others),
-            target => {
-                let address = target.map(address);
-                let address = address.as_deref();
-                self.note(|| Note::Changed(Role::Ours, self.policy.0.changed(address)));
-                Cow::Owned(self.policy.0.of_others(address))
-            }
+        let policy = &self.policy.0;
+        if !policy.depend_on_path() && self.options.trail.is_none() {
+            return Cow::Borrowed(&self.others);
         }
+        let address = target.map(address);
+        let address = address.as_deref();
+        self.note(|| Note::Changed(Role::Ours, policy.changed(address)));
+        Cow::Owned(policy.of_others(address))
     }
 
     fn doubt(&mut self, told: bool) {

@@ -64,7 +64,8 @@ impl Headers {
     ///
     /// # Errors
     /// All that is wrong with it, in the order of its lines.
-    pub fn parse(file: &[u8]) -> Result<Self, Vec<Malformed>> {
+    #[cfg(test)]
+    pub(super) fn parse(file: &[u8]) -> Result<Self, Vec<Malformed>> {
         match Self::read(file) {
             (headers, malformed) if malformed.is_empty() => Ok(headers),
             (_, malformed) => Err(malformed),

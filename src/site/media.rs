@@ -7,7 +7,7 @@ use std::fmt;
 use crate::http::{essence, parameter, parameters};
 
 /// What nothing is known of.
-const UNKNOWN: &str = "application/octet-stream";
+pub(super) const UNKNOWN: &str = "application/octet-stream";
 
 /// Media types by file name extension: ours, and what the user has added to them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

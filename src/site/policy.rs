@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::caching::Caching;
 use super::headers::{Change, Headers};
-use super::media::Types;
+use super::media::{Types, UNKNOWN};
 use super::note::Changed;
 use super::redirects::{Match, Redirects};
 use crate::http::{Fields, Target};
@@ -19,9 +19,6 @@ pub(super) const DEFAULTS: [(&str, &str); 2] = [
 
 const TYPE: &str = "Content-Type";
 const CACHING: &str = "Cache-Control";
-
-/// The type of what nothing is known of.
-const UNKNOWN: &str = "application/octet-stream";
 
 /// What was asked for, of addresses and of their answers.
 #[derive(Clone, Debug, Default)]
@@ -54,16 +51,6 @@ struct Shared {
 }
 
 impl SharedPolicy {
-    /// This one, for the time being.
-    #[must_use]
-    pub fn new(policy: Policy) -> Self {
-        let shared = Shared {
-            policy: Mutex::new(Arc::new(policy)),
-            changes: AtomicU64::new(0),
-        };
-        Self(Arc::new(shared))
-    }
-
     /// Another one, from now on: each site takes it up before the next request that it is asked.
     pub fn replace(&self, policy: Policy) {
         *self.0.policy.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(policy);

@@ -82,7 +82,8 @@ impl Redirects {
     ///
     /// # Errors
     /// All that is wrong with it, in the order of its lines.
-    pub fn parse(file: &[u8]) -> Result<Self, Vec<Malformed>> {
+    #[cfg(test)]
+    pub(super) fn parse(file: &[u8]) -> Result<Self, Vec<Malformed>> {
         match Self::read(file) {
             (redirects, malformed) if malformed.is_empty() => Ok(redirects),
             (_, malformed) => Err(malformed),
@@ -139,7 +140,7 @@ impl Destination {
     fn fill(&self, captures: &[&[u8]], query: Option<&str>) -> String {
         let mut text = self.origin.clone();
         let mut path = String::new();
-        self.path.fill(captures, b"-._~!$&'()*+,;=:@/", &mut path);
+        self.path.fill(captures, http::PATH, &mut path);
         if self.origin.is_empty() {
             // Two slashes would begin a host.
             text.push('/');

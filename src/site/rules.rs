@@ -6,13 +6,13 @@ use std::fmt;
 use super::pattern::Pattern;
 
 /// How large a file of rules may be, in bytes.
-pub const MAX_SIZE: usize = 1 << 20;
+pub(super) const MAX_SIZE: usize = 1 << 20;
 
 /// How many rules a file may have whose path is written out (Cloudflare's limit). They are found by one look.
-pub const MAX_PATHS: usize = 2000;
+pub(super) const MAX_PATHS: usize = 2000;
 
 /// How many rules a file may have with `*` or `:name` in their path (Cloudflare's limit). They are tried in turn.
-pub const MAX_PATTERNS: usize = 100;
+pub(super) const MAX_PATTERNS: usize = 100;
 
 /// What is wrong with a line; after the file's name and a colon, it is what an editor jumps to.
 #[derive(Clone, Debug, PartialEq, Eq)]

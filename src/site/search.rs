@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use rustix::io::Errno;
 
 use super::cache::Evidence;
-use super::disk::{Disk, Entry, Source};
+use super::disk::{Disk, Entry, Source, join};
 use super::media::Types;
 use super::note::{Note, Seen, Trail};
 use super::variants::{self, UNREADABLE};
@@ -111,7 +111,7 @@ impl<'a> Search<'a> {
         };
         // A folder that has something to show is meant itself, as it is in its links.
         for index in self.index {
-            let index = join(path, index);
+            let index = join(path, index.as_bytes());
             if let Some(Entry::File { .. }) = self.look(&index)? {
                 return Ok(nothing);
             }
@@ -123,7 +123,7 @@ impl<'a> Search<'a> {
     /// What the folder under a path shows.
     pub(super) fn folder(mut self, path: &[u8]) -> Result<Outcome, Failure> {
         for index in self.index {
-            let path = join(path, index);
+            let path = join(path, index.as_bytes());
             if let Some(Entry::File { content, source }) = self.look(&path)? {
                 return self.found(path, content, source);
             }
@@ -259,11 +259,4 @@ pub(super) fn is_absence(error: &io::Error) -> bool {
                 | Errno::NODEV,
         )
     )
-}
-
-fn join(folder: &[u8], name: &str) -> Vec<u8> {
-    match folder {
-        b"" => name.as_bytes().to_vec(),
-        folder => [folder, b"/", name.as_bytes()].concat(),
-    }
 }

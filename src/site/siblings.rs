@@ -23,15 +23,13 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
-use super::disk::{Disk, Symlinks, kind, version_of_file};
+use super::disk::{Disk, Symlinks, join, kind, version_of_file};
 use super::encoding::{AtMost, Effort, encode, is_encoded};
 use super::media::{Types, is_compressible};
 use super::search::is_hidden;
+use super::variants::CODINGS;
 use crate::blob::{TICK, Version};
 use crate::http::Coding;
-
-/// The codings siblings are in, the slowest to make first.
-pub const CODINGS: [Coding; 3] = [Coding::Brotli, Coding::Zstd, Coding::Gzip];
 
 /// What a sibling must save, in bytes; and a tenth of its file.
 const LEAST_SAVED: u64 = 1024;
@@ -190,10 +188,7 @@ impl Siblings {
         // So that what is said comes in an order.
         names.sort_unstable();
         for name in names {
-            let full = match path {
-                b"" => name.clone(),
-                path => [path, b"/", &*name].concat(),
-            };
+            let full = join(path, &name);
             let stat = match statat(&folder, &*name, AtFlags::SYMLINK_NOFOLLOW) {
                 Ok(stat) => stat,
                 Err(Errno::NOENT) => continue,

@@ -173,10 +173,7 @@ impl Sources {
 }
 
 fn said(file: &Path, malformed: &[Malformed]) -> Vec<String> {
-    let said = |malformed: &Malformed| {
-        let Malformed { line, why } = malformed;
-        format!("{}:{line}: {why}", file.display())
-    };
+    let said = |malformed| format!("{}:{malformed}", file.display());
     malformed.iter().map(said).collect()
 }
 

@@ -9,10 +9,7 @@ use super::disk::{Found, Link};
 use super::find::Site;
 use super::note::Seen;
 use super::search::{Failure, Outcome, is_absence, seen};
-use crate::http::{Target, encode};
-
-/// What may stand for itself in an address, as in the references of a listing.
-const PLAIN: &[u8] = b"-._~!$&'()*+,;=:@/";
+use crate::http::{PATH, Target, encode};
 
 /// Something that a visitor would meet, or never could.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -151,7 +148,7 @@ impl Walk<'_> {
 /// Why no address names this path, if none does.
 fn unnameable(path: &[u8]) -> Option<&'static str> {
     let mut address = String::from("/");
-    encode(path, PLAIN, &mut address);
+    encode(path, PATH, &mut address);
     let malformed = Target::parse(&address, None).err()?;
     Some(malformed.why())
 }

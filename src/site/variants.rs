@@ -7,8 +7,8 @@ use super::media::{self, Types, is_compressible};
 use crate::blob::Blob;
 use crate::http::Coding;
 
-/// The codings that a sibling may have, in the order in which they are looked for.
-const CODINGS: [Coding; 3] = [Coding::Brotli, Coding::Zstd, Coding::Gzip];
+/// The codings that a sibling may have, the slowest to make first.
+pub const CODINGS: [Coding; 3] = [Coding::Brotli, Coding::Zstd, Coding::Gzip];
 
 /// Why a sibling is not taken for its file.
 pub(super) const OLDER: &str = "it is older than the file that it stands beside";

@@ -3,7 +3,7 @@
 use std::io::Write as _;
 use std::time::SystemTime;
 
-use crate::http::{Form, Timestamp};
+use crate::http::{Form, Timestamp, encode};
 
 /// An entry, as it is shown.
 #[derive(Clone, Copy, Debug)]
@@ -139,15 +139,9 @@ fn is_askable(name: &[u8]) -> bool {
 /// Appends a name's bytes as a relative reference (RFC 3986 section 4.2) that is safe in HTML and JSON: all that
 /// is not unreserved is encoded, a colon too, which could end a scheme.
 fn reference(name: &[u8], into: &mut Vec<u8>) {
-    for &byte in name {
-        match byte {
-            b'-' | b'.' | b'_' | b'~' => into.push(byte),
-            byte if byte.is_ascii_alphanumeric() => into.push(byte),
-            byte => {
-                let _ = write!(into, "%{byte:02X}");
-            }
-        }
-    }
+    let mut text = String::with_capacity(name.len());
+    encode(name, b"-._~", &mut text);
+    into.extend_from_slice(text.as_bytes());
 }
 
 /// Appends a name as HTML. What is no UTF-8 is a replacement character; what would not be seen, or would turn the
