@@ -146,9 +146,10 @@
 //! | `config.rs` | arguments and environment -> options, checked once | being imported by anyone but main |
 //! | `explain.rs` | `docroot explain`: a request through a session without a socket, and the notes of its site | deciding anything |
 //! | `check.rs` | `docroot --check`: what would be served, and what is wrong with it | looking at files |
+//! | `announce.rs` | what the start says, for a person or for a program | deciding what is on |
 //! | `text.rs` | text of others, harmless for a terminal or in JSON | what it says |
 //! | `hash.rs` | `docroot hash`: a password in, a line out | how it is hashed |
-//! | `main.rs` | arguments, tracing, signals, what the start says, exit code | everything else |
+//! | `main.rs` | arguments, tracing, signals, exit code | everything else |
 //!
 //! **Floors:** `main > config > {server, compress} > {http1, site} > auth > {http, net} > {blob, journal}`.
 //! **Doors:** the clock is read only in `net/reactor.rs` (and in `compress.rs`, `explain.rs` and `check.rs`, which are no loops); files are opened

@@ -1,15 +1,15 @@
 //! `docroot`: arguments in, exit code out.
 #![forbid(unsafe_code)]
 
+mod announce;
 mod check;
 mod config;
 mod explain;
 mod hash;
 mod text;
 
-use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _, Write as _};
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::str::FromStr as _;
@@ -17,21 +17,20 @@ use std::sync::Mutex;
 use std::thread;
 use std::time::Duration;
 
-use docroot::auth::{Users, Verifier};
+use docroot::auth::Verifier;
 use docroot::compress::{self, Compression};
 use docroot::http::Origin as _;
 use docroot::journal::{Journal, Writer};
 use docroot::server::{self, Server};
-use docroot::site::{Freshness, Reading, SharedPolicy, Site, Sources, Symlinks, Trail};
+use docroot::site::{Reading, SharedPolicy, Site, Sources, Trail};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tracing::{error, info, warn};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::prelude::*;
 
-use crate::check::noticed;
+use crate::announce::announcement;
 use crate::config::{Arguments, Command, Config, Explain};
-use crate::text::json;
 
 /// How long access lines gather before they are written together.
 const GATHER: Duration = Duration::from_millis(50);
@@ -329,138 +328,7 @@ fn finish(writer: Option<Writer>) {
     }
 }
 
-/// Where the server is to be found: for a person, or for a program.
-fn announcement(config: &Config, freshness: Freshness, addresses: &[SocketAddr]) -> String {
-    match io::stdout().is_terminal() {
-        true => banner(config, freshness, addresses),
-        false => line(&config.server, freshness, addresses),
-    }
-}
-
 fn print(text: &str) -> io::Result<()> {
     io::stdout().write_all(text.as_bytes())?;
     io::stdout().flush()
-}
-
-fn banner(config: &Config, freshness: Freshness, addresses: &[SocketAddr]) -> String {
-    let options = &config.server;
-    let mut text = format!("docroot {}\n\n", env!("CARGO_PKG_VERSION"));
-    let _ = writeln!(text, "  {}", options.root.display());
-    for (address, url) in addresses.iter().zip(urls(addresses)) {
-        let everywhere = match address.ip().is_unspecified() {
-            true => "  and at every address here",
-            false => "",
-        };
-        let _ = writeln!(text, "  {url}{everywhere}");
-    }
-    let first = options.ports.first().copied().unwrap_or_default();
-    let asked = options.binds.iter().any(|bind| bind.port.is_none());
-    if asked && first != 0 && addresses.iter().all(|address| address.port() != first) {
-        let _ = writeln!(text, "  (port {first} is taken by another program)");
-    }
-    let hidden = if options.site.hidden {
-        "shown"
-    } else {
-        "hidden"
-    };
-    let listing = if options.site.listing {
-        "; folders listed"
-    } else {
-        ""
-    };
-    let symlinks = match &options.symlinks {
-        Symlinks::Inside(others) if others.is_empty() => "inside".to_owned(),
-        Symlinks::Inside(others) => {
-            let others: Vec<_> = others
-                .iter()
-                .map(|path| path.display().to_string())
-                .collect();
-            format!("inside and into {}", others.join(", "))
-        }
-        Symlinks::Deny => "denied".to_owned(),
-        Symlinks::Follow => "followed anywhere".to_owned(),
-    };
-    let index = options.site.index.join(", ");
-    let connections = options.limits.connections;
-    let workers = match options.workers.get() {
-        1 => "1 worker".to_owned(),
-        several => format!("{several} workers"),
-    };
-    let users = match options.users.as_ref().map(Users::len) {
-        None => String::new(),
-        Some(1) => "; 1 user with a password".to_owned(),
-        Some(several) => format!("; {several} users with passwords"),
-    };
-    let changes = match freshness {
-        Freshness::Told => "changes seen by inotify",
-        Freshness::Looked => "changes seen by stat, file by file (inotify does not tell all here)",
-        Freshness::Read => "nothing remembered",
-    };
-    let _ = writeln!(
-        text,
-        "\n  index {index}{listing}; dotfiles {hidden}; symlinks {symlinks}; {workers}, up to {connections} connections; \
-         {changes}{users}"
-    );
-    text + "  Ctrl-C stops\n\n"
-}
-
-fn line(options: &server::Options, freshness: Freshness, addresses: &[SocketAddr]) -> String {
-    let urls: Vec<String> = urls(addresses).map(|url| format!("\"{url}\"")).collect();
-    format!(
-        "{{\"event\":\"listening\",\"urls\":[{}],\"root\":\"{}\",\"workers\":{},\"changes\":\"{}\",\"auth\":{},\"version\":\"{}\",\"pid\":{}}}\n",
-        urls.join(","),
-        json(&options.root.to_string_lossy()),
-        options.workers,
-        noticed(freshness),
-        options.users.is_some(),
-        env!("CARGO_PKG_VERSION"),
-        std::process::id(),
-    )
-}
-
-/// For each address a URL that a browser on this machine can open.
-fn urls(addresses: &[SocketAddr]) -> impl Iterator<Item = String> {
-    // "[::]" takes IPv4 as well, unless an address of that is listened on, too.
-    let has_v4 = addresses.iter().any(SocketAddr::is_ipv4);
-    addresses.iter().map(move |address| {
-        let mut address = *address;
-        if address.ip().is_unspecified() {
-            address.set_ip(match address.is_ipv6() && has_v4 {
-                true => Ipv6Addr::LOCALHOST.into(),
-                false => Ipv4Addr::LOCALHOST.into(),
-            });
-        }
-        format!("http://{address}/")
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_line_is_json() {
-        let addresses = ["127.0.0.1:80".parse().unwrap(), "[::]:80".parse().unwrap()];
-        let options = server::Options {
-            root: "/a \"b\"\n\\".into(),
-            binds: Vec::new(),
-            ports: Vec::new(),
-            symlinks: Symlinks::Deny,
-            site: docroot::site::Options::default(),
-            compress: false,
-            http1: docroot::http1::Options::default(),
-            users: None,
-            workers: 2.try_into().unwrap(),
-            limits: docroot::net::Limits::default(),
-        };
-        let line = line(&options, Freshness::Looked, &addresses);
-        let urls = r#"{"event":"listening","urls":["http://127.0.0.1:80/","http://[::1]:80/"]"#;
-        assert!(
-            line.starts_with(&format!(
-                r#"{urls},"root":"/a \"b\"\u000a\\","workers":2,"changes":"stat","#
-            )),
-            "{line}"
-        );
-        assert!(line.ends_with("}\n"));
-    }
 }

@@ -70,7 +70,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("zstd::", &["site/encoding.rs"]),
     ("flate2::", &["site/encoding.rs"]),
     ("indicatif::", &["compress.rs"]),
-    ("clap::", &["config.rs", "main.rs"]),
+    ("clap::", &["config.rs", "config/", "main.rs"]),
     ("signal_hook::", &["main.rs"]),
     ("tracing_subscriber::", &["main.rs"]),
     (
@@ -86,7 +86,7 @@ const HOMES: &[(&str, &[&str])] = &[
         "SystemTime::now",
         &["net/reactor.rs", "compress.rs", "explain.rs", "check.rs"],
     ),
-    ("std::env", &["config.rs", "main.rs"]),
+    ("std::env", &["config.rs", "config/", "main.rs"]),
     // Siblings are written through a door of their own, which is the only one that anything is changed through.
     ("openat(", &["site/disk.rs", "site/siblings.rs"]),
     ("renameat(", &["site/siblings.rs"]),
