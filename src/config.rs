@@ -1,5 +1,7 @@
 //! What was asked for.
 
+mod health;
+
 use std::ffi::OsString;
 use std::io::IsTerminal as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -83,6 +85,9 @@ pub(crate) struct Arguments {
     /// Connections held at once for one address, or one IPv6 /64 [default: no limit]
     #[arg(long, value_name = "N", env = "DOCROOT_MAX_CONNECTIONS_PER_IP", value_parser = connections)]
     max_connections_per_ip: Option<usize>,
+
+    #[command(flatten)]
+    health: health::HealthOptions,
 
     /// No banner and no access log
     #[arg(short, long, env = "DOCROOT_QUIET", value_parser = BoolishValueParser::new())]
@@ -333,6 +338,8 @@ pub(crate) struct Config {
     pub(crate) required: Vec<(&'static str, String)>,
     /// Where users are named, to be read again: entries, and a file.
     pub(crate) auth: (Vec<String>, Option<PathBuf>),
+    /// How long it goes on accepting after it was told to stop.
+    pub(crate) drain_delay: Duration,
 }
 
 impl Arguments {
@@ -427,6 +434,7 @@ impl Arguments {
         config.server.ports = ports;
         config.server.workers = workers;
         config.server.limits = limits;
+        (config.server.http1.health, config.drain_delay) = self.health.resolve();
         Ok(config)
     }
 }
@@ -539,6 +547,7 @@ impl SiteOptions {
             sources,
             required: required.collect(),
             auth: (self.auth, self.auth_file),
+            drain_delay: Duration::ZERO,
         })
     }
 }

@@ -114,6 +114,7 @@
 //! | `http1/access.rs` | one request, as one line | writing it anywhere |
 //! | `http1/log.rs` | answers on their way, each a line once it has left | what a line looks like |
 //! | `http1/gate.rs` | who may have an answer, before anything is looked up | verifying |
+//! | `http1/health.rs` | whether this server would like to be asked, told to whoever divides the requests | when that changes |
 //! | `http1/session.rs` | states, persistence, pipelining, deadlines | RFC 9110's rules; file names |
 //! | `site/disk.rs` | the door to the file system, for all that is read | HTTP status, fields |
 //! | `site/siblings.rs` | the second door: siblings in other codings, written whole or not at all | serving them |
@@ -144,6 +145,7 @@
 //! | `server.rs` | options -> listeners, sites, one reactor per worker; what happens when one fails | per-request code |
 //! | `compress.rs` | `docroot compress`: the walk, the threads, what is said of it | opening files; a request |
 //! | `config.rs` | arguments and environment -> options, checked once | being imported by anyone but main |
+//! | `config/health.rs` | the arguments about health and draining | acting on them |
 //! | `explain.rs` | `docroot explain`: a request through a session without a socket, and the notes of its site | deciding anything |
 //! | `check.rs` | `docroot --check`: what would be served, and what is wrong with it | looking at files |
 //! | `announce.rs` | what the start says, for a person or for a program | deciding what is on |

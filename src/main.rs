@@ -20,6 +20,7 @@ use std::time::Duration;
 use docroot::auth::Verifier;
 use docroot::compress::{self, Compression};
 use docroot::http::Origin as _;
+use docroot::http1::Health;
 use docroot::journal::{Journal, Writer};
 use docroot::server::{self, Server};
 use docroot::site::{Reading, SharedPolicy, Site, Sources, Trail};
@@ -123,10 +124,8 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
     let server = Server::start(site, &config.server, journal).map_err(refused)?;
     let addresses: Vec<SocketAddr> = server.addresses().collect();
     let handle = server.handle();
-    let drain = move || {
-        handle.stop();
-        info!("stopping: what is begun is finished, a second signal ends it at once");
-    };
+    let (health, delay) = (config.server.http1.health.clone(), config.drain_delay);
+    let drain = move || drain(&handle, health.as_ref(), delay);
     let (sources, auth, verifier) = (
         config.sources.clone(),
         config.auth.clone(),
@@ -141,6 +140,27 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
     let served = server.run().map_err(failed);
     finish(writer);
     served
+}
+
+/// Stops a server, after it has said for a while that it will.
+fn drain(handle: &server::Handle, health: Option<&Health>, delay: Duration) {
+    if let Some(health) = health {
+        health.drain();
+    }
+    if delay.is_zero() {
+        info!("stopping: what is begun is finished, a second signal ends it at once");
+        return handle.stop();
+    }
+    info!("draining: it stops in {delay:?}, a second signal ends it at once");
+    let late = handle.clone();
+    let waiting = thread::Builder::new().name("drain".into()).spawn(move || {
+        thread::sleep(delay);
+        late.stop();
+    });
+    if let Err(error) = waiting {
+        warn!("stopping at once, as nothing can wait: {error}");
+        handle.stop();
+    }
 }
 
 /// Opens the root as a site whose policy is in force.

@@ -13,8 +13,10 @@ mod chunked;
 mod decimal;
 pub mod encode;
 mod gate;
+mod health;
 mod log;
 pub mod parse;
 mod session;
 
+pub use health::Health;
 pub use session::{Http1, Options, Session};

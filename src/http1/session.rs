@@ -22,6 +22,7 @@ use super::body::{self, BodyError, Discard, Framing};
 use super::chunked;
 use super::encode::{self, Persistence};
 use super::gate::{Gate, foregone, gate, is_behind};
+use super::health::Health;
 use super::log::{Answer, Leaving, Log};
 use super::parse::{self, Lines, Parsed};
 use crate::auth::{Guard, Known};
@@ -45,6 +46,8 @@ pub struct Options {
     pub max_content: u64,
     /// Whether pages of other origins may ask what they like.
     pub cors: bool,
+    /// Where it says whether it would like to be asked, if anywhere.
+    pub health: Option<Health>,
 }
 
 impl Default for Options {
@@ -56,6 +59,7 @@ impl Default for Options {
             max_header: 32 * 1024,
             max_content: 1024 * 1024,
             cors: false,
+            health: None,
         }
     }
 }
@@ -149,6 +153,12 @@ impl<O: Origin> Http1<O> {
         now: Now,
     ) -> Option<(Response, Option<O::Listing>)> {
         let admitted = admit(request);
+        if let Some(health) = &self.options.health
+            && let Ok(target) = &admitted
+            && let Some(response) = health.answer(request, target)
+        {
+            return Some((response, None));
+        }
         if let Some(guard) = &self.guard
             && is_served(&admitted)
         {

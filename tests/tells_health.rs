@@ -1,0 +1,82 @@
+//! Whoever divides the requests is told whether this server would like to be asked.
+
+mod support;
+
+use std::time::{Duration, Instant};
+
+use support::{Root, Server, Signal};
+
+/// An htpasswd line for anybody.
+const HASH: &str = "anna:$2y$04$abcdefghijklmnopqrstuuqEyMNaPr8gTC5mm4p0W9jA0O4KTMWgm";
+
+fn root() -> Root {
+    Root::of(&[("index.html", "<p>hello"), ("healthz", "a file")])
+}
+
+#[test]
+fn a_server_that_serves_says_so() {
+    let root = root();
+    let server = Server::with(root.path(), &["--health"]);
+    let response = server.get("/healthz");
+    assert_eq!(response.status(), "200 OK");
+    assert_eq!(response.text(), "200 OK: serving\n");
+    assert_eq!(response.field("Cache-Control"), Some("no-store"));
+    let head = server.connect().request("HEAD", "/healthz", "");
+    assert_eq!((head.status(), head.text()), ("200 OK", ""));
+    assert_eq!(
+        server.ask("POST", "/healthz", "").status(),
+        "405 Method Not Allowed"
+    );
+}
+
+#[test]
+fn it_is_said_where_it_is_asked_for_and_nowhere_else() {
+    let root = root();
+    let server = Server::start(root.path());
+    assert_eq!(server.get("/healthz").text(), "a file", "off");
+    let server = Server::with(root.path(), &["--health=/up", "--path-prefix", "/docs"]);
+    assert_eq!(server.get("/up").text(), "200 OK: serving\n");
+    assert_eq!(server.get("/docs/healthz").text(), "a file");
+    assert_eq!(server.get("/docs/up").status(), "404 Not Found");
+}
+
+#[test]
+fn it_is_said_without_a_password() {
+    let root = root();
+    let server = Server::with(root.path(), &["--health", "--auth", HASH]);
+    assert_eq!(server.get("/healthz").status(), "200 OK");
+    assert_eq!(server.get("/").status(), "401 Unauthorized");
+}
+
+#[test]
+fn a_server_that_drains_says_so_first() {
+    const DELAY: Duration = Duration::from_millis(500);
+    let root = root();
+    let mut server = Server::with(root.path(), &["--health", "--drain-delay", "500ms"]);
+    let mut kept = server.connect();
+    assert_eq!(kept.get("/healthz").status(), "200 OK");
+    let begun = Instant::now();
+    server.signal(Signal::TERM);
+    let line = server.complaint();
+    assert!(line.contains("draining: it stops in 500ms"), "{line}");
+    for client in [&mut kept, &mut server.connect()] {
+        let response = client.get("/healthz");
+        assert_eq!(response.status(), "503 Service Unavailable");
+        assert_eq!(response.text(), "503 Service Unavailable: draining\n");
+        assert_eq!(response.field("Retry-After"), Some("1"));
+        assert_eq!(client.get("/").status(), "200 OK", "it still answers");
+    }
+    assert_eq!(server.ended().code(), Some(0));
+    assert!(begun.elapsed() >= DELAY);
+}
+
+#[test]
+fn a_second_signal_does_not_wait_for_the_delay() {
+    let root = root();
+    let mut server = Server::with(root.path(), &["--drain-delay", "1h"]);
+    server.signal(Signal::TERM);
+    let line = server.complaint();
+    assert!(line.contains("draining"), "{line}");
+    server.signal(Signal::TERM);
+    assert_eq!(server.ended().code(), Some(0));
+}
