@@ -22,7 +22,7 @@ use docroot::http::is_token;
 use docroot::http1;
 use docroot::net::{Census, Limits, descriptors, files_within};
 use docroot::server::{self, Bind};
-use docroot::site::{self, Caching, Field, Sources, Symlinks, TypeSource};
+use docroot::site::{self, Caching, Field, Releases, SharedPolicy, Sources, Symlinks, TypeSource};
 
 /// The port if none is asked for, and those tried after it on a terminal.
 const PORT: u16 = 8080;
@@ -85,6 +85,11 @@ pub(crate) struct Arguments {
     /// Connections held at once for one address, or one IPv6 /64 [default: no limit]
     #[arg(long, value_name = "N", env = "DOCROOT_MAX_CONNECTIONS_PER_IP", value_parser = connections)]
     max_connections_per_ip: Option<usize>,
+
+    /// How long files of the release before are still shown whose names have a hash, when DIR is given to another
+    /// folder: pages that were loaded before may ask for them [default: not at all]
+    #[arg(long, value_name = "TIME", env = "DOCROOT_RELEASE_GRACE", value_parser = duration)]
+    release_grace: Option<Duration>,
 
     #[command(flatten)]
     health: health::HealthOptions,
@@ -434,6 +439,7 @@ impl Arguments {
         config.server.ports = ports;
         config.server.workers = workers;
         config.server.limits = limits;
+        config.server.site.releases = Releases::within(self.release_grace.unwrap_or_default());
         (config.server.http1.health, config.drain_delay) = self.health.resolve();
         Ok(config)
     }
@@ -488,28 +494,13 @@ impl SiteOptions {
                 );
             }
         };
-        let site = site::Options {
-            index: self.index,
-            not_found: self
-                .not_found
-                .clone()
-                .unwrap_or_else(|| site::Options::default().not_found),
-            shell: self.spa.clone(),
-            is_clean: !self.no_clean_urls,
-            prefix: self.path_prefix.unwrap_or_default(),
-            has_siblings: !self.no_precompressed,
-            hidden: self.hidden,
-            listing: self.listing,
-            cache_memory: self.cache_memory,
-            cache_files: files_within(descriptors()),
-            ..site::Options::default()
-        };
         let http1 = http1::Options {
             max_header: self.max_header,
             cors: self.cors.is_some(),
             ..http1::Options::default()
         };
-        let root = root.canonicalize().unwrap_or(root);
+        // The name as it was given: it may be given to another folder later.
+        let root = std::path::absolute(&root).unwrap_or(root);
         if let Some(file) = &self.auth_file {
             not_served(file, &root, self.hidden)?;
         }
@@ -525,6 +516,23 @@ impl SiteOptions {
             ),
             caching: self.cache,
             is_private: users.is_some(),
+        };
+        let site = site::Options {
+            index: self.index,
+            not_found: self
+                .not_found
+                .clone()
+                .unwrap_or_else(|| site::Options::default().not_found),
+            shell: self.spa.clone(),
+            is_clean: !self.no_clean_urls,
+            prefix: self.path_prefix.unwrap_or_default(),
+            has_siblings: !self.no_precompressed,
+            hidden: self.hidden,
+            listing: self.listing,
+            cache_memory: self.cache_memory,
+            cache_files: files_within(descriptors()),
+            policy: SharedPolicy::of(sources.clone()),
+            ..site::Options::default()
         };
         let server = server::Options {
             root,
@@ -592,6 +600,7 @@ fn listed(file: &Path) -> Result<Users, String> {
 /// Whoever has one password is not to be shown the hashes of all others.
 fn not_served(file: &Path, root: &Path, hidden: bool) -> Result<(), String> {
     let real = file.canonicalize().unwrap_or_else(|_| file.into());
+    let root = &root.canonicalize().unwrap_or_else(|_| root.into());
     let Ok(below) = real.strip_prefix(root) else {
         return Ok(());
     };

@@ -50,6 +50,7 @@ const HOMES: &[(&str, &[&str])] = &[
             "site/search.rs",
             "site/siblings.rs",
             "site/watch.rs",
+            "site/way.rs",
             "auth/verifier.rs",
             "explain.rs",
             "hash.rs",

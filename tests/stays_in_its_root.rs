@@ -603,18 +603,20 @@ fn no_mixture_of_spellings_leads_out() {
 }
 
 #[test]
-fn the_root_is_the_folder_that_was_opened() {
+fn a_root_that_was_moved_is_served_while_its_name_leads_nowhere() {
     let outer = outer();
     symlink("root", outer.join("current")).expect("a folder of ours");
     symlink(outer.join("root/file"), outer.join("root/absolute")).expect("a folder of ours");
     let server = Server::start(&outer.join("current"));
     let mut client = server.connect();
     assert_eq!(client.get("/file").text(), "inside");
-    // Whatever its name comes to mean.
     fs::rename(outer.join("root"), outer.join("moved")).expect("a folder of ours");
-    outer.write("root/file", SECRET);
     assert_eq!(client.get("/file").text(), "inside");
     assert_eq!(client.get("/folder/file").text(), "inside");
+    // What is there by the old name is not what was opened.
+    outer.write("root.new/file", SECRET);
+    symlink("root.new", outer.join("root")).expect("a folder of ours");
+    fs::remove_file(outer.join("current")).expect("a link");
     assert_inside(&client.get("/absolute"), "a link to the old name");
 }
 

@@ -166,6 +166,7 @@ impl Cache {
                     }
                 }
             }
+            Told::Way => {}
             Told::Anything => *self = Self::new(self.budget),
         }
     }

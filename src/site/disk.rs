@@ -47,6 +47,9 @@ const READ: OFlags = OFlags::RDONLY
 /// Without opening it.
 const POINT_AT: OFlags = OFlags::PATH.union(OFlags::CLOEXEC);
 
+/// How many symbolic links there may be on one way, as the kernel has it (path_resolution(7)).
+const LINKS: usize = 40;
+
 /// Bytes of a folder that are read at once: 200 or 300 entries.
 const ENTRIES: usize = 8 * 1024;
 
@@ -55,6 +58,10 @@ const FOLDER: OFlags = POINT_AT.union(OFlags::DIRECTORY);
 /// A folder, out of which no name leads, but by a symbolic link that may.
 #[derive(Debug)]
 pub struct Disk {
+    /// What the root was called, absolute, and where links may lead.
+    name: (PathBuf, Symlinks),
+    /// Which folder the root is: device and inode.
+    identity: (u64, u64),
     root: Place,
     links: Links,
     resolution: Resolution,
@@ -143,6 +150,15 @@ pub struct Link {
     pub target: PathBuf,
 }
 
+/// Something on the way to a root.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// A folder, and the kind of file system it is on (statfs(2)), if it is there.
+    Folder(PathBuf, Option<i64>),
+    /// A symbolic link.
+    Link(PathBuf),
+}
+
 impl Default for Symlinks {
     /// Inside the root, and nowhere else.
     fn default() -> Self {
@@ -152,7 +168,8 @@ impl Default for Symlinks {
 
 impl Disk {
     /// Opens a root folder, and finds out how it can be guarded. The folder itself is held open,
-    /// whatever its name comes to mean later; only absolute links into it are known by its name.
+    /// whatever its name comes to mean later ([`successor`](Self::successor)); only absolute links into it are known
+    /// by its name.
     ///
     /// # Errors
     /// The folder that could not be opened, `root` or one where links may lead, and what open(2)
@@ -184,11 +201,77 @@ impl Disk {
             Err(error) => return Err((root.to_owned(), error.into())),
             Ok(_) => Resolution::Beneath,
         };
+        let failed = |error: io::Error| (root.to_owned(), error);
         Ok(Self {
+            name: (std::path::absolute(root).map_err(failed)?, symlinks.clone()),
+            identity: identity(&root_place.folder).map_err(failed)?,
             root: root_place,
             links,
             resolution,
         })
+    }
+
+    /// What the root's name leads to by now, if that is another folder.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open): there is no such folder just now, or it is not ours to read.
+    pub(super) fn successor(&self) -> io::Result<Option<Self>> {
+        let (name, symlinks) = &self.name;
+        let now = stat(name)?;
+        match (now.st_dev, now.st_ino) == self.identity {
+            true => Ok(None),
+            false => match Self::open(name, symlinks) {
+                Ok(disk) => Ok(Some(disk)),
+                Err((_, error)) => Err(error),
+            },
+        }
+    }
+
+    /// Whether the root of both is the same folder.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        self.identity == other.identity
+    }
+
+    /// What the root was called.
+    pub(super) fn called(&self) -> &Path {
+        &self.name.0
+    }
+
+    /// Where the root is: a name without symbolic links, as long as nobody gives it to another folder.
+    pub(super) fn path(&self) -> &Path {
+        &self.root.path
+    }
+
+    /// Everything on the way from `/` to where the root's name leads: folders, and symbolic links, each after the
+    /// folder that it is in.
+    pub(super) fn way(&self) -> Vec<Step> {
+        let mut steps = Vec::new();
+        let (mut real, mut links) = (PathBuf::new(), 0);
+        let names = |path: &Path| -> Vec<PathBuf> {
+            let names = path.components().rev();
+            names.map(|name| PathBuf::from(name.as_os_str())).collect()
+        };
+        let mut left = names(&self.name.0);
+        while let Some(name) = left.pop() {
+            if name == Path::new("..") {
+                real.pop();
+                continue;
+            }
+            let next = real.join(&name);
+            match next.read_link() {
+                Ok(target) if links < LINKS => {
+                    links += 1;
+                    left.extend(names(&target));
+                    steps.push(Step::Link(next));
+                }
+                _ => {
+                    let kind = statfs(&next).ok().map(|volume| volume.f_type);
+                    steps.push(Step::Folder(next.clone(), kind));
+                    real = next;
+                }
+            }
+        }
+        steps
     }
 
     /// Who guards the root.
@@ -442,9 +525,10 @@ pub(super) enum Found {
 
 impl Place {
     fn at(path: &Path) -> io::Result<Self> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let folder = openat(CWD, path, flags, Mode::empty())?;
+        // First where it is, then what is there: its name may be given to another folder in between.
         let path = path.canonicalize()?;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let folder = openat(CWD, &path, flags, Mode::empty())?;
         Ok(Self { folder, path })
     }
 
@@ -500,8 +584,7 @@ impl Folder {
     /// # Errors
     /// What fstat(2) says.
     pub(super) fn identity(&self) -> io::Result<(u64, u64)> {
-        let stat = fstat(&self.folder)?;
-        Ok((stat.st_dev, stat.st_ino))
+        identity(&self.folder)
     }
 
     /// The path below the root of what is under a name in it.
@@ -534,6 +617,20 @@ impl Folder {
         }
         Ok(is_any)
     }
+}
+
+/// Which folder this is, whatever its name: device and inode.
+fn identity(folder: &OwnedFd) -> io::Result<(u64, u64)> {
+    let stat = fstat(folder)?;
+    Ok((stat.st_dev, stat.st_ino))
+}
+
+/// Where a name leads, without symbolic links on the way.
+///
+/// # Errors
+/// What realpath(3) says.
+pub(super) fn real(path: &Path) -> io::Result<PathBuf> {
+    path.canonicalize()
 }
 
 /// The path of a name in a folder, which is empty for the root.

@@ -5,13 +5,15 @@ use std::collections::HashSet;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use rustix::io::Errno;
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::cache::{Budget, Evidence};
+use super::caching::has_content_hash;
 use super::compressor::{self, Compressor, Form};
 use super::disk::{Disk, Found, Link};
 use super::listing::{self, Listing, Listings};
@@ -20,6 +22,7 @@ use super::memory::{Discovery, Memory};
 use super::note::{Chosen, Note, Role, Seen, Trail, Withheld};
 use super::policy::{Policy, SharedPolicy, address, media_type};
 use super::redirects::{Match, To};
+use super::releases::Releases;
 use super::resource::{again, finished, represent};
 use super::search::{Failure, File, Finding, Outcome, Search, WELL_KNOWN, is_absence, is_hidden};
 use super::validators::validators;
@@ -61,9 +64,12 @@ pub struct Options {
     pub cache_memory: usize,
     /// Files that may be held open for the same purpose.
     pub cache_files: usize,
+    /// What the root's name has led to. A file that only a former one has, and that has a hash of its content in its
+    /// name, may still be shown: pages that were loaded before may ask for it.
+    pub releases: Releases,
     /// What applies to some paths, and to all.
     pub policy: SharedPolicy,
-    /// Which siblings have been named in the log.
+    /// What has been said once.
     pub named: Named,
     /// Where to note what is seen on the way to an answer, if somebody asks why it is that one.
     pub trail: Option<Trail>,
@@ -71,7 +77,37 @@ pub struct Options {
 
 /// What has been said once, by whichever worker.
 #[derive(Clone, Debug, Default)]
-pub struct Named(Arc<Mutex<HashSet<Vec<u8>>>>);
+pub struct Named(Arc<Mutex<Told>>);
+
+#[derive(Debug, Default)]
+struct Told {
+    /// Siblings that are none, and lines of rules that are left out.
+    named: HashSet<Vec<u8>>,
+    /// Where the root's name was last said to lead, or why nowhere.
+    root: Option<Result<PathBuf, String>>,
+}
+
+impl Named {
+    /// A panic elsewhere leaves it whole: each change is one statement.
+    fn lock(&self) -> MutexGuard<'_, Told> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether to say this now, because nobody has.
+    fn is_news(&self, what: &[u8]) -> bool {
+        let named = &mut self.lock().named;
+        named.len() < NAMED && named.insert(what.to_vec())
+    }
+
+    /// Whether to say now that the root's name leads there.
+    fn is_news_of_root(&self, root: Result<PathBuf, String>) -> bool {
+        let root = Some(root);
+        let mut told = self.lock();
+        let is_news = told.root != root;
+        told.root = root;
+        is_news
+    }
+}
 
 impl Default for Options {
     /// `index.html`, `404.html`, clean addresses, siblings, nothing hidden shown, nothing listed, 64 MiB, 256 files.
@@ -88,6 +124,7 @@ impl Default for Options {
             listing: false,
             cache_memory: 64 * 1024 * 1024,
             cache_files: 256,
+            releases: Releases::default(),
             policy: SharedPolicy::default(),
             named: Named::default(),
             trail: None,
@@ -110,7 +147,7 @@ pub enum Freshness {
 /// A folder, served: an origin.
 #[derive(Debug)]
 pub struct Site {
-    disk: Disk,
+    disk: Arc<Disk>,
     options: Options,
     /// The rules in force, and how often they have changed.
     policy: (Arc<Policy>, u64),
@@ -133,7 +170,7 @@ impl Site {
         let memory = Memory::new(&disk, budget);
         let policy = options.policy.now();
         Self {
-            disk,
+            disk: Arc::new(disk),
             others: policy.0.of_others(None),
             policy,
             options,
@@ -181,8 +218,15 @@ impl Site {
             return self.redirected(target, rule, now);
         }
         match (self.lookup(target, &address(target), now)?, rule) {
-            ((Lookup::Absent(_), _), Some(rule)) => self.redirected(target, &rule, now),
-            ((Lookup::Absent(_), _), None) => Ok((self.absent(target, now), None)),
+            ((Lookup::Absent(_), _), rule) => {
+                if let Some(lookup) = self.of_former(target, now) {
+                    return Ok((lookup, None));
+                }
+                match rule {
+                    Some(rule) => self.redirected(target, &rule, now),
+                    None => Ok((self.absent(target, now), None)),
+                }
+            }
             (discovery, rule) => {
                 if let Some(rule) = rule {
                     self.note(|| Note::Rule(rule, false));
@@ -190,6 +234,31 @@ impl Site {
                 Ok(discovery)
             }
         }
+    }
+
+    /// What a folder has under a target that was here before, if pages from there may still ask for it.
+    fn of_former(&self, target: &Target<'_>, now: SystemTime) -> Option<Lookup> {
+        let path = target.path();
+        let path = self.below_prefix(&path)?;
+        if self.withheld(path).is_some() || !has_content_hash(path) {
+            return None;
+        }
+        let former = self.options.releases.former(&self.disk, now);
+        let file = |former: &Arc<Disk>| {
+            let search = Search {
+                disk: former,
+                ..self.search(now)
+            };
+            match search.file(path) {
+                Ok(Outcome::File(finding)) => Some(finding),
+                _ => None,
+            }
+        };
+        let finding = former.iter().find_map(file)?;
+        self.choose(Role::File, &finding.file, Some(&address(target)));
+        let fields = self.policy.0.of_file(&address(target), path);
+        let (resource, _) = self.resource(*finding, &fields, Some(now));
+        Some(Lookup::Found(Arc::new(resource)))
     }
 
     /// What there is in the folder under a target.
@@ -532,25 +601,98 @@ impl Site {
     /// Names the siblings that are none, once.
     fn name_once(&self, finding: &Finding) {
         for (path, why) in &finding.refused {
-            let named = &mut *self
-                .options
-                .named
-                .0
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
-            if named.len() < NAMED && named.insert(path.clone()) {
+            if self.options.named.is_news(path) {
                 warn!("/{} is not used: {why}", path.escape_ascii());
             }
         }
     }
 
-    /// Takes up the rules that are in force, if they have changed.
+    /// Takes up the rules that are in force, if they have changed and are for this folder.
     fn follow_policy(&mut self) {
-        if self.options.policy.changes() != self.policy.1 {
-            self.policy = self.options.policy.now();
-            self.others = self.policy.0.of_others(None);
-            self.memory.clear();
+        if self.options.policy.changes() == self.policy.1 {
+            return;
         }
+        let (policy, changes) = self.options.policy.now();
+        match &policy.root {
+            // The root's name leads elsewhere, or did: that is looked at first.
+            Some(root) if root != self.disk.path() => self.memory.doubt_root(),
+            _ => self.adopt(policy, changes),
+        }
+    }
+
+    fn adopt(&mut self, policy: Arc<Policy>, changes: u64) {
+        self.others = policy.of_others(None);
+        self.policy = (policy, changes);
+        self.memory.clear();
+    }
+
+    /// Goes on with the folder that the root's name leads to by now. What leads nowhere is no reason to show nothing.
+    fn follow_root(&mut self, now: SystemTime) {
+        self.memory.follow_root(&self.disk);
+        match self.disk.successor() {
+            Ok(None) => {}
+            Ok(Some(disk)) => {
+                let path = disk.path().to_owned();
+                self.go_to(Arc::new(disk));
+                if self.options.named.is_news_of_root(Ok(path)) {
+                    let (name, path) = (self.disk.called(), self.disk.path());
+                    info!("{} is {} from now on", name.display(), path.display());
+                }
+            }
+            Err(error) => {
+                // Nobody watches over what is not there.
+                self.memory.doubt_root();
+                // Another worker may have seen where it led last.
+                let latest = self.options.releases.latest();
+                if let Some(latest) = latest.filter(|latest| !latest.is(&self.disk)) {
+                    self.go_to(latest);
+                }
+                let why = error.to_string();
+                if self.options.named.is_news_of_root(Err(why)) {
+                    let (name, path) = (self.disk.called(), self.disk.path());
+                    warn!(
+                        "{} cannot be opened any more: {error}; what was {} goes on being served",
+                        name.display(),
+                        path.display()
+                    );
+                }
+            }
+        }
+        self.options.releases.see(&self.disk, now);
+        let changes = self.options.policy.changes();
+        if self.policy.1 != changes {
+            let policy = self.own_policy();
+            self.adopt(policy, changes);
+        }
+    }
+
+    fn go_to(&mut self, disk: Arc<Disk>) {
+        self.disk = disk;
+        self.memory.forget();
+        // The rules in force were for another one.
+        self.policy.1 = u64::MAX;
+    }
+
+    /// The rules for the folder that is served now. Where they cannot be read, those that were in force stay.
+    fn own_policy(&self) -> Arc<Policy> {
+        let reading = match self.options.policy.read(self.disk.path()) {
+            None => return self.options.policy.now().0,
+            Some(Ok(reading)) => reading,
+            Some(Err(wrong)) => {
+                for wrong in wrong {
+                    if self.options.named.is_news(wrong.as_bytes()) {
+                        warn!("{wrong}; the rules that were in force stay");
+                    }
+                }
+                return self.policy.0.clone();
+            }
+        };
+        for left_out in &reading.left_out {
+            if self.options.named.is_news(left_out.as_bytes()) {
+                warn!("{left_out}");
+            }
+        }
+        Arc::new(reading.policy)
     }
 
     /// Logs at most one line a second: a peer decides how often something fails.
@@ -591,6 +733,9 @@ impl Origin for Site {
     type Listing = Listing;
 
     fn find(&mut self, target: &Target<'_>, now: SystemTime) -> Lookup {
+        if self.memory.is_root_doubtful() {
+            self.follow_root(now);
+        }
         if let Some(lookup) = self.memory.recall(&self.disk, target.raw(), now) {
             return lookup;
         }
@@ -647,7 +792,7 @@ impl Origin for Site {
         let path = target.path();
         let path = self.below_prefix(&path).unwrap_or_default();
         match self.disk.folder(path) {
-            Ok(folder) => Ok(self.listings.begin(folder, path, view)),
+            Ok(folder) => Ok(self.listings.begin(self.disk.clone(), folder, path, view)),
             Err(error) if is_absence(&error) => Err(Lookup::Absent(None)),
             Err(error) => {
                 let path = path.to_vec();
@@ -658,7 +803,8 @@ impl Origin for Site {
 
     fn list_on(&mut self, listing: &mut Listing, into: &mut Vec<u8>) -> Progress {
         let is_shown = |path: &[u8]| self.withheld(path).is_none();
-        match listing::step(listing, &self.disk, is_shown, into) {
+        let disk = listing.disk();
+        match listing::step(listing, &disk, is_shown, into) {
             Ok(true) => Progress::More,
             Ok(false) => Progress::Done,
             Err(error) => {
@@ -1246,7 +1392,7 @@ mod tests {
                 ],
             ),
             told(
-                "what is above the root renamed: a name more or less is nothing to who has it open",
+                "what is above the root renamed, and its name given to another folder",
                 "/file",
                 &[
                     (|root| rename(root, "../../above", "../../below"), "old"),
@@ -1264,15 +1410,9 @@ mod tests {
                             fs::create_dir_all(outer.join("above/root")).unwrap();
                             write(outer, "above/root/file", "another");
                         },
-                        "new",
+                        "another",
                     ),
-                    (
-                        |root| {
-                            let outer = root.parent().unwrap().parent().unwrap();
-                            remove(outer, "root/file");
-                        },
-                        "absent: old",
-                    ),
+                    (|root| write(root, "file", "and changed"), "and changed"),
                 ],
             ),
             told(

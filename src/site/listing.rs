@@ -75,6 +75,8 @@ pub(super) struct Listings {
 /// A folder's listing, on its way.
 #[derive(Debug)]
 pub struct Listing {
+    /// What the folder is on, even if that is not what is served any more.
+    disk: Arc<Disk>,
     folder: Folder,
     path: Vec<u8>,
     view: View,
@@ -144,8 +146,15 @@ impl Listings {
     }
 
     /// The listing of an open folder, under this path below the root.
-    pub(super) fn begin(&self, folder: Folder, path: &[u8], view: View) -> Listing {
+    pub(super) fn begin(
+        &self,
+        disk: Arc<Disk>,
+        folder: Folder,
+        path: &[u8],
+        view: View,
+    ) -> Listing {
         Listing {
+            disk,
             folder,
             path: path.to_vec(),
             view,
@@ -159,6 +168,11 @@ impl Listings {
 }
 
 impl Listing {
+    /// What the folder is on.
+    pub(super) fn disk(&self) -> Arc<Disk> {
+        self.disk.clone()
+    }
+
     /// The folder's path below the root.
     pub(super) fn path(&self) -> &[u8] {
         &self.path
@@ -512,14 +526,15 @@ mod tests {
     #[test]
     fn every_place_in_the_page_is_known() {
         let root = tempfile::tempdir().unwrap();
-        let disk = Disk::open(root.path(), &crate::site::Symlinks::default()).unwrap();
+        let disk = Disk::open(root.path(), &crate::site::Symlinks::default());
+        let disk = Arc::new(disk.unwrap());
         let view = View {
             form: Form::Html,
             by: Key::Time,
             descending: true,
         };
         let listings = Listings::default();
-        let mut listing = listings.begin(disk.folder(b"").unwrap(), b"a/<b>", view);
+        let mut listing = listings.begin(disk.clone(), disk.folder(b"").unwrap(), b"a/<b>", view);
         let mut page = Vec::new();
         while step(&mut listing, &disk, |_| true, &mut page).unwrap() {}
         let page = String::from_utf8(page).unwrap();
@@ -532,14 +547,15 @@ mod tests {
     #[test]
     fn many_at_once_have_short_runs() {
         let root = tempfile::tempdir().unwrap();
-        let disk = Disk::open(root.path(), &crate::site::Symlinks::default()).unwrap();
+        let disk = Disk::open(root.path(), &crate::site::Symlinks::default());
+        let disk = Arc::new(disk.unwrap());
         let view = View {
             form: Form::Text,
             by: Key::Name,
             descending: false,
         };
         let listings = Listings::default();
-        let begin = || listings.begin(disk.folder(b"").unwrap(), b"", view);
+        let begin = || listings.begin(disk.clone(), disk.folder(b"").unwrap(), b"", view);
         let mut all: Vec<Listing> = (0..FEW).map(|_| begin()).collect();
         assert_eq!(all[0].most(), RUN);
         all.push(begin());

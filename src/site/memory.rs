@@ -10,7 +10,7 @@ use super::disk::{Disk, SEALED, Source, is_steady};
 use super::resource::sealed;
 use super::search::is_absence;
 use super::validators::are_final;
-use super::watch::{Watch, Watched};
+use super::watch::{Told, Watch, Watched};
 use crate::http::Lookup;
 
 /// What there is, and what that rests on, if it is on files.
@@ -21,6 +21,19 @@ pub(super) type Discovery = (Lookup, Option<Evidence>);
 pub(super) struct Memory {
     cache: Cache,
     watch: Option<Watch>,
+    /// Whether the root's name may lead elsewhere by now.
+    root: Root,
+}
+
+/// What is known of where the root's name leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Root {
+    /// There: what happens to it is told.
+    Sure,
+    /// Perhaps elsewhere.
+    Doubtful,
+    /// There; but if something happens to it, nobody tells.
+    Untold,
 }
 
 impl Memory {
@@ -33,6 +46,7 @@ impl Memory {
         Self {
             cache: Cache::new(budget),
             watch,
+            root: Root::Doubtful,
         }
     }
 
@@ -57,8 +71,46 @@ impl Memory {
     /// From here on, what was found need not be so any more. `told`: the bell may have rung.
     pub(super) fn doubt(&mut self, told: bool) {
         self.cache.doubt();
+        if self.root == Root::Untold {
+            self.root = Root::Doubtful;
+        }
         if told && let Some(watch) = &mut self.watch {
-            watch.listen(|told| self.cache.hear(told));
+            watch.listen(|told| {
+                // What is mounted may be mounted on the way.
+                if matches!(told, Told::Way | Told::Anything) {
+                    self.root = Root::Doubtful;
+                }
+                self.cache.hear(told);
+            });
+        }
+    }
+
+    /// Whether the root's name may lead elsewhere by now.
+    pub(super) fn is_root_doubtful(&self) -> bool {
+        self.root == Root::Doubtful
+    }
+
+    /// It may.
+    pub(super) fn doubt_root(&mut self) {
+        self.root = Root::Doubtful;
+    }
+
+    /// The root's name is about to be looked at: what happens to it from here on is told, or it is doubtful again when
+    /// all else is.
+    pub(super) fn follow_root(&mut self, disk: &Disk) {
+        let is_told = |watch: &mut Watch| watch.follow(disk);
+        self.root = match self.watch.as_mut().is_some_and(is_told) {
+            true => Root::Sure,
+            false => Root::Untold,
+        };
+    }
+
+    /// The root has become another folder: nothing is known of that one.
+    pub(super) fn forget(&mut self) {
+        self.cache.clear();
+        self.release();
+        if let Some(watch) = &mut self.watch {
+            watch.forget();
         }
     }
 

@@ -1,5 +1,6 @@
 //! What applies to some addresses, or to all: which fields go with an answer, and where it is to be had instead.
 
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -8,6 +9,7 @@ use super::headers::{Change, Headers};
 use super::media::{Types, UNKNOWN};
 use super::note::Changed;
 use super::redirects::{Match, Redirects};
+use super::sources::{Reading, Sources};
 use crate::http::{Fields, Target};
 
 /// What goes with every answer, unless something else was asked for: no guessing of types (a script is not to be
@@ -35,6 +37,8 @@ pub struct Policy {
     pub headers: Headers,
     /// Where what is not here is to be had.
     pub redirects: Redirects,
+    /// The folder that they are for, without symbolic links; `None` for any.
+    pub root: Option<PathBuf>,
     /// The files in the root that these rules come from: they are not shown. Names relative to the root.
     pub sources: Vec<Vec<u8>>,
 }
@@ -45,12 +49,30 @@ pub struct SharedPolicy(Arc<Shared>);
 
 #[derive(Debug, Default)]
 struct Shared {
+    /// What it can be read from again.
+    sources: Option<Sources>,
     policy: Mutex<Arc<Policy>>,
     /// How often it has changed.
     changes: AtomicU64,
 }
 
 impl SharedPolicy {
+    /// One that is in force when it has been read, and [given](Self::replace).
+    #[must_use]
+    pub fn of(sources: Sources) -> Self {
+        Self(Arc::new(Shared {
+            sources: Some(sources),
+            ..Shared::default()
+        }))
+    }
+
+    /// Reads it anew for this folder, which has no symbolic links in its name; `None` if there is nothing to read it
+    /// from.
+    pub(super) fn read(&self, root: &Path) -> Option<Result<Reading, Vec<String>>> {
+        let sources = self.0.sources.as_ref()?;
+        Some(sources.read_for(root))
+    }
+
     /// Another one, from now on: each site takes it up before the next request that it is asked.
     pub fn replace(&self, policy: Policy) {
         *self.0.policy.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(policy);

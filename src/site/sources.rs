@@ -19,7 +19,7 @@ const REDIRECTS: &str = "_redirects";
 /// What a policy is made of: values that were given, and files that may change.
 #[derive(Clone, Debug, Default)]
 pub struct Sources {
-    /// The document root, absolute and without symbolic links.
+    /// What the document root is called. It may lead elsewhere each time.
     pub root: PathBuf,
     /// A file of fields by path, with redirections in `_redirects` beside it. Otherwise both are looked for in the
     /// root.
@@ -63,6 +63,12 @@ impl Sources {
     /// # Errors
     /// A sentence for each thing that is wrong with a file that was named: file, line, and what to do.
     pub fn read(&self) -> Result<Reading, Vec<String>> {
+        let root = disk::real(&self.root).map_err(|error| vec![unreadable(&self.root, &error)])?;
+        self.read_for(&root)
+    }
+
+    /// The same for a folder that the root's name leads to, or led to.
+    pub(super) fn read_for(&self, root: &Path) -> Result<Reading, Vec<String>> {
         let mut wrong = Vec::new();
         let mut reading = Reading {
             policy: Policy {
@@ -73,6 +79,7 @@ impl Sources {
                 caching: self.caching,
                 is_private: self.is_private,
                 fields: Headers::everywhere(self.fields.clone()),
+                root: Some(root.to_owned()),
                 ..Policy::default()
             },
             headers: None,
@@ -81,14 +88,14 @@ impl Sources {
         };
         let headers = match &self.headers {
             Some(file) => file.clone(),
-            None => self.root.join(HEADERS),
+            None => root.join(HEADERS),
         };
         let redirects = headers.with_file_name(REDIRECTS);
         // Those of the root are nobody's to see, whether they are in force or not.
         for name in [HEADERS, REDIRECTS] {
             reading.policy.sources.push(name.into());
         }
-        match self.rules(&headers, Headers::read, &mut reading) {
+        match self.rules(root, &headers, Headers::read, &mut reading) {
             Ok(None) => {}
             Ok(Some(rules)) => {
                 reading.policy.headers = rules;
@@ -96,7 +103,7 @@ impl Sources {
             }
             Err(why) => wrong.extend(why),
         }
-        match self.rules(&redirects, Redirects::read, &mut reading) {
+        match self.rules(root, &redirects, Redirects::read, &mut reading) {
             Ok(None) => {}
             Ok(Some(rules)) => {
                 reading.policy.redirects = rules;
@@ -136,13 +143,14 @@ impl Sources {
     /// The rules in a file; `None` if there is none that anybody named.
     fn rules<T>(
         &self,
+        root: &Path,
         file: &Path,
         read: impl FnOnce(&[u8]) -> (T, Vec<Malformed>),
         reading: &mut Reading,
     ) -> Result<Option<T>, Vec<String>> {
         // Where there is none, one may come before this is asked for again.
         for place in disk::places(file) {
-            if let Ok(below) = place.strip_prefix(&self.root) {
+            if let Ok(below) = place.strip_prefix(root) {
                 let below = below.as_os_str().as_encoded_bytes();
                 reading.policy.sources.push(below.to_vec());
             }

@@ -28,10 +28,11 @@ use rustix::io::Errno;
 use tracing::warn;
 
 use super::disk::{Disk, Source};
+use super::way::Way;
 
 /// File systems on which nothing changes but by way of this kernel, by their magic numbers (statfs(2)): ext2 to
 /// ext4, XFS, btrfs, tmpfs, F2FS, bcachefs.
-const LOCAL: [i64; 6] = [
+pub(super) const LOCAL: [i64; 6] = [
     0xef53,
     0x5846_5342,
     0x9123_683e,
@@ -78,7 +79,8 @@ const FOLDERS: usize = 4096;
 pub(super) struct Watch {
     inotify: OwnedFd,
     mounts: OwnedFd,
-    /// Both of them, as one descriptor.
+    way: Way,
+    /// All of them, as one descriptor.
     bell: OwnedFd,
     /// The list of mounts tells each who has it open once. Who waits for the bell has it told, and we are not
     /// to miss it.
@@ -111,7 +113,9 @@ pub(super) enum Told {
     File(Watched),
     /// Something to the names in a folder.
     Names,
-    /// Nobody knows what. Nothing is watched any more.
+    /// Something on the way to the root, so that its name may lead elsewhere.
+    Way,
+    /// Nobody knows what. Nothing is watched any more, but the way to the root.
     Anything,
 }
 
@@ -126,16 +130,18 @@ impl Watch {
     fn open() -> io::Result<Self> {
         let flags = inotify::CreateFlags::NONBLOCK | inotify::CreateFlags::CLOEXEC;
         let inotify = inotify::init(flags)?;
-        let (mounts, ringer) = (Disk::mounts()?, Disk::mounts()?);
+        let (mounts, ringer, way) = (Disk::mounts()?, Disk::mounts()?, Way::new()?);
         let bell = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let listen =
             |source, events| epoll::add(&bell, source, epoll::EventData::new_u64(0), events);
         listen(&inotify, epoll::EventFlags::IN)?;
+        listen(&way.inotify, epoll::EventFlags::IN)?;
         // That is how it tells that it has changed (proc_pid_mountinfo(5)).
         listen(&ringer, epoll::EventFlags::PRI)?;
         Ok(Self {
             inotify,
             mounts,
+            way,
             bell,
             _ringer: ringer,
             watches: HashMap::new(),
@@ -187,9 +193,13 @@ impl Watch {
         let mut told = [
             PollFd::new(&self.inotify, PollFlags::IN),
             PollFd::new(&self.mounts, PollFlags::PRI),
+            PollFd::new(&self.way.inotify, PollFlags::IN),
         ];
         let polled = poll(&mut told, Some(&Timespec::default()));
-        let [has_changed, has_mounted] = told.map(|told| !told.revents().is_empty());
+        let [has_changed, has_mounted, is_on_the_way] = told.map(|told| !told.revents().is_empty());
+        if is_on_the_way && self.way.has_changed() {
+            hear(Told::Way);
+        }
         if polled.is_err() || has_mounted {
             self.give_up(&mut hear);
         } else if has_changed {
@@ -240,7 +250,18 @@ impl Watch {
         }
     }
 
-    /// Watches over nothing any more, because something was missed.
+    /// Watches over the way to the root as it is now. Whether everything is told that happens on it.
+    pub(super) fn follow(&mut self, disk: &Disk) -> bool {
+        self.way.cover(disk);
+        self.way.is_covered()
+    }
+
+    /// Watches over nothing any more but the way to the root, because that has become another folder.
+    pub(super) fn forget(&mut self) {
+        self.give_up(&mut |_| {});
+    }
+
+    /// Watches over nothing any more but the way to the root, because something was missed.
     fn give_up(&mut self, hear: &mut impl FnMut(Told)) {
         for watch in std::mem::take(&mut self.watches).into_keys() {
             self.remove(watch);
