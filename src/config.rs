@@ -1,6 +1,7 @@
 //! What was asked for.
 
 mod health;
+mod healthcheck;
 
 use std::ffi::OsString;
 use std::io::IsTerminal as _;
@@ -23,6 +24,8 @@ use docroot::http1;
 use docroot::net::{Census, Limits, descriptors, files_within};
 use docroot::server::{self, Bind};
 use docroot::site::{self, Caching, Field, Releases, SharedPolicy, Sources, Symlinks, TypeSource};
+
+pub(crate) use self::healthcheck::{Healthcheck, Place, Probe};
 
 /// The port if none is asked for, and those tried after it on a terminal.
 const PORT: u16 = 8080;
@@ -252,6 +255,8 @@ pub(crate) enum Command {
         serves. So count the variables, DOCROOT_SPA and others."
     )]
     Explain(Box<Explain>),
+    /// Ask a server whether it is well: exit code 0, or 1 and a line that says why not
+    Healthcheck(Healthcheck),
     /// Make the hash of a password for --auth and --auth-file
     Hash {
         /// Whose it is; with a name, the line is one of an htpasswd file

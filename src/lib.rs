@@ -148,11 +148,13 @@
 //! | `compress.rs` | `docroot compress`: the walk, the threads, what is said of it | opening files; a request |
 //! | `config.rs` | arguments and environment -> options, checked once | being imported by anyone but main |
 //! | `config/health.rs` | the arguments about health and draining | acting on them |
+//! | `config/healthcheck.rs` | whom `docroot healthcheck` asks, and for what | asking |
 //! | `explain.rs` | `docroot explain`: a request through a session without a socket, and the notes of its site | deciding anything |
 //! | `check.rs` | `docroot --check`: what would be served, and what is wrong with it | looking at files |
 //! | `announce.rs` | what the start says, for a person or for a program | deciding what is on |
 //! | `text.rs` | text of others, harmless for a terminal or in JSON | what it says |
 //! | `hash.rs` | `docroot hash`: a password in, a line out | how it is hashed |
+//! | `healthcheck.rs` | `docroot healthcheck`: one request to a server, and whether it is well | finding out where that is |
 //! | `main.rs` | arguments, tracing, signals, exit code | everything else |
 //!
 //! **Floors:** `main > config > {server, compress} > {http1, site} > auth > {http, net} > {blob, journal}`.

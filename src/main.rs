@@ -6,6 +6,7 @@ mod check;
 mod config;
 mod explain;
 mod hash;
+mod healthcheck;
 mod text;
 
 use std::io::{self, IsTerminal as _, Write as _};
@@ -76,6 +77,10 @@ fn obey(command: Command) -> Result<(), Failure> {
     match command {
         Command::Compress(compress) => run_compress(compress.resolve()),
         Command::Explain(explain) => run_explain(*explain),
+        Command::Healthcheck(asked) => asked
+            .resolve()
+            .and_then(healthcheck::run)
+            .map_err(|why| (FAILED, why)),
         Command::Hash { user } => hash::run(user.as_deref()).map_err(|why| (FAILED, why)),
     }
 }

@@ -1,0 +1,150 @@
+//! `docroot healthcheck`: one request to a server, and whether it is well.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
+use std::sync::mpsc::channel;
+use std::thread;
+use std::time::Duration;
+
+use crate::config::{Place, Probe};
+
+/// How long all of it may take: less than the patience of who runs it (5 seconds in the Dockerfile), so that it is
+/// this that says what was wrong.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Bytes of an answer that are read: more than a small page has, whose server is not to be hung up on, and who would
+/// say more than that is hung up on.
+const ENOUGH: u64 = 64 * 1024;
+
+/// Asks, and is content with 2xx and 3xx; with all below 500 if nobody has named what is asked for, as it is a server
+/// that is well that wants a password, or says that there is no page.
+///
+/// # Errors
+/// A sentence that says who was asked for what, and why it is not well.
+pub(crate) fn run(probe: Probe) -> Result<(), String> {
+    let place = probe.places.first().map(ToString::to_string);
+    let asked = format!("{}{}", place.unwrap_or_default(), probe.target);
+    let (said, outcome) = channel();
+    // On a thread, as not everything that may take long here has a time limit of its own.
+    let thread = thread::Builder::new().spawn(move || {
+        // Nobody listens any more once patience is lost.
+        let _ = said.send(examine(&probe));
+    });
+    thread.map_err(|error| format!("cannot ask {asked}: {error}"))?;
+    outcome.recv_timeout(PATIENCE).unwrap_or_else(|_| {
+        let seconds = PATIENCE.as_secs();
+        Err(format!(
+            "{asked} is not well: no answer within {seconds} seconds"
+        ))
+    })
+}
+
+/// Asks where somebody listens.
+fn examine(probe: &Probe) -> Result<(), String> {
+    let sick = |place: &Place, why: &dyn std::fmt::Display| {
+        format!("{place}{} is not well: {why}", probe.target)
+    };
+    let mut nobody = None;
+    for place in &probe.places {
+        let mut stream = match connect(place) {
+            Ok(stream) => stream,
+            Err(error) => {
+                nobody.get_or_insert_with(|| sick(place, &error));
+                continue;
+            }
+        };
+        return match ask(&mut stream, place, &probe.target) {
+            Ok(status) if is_well(status, probe.is_named) => Ok(()),
+            Ok(status) => Err(sick(place, &format_args!("it answers {status}"))),
+            Err(error) => Err(sick(place, &error)),
+        };
+    }
+    Err(nobody.unwrap_or_else(|| "there is nobody to ask".into()))
+}
+
+fn is_well(status: u16, is_named: bool) -> bool {
+    let end = if is_named { 400 } else { 500 };
+    (200..end).contains(&status)
+}
+
+/// Bytes there and back.
+trait Stream: Read + Write {}
+
+impl<T: Read + Write> Stream for T {}
+
+fn connect(place: &Place) -> io::Result<Box<dyn Stream>> {
+    Ok(match place {
+        Place::Tcp(address) => Box::new(TcpStream::connect(address)?),
+        Place::Unix(path) => Box::new(UnixStream::connect(path)?),
+    })
+}
+
+/// Sends the request, and reads the status of the answer.
+fn ask(stream: &mut dyn Stream, place: &Place, target: &str) -> io::Result<u16> {
+    let host = match place {
+        Place::Tcp(address) => address.to_string(),
+        Place::Unix(_) => "localhost".to_owned(),
+    };
+    let version = env!("CARGO_PKG_VERSION");
+    let request = format!(
+        "GET {target} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: docroot-healthcheck/{version}\r\nConnection: close\r\n\r\n"
+    );
+    stream.write_all(request.as_bytes())?;
+    let mut answer = Vec::new();
+    let read = stream.take(ENOUGH).read_to_end(&mut answer);
+    // Who has said how it is may break off, or be cut off.
+    match (status(&answer), read) {
+        (Some(status), _) => Ok(status),
+        (None, Err(error)) => Err(error),
+        (None, Ok(0)) => Err(ErrorKind::UnexpectedEof.into()),
+        (None, Ok(_)) => Err(io::Error::other("what it answers is not HTTP")),
+    }
+}
+
+/// The status in a status line (RFC 9112 section 4).
+fn status(answer: &[u8]) -> Option<u16> {
+    let [b'0' | b'1', b' ', code @ .., b' ' | b'\r'] = answer.strip_prefix(b"HTTP/1.")?.get(..6)?
+    else {
+        return None;
+    };
+    let code = code.iter().all(u8::is_ascii_digit).then_some(code)?;
+    std::str::from_utf8(code).ok()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_line_says_how_it_is() {
+        for (answer, expected) in [
+            ("HTTP/1.1 200 OK\r\n", Some(200)),
+            ("HTTP/1.0 404 \r\n", Some(404)),
+            ("HTTP/1.1 503\r\n", Some(503)),
+            ("HTTP/1.1 200", None),
+            ("HTTP/1.1 +20 OK\r\n", None),
+            ("HTTP/2.0 200 OK\r\n", None),
+            ("SSH-2.0-OpenSSH\r\n", None),
+            ("", None),
+        ] {
+            assert_eq!(status(answer.as_bytes()), expected, "{answer:?}");
+        }
+    }
+
+    #[test]
+    fn what_somebody_has_named_must_be_there() {
+        for (status, is_named, well) in [
+            (200, true, true),
+            (304, true, true),
+            (404, true, false),
+            (401, false, true),
+            (404, false, true),
+            (503, false, false),
+            (500, true, false),
+            (100, false, false),
+        ] {
+            assert_eq!(is_well(status, is_named), well, "{status} {is_named}");
+        }
+    }
+}
