@@ -254,18 +254,33 @@ fn a_root_that_may_not_be_read_is_named() {
     let shut = root.join("shut");
     fs::create_dir(&shut).expect("a folder");
     fs::set_permissions(&shut, Permissions::from_mode(0o000)).expect("it is ours");
-    let mut command = docroot_with(&[text(&shut)]);
-    if rustix::process::geteuid().is_root() {
-        // Who may read everything has to become somebody else, and must still reach the program.
-        fs::set_permissions(root.path(), Permissions::from_mode(0o755)).expect("it is ours");
-        command.uid(65534).gid(65534);
-        let mut version = docroot_with(&["--version"]);
-        if version.uid(65534).gid(65534).output().is_err() {
-            eprintln!("skipped: another user cannot run the program here");
-            return;
+    // Who may read everything has to become somebody else, and must still reach the program.
+    let is_root = rustix::process::geteuid().is_root();
+    let uid = if is_root {
+        65534
+    } else {
+        rustix::process::geteuid().as_raw()
+    };
+    let as_other = |argument: &str| {
+        let mut command = docroot_with(&[argument]);
+        if is_root {
+            command.uid(uid).gid(65534);
         }
+        command
+    };
+    fs::set_permissions(root.path(), Permissions::from_mode(0o755)).expect("it is ours");
+    if as_other("--version").output().is_err() {
+        eprintln!("skipped: another user cannot run the program here");
+        return;
     }
-    check(&mut command, NO_ROOT, &[text(&shut), "Permission denied"]);
+    let (mode, this) = ("mode 0000", &*format!("this is uid {uid}"));
+    let words = [text(&shut), "Permission denied", mode, this];
+    check(&mut as_other(text(&shut)), NO_ROOT, &words);
+    // On the way there, it is the folder above that lets nobody through.
+    let below = shut.join("site");
+    let above = format!("{} is of uid", text(&shut));
+    let words = [text(&below), "Permission denied", &above, mode, this];
+    check(&mut as_other(text(&below)), NO_ROOT, &words);
 }
 
 #[test]

@@ -15,6 +15,7 @@ use rustix::fs::{
     fcntl_add_seals, fstat, memfd_create, openat, openat2, sendfile, stat, statat, statfs,
 };
 use rustix::io::Errno;
+use rustix::process::{getegid, geteuid};
 
 use super::rules::MAX_SIZE;
 use crate::blob::{Blob, Version, time};
@@ -175,7 +176,8 @@ impl Disk {
     /// The folder that could not be opened, `root` or one where links may lead, and what open(2)
     /// says: no such folder, not a folder, not ours to read.
     pub fn open(root: &Path, symlinks: &Symlinks) -> Result<Self, (PathBuf, io::Error)> {
-        let open = |path: &Path| Place::at(path).map_err(|error| (path.to_owned(), error));
+        let refused = |path: &Path, error| (path.to_owned(), with_modes(path, error));
+        let open = |path: &Path| Place::at(path).map_err(|error| refused(path, error));
         let root_place = open(root)?;
         let links = match symlinks {
             Symlinks::Deny => Links::Deny,
@@ -198,7 +200,7 @@ impl Disk {
                 ));
             }
             Err(Errno::NOSYS | Errno::PERM) => Resolution::Walk,
-            Err(error) => return Err((root.to_owned(), error.into())),
+            Err(error) => return Err(refused(root, error.into())),
             Ok(_) => Resolution::Beneath,
         };
         let failed = |error: io::Error| (root.to_owned(), error);
@@ -521,6 +523,29 @@ pub(super) enum Found {
     File(File, Source),
     Directory,
     Special,
+}
+
+/// An error of open(2); with who is not let in, and where, if it is that.
+fn with_modes(path: &Path, error: io::Error) -> io::Error {
+    if error.kind() != io::ErrorKind::PermissionDenied {
+        return error;
+    }
+    // The deepest folder that can be looked at is the one that lets nobody further: what is in it can be looked at
+    // by who may search it.
+    let looked = |folder| Some((folder, stat(folder).ok()?));
+    let Some((folder, stat)) = path.ancestors().find_map(looked) else {
+        return error;
+    };
+    let why = format!(
+        "{error}: {} is of uid {}, gid {}, mode {:04o}, and this is uid {}, gid {}",
+        folder.display(),
+        stat.st_uid,
+        stat.st_gid,
+        stat.st_mode & 0o7777,
+        geteuid().as_raw(),
+        getegid().as_raw(),
+    );
+    io::Error::new(error.kind(), why)
 }
 
 impl Place {
