@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 use std::iter;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
@@ -299,20 +299,37 @@ fn listen_on(binds: &[Bind], shared: u16) -> Result<Vec<Listener>, Error> {
     let mut chosen = shared;
     for bind in binds {
         let address = SocketAddr::new(bind.ip, bind.port.unwrap_or(chosen));
-        match Listener::bind(address, only_v6) {
+        let listener = match Listener::bind(address, only_v6) {
+            // "[::]" means every address, and a machine without IPv6, as in many containers, has some.
+            Err(error)
+                if address.ip() == Ipv6Addr::UNSPECIFIED && !only_v6 && is_missing(&error) =>
+            {
+                let instead = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), address.port());
+                warn!(
+                    "there is no IPv6 here ({error}): {instead} is listened on instead of {address}"
+                );
+                Listener::bind(instead, false)
+            }
+            listener => listener,
+        };
+        match listener {
             Ok(listener) => {
                 if bind.port.is_none() {
                     chosen = listener.address().port();
                 }
                 listeners.push(listener);
             }
-            Err(error) if bind.optional && error.kind() == io::ErrorKind::AddrNotAvailable => {
+            Err(error) if bind.optional && is_missing(&error) => {
                 debug!("{address} is left out: {error}");
             }
             Err(error) => return Err(Error::Bind(address, error)),
         }
     }
     Ok(listeners)
+}
+
+fn is_missing(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::AddrNotAvailable
 }
 
 impl fmt::Display for Error {

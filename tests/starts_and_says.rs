@@ -12,7 +12,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::mpsc::Receiver;
 
-use support::{Client, PATIENCE, Root, Server, Signal, docroot, eventually, lines, send};
+use support::{Client, PATIENCE, Root, Server, Signal, Trace, docroot, eventually, lines, send};
 
 /// Exit codes, as CLI.md numbers them.
 const CLEAN: i32 = 0;
@@ -281,6 +281,35 @@ fn a_root_that_may_not_be_read_is_named() {
     let above = format!("{} is of uid", text(&shut));
     let words = [text(&below), "Permission denied", &above, mode, this];
     check(&mut as_other(text(&below)), NO_ROOT, &words);
+}
+
+#[test]
+fn where_there_is_no_ipv6_every_address_is_one_of_ipv4() {
+    let root = site();
+    let Some(trace) = Trace::new("socket") else {
+        return;
+    };
+    // As socket(2) says it in a kernel without IPv6. The first is that of [::].
+    let trace = trace.and("inject=socket:error=EAFNOSUPPORT:when=1");
+    let traced = trace.command(root.path(), &[]);
+    let mut command = Command::new(traced.get_program());
+    for argument in traced.get_args() {
+        let argument = if argument == "127.0.0.1" {
+            "[::]".as_ref()
+        } else {
+            argument
+        };
+        command.arg(argument);
+    }
+    for (name, value) in traced.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    let server = Server::spawn(command);
+    assert!(server.complaint().contains("no IPv6"), "it is said");
+    assert_eq!(server.get("/").text(), "index");
 }
 
 #[test]

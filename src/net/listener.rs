@@ -71,11 +71,8 @@ impl Listener {
     }
 
     fn open(address: SocketAddr, only_v6: bool, shared: bool) -> io::Result<Self> {
-        let socket = Socket::new(
-            Domain::for_address(address),
-            Type::STREAM,
-            Some(Protocol::TCP),
-        )?;
+        let domain = Domain::for_address(address);
+        let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP)).map_err(missing)?;
         socket.set_nonblocking(true)?;
         if address.is_ipv6() {
             socket.set_only_v6(only_v6 || !address.ip().is_unspecified())?;
@@ -125,6 +122,14 @@ impl Listener {
             // All others are about the connection that was to be accepted (accept(2)).
             Some(_) => Ok(Accepted::Lost(error)),
         }
+    }
+}
+
+/// A kernel without a family has none of its addresses.
+fn missing(error: io::Error) -> io::Error {
+    match Errno::from_io_error(&error) {
+        Some(Errno::AFNOSUPPORT) => io::Error::new(ErrorKind::AddrNotAvailable, error),
+        _ => error,
     }
 }
 
