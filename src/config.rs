@@ -2,6 +2,7 @@
 
 mod health;
 mod healthcheck;
+mod memory;
 
 use std::ffi::OsString;
 use std::io::IsTerminal as _;
@@ -233,10 +234,10 @@ struct SiteOptions {
     #[arg(long, value_name = "FILE", env = "DOCROOT_AUTH_FILE")]
     auth_file: Option<PathBuf>,
 
-    /// Memory for what was sent before, over all workers; 0 remembers nothing
-    #[arg(long, value_name = "BYTES", env = "DOCROOT_CACHE_MEMORY")]
-    #[arg(default_value = "64MiB", value_parser = cache_size)]
-    cache_memory: usize,
+    /// Memory for what was sent before, over all workers; 0 remembers nothing [default: 64MiB, or a quarter of what a
+    /// container may have, if that is less]
+    #[arg(long, value_name = "BYTES", env = "DOCROOT_CACHE_MEMORY", value_parser = cache_size)]
+    cache_memory: Option<usize>,
 
     /// The largest request head; a larger one is refused with 431, or 414
     #[arg(long, value_name = "BYTES", env = "DOCROOT_MAX_HEADER")]
@@ -480,7 +481,8 @@ impl Explain {
 impl SiteOptions {
     /// What they make of this root: a server that listens nowhere.
     fn resolve(self, root: PathBuf) -> Result<Config, String> {
-        if self.compress && self.cache_memory == 0 {
+        let cache_memory = self.cache_memory.unwrap_or_else(memory::remembered);
+        if self.compress && cache_memory == 0 {
             return Err(
                 "--compress remembers what it makes, and --cache-memory 0 remembers nothing; \
                  leave one of the two out"
@@ -534,7 +536,7 @@ impl SiteOptions {
             has_siblings: !self.no_precompressed,
             hidden: self.hidden,
             listing: self.listing,
-            cache_memory: self.cache_memory,
+            cache_memory,
             cache_files: files_within(descriptors()),
             policy: SharedPolicy::of(sources.clone()),
             ..site::Options::default()

@@ -148,6 +148,7 @@
 //! | `compress.rs` | `docroot compress`: the walk, the threads, what is said of it | opening files; a request |
 //! | `config.rs` | arguments and environment -> options, checked once | being imported by anyone but main |
 //! | `config/health.rs` | the arguments about health and draining | acting on them |
+//! | `config/memory.rs` | what a container may have -> what may be remembered | who uses it |
 //! | `config/healthcheck.rs` | whom `docroot healthcheck` asks, and for what | asking |
 //! | `explain.rs` | `docroot explain`: a request through a session without a socket, and the notes of its site | deciding anything |
 //! | `check.rs` | `docroot --check`: what would be served, and what is wrong with it | looking at files |

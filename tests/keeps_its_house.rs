@@ -99,7 +99,7 @@ const HOMES: &[(&str, &[&str])] = &[
         "canonicalize(",
         &["site/disk.rs", "config.rs", "compress.rs"],
     ),
-    ("fs::read", &["config.rs"]),
+    ("fs::read", &["config.rs", "config/memory.rs"]),
     ("crate::net", &["http1/session.rs", "server.rs"]),
     ("crate::site", &["server.rs", "compress.rs"]),
     ("crate::http1", &["server.rs"]),
