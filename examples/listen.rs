@@ -1,21 +1,20 @@
 //! Prints who comes, what they say, and who leaves.
 //!
 //! It teaches what a session is: what a server remembers of one peer between two events.
-use std::net::SocketAddr;
 
-use docroot::net::{Closed, Io, Limits, Listener, Next, Peer, Protocol, Reactor};
+use docroot::net::{Address, Closed, Io, Limits, Listener, Next, Peer, Protocol, Reactor};
 
 struct Listen;
 
 impl Protocol for Listen {
-    type Session = SocketAddr;
+    type Session = Address;
 
-    fn open(&mut self, peer: &Peer) -> SocketAddr {
+    fn open(&mut self, peer: &Peer) -> Address {
         println!("{} comes", peer.address);
         peer.address
     }
 
-    fn advance(&mut self, peer: &mut SocketAddr, io: &mut Io<'_>) -> Next {
+    fn advance(&mut self, peer: &mut Address, io: &mut Io<'_>) -> Next {
         let said = io.inbox.bytes();
         if !said.is_empty() {
             println!("{peer} says {}", said.escape_ascii());
@@ -24,7 +23,7 @@ impl Protocol for Listen {
         Next::Read
     }
 
-    fn close(&mut self, peer: SocketAddr, _: &mut Io<'_>, _: Closed) {
+    fn close(&mut self, peer: Address, _: &mut Io<'_>, _: Closed) {
         println!("{peer} leaves");
     }
 }

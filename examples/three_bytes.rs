@@ -4,7 +4,7 @@
 //! bytes are left in it: one may read a byte, and come back. An edge-triggered one, as mio's is,
 //! reports only that more has come: what is left unread then is not spoken of again. So the reactor
 //! reads until the socket is empty, and the protocol takes as little of its inbox as it likes.
-use docroot::net::{Closed, Io, Limits, Listener, Next, Peer, Protocol, Reactor};
+use docroot::net::{Address, Closed, Io, Limits, Listener, Next, Peer, Protocol, Reactor};
 
 #[derive(clap::Parser)]
 struct Arguments {
@@ -17,7 +17,7 @@ struct Arguments {
 struct ThreeBytes;
 
 impl Protocol for ThreeBytes {
-    type Session = (std::net::SocketAddr, usize);
+    type Session = (Address, usize);
 
     fn open(&mut self, peer: &Peer) -> Self::Session {
         println!("{} accepted", peer.address);

@@ -5,7 +5,8 @@ use std::io::{self, IsTerminal as _};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use docroot::auth::Users;
-use docroot::server;
+use docroot::net::Endpoint;
+use docroot::server::{self, Bind};
 use docroot::site::{Freshness, Symlinks};
 
 use crate::check::noticed;
@@ -16,7 +17,7 @@ use crate::text::json;
 pub(crate) fn announcement(
     config: &Config,
     freshness: Freshness,
-    addresses: &[SocketAddr],
+    addresses: &[Endpoint],
 ) -> String {
     match io::stdout().is_terminal() {
         true => banner(config, freshness, addresses),
@@ -24,20 +25,21 @@ pub(crate) fn announcement(
     }
 }
 
-fn banner(config: &Config, freshness: Freshness, addresses: &[SocketAddr]) -> String {
+fn banner(config: &Config, freshness: Freshness, addresses: &[Endpoint]) -> String {
     let options = &config.server;
     let mut text = format!("docroot {}\n\n", env!("CARGO_PKG_VERSION"));
     let _ = writeln!(text, "  {}", options.root.display());
     for (address, url) in addresses.iter().zip(urls(addresses)) {
-        let everywhere = match address.ip().is_unspecified() {
+        let everywhere = match address.tcp().is_some_and(|it| it.ip().is_unspecified()) {
             true => "  and at every address here",
             false => "",
         };
         let _ = writeln!(text, "  {url}{everywhere}");
     }
     let first = options.ports.first().copied().unwrap_or_default();
-    let asked = options.binds.iter().any(|bind| bind.port.is_none());
-    if asked && first != 0 && addresses.iter().all(|address| address.port() != first) {
+    let asked = options.binds.iter().any(Bind::takes_port);
+    let has_first = |address: &Endpoint| address.tcp().is_some_and(|it| it.port() == first);
+    if asked && first != 0 && !addresses.iter().any(has_first) {
         let _ = writeln!(text, "  (port {first} is taken by another program)");
     }
     let hidden = if options.site.hidden {
@@ -86,8 +88,9 @@ fn banner(config: &Config, freshness: Freshness, addresses: &[SocketAddr]) -> St
     text + "  Ctrl-C stops\n\n"
 }
 
-fn line(options: &server::Options, freshness: Freshness, addresses: &[SocketAddr]) -> String {
-    let urls: Vec<String> = urls(addresses).map(|url| format!("\"{url}\"")).collect();
+fn line(options: &server::Options, freshness: Freshness, addresses: &[Endpoint]) -> String {
+    let urls = urls(addresses).map(|url| format!("\"{}\"", json(&url)));
+    let urls: Vec<String> = urls.collect();
     format!(
         "{{\"event\":\"listening\",\"urls\":[{}],\"root\":\"{}\",\"workers\":{},\"changes\":\"{}\",\"auth\":{},\"version\":\"{}\",\"pid\":{}}}\n",
         urls.join(","),
@@ -100,20 +103,26 @@ fn line(options: &server::Options, freshness: Freshness, addresses: &[SocketAddr
     )
 }
 
-/// For each address a URL that a browser on this machine can open.
-fn urls(addresses: &[SocketAddr]) -> impl Iterator<Item = String> {
+/// For each address a URL that a browser on this machine can open; for a Unix socket, its name as it is asked for.
+fn urls(addresses: &[Endpoint]) -> impl Iterator<Item = String> {
     // "[::]" takes IPv4 as well, unless an address of that is listened on, too.
-    let has_v4 = addresses.iter().any(SocketAddr::is_ipv4);
-    addresses.iter().map(move |address| {
-        let mut address = *address;
-        if address.ip().is_unspecified() {
-            address.set_ip(match address.is_ipv6() && has_v4 {
-                true => Ipv6Addr::LOCALHOST.into(),
-                false => Ipv4Addr::LOCALHOST.into(),
-            });
-        }
-        format!("http://{address}/")
+    let is_v4 = |address: &Endpoint| address.tcp().is_some_and(|it| it.is_ipv4());
+    let has_v4 = addresses.iter().any(is_v4);
+    addresses.iter().map(move |address| match address.tcp() {
+        Some(address) => url(address, has_v4),
+        None => address.to_string(),
     })
+}
+
+fn url(mut address: SocketAddr, has_v4: bool) -> String {
+    if address.ip().is_unspecified() {
+        address.set_ip(match address.is_ipv6() && has_v4 {
+            true => Ipv6Addr::LOCALHOST.into(),
+            false => Ipv4Addr::LOCALHOST.into(),
+        });
+    }
+    // The percent sign of a zone is encoded (RFC 6874 section 2).
+    format!("http://{}/", address.to_string().replace('%', "%25"))
 }
 
 #[cfg(test)]
@@ -122,7 +131,13 @@ mod tests {
 
     #[test]
     fn the_line_is_json() {
-        let addresses = ["127.0.0.1:80".parse().unwrap(), "[::]:80".parse().unwrap()];
+        let ip = |text: &str| Endpoint::Ip(text.parse().unwrap());
+        let addresses = [
+            ip("127.0.0.1:80"),
+            ip("[::]:80"),
+            ip("[fe80::1%3]:80"),
+            Endpoint::Path("/run/\"it\"".into()),
+        ];
         let options = server::Options {
             root: "/a \"b\"\n\\".into(),
             binds: Vec::new(),
@@ -136,7 +151,7 @@ mod tests {
             limits: docroot::net::Limits::default(),
         };
         let line = line(&options, Freshness::Looked, &addresses);
-        let urls = r#"{"event":"listening","urls":["http://127.0.0.1:80/","http://[::1]:80/"]"#;
+        let urls = r#"{"event":"listening","urls":["http://127.0.0.1:80/","http://[::1]:80/","http://[fe80::1%253]:80/","unix:/run/\"it\""]"#;
         assert!(
             line.starts_with(&format!(
                 r#"{urls},"root":"/a \"b\"\u000a\\","workers":2,"changes":"stat","#

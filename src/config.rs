@@ -22,7 +22,7 @@ use docroot::auth::{Malformed, Users};
 use docroot::compress;
 use docroot::http::is_token;
 use docroot::http1;
-use docroot::net::{Census, Limits, descriptors, files_within};
+use docroot::net::{Census, Endpoint, Limits, descriptors, files_within};
 use docroot::server::{self, Bind};
 use docroot::site::{self, Caching, Field, Releases, SharedPolicy, Sources, Symlinks, TypeSource};
 
@@ -54,7 +54,7 @@ pub(crate) struct Arguments {
     #[arg(short, long, value_name = "N", env = "DOCROOT_PORT")]
     port: Option<u16>,
 
-    /// An address to listen on: IP or IP:PORT; repeatable [default: 127.0.0.1 and ::1]
+    /// Where to listen: IP, IP:PORT, unix:/path or systemd; repeatable [default: 127.0.0.1 and ::1]
     #[arg(short, long, value_name = "ADDR", env = "DOCROOT_BIND")]
     #[arg(visible_aliases = ["host", "listen"], visible_short_alias = 'l')]
     #[arg(value_delimiter = ',', value_parser = binds)]
@@ -431,10 +431,7 @@ impl Arguments {
         };
         for bind in asked.into_iter().flatten() {
             // Said twice, an address would be found busy, by ourselves.
-            if !binds
-                .iter()
-                .any(|other| (other.ip, other.port) == (bind.ip, bind.port))
-            {
+            if !binds.iter().any(|other| is_same(other, &bind)) {
                 binds.push(bind);
             }
         }
@@ -675,42 +672,91 @@ fn env_port(port: Option<OsString>) -> Result<Option<u16>, String> {
 
 /// Where a browser on this machine looks for it. IPv6 may be missing.
 fn localhost(port: Option<u16>) -> Binds {
-    let v4 = Bind {
-        ip: Ipv4Addr::LOCALHOST.into(),
+    let bind = |ip, optional| Bind::Ip {
+        ip,
+        zone: None,
         port,
-        optional: false,
+        optional,
     };
-    let v6 = Bind {
-        ip: Ipv6Addr::LOCALHOST.into(),
-        port,
-        optional: true,
+    vec![
+        bind(Ipv4Addr::LOCALHOST.into(), false),
+        bind(Ipv6Addr::LOCALHOST.into(), true),
+    ]
+}
+
+/// Whether both are one place, whether or not it may be missing.
+fn is_same(one: &Bind, other: &Bind) -> bool {
+    let place = |bind: &Bind| match bind {
+        Bind::Ip { ip, zone, port, .. } => Some((*ip, zone.clone(), *port)),
+        Bind::Unix(_) | Bind::Activated(_) => None,
     };
-    vec![v4, v6]
+    one == other || place(one).is_some_and(|one| Some(one) == place(other))
 }
 
 fn binds(text: &str) -> Result<Binds, String> {
-    let one = |ip, port| {
-        vec![Bind {
+    if let Some(path) = text.strip_prefix("unix:") {
+        return Ok(vec![Bind::Unix(endpoint(path)?)]);
+    }
+    if text == "systemd" {
+        let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
+        return Ok(vec![Bind::Activated(
+            names.split(':').map(Into::into).collect(),
+        )]);
+    }
+    let (text, zone) = without_zone(text)?;
+    let text = text.as_str();
+    let one = |ip: IpAddr, port| match (zone, ip) {
+        (Some(_), IpAddr::V4(_)) => Err("expected an IPv6 address before the % of a zone".into()),
+        (zone, ip) => Ok(vec![Bind::Ip {
             ip,
+            zone,
             port,
             optional: false,
-        }]
+        }]),
     };
     let bracketed = text
         .strip_prefix('[')
         .and_then(|rest| rest.strip_suffix(']'));
     if let Ok(ip) = bracketed.unwrap_or(text).parse::<IpAddr>() {
-        return Ok(one(ip, None));
+        return one(ip, None);
     }
     if let Ok(address) = text.parse::<SocketAddr>() {
-        return Ok(one(address.ip(), Some(address.port())));
+        return one(address.ip(), Some(address.port()));
     }
     match text.split_once(':') {
         _ if text == "localhost" => Ok(localhost(None)),
         Some(("localhost", port)) if port.parse::<u16>().is_ok() => {
             Ok(localhost(port.parse().ok()))
         }
-        _ => Err("expected an IP or IP:PORT, such as 0.0.0.0, [::], 127.0.0.1:8080".into()),
+        _ => Err(
+            "expected an IP or IP:PORT, such as 0.0.0.0, [::], 127.0.0.1:8080, [fe80::1%eth0]; \
+             or unix:/path; or systemd, for sockets that it hands over"
+                .into(),
+        ),
+    }
+}
+
+/// An IPv6 address without its zone (RFC 4007 section 11), and the zone: `[fe80::1%eth0]:8080`.
+fn without_zone(text: &str) -> Result<(String, Option<String>), String> {
+    let Some((ip, rest)) = text.split_once('%') else {
+        return Ok((text.to_owned(), None));
+    };
+    let (zone, after) = rest.split_at(rest.find(']').unwrap_or(rest.len()));
+    match zone {
+        "" => Err("expected the name of an interface, or its number, after the %".into()),
+        zone => Ok((format!("{ip}{after}"), Some(zone.to_owned()))),
+    }
+}
+
+/// Where a Unix socket is: a path, or @ and a name that is none.
+fn endpoint(text: &str) -> Result<Endpoint, String> {
+    match text.strip_prefix('@') {
+        Some("") => Err("expected a name after unix:@".into()),
+        Some(name) => Ok(Endpoint::Name(name.into())),
+        // Relative to where it is started.
+        None => std::path::absolute(text)
+            .map(Endpoint::Path)
+            .map_err(|_| "expected a path, such as unix:/run/docroot.sock".into()),
     }
 }
 
@@ -932,18 +978,29 @@ mod tests {
 
     #[test]
     fn addresses() {
-        let check = |text: &str, expected: Option<(&str, Option<u16>)>| {
-            let found = binds(text).ok().map(|binds| (binds[0].ip, binds[0].port));
-            let expected = expected.map(|(ip, port)| (ip.parse().unwrap(), port));
-            assert_eq!(found, expected, "{text}");
+        let check = |text: &str, expected: Option<(&str, Option<&str>, Option<u16>)>| {
+            let first = binds(text).ok().map(|binds| binds[0].clone());
+            let expected = expected.map(|(ip, zone, port)| Bind::Ip {
+                ip: ip.parse().unwrap(),
+                zone: zone.map(Into::into),
+                port,
+                optional: false,
+            });
+            assert_eq!(first, expected, "{text}");
         };
-        check("0.0.0.0", Some(("0.0.0.0", None)));
-        check("127.0.0.1:81", Some(("127.0.0.1", Some(81))));
-        check("::", Some(("::", None)));
-        check("[::]", Some(("::", None)));
-        check("[::1]:81", Some(("::1", Some(81))));
-        check("localhost", Some(("127.0.0.1", None)));
-        check("localhost:81", Some(("127.0.0.1", Some(81))));
+        check("0.0.0.0", Some(("0.0.0.0", None, None)));
+        check("127.0.0.1:81", Some(("127.0.0.1", None, Some(81))));
+        check("::", Some(("::", None, None)));
+        check("[::]", Some(("::", None, None)));
+        check("[::1]:81", Some(("::1", None, Some(81))));
+        check("localhost", Some(("127.0.0.1", None, None)));
+        check("localhost:81", Some(("127.0.0.1", None, Some(81))));
+        check("fe80::1%eth0", Some(("fe80::1", Some("eth0"), None)));
+        check("[fe80::1%2]", Some(("fe80::1", Some("2"), None)));
+        check(
+            "[fe80::1%eth0]:81",
+            Some(("fe80::1", Some("eth0"), Some(81))),
+        );
         for bad in [
             "",
             "a",
@@ -951,9 +1008,23 @@ mod tests {
             "127.0.0.1:",
             "1.2.3",
             "127.0.0.1:70000",
+            "fe80::1%",
+            "[fe80::1%]:80",
+            "127.0.0.1%lo",
+            "localhost%lo",
+            "%lo",
+            "unix:",
+            "unix:@",
+            "unix",
+            "systemd:",
         ] {
             check(bad, None);
         }
+        let unix = |text| binds(text).unwrap().remove(0);
+        let path = Endpoint::Path("/run/a:b".into());
+        assert_eq!(unix("unix:/run/a:b"), Bind::Unix(path));
+        assert_eq!(unix("unix:@a"), Bind::Unix(Endpoint::Name(b"a".into())));
+        assert!(matches!(unix("systemd"), Bind::Activated(_)));
     }
 
     #[test]

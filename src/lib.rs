@@ -71,7 +71,8 @@
 //! |---|---|---|
 //! | `blob.rs` | bytes at rest, in memory, in a sealed or in an open file, and which version of it | reading a file; HTTP; sockets |
 //! | `journal.rs` | lines handed to a thread that writes them, without ever waiting | what a line says |
-//! | `net/transport.rs` | what a connection can do to its peer: TCP, `sendfile` | buffering |
+//! | `net/address.rs` | where a peer is, and where a listener listens | sockets |
+//! | `net/transport.rs` | what a connection can do to its peer: TCP, Unix sockets, `sendfile` | buffering |
 //! | `net/inbox.rs` | bytes received, not yet understood | parsing |
 //! | `net/outbox.rs` | bytes decided, not yet sent | deciding what to send |
 //! | `net/deadlines.rs` | when something is due, in order | reading the clock |
@@ -80,7 +81,9 @@
 //! | `net/limits.rs` | how much one reactor takes on, and its share of what all do | what the command line calls it |
 //! | `net/protocol.rs` | everything a server says to the reactor | mio types, sockets |
 //! | `net/connection.rs` | the pump: flush, fill, ask; edges, pace, lingering | a token, another connection |
-//! | `net/listener.rs` | bind, accept | sessions |
+//! | `net/listener.rs` | bind or inherit, accept, withdraw | sessions |
+//! | `net/unix.rs` | a Unix socket in the file system: bound, replaced, removed | what is said over it |
+//! | `net/activated.rs` | sockets that somebody else has bound, as systemd hands them over | binding any |
 //! | `net/reactor.rs` | the loop; the only reader of the clock; `Handle` | bytes |
 //! | `http/syntax.rs` | tokens, comma lists, quoted strings, parameters, weights | a field's meaning |
 //! | `http/fields.rs` | our own field lines, rendered when pushed | a peer's text, unescaped |
@@ -161,11 +164,11 @@
 //! **Floors:** `main > config > {server, compress} > {http1, site} > auth > {http, net} > {blob, journal}`.
 //! **Doors:** the clock is read only in `net/reactor.rs` (and in `compress.rs`, `explain.rs` and `check.rs`, which are no loops); files are opened
 //! only in `site/disk.rs` (one with passwords in `config.rs`), and written only in `site/siblings.rs`, which whoever
-//! serves never enters; mio's sockets are named only in `net/`, the command line and the environment only in
-//! `config.rs` and `main.rs`. **One package, one home:** mio, socket2, nix and slotmap in `net/`; httparse in
+//! serves never enters; a Unix socket's file is bound and removed in `net/unix.rs`; mio's sockets are named only in `net/`, the command line and the environment only in
+//! `config.rs` and `main.rs`. **One package, one home:** mio, socket2, nix, listenfd and slotmap in `net/`; httparse in
 //! `http1/parse.rs`; brotli, flate2 and zstd in `site/encoding.rs`; indicatif in `compress.rs`; mime_guess in
 //! `site/media.rs`; foldhash in `site/cache.rs`; twox-hash in `site/validators.rs`; httpdate in `http/date.rs`;
-//! clap in `config.rs`; tracing-subscriber and signal-hook in `main.rs`; rustix in `net/`, `site/`,
+//! clap in `config.rs`; tracing-subscriber, signal-hook and sd-notify in `main.rs`; rustix in `net/`, `site/`,
 //! `auth/verifier.rs`, `explain.rs` and `hash.rs`; what hashes passwords in `auth/hash.rs`, what seals them in
 //! `auth/memory.rs`; base64 in `http/credentials.rs`. `tests/keeps_its_house.rs` holds us to it.
 //!

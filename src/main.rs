@@ -10,7 +10,7 @@ mod healthcheck;
 mod text;
 
 use std::io::{self, IsTerminal as _, Write as _};
-use std::net::SocketAddr;
+use std::iter;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::str::FromStr as _;
@@ -23,8 +23,10 @@ use docroot::compress::{self, Compression};
 use docroot::http::Origin as _;
 use docroot::http1::Health;
 use docroot::journal::{Journal, Writer};
+use docroot::net::Endpoint;
 use docroot::server::{self, Server};
 use docroot::site::{Reading, SharedPolicy, Site, Sources, Trail};
+use sd_notify::NotifyState;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tracing::{error, info, warn};
@@ -127,21 +129,35 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
     let (journal, writer) = journal.unzip();
     let freshness = site.freshness();
     let server = Server::start(site, &config.server, journal).map_err(refused)?;
-    let addresses: Vec<SocketAddr> = server.addresses().collect();
+    let addresses: Vec<Endpoint> = server.addresses().cloned().collect();
     let handle = server.handle();
     let (health, delay) = (config.server.http1.health.clone(), config.drain_delay);
-    let drain = move || drain(&handle, health.as_ref(), delay);
+    let drain = move || {
+        tell(&[NotifyState::Stopping]);
+        drain(&handle, health.as_ref(), delay);
+    };
     let (sources, auth, verifier) = (
         config.sources.clone(),
         config.auth.clone(),
         server.verifier(),
     );
-    let reload = move || reload(&sources, &policy, &auth, verifier.as_ref());
+    let reload = move || {
+        // Since when, so that it is known which of two reloads is over (sd_notify(3)).
+        let since = NotifyState::monotonic_usec_now();
+        tell(
+            &iter::once(NotifyState::Reloading)
+                .chain(since)
+                .collect::<Vec<_>>(),
+        );
+        reload(&sources, &policy, &auth, verifier.as_ref());
+        tell(&[NotifyState::Ready]);
+    };
     on_signals(drain, 0, Some(reload)).map_err(failed)?;
     warn_of_readers(&config, &addresses);
     if !quiet && let Err(error) = print(&announcement(&config, freshness, &addresses)) {
         warn!("cannot say on standard output where it listens: {error}");
     }
+    tell(&[NotifyState::Ready]);
     let served = server.run().map_err(failed);
     finish(writer);
     served
@@ -210,10 +226,13 @@ fn warn_of_left_out(reading: &Reading) {
 }
 
 /// Passwords are sent as good as in clear (RFC 7617 section 4).
-fn warn_of_readers(config: &Config, addresses: &[SocketAddr]) {
-    let is_remote = |address: &&SocketAddr| !address.ip().to_canonical().is_loopback();
+fn warn_of_readers(config: &Config, addresses: &[Endpoint]) {
+    let is_remote = |address: &Endpoint| {
+        let ip = address.tcp().map(|address| address.ip().to_canonical());
+        ip.is_some_and(|ip| !ip.is_loopback())
+    };
     if config.server.users.is_some()
-        && let Some(address) = addresses.iter().find(is_remote)
+        && let Some(address) = addresses.iter().find(|address| is_remote(address))
     {
         warn!(
             "passwords that are sent to {address} can be read by whoever sees the traffic: plain HTTP hides \
@@ -258,6 +277,13 @@ fn reload(
     }
 }
 
+/// Tells the service manager, if there is one that would know (NOTIFY_SOCKET in sd_notify(3)).
+fn tell(state: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(state) {
+        warn!("cannot tell the service manager: {error}");
+    }
+}
+
 fn failed(error: io::Error) -> Failure {
     (FAILED, error.to_string())
 }
@@ -265,7 +291,9 @@ fn failed(error: io::Error) -> Failure {
 fn refused(error: server::Error) -> Failure {
     let code = match error {
         server::Error::Root(..) => NO_ROOT,
-        server::Error::Bind(..) => CANNOT_BIND,
+        server::Error::Bind(..) | server::Error::Zone(..) | server::Error::Activation(_) => {
+            CANNOT_BIND
+        }
         server::Error::System(_) => FAILED,
     };
     (code, error.to_string())

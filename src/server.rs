@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 use std::iter;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
@@ -14,7 +14,7 @@ use tracing::{debug, error, warn};
 use crate::auth::{Users, Verifier};
 use crate::http1::{self, Http1};
 use crate::journal::Journal;
-use crate::net::{self, Limits, Listener, Protocol, Reactor};
+use crate::net::{self, Endpoint, Limits, Listener, NotActivated, Protocol, Reactor};
 use crate::site::{self, Compressor, Disk, Resolution, Site, Symlinks};
 
 /// Threads that compress, beside all loops.
@@ -64,15 +64,32 @@ impl Options {
     }
 }
 
-/// An address to listen on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Bind {
-    /// The IP address.
-    pub ip: IpAddr,
-    /// The port, if it is said for this address alone.
-    pub port: Option<u16>,
-    /// Whether a machine without this address may do without it.
-    pub optional: bool,
+/// Where to listen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Bind {
+    /// On an IP address.
+    Ip {
+        /// The IP address.
+        ip: IpAddr,
+        /// The zone of an IPv6 address: the name of an interface, or its number.
+        zone: Option<String>,
+        /// The port, if it is said for this address alone.
+        port: Option<u16>,
+        /// Whether a machine without this address may do without it.
+        optional: bool,
+    },
+    /// At a Unix socket. The endpoint is no IP address.
+    Unix(Endpoint),
+    /// On the sockets that were handed over, with their names, as far as they have any.
+    Activated(Vec<String>),
+}
+
+impl Bind {
+    /// Whether a port is to be chosen for it.
+    #[must_use]
+    pub fn takes_port(&self) -> bool {
+        matches!(self, Self::Ip { port: None, .. })
+    }
 }
 
 /// Why a server does not start.
@@ -81,7 +98,11 @@ pub enum Error {
     /// The root is missing, no folder, or not ours to read.
     Root(PathBuf, io::Error),
     /// An address cannot be listened on.
-    Bind(SocketAddr, io::Error),
+    Bind(Endpoint, io::Error),
+    /// There is no interface of the zone of this address.
+    Zone(IpAddr, String, io::Error),
+    /// Sockets were to be handed over, and were not.
+    Activation(NotActivated),
     /// The system has no descriptor for a loop, or no thread for the log.
     System(io::Error),
 }
@@ -123,7 +144,7 @@ impl Server {
         let verifier = verifier.as_ref();
         let others = (1..options.workers.get()).map(|_| {
             let listeners = listeners.iter().map(|first| {
-                let refused = |error| Error::Bind(first.address(), error);
+                let refused = |error| Error::Bind(first.address().clone(), error);
                 first.another().map_err(refused)
             });
             let listeners = listeners.collect::<Result<_, _>>()?;
@@ -147,7 +168,7 @@ impl Server {
     }
 
     /// The addresses listened on, with the ports that were chosen.
-    pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
+    pub fn addresses(&self) -> impl Iterator<Item = &Endpoint> {
         self.first.addresses()
     }
 
@@ -275,6 +296,23 @@ fn disk(options: &Options) -> Result<Disk, Error> {
 
 /// Listens on all addresses, with the first of the ports that all of them can have.
 fn listen(binds: &[Bind], ports: &[u16]) -> Result<Vec<Listener>, Error> {
+    let mut listeners = listen_on_ports(binds, ports)?;
+    for bind in binds {
+        match bind {
+            Bind::Ip { .. } => {}
+            Bind::Unix(endpoint) => {
+                let refused = |error| Error::Bind(endpoint.clone(), error);
+                listeners.push(Listener::bind_unix(endpoint.clone()).map_err(refused)?);
+            }
+            Bind::Activated(names) => {
+                listeners.extend(net::activated(names).map_err(Error::Activation)?);
+            }
+        }
+    }
+    Ok(listeners)
+}
+
+fn listen_on_ports(binds: &[Bind], ports: &[u16]) -> Result<Vec<Listener>, Error> {
     let mut busy = None;
     for &port in ports {
         let tries = if port == 0 { TRIES } else { 1 };
@@ -294,11 +332,22 @@ fn listen(binds: &[Bind], ports: &[u16]) -> Result<Vec<Listener>, Error> {
 
 fn listen_on(binds: &[Bind], shared: u16) -> Result<Vec<Listener>, Error> {
     // "[::]" takes IPv4 as well, unless somebody else here is to have that.
-    let only_v6 = binds.iter().any(|bind| bind.ip.is_ipv4());
+    let only_v6 = binds
+        .iter()
+        .any(|bind| matches!(bind, Bind::Ip { ip, .. } if ip.is_ipv4()));
     let mut listeners: Vec<Listener> = Vec::new();
     let mut chosen = shared;
     for bind in binds {
-        let address = SocketAddr::new(bind.ip, bind.port.unwrap_or(chosen));
+        let Bind::Ip {
+            ip,
+            zone,
+            port,
+            optional,
+        } = bind
+        else {
+            continue;
+        };
+        let address = address(*ip, zone.as_deref(), port.unwrap_or(chosen))?;
         let listener = match Listener::bind(address, only_v6) {
             // "[::]" means every address, and a machine without IPv6, as in many containers, has some.
             Err(error)
@@ -314,15 +363,14 @@ fn listen_on(binds: &[Bind], shared: u16) -> Result<Vec<Listener>, Error> {
         };
         match listener {
             Ok(listener) => {
-                if bind.port.is_none() {
-                    chosen = listener.address().port();
-                }
+                let found = listener.address().tcp().filter(|_| port.is_none());
+                chosen = found.map_or(chosen, |found| found.port());
                 listeners.push(listener);
             }
-            Err(error) if bind.optional && is_missing(&error) => {
+            Err(error) if *optional && is_missing(&error) => {
                 debug!("{address} is left out: {error}");
             }
-            Err(error) => return Err(Error::Bind(address, error)),
+            Err(error) => return Err(Error::Bind(address.into(), error)),
         }
     }
     Ok(listeners)
@@ -330,6 +378,17 @@ fn listen_on(binds: &[Bind], shared: u16) -> Result<Vec<Listener>, Error> {
 
 fn is_missing(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::AddrNotAvailable
+}
+
+fn address(ip: IpAddr, zone: Option<&str>, port: u16) -> Result<SocketAddr, Error> {
+    match (ip, zone) {
+        (IpAddr::V6(v6), Some(zone)) => {
+            let unknown = |error| Error::Zone(ip, zone.to_owned(), error);
+            let number = net::zone(zone).map_err(unknown)?;
+            Ok(SocketAddrV6::new(v6, port, 0, number).into())
+        }
+        _ => Ok(SocketAddr::new(ip, port)),
+    }
 }
 
 impl fmt::Display for Error {
@@ -347,6 +406,27 @@ impl fmt::Display for Error {
                 };
                 write!(f, "cannot serve {}: {error}; {hint}", root.display())
             }
+            Self::Bind(address @ (Endpoint::Path(_) | Endpoint::Name(_)), error) => {
+                let hint = match error.kind() {
+                    io::ErrorKind::AddrInUse => {
+                        "another program listens there (see who: ss -xlp), or it is no socket; \
+                         stop it or name another path"
+                    }
+                    io::ErrorKind::NotFound => "make its folder first",
+                    io::ErrorKind::PermissionDenied => {
+                        "let this user write to its folder, or name another path"
+                    }
+                    io::ErrorKind::InvalidInput => "name a shorter path, of up to 107 bytes",
+                    _ => "name another path",
+                };
+                write!(f, "cannot listen on {address}: {error}; {hint}")
+            }
+            Self::Zone(ip, zone, error) => write!(
+                f,
+                "cannot listen on {ip}%{zone}: there is no interface {zone} ({error}); \
+                 see which there are: ip link"
+            ),
+            Self::Activation(error) => error.fmt(f),
             Self::Bind(address, error) => {
                 let hint = match error.kind() {
                     io::ErrorKind::AddrInUse => {
@@ -371,7 +451,11 @@ impl fmt::Display for Error {
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Root(_, error) | Self::Bind(_, error) | Self::System(error) => Some(error),
+            Self::Root(_, error)
+            | Self::Bind(_, error)
+            | Self::Zone(_, _, error)
+            | Self::System(error) => Some(error),
+            Self::Activation(_) => None,
         }
     }
 }
@@ -405,7 +489,7 @@ mod tests {
             let mut addresses = Vec::new();
             for number in 0..3 {
                 let listener = Listener::bind(([127, 0, 0, 1], 0).into(), false).unwrap();
-                addresses.push(listener.address());
+                addresses.push(address_of(&listener));
                 let protocol = Timid(number == timid);
                 let reactor = Reactor::new(protocol, Limits::default()).unwrap();
                 reactors.push(reactor.listen(listener).unwrap());
@@ -418,9 +502,14 @@ mod tests {
         }
     }
 
+    fn address_of(listener: &Listener) -> SocketAddr {
+        listener.address().tcp().unwrap()
+    }
+
     fn bind(ip: &str) -> Bind {
-        Bind {
+        Bind::Ip {
             ip: ip.parse().unwrap(),
+            zone: None,
             port: None,
             optional: false,
         }
@@ -429,7 +518,10 @@ mod tests {
     #[test]
     fn several_addresses_share_a_free_port() {
         let listeners = listen(&[bind("127.0.0.1"), bind("127.0.0.2")], &[0]).unwrap();
-        let ports: Vec<u16> = listeners.iter().map(|each| each.address().port()).collect();
+        let ports: Vec<u16> = listeners
+            .iter()
+            .map(|each| address_of(each).port())
+            .collect();
         assert_eq!(ports[0], ports[1]);
         assert_ne!(ports[0], 0);
     }
@@ -443,7 +535,7 @@ mod tests {
             .port();
         let held = TcpListener::bind(("127.0.0.1", busy)).unwrap();
         let free = listen(&[bind("127.0.0.1")], &[busy, 0]).unwrap();
-        assert_ne!(free[0].address().port(), busy);
+        assert_ne!(address_of(&free[0]).port(), busy);
         let error = listen(&[bind("127.0.0.1")], &[busy]).unwrap_err();
         let said = error.to_string();
         assert!(
@@ -456,10 +548,10 @@ mod tests {
     #[test]
     fn an_address_that_is_missing_may_be_optional() {
         let missing = bind("192.0.2.1");
-        let optional = Bind {
-            optional: true,
-            ..missing
-        };
+        let mut optional = missing.clone();
+        if let Bind::Ip { optional, .. } = &mut optional {
+            *optional = true;
+        }
         assert_eq!(
             listen(&[bind("127.0.0.1"), optional], &[0]).unwrap().len(),
             1
@@ -472,7 +564,7 @@ mod tests {
         let both = listen(&[bind("::")], &[0]);
         // A machine without IPv6 has nothing to show here.
         let Ok(both) = both else { return };
-        let port = both[0].address().port();
+        let port = address_of(&both[0]).port();
         assert!(std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
         assert_eq!(
             listen(&[bind("::"), bind("0.0.0.0")], &[0]).unwrap().len(),

@@ -37,8 +37,15 @@ fn sources() -> Vec<(String, String)> {
 /// What may be written only in files that begin like this.
 const HOMES: &[(&str, &[&str])] = &[
     ("mio::", &["net/"]),
-    ("socket2::", &["net/listener.rs", "net/transport.rs"]),
+    (
+        "socket2::",
+        &["net/listener.rs", "net/transport.rs", "net/unix.rs"],
+    ),
     ("nix::sys", &["net/listener.rs"]),
+    ("nix::net::if_", &["net/address.rs"]),
+    ("listenfd::", &["net/activated.rs"]),
+    ("sd_notify::", &["main.rs"]),
+    ("remove_file(", &["net/unix.rs"]),
     ("slotmap::", &["net/reactor.rs"]),
     ("arrayvec::", &["http1/parse.rs", "net/outbox.rs"]),
     (
@@ -100,7 +107,15 @@ const HOMES: &[(&str, &[&str])] = &[
         &["site/disk.rs", "config.rs", "compress.rs"],
     ),
     ("fs::read", &["config.rs", "config/memory.rs"]),
-    ("crate::net", &["http1/session.rs", "server.rs"]),
+    (
+        "crate::net",
+        &[
+            "http1/session.rs",
+            "http1/access.rs",
+            "http1/log.rs",
+            "server.rs",
+        ],
+    ),
     ("crate::site", &["server.rs", "compress.rs"]),
     ("crate::http1", &["server.rs"]),
     ("crate::server", &[]),

@@ -1,6 +1,5 @@
 //! A conversation in HTTP/1.1 without a socket: what is heard is given, and what is said is kept.
 
-use std::net::SocketAddr;
 use std::sync::OnceLock;
 use std::time::Instant;
 
@@ -29,7 +28,7 @@ impl<O: Origin> Conversation<O> {
     pub fn new(origin: O, options: Options) -> Self {
         let mut http = Http1::new(origin, options, None);
         let session = http.open(&Peer {
-            address: SocketAddr::from(([127, 0, 0, 1], 80)),
+            address: ([127, 0, 0, 1], 80).into(),
         });
         let mut conversation = Self {
             http,

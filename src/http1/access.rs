@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::decimal;
 use crate::http::{Status, Timestamp};
+use crate::net::Address;
 
 /// What the log says of a request: time, peer, method, target, status, bytes of content that were
 /// sent, and how long it took from its first byte to the answer's last.
@@ -14,7 +15,7 @@ use crate::http::{Status, Timestamp};
 pub(super) struct Access<'a> {
     /// As [`TimeText`] has it.
     pub(super) time: &'a str,
-    pub(super) peer: SocketAddr,
+    pub(super) peer: Address,
     /// Method and target, or nothing if they could not be read.
     pub(super) request: Option<(&'a str, &'a str)>,
     pub(super) status: Status,
@@ -49,9 +50,9 @@ impl Access<'_> {
     }
 }
 
-/// Appends an address and its port.
-fn address(peer: SocketAddr, into: &mut Vec<u8>) {
-    let SocketAddr::V4(peer) = peer else {
+/// Appends an address and its port, or `unix:`.
+fn address(peer: Address, into: &mut Vec<u8>) {
+    let Address::Ip(SocketAddr::V4(peer)) = peer else {
         // Writing to a Vec does not fail.
         let _ = write!(into, "{peer}");
         return;
@@ -123,7 +124,7 @@ mod tests {
     fn access() -> Access<'static> {
         Access {
             time: "1994-11-06T08:49:37Z",
-            peer: "[::1]:80".parse().unwrap(),
+            peer: Address::Ip("[::1]:80".parse().unwrap()),
             request: None,
             status: Status::NotFound,
             content: 12,
@@ -159,10 +160,12 @@ mod tests {
             "[::ffff:10.0.0.1]:80",
             "[fe80::1%3]:80",
         ] {
-            let peer = text.parse().unwrap();
+            let peer = Address::Ip(text.parse().unwrap());
             let access = Access { peer, ..access() };
             check(&access, &format!("{text} - - 404 12 1.3ms"));
         }
+        let peer = Address::Unix;
+        check(&Access { peer, ..access() }, "unix: - - 404 12 1.3ms");
     }
 
     #[test]

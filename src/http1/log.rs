@@ -1,11 +1,11 @@
 //! Answers on their way, each a line of the access log once it has left.
 
-use std::net::SocketAddr;
 use std::time::{Instant, SystemTime};
 
 use super::access::{Access, TimeText};
 use crate::http::Status;
 use crate::journal::Journal;
+use crate::net::Address;
 
 /// How many empty [`Leaving`]s are kept for those who come next.
 const SPARE: usize = 16;
@@ -103,7 +103,7 @@ impl Log {
     pub(super) fn sent(
         &mut self,
         leaving: &mut Option<Box<Leaving>>,
-        peer: SocketAddr,
+        peer: Address,
         sent: u64,
         now: (Instant, SystemTime),
     ) {
@@ -124,7 +124,7 @@ impl Log {
     pub(super) fn closed(
         &mut self,
         leaving: Option<Box<Leaving>>,
-        peer: SocketAddr,
+        peer: Address,
         sent: u64,
         now: (Instant, SystemTime),
     ) {
@@ -144,7 +144,7 @@ impl Log {
         &mut self,
         leaving: &mut Leaving,
         count: usize,
-        peer: SocketAddr,
+        peer: Address,
         sent: u64,
         (instant, wall): (Instant, SystemTime),
     ) {

@@ -15,7 +15,6 @@
 //! unknown length is made as it leaves: it is a state of its own, between its request and what comes then.
 
 use std::borrow::Cow;
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::body::{self, BodyError, Discard, Framing};
@@ -31,7 +30,11 @@ use crate::http::{
     Request, Response, Status, Target, Version, admit, allowing, is_preflight, respond,
 };
 use crate::journal::Journal;
-use crate::net::{Closed, Inbox, Io, Next, Now, Outbox, Peer, Protocol};
+use crate::net::{Address, Closed, Inbox, Io, Next, Now, Outbox, Peer, Protocol};
+
+/// How long a peer that has just come by a Unix socket has for its first byte when we are about to go, as the kernel
+/// has it for TCP.
+const SILENT: Duration = Duration::from_secs(1);
 
 /// How long a peer may take, and how much it may say.
 #[derive(Clone, Debug)]
@@ -79,7 +82,7 @@ pub struct Http1<O> {
 /// What is remembered of one conversation.
 #[derive(Debug)]
 pub struct Session<L> {
-    peer: SocketAddr,
+    peer: Address,
     state: State<L>,
     /// When the request that is being read began.
     begun: Option<Instant>,
@@ -662,6 +665,10 @@ impl<O: Origin> Protocol for Http1<O> {
 
     fn retire(&mut self, session: &mut Session<O::Listing>, io: &mut Io<'_>) -> Next {
         self.retiring = true;
+        if let Some(due) = session.may_be_about_to_ask(io) {
+            *io.deadline = Some(due);
+            return Next::Read;
+        }
         self.converse(session, io)
     }
 
@@ -705,6 +712,24 @@ impl<L> State<L> {
 }
 
 impl<L> Session<L> {
+    /// Until when somebody who has just come, and has said nothing yet, is not hung up on. Who comes by TCP has said
+    /// something before, or nothing for as long with the kernel.
+    fn may_be_about_to_ask(&self, io: &Io<'_>) -> Option<Instant> {
+        match self.state {
+            State::Head {
+                first: true,
+                since: Some(since),
+                ..
+            } if self.peer == Address::Unix
+                && self.is_between(io.inbox)
+                && !io.inbox.is_ended() =>
+            {
+                Some(since + SILENT).filter(|due| *due > io.now.instant)
+            }
+            _ => None,
+        }
+    }
+
     /// Whether nothing of a next request has come.
     fn is_between(&self, inbox: &Inbox) -> bool {
         matches!(self.state, State::Head { .. }) && inbox.is_empty()
@@ -799,7 +824,7 @@ mod tests {
             };
             let mut http = Http1::new(find as Find, options, None);
             let session = http.open(&Peer {
-                address: SocketAddr::from(([127, 0, 0, 1], 80)),
+                address: Address::from(([127, 0, 0, 1], 80)),
             });
             Self {
                 http,
@@ -1264,7 +1289,7 @@ mod tests {
     fn list(words: &str, breaks: bool) -> (String, Next, usize) {
         let mut http = Http1::new(Folder { breaks }, Options::default(), None);
         let mut session = http.open(&Peer {
-            address: SocketAddr::from(([127, 0, 0, 1], 80)),
+            address: Address::from(([127, 0, 0, 1], 80)),
         });
         let (mut inbox, mut outbox, mut deadline) = Default::default();
         Inbox::receive(&mut inbox, words.as_bytes());

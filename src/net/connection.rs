@@ -543,7 +543,6 @@ impl<S, T: Transport> Connection<S, T> {
 
 #[cfg(test)]
 mod tests {
-    use std::net::SocketAddr;
     use std::time::{Duration, SystemTime};
 
     use super::super::protocol::Peer;
@@ -594,7 +593,7 @@ mod tests {
                 ..Limits::default()
             };
             let peer = Peer {
-                address: SocketAddr::from(([127, 0, 0, 1], 1)),
+                address: ([127, 0, 0, 1], 1).into(),
             };
             Lines.open(&peer);
             Self {

@@ -1,17 +1,25 @@
 //! Where peers arrive.
 
+use std::ffi::OsStr;
 use std::io::{self, ErrorKind};
+use std::mem;
 use std::net::SocketAddr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
 
-use mio::net::TcpListener;
+use mio::event::Source;
+use mio::net::{TcpListener, UnixListener};
+use mio::{Interest, Registry, Token};
 use nix::sys::socket::setsockopt;
 use nix::{libc, setsockopt_impl, sockopt_impl};
 use rustix::io::Errno;
-use rustix::net::sockopt::set_socket_reuseport;
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use rustix::net::sockopt::{set_socket_reuseport, socket_acceptconn};
+use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 
+use super::address::{Address, Endpoint};
 use super::protocol::Peer;
-use super::transport::{Tcp, UNSENT};
+use super::transport::{Stream, UNSENT};
+use super::unix::{self, SocketFile};
 
 /// Connections the kernel keeps for us until we accept them, as far as `net.core.somaxconn` lets
 /// it.
@@ -25,17 +33,35 @@ sockopt_impl!(
     DeferAccept, SetOnly, libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT, u32
 );
 
-/// A listening TCP socket.
+/// A listening socket.
 #[derive(Debug)]
 pub struct Listener {
-    pub(super) socket: TcpListener,
-    address: SocketAddr,
+    socket: Listening,
+    address: Endpoint,
+    keeper: Keeper,
+}
+
+#[derive(Debug)]
+enum Listening {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+/// Who keeps a listening socket, beside who listens to it.
+#[derive(Debug)]
+enum Keeper {
+    /// Nobody: who waits when it is closed is reset.
+    Nobody,
+    /// The same, and its file goes with it.
+    File(SocketFile),
+    /// Whoever has handed it over, for who comes next: who waits waits on.
+    Another,
 }
 
 /// What came of asking for one more connection.
 #[derive(Debug)]
 pub(super) enum Accepted {
-    Connection(Tcp, Peer),
+    Connection(Stream, Peer),
     /// Nobody is waiting.
     Nobody,
     /// The system has no descriptor, or no memory, for another one; whoever waits keeps waiting.
@@ -57,17 +83,93 @@ impl Listener {
         Self::open(address, only_v6, false)
     }
 
-    /// Another listener on the same address. The kernel divides whoever comes from now on among them
-    /// (SO_REUSEPORT in socket(7)), so each must be asked.
+    /// Listens at a Unix socket: at a path, where a socket that nobody listens to any more is replaced, with the
+    /// permissions that the process's umask leaves, or at an abstract name. The file is removed when nobody is
+    /// accepted any more, unless somebody has put another one in its place.
     ///
     /// # Errors
-    /// What socket(2), bind(2) and listen(2) say.
+    /// What socket(2), bind(2) and listen(2) say. A path at which somebody else listens, or at which there is
+    /// something else, is [`ErrorKind::AddrInUse`]; one that is too long [`ErrorKind::InvalidInput`], and so is an
+    /// IP address.
+    pub fn bind_unix(endpoint: Endpoint) -> io::Result<Self> {
+        let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+        socket.set_nonblocking(true)?;
+        let keeper = match &endpoint {
+            Endpoint::Path(path) => Keeper::File(unix::bind(&socket, path)?),
+            Endpoint::Name(name) => {
+                let name = [b"\0", &name[..]].concat();
+                socket.bind(&SockAddr::unix(OsStr::from_bytes(&name))?)?;
+                Keeper::Nobody
+            }
+            Endpoint::Ip(_) => return Err(ErrorKind::InvalidInput.into()),
+        };
+        socket.listen(BACKLOG)?;
+        Ok(Self {
+            socket: Listening::Unix(UnixListener::from_std(OwnedFd::from(socket).into())),
+            address: endpoint,
+            keeper,
+        })
+    }
+
+    /// Listens to a TCP socket of somebody else, who keeps it. It gets the options of one of ours.
+    ///
+    /// # Errors
+    /// When it does not listen, or its options cannot be set.
+    pub(super) fn inherit_tcp(socket: std::net::TcpListener) -> io::Result<Self> {
+        require_listening(&socket)?;
+        socket.set_nonblocking(true)?;
+        set_options(&socket)?;
+        let address = socket.local_addr()?.into();
+        Ok(Self {
+            socket: Listening::Tcp(TcpListener::from_std(socket)),
+            address,
+            keeper: Keeper::Another,
+        })
+    }
+
+    /// Listens to a Unix socket of somebody else, who keeps it.
+    ///
+    /// # Errors
+    /// When it does not listen.
+    pub(super) fn inherit_unix(socket: std::os::unix::net::UnixListener) -> io::Result<Self> {
+        require_listening(&socket)?;
+        socket.set_nonblocking(true)?;
+        let address = (&socket.local_addr()?).into();
+        Ok(Self {
+            socket: Listening::Unix(UnixListener::from_std(socket)),
+            address,
+            keeper: Keeper::Another,
+        })
+    }
+
+    /// Another listener on the same address. Of a TCP port of ours, the kernel divides whoever comes from now on
+    /// among them (SO_REUSEPORT in socket(7)), so each must be asked. Any other socket they share, and all are told
+    /// when somebody comes.
+    ///
+    /// # Errors
+    /// What socket(2), bind(2), listen(2) and dup(2) say.
     pub fn another(&self) -> io::Result<Self> {
-        // Only now, when the first one listens: two programs may bind a port at once before either
-        // does (SO_REUSEADDR), and with this already set would then share it.
-        set_socket_reuseport(&self.socket, true)?;
-        let only_v6 = self.address.is_ipv6() && SockRef::from(&self.socket).only_v6()?;
-        Self::open(self.address, only_v6, true)
+        if let (Endpoint::Ip(address), Keeper::Nobody) = (&self.address, &self.keeper) {
+            // Only now, when the first one listens: two programs may bind a port at once before either
+            // does (SO_REUSEADDR), and with this already set would then share it.
+            set_socket_reuseport(self, true)?;
+            let only_v6 = address.is_ipv6() && SockRef::from(self).only_v6()?;
+            return Self::open(*address, only_v6, true);
+        }
+        let socket = self.as_fd().try_clone_to_owned()?;
+        let socket = match self.socket {
+            Listening::Tcp(_) => Listening::Tcp(TcpListener::from_std(socket.into())),
+            Listening::Unix(_) => Listening::Unix(UnixListener::from_std(socket.into())),
+        };
+        let keeper = match self.keeper {
+            Keeper::Another => Keeper::Another,
+            Keeper::File(_) | Keeper::Nobody => Keeper::Nobody,
+        };
+        Ok(Self {
+            socket,
+            address: self.address.clone(),
+            keeper,
+        })
     }
 
     fn open(address: SocketAddr, only_v6: bool, shared: bool) -> io::Result<Self> {
@@ -83,23 +185,39 @@ impl Listener {
         if shared {
             set_socket_reuseport(&socket, true)?;
         }
-        // Inherited by every connection that is accepted.
-        socket.set_tcp_nodelay(true)?;
-        socket.set_tcp_notsent_lowat(UNSENT)?;
-        // Who asks at once is accepted when that has arrived, so that one wake-up does for accepting, reading
-        // and answering; who does not, when the kernel has asked once more whether it is there.
-        setsockopt(&socket, DeferAccept, &SILENT)?;
+        set_options(&socket)?;
         socket.bind(&address.into())?;
         socket.listen(BACKLOG)?;
         let socket = TcpListener::from_std(socket.into());
-        let address = socket.local_addr()?;
-        Ok(Self { socket, address })
+        let address = socket.local_addr()?.into();
+        Ok(Self {
+            socket: Listening::Tcp(socket),
+            address,
+            keeper: Keeper::Nobody,
+        })
     }
 
-    /// The address it listens on, with the port that was chosen.
+    /// Where it listens, with the port that was chosen.
     #[must_use]
-    pub fn address(&self) -> SocketAddr {
-        self.address
+    pub fn address(&self) -> &Endpoint {
+        &self.address
+    }
+
+    /// Nobody else is to be accepted: the file of a Unix socket is removed, so that nobody else comes. Returns
+    /// whether those who wait are ours; else they are the next process's, which is given the same socket.
+    pub(super) fn withdraw(&mut self) -> bool {
+        if self.is_kept() {
+            return false;
+        }
+        if let Keeper::File(file) = mem::replace(&mut self.keeper, Keeper::Nobody) {
+            drop(file);
+        }
+        true
+    }
+
+    /// Whether somebody else keeps it, for who comes next.
+    pub(super) fn is_kept(&self) -> bool {
+        matches!(self.keeper, Keeper::Another)
     }
 
     /// Accepts one connection, if somebody is waiting.
@@ -107,10 +225,16 @@ impl Listener {
     /// # Errors
     /// Only when the listening socket itself is unusable.
     pub(super) fn accept(&self) -> io::Result<Accepted> {
-        let error = match self.socket.accept() {
-            Ok((stream, address)) => {
-                return Ok(Accepted::Connection(Tcp { stream }, Peer { address }));
-            }
+        let accepted = match &self.socket {
+            Listening::Tcp(socket) => socket
+                .accept()
+                .map(|(stream, address)| (Stream::Tcp(stream), address.into())),
+            Listening::Unix(socket) => socket
+                .accept()
+                .map(|(stream, _)| (Stream::Unix(stream), Address::Unix)),
+        };
+        let error = match accepted {
+            Ok((stream, address)) => return Ok(Accepted::Connection(stream, Peer { address })),
             Err(error) => error,
         };
         match Errno::from_io_error(&error) {
@@ -133,6 +257,55 @@ fn missing(error: io::Error) -> io::Error {
     }
 }
 
+/// Sets what every TCP connection that is accepted inherits.
+fn set_options(socket: &impl AsFd) -> io::Result<()> {
+    let options = SockRef::from(socket);
+    options.set_tcp_nodelay(true)?;
+    options.set_tcp_notsent_lowat(UNSENT)?;
+    // Who asks at once is accepted when that has arrived, so that one wake-up does for accepting, reading
+    // and answering; who does not, when the kernel has asked once more whether it is there.
+    Ok(setsockopt(socket, DeferAccept, &SILENT)?)
+}
+
+fn require_listening(socket: &impl AsFd) -> io::Result<()> {
+    match socket_acceptconn(socket)? {
+        true => Ok(()),
+        false => Err(io::Error::other("it does not listen")),
+    }
+}
+
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match &self.socket {
+            Listening::Tcp(socket) => socket.as_fd(),
+            Listening::Unix(socket) => socket.as_fd(),
+        }
+    }
+}
+
+impl Source for Listener {
+    fn register(&mut self, to: &Registry, token: Token, interests: Interest) -> io::Result<()> {
+        match &mut self.socket {
+            Listening::Tcp(socket) => socket.register(to, token, interests),
+            Listening::Unix(socket) => socket.register(to, token, interests),
+        }
+    }
+
+    fn reregister(&mut self, to: &Registry, token: Token, interests: Interest) -> io::Result<()> {
+        match &mut self.socket {
+            Listening::Tcp(socket) => socket.reregister(to, token, interests),
+            Listening::Unix(socket) => socket.reregister(to, token, interests),
+        }
+    }
+
+    fn deregister(&mut self, from: &Registry) -> io::Result<()> {
+        match &mut self.socket {
+            Listening::Tcp(socket) => socket.deregister(from),
+            Listening::Unix(socket) => socket.deregister(from),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::net::TcpStream;
@@ -145,39 +318,85 @@ mod tests {
         "127.0.0.1:0".parse().unwrap()
     }
 
+    fn address(listener: &Listener) -> SocketAddr {
+        listener.address().tcp().unwrap()
+    }
+
     #[test]
     fn a_busy_port_is_refused() {
         let first = Listener::bind(any(), false).unwrap();
-        let error = Listener::bind(first.address(), false).unwrap_err();
+        let error = Listener::bind(address(&first), false).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::AddrInUse);
     }
 
     #[test]
     fn an_address_is_shared_with_nobody_else() {
         let first = Listener::bind(any(), false).unwrap();
-        assert!(!socket_reuseport(&first.socket).unwrap(), "alone");
+        assert!(!socket_reuseport(&first).unwrap(), "alone");
         let another = first.another().unwrap();
-        assert_eq!(another.address(), first.address());
-        let error = Listener::bind(first.address(), false).unwrap_err();
+        assert_eq!(address(&another), address(&first));
+        let error = Listener::bind(address(&first), false).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::AddrInUse);
         // Who would share it with us is not asked, either.
         let theirs = Listener::open(any(), false, true).unwrap();
-        let error = Listener::bind(theirs.address(), false).unwrap_err();
+        let error = Listener::bind(address(&theirs), false).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::AddrInUse);
+    }
+
+    fn accepted(listener: &Listener) -> Stream {
+        loop {
+            match listener.accept().unwrap() {
+                Accepted::Connection(stream, _) => break stream,
+                _ => std::thread::yield_now(),
+            }
+        }
     }
 
     #[test]
     fn options_of_the_listener_are_inherited() {
-        let listener = Listener::bind(any(), false).unwrap();
-        let _peer = TcpStream::connect(listener.address()).unwrap();
-        let tcp = loop {
-            match listener.accept().unwrap() {
-                Accepted::Connection(tcp, _) => break tcp,
-                _ => std::thread::yield_now(),
-            }
-        };
-        let socket = SockRef::from(&tcp.stream);
+        check_options(Listener::bind(any(), false).unwrap());
+        let theirs = std::net::TcpListener::bind(any()).unwrap();
+        check_options(Listener::inherit_tcp(theirs).unwrap());
+    }
+
+    fn check_options(listener: Listener) {
+        let _peer = TcpStream::connect(address(&listener)).unwrap();
+        let stream = accepted(&listener);
+        let socket = SockRef::from(&stream);
         assert!(socket.tcp_nodelay().unwrap());
         assert_eq!(socket.tcp_notsent_lowat().unwrap(), UNSENT);
+    }
+
+    #[test]
+    fn what_does_not_listen_is_not_listened_to() {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        let error = Listener::inherit_tcp(socket.into()).unwrap_err();
+        assert!(error.to_string().contains("does not listen"), "{error}");
+    }
+
+    #[test]
+    fn an_inherited_socket_is_shared_and_left_to_its_keeper() {
+        let theirs = std::net::TcpListener::bind(any()).unwrap();
+        let ours = theirs.try_clone().unwrap();
+        let mut first = Listener::inherit_tcp(ours).unwrap();
+        let mut another = first.another().unwrap();
+        assert!(!socket_reuseport(&another).unwrap());
+        assert!(!first.withdraw() && !another.withdraw());
+        let _peer = TcpStream::connect(address(&first)).unwrap();
+        drop((first, another));
+        let next = Listener::inherit_tcp(theirs).unwrap();
+        accepted(&next);
+    }
+
+    #[test]
+    fn a_unix_socket_is_shared_and_its_file_is_removed_by_the_first() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("socket");
+        let mut first = Listener::bind_unix(Endpoint::Path(path.clone())).unwrap();
+        let mut another = first.another().unwrap();
+        assert!(another.withdraw());
+        let _peer = std::os::unix::net::UnixStream::connect(&path).unwrap();
+        accepted(&another);
+        assert!(first.withdraw() && !path.exists());
     }
 }

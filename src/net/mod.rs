@@ -24,7 +24,7 @@
 //!
 //! # fn main() -> std::io::Result<()> {
 //! let listener = Listener::bind(([127, 0, 0, 1], 0).into(), false)?;
-//! let address = listener.address();
+//! let address = listener.address().tcp().expect("it was bound to one");
 //! let mut reactor = Reactor::new(Echo, Limits::default())?.listen(listener)?;
 //! let handle = reactor.handle();
 //! let serving = std::thread::spawn(move || reactor.run());
@@ -40,6 +40,8 @@
 //! # }
 //! ```
 
+mod activated;
+mod address;
 mod census;
 mod connection;
 mod deadlines;
@@ -51,7 +53,10 @@ mod protocol;
 mod reactor;
 mod reminder;
 mod transport;
+mod unix;
 
+pub use activated::{NotActivated, activated};
+pub use address::{Address, Endpoint, zone};
 pub use census::Census;
 pub use inbox::Inbox;
 pub use limits::{Limits, descriptors, files_within};

@@ -1,9 +1,9 @@
 //! Everything a server says to the reactor.
 
 use std::io;
-use std::net::SocketAddr;
 use std::time::{Instant, SystemTime};
 
+use super::address::Address;
 use super::inbox::Inbox;
 use super::outbox::Outbox;
 
@@ -108,7 +108,7 @@ pub struct Now {
 #[derive(Clone, Debug)]
 pub struct Peer {
     /// The peer's address, as `accept` gave it.
-    pub address: SocketAddr,
+    pub address: Address,
 }
 
 /// How a conversation ended.

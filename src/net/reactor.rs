@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::net::SocketAddr;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,6 +13,7 @@ use mio::{Events, Interest, Poll, Token, Waker};
 use slotmap::{Key as _, KeyData, SlotMap, new_key_type};
 use tracing::{debug, trace, warn};
 
+use super::address::Endpoint;
 use super::census::{Census, Counted};
 use super::connection::{Connection, Pumped, Shared};
 use super::deadlines::{Deadlines, Tick};
@@ -21,7 +21,7 @@ use super::limits::Limits;
 use super::listener::{Accepted, Listener};
 use super::protocol::{Closed, Now, Peer, Protocol};
 use super::reminder::Reminder;
-use super::transport::Tcp;
+use super::transport::Stream;
 
 /// Events taken from the kernel at once.
 const EVENTS: usize = 1024;
@@ -113,7 +113,7 @@ enum DoorState {
 
 #[derive(Debug)]
 struct Entry<S> {
-    connection: Connection<S, Tcp>,
+    connection: Connection<S, Stream>,
     /// Which of its entries in the deadlines counts.
     armed: Option<Tick>,
     hungry: bool,
@@ -175,7 +175,7 @@ impl<P: Protocol> Reactor<P> {
         let token = Token(self.listeners.len());
         self.poll
             .registry()
-            .register(&mut listener.socket, token, Interest::READABLE)?;
+            .register(&mut listener, token, Interest::READABLE)?;
         self.listeners.push(Door {
             listener,
             state: DoorState::Quiet,
@@ -201,7 +201,7 @@ impl<P: Protocol> Reactor<P> {
     }
 
     /// The addresses listened on, in the order in which the listeners came.
-    pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
+    pub fn addresses(&self) -> impl Iterator<Item = &Endpoint> {
         self.listeners.iter().map(|door| door.listener.address())
     }
 
@@ -255,7 +255,9 @@ impl<P: Protocol> Reactor<P> {
 
         let freed = std::mem::take(&mut self.freed);
         for door in 0..self.listeners.len() {
-            self.accept(door, freed)?;
+            if !(stopped && self.is_kept(door)) {
+                self.accept(door, freed)?;
+            }
         }
         self.open_fresh();
         for key in hungry {
@@ -377,7 +379,7 @@ impl<P: Protocol> Reactor<P> {
                 break;
             }
             match door.listener.accept()? {
-                Accepted::Connection(tcp, peer) => {
+                Accepted::Connection(stream, peer) => {
                     let Some(place) = self.place(&peer) else {
                         continue;
                     };
@@ -385,7 +387,7 @@ impl<P: Protocol> Reactor<P> {
                         let reason = format!("connections are limited to {most} per worker");
                         self.displace(displaced, number, &reason);
                     }
-                    self.admit(tcp, &peer, place);
+                    self.admit(stream, &peer, place);
                     in_vain = false;
                 }
                 Accepted::Nobody => {
@@ -422,10 +424,10 @@ impl<P: Protocol> Reactor<P> {
         Ok(())
     }
 
-    fn admit(&mut self, tcp: Tcp, peer: &Peer, counted: Option<Counted>) {
+    fn admit(&mut self, stream: Stream, peer: &Peer, counted: Option<Counted>) {
         trace!(peer = %peer.address, "accepted");
         let session = self.protocol.open(peer);
-        let connection = Connection::new(session, tcp);
+        let connection = Connection::new(session, stream);
         let key = self.connections.insert(Entry {
             connection,
             armed: None,
@@ -452,23 +454,24 @@ impl<P: Protocol> Reactor<P> {
             return;
         };
         let token = Token(usize::try_from(key.data().as_ffi()).expect("Linux with 64-bit words"));
-        let stream = &mut entry.connection.transport_mut().stream;
+        let stream = entry.connection.transport_mut();
         let both = Interest::READABLE | Interest::WRITABLE;
         if let Err(error) = self.poll.registry().register(stream, token, both) {
             self.close(key, Closed::Broken(error));
         }
     }
 
-    /// One connection more for this peer, counted if they are counted; `None` if it has enough.
+    /// One connection more for this peer, counted if they are counted and it has an IP address; `None` if it has
+    /// enough.
     fn place(&self, peer: &Peer) -> Option<Option<Counted>> {
-        let Some(census) = &self.census else {
+        let (Some(census), Some(ip)) = (&self.census, peer.address.ip()) else {
             return Some(None);
         };
-        let counted = census.enter(peer.address.ip());
+        let counted = census.enter(ip);
         if counted.is_none() {
             debug!(peer = %peer.address, "turned away");
             if census.is_worth_a_word(self.now.instant) {
-                let (ip, most) = (peer.address.ip(), census.most());
+                let most = census.most();
                 warn!(
                     "{ip} holds {most} connections and may have no more \
                      (see --max-connections-per-ip); others are closed"
@@ -647,10 +650,20 @@ impl<P: Protocol> Reactor<P> {
         Ok(())
     }
 
+    /// Whether who waits at this door can wait for the next process.
+    fn is_kept(&self, number: usize) -> bool {
+        let door = self.listeners.get(number);
+        door.is_some_and(|door| door.listener.is_kept())
+    }
+
     /// Whoever waits for `accept` has a connection already, as far as they know; closing the
-    /// listener would reset it.
+    /// listener would reset it, unless somebody else keeps it, for who comes after us.
     fn empty_the_backlog(&mut self) -> io::Result<()> {
         for number in 0..self.listeners.len() {
+            let door = self.listeners.get_mut(number);
+            if !door.is_some_and(|door| door.listener.withdraw()) {
+                continue;
+            }
             for _ in 0..LAST_ROUNDS {
                 if let Some(door) = self.listeners.get_mut(number) {
                     door.state = DoorState::Knocked;
@@ -718,7 +731,8 @@ mod tests {
     fn an_idle_connection_is_small() {
         // Ten thousand of them are to cost less than 256 bytes each. With the session, which may have
         // 96, its slot's generation (8) and its deadline (16) that is 208.
-        let size = size_of::<Entry<()>>();
+        // Where mio asserts, its sockets are larger; elsewhere ours is a descriptor, and which kind it is.
+        let size = size_of::<Entry<()>>() - size_of::<Stream>() + 8;
         assert!(size <= 88, "{size} bytes");
         let due = size_of::<(Tick, Key)>();
         assert!(due <= 16, "{due} bytes");

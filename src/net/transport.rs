@@ -4,8 +4,11 @@ use std::fs::File;
 use std::io::{self, IoSlice};
 use std::net::Shutdown;
 use std::ops::Range;
+use std::os::fd::{AsFd, BorrowedFd};
 
-use mio::net::TcpStream;
+use mio::event::Source;
+use mio::net::{TcpStream, UnixStream};
+use mio::{Interest, Registry, Token};
 use rustix::net::sockopt::set_tcp_cork;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, recv, send, sendmsg};
 use socket2::SockRef;
@@ -46,15 +49,49 @@ pub(super) trait Transport {
     fn finish(&mut self) -> io::Result<()>;
 }
 
-/// Plain TCP. It holds nothing back, so there is nothing to flush.
+/// A plain socket. It holds nothing back, so there is nothing to flush.
 #[derive(Debug)]
-pub(super) struct Tcp {
-    pub(super) stream: TcpStream,
+pub(super) enum Stream {
+    Tcp(TcpStream),
+    /// It has no segments to be filled, and the kernel takes little for its peer anyway (SO_SNDBUF).
+    Unix(UnixStream),
 }
 
-impl Transport for Tcp {
+impl AsFd for Stream {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Tcp(stream) => stream.as_fd(),
+            Self::Unix(stream) => stream.as_fd(),
+        }
+    }
+}
+
+impl Source for Stream {
+    fn register(&mut self, to: &Registry, token: Token, interests: Interest) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => stream.register(to, token, interests),
+            Self::Unix(stream) => stream.register(to, token, interests),
+        }
+    }
+
+    fn reregister(&mut self, to: &Registry, token: Token, interests: Interest) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => stream.reregister(to, token, interests),
+            Self::Unix(stream) => stream.reregister(to, token, interests),
+        }
+    }
+
+    fn deregister(&mut self, from: &Registry) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => stream.deregister(from),
+            Self::Unix(stream) => stream.deregister(from),
+        }
+    }
+}
+
+impl Transport for Stream {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        let (_, received) = recv(&self.stream, into, RecvFlags::empty())?;
+        let (_, received) = recv(self, into, RecvFlags::empty())?;
         Ok(received)
     }
 
@@ -65,13 +102,8 @@ impl Transport for Tcp {
             SendFlags::NOSIGNAL
         };
         let sent = match slices {
-            [one] => send(&self.stream, one, flags)?,
-            several => sendmsg(
-                &self.stream,
-                several,
-                &mut SendAncillaryBuffer::default(),
-                flags,
-            )?,
+            [one] => send(self, one, flags)?,
+            several => sendmsg(self, several, &mut SendAncillaryBuffer::default(), flags)?,
         };
         Ok(sent)
     }
@@ -79,21 +111,22 @@ impl Transport for Tcp {
     fn send_file(&mut self, file: &File, part: Range<u64>) -> io::Result<usize> {
         let mut offset = part.start;
         let count = usize::try_from(part.end - part.start).unwrap_or(usize::MAX);
-        Ok(rustix::fs::sendfile(
-            &self.stream,
-            file,
-            Some(&mut offset),
-            count,
-        )?)
+        Ok(rustix::fs::sendfile(self, file, Some(&mut offset), count)?)
     }
 
     fn cork(&mut self, on: bool) -> io::Result<()> {
-        Ok(set_tcp_cork(&self.stream, on)?)
+        match self {
+            Self::Tcp(stream) => Ok(set_tcp_cork(stream, on)?),
+            Self::Unix(_) => Ok(()),
+        }
     }
 
     fn trust(&mut self, trusted: bool) -> io::Result<()> {
         let unsent = if trusted { UNBOUNDED } else { UNSENT };
-        SockRef::from(&self.stream).set_tcp_notsent_lowat(unsent)
+        match self {
+            Self::Tcp(stream) => SockRef::from(&*stream).set_tcp_notsent_lowat(unsent),
+            Self::Unix(_) => Ok(()),
+        }
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -101,7 +134,10 @@ impl Transport for Tcp {
     }
 
     fn finish(&mut self) -> io::Result<()> {
-        self.stream.shutdown(Shutdown::Write)
+        match self {
+            Self::Tcp(stream) => stream.shutdown(Shutdown::Write),
+            Self::Unix(stream) => stream.shutdown(Shutdown::Write),
+        }
     }
 }
 

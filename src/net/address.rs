@@ -1,0 +1,139 @@
+//! Who is at either end of a connection.
+
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::net;
+use std::path::PathBuf;
+
+use nix::net::if_::if_nametoindex;
+
+/// Where a peer is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Address {
+    /// At an IP address and a port.
+    Ip(SocketAddr),
+    /// On this machine, behind a Unix socket, where peers have no names.
+    Unix,
+}
+
+/// Where a listener listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Endpoint {
+    /// At an IP address and a port, by TCP.
+    Ip(SocketAddr),
+    /// At this path of the file system, by a Unix socket.
+    Path(PathBuf),
+    /// At this name, which is no path: an abstract Unix socket (unix(7)).
+    Name(Vec<u8>),
+}
+
+impl Address {
+    /// The IP address, if there is one.
+    #[must_use]
+    pub fn ip(self) -> Option<IpAddr> {
+        match self {
+            Self::Ip(address) => Some(address.ip()),
+            Self::Unix => None,
+        }
+    }
+}
+
+impl Endpoint {
+    /// The IP address and the port, if it has them.
+    #[must_use]
+    pub fn tcp(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Ip(address) => Some(*address),
+            Self::Path(_) | Self::Name(_) => None,
+        }
+    }
+}
+
+impl<T: Into<SocketAddr>> From<T> for Address {
+    fn from(address: T) -> Self {
+        Self::Ip(address.into())
+    }
+}
+
+impl From<SocketAddr> for Endpoint {
+    fn from(address: SocketAddr) -> Self {
+        Self::Ip(address)
+    }
+}
+
+impl From<&net::SocketAddr> for Endpoint {
+    /// A socket without an address has the empty name.
+    fn from(address: &net::SocketAddr) -> Self {
+        match (address.as_pathname(), address.as_abstract_name()) {
+            (Some(path), _) => Self::Path(path.into()),
+            (None, name) => Self::Name(name.unwrap_or_default().into()),
+        }
+    }
+}
+
+/// `127.0.0.1:80`, `[::1]:80` or `unix:`.
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ip(address) => address.fmt(f),
+            Self::Unix => f.write_str("unix:"),
+        }
+    }
+}
+
+/// `127.0.0.1:80`, `[::1]:80`, `unix:/path` or `unix:@name`.
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ip(address) => address.fmt(f),
+            Self::Path(path) => write!(f, "unix:{}", path.display()),
+            Self::Name(name) => write!(f, "unix:@{}", name.escape_ascii()),
+        }
+    }
+}
+
+/// The number of a zone of IPv6 addresses (RFC 4007 section 11), which is the name of a network interface of
+/// this machine, or its number.
+///
+/// # Errors
+/// What if_nametoindex(3) says: there is no such interface.
+pub fn zone(name: &str) -> io::Result<u32> {
+    match name.parse() {
+        Ok(number) => Ok(number),
+        Err(_) => Ok(if_nametoindex(name)?),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_is_written_as_it_is_asked_for() {
+        let check = |endpoint: Endpoint, expected| assert_eq!(endpoint.to_string(), expected);
+        let address = |text: &str| text.parse::<SocketAddr>().unwrap();
+        check(address("127.0.0.1:80").into(), "127.0.0.1:80");
+        check(address("[fe80::1%3]:80").into(), "[fe80::1%3]:80");
+        check(Endpoint::Path("/run/it".into()), "unix:/run/it");
+        check(Endpoint::Name(b"it\0".to_vec()), "unix:@it\\x00");
+        assert_eq!(Address::Unix.to_string(), "unix:");
+        assert_eq!(
+            Address::from(([10, 0, 0, 1], 80)).to_string(),
+            "10.0.0.1:80"
+        );
+    }
+
+    #[test]
+    fn a_peers_address_is_no_larger_than_an_ip_address_with_its_port() {
+        assert_eq!(size_of::<Address>(), size_of::<SocketAddr>());
+    }
+
+    #[test]
+    fn a_zone_has_a_name_or_a_number() {
+        assert_eq!(zone("7").unwrap(), 7);
+        assert_eq!(zone("lo").unwrap(), 1, "the first of every machine");
+        assert!(zone("there-is-none").is_err());
+    }
+}
