@@ -162,6 +162,10 @@ fn a_film_is_played_from_where_one_points() {
     );
     assert_eq!(shown, serde_json::json!([11.5, 640, false]));
     page.show("film");
+    page.click("[data-film] button");
+    // From 11.5 to 1.7 seconds, and on.
+    page.until(r"/^At \d\./.test(document.querySelector('[data-film-say]').textContent)");
+    page.until("document.querySelector('video').currentTime > 1.8");
     // It asks for all, reads as far as it needs, hangs up, and asks again from somewhere else.
     let mut media = page.requests();
     media.retain(|one| one.kind == "Media");

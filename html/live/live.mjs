@@ -33,7 +33,7 @@ function shown(method, target, fields, { answer, content, milliseconds }) {
   for (const [name, value] of answer.headers) lines.push(line("field", `${name}: ${value}`));
   const bytes = content.length === 1 ? "1 byte" : `${content.length} bytes`;
   lines.push(line("content", `${bytes} of content, ${milliseconds.toFixed(1)} ms`));
-  if (answer.status === 206 && content.length <= MOST) lines.push(line("bytes", readable(content)));
+  if (answer.status === 206 && content.length <= MOST) lines.push(line("bytes", readable(content).trim()));
   return lines;
 }
 
@@ -101,6 +101,7 @@ for (const event of ["seeked", "timeupdate", "progress"]) film.addEventListener(
 for (const button of document.querySelectorAll("[data-film] button")) {
   button.addEventListener("click", () => {
     film.currentTime = Number(button.dataset.seconds);
+    film.play().catch(() => {}); // (A browser may have reasons not to; then it stands there.)
   });
 }
 
