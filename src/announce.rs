@@ -6,6 +6,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use docroot::auth::Users;
 use docroot::net::Endpoint;
+use docroot::sandbox::Confinement;
 use docroot::server::{self, Bind};
 use docroot::site::{Freshness, Symlinks};
 
@@ -17,15 +18,21 @@ use crate::text::json;
 pub(crate) fn announcement(
     config: &Config,
     freshness: Freshness,
+    confinement: &Confinement,
     addresses: &[Endpoint],
 ) -> String {
     match io::stdout().is_terminal() {
-        true => banner(config, freshness, addresses),
-        false => line(&config.server, freshness, addresses),
+        true => banner(config, freshness, confinement, addresses),
+        false => line(&config.server, freshness, confinement, addresses),
     }
 }
 
-fn banner(config: &Config, freshness: Freshness, addresses: &[Endpoint]) -> String {
+fn banner(
+    config: &Config,
+    freshness: Freshness,
+    confinement: &Confinement,
+    addresses: &[Endpoint],
+) -> String {
     let options = &config.server;
     let mut text = format!("docroot {}\n\n", env!("CARGO_PKG_VERSION"));
     let _ = writeln!(text, "  {}", options.root.display());
@@ -83,21 +90,28 @@ fn banner(config: &Config, freshness: Freshness, addresses: &[Endpoint]) -> Stri
     let _ = writeln!(
         text,
         "\n  index {index}{listing}; dotfiles {hidden}; symlinks {symlinks}; {workers}, up to {connections} connections; \
-         {changes}{users}"
+         {changes}; {confinement}{users}"
     );
     text + "  Ctrl-C stops\n\n"
 }
 
-fn line(options: &server::Options, freshness: Freshness, addresses: &[Endpoint]) -> String {
+fn line(
+    options: &server::Options,
+    freshness: Freshness,
+    confinement: &Confinement,
+    addresses: &[Endpoint],
+) -> String {
     let urls = urls(addresses).map(|url| format!("\"{}\"", json(&url)));
     let urls: Vec<String> = urls.collect();
     format!(
-        "{{\"event\":\"listening\",\"urls\":[{}],\"root\":\"{}\",\"workers\":{},\"changes\":\"{}\",\"auth\":{},\"version\":\"{}\",\"pid\":{}}}\n",
+        "{{\"event\":\"listening\",\"urls\":[{}],\"root\":\"{}\",\"workers\":{},\"changes\":\"{}\",\"auth\":{},\"sandbox\":\"{}\",\"landlock\":{},\"version\":\"{}\",\"pid\":{}}}\n",
         urls.join(","),
         json(&options.root.to_string_lossy()),
         options.workers,
         noticed(freshness),
         options.users.is_some(),
+        confinement.word(),
+        confinement.abi(),
         env!("CARGO_PKG_VERSION"),
         std::process::id(),
     )
@@ -150,7 +164,7 @@ mod tests {
             workers: 2.try_into().unwrap(),
             limits: docroot::net::Limits::default(),
         };
-        let line = line(&options, Freshness::Looked, &addresses);
+        let line = line(&options, Freshness::Looked, &Confinement::Off, &addresses);
         let urls = r#"{"event":"listening","urls":["http://127.0.0.1:80/","http://[::1]:80/","http://[fe80::1%253]:80/","unix:/run/\"it\""]"#;
         assert!(
             line.starts_with(&format!(
@@ -158,6 +172,7 @@ mod tests {
             )),
             "{line}"
         );
+        assert!(line.contains(r#","sandbox":"off","landlock":0,"#), "{line}");
         assert!(line.ends_with("}\n"));
     }
 }

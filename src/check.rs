@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::time::SystemTime;
 
+use docroot::sandbox::Confinement;
 use docroot::site::{Freshness, Link, Reading, Remark, Site};
 
 use crate::config::Config;
@@ -40,7 +41,12 @@ enum What {
 }
 
 /// Looks at all of a site, whose policy is this.
-pub(crate) fn check(config: &Config, site: &Site, reading: &Reading) -> Report {
+pub(crate) fn check(
+    config: &Config,
+    site: &Site,
+    reading: &Reading,
+    confinement: &Confinement,
+) -> Report {
     let kind = |is_wrong, title| Kind {
         title,
         is_wrong,
@@ -103,7 +109,7 @@ pub(crate) fn check(config: &Config, site: &Site, reading: &Reading) -> Report {
         }
     });
 
-    let mut text = served(config, site, reading);
+    let mut text = served(config, site, reading, confinement);
     // Writing to a String does not fail.
     let _ = writeln!(
         text,
@@ -163,7 +169,7 @@ pub(crate) fn noticed(freshness: Freshness) -> &'static str {
 }
 
 /// What would be served.
-fn served(config: &Config, site: &Site, reading: &Reading) -> String {
+fn served(config: &Config, site: &Site, reading: &Reading, confinement: &Confinement) -> String {
     let options = &config.server.site;
     let mut text = format!("root     {}\n", config.server.root.display());
     let mut say = |name: &str, page: &str| {
@@ -188,6 +194,7 @@ fn served(config: &Config, site: &Site, reading: &Reading) -> String {
     }
     let _ = writeln!(text, "{:<8} {}", "workers", config.server.workers);
     let _ = writeln!(text, "{:<8} {}", "changes", noticed(site.freshness()));
+    let _ = writeln!(text, "{:<8} {confinement}", "sandbox");
     text
 }
 

@@ -3,6 +3,7 @@
 mod health;
 mod healthcheck;
 mod memory;
+mod sandbox;
 
 use std::ffi::OsString;
 use std::io::IsTerminal as _;
@@ -23,6 +24,7 @@ use docroot::compress;
 use docroot::http::is_token;
 use docroot::http1;
 use docroot::net::{Census, Endpoint, Limits, descriptors, files_within};
+use docroot::sandbox::{Mode, Needs};
 use docroot::server::{self, Bind};
 use docroot::site::{self, Caching, Field, Releases, SharedPolicy, Sources, Symlinks, TypeSource};
 
@@ -97,6 +99,9 @@ pub(crate) struct Arguments {
 
     #[command(flatten)]
     health: health::HealthOptions,
+
+    #[command(flatten)]
+    sandbox: sandbox::SandboxOptions,
 
     /// No banner and no access log
     #[arg(short, long, env = "DOCROOT_QUIET", value_parser = BoolishValueParser::new())]
@@ -351,6 +356,10 @@ pub(crate) struct Config {
     pub(crate) auth: (Vec<String>, Option<PathBuf>),
     /// How long it goes on accepting after it was told to stop.
     pub(crate) drain_delay: Duration,
+    /// Whether the process is confined.
+    pub(crate) sandbox: Mode,
+    /// What it must still be able to do then.
+    pub(crate) needs: Needs,
 }
 
 impl Arguments {
@@ -444,6 +453,12 @@ impl Arguments {
         config.server.limits = limits;
         config.server.site.releases = Releases::within(self.release_grace.unwrap_or_default());
         (config.server.http1.health, config.drain_delay) = self.health.resolve();
+        config.sandbox = self.sandbox.resolve();
+        let sockets = config.server.binds.iter().filter_map(|bind| match bind {
+            Bind::Unix(Endpoint::Path(path)) => std::path::absolute(path).ok(),
+            Bind::Ip { .. } | Bind::Unix(_) | Bind::Activated(_) => None,
+        });
+        config.needs.sockets = sockets.collect();
         Ok(config)
     }
 }
@@ -538,6 +553,7 @@ impl SiteOptions {
             policy: SharedPolicy::of(sources.clone()),
             ..site::Options::default()
         };
+        let needs = sandbox::needs(&root, &symlinks, &sources, self.auth_file.as_deref());
         let server = server::Options {
             root,
             binds: Vec::new(),
@@ -560,6 +576,8 @@ impl SiteOptions {
             required: required.collect(),
             auth: (self.auth, self.auth_file),
             drain_delay: Duration::ZERO,
+            sandbox: Mode::Off,
+            needs,
         })
     }
 }
@@ -704,7 +722,7 @@ fn binds(text: &str) -> Result<Binds, String> {
         )]);
     }
     let (text, zone) = without_zone(text)?;
-    let text = text.as_str();
+    let (text, is_zoned) = (text.as_str(), zone.is_some());
     let one = |ip: IpAddr, port| match (zone, ip) {
         (Some(_), IpAddr::V4(_)) => Err("expected an IPv6 address before the % of a zone".into()),
         (zone, ip) => Ok(vec![Bind::Ip {
@@ -724,8 +742,8 @@ fn binds(text: &str) -> Result<Binds, String> {
         return one(address.ip(), Some(address.port()));
     }
     match text.split_once(':') {
-        _ if text == "localhost" => Ok(localhost(None)),
-        Some(("localhost", port)) if port.parse::<u16>().is_ok() => {
+        _ if text == "localhost" && !is_zoned => Ok(localhost(None)),
+        Some(("localhost", port)) if !is_zoned && port.parse::<u16>().is_ok() => {
             Ok(localhost(port.parse().ok()))
         }
         _ => Err(

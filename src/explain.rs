@@ -9,6 +9,7 @@ use std::cell::RefCell;
 use std::fmt::Write as _;
 use std::io;
 use std::net::Ipv4Addr;
+use std::num::NonZeroUsize;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::rc::Rc;
@@ -154,7 +155,9 @@ fn head(question: &Question) -> Vec<u8> {
 fn ask(config: &Config, origin: Witness, request: &[u8]) -> io::Result<String> {
     let options = config.server.http1.clone();
     let mut http = Http1::new(origin, options, None);
-    let verifier = config.server.users.clone().map(Verifier::new).transpose()?;
+    let verifier = config.server.users.clone();
+    let verifier = verifier.map(|users| Verifier::new(users, NonZeroUsize::MIN));
+    let verifier = verifier.transpose()?;
     let mut bell = None;
     if let Some(verifier) = &verifier {
         let guard = verifier.guard()?;

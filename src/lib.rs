@@ -148,11 +148,13 @@
 //! | `site/memory.rs` | what was found before, if it still is so: the cache, its evidence, and the watches over that | what is looked for |
 //! | `site/find.rs` | target -> lookup: memory, rules, search, the pages for what is absent | request fields |
 //! | `server.rs` | options -> listeners, sites, one reactor per worker; what happens when one fails | per-request code |
+//! | `sandbox.rs` | what the process may still do once it serves, and that the kernel sees to it | what the command line calls it |
 //! | `compress.rs` | `docroot compress`: the walk, the threads, what is said of it | opening files; a request |
 //! | `config.rs` | arguments and environment -> options, checked once | being imported by anyone but main |
 //! | `config/health.rs` | the arguments about health and draining | acting on them |
 //! | `config/memory.rs` | what a container may have -> what may be remembered | who uses it |
 //! | `config/healthcheck.rs` | whom `docroot healthcheck` asks, and for what | asking |
+//! | `config/sandbox.rs` | whether the process is confined, and what it then needs | confining it |
 //! | `explain.rs` | `docroot explain`: a request through a session without a socket, and the notes of its site | deciding anything |
 //! | `check.rs` | `docroot --check`: what would be served, and what is wrong with it | looking at files |
 //! | `announce.rs` | what the start says, for a person or for a program | deciding what is on |
@@ -161,16 +163,18 @@
 //! | `healthcheck.rs` | `docroot healthcheck`: one request to a server, and whether it is well | finding out where that is |
 //! | `main.rs` | arguments, tracing, signals, exit code | everything else |
 //!
-//! **Floors:** `main > config > {server, compress} > {http1, site} > auth > {http, net} > {blob, journal}`.
-//! **Doors:** the clock is read only in `net/reactor.rs` (and in `compress.rs`, `explain.rs` and `check.rs`, which are no loops); files are opened
-//! only in `site/disk.rs` (one with passwords in `config.rs`), and written only in `site/siblings.rs`, which whoever
-//! serves never enters; a Unix socket's file is bound and removed in `net/unix.rs`; mio's sockets are named only in `net/`, the command line and the environment only in
-//! `config.rs` and `main.rs`. **One package, one home:** mio, socket2, nix, listenfd and slotmap in `net/`; httparse in
-//! `http1/parse.rs`; brotli, flate2 and zstd in `site/encoding.rs`; indicatif in `compress.rs`; mime_guess in
-//! `site/media.rs`; foldhash in `site/cache.rs`; twox-hash in `site/validators.rs`; httpdate in `http/date.rs`;
-//! clap in `config.rs`; tracing-subscriber, signal-hook and sd-notify in `main.rs`; rustix in `net/`, `site/`,
-//! `auth/verifier.rs`, `explain.rs` and `hash.rs`; what hashes passwords in `auth/hash.rs`, what seals them in
-//! `auth/memory.rs`; base64 in `http/credentials.rs`. `tests/keeps_its_house.rs` holds us to it.
+//! **Floors:** `main > config > {server, compress, sandbox} > {http1, site} > auth > {http, net} > {blob, journal}`.
+//! (`sandbox.rs` knows nobody; main confines between two calls of the server.) **Doors:** the clock is read only in
+//! `net/reactor.rs` (and in `compress.rs`, `explain.rs` and `check.rs`, which are no loops); files are opened only in
+//! `site/disk.rs` (one with passwords in `config.rs`), and written only in `site/siblings.rs`, which whoever serves never
+//! enters; a Unix socket's file is bound and removed in `net/unix.rs`; mio's sockets are named only in `net/`, the command
+//! line and the environment only in `config.rs`, the rooms below it, and `main.rs`. **One package, one home:** mio, socket2,
+//! nix, listenfd and slotmap in `net/`; httparse in `http1/parse.rs`; brotli, flate2 and zstd in `site/encoding.rs`;
+//! indicatif in `compress.rs`; landlock in `sandbox.rs`; mime_guess in `site/media.rs`; foldhash in `site/cache.rs`;
+//! twox-hash in `site/validators.rs`; httpdate in `http/date.rs`; clap in `config.rs`; tracing-subscriber, signal-hook and
+//! sd-notify in `main.rs`; rustix in `net/`, `site/`, `auth/verifier.rs`, `sandbox.rs`, `explain.rs` and `hash.rs`; what
+//! hashes passwords in `auth/hash.rs`, what seals them in `auth/memory.rs`; base64 in `http/credentials.rs`.
+//! `tests/keeps_its_house.rs` holds us to it.
 //!
 //! # Five habits the loop lives by
 //!
@@ -223,5 +227,6 @@ pub mod http;
 pub mod http1;
 pub mod journal;
 pub mod net;
+pub mod sandbox;
 pub mod server;
 pub mod site;

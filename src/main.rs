@@ -14,7 +14,7 @@ use std::iter;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::str::FromStr as _;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -24,8 +24,9 @@ use docroot::http::Origin as _;
 use docroot::http1::Health;
 use docroot::journal::{Journal, Writer};
 use docroot::net::Endpoint;
-use docroot::server::{self, Server};
-use docroot::site::{Reading, SharedPolicy, Site, Sources, Trail};
+use docroot::sandbox::{self, Confinement, Unconfined};
+use docroot::server::{self, Server, Sockets};
+use docroot::site::{Disk, Reading, SharedPolicy, Site, Sources, Trail};
 use sd_notify::NotifyState;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -67,12 +68,17 @@ fn main() -> ExitCode {
 type Failure = (u8, String);
 
 fn serve(arguments: Arguments) -> Result<(), Failure> {
-    subscribe(arguments.verbose).and_then(|diagnostics| {
-        let ran = run(arguments);
+    let diagnostics = subscribe(arguments.verbose);
+    let mut writer = None;
+    let ran = run(arguments, || {
+        writer = Some(diagnostics.start()?);
+        Ok(())
+    });
+    if let Some(writer) = writer {
         // What nobody reads is not waited for longer than this.
-        let _ = diagnostics.finish(LAST_LINES);
-        ran
-    })
+        let _ = writer.finish(LAST_LINES);
+    }
+    ran
 }
 
 fn obey(command: Command) -> Result<(), Failure> {
@@ -113,13 +119,26 @@ fn not_compressed(error: compress::Error) -> Failure {
     (code, error.to_string())
 }
 
-fn run(arguments: Arguments) -> Result<(), Failure> {
+/// Confines itself when all that is to be bound is bound, and before the first thread is started, which may be
+/// done from `confined` on.
+fn run(
+    arguments: Arguments,
+    confined: impl FnOnce() -> Result<(), Failure>,
+) -> Result<(), Failure> {
     let (quiet, check) = (arguments.quiet, arguments.check);
     let mut config = arguments.resolve().map_err(|why| (BAD_ARGUMENTS, why))?;
-    let (site, reading) = open(&mut config)?;
+    let disk = server::root(&config.server).map_err(refused)?;
     if check {
+        let (site, reading) = open(disk, &mut config)?;
         return run_check(&config, &site, &reading);
     }
+    let sockets = Sockets::listen(&config.server).map_err(refused)?;
+    let confinement = sandbox::confine(config.sandbox, &config.needs).map_err(unconfined)?;
+    confined()?;
+    if let Confinement::None(_) = confinement {
+        warn!("{confinement}");
+    }
+    let (site, reading) = open(disk, &mut config)?;
     warn_of_left_out(&reading);
     let policy = config.server.site.policy.clone();
     let journal = match quiet {
@@ -128,7 +147,7 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
     };
     let (journal, writer) = journal.unzip();
     let freshness = site.freshness();
-    let server = Server::start(site, &config.server, journal).map_err(refused)?;
+    let server = Server::start(site, sockets, &config.server, journal).map_err(refused)?;
     let addresses: Vec<Endpoint> = server.addresses().cloned().collect();
     let handle = server.handle();
     let (health, delay) = (config.server.http1.health.clone(), config.drain_delay);
@@ -154,7 +173,8 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
     };
     on_signals(drain, 0, Some(reload)).map_err(failed)?;
     warn_of_readers(&config, &addresses);
-    if !quiet && let Err(error) = print(&announcement(&config, freshness, &addresses)) {
+    let said = announcement(&config, freshness, &confinement, &addresses);
+    if !quiet && let Err(error) = print(&said) {
         warn!("cannot say on standard output where it listens: {error}");
     }
     tell(&[NotifyState::Ready]);
@@ -184,9 +204,9 @@ fn drain(handle: &server::Handle, health: Option<&Health>, delay: Duration) {
     }
 }
 
-/// Opens the root as a site whose policy is in force.
-fn open(config: &mut Config) -> Result<(Site, Reading), Failure> {
-    let mut site = server::open(&mut config.server).map_err(refused)?;
+/// Makes a site of the root, with its policy in force.
+fn open(disk: Disk, config: &mut Config) -> Result<(Site, Reading), Failure> {
+    let mut site = server::open(disk, &mut config.server).map_err(refused)?;
     let reading = config.sources.read();
     let reading = reading.map_err(|wrong| (BAD_ARGUMENTS, wrong.join("\n")))?;
     config.server.site.policy.replace(reading.policy.clone());
@@ -196,7 +216,8 @@ fn open(config: &mut Config) -> Result<(Site, Reading), Failure> {
 }
 
 fn run_check(config: &Config, site: &Site, reading: &Reading) -> Result<(), Failure> {
-    let report = check::check(config, site, reading);
+    let confinement = sandbox::tried(config.sandbox, &config.needs).map_err(unconfined)?;
+    let report = check::check(config, site, reading, &confinement);
     print(&report.text).map_err(failed)?;
     match report.wrong {
         0 => Ok(()),
@@ -209,7 +230,8 @@ fn run_explain(explain: Explain) -> Result<(), Failure> {
     let (mut config, question) = explain.resolve().map_err(|why| (BAD_ARGUMENTS, why))?;
     let trail = Trail::default();
     config.server.site.trail = Some(trail.clone());
-    let (site, reading) = open(&mut config)?;
+    let disk = server::root(&config.server).map_err(refused)?;
+    let (site, reading) = open(disk, &mut config)?;
     for left_out in &reading.left_out {
         // As in the log of a server.
         let _ = writeln!(io::stderr(), "docroot: {left_out}");
@@ -288,6 +310,10 @@ fn failed(error: io::Error) -> Failure {
     (FAILED, error.to_string())
 }
 
+fn unconfined(error: Unconfined) -> Failure {
+    (FAILED, error.to_string())
+}
+
 fn refused(error: server::Error) -> Failure {
     let code = match error {
         server::Error::Root(..) => NO_ROOT,
@@ -301,7 +327,7 @@ fn refused(error: server::Error) -> Failure {
 
 /// Diagnostics go to standard error. `RUST_LOG` (`debug`, `docroot=trace`, ...) counts unless -v
 /// says more.
-fn subscribe(verbose: u8) -> Result<Writer, Failure> {
+fn subscribe(verbose: u8) -> Diagnostics {
     let from_environment = std::env::var("RUST_LOG").unwrap_or_default();
     let parsed = Targets::from_str(&from_environment);
     let misunderstood = parsed.is_err();
@@ -311,10 +337,10 @@ fn subscribe(verbose: u8) -> Result<Writer, Failure> {
         (1, _) => Targets::new().with_default(LevelFilter::DEBUG),
         _ => Targets::new().with_default(LevelFilter::TRACE),
     };
-    let (journal, writer) =
-        Journal::new("standard error", Duration::ZERO, io::stderr()).map_err(failed)?;
+    let diagnostics = Diagnostics::default();
+    let lines = diagnostics.clone();
     let lines = tracing_subscriber::fmt::layer()
-        .with_writer(Mutex::new(Lines(journal)))
+        .with_writer(move || lines.clone())
         .with_ansi(io::stderr().is_terminal())
         .with_target(false);
     tracing_subscriber::registry()
@@ -324,17 +350,34 @@ fn subscribe(verbose: u8) -> Result<Writer, Failure> {
     if misunderstood {
         warn!("RUST_LOG={from_environment:?} is not understood; try RUST_LOG=docroot=debug");
     }
-    Ok(writer)
+    diagnostics
 }
 
-/// A journal that is written to a line at a time, so that nobody who has something to say waits
-/// for who reads it.
-struct Lines(Journal);
+/// Standard error, a line at a time; once somebody is served, by way of a journal, so that nobody who has something
+/// to say waits for who reads it.
+#[derive(Clone, Default)]
+struct Diagnostics(Arc<OnceLock<Mutex<Journal>>>);
 
-impl io::Write for Lines {
+impl Diagnostics {
+    /// Starts the journal's thread.
+    fn start(&self) -> Result<Writer, Failure> {
+        let (journal, writer) =
+            Journal::new("standard error", Duration::ZERO, io::stderr()).map_err(failed)?;
+        let _ = self.0.set(Mutex::new(journal));
+        Ok(writer)
+    }
+}
+
+impl io::Write for Diagnostics {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        self.0.lines().extend_from_slice(line);
-        self.0.flush();
+        let Some(journal) = self.0.get() else {
+            io::stderr().write_all(line)?;
+            return Ok(line.len());
+        };
+        // A panic elsewhere leaves a journal whole.
+        let mut journal = journal.lock().unwrap_or_else(PoisonError::into_inner);
+        journal.lines().extend_from_slice(line);
+        journal.flush();
         Ok(line.len())
     }
 

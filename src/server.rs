@@ -107,6 +107,10 @@ pub enum Error {
     System(io::Error),
 }
 
+/// Sockets that listen: each worker has its own.
+#[derive(Debug)]
+pub struct Sockets(Vec<Vec<Listener>>);
+
 /// A server that listens.
 #[derive(Debug)]
 pub struct Server {
@@ -128,28 +132,48 @@ impl Handle {
     }
 }
 
-impl Server {
-    /// Listens, and will serve `site`; further workers open the same root for themselves. Each answer
-    /// is a line in `journal`, if there is one.
-    ///
-    /// All listen from now on. Who comes before [`run`](Self::run) waits in a backlog.
+impl Sockets {
+    /// Listens for all workers. No thread is started, and nothing else is bound later. Who comes before
+    /// [`Server::run`] waits in a backlog.
     ///
     /// # Errors
     /// [`Error`]; nothing is left open then.
-    pub fn start(site: Site, options: &Options, journal: Option<Journal>) -> Result<Self, Error> {
-        let listeners = listen(&options.binds, &options.ports)?;
-        let freshness = site.freshness();
-        let verifier = options.users.clone().map(Verifier::new);
-        let verifier = verifier.transpose().map_err(Error::System)?;
-        let verifier = verifier.as_ref();
+    pub fn listen(options: &Options) -> Result<Self, Error> {
+        let first = listen(&options.binds, &options.ports)?;
         let others = (1..options.workers.get()).map(|_| {
-            let listeners = listeners.iter().map(|first| {
+            let another = |first: &Listener| {
                 let refused = |error| Error::Bind(first.address().clone(), error);
                 first.another().map_err(refused)
-            });
-            let listeners = listeners.collect::<Result<_, _>>()?;
+            };
+            first.iter().map(another).collect()
+        });
+        let others = others.collect::<Result<Vec<_>, _>>()?;
+        Ok(Self(iter::once(first).chain(others).collect()))
+    }
+}
+
+impl Server {
+    /// Will serve `site` to whom comes to these sockets; further workers open the same root for themselves. Each
+    /// answer is a line in `journal`, if there is one.
+    ///
+    /// # Errors
+    /// [`Error`]; nothing is left open then.
+    pub fn start(
+        site: Site,
+        sockets: Sockets,
+        options: &Options,
+        journal: Option<Journal>,
+    ) -> Result<Self, Error> {
+        let mut sockets = sockets.0.into_iter();
+        let listeners = sockets.next().unwrap_or_default();
+        let freshness = site.freshness();
+        let users = options.users.clone();
+        let verifier = users.map(|users| Verifier::new(users, options.workers));
+        let verifier = verifier.transpose().map_err(Error::System)?;
+        let verifier = verifier.as_ref();
+        let others = sockets.map(|listeners| {
             let journal = journal.as_ref().map(Journal::another);
-            let site = Site::new(disk(options)?, options.site_of_one());
+            let site = Site::new(root(options)?, options.site_of_one());
             if site.freshness() != freshness {
                 warn!(
                     "there is no inotify for every worker (see fs.inotify.max_user_instances): \
@@ -269,12 +293,11 @@ fn panicked() -> io::Error {
     io::Error::other("a worker has panicked")
 }
 
-/// Opens the root as a site, and starts what compresses, for all workers' sites.
+/// Makes a site of the open root, and starts what compresses, for all workers' sites.
 ///
 /// # Errors
-/// [`Error::Root`], [`Error::System`].
-pub fn open(options: &mut Options) -> Result<Site, Error> {
-    let disk = disk(options)?;
+/// [`Error::System`].
+pub fn open(disk: Disk, options: &mut Options) -> Result<Site, Error> {
     if options.compress {
         let budget = options.site.cache_memory / COMPRESSED;
         let compressor = Compressor::start(COMPRESSORS, budget).map_err(Error::System)?;
@@ -289,7 +312,11 @@ pub fn open(options: &mut Options) -> Result<Site, Error> {
     Ok(Site::new(disk, options.site_of_one()))
 }
 
-fn disk(options: &Options) -> Result<Disk, Error> {
+/// Opens the root.
+///
+/// # Errors
+/// [`Error::Root`].
+pub fn root(options: &Options) -> Result<Disk, Error> {
     Disk::open(&options.root, &options.symlinks)
         .map_err(|(folder, error)| Error::Root(folder, error))
 }

@@ -61,6 +61,7 @@ const HOMES: &[(&str, &[&str])] = &[
             "auth/verifier.rs",
             "explain.rs",
             "hash.rs",
+            "sandbox.rs",
         ],
     ),
     ("httparse::", &["http1/parse.rs"]),
@@ -78,12 +79,20 @@ const HOMES: &[(&str, &[&str])] = &[
     ("zstd::", &["site/encoding.rs"]),
     ("flate2::", &["site/encoding.rs"]),
     ("indicatif::", &["compress.rs"]),
+    ("landlock::", &["sandbox.rs"]),
     ("clap::", &["config.rs", "config/", "main.rs"]),
     ("signal_hook::", &["main.rs"]),
     ("tracing_subscriber::", &["main.rs"]),
     (
         "tracing::",
-        &["net/", "site/", "journal.rs", "server.rs", "main.rs"],
+        &[
+            "net/",
+            "site/",
+            "journal.rs",
+            "sandbox.rs",
+            "server.rs",
+            "main.rs",
+        ],
     ),
     // A command is no loop: it says how long it took, or what would be answered now.
     (
@@ -104,7 +113,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("read_link(", &["site/disk.rs"]),
     (
         "canonicalize(",
-        &["site/disk.rs", "config.rs", "compress.rs"],
+        &["site/disk.rs", "config.rs", "compress.rs", "sandbox.rs"],
     ),
     ("fs::read", &["config.rs", "config/memory.rs"]),
     (
@@ -120,6 +129,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("crate::http1", &["server.rs"]),
     ("crate::server", &[]),
     ("crate::compress", &[]),
+    ("crate::sandbox", &[]),
     (
         "crate::http::",
         &["http1/", "site/", "auth/", "compress.rs"],

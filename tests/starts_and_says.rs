@@ -52,6 +52,10 @@ const FLAGS: &[&str] = &[
     "workers",
     "max-connections",
     "max-connections-per-ip",
+    "release-grace",
+    "health",
+    "drain-delay",
+    "sandbox",
     "quiet",
     "verbose",
     "check",
@@ -846,6 +850,7 @@ fn check_says_what_would_be_served() {
         "lost.html (found)",
         "workers  3",
         "changes  ",
+        "sandbox  ",
     ] {
         assert!(ended.stdout.contains(word), "no {word} in {}", ended.stdout);
     }

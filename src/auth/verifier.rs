@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
+use std::num::NonZeroUsize;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
@@ -116,15 +117,15 @@ struct Asked {
 struct Living(Arc<Shared>);
 
 impl Verifier {
-    /// Starts the threads, which know these users.
+    /// Starts the threads, which know these users: half as many as there are loops, but no more than two.
     ///
     /// # Errors
     /// When the system gives no thread, or no randomness.
-    pub fn new(users: Users) -> io::Result<Self> {
+    pub fn new(users: Users, loops: NonZeroUsize) -> io::Result<Self> {
         let this = Self::idle(users)?;
-        // A hash takes all of a CPU for a while; half of them are left to the loops.
-        let cpus = thread::available_parallelism().map_or(1, usize::from);
-        for _ in 0..(cpus / 2).clamp(1, 2) {
+        // A hash takes all of a CPU for a while; where each has a loop, half of them are left to those. (Who is
+        // confined can no longer ask how many there are.)
+        for _ in 0..(loops.get() / 2).clamp(1, 2) {
             let shared = this.shared.clone();
             thread::Builder::new()
                 .name("passwords".into())
@@ -588,7 +589,7 @@ mod tests {
 
     #[test]
     fn the_threads_end_with_the_last_who_could_ask() {
-        let verifier = Verifier::new(users(ONE)).unwrap();
+        let verifier = Verifier::new(users(ONE), NonZeroUsize::MIN).unwrap();
         let shared = Arc::downgrade(&verifier.shared);
         let guard = verifier.guard().unwrap();
         drop(verifier);

@@ -769,6 +769,7 @@ fn empty_line(bytes: &[u8]) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroUsize;
     use std::sync::Arc;
     use std::sync::mpsc::{Sender, channel};
     use std::time::{SystemTime, UNIX_EPOCH};
@@ -938,7 +939,10 @@ mod tests {
     fn guarded() -> Driven<Find> {
         let hash = "$2y$16$GOyLB8fYp437HNiAqo1KZ.W6qyupo9d/P.hOJJo8g2PmwEjRER8du";
         let users = Users::read(format!("a:{hash}").as_bytes()).unwrap();
-        let guard = Verifier::new(users).unwrap().guard().unwrap();
+        let guard = Verifier::new(users, NonZeroUsize::MIN)
+            .unwrap()
+            .guard()
+            .unwrap();
         let mut driven = Driven::new();
         driven.http.guard = Some(guard);
         driven

@@ -650,8 +650,15 @@ impl Site {
                 let why = error.to_string();
                 if self.options.named.is_news_of_root(Err(why)) {
                     let (name, path) = (self.disk.called(), self.disk.path());
+                    let hint = match error.kind() {
+                        io::ErrorKind::PermissionDenied => {
+                            " (a folder in the place of another is not let through by the sandbox, a symbolic link \
+                             that leads to another beside it is; see --sandbox)"
+                        }
+                        _ => "",
+                    };
                     warn!(
-                        "{} cannot be opened any more: {error}; what was {} goes on being served",
+                        "{} cannot be opened any more: {error}{hint}; what was {} goes on being served",
                         name.display(),
                         path.display()
                     );

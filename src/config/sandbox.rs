@@ -1,0 +1,69 @@
+//! Whether the process is confined, and what it must still be able to do then.
+
+use std::path::{Path, absolute};
+
+use clap::{Args, ValueEnum};
+use docroot::sandbox::{Mode, Needs};
+use docroot::site::{Sources, Symlinks, TypeSource};
+
+/// Whether the process is confined.
+#[derive(Debug, Args)]
+pub(super) struct SandboxOptions {
+    /// Have the kernel forbid all that serving does not need: as far as it can, or else do not start, or not at all
+    #[arg(
+        long,
+        value_name = "HOW",
+        env = "DOCROOT_SANDBOX",
+        default_value = "auto"
+    )]
+    sandbox: How,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum How {
+    Auto,
+    On,
+    Off,
+}
+
+impl SandboxOptions {
+    pub(super) fn resolve(self) -> Mode {
+        match self.sandbox {
+            How::Auto => Mode::Auto,
+            How::On => Mode::On,
+            How::Off => Mode::Off,
+        }
+    }
+}
+
+/// What serving this takes: the root as it was named, and the files that are read again.
+pub(super) fn needs(
+    named: &Path,
+    symlinks: &Symlinks,
+    sources: &Sources,
+    users: Option<&Path>,
+) -> Needs {
+    let others = match symlinks {
+        Symlinks::Inside(others) => others.as_slice(),
+        Symlinks::Deny | Symlinks::Follow => &[],
+    };
+    let types = sources.types.iter().filter_map(|source| match source {
+        TypeSource::File(file) => Some(file.as_path()),
+        TypeSource::Pair(_) => None,
+    });
+    let files = types.chain(users).chain(sources.headers.as_deref());
+    // Only without a current directory is there no absolute path, and nothing at such a one.
+    let absolute = |path: &Path| absolute(path).ok();
+    let folders = others.iter().map(|other| other.as_path());
+    Needs {
+        folders: [named]
+            .into_iter()
+            .chain(folders)
+            .filter_map(absolute)
+            .collect(),
+        anywhere: *symlinks == Symlinks::Follow,
+        files: files.filter_map(absolute).collect(),
+        logs: Vec::new(),
+        sockets: Vec::new(),
+    }
+}
