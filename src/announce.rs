@@ -160,6 +160,7 @@ mod tests {
             site: docroot::site::Options::default(),
             compress: false,
             http1: docroot::http1::Options::default(),
+            proxy: None,
             users: None,
             workers: 2.try_into().unwrap(),
             limits: docroot::net::Limits::default(),

@@ -3,6 +3,7 @@
 mod health;
 mod healthcheck;
 mod memory;
+mod proxies;
 mod sandbox;
 
 use std::ffi::OsString;
@@ -23,12 +24,14 @@ use docroot::auth::{Malformed, Users};
 use docroot::compress;
 use docroot::http::is_token;
 use docroot::http1;
-use docroot::net::{Census, Endpoint, Limits, descriptors, files_within};
+use docroot::net::{Endpoint, Limits, descriptors, files_within};
 use docroot::sandbox::{Mode, Needs};
 use docroot::server::{self, Bind};
 use docroot::site::{self, Caching, Field, Releases, SharedPolicy, Sources, Symlinks, TypeSource};
 
 pub(crate) use self::healthcheck::{Healthcheck, Place, Probe};
+
+use self::proxies::ProxyOptions;
 
 /// The port if none is asked for, and those tried after it on a terminal.
 const PORT: u16 = 8080;
@@ -102,6 +105,9 @@ pub(crate) struct Arguments {
 
     #[command(flatten)]
     sandbox: sandbox::SandboxOptions,
+
+    #[command(flatten)]
+    proxies: ProxyOptions,
 
     /// No banner and no access log
     #[arg(short, long, env = "DOCROOT_QUIET", value_parser = BoolishValueParser::new())]
@@ -425,9 +431,12 @@ impl Arguments {
                  open; raise that limit (ulimit -n) or ask for fewer"
             ));
         }
+        let proxies = self
+            .proxies
+            .resolve(self.header_timeout, self.max_connections_per_ip)?;
         let limits = Limits {
             connections,
-            connections_per_peer: self.max_connections_per_ip.map(Census::new),
+            connections_per_peer: proxies.census,
             inbox: defaults.inbox.max(self.site.max_header),
             min_rate: self.min_rate,
             ..defaults
@@ -447,6 +456,8 @@ impl Arguments {
         let mut config = self.site.resolve(root)?;
         config.server.http1.header_timeout = self.header_timeout;
         config.server.http1.idle_timeout = self.idle_timeout;
+        config.server.http1.trusted = proxies.trusted;
+        config.server.proxy = proxies.proxy;
         config.server.binds = binds;
         config.server.ports = ports;
         config.server.workers = workers;
@@ -562,6 +573,7 @@ impl SiteOptions {
             site,
             compress: self.compress,
             http1,
+            proxy: None,
             users,
             workers: default_workers(),
             limits: Limits::default(),

@@ -72,6 +72,7 @@
 //! | `blob.rs` | bytes at rest, in memory, in a sealed or in an open file, and which version of it | reading a file; HTTP; sockets |
 //! | `journal.rs` | lines handed to a thread that writes them, without ever waiting | what a line says |
 //! | `net/address.rs` | where a peer is, and where a listener listens | sockets |
+//! | `trust.rs` | whose word about other peers is believed | what they say |
 //! | `net/transport.rs` | what a connection can do to its peer: TCP, Unix sockets, `sendfile` | buffering |
 //! | `net/inbox.rs` | bytes received, not yet understood | parsing |
 //! | `net/outbox.rs` | bytes decided, not yet sent | deciding what to send |
@@ -109,6 +110,9 @@
 //! | `auth/users.rs` | users and their hashes, as an htpasswd file lists them | opening that file |
 //! | `auth/memory.rs` | which credentials were verified lately, by a seal | the credentials |
 //! | `auth/verifier.rs` | passwords verified beside the loops, once for all who send the same | HTTP |
+//! | `http/forwarded.rs` | X-Forwarded-For, Forwarded -> for whom a proxy speaks | whether to ask |
+//! | `proxy/header.rs` | bytes -> a header of the PROXY protocol | what comes behind it |
+//! | `proxy/proxied.rs` | another protocol, spoken behind such a header | which one |
 //! | `http1/parse.rs` | bytes -> request head | reading sockets; method policy |
 //! | `http1/body.rs` | where a request's content ends; counting it away | keeping it |
 //! | `http1/chunked.rs` | content of unknown length -> chunks | making it |
@@ -155,6 +159,7 @@
 //! | `config/memory.rs` | what a container may have -> what may be remembered | who uses it |
 //! | `config/healthcheck.rs` | whom `docroot healthcheck` asks, and for what | asking |
 //! | `config/sandbox.rs` | whether the process is confined, and what it then needs | confining it |
+//! | `config/proxies.rs` | who speaks for others, as it is asked for | what they say |
 //! | `explain.rs` | `docroot explain`: a request through a session without a socket, and the notes of its site | deciding anything |
 //! | `check.rs` | `docroot --check`: what would be served, and what is wrong with it | looking at files |
 //! | `announce.rs` | what the start says, for a person or for a program | deciding what is on |
@@ -163,7 +168,8 @@
 //! | `healthcheck.rs` | `docroot healthcheck`: one request to a server, and whether it is well | finding out where that is |
 //! | `main.rs` | arguments, tracing, signals, exit code | everything else |
 //!
-//! **Floors:** `main > config > {server, compress, sandbox} > {http1, site} > auth > {http, net} > {blob, journal}`.
+//! **Floors:** `main > config > {server, compress, sandbox} > {http1, site, proxy} > auth > {http, net} > {blob,
+//! journal, trust}`.
 //! (`sandbox.rs` knows nobody; main confines between two calls of the server.) **Doors:** the clock is read only in
 //! `net/reactor.rs` (and in `compress.rs`, `explain.rs` and `check.rs`, which are no loops); files are opened only in
 //! `site/disk.rs` (one with passwords in `config.rs`), and written only in `site/siblings.rs`, which whoever serves never
@@ -171,7 +177,7 @@
 //! line and the environment only in `config.rs`, the rooms below it, and `main.rs`. **One package, one home:** mio, socket2,
 //! nix, listenfd and slotmap in `net/`; httparse in `http1/parse.rs`; brotli, flate2 and zstd in `site/encoding.rs`;
 //! indicatif in `compress.rs`; landlock in `sandbox.rs`; mime_guess in `site/media.rs`; foldhash in `site/cache.rs`;
-//! twox-hash in `site/validators.rs`; httpdate in `http/date.rs`; clap in `config.rs`; tracing-subscriber, signal-hook and
+//! twox-hash in `site/validators.rs`; httpdate in `http/date.rs`; ipnet in `trust.rs`; clap in `config.rs`; tracing-subscriber, signal-hook and
 //! sd-notify in `main.rs`; rustix in `net/`, `site/`, `auth/verifier.rs`, `sandbox.rs`, `explain.rs` and `hash.rs`; what
 //! hashes passwords in `auth/hash.rs`, what seals them in `auth/memory.rs`; base64 in `http/credentials.rs`.
 //! `tests/keeps_its_house.rs` holds us to it.
@@ -227,6 +233,8 @@ pub mod http;
 pub mod http1;
 pub mod journal;
 pub mod net;
+pub mod proxy;
 pub mod sandbox;
 pub mod server;
 pub mod site;
+pub mod trust;

@@ -24,6 +24,7 @@ use docroot::http::Origin as _;
 use docroot::http1::Health;
 use docroot::journal::{Journal, Writer};
 use docroot::net::Endpoint;
+use docroot::proxy;
 use docroot::sandbox::{self, Confinement, Unconfined};
 use docroot::server::{self, Server, Sockets};
 use docroot::site::{Disk, Reading, SharedPolicy, Site, Sources, Trail};
@@ -172,7 +173,7 @@ fn run(
         tell(&[NotifyState::Ready]);
     };
     on_signals(drain, 0, Some(reload)).map_err(failed)?;
-    warn_of_readers(&config, &addresses);
+    warn_of_strangers(&config, &addresses);
     let said = announcement(&config, freshness, &confinement, &addresses);
     if !quiet && let Err(error) = print(&said) {
         warn!("cannot say on standard output where it listens: {error}");
@@ -247,8 +248,8 @@ fn warn_of_left_out(reading: &Reading) {
     }
 }
 
-/// Passwords are sent as good as in clear (RFC 7617 section 4).
-fn warn_of_readers(config: &Config, addresses: &[Endpoint]) {
+/// Passwords are sent as good as in clear (RFC 7617 section 4), and who is believed whatever it says may lie.
+fn warn_of_strangers(config: &Config, addresses: &[Endpoint]) {
     let is_remote = |address: &Endpoint| {
         let ip = address.tcp().map(|address| address.ip().to_canonical());
         ip.is_some_and(|ip| !ip.is_loopback())
@@ -259,6 +260,15 @@ fn warn_of_readers(config: &Config, addresses: &[Endpoint]) {
         warn!(
             "passwords that are sent to {address} can be read by whoever sees the traffic: plain HTTP hides \
              nothing; put something that speaks TLS before it, or listen on 127.0.0.1 only"
+        );
+    }
+    let proxy = config.server.proxy.as_ref();
+    if proxy.is_some_and(proxy::Options::is_credulous)
+        && let Some(address) = addresses.iter().find(|address| is_remote(address))
+    {
+        warn!(
+            "whoever reaches {address} can say to be any peer, by the PROXY protocol; name the proxies that are \
+             believed with --trusted-proxy"
         );
     }
 }

@@ -15,6 +15,7 @@ use crate::auth::{Users, Verifier};
 use crate::http1::{self, Http1};
 use crate::journal::Journal;
 use crate::net::{self, Endpoint, Limits, Listener, NotActivated, Protocol, Reactor};
+use crate::proxy::{self, Proxied};
 use crate::site::{self, Compressor, Disk, Resolution, Site, Symlinks};
 
 /// Threads that compress, beside all loops.
@@ -44,6 +45,8 @@ pub struct Options {
     pub compress: bool,
     /// How long a peer may take to ask, and how much it may say.
     pub http1: http1::Options,
+    /// Who says at first for whom it speaks; `None` is nobody.
+    pub proxy: Option<proxy::Options>,
     /// Who may see the site; `None` is everybody.
     pub users: Option<Users>,
     /// How many loops serve, each on a thread of its own.
@@ -111,12 +114,15 @@ pub enum Error {
 #[derive(Debug)]
 pub struct Sockets(Vec<Vec<Listener>>);
 
+/// One loop, and what it speaks.
+type Worker = Reactor<Proxied<Http1<Site>>>;
+
 /// A server that listens.
 #[derive(Debug)]
 pub struct Server {
     /// The one on the thread that calls [`run`](Self::run).
-    first: Reactor<Http1<Site>>,
-    others: Vec<Reactor<Http1<Site>>>,
+    first: Worker,
+    others: Vec<Worker>,
     verifier: Option<Verifier>,
 }
 
@@ -225,7 +231,7 @@ fn worker(
     options: &Options,
     verifier: Option<&Verifier>,
     journal: Option<Journal>,
-) -> Result<Reactor<Http1<Site>>, Error> {
+) -> Result<Worker, Error> {
     let mut bells = Vec::new();
     bells.extend(site.bell().map_err(Error::System)?);
     let mut protocol = Http1::new(site, options.http1.clone(), journal);
@@ -234,6 +240,7 @@ fn worker(
         bells.push(guard.bell().map_err(Error::System)?);
         protocol = protocol.guarded_by(guard);
     }
+    let protocol = Proxied::new(protocol, options.proxy.clone());
     let limits = options.limits.shared_by(options.workers.get());
     let mut reactor = Reactor::new(protocol, limits).map_err(Error::System)?;
     for bell in bells {
@@ -493,6 +500,16 @@ mod tests {
 
     use super::*;
     use crate::net::{Io, Next, Peer};
+
+    #[test]
+    fn what_may_stand_before_a_conversation_takes_no_room_in_it() {
+        type Session<P> = <P as Protocol>::Session;
+        let (plain, proxied) = (
+            size_of::<Session<Http1<Site>>>(),
+            size_of::<Session<Proxied<Http1<Site>>>>(),
+        );
+        assert!(proxied <= plain.max(96), "{proxied} bytes, and {plain}");
+    }
 
     /// Whom it panics to meet.
     struct Timid(bool);

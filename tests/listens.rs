@@ -368,7 +368,7 @@ fn systemd_activates_it() {
     command.args(["--bind", "systemd", "--bind", "127.0.0.1:0"]);
     command.arg(root.path()).stdin(Stdio::null());
     // It starts docroot when somebody comes.
-    let come = path.clone();
+    let come = path;
     let peer = thread::spawn(move || {
         let stream = eventually("it listens", || UnixStream::connect(&come).ok());
         ask(stream, LAST)

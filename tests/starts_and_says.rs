@@ -56,6 +56,8 @@ const FLAGS: &[&str] = &[
     "health",
     "drain-delay",
     "sandbox",
+    "trusted-proxy",
+    "proxy-protocol",
     "quiet",
     "verbose",
     "check",

@@ -44,6 +44,8 @@ pub(super) struct Answer {
     pub(super) end: u64,
     /// More is to come of it than is known.
     pub(super) is_open: bool,
+    /// For whom the peer has sent the request, if it is trusted to say so.
+    pub(super) client: Option<Address>,
     /// The lengths of method and target, if they could be read.
     words: Option<(usize, usize)>,
 }
@@ -56,6 +58,7 @@ impl Answer {
             begun,
             end,
             is_open: false,
+            client: None,
             words: None,
         }
     }
@@ -160,7 +163,7 @@ impl Log {
             let missing = answer.end.saturating_sub(sent);
             let access = Access {
                 time,
-                peer,
+                peer: answer.client.unwrap_or(peer),
                 request: answer
                     .words
                     .map(|(method, target)| (word(method), word(target))),

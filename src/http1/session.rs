@@ -27,10 +27,11 @@ use super::parse::{self, Lines, Parsed};
 use crate::auth::{Guard, Known};
 use crate::http::{
     Boundaries, Content, DateText, Fields, Lookup, Multipart, Origin, Progress, Representation,
-    Request, Response, Status, Target, Version, admit, allowing, is_preflight, respond,
+    Request, Response, Status, Target, Version, admit, allowing, forwarded, is_preflight, respond,
 };
 use crate::journal::Journal;
 use crate::net::{Address, Closed, Inbox, Io, Next, Now, Outbox, Peer, Protocol};
+use crate::trust::Trusted;
 
 /// How long a peer that has just come by a Unix socket has for its first byte when we are about to go, as the kernel
 /// has it for TCP.
@@ -51,6 +52,8 @@ pub struct Options {
     pub cors: bool,
     /// Where it says whether it would like to be asked, if anywhere.
     pub health: Option<Health>,
+    /// Who is believed when it says for whom it sends a request, which then is the peer in the log.
+    pub trusted: Trusted,
 }
 
 impl Default for Options {
@@ -63,6 +66,7 @@ impl Default for Options {
             max_content: 1024 * 1024,
             cors: false,
             health: None,
+            trusted: Trusted::default(),
         }
     }
 }
@@ -534,6 +538,7 @@ impl<O: Origin> Http1<O> {
             let end = outbox.sent() + outbox.len();
             let mut answer = Answer::new(response.status, queued, begun, end);
             answer.is_open = matches!(response.content, Content::Listed(_));
+            answer.client = client(request, session.peer, &self.options.trusted);
             log.queued(&mut session.leaving, named, answer);
         }
     }
@@ -620,6 +625,17 @@ impl<O: Origin> Http1<O> {
             }
         }
     }
+}
+
+/// For whom this peer has sent this request, if it is trusted to say so.
+fn client(request: Option<&Request<'_>>, peer: Address, trusted: &Trusted) -> Option<Address> {
+    if trusted.is_empty() || !trusted.has(peer.ip()) {
+        return None;
+    }
+    forwarded(request?, trusted).map(|client| match client.port {
+        Some(port) => (client.ip, port).into(),
+        None => Address::Host(client.ip),
+    })
 }
 
 impl<O: Origin> Protocol for Http1<O> {

@@ -14,6 +14,8 @@ use nix::net::if_::if_nametoindex;
 pub enum Address {
     /// At an IP address and a port.
     Ip(SocketAddr),
+    /// At an IP address, as a proxy has named it, without a port.
+    Host(IpAddr),
     /// On this machine, behind a Unix socket, where peers have no names.
     Unix,
 }
@@ -35,6 +37,7 @@ impl Address {
     pub fn ip(self) -> Option<IpAddr> {
         match self {
             Self::Ip(address) => Some(address.ip()),
+            Self::Host(ip) => Some(ip),
             Self::Unix => None,
         }
     }
@@ -73,11 +76,12 @@ impl From<&net::SocketAddr> for Endpoint {
     }
 }
 
-/// `127.0.0.1:80`, `[::1]:80` or `unix:`.
+/// `127.0.0.1:80`, `[::1]:80`, `127.0.0.1`, `::1` or `unix:`.
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Ip(address) => address.fmt(f),
+            Self::Host(ip) => ip.fmt(f),
             Self::Unix => f.write_str("unix:"),
         }
     }

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use super::reminder::Reminder;
+use crate::trust::Trusted;
 
 /// The connections held, by peer: by IPv4 address, or by the /64 of an IPv6 address, which is what one
 /// peer is given.
@@ -14,6 +15,8 @@ use super::reminder::Reminder;
 #[derive(Clone, Debug)]
 pub struct Census {
     most: usize,
+    /// Who speaks for many, and is not counted.
+    spared: Trusted,
     counts: Arc<Mutex<Counts>>,
 }
 
@@ -34,8 +37,20 @@ impl Census {
     pub fn new(most: usize) -> Self {
         Self {
             most,
+            spared: Trusted::default(),
             counts: Arc::default(),
         }
+    }
+
+    /// The same, but does not count proxies that are trusted: their connections are those of many peers.
+    #[must_use]
+    pub fn sparing(self, spared: Trusted) -> Self {
+        Self { spared, ..self }
+    }
+
+    /// Whether this address is not counted.
+    pub(super) fn spares(&self, address: IpAddr) -> bool {
+        !self.spared.is_empty() && self.spared.has(Some(address))
     }
 
     /// How many connections a peer may hold.
@@ -105,6 +120,14 @@ mod tests {
         assert!(enter("2001:db8:0:1::1").is_some(), "another /64");
         census.leave(first);
         assert!(census.enter("10.0.0.1".parse().unwrap()).is_some());
+    }
+
+    #[test]
+    fn who_speaks_for_many_is_spared() {
+        let trusted = std::iter::once("10.0.0.0/8".parse().unwrap()).collect();
+        let census = Census::new(1).sparing(trusted);
+        assert!(census.spares("::ffff:10.0.0.1".parse().unwrap()));
+        assert!(!census.spares("192.0.2.1".parse().unwrap()));
     }
 
     #[test]

@@ -64,3 +64,4 @@ pub use listener::Listener;
 pub use outbox::Outbox;
 pub use protocol::{Closed, Io, Next, Now, Peer, Protocol};
 pub use reactor::{Handle, Reactor};
+pub use reminder::Reminder;

@@ -467,6 +467,9 @@ impl<P: Protocol> Reactor<P> {
         let (Some(census), Some(ip)) = (&self.census, peer.address.ip()) else {
             return Some(None);
         };
+        if census.spares(ip) {
+            return Some(None);
+        }
         let counted = census.enter(ip);
         if counted.is_none() {
             debug!(peer = %peer.address, "turned away");

@@ -1,0 +1,11 @@
+//! The PROXY protocol: who is behind a proxy, said in front of everything else that is said.
+#![cfg_attr(
+    not(test),
+    deny(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)
+)]
+
+mod header;
+mod proxied;
+
+pub use header::{Header, Malformed, Source, header};
+pub use proxied::{Options, Proxied, Session};

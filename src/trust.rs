@@ -1,0 +1,109 @@
+//! Whose word about other peers is believed.
+
+use std::net::IpAddr;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+
+/// The proxies that are trusted: networks, and whoever comes by a Unix socket. Nobody, by default.
+#[derive(Clone, Debug, Default)]
+pub struct Trusted(Arc<[Source]>);
+
+/// Where trusted proxies come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// These addresses.
+    Network(IpNet),
+    /// Unix sockets.
+    Unix,
+}
+
+impl Trusted {
+    /// Whether nobody is trusted.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether the peer with this address is trusted; one without an address is there by a Unix socket. An IPv4
+    /// address that is written as one of IPv6 is the IPv4 address.
+    #[must_use]
+    pub fn has(&self, ip: Option<IpAddr>) -> bool {
+        let ip = ip.map(|ip| ip.to_canonical());
+        self.0.iter().any(|source| match (source, &ip) {
+            (Source::Network(network), Some(ip)) => network.contains(ip),
+            (Source::Unix, None) => true,
+            _ => false,
+        })
+    }
+}
+
+impl FromIterator<Source> for Trusted {
+    fn from_iter<T: IntoIterator<Item = Source>>(sources: T) -> Self {
+        Self(sources.into_iter().collect())
+    }
+}
+
+/// A network, `10.0.0.0/8`; an address, which is a network of one; or `unix`.
+impl FromStr for Source {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "unix" {
+            return Ok(Self::Unix);
+        }
+        let network = match text.parse::<IpAddr>() {
+            Ok(ip) => Ok(IpNet::from(ip.to_canonical())),
+            Err(_) => text.parse(),
+        };
+        network.map(Self::Network).map_err(|_| {
+            "expected a network or an address, such as 10.0.0.0/8, 192.0.2.1, 2001:db8::/32; or unix"
+                .into()
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_in_networks() {
+        let check = |sources: &[&str], ip: &str, expected| {
+            let trusted: Trusted = sources.iter().map(|it| it.parse().unwrap()).collect();
+            let ip = (ip != "unix:").then(|| ip.parse().unwrap());
+            assert_eq!(trusted.has(ip), expected, "{sources:?} {ip:?}");
+        };
+        check(&[], "127.0.0.1", false);
+        check(&["10.0.0.0/8"], "10.255.0.1", true);
+        check(&["10.0.0.0/8"], "11.0.0.1", false);
+        check(&["10.1.2.3/8"], "10.255.0.1", true);
+        check(&["10.0.0.0/8"], "::ffff:10.0.0.1", true);
+        check(&["192.0.2.1"], "192.0.2.1", true);
+        check(&["192.0.2.1"], "192.0.2.2", false);
+        check(&["::ffff:192.0.2.1"], "192.0.2.1", true);
+        check(&["2001:db8::/32", "::1"], "2001:db8:1::1", true);
+        check(&["2001:db8::/32", "::1"], "::1", true);
+        check(&["2001:db8::/32", "::1"], "::2", false);
+        check(&["0.0.0.0/0"], "::1", false);
+        check(&["0.0.0.0/0", "::/0"], "unix:", false);
+        check(&["unix"], "unix:", true);
+        check(&["unix"], "127.0.0.1", false);
+    }
+
+    #[test]
+    fn what_is_no_network_is_refused() {
+        for bad in [
+            "",
+            "10.0.0.0/33",
+            "10/8",
+            "host",
+            "::/129",
+            "10.0.0.1:80",
+            "unix:",
+        ] {
+            assert!(bad.parse::<Source>().is_err(), "{bad}");
+        }
+    }
+}
