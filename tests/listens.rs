@@ -10,7 +10,7 @@ use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::os::unix::net::{self, UnixDatagram, UnixListener, UnixStream};
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
@@ -59,10 +59,20 @@ fn activated(socket: impl Into<OwnedFd>, options: &[&str], root: &Path) -> Comma
 
 /// That a command does not listen, by its exit code, and says this in one line.
 fn refuses(command: &mut Command, expected: &[&str]) {
-    let Output { status, stderr, .. } = command.output().expect("it runs");
-    let said = String::from_utf8_lossy(&stderr);
+    let mut child = command
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it runs");
+    let lines = support::lines(child.stderr.take().expect("a pipe"));
+    let Ok(said) = lines.recv_timeout(PATIENCE) else {
+        let _ = child.kill();
+        let _ = child.wait();
+        panic!("it listens, or says nothing");
+    };
+    let status = child.wait().expect("it is our child");
     assert_eq!(status.code(), Some(3), "{said}");
-    assert_eq!(said.lines().count(), 1, "{said}");
+    assert_eq!(lines.iter().next(), None, "after {said}");
     for part in expected {
         assert!(said.contains(part), "{part} in {said}");
     }
