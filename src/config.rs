@@ -2,6 +2,7 @@
 
 mod health;
 mod healthcheck;
+mod log;
 mod memory;
 mod proxies;
 mod sandbox;
@@ -32,6 +33,9 @@ use docroot::site::{self, Caching, Field, Releases, SharedPolicy, Sources, Symli
 pub(crate) use self::healthcheck::{Healthcheck, Place, Probe};
 
 use self::proxies::ProxyOptions;
+
+pub(crate) use self::log::Log;
+use self::log::LogOptions;
 
 /// The port if none is asked for, and those tried after it on a terminal.
 const PORT: u16 = 8080;
@@ -108,6 +112,9 @@ pub(crate) struct Arguments {
 
     #[command(flatten)]
     proxies: ProxyOptions,
+
+    #[command(flatten)]
+    log: LogOptions,
 
     /// No banner and no access log
     #[arg(short, long, env = "DOCROOT_QUIET", value_parser = BoolishValueParser::new())]
@@ -366,6 +373,8 @@ pub(crate) struct Config {
     pub(crate) sandbox: Mode,
     /// What it must still be able to do then.
     pub(crate) needs: Needs,
+    /// What is said of each request; `None` is nothing.
+    pub(crate) log: Option<Log>,
 }
 
 impl Arguments {
@@ -453,7 +462,18 @@ impl Arguments {
                 binds.push(bind);
             }
         }
+        let log = self.log.resolve(self.quiet)?;
+        let hidden = self.site.hidden;
         let mut config = self.site.resolve(root)?;
+        if let Some(Log { format, file }) = &log {
+            config.server.http1.log = *format;
+            if let Some(file) = file {
+                not_served("--log-file", file, &config.server.root, hidden)?;
+            }
+        }
+        let file = log.as_ref().and_then(|log| log.file.clone());
+        config.needs.logs = file.into_iter().collect();
+        config.log = log;
         config.server.http1.header_timeout = self.header_timeout;
         config.server.http1.idle_timeout = self.idle_timeout;
         config.server.http1.trusted = proxies.trusted;
@@ -532,7 +552,7 @@ impl SiteOptions {
         // The name as it was given: it may be given to another folder later.
         let root = std::path::absolute(&root).unwrap_or(root);
         if let Some(file) = &self.auth_file {
-            not_served(file, &root, self.hidden)?;
+            not_served("--auth-file", file, &root, self.hidden)?;
         }
         let users = users(&self.auth, self.auth_file.as_deref())?;
         let sources = Sources {
@@ -590,6 +610,7 @@ impl SiteOptions {
             drain_delay: Duration::ZERO,
             sandbox: Mode::Off,
             needs,
+            log: None,
         })
     }
 }
@@ -631,9 +652,9 @@ fn listed(file: &Path) -> Result<Users, String> {
     })
 }
 
-/// Whoever has one password is not to be shown the hashes of all others.
-fn not_served(file: &Path, root: &Path, hidden: bool) -> Result<(), String> {
-    let real = file.canonicalize().unwrap_or_else(|_| file.into());
+/// Whoever has one password is not to be shown the hashes of all others, and no visitor who else comes.
+fn not_served(option: &str, file: &Path, root: &Path, hidden: bool) -> Result<(), String> {
+    let real = real(file).unwrap_or_else(|| file.into());
     let root = &root.canonicalize().unwrap_or_else(|_| root.into());
     let Ok(below) = real.strip_prefix(root) else {
         return Ok(());
@@ -643,8 +664,20 @@ fn not_served(file: &Path, root: &Path, hidden: bool) -> Result<(), String> {
     }
     let (file, root) = (file.display(), root.display());
     Err(format!(
-        "--auth-file {file} would be served with the rest of {root}; move it out of there"
+        "{option} {file} would be served with the rest of {root}; move it out of there"
     ))
+}
+
+/// The real name of a file that may yet have to be made.
+fn real(file: &Path) -> Option<PathBuf> {
+    let made = || {
+        let folder = match file.parent() {
+            Some(folder) if folder.as_os_str().is_empty() => Path::new("."),
+            folder => folder?,
+        };
+        Some(folder.canonicalize().ok()?.join(file.file_name()?))
+    };
+    file.canonicalize().ok().or_else(made)
 }
 
 impl Compress {

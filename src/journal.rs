@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tracing::warn;
 
@@ -16,6 +16,27 @@ const PLENTY: usize = MOST / 4;
 /// Bytes of lines that a loop hands over before its turn ends.
 const HANDFUL: usize = 64 * 1024;
 
+/// How long it is kept quiet about lines that are lost after it was said.
+const QUIET: Duration = Duration::from_secs(1);
+
+/// How long what can take nothing just now is left alone.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// Where lines end up. What is written to it is to be there when `write` returns: nothing is to wait in a buffer.
+pub trait Out: Write + Send + 'static {
+    /// Goes on with what has taken its place, if that can be.
+    ///
+    /// # Errors
+    /// Why nothing can; then it goes on as it was.
+    fn reopen(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Out for io::Stderr {}
+
+impl Out for io::Sink {}
+
 /// Where one loop's lines are collected until [`flush`](Self::flush).
 ///
 /// What reads them may be slow, or stuck: then lines are dropped and counted, and the loop goes on.
@@ -26,14 +47,19 @@ pub struct Journal {
     shared: Arc<Shared>,
 }
 
-/// The writing thread, to wait for.
-#[derive(Debug)]
+/// The writing thread, to wait for, or to be told something.
+#[derive(Clone, Debug)]
 pub struct Writer {
     shared: Arc<Shared>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Shared {
+    /// What messages call that which is written to.
+    name: String,
+    /// Whether the lines are those messages themselves. Then nobody is told what whoever wrote this would have to
+    /// write.
+    is_diagnostics: bool,
     state: Mutex<State>,
     /// For the thread: there is something to do.
     wake: Condvar,
@@ -44,10 +70,15 @@ struct Shared {
 #[derive(Debug, Default)]
 struct State {
     waiting: Vec<u8>,
-    /// Lines that found no room since this was last said.
-    dropped: usize,
+    /// Lines that were lost, over all, and of those how many have been told, and when that was.
+    lost: usize,
+    told: (usize, Option<Instant>),
+    /// What is written to is to be opened again.
+    reopens: bool,
     /// Lines that the thread has taken, and is writing.
     taken: usize,
+    /// Lines of which only the beginning is written: one, at the most.
+    begun: usize,
     /// Journals from which more may come.
     journals: usize,
     /// The thread waits for the next line, however long that takes.
@@ -60,7 +91,10 @@ struct State {
 
 impl Journal {
     /// Starts a thread that writes to `out`, which messages call `name`. The thread ends when the
-    /// last journal is dropped, or `out` fails.
+    /// last journal is dropped, or nobody will ever read what it writes (EPIPE). Lines that cannot be written for
+    /// another reason, as where a disk is full, are lost, and counted; later ones are written when they can be.
+    ///
+    /// How many are lost is told at most once a second, while there are any, as a warning.
     ///
     /// Lines `gather` for so long before they are written with one call, so that the thread wakes
     /// `1 / gather` times a second under load, and never while nothing comes; sooner only where they
@@ -68,19 +102,28 @@ impl Journal {
     ///
     /// # Errors
     /// When no thread can be started.
-    pub fn new(
-        name: &'static str,
-        gather: Duration,
-        out: impl Write + Send + 'static,
-    ) -> io::Result<(Self, Writer)> {
-        let shared = Arc::new(Shared::default());
+    pub fn new(name: &str, gather: Duration, out: impl Out) -> io::Result<(Self, Writer)> {
+        Self::start(Shared::new(name, false), gather, out)
+    }
+
+    /// The same for warnings themselves, which are written one by one. What comes of these is told nobody, unless it
+    /// can be.
+    ///
+    /// # Errors
+    /// When no thread can be started.
+    pub fn of_diagnostics(name: &str, out: impl Out) -> io::Result<(Self, Writer)> {
+        Self::start(Shared::new(name, true), Duration::ZERO, out)
+    }
+
+    fn start(shared: Shared, gather: Duration, out: impl Out) -> io::Result<(Self, Writer)> {
+        let shared = Arc::new(shared);
         let writer = Writer {
             shared: shared.clone(),
         };
         let journal = Self::of(shared.clone());
         thread::Builder::new()
             .name("journal".into())
-            .spawn(move || shared.write(name, gather, out))?;
+            .spawn(move || shared.write(gather, out))?;
         Ok((journal, writer))
     }
 
@@ -116,9 +159,16 @@ impl Journal {
         let before = state.waiting.len();
         let after = before + self.batch.len();
         let mut woken = false;
-        if after > MOST {
-            state.dropped += lines(&self.batch);
-        } else if !state.ended {
+        let mut untold = None;
+        if state.ended {
+            state.lost += lines(&self.batch);
+        } else if after > MOST {
+            state.lost += lines(&self.batch);
+            // The thread may be stuck, and cannot say so.
+            if !self.shared.is_diagnostics {
+                untold = self.shared.untold(&mut state);
+            }
+        } else {
             state.waiting.extend_from_slice(&self.batch);
             // Waking is a system call: it is made once for each time that the thread sleeps.
             woken = std::mem::take(&mut state.asleep) || (before < PLENTY && after >= PLENTY);
@@ -127,6 +177,10 @@ impl Journal {
         drop(state);
         if woken {
             self.shared.wake.notify_one();
+        }
+        if let Some(lost) = untold {
+            let name = &self.shared.name;
+            warn!("{name} is read too slowly: {lost} lines were dropped");
         }
     }
 }
@@ -143,7 +197,8 @@ impl Writer {
     /// Waits until everything handed over is written, at most `time`.
     ///
     /// # Errors
-    /// How many lines were not, if they were not all.
+    /// How many lines were lost since it began, if any were. Those that are still waiting count, and so do those that
+    /// are being written, although some of them may have been.
     pub fn finish(&self, time: Duration) -> Result<(), usize> {
         let mut state = self.shared.lock();
         state.hurried = true;
@@ -151,50 +206,131 @@ impl Writer {
         let unwritten =
             |state: &mut State| !state.ended && (state.taken > 0 || !state.waiting.is_empty());
         let waited = self.shared.done.wait_timeout_while(state, time, unwritten);
-        let (state, timed_out) = waited.unwrap_or_else(PoisonError::into_inner);
-        match timed_out.timed_out() {
-            true => Err(state.taken + lines(&state.waiting) + state.dropped),
-            false => Ok(()),
+        let (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        match state.lost + state.begun + state.taken + lines(&state.waiting) {
+            0 => Ok(()),
+            lost => Err(lost),
         }
+    }
+
+    /// Has the thread open what it writes to again ([`Out::reopen`]), at once or when it has written what it has.
+    pub fn reopen(&self) {
+        let mut state = self.shared.lock();
+        state.reopens = true;
+        state.asleep = false;
+        drop(state);
+        self.shared.wake.notify_one();
     }
 }
 
 impl State {
     /// Whether lines may be left to gather.
     fn has_time(&self) -> bool {
-        self.waiting.len() < PLENTY && self.journals > 0 && !self.hurried
+        self.waiting.len() < PLENTY && self.journals > 0 && !self.hurried && !self.reopens
     }
 }
 
+/// Lines on their way into what may take a part of them only.
+#[derive(Debug, Default)]
+struct Course {
+    /// What is left of a line that was begun. It is written first of all, so that nothing stands behind a beginning.
+    rest: Vec<u8>,
+}
+
+impl Course {
+    /// Writes these lines, each with its newline.
+    ///
+    /// # Errors
+    /// Why not all could be written, and how many were not, without one that was begun and is left to be ended.
+    fn write(&mut self, out: &mut impl Write, text: &[u8]) -> Result<(), (usize, io::Error)> {
+        if let Err((left, error)) = write_all(out, &self.rest) {
+            self.rest = left.to_vec();
+            return Err((lines(text), error));
+        }
+        self.rest.clear();
+        write_all(out, text).map_err(|(left, error)| {
+            let written = &text[..text.len() - left.len()];
+            if written.last().is_some_and(|&byte| byte != b'\n') {
+                self.rest.extend(
+                    left.split_inclusive(|&byte| byte == b'\n')
+                        .next()
+                        .unwrap_or_default(),
+                );
+            }
+            (lines(&left[self.rest.len()..]), error)
+        })
+    }
+}
+
+/// Writes all of this, however long that takes.
+///
+/// # Errors
+/// What is left, and why it cannot be written.
+fn write_all<'a>(out: &mut impl Write, mut left: &'a [u8]) -> Result<(), (&'a [u8], io::Error)> {
+    while !left.is_empty() {
+        match out.write(left) {
+            Ok(0) => return Err((left, io::ErrorKind::WriteZero.into())),
+            Ok(count) => left = &left[count..],
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            // Somebody has it not block, who shares it.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => thread::sleep(PAUSE),
+            Err(error) => return Err((left, error)),
+        }
+    }
+    Ok(())
+}
+
 impl Shared {
+    fn new(name: &str, is_diagnostics: bool) -> Self {
+        Self {
+            name: name.to_owned(),
+            is_diagnostics,
+            state: Mutex::default(),
+            wake: Condvar::new(),
+            done: Condvar::new(),
+        }
+    }
+
     /// A panic elsewhere leaves the state whole: each change is one statement.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// How many lines were lost since that was last said, if it is to be said now: the clock is read only where
+    /// lines are lost.
+    fn untold(&self, state: &mut State) -> Option<usize> {
+        let (told, when) = state.told;
+        let untold = Some(state.lost - told).filter(|&untold| untold > 0)?;
+        let now = Instant::now();
+        if when.is_some_and(|when| now.duration_since(when) < QUIET) {
+            return None;
+        }
+        state.told = (state.lost, Some(now));
+        Some(untold)
+    }
+
     /// What the thread does.
-    fn write(&self, name: &str, gather: Duration, mut out: impl Write) {
-        let mut batch = Vec::new();
-        while self.take(&mut batch, gather) {
-            let written = out.write_all(&batch).and_then(|()| out.flush());
+    fn write(&self, gather: Duration, mut out: impl Out) {
+        let (mut batch, mut course) = (Vec::new(), Course::default());
+        while let Some(reopens) = self.take(&mut batch, gather) {
+            if reopens {
+                self.reopen(&mut out, &mut course);
+            }
+            let written = course.write(&mut out, &batch);
             batch.clear();
             // What a flood has needed is not kept.
             batch.shrink_to(PLENTY);
 
             // All is said before whoever waits for the last line hears that it is written.
-            let dropped = std::mem::take(&mut self.lock().dropped);
-            if dropped > 0 {
-                warn!("{name} is read too slowly: {dropped} lines were dropped");
-            }
-            if let Err(error) = &written {
-                warn!("{name} cannot be written any more: {error}");
-            }
+            self.tell(&written);
             let mut state = self.lock();
             state.taken = 0;
-            state.ended = written.is_err();
+            state.begun = lines(&course.rest);
+            state.ended = matches!(&written, Err((_, error)) if is_final(error));
+            let is_over = state.ended;
             drop(state);
             self.done.notify_all();
-            if written.is_err() {
+            if is_over {
                 return;
             }
         }
@@ -202,9 +338,43 @@ impl Shared {
         self.done.notify_all();
     }
 
-    /// Waits for lines, lets others gather, and takes them all. Whether there are any: otherwise no
-    /// more will come.
-    fn take(&self, batch: &mut Vec<u8>, gather: Duration) -> bool {
+    fn reopen(&self, out: &mut impl Out, course: &mut Course) {
+        match out.reopen() {
+            // The end of a line would be nothing where its beginning is not.
+            Ok(()) => self.lock().lost += lines(&std::mem::take(&mut course.rest)),
+            Err(error) => {
+                let name = &self.name;
+                warn!("{name} cannot be opened again, and is written to as it was: {error}");
+            }
+        }
+    }
+
+    /// Counts what was lost, and says so, if it is to be said now.
+    fn tell(&self, written: &Result<(), (usize, io::Error)>) {
+        let name = &self.name;
+        let mut state = self.lock();
+        state.lost += written.as_ref().map_or_else(|(lost, _)| *lost, |()| 0);
+        // A message would go where this could not.
+        if self.is_diagnostics && written.is_err() {
+            return;
+        }
+        let untold = self.untold(&mut state);
+        drop(state);
+        match (written, untold) {
+            (Err((_, error)), _) if is_final(error) => {
+                warn!("{name} cannot be written any more: {error}");
+            }
+            (Err((_, error)), Some(lost)) => {
+                warn!("{name} cannot be written: {error}; {lost} lines were lost");
+            }
+            (Ok(()), Some(lost)) => warn!("{name} was read too slowly: {lost} lines were dropped"),
+            (_, None) => {}
+        }
+    }
+
+    /// Waits for lines, lets others gather, and takes them all, or none where what is written to is to be opened
+    /// again, which is what this says. `None`: no more will come.
+    fn take(&self, batch: &mut Vec<u8>, gather: Duration) -> Option<bool> {
         let mut state = self.lock();
         loop {
             if !gather.is_zero() {
@@ -213,21 +383,29 @@ impl Shared {
                 let waited = self.wake.wait_timeout_while(state, gather, has_time);
                 state = waited.unwrap_or_else(PoisonError::into_inner).0;
             }
-            if !state.waiting.is_empty() {
+            let reopens = std::mem::take(&mut state.reopens);
+            if reopens || !state.waiting.is_empty() {
                 std::mem::swap(batch, &mut state.waiting);
-                state.taken = lines(batch).max(1);
-                return true;
+                state.taken = lines(batch);
+                return Some(reopens);
             }
             if state.journals == 0 {
-                return false;
+                return None;
             }
             state.asleep = true;
-            let idle = |state: &mut State| state.waiting.is_empty() && state.journals > 0;
+            let idle = |state: &mut State| {
+                state.waiting.is_empty() && state.journals > 0 && !state.reopens
+            };
             let waited = self.wake.wait_while(state, idle);
             state = waited.unwrap_or_else(PoisonError::into_inner);
             state.asleep = false;
         }
     }
+}
+
+/// Whether nobody will ever read what is written, so that it need not be tried again.
+fn is_final(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::BrokenPipe
 }
 
 fn lines(text: &[u8]) -> usize {
@@ -263,6 +441,8 @@ mod tests {
             Ok(())
         }
     }
+
+    impl Out for Slow {}
 
     /// A journal, its writer, what is written, and the permission for each write.
     fn slow(gather: Duration) -> (Journal, Writer, Receiver<Vec<u8>>, Sender<()>) {
@@ -353,7 +533,7 @@ mod tests {
         for _ in 0..LINES {
             say(&mut journal, &line);
         }
-        assert!(journal.shared.lock().dropped > 0);
+        assert!(journal.shared.lock().lost > 0);
         assert!(journal.shared.lock().waiting.len() <= MOST);
         drop(journal);
         let unwritten = writer.finish(Duration::from_millis(1));
@@ -361,8 +541,10 @@ mod tests {
 
         permit.send(()).unwrap();
         permit.send(()).unwrap();
-        assert_eq!(writer.finish(PATIENCE), Ok(()), "what waited is written");
-        assert_eq!(out.recv().unwrap().len(), MOST / line.len() * line.len());
+        let fitting = MOST / line.len();
+        let lost = Err(LINES - fitting);
+        assert_eq!(writer.finish(PATIENCE), lost, "what waited is written");
+        assert_eq!(out.recv().unwrap().len(), fitting * line.len());
     }
 
     #[test]
@@ -370,8 +552,82 @@ mod tests {
         let (mut journal, writer, out, permit) = slow(Duration::ZERO);
         drop((out, permit));
         say(&mut journal, "one\n");
-        assert_eq!(writer.finish(PATIENCE), Ok(()));
+        assert_eq!(writer.finish(PATIENCE), Err(1));
         say(&mut journal, "two\n");
-        assert_eq!(writer.finish(PATIENCE), Ok(()));
+        assert_eq!(writer.finish(PATIENCE), Err(2));
+    }
+
+    /// What takes so many bytes before it is full, and what it took, each time that it was opened.
+    #[derive(Clone, Default)]
+    struct Disk(Arc<Mutex<(usize, Vec<Vec<u8>>)>>);
+
+    impl Write for Disk {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let (room, files) = &mut *self.0.lock().unwrap();
+            // As slowly as can be.
+            let count = bytes.len().min(*room).min(3);
+            *room -= count;
+            if files.is_empty() {
+                files.push(Vec::new());
+            }
+            files.last_mut().unwrap().extend(&bytes[..count]);
+            match count {
+                0 => Err(io::ErrorKind::StorageFull.into()),
+                count => Ok(count),
+            }
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl Out for Disk {
+        fn reopen(&mut self) -> io::Result<()> {
+            self.0.lock().unwrap().1.push(Vec::new());
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_line_that_was_begun_is_ended_when_there_is_room_again() {
+        const TEXT: &[u8] = b"one\ntwo\nthree\n";
+        const NEXT: &[u8] = b"four\nfive\n";
+        for room in 0..TEXT.len() + NEXT.len() {
+            let mut disk = Disk::default();
+            let mut course = Course::default();
+            let mut lost = 0;
+            for (text, room) in [(TEXT, room), (NEXT, 1), (b"six\n", 1000)] {
+                disk.0.lock().unwrap().0 += room;
+                lost += course
+                    .write(&mut disk, text)
+                    .map_or_else(|(lost, _)| lost, |()| 0);
+            }
+            let (_, files) = &*disk.0.lock().unwrap();
+            let text = String::from_utf8(files.concat()).unwrap();
+            assert!(text.ends_with("six\n"));
+            let all = ["one", "two", "three", "four", "five", "six"];
+            assert!(text.lines().all(|line| all.contains(&line)), "{text}");
+            assert_eq!(text.lines().count() + lost, all.len(), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_opened_again_begins_with_a_line() {
+        let disk = Disk::default();
+        disk.0.lock().unwrap().0 = 6;
+        let (mut journal, writer) = Journal::new("it", Duration::ZERO, disk.clone()).unwrap();
+        say(&mut journal, "one\ntwo\nthree\n");
+        assert_eq!(writer.finish(PATIENCE), Err(2), "one may still be ended");
+        writer.reopen();
+        let files = || disk.0.lock().unwrap().1.len();
+        while files() < 2 {
+            thread::yield_now();
+        }
+        disk.0.lock().unwrap().0 = 1000;
+        say(&mut journal, "four\n");
+        assert_eq!(writer.finish(PATIENCE), Err(2));
+        let files = disk.0.lock().unwrap().1.clone();
+        assert_eq!(files, [&b"one\ntw"[..], b"four\n"]);
     }
 }

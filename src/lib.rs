@@ -70,7 +70,7 @@
 //! | file | lives here | may never be here |
 //! |---|---|---|
 //! | `blob.rs` | bytes at rest, in memory, in a sealed or in an open file, and which version of it | reading a file; HTTP; sockets |
-//! | `journal.rs` | lines handed to a thread that writes them, without ever waiting | what a line says |
+//! | `journal.rs` | lines handed to a thread that writes them, without ever waiting, and how many were lost | what a line says |
 //! | `net/address.rs` | where a peer is, and where a listener listens | sockets |
 //! | `trust.rs` | whose word about other peers is believed | what they say |
 //! | `net/transport.rs` | what a connection can do to its peer: TCP, Unix sockets, `sendfile` | buffering |
@@ -164,6 +164,8 @@
 //! | `check.rs` | `docroot --check`: what would be served, and what is wrong with it | looking at files |
 //! | `announce.rs` | what the start says, for a person or for a program | deciding what is on |
 //! | `text.rs` | text of others, harmless for a terminal or in JSON | what it says |
+//! | `outlet.rs` | where access lines go: standard output, or a file that is opened again | what they say |
+//! | `config/log.rs` | the options of the access log | writing it |
 //! | `hash.rs` | `docroot hash`: a password in, a line out | how it is hashed |
 //! | `healthcheck.rs` | `docroot healthcheck`: one request to a server, and whether it is well | finding out where that is |
 //! | `main.rs` | arguments, tracing, signals, exit code | everything else |
@@ -171,9 +173,10 @@
 //! **Floors:** `main > config > {server, compress, sandbox} > {http1, site, proxy} > auth > {http, net} > {blob,
 //! journal, trust}`.
 //! (`sandbox.rs` knows nobody; main confines between two calls of the server.) **Doors:** the clock is read only in
-//! `net/reactor.rs` (and in `compress.rs`, `explain.rs` and `check.rs`, which are no loops); files are opened only in
+//! `net/reactor.rs` (and in `compress.rs`, `explain.rs` and `check.rs`, which are no loops, and in `journal.rs`, where
+//! lines are lost); files are opened only in
 //! `site/disk.rs` (one with passwords in `config.rs`), and written only in `site/siblings.rs`, which whoever serves never
-//! enters; a Unix socket's file is bound and removed in `net/unix.rs`; mio's sockets are named only in `net/`, the command
+//! enters, and in `outlet.rs`, the access log; a Unix socket's file is bound and removed in `net/unix.rs`; mio's sockets are named only in `net/`, the command
 //! line and the environment only in `config.rs`, the rooms below it, and `main.rs`. **One package, one home:** mio, socket2,
 //! nix, listenfd and slotmap in `net/`; httparse in `http1/parse.rs`; brotli, flate2 and zstd in `site/encoding.rs`;
 //! indicatif in `compress.rs`; landlock in `sandbox.rs`; mime_guess in `site/media.rs`; foldhash in `site/cache.rs`;

@@ -7,6 +7,7 @@ mod config;
 mod explain;
 mod hash;
 mod healthcheck;
+mod outlet;
 mod text;
 
 use std::io::{self, IsTerminal as _, Write as _};
@@ -29,14 +30,15 @@ use docroot::sandbox::{self, Confinement, Unconfined};
 use docroot::server::{self, Server, Sockets};
 use docroot::site::{Disk, Reading, SharedPolicy, Site, Sources, Trail};
 use sd_notify::NotifyState;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 use tracing::{error, info, warn};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::prelude::*;
 
 use crate::announce::announcement;
-use crate::config::{Arguments, Command, Config, Explain};
+use crate::config::{Arguments, Command, Config, Explain, Log};
+use crate::outlet::Outlet;
 
 /// How long access lines gather before they are written together.
 const GATHER: Duration = Duration::from_millis(50);
@@ -98,7 +100,7 @@ fn run_compress(options: compress::Options) -> Result<(), Failure> {
     let quiet = options.quiet;
     let compression = Compression::open(options).map_err(not_compressed)?;
     let handle = compression.handle();
-    on_signals(move || handle.stop(), i32::from(FAILED), None::<fn()>).map_err(failed)?;
+    on_signals(move || handle.stop(), i32::from(FAILED), None::<fn(i32)>).map_err(failed)?;
     let summary = compression.run().map_err(not_compressed)?;
     if !quiet {
         print(&summary.to_string()).map_err(failed)?;
@@ -142,11 +144,7 @@ fn run(
     let (site, reading) = open(disk, &mut config)?;
     warn_of_left_out(&reading);
     let policy = config.server.site.policy.clone();
-    let journal = match quiet {
-        true => None,
-        false => Some(Journal::new("standard output", GATHER, io::stdout()).map_err(failed)?),
-    };
-    let (journal, writer) = journal.unzip();
+    let (journal, writer) = config.log.as_ref().map(log).transpose()?.unzip();
     let freshness = site.freshness();
     let server = Server::start(site, sockets, &config.server, journal).map_err(refused)?;
     let addresses: Vec<Endpoint> = server.addresses().cloned().collect();
@@ -172,7 +170,13 @@ fn run(
         reload(&sources, &policy, &auth, verifier.as_ref());
         tell(&[NotifyState::Ready]);
     };
-    on_signals(drain, 0, Some(reload)).map_err(failed)?;
+    let log = writer.clone();
+    let heed = move |signal| match (signal, &log) {
+        (SIGUSR1, Some(log)) => log.reopen(),
+        (SIGUSR1, None) => {}
+        _ => reload(),
+    };
+    on_signals(drain, 0, Some(heed)).map_err(failed)?;
     warn_of_strangers(&config, &addresses);
     let said = announcement(&config, freshness, &confinement, &addresses);
     if !quiet && let Err(error) = print(&said) {
@@ -203,6 +207,20 @@ fn drain(handle: &server::Handle, health: Option<&Health>, delay: Duration) {
         warn!("stopping at once, as nothing can wait: {error}");
         handle.stop();
     }
+}
+
+/// Opens the access log, and starts what writes it.
+fn log(Log { file, .. }: &Log) -> Result<(Journal, Writer), Failure> {
+    let Some(file) = file else {
+        let out = Outlet::standard_output().map_err(failed)?;
+        return Journal::new("standard output", GATHER, out).map_err(failed);
+    };
+    let name = file.display().to_string();
+    let out = Outlet::file(file).map_err(|error| {
+        let why = format!("--log-file {name}: {error}; name a file that can be written to");
+        (BAD_ARGUMENTS, why)
+    })?;
+    Journal::new(&name, GATHER, out).map_err(failed)
 }
 
 /// Makes a site of the root, with its policy in force.
@@ -372,7 +390,7 @@ impl Diagnostics {
     /// Starts the journal's thread.
     fn start(&self) -> Result<Writer, Failure> {
         let (journal, writer) =
-            Journal::new("standard error", Duration::ZERO, io::stderr()).map_err(failed)?;
+            Journal::of_diagnostics("standard error", io::stderr()).map_err(failed)?;
         let _ = self.0.set(Mutex::new(journal));
         Ok(writer)
     }
@@ -396,26 +414,27 @@ impl io::Write for Diagnostics {
     }
 }
 
-/// The first signal to stop ends it in good order, the second at once, with this exit code. One to reload does
-/// that, where there is anything to be reloaded.
+/// The first signal to stop ends it in good order, the second at once, with this exit code. Others are heeded, where
+/// there is anything to be heeded: SIGHUP and SIGUSR1.
 fn on_signals(
     end: impl FnOnce() + Send + 'static,
     code: i32,
-    reload: Option<impl Fn() + Send + 'static>,
+    heed: Option<impl Fn(i32) + Send + 'static>,
 ) -> io::Result<()> {
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGQUIT])?;
-    if reload.is_some() {
+    if heed.is_some() {
         signals.add_signal(SIGHUP)?;
+        signals.add_signal(SIGUSR1)?;
     }
     thread::Builder::new()
         .name("signals".into())
         .spawn(move || {
             let mut end = Some(end);
             for signal in signals.forever() {
-                match (signal, &reload, end.take()) {
-                    (SIGHUP, Some(reload), unchanged) => {
+                match (signal, &heed, end.take()) {
+                    (SIGHUP | SIGUSR1, Some(heed), unchanged) => {
                         end = unchanged;
-                        reload();
+                        heed(signal);
                     }
                     (_, _, Some(end)) => end(),
                     (_, _, None) => std::process::exit(code),
@@ -430,7 +449,7 @@ fn finish(writer: Option<Writer>) {
     if let Some(writer) = writer
         && let Err(lines) = writer.finish(LAST_LINES)
     {
-        error!("the last access lines were not written, as nobody reads them: {lines}");
+        error!("access lines that were not written, from the start to the end: {lines}");
     }
 }
 

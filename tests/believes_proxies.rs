@@ -25,7 +25,8 @@ fn binary() -> Vec<u8> {
 /// The peer, as the next line of the access log has it.
 fn peer(server: &Server) -> String {
     let line = server.line();
-    let word = line.split(' ').nth(1);
+    let word = line.split_once("\"peer\":\"");
+    let word = word.and_then(|(_, rest)| rest.split('"').next());
     word.unwrap_or_else(|| panic!("no access line: {line}"))
         .to_owned()
 }

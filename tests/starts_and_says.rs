@@ -58,6 +58,8 @@ const FLAGS: &[&str] = &[
     "sandbox",
     "trusted-proxy",
     "proxy-protocol",
+    "log-format",
+    "log-file",
     "quiet",
     "verbose",
     "check",
@@ -975,7 +977,7 @@ fn a_terminal_shows_a_banner() {
     }
     assert!(!banner.contains('{'), "no line for programs: {banner}");
     assert_eq!(reach(address).get("/").text(), "index");
-    terminal.until(" GET / 200 ");
+    terminal.until(" GET      5 ");
     let ctrl_c = b"\x03";
     terminal.presses(ctrl_c);
     assert_eq!(terminal.process.ended(), Some(CLEAN));

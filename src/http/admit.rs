@@ -34,11 +34,11 @@ fn decide<'a>(request: &Request<'a>) -> Result<Target<'a>, Response> {
         }
         Method::Unserved(_) => {
             let why = "This server only sends files. It allows GET, HEAD and OPTIONS.";
-            return Err(Response::page(Status::MethodNotAllowed, why).with("Allow", ALLOW));
+            return Err(Response::refusal(Status::MethodNotAllowed, why).with("Allow", ALLOW));
         }
         Method::Unknown(_) => {
             let why = "This server does not know the request's method.";
-            return Err(Response::page(Status::NotImplemented, why).with("Allow", ALLOW));
+            return Err(Response::refusal(Status::NotImplemented, why).with("Allow", ALLOW));
         }
     }
     target(request, host)
@@ -46,7 +46,7 @@ fn decide<'a>(request: &Request<'a>) -> Result<Target<'a>, Response> {
 
 /// Once on 1.1, at most once on 1.0, and well-formed (RFC 9112 section 3.2).
 fn host<'a>(request: &Request<'a>) -> Result<Option<&'a [u8]>, Response> {
-    let refuse = |why| Err(Response::page(Status::BadRequest, why));
+    let refuse = |why| Err(Response::refusal(Status::BadRequest, why));
     match request.single("Host") {
         Err(_) => refuse("The request has several Host fields."),
         Ok(None) if request.version >= Version::Http11 => {
@@ -63,14 +63,14 @@ fn expectation(request: &Request<'_>) -> Result<(), Response> {
     let met = |expected: &[u8]| expected.eq_ignore_ascii_case(b"100-continue");
     if request.version >= Version::Http11 && !request.list("Expect").all(met) {
         let why = "The request expects what this server does not do.";
-        return Err(Response::page(Status::ExpectationFailed, why));
+        return Err(Response::refusal(Status::ExpectationFailed, why));
     }
     Ok(())
 }
 
 fn target<'a>(request: &Request<'a>, host: Option<&'a [u8]>) -> Result<Target<'a>, Response> {
     Target::parse(request.target, host)
-        .map_err(|malformed| Response::page(malformed.status(), malformed.why()))
+        .map_err(|malformed| Response::refusal(malformed.status(), malformed.why()))
 }
 
 #[cfg(test)]

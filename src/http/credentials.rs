@@ -47,6 +47,25 @@ impl Credentials {
     }
 }
 
+/// Appends the user's name that the value of an Authorization field has, and nothing of its password. How long it is;
+/// `None` where [`Credentials::read`] reads none.
+pub fn user(value: &[u8], into: &mut Vec<u8>) -> Option<usize> {
+    let (scheme, rest) = value.split_at_checked(value.iter().position(|&byte| byte == b' ')?)?;
+    if !scheme.eq_ignore_ascii_case(b"Basic") {
+        return None;
+    }
+    let start = into.len();
+    let decoded = BASE64.decode_vec(rest.trim_ascii(), into).ok();
+    let text = into.get_mut(start..).unwrap_or_default();
+    let colon = text.iter().position(|&byte| byte == b':');
+    let length = decoded.and(colon);
+    // What is behind it is not left in memory either.
+    let secret = text.get_mut(length.unwrap_or(0)..);
+    secret.unwrap_or_default().fill(0);
+    into.truncate(start + length.unwrap_or(0));
+    length
+}
+
 impl std::fmt::Debug for Credentials {
     /// Without the password.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -62,7 +81,7 @@ impl std::fmt::Debug for Credentials {
 #[must_use]
 pub fn challenge() -> Response {
     let why = "This site is shown to those who have a password.";
-    Response::page(Status::Unauthorized, why).with("WWW-Authenticate", CHALLENGE)
+    Response::refusal(Status::Unauthorized, why).with("WWW-Authenticate", CHALLENGE)
 }
 
 #[cfg(test)]
@@ -71,11 +90,17 @@ mod tests {
 
     fn check(value: &[u8], expected: Option<(&[u8], &[u8])>) {
         let found = Credentials::read(value);
+        let expected_user = expected;
         let expected = expected.map(|(user, password)| Credentials {
             user: user.to_vec(),
             password: password.to_vec(),
         });
         assert_eq!(found, expected, "{}", value.escape_ascii());
+        if let Some((name, _)) = expected_user {
+            let mut words = b"GET".to_vec();
+            assert_eq!(user(value, &mut words), Some(name.len()));
+            assert_eq!(words, [b"GET", name].concat());
+        }
     }
 
     #[test]

@@ -19,6 +19,11 @@ pub trait Origin {
     /// What there is under this target, now.
     fn find(&mut self, target: &Target<'_>, now: SystemTime) -> Lookup;
 
+    /// How the last [`find`](Self::find) went, for who keeps a log.
+    fn account(&self) -> Option<Account> {
+        None
+    }
+
     /// What was just found under a target, for who would like it in this coding, in which
     /// [it can be had](Resource::is_codable) but was not found to be; `None` if it is not there yet.
     fn code(
@@ -76,6 +81,38 @@ pub enum Lookup {
     Forbidden,
     /// Something that cannot be reached just now.
     Unavailable,
+}
+
+/// How a lookup went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Account {
+    /// How what there is came to be known.
+    pub recall: Recall,
+    /// Why it is not to be had, in one sentence, where that says more than the lookup does.
+    pub reason: Option<&'static str>,
+}
+
+/// How it came to be known what there is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Recall {
+    /// It was remembered, and what it rests on is known not to have changed.
+    Hit,
+    /// It was remembered, and whether it still is so was looked at first.
+    Confirmed,
+    /// It was looked for.
+    Miss,
+}
+
+impl Recall {
+    /// One word for it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Hit => "hit",
+            Self::Confirmed => "confirmed",
+            Self::Miss => "miss",
+        }
+    }
 }
 
 /// How a step of a listing ended.

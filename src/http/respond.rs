@@ -17,8 +17,9 @@ use super::target::Target;
 
 /// The answers of a site without a page for it, to who would see a page, and to what belongs to one: a script or an
 /// image that is missing is no page. What is asked for most in vain is made once.
-static NO_PAGE: LazyLock<Response> = LazyLock::new(|| Response::page(Status::NotFound, NOTHING));
-static NO_PART: LazyLock<Response> = LazyLock::new(|| Response::text(Status::NotFound, NOTHING));
+static NO_PAGE: LazyLock<Response> = LazyLock::new(|| Response::refusal(Status::NotFound, NOTHING));
+static NO_PART: LazyLock<Response> =
+    LazyLock::new(|| Response::text(Status::NotFound, NOTHING).because(NOTHING));
 const NOTHING: &str = "There is nothing under this address.";
 
 /// Decides, in the order of RFC 9110 section 13.2.2: what was found; in which form it is asked for; whether it
@@ -46,13 +47,13 @@ pub fn respond(request: &Request<'_>, target: &Target<'_>, lookup: &Lookup) -> R
             response.with("Vary", "Accept, Sec-Fetch-Dest, Sec-Fetch-Mode")
         }
         Lookup::Absent(page) => absent(request, target, page.as_ref()),
-        Lookup::Forbidden => Response::page(
+        Lookup::Forbidden => Response::refusal(
             Status::Forbidden,
             "What is under this address is not shown.",
         ),
         Lookup::Unavailable => {
             let why = "What is under this address cannot be reached just now.";
-            Response::page(Status::ServiceUnavailable, why).with("Retry-After", 1)
+            Response::refusal(Status::ServiceUnavailable, why).with("Retry-After", 1)
         }
     };
     match request.method {
@@ -69,7 +70,7 @@ fn absent(request: &Request<'_>, target: &Target<'_>, page: Option<&Arc<Resource
     match page {
         // It is no representation of the target, so there is nothing to ask it about.
         Some(page) => represented(request, page, |page| {
-            Response::new(Status::NotFound, page.clone())
+            Response::new(Status::NotFound, page.clone()).because(NOTHING)
         }),
         None if is_navigation(request) && may_be_page(target) => NO_PAGE.clone(),
         None => NO_PART.clone(),
@@ -141,7 +142,7 @@ fn selected(request: &Request<'_>, found: &Arc<Representation>) -> Response {
     match precondition::evaluate(request, &found.validators) {
         Verdict::Failed => {
             let why = "What is under this address is not what the request is about.";
-            Response::page(Status::PreconditionFailed, why)
+            Response::refusal(Status::PreconditionFailed, why)
         }
         Verdict::NotModified => {
             Response::new(Status::NotModified, found.clone()).sending(Content::Known)
@@ -165,7 +166,7 @@ fn content(request: &Request<'_>, found: &Arc<Representation>) -> Response {
         Selection::Unsatisfiable => {
             let why = "What is under this address has no such bytes.";
             let length = format!("bytes */{len}");
-            Response::page(Status::RangeNotSatisfiable, why).with("Content-Range", length)
+            Response::refusal(Status::RangeNotSatisfiable, why).with("Content-Range", length)
         }
     }
 }

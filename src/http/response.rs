@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::coding::Coding;
 use super::fields::Fields;
 use super::listing::View;
+use super::origin::{Account, Recall};
 use super::representation::Representation;
 use super::status::Status;
 
@@ -24,6 +25,10 @@ pub struct Response {
     pub is_represented: bool,
     /// The coding that would have been chosen, if there were a representation with it.
     pub wanted: Option<Coding>,
+    /// Why it is a refusal, in one sentence of ours, for who keeps a log.
+    pub reason: Option<&'static str>,
+    /// How what it is about came to be known; `None` where nothing was looked up.
+    pub recall: Option<Recall>,
 }
 
 /// How much of a representation's content is sent. Ranges are of bytes, half-open, within its length,
@@ -68,7 +73,15 @@ impl Response {
             content: Content::Whole,
             is_represented: false,
             wanted: None,
+            reason: None,
+            recall: None,
         }
+    }
+
+    /// A response with a small page of ours that says why nothing else is sent: in plain words, without markup.
+    #[must_use]
+    pub fn refusal(status: Status, why: &'static str) -> Self {
+        Self::page(status, why).because(why)
     }
 
     /// A response with a small page of ours that says the status in words, and why. `why` is
@@ -107,6 +120,23 @@ impl Response {
     #[must_use]
     pub fn with(mut self, name: &str, value: impl std::fmt::Display) -> Self {
         self.fields.push(name, value);
+        self
+    }
+
+    /// The same response with this reason.
+    #[must_use]
+    pub fn because(mut self, reason: &'static str) -> Self {
+        self.reason = Some(reason);
+        self
+    }
+
+    /// The same response, about what was looked up with this account of it.
+    #[must_use]
+    pub fn accounted(mut self, account: Account) -> Self {
+        self.recall = Some(account.recall);
+        if self.reason.is_some() && account.reason.is_some() {
+            self.reason = account.reason;
+        }
         self
     }
 

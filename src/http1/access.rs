@@ -1,111 +1,433 @@
 //! One request, as one line of the access log.
 
-use std::fmt::Write as _;
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::decimal;
-use crate::http::{Status, Timestamp};
+use crate::http::{Coding, Recall, Status, Timestamp, Version};
 use crate::net::Address;
 
-/// What the log says of a request: time, peer, method, target, status, bytes of content that were
-/// sent, and how long it took from its first byte to the answer's last.
+/// What a line looks like. In each, nothing that a peer says can end a line or a field, or be obeyed by a terminal.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Format {
+    /// For a person: short, in columns, and if `is_coloured`, with colours for a terminal.
+    Pretty {
+        /// Whether there are escape sequences in it, our own.
+        is_coloured: bool,
+    },
+    /// NCSA's combined log format, as Apache httpd and nginx write it.
+    Combined,
+    /// One object of JSON, in ASCII.
+    #[default]
+    Json,
+}
+
+impl Format {
+    /// Whether it has the User-Agent and the Referer.
+    pub(super) fn has_sender(self) -> bool {
+        !matches!(self, Self::Pretty { .. })
+    }
+
+    /// Whether it has the user's name.
+    pub(super) fn has_user(self) -> bool {
+        self == Self::Combined
+    }
+}
+
+/// What the log says of a request: from its first byte to the answer's last.
 #[derive(Debug)]
 pub(super) struct Access<'a> {
-    /// As [`TimeText`] has it.
-    pub(super) time: &'a str,
+    pub(super) time: Time<'a>,
     pub(super) peer: Address,
-    /// Method and target, or nothing if they could not be read.
-    pub(super) request: Option<(&'a str, &'a str)>,
+    /// Nothing if it could not be read.
+    pub(super) request: Option<Said<'a>>,
     pub(super) status: Status,
+    /// Bytes of content that were sent.
     pub(super) content: u64,
     pub(super) duration: Duration,
+    pub(super) coding: Coding,
+    pub(super) recall: Option<Recall>,
+    /// Why it was refused, or cut.
+    pub(super) reason: Option<&'static str>,
+}
+
+/// What a peer has said. Of the last three each is there if it was said, and if the format has it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Said<'a> {
+    pub(super) method: &'a [u8],
+    pub(super) target: &'a [u8],
+    pub(super) version: Version,
+    pub(super) user: Option<&'a [u8]>,
+    pub(super) referer: Option<&'a [u8]>,
+    pub(super) agent: Option<&'a [u8]>,
 }
 
 impl Access<'_> {
-    /// Appends `2026-11-21T04:49:21Z 127.0.0.1:53412 GET /path 200 1234 0.3ms` and a newline.
+    /// Appends the line, with its newline.
     ///
     /// By hand: each answer pays for this, and `core::fmt` costs several times as much.
-    pub(super) fn write(&self, into: &mut Vec<u8>) {
-        let (method, target) = self.request.unwrap_or(("-", "-"));
-        into.extend_from_slice(self.time.as_bytes());
-        into.push(b' ');
-        address(self.peer, into);
-        into.push(b' ');
-        escaped(method, into);
-        into.push(b' ');
-        escaped(target, into);
-        into.push(b' ');
+    pub(super) fn write(&self, format: Format, into: &mut Vec<u8>) {
+        match format {
+            Format::Pretty { is_coloured } => self.pretty(is_coloured, into),
+            Format::Combined => self.combined(into),
+            Format::Json => self.json(into),
+        }
+        into.push(b'\n');
+    }
+
+    /// `{"time":"2026-11-21T04:49:21.123Z","peer":"127.0.0.1:53412",...}`. All names are always there.
+    fn json(&self, into: &mut Vec<u8>) {
+        into.extend_from_slice(b"{\"time\":");
+        match self.time.second {
+            "" => into.extend_from_slice(b"null"),
+            second => {
+                into.push(b'"');
+                into.extend_from_slice(second.as_bytes());
+                into.push(b'.');
+                thousandths(self.time.millis, into);
+                into.extend_from_slice(b"Z\"");
+            }
+        }
+        into.extend_from_slice(b",\"peer\":\"");
+        address(self.peer, true, into);
+        into.push(b'"');
+        let said = self.request.as_ref();
+        string(b",\"method\":", said.map(|said| said.method), into);
+        string(b",\"target\":", said.map(|said| said.target), into);
+        let version = said.map(|said| version(said.version).as_bytes());
+        string(b",\"version\":", version, into);
+        into.extend_from_slice(b",\"status\":");
+        into.extend_from_slice(self.status.code().as_bytes());
+        into.extend_from_slice(b",\"bytes\":");
+        decimal::push(self.content, into);
+        into.extend_from_slice(b",\"duration_ms\":");
+        let micros = u64::try_from(self.duration.as_micros()).unwrap_or(u64::MAX);
+        decimal::push(micros / 1000, into);
+        into.push(b'.');
+        thousandths(micros % 1000, into);
+        string(b",\"coding\":", coding(self.coding), into);
+        let recall = self.recall.map(|recall| recall.name().as_bytes());
+        string(b",\"cache\":", recall, into);
+        string(b",\"reason\":", self.reason.map(str::as_bytes), into);
+        string(b",\"referer\":", said.and_then(|said| said.referer), into);
+        string(b",\"user_agent\":", said.and_then(|said| said.agent), into);
+        into.push(b'}');
+    }
+
+    /// `127.0.0.1 - alice [21/Nov/2026:04:49:21 +0000] "GET /path HTTP/1.1" 200 1234 "referer" "agent"`, with a
+    /// hyphen for what is not there, no bytes included.
+    fn combined(&self, into: &mut Vec<u8>) {
+        address(self.peer, false, into);
+        into.extend_from_slice(b" - ");
+        let said = self.request.as_ref();
+        match said.and_then(|said| said.user) {
+            None | Some(b"") => into.push(b'-'),
+            Some(user) => escaped(
+                user,
+                |byte| byte.is_ascii_graphic() && is_quotable(byte),
+                into,
+            ),
+        }
+        into.extend_from_slice(b" [");
+        into.extend_from_slice(match self.time.second {
+            "" => b"01/Jan/1970:00:00:00 +0000",
+            second => second.as_bytes(),
+        });
+        into.extend_from_slice(b"] \"");
+        match said {
+            None => into.push(b'-'),
+            Some(said) => {
+                escaped(said.method, is_quotable, into);
+                into.push(b' ');
+                escaped(said.target, is_quotable, into);
+                into.push(b' ');
+                into.extend_from_slice(version(said.version).as_bytes());
+            }
+        }
+        into.extend_from_slice(b"\" ");
         into.extend_from_slice(self.status.code().as_bytes());
         into.push(b' ');
-        decimal::push(self.content, into);
+        match self.content {
+            0 => into.push(b'-'),
+            content => decimal::push(content, into),
+        }
+        for word in [
+            said.and_then(|said| said.referer),
+            said.and_then(|said| said.agent),
+        ] {
+            into.extend_from_slice(b" \"");
+            // An empty one would be no field for some readers.
+            let word = word.filter(|word| !word.is_empty());
+            escaped(word.unwrap_or(b"-"), is_quotable, into);
+            into.push(b'"');
+        }
+    }
+
+    /// `04:49:21Z 200 GET   1.2K    0.3ms br   hit       127.0.0.1       /path`, and then why, if it is a refusal.
+    fn pretty(&self, is_coloured: bool, into: &mut Vec<u8>) {
+        into.extend_from_slice(match self.time.second {
+            "" => b"--:--:--Z",
+            second => second.as_bytes(),
+        });
         into.push(b' ');
-        let tenths = (self.duration.as_nanos() + 50_000) / 100_000;
-        let tenths = u64::try_from(tenths).unwrap_or(u64::MAX);
-        decimal::push(tenths / 10, into);
-        into.push(b'.');
-        decimal::push(tenths % 10, into);
-        into.extend_from_slice(b"ms\n");
+        let colour: &[u8] = match self.status.code().as_bytes() {
+            _ if !is_coloured => b"",
+            [b'2', ..] => b"\x1b[32m",
+            [b'3', ..] => b"\x1b[36m",
+            [b'4', ..] => b"\x1b[33m",
+            _ => b"\x1b[31m",
+        };
+        let plain: &[u8] = if is_coloured { b"\x1b[0m" } else { b"" };
+        into.extend_from_slice(colour);
+        into.extend_from_slice(self.status.code().as_bytes());
+        into.extend_from_slice(plain);
+        into.push(b' ');
+        let said = self.request.as_ref();
+        let method = said.map_or(&b"-"[..], |said| said.method);
+        left(4, into, |into| escaped(method, is_word, into));
+        into.push(b' ');
+        right(5, into, |into| size(self.content, into));
+        into.push(b' ');
+        right(8, into, |into| duration(self.duration, into));
+        into.push(b' ');
+        left(4, into, |into| {
+            into.extend_from_slice(coding(self.coding).unwrap_or(b"-"));
+        });
+        into.push(b' ');
+        left(9, into, |into| {
+            into.extend_from_slice(self.recall.map_or("-", Recall::name).as_bytes());
+        });
+        into.push(b' ');
+        left(15, into, |into| address(self.peer, false, into));
+        into.push(b' ');
+        escaped(said.map_or(&b"-"[..], |said| said.target), is_word, into);
+        if let Some(reason) = self.reason {
+            into.extend_from_slice(if is_coloured { b" \x1b[2m" } else { b" " });
+            into.push(b'(');
+            into.extend_from_slice(reason.trim_end_matches('.').as_bytes());
+            into.push(b')');
+            into.extend_from_slice(plain);
+        }
     }
 }
 
-/// Appends an address and its port, or `unix:`.
-fn address(peer: Address, into: &mut Vec<u8>) {
-    let Address::Ip(SocketAddr::V4(peer)) = peer else {
-        // Writing to a Vec does not fail.
-        let _ = write!(into, "{peer}");
-        return;
+const fn version(version: Version) -> &'static str {
+    match version {
+        Version::Http10 => "HTTP/1.0",
+        Version::Http11 => "HTTP/1.1",
+    }
+}
+
+fn coding(coding: Coding) -> Option<&'static [u8]> {
+    (coding != Coding::Identity).then(|| coding.name().as_bytes())
+}
+
+/// Appends who it was, and for programs that can tell, from which port.
+fn address(peer: Address, has_port: bool, into: &mut Vec<u8>) {
+    // Writing to a Vec does not fail.
+    let _ = match peer {
+        Address::Ip(SocketAddr::V4(peer)) => {
+            let [a, b, c, d] = peer.ip().octets();
+            decimal::push(a.into(), into);
+            for octet in [b, c, d] {
+                into.push(b'.');
+                decimal::push(octet.into(), into);
+            }
+            if has_port {
+                into.push(b':');
+                decimal::push(peer.port().into(), into);
+            }
+            Ok(())
+        }
+        Address::Ip(SocketAddr::V6(peer)) if !has_port => write!(into, "{}", peer.ip()),
+        peer => write!(into, "{peer}"),
     };
-    let [a, b, c, d] = peer.ip().octets();
-    decimal::push(a.into(), into);
-    for octet in [b, c, d] {
-        into.push(b'.');
-        decimal::push(octet.into(), into);
-    }
-    into.push(b':');
-    decimal::push(peer.port().into(), into);
 }
 
-/// Appends text of the peer's in which every character that could end a word or a line, or that a
-/// terminal could act on, is written as `\xNN`.
-fn escaped(text: &str, into: &mut Vec<u8>) {
-    let plain = |byte: &u8| byte.is_ascii_graphic() && *byte != b'\\';
-    if text.as_bytes().iter().all(plain) {
-        return into.extend_from_slice(text.as_bytes());
+/// Three digits of a number below a thousand.
+fn thousandths(number: u64, into: &mut Vec<u8>) {
+    for digit in [number / 100, number / 10 % 10, number % 10] {
+        into.push(b'0' + u8::try_from(digit).unwrap_or_default());
     }
-    for byte in text.bytes() {
-        match plain(&byte) {
+}
+
+/// Appends what an item is of, in five characters at the most: `999`, `1.2K`, `1023M`.
+fn size(bytes: u64, into: &mut Vec<u8>) {
+    let (mut whole, mut rest, mut units) = (bytes, 0, b"KMGTPE".iter());
+    let mut unit = None;
+    while whole >= 1024
+        && let Some(next) = units.next()
+    {
+        (rest, whole, unit) = (whole % 1024, whole / 1024, Some(next));
+    }
+    decimal::push(whole, into);
+    if unit.is_some() && whole < 10 {
+        into.push(b'.');
+        decimal::push(rest * 10 / 1024, into);
+    }
+    into.extend(unit);
+}
+
+/// Appends how long something took: `0.3ms`, `1500.0ms`, `12.3s`.
+fn duration(time: Duration, into: &mut Vec<u8>) {
+    let (tenths, unit) = match time.as_secs() {
+        0..10 => ((time.as_nanos() + 50_000) / 100_000, "ms"),
+        _ => (time.as_millis() / 100, "s"),
+    };
+    let tenths = u64::try_from(tenths).unwrap_or(u64::MAX);
+    decimal::push(tenths / 10, into);
+    into.push(b'.');
+    decimal::push(tenths % 10, into);
+    into.extend_from_slice(unit.as_bytes());
+}
+
+/// Appends a column of this width, flush left, or of more if it needs more.
+fn left(width: usize, into: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
+    let start = into.len();
+    write(into);
+    into.resize(into.len().max(start + width), b' ');
+}
+
+/// Appends a column of this width, flush right, or of more if it needs more.
+fn right(width: usize, into: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
+    let start = into.len();
+    write(into);
+    let missing = (start + width).saturating_sub(into.len());
+    into.resize(into.len() + missing, b' ');
+    let column = into.get_mut(start..).unwrap_or_default();
+    column.rotate_right(missing);
+}
+
+/// What may stand by itself, between spaces.
+fn is_word(byte: u8) -> bool {
+    byte.is_ascii_graphic() && byte != b'\\'
+}
+
+/// What may stand between quotation marks.
+fn is_quotable(byte: u8) -> bool {
+    matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\'
+}
+
+const HEX: &[u8; 16] = b"0123456789ABCDEF";
+
+fn hex(digit: u8) -> u8 {
+    HEX.get(usize::from(digit & 15)).copied().unwrap_or(b'0')
+}
+
+/// Appends bytes of the peer's, with `\xNN` for all that are not `plain`, as nginx does it.
+fn escaped(bytes: &[u8], plain: impl Fn(u8) -> bool, into: &mut Vec<u8>) {
+    if bytes.iter().all(|&byte| plain(byte)) {
+        return into.extend_from_slice(bytes);
+    }
+    for &byte in bytes {
+        match plain(byte) {
             true => into.push(byte),
-            false => {
-                // Writing to a Vec does not fail.
-                let _ = write!(into, "\\x{byte:02x}");
+            false => into.extend_from_slice(&[b'\\', b'x', hex(byte >> 4), hex(byte)]),
+        }
+    }
+}
+
+/// Appends a name with its punctuation, and a string, or `null` (RFC 8259 section 7).
+///
+/// All that is not ASCII is escaped: what a terminal could obey, and what some readers take for the end of a line,
+/// is among it. What is no UTF-8 is U+FFFD.
+fn string(name: &[u8], value: Option<&[u8]>, into: &mut Vec<u8>) {
+    into.extend_from_slice(name);
+    let Some(value) = value else {
+        return into.extend_from_slice(b"null");
+    };
+    into.push(b'"');
+    if value.iter().all(|&byte| is_quotable(byte)) {
+        into.extend_from_slice(value);
+    } else {
+        for chunk in value.utf8_chunks() {
+            chunk.valid().chars().for_each(|char| quoted(char, into));
+            if !chunk.invalid().is_empty() {
+                quoted(char::REPLACEMENT_CHARACTER, into);
+            }
+        }
+    }
+    into.push(b'"');
+}
+
+/// Appends a character of a string.
+fn quoted(char: char, into: &mut Vec<u8>) {
+    match u8::try_from(char) {
+        Ok(byte) if is_quotable(byte) => into.push(byte),
+        Ok(byte @ (b'"' | b'\\')) => into.extend_from_slice(&[b'\\', byte]),
+        _ => {
+            for unit in char.encode_utf16(&mut [0; 2]) {
+                let [high, low] = unit.to_be_bytes();
+                let digits = [hex(high >> 4), hex(high), hex(low >> 4), hex(low)];
+                into.extend_from_slice(b"\\u");
+                into.extend_from_slice(&digits);
             }
         }
     }
 }
 
-/// The time in UTC, to the second, as RFC 3339 writes it, rendered once a second.
-#[derive(Debug, Default)]
+/// When something was.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Time<'a> {
+    /// The second in UTC, as the format has it; empty for what none can say.
+    second: &'a str,
+    /// Milliseconds of the next.
+    millis: u64,
+}
+
+/// The time, rendered once a second.
+#[derive(Debug)]
 pub(super) struct TimeText {
+    format: Format,
     second: Option<u64>,
     text: String,
 }
 
 impl TimeText {
-    /// This time. A clock before 1970 is wrong, and reads as 1970; one after 9999 reads as `-`.
-    pub(super) fn at(&mut self, time: SystemTime) -> &str {
+    pub(super) fn new(format: Format) -> Self {
+        Self {
+            format,
+            second: None,
+            text: String::new(),
+        }
+    }
+
+    /// This time. A clock before 1970 is wrong, and reads as 1970.
+    pub(super) fn at(&mut self, time: SystemTime) -> Time<'_> {
         let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
         if self.second != Some(since.as_secs()) {
             self.second = Some(since.as_secs());
-            self.text.clear();
-            // Writing to a String does not fail.
-            let _ = match Timestamp::at(UNIX_EPOCH + since) {
-                Some(timestamp) => write!(self.text, "{timestamp}"),
-                None => write!(self.text, "-"),
-            };
+            let timestamp = Timestamp::at(UNIX_EPOCH + since);
+            let text = timestamp.map(|timestamp| timestamp.to_string());
+            self.text = text
+                .and_then(|text| self.format.second(&text))
+                .unwrap_or_default();
         }
-        &self.text
+        Time {
+            second: &self.text,
+            millis: since.subsec_millis().into(),
+        }
+    }
+}
+
+impl Format {
+    /// A second, from what RFC 3339 has it be: `2026-11-21T04:49:21Z`.
+    fn second(self, text: &str) -> Option<String> {
+        const MONTHS: [&str; 12] = [
+            "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
+        ];
+        let (date, time) = text.split_once('T')?;
+        Some(match self {
+            Self::Pretty { .. } => time.to_owned(),
+            Self::Json => text.trim_end_matches('Z').to_owned(),
+            Self::Combined => {
+                let mut parts = date.split('-');
+                let (year, month, day) = (parts.next()?, parts.next()?, parts.next()?);
+                let month = MONTHS.get(month.parse::<usize>().ok()?.checked_sub(1)?)?;
+                format!("{day}/{month}/{year}:{} +0000", time.trim_end_matches('Z'))
+            }
+        })
     }
 }
 
@@ -113,40 +435,142 @@ impl TimeText {
 mod tests {
     use super::*;
 
-    /// That the line ends like this, after its time.
-    fn check(access: &Access<'_>, expected: &str) {
+    const PRETTY: Format = Format::Pretty { is_coloured: false };
+
+    /// The line of a request in this format.
+    fn line(format: Format, access: &Access<'_>) -> String {
+        let mut text = TimeText::new(format);
+        let time = text.at(UNIX_EPOCH + Duration::from_millis(1_795_236_561_007));
         let mut line = b"before\n".to_vec();
-        access.write(&mut line);
-        let expected = format!("before\n1994-11-06T08:49:37Z {expected}\n");
-        assert_eq!(String::from_utf8(line).unwrap(), expected);
+        Access { time, ..*access }.write(format, &mut line);
+        let line = String::from_utf8(line).unwrap();
+        let line = line.strip_prefix("before\n").unwrap();
+        line.strip_suffix('\n').unwrap().to_owned()
+    }
+
+    fn said<'a>(method: &'a str, target: &'a str) -> Said<'a> {
+        Said {
+            method: method.as_bytes(),
+            target: target.as_bytes(),
+            version: Version::Http11,
+            user: None,
+            referer: None,
+            agent: None,
+        }
     }
 
     fn access() -> Access<'static> {
         Access {
-            time: "1994-11-06T08:49:37Z",
+            time: Time {
+                second: "",
+                millis: 0,
+            },
             peer: Address::Ip("[::1]:80".parse().unwrap()),
             request: None,
             status: Status::NotFound,
             content: 12,
             duration: Duration::from_micros(1_260),
+            coding: Coding::Identity,
+            recall: None,
+            reason: None,
         }
     }
 
     #[test]
-    fn a_peers_words_are_words() {
-        let check = |request, expected: &str| {
-            let access = Access {
-                request,
-                ..access()
-            };
-            check(&access, &format!("[::1]:80 {expected} 404 12 1.3ms"));
+    fn each_format_has_its_shape() {
+        let whole = Access {
+            request: Some(Said {
+                version: Version::Http10,
+                user: Some(b"alice"),
+                referer: Some(b"http://a/"),
+                agent: Some(b"curl/8"),
+                ..said("GET", "/a?b=%20")
+            }),
+            peer: Address::Ip("127.0.0.1:53412".parse().unwrap()),
+            status: Status::Ok,
+            content: 1234,
+            coding: Coding::Brotli,
+            recall: Some(Recall::Hit),
+            ..access()
         };
-        check(Some(("GET", "/a?b=%20")), "GET /a?b=%20");
-        check(None, "- -");
-        check(
-            Some(("GET", "/\\x0a é\r\n\u{1b}[1m")),
-            "GET /\\x5cx0a\\x20\\xc3\\xa9\\x0d\\x0a\\x1b[1m",
+        let refused = Access {
+            content: 0,
+            reason: Some("There is no way."),
+            ..access()
+        };
+        assert_eq!(
+            line(Format::Json, &whole),
+            "{\"time\":\"2026-11-21T04:49:21.007Z\",\"peer\":\"127.0.0.1:53412\",\"method\":\"GET\",\
+             \"target\":\"/a?b=%20\",\"version\":\"HTTP/1.0\",\"status\":200,\"bytes\":1234,\
+             \"duration_ms\":1.260,\"coding\":\"br\",\"cache\":\"hit\",\"reason\":null,\
+             \"referer\":\"http://a/\",\"user_agent\":\"curl/8\"}"
         );
+        assert_eq!(
+            line(Format::Json, &refused),
+            "{\"time\":\"2026-11-21T04:49:21.007Z\",\"peer\":\"[::1]:80\",\"method\":null,\
+             \"target\":null,\"version\":null,\"status\":404,\"bytes\":0,\"duration_ms\":1.260,\
+             \"coding\":null,\"cache\":null,\"reason\":\"There is no way.\",\"referer\":null,\
+             \"user_agent\":null}"
+        );
+        assert_eq!(
+            line(Format::Combined, &whole),
+            "127.0.0.1 - alice [21/Nov/2026:04:49:21 +0000] \"GET /a?b=%20 HTTP/1.0\" 200 1234 \
+             \"http://a/\" \"curl/8\""
+        );
+        assert_eq!(
+            line(Format::Combined, &refused),
+            "::1 - - [21/Nov/2026:04:49:21 +0000] \"-\" 404 - \"-\" \"-\""
+        );
+        assert_eq!(
+            line(PRETTY, &whole),
+            "04:49:21Z 200 GET   1.2K    1.3ms br   hit       127.0.0.1       /a?b=%20"
+        );
+        assert_eq!(
+            line(PRETTY, &refused),
+            "04:49:21Z 404 -        0    1.3ms -    -         ::1             - (There is no way)"
+        );
+        assert_eq!(
+            line(Format::Pretty { is_coloured: true }, &refused),
+            "04:49:21Z \x1b[33m404\x1b[0m -        0    1.3ms -    -         ::1             - \
+             \x1b[2m(There is no way)\x1b[0m"
+        );
+    }
+
+    #[test]
+    fn what_a_peer_says_is_data() {
+        let hostile = "\"\\ é\r\n\t\0\u{1b}[1m\u{7f}\u{9b}\u{2028}\u{1f600}";
+        let bytes = [hostile.as_bytes(), b"\xff\xc3"].concat();
+        let access = Access {
+            request: Some(Said {
+                user: Some(&bytes),
+                referer: Some(&bytes),
+                agent: Some(b""),
+                target: &bytes,
+                ..said("GET", "")
+            }),
+            ..access()
+        };
+        let json = "\\\"\\\\ \\u00E9\\u000D\\u000A\\u0009\\u0000\\u001B[1m\\u007F\\u009B\\u2028\
+            \\uD83D\\uDE00\\uFFFD\\uFFFD";
+        let found = line(Format::Json, &access);
+        assert!(
+            found.contains(&format!("\"target\":\"{json}\",")),
+            "{found}"
+        );
+        assert!(
+            found.contains(&format!("\"referer\":\"{json}\",")),
+            "{found}"
+        );
+        assert!(found.ends_with("\"user_agent\":\"\"}"), "{found}");
+        let rest = "\\xC3\\xA9\\x0D\\x0A\\x09\\x00\\x1B[1m\\x7F\\xC2\\x9B\\xE2\\x80\\xA8\
+            \\xF0\\x9F\\x98\\x80\\xFF\\xC3";
+        let combined = format!(
+            "::1 - \\x22\\x5C\\x20{rest} [21/Nov/2026:04:49:21 +0000] \
+             \"GET \\x22\\x5C {rest} HTTP/1.1\" 404 12 \"\\x22\\x5C {rest}\" \"-\""
+        );
+        assert_eq!(line(Format::Combined, &access), combined);
+        let pretty = format!(" \"\\x5C\\x20{rest}");
+        assert!(line(PRETTY, &access).ends_with(&pretty));
     }
 
     #[test]
@@ -162,52 +586,99 @@ mod tests {
         ] {
             let peer = Address::Ip(text.parse().unwrap());
             let access = Access { peer, ..access() };
-            check(&access, &format!("{text} - - 404 12 1.3ms"));
+            let json = line(Format::Json, &access);
+            assert!(json.contains(&format!("\"peer\":\"{text}\",")), "{json}");
+            let combined = line(Format::Combined, &access);
+            assert!(
+                combined.starts_with(&format!("{} - - [", peer.ip().unwrap())),
+                "{combined}"
+            );
         }
         let peer = Address::Unix;
-        check(&Access { peer, ..access() }, "unix: - - 404 12 1.3ms");
+        let access = Access { peer, ..access() };
+        let json = line(Format::Json, &access);
+        assert!(json.contains("\"peer\":\"unix:\","), "{json}");
+        let combined = line(Format::Combined, &access);
+        assert!(combined.starts_with("unix: - - ["), "{combined}");
     }
 
     #[test]
     fn numbers_are_as_the_standard_library_has_them() {
-        for content in [0, 9, 10, 99, 100, 65_536, 10_000_000_000, u64::MAX] {
+        for content in [1, 9, 10, 99, 100, 65_536, 10_000_000_000, u64::MAX] {
             let access = Access {
                 content,
                 ..access()
             };
-            check(&access, &format!("[::1]:80 - - 404 {content} 1.3ms"));
+            let found = line(Format::Combined, &access);
+            assert!(found.ends_with(&format!(" 404 {content} \"-\" \"-\"")));
+            let found = line(Format::Json, &access);
+            assert!(found.contains(&format!("\"bytes\":{content},")), "{found}");
         }
-        for (nanos, expected) in [
-            (0, "0.0"),
-            (49_999, "0.0"),
-            (50_000, "0.1"),
-            (949_999, "0.9"),
-            (950_000, "1.0"),
-            (1_500_000_000, "1500.0"),
+        for (nanos, pretty, json) in [
+            (0, "0.0ms", "0.000"),
+            (49_999, "0.0ms", "0.049"),
+            (50_000, "0.1ms", "0.050"),
+            (949_999, "0.9ms", "0.949"),
+            (950_000, "1.0ms", "0.950"),
+            (1_500_000_000, "1500.0ms", "1500.000"),
+            (9_999_999_999, "10000.0ms", "9999.999"),
+            (12_345_678_901, "12.3s", "12345.678"),
         ] {
+            let duration = Duration::from_nanos(nanos);
             let access = Access {
-                duration: Duration::from_nanos(nanos),
+                duration,
                 ..access()
             };
-            check(&access, &format!("[::1]:80 - - 404 12 {expected}ms"));
+            let found = line(Format::Json, &access);
+            assert!(
+                found.contains(&format!("\"duration_ms\":{json},")),
+                "{found}"
+            );
+            let found = line(PRETTY, &access);
+            assert!(found.contains(&format!(" {pretty} ")), "{found}");
         }
-        let longest = Access {
-            duration: Duration::MAX,
-            ..access()
-        };
-        longest.write(&mut Vec::new());
+        for (bytes, expected) in [
+            (0, "0"),
+            (1023, "1023"),
+            (1024, "1.0K"),
+            (10_239, "9.9K"),
+            (10_240, "10K"),
+            (1_048_575, "1023K"),
+            (1_048_576, "1.0M"),
+            (u64::MAX, "15E"),
+        ] {
+            let mut text = Vec::new();
+            size(bytes, &mut text);
+            assert_eq!(text, expected.as_bytes());
+        }
+        for format in [Format::Json, Format::Combined, PRETTY] {
+            let longest = Access {
+                duration: Duration::MAX,
+                content: u64::MAX,
+                ..access()
+            };
+            line(format, &longest);
+        }
     }
 
     #[test]
     fn timestamps() {
-        let mut text = TimeText::default();
-        let mut check = |seconds, expected| {
+        let check = |seconds, expected: [&str; 3]| {
             let time = UNIX_EPOCH + Duration::from_secs(seconds);
-            assert_eq!(text.at(time), expected);
-            assert_eq!(text.at(time + Duration::from_millis(999)), expected);
+            for (format, expected) in [Format::Json, Format::Combined, PRETTY]
+                .iter()
+                .zip(expected)
+            {
+                let mut text = TimeText::new(*format);
+                assert_eq!(text.at(time).second, expected);
+                let late = text.at(time + Duration::from_millis(999));
+                assert_eq!((late.second, late.millis), (expected, 999));
+            }
         };
-        check(0, "1970-01-01T00:00:00Z");
-        check(1_795_236_561, "2026-11-21T04:49:21Z");
-        check(253_402_300_800, "-");
+        let first = "01/Jan/1970:00:00:00 +0000";
+        check(0, ["1970-01-01T00:00:00", first, "00:00:00Z"]);
+        let now = "21/Nov/2026:04:49:21 +0000";
+        check(1_795_236_561, ["2026-11-21T04:49:21", now, "04:49:21Z"]);
+        check(253_402_300_800, ["", "", ""]);
     }
 }

@@ -10,6 +10,9 @@ use crate::http::{
 /// Seconds after which somebody who was not verified may try again.
 const RETRY: u32 = 5;
 
+/// Why somebody is asked for credentials.
+const LACKS: &str = "The request has no credentials.";
+
 /// What a guard says to a request.
 #[derive(Debug)]
 pub(super) enum Gate {
@@ -36,16 +39,16 @@ pub(super) fn gate(
         Ok(Some(value)) => match guard.check(known, value, now, || Credentials::read(value)) {
             Verdict::Good => return Gate::Open,
             Verdict::Later => return Gate::Waits,
-            Verdict::Bad => challenge(),
+            Verdict::Bad => challenge().because("The credentials are not good."),
             Verdict::Busy => {
                 let why = "Too many passwords are being verified. Try again in a moment.";
-                Response::page(Status::ServiceUnavailable, why).with("Retry-After", RETRY)
+                Response::refusal(Status::ServiceUnavailable, why).with("Retry-After", RETRY)
             }
         },
-        Ok(None) => challenge(),
+        Ok(None) => challenge().because(LACKS),
         Err(Repeated) => {
             let why = "The request has several Authorization fields.";
-            Response::page(Status::BadRequest, why)
+            Response::refusal(Status::BadRequest, why)
         }
     };
     Gate::Shut(answering(request, response))
@@ -74,7 +77,7 @@ pub(super) fn is_behind(status: Status) -> bool {
 /// What any guard says to a request without credentials.
 pub(super) fn foregone(request: &Request<'_>) -> Option<Response> {
     let lacks = !is_preflight(request) && request.values("Authorization").next().is_none();
-    lacks.then(|| answering(request, challenge()))
+    lacks.then(|| answering(request, challenge().because(LACKS)))
 }
 
 fn answering(request: &Request<'_>, response: Response) -> Response {

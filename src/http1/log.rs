@@ -2,8 +2,8 @@
 
 use std::time::{Instant, SystemTime};
 
-use super::access::{Access, TimeText};
-use crate::http::Status;
+use super::access::{Access, Format, Said, TimeText};
+use crate::http::{Coding, Recall, Request, Status, Version, user};
 use crate::journal::Journal;
 use crate::net::Address;
 
@@ -18,6 +18,7 @@ const MANY: usize = 64;
 #[derive(Debug)]
 pub(super) struct Log {
     journal: Journal,
+    format: Format,
     time: TimeText,
     #[expect(clippy::vec_box, reason = "it is the boxes that are lent")]
     spare: Vec<Box<Leaving>>,
@@ -28,8 +29,8 @@ pub(super) struct Log {
 #[derive(Debug, Default)]
 pub(super) struct Leaving {
     answers: Vec<Answer>,
-    /// The methods and targets, one after the other.
-    words: String,
+    /// What their requests said, as far as the log says it, one after the other.
+    words: Vec<u8>,
 }
 
 /// An answer that is on its way.
@@ -46,8 +47,27 @@ pub(super) struct Answer {
     pub(super) is_open: bool,
     /// For whom the peer has sent the request, if it is trusted to say so.
     pub(super) client: Option<Address>,
-    /// The lengths of method and target, if they could be read.
-    words: Option<(usize, usize)>,
+    /// Of the content.
+    pub(super) coding: Coding,
+    /// How what it is about came to be known, if anything was looked up.
+    pub(super) recall: Option<Recall>,
+    /// Why it is a refusal, if it is one.
+    pub(super) reason: Option<&'static str>,
+    /// Whether whose request it is has been verified.
+    pub(super) is_verified: bool,
+    /// What the request said, if it could be read.
+    words: Option<Words>,
+}
+
+/// How long each word is that a request said.
+#[derive(Clone, Copy, Debug)]
+struct Words {
+    method: usize,
+    target: usize,
+    version: Version,
+    user: Option<usize>,
+    referer: Option<usize>,
+    agent: Option<usize>,
 }
 
 impl Answer {
@@ -59,33 +79,89 @@ impl Answer {
             end,
             is_open: false,
             client: None,
+            coding: Coding::Identity,
+            recall: None,
+            reason: None,
+            is_verified: false,
             words: None,
         }
     }
 }
 
+impl Words {
+    /// Appends the words of a request that a line in this format has.
+    fn collect(
+        request: &Request<'_>,
+        is_verified: bool,
+        format: Format,
+        into: &mut Vec<u8>,
+    ) -> Self {
+        let method = request.method.name();
+        into.extend_from_slice(method.as_bytes());
+        into.extend_from_slice(request.target.as_bytes());
+        let mut words = Self {
+            method: method.len(),
+            target: request.target.len(),
+            version: request.version,
+            user: None,
+            referer: None,
+            agent: None,
+        };
+        if is_verified && format.has_user() {
+            let value = request.values("Authorization").next();
+            words.user = value.and_then(|value| user(value, into));
+        }
+        if format.has_sender() {
+            let mut first = |name| {
+                let value = request.values(name).next()?;
+                into.extend_from_slice(value);
+                Some(value.len())
+            };
+            words.referer = first("Referer");
+            words.agent = first("User-Agent");
+        }
+        words
+    }
+
+    /// The words, from the front of all of them.
+    fn cut<'a>(self, words: &mut &'a [u8]) -> Said<'a> {
+        let mut word = |length| {
+            let (word, rest) = words.split_at_checked(length).unwrap_or_default();
+            *words = rest;
+            word
+        };
+        Said {
+            method: word(self.method),
+            target: word(self.target),
+            version: self.version,
+            user: self.user.map(&mut word),
+            referer: self.referer.map(&mut word),
+            agent: self.agent.map(&mut word),
+        }
+    }
+}
+
 impl Log {
-    pub(super) fn new(journal: Journal) -> Self {
+    pub(super) fn new(journal: Journal, format: Format) -> Self {
         Self {
             journal,
-            time: TimeText::default(),
+            format,
+            time: TimeText::new(format),
             spare: Vec::new(),
         }
     }
 
-    /// An answer has been queued, behind those that are leaving, to a request with this method and
-    /// target.
+    /// An answer has been queued, behind those that are leaving, to this request, if it could be read.
     pub(super) fn queued(
         &mut self,
         leaving: &mut Option<Box<Leaving>>,
-        request: Option<(&str, &str)>,
+        request: Option<&Request<'_>>,
         mut answer: Answer,
     ) {
         let leaving = leaving.get_or_insert_with(|| self.spare.pop().unwrap_or_default());
-        if let Some((method, target)) = request {
-            leaving.words.extend([method, target]);
-            answer.words = Some((method.len(), target.len()));
-        }
+        answer.words = request.map(|request| {
+            Words::collect(request, answer.is_verified, self.format, &mut leaving.words)
+        });
         leaving.answers.push(answer);
     }
 
@@ -115,7 +191,7 @@ impl Log {
         };
         let left = |answer: &&Answer| answer.end <= sent && !answer.is_open;
         let count = answers.answers.iter().take_while(left).count();
-        self.write(&mut answers, count, peer, sent, now);
+        self.write(&mut answers, count, peer, sent, None, now);
         if !answers.answers.is_empty() {
             *leaving = Some(answers);
         } else if self.spare.len() < SPARE && answers.is_small() {
@@ -123,17 +199,18 @@ impl Log {
         }
     }
 
-    /// Writes the lines of all answers: no more will be sent than has been.
+    /// Writes the lines of all answers: no more will be sent than has been, and why not.
     pub(super) fn closed(
         &mut self,
         leaving: Option<Box<Leaving>>,
         peer: Address,
         sent: u64,
+        why: Option<&'static str>,
         now: (Instant, SystemTime),
     ) {
         if let Some(mut answers) = leaving {
             let count = answers.answers.len();
-            self.write(&mut answers, count, peer, sent, now);
+            self.write(&mut answers, count, peer, sent, why, now);
         }
     }
 
@@ -149,29 +226,28 @@ impl Log {
         count: usize,
         peer: Address,
         sent: u64,
+        why: Option<&'static str>,
         (instant, wall): (Instant, SystemTime),
     ) {
         let time = self.time.at(wall);
-        let mut words = leaving.words.as_str();
+        let mut words = leaving.words.as_slice();
         for answer in leaving.answers.drain(..count) {
-            let mut word = |length| {
-                let (word, rest) = words.split_at_checked(length).unwrap_or_default();
-                words = rest;
-                word
-            };
             // Its head left before its content; what is missing is missing at the end.
             let missing = answer.end.saturating_sub(sent);
             let access = Access {
                 time,
                 peer: answer.client.unwrap_or(peer),
-                request: answer
-                    .words
-                    .map(|(method, target)| (word(method), word(target))),
+                request: answer.words.map(|lengths| lengths.cut(&mut words)),
                 status: answer.status,
                 content: answer.content.saturating_sub(missing),
                 duration: instant.saturating_duration_since(answer.begun),
+                coding: answer.coding,
+                recall: answer.recall,
+                reason: answer
+                    .reason
+                    .or(why.filter(|_| missing > 0 || answer.is_open)),
             };
-            access.write(self.journal.lines());
+            access.write(self.format, self.journal.lines());
         }
         let done = leaving.words.len() - words.len();
         leaving.words.drain(..done);
@@ -191,10 +267,14 @@ mod tests {
     use std::time::{Duration, UNIX_EPOCH};
 
     use super::*;
+    use crate::http::{Line, Method};
+    use crate::journal::Out;
 
-    struct Out(Sender<Vec<u8>>);
+    struct Lines(Sender<Vec<u8>>);
 
-    impl io::Write for Out {
+    impl Out for Lines {}
+
+    impl io::Write for Lines {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             self.0.send(bytes.to_vec()).map_err(io::Error::other)?;
             Ok(bytes.len())
@@ -207,8 +287,17 @@ mod tests {
 
     fn log() -> (Log, Receiver<Vec<u8>>) {
         let (sender, out) = channel();
-        let (journal, _) = Journal::new("it", Duration::ZERO, Out(sender)).unwrap();
-        (Log::new(journal), out)
+        let (journal, _) = Journal::new("it", Duration::ZERO, Lines(sender)).unwrap();
+        (Log::new(journal, Format::Combined), out)
+    }
+
+    fn get<'a>(method: &'a str, target: &'a str) -> Request<'a> {
+        Request {
+            method: Method::named(method),
+            target,
+            version: Version::Http11,
+            lines: &[],
+        }
     }
 
     /// An answer of 10 bytes, all content, that has left with this byte.
@@ -222,37 +311,37 @@ mod tests {
         let (peer, now) = (([10, 0, 0, 1], 80).into(), (Instant::now(), UNIX_EPOCH));
         let mut leaving = None;
         for (number, request) in [
-            Some(("GET", "/a")),
+            Some(get("GET", "/a")),
             None,
-            Some(("HEAD", "/é")),
-            Some(("GET", "/b")),
+            Some(get("HEAD", "/é")),
+            Some(get("GET", "/b")),
         ]
         .into_iter()
         .enumerate()
         {
             let end = 10 * (number as u64 + 1);
-            log.queued(&mut leaving, request, answer(end, now.0));
+            log.queued(&mut leaving, request.as_ref(), answer(end, now.0));
         }
         log.sent(&mut leaving, peer, 9, now);
         assert!(log.journal.lines().is_empty(), "none has left");
         log.sent(&mut leaving, peer, 20, now);
-        assert_eq!(leaving.as_ref().unwrap().words, "HEAD/éGET/b");
-        log.queued(&mut leaving, Some(("GET", "/c")), answer(50, now.0));
-        log.closed(leaving, peer, 33, now);
+        assert_eq!(leaving.as_ref().unwrap().words, "HEAD/éGET/b".as_bytes());
+        log.queued(&mut leaving, Some(&get("GET", "/c")), answer(50, now.0));
+        log.closed(leaving, peer, 33, Some("Gone."), now);
         drop(log);
         let said = String::from_utf8(out.iter().flatten().collect()).unwrap();
         let lines: Vec<&str> = said
             .lines()
-            .map(|line| line.strip_prefix("1970-01-01T00:00:00Z 10.0.0.1:80 "))
-            .map(|line| line.and_then(|line| line.strip_suffix(" 0.0ms")))
+            .map(|line| line.strip_prefix("10.0.0.1 - - [01/Jan/1970:00:00:00 +0000] "))
+            .map(|line| line.and_then(|line| line.strip_suffix(" \"-\" \"-\"")))
             .map(|line| line.expect("a line"))
             .collect();
         let expected = [
-            "GET /a 200 10",
-            "- - 200 10",
-            "HEAD /\\xc3\\xa9 200 10",
-            "GET /b 200 3",
-            "GET /c 200 0",
+            "\"GET /a HTTP/1.1\" 200 10",
+            "\"-\" 200 10",
+            "\"HEAD /\\xC3\\xA9 HTTP/1.1\" 200 10",
+            "\"GET /b HTTP/1.1\" 200 3",
+            "\"GET /c HTTP/1.1\" 200 -",
         ];
         assert_eq!(lines, expected);
     }
@@ -264,7 +353,7 @@ mod tests {
         let mut whole = None;
         let mut open = Answer::new(Status::Ok, 0, now.0, 10);
         open.is_open = true;
-        log.queued(&mut whole, Some(("GET", "/a")), open);
+        log.queued(&mut whole, Some(&get("GET", "/a")), open);
         log.sent(&mut whole, peer, 10, now);
         Log::grown(&mut whole, 100, 120, true);
         log.sent(&mut whole, peer, 120, now);
@@ -274,15 +363,56 @@ mod tests {
         let mut open = Answer::new(Status::Ok, 0, now.0, 10);
         open.is_open = true;
         let mut cut = None;
-        log.queued(&mut cut, Some(("GET", "/b")), open);
+        log.queued(&mut cut, Some(&get("GET", "/b")), open);
         Log::grown(&mut cut, 100, 110, true);
-        log.closed(cut, peer, 50, now);
+        log.closed(cut, peer, 50, None, now);
         drop(log);
         let said = String::from_utf8(out.iter().flatten().collect()).unwrap();
         assert!(
-            said.contains("GET /a 200 100 ") && said.contains("GET /b 200 40 "),
+            said.contains("GET /a HTTP/1.1\" 200 100 ")
+                && said.contains("GET /b HTTP/1.1\" 200 40 "),
             "{said}"
         );
+    }
+
+    #[test]
+    fn the_words_of_each_request_are_its_own() {
+        let line = |name, value| Line { name, value };
+        let lines = [
+            line("user-agent", &b"curl/8"[..]),
+            line("Authorization", b"Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ=="),
+            line("Referer", b"http://a/\xff"),
+            line("User-Agent", b"another"),
+        ];
+        let (mut log, out) = log();
+        let (peer, now) = (([10, 0, 0, 1], 80).into(), (Instant::now(), UNIX_EPOCH));
+        let mut leaving = None;
+        for is_verified in [true, false] {
+            for lines in [&lines[..], &[]] {
+                let request = Request {
+                    lines,
+                    ..get("GET", "/a")
+                };
+                let mut answer = answer(10, now.0);
+                answer.is_verified = is_verified;
+                log.queued(&mut leaving, Some(&request), answer);
+            }
+        }
+        log.sent(&mut leaving, peer, 10, now);
+        drop(log);
+        let said = String::from_utf8(out.iter().flatten().collect()).unwrap();
+        let time = "[01/Jan/1970:00:00:00 +0000]";
+        let expected: String = [("Aladdin", true), ("-", false), ("-", true), ("-", false)]
+            .iter()
+            .map(|(user, has_sender)| {
+                let sender = match has_sender {
+                    true => "\"http://a/\\xFF\" \"curl/8\"",
+                    false => "\"-\" \"-\"",
+                };
+                format!("10.0.0.1 - {user} {time} \"GET /a HTTP/1.1\" 200 10 {sender}\n")
+            })
+            .collect();
+        assert_eq!(said, expected);
     }
 
     #[test]
@@ -292,7 +422,7 @@ mod tests {
         let mut lend = |target: &str, count: usize| {
             let mut all: Vec<_> = (0..count).map(|_| None).collect();
             for leaving in &mut all {
-                log.queued(leaving, Some(("GET", target)), answer(10, now.0));
+                log.queued(leaving, Some(&get("GET", target)), answer(10, now.0));
             }
             for leaving in &mut all {
                 log.sent(leaving, peer, 10, now);

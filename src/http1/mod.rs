@@ -18,5 +18,6 @@ mod log;
 pub mod parse;
 mod session;
 
+pub use access::Format;
 pub use health::Health;
 pub use session::{Http1, Options, Session};

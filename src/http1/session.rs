@@ -17,6 +17,7 @@
 use std::borrow::Cow;
 use std::time::{Duration, Instant};
 
+use super::access::Format;
 use super::body::{self, BodyError, Discard, Framing};
 use super::chunked;
 use super::encode::{self, Persistence};
@@ -26,8 +27,9 @@ use super::log::{Answer, Leaving, Log};
 use super::parse::{self, Lines, Parsed};
 use crate::auth::{Guard, Known};
 use crate::http::{
-    Boundaries, Content, DateText, Fields, Lookup, Multipart, Origin, Progress, Representation,
-    Request, Response, Status, Target, Version, admit, allowing, forwarded, is_preflight, respond,
+    Account, Boundaries, Coding, Content, DateText, Fields, Lookup, Multipart, Origin, Progress,
+    Representation, Request, Response, Status, Target, Version, admit, allowing, forwarded,
+    is_preflight, respond,
 };
 use crate::journal::Journal;
 use crate::net::{Address, Closed, Inbox, Io, Next, Now, Outbox, Peer, Protocol};
@@ -54,10 +56,12 @@ pub struct Options {
     pub health: Option<Health>,
     /// Who is believed when it says for whom it sends a request, which then is the peer in the log.
     pub trusted: Trusted,
+    /// What the lines of the access log look like.
+    pub log: Format,
 }
 
 impl Default for Options {
-    /// 10 seconds, 60 seconds, 32 KiB, 1 MiB.
+    /// 10 seconds, 60 seconds, 32 KiB, 1 MiB, JSON.
     fn default() -> Self {
         Self {
             header_timeout: Duration::from_secs(10),
@@ -67,6 +71,7 @@ impl Default for Options {
             cors: false,
             health: None,
             trusted: Trusted::default(),
+            log: Format::default(),
         }
     }
 }
@@ -135,9 +140,9 @@ impl<O: Origin> Http1<O> {
     pub fn new(origin: O, options: Options, journal: Option<Journal>) -> Self {
         Self {
             origin,
-            options,
             guard: None,
-            log: journal.map(Log::new),
+            log: journal.map(|journal| Log::new(journal, options.log)),
+            options,
             date: DateText::default(),
             boundaries: Boundaries::default(),
             retiring: false,
@@ -187,20 +192,33 @@ impl<O: Origin> Http1<O> {
             Err(refusal) => return Some((refusal, None)),
         };
         let found = self.origin.find(&target, now.wall);
-        let response = respond(request, &target, &found);
+        let account = self.origin.account();
+        let (response, listing) = self.represent(request, &target, &found, now);
+        Some((accounted(response, account), listing))
+    }
+
+    /// The response with what was found, in the coding that is asked for, or with a listing that is begun.
+    fn represent(
+        &mut self,
+        request: &Request<'_>,
+        target: &Target<'_>,
+        found: &Lookup,
+        now: Now,
+    ) -> (Response, Option<O::Listing>) {
+        let response = respond(request, target, found);
         if let Some(coding) = response.wanted
-            && let Some(coded) = self.origin.code(&target, &found, coding, now.wall)
+            && let Some(coded) = self.origin.code(target, found, coding, now.wall)
         {
-            return Some((respond(request, &target, &coded), None));
+            return (respond(request, target, &coded), None);
         }
         let Content::Listed(view) = response.content else {
-            return Some((response, None));
+            return (response, None);
         };
-        Some(match self.origin.list(&target, view) {
+        match self.origin.list(target, view) {
             Ok(listing) => (response, Some(listing)),
-            Err(Lookup::Listing(_)) => (respond(request, &target, &Lookup::Unavailable), None),
-            Err(instead) => (respond(request, &target, &instead), None),
-        })
+            Err(Lookup::Listing(_)) => (respond(request, target, &Lookup::Unavailable), None),
+            Err(instead) => (respond(request, target, &instead), None),
+        }
     }
 
     /// What a request gets whatever its content and its credentials turn out to be.
@@ -472,10 +490,10 @@ impl<O: Origin> Http1<O> {
         outbox: &mut Outbox,
         bytes: &[u8],
         request: Option<&Request<'_>>,
-        (status, why): (Status, &str),
+        (status, why): (Status, &'static str),
         now: Now,
     ) {
-        let refusal = Response::page(status, why);
+        let refusal = Response::refusal(status, why);
         let refusal = match bytes {
             [b'H', b'E', b'A', b'D', b' ', ..] => refusal.withholding(),
             _ => refusal,
@@ -488,7 +506,7 @@ impl<O: Origin> Http1<O> {
         &mut self,
         session: &mut Session<O::Listing>,
         io: &mut Io<'_>,
-        reason: (Status, &str),
+        reason: (Status, &'static str),
     ) -> Next {
         let kept = match &mut session.state {
             State::Content(content) => std::mem::take(&mut content.head),
@@ -533,13 +551,17 @@ impl<O: Origin> Http1<O> {
     ) {
         let queued = self.queue(outbox, request, response, persistence, now);
         if let Some(log) = &mut self.log {
-            let named = request.map(|request| (request.method.name(), request.target));
             let begun = session.begun.unwrap_or(now.instant);
             let end = outbox.sent() + outbox.len();
             let mut answer = Answer::new(response.status, queued, begun, end);
             answer.is_open = matches!(response.content, Content::Listed(_));
             answer.client = client(request, session.peer, &self.options.trusted);
-            log.queued(&mut session.leaving, named, answer);
+            let representation = response.representation.as_deref();
+            answer.coding = representation.map_or(Coding::Identity, |it| it.coding);
+            answer.recall = response.recall;
+            answer.reason = response.reason;
+            answer.is_verified = self.guard.is_some() && is_behind(response.status);
+            log.queued(&mut session.leaving, request, answer);
         }
     }
 
@@ -688,10 +710,11 @@ impl<O: Origin> Protocol for Http1<O> {
         self.converse(session, io)
     }
 
-    fn close(&mut self, session: Session<O::Listing>, io: &mut Io<'_>, _closed: Closed) {
+    fn close(&mut self, session: Session<O::Listing>, io: &mut Io<'_>, closed: Closed) {
         if let Some(log) = &mut self.log {
             let now = (io.now.instant, io.now.wall);
-            log.closed(session.leaving, session.peer, io.outbox.sent(), now);
+            let sent = io.outbox.sent();
+            log.closed(session.leaving, session.peer, sent, cut(&closed), now);
         }
     }
 
@@ -755,6 +778,25 @@ impl<L> Session<L> {
     fn awaited(&self) -> Option<Instant> {
         self.known.as_ref()?.awaited()
     }
+}
+
+/// The same response, with the account of what it is about, if there is one.
+fn accounted(response: Response, account: Option<Account>) -> Response {
+    match account {
+        Some(account) => response.accounted(account),
+        None => response,
+    }
+}
+
+/// Why an answer ended before its end, where a conversation ended like this.
+fn cut(closed: &Closed) -> Option<&'static str> {
+    Some(match closed {
+        Closed::ByUs => return None,
+        Closed::ByPeer => "The peer left before the end.",
+        Closed::Expired => "The peer was too slow.",
+        Closed::Displaced => "The peer made room for another.",
+        Closed::Broken(_) => "The connection broke.",
+    })
 }
 
 /// Whether this is for who may have it: all but refusals, which the request's head alone has earned.
@@ -1388,6 +1430,8 @@ mod tests {
 
     struct Lines(Sender<String>);
 
+    impl crate::journal::Out for Lines {}
+
     impl std::io::Write for Lines {
         fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
             let text = String::from_utf8_lossy(bytes).into_owned();
@@ -1405,7 +1449,7 @@ mod tests {
         let (sender, lines) = channel();
         let (journal, writer) = Journal::new("it", Duration::ZERO, Lines(sender)).unwrap();
         let mut driven = Driven::new();
-        driven.http.log = Some(Log::new(journal));
+        driven.http.log = Some(Log::new(journal, Format::Combined));
         driven.hear(
             format!("{GET}GET /nothing\u{e9} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes(),
             &[],
@@ -1435,23 +1479,19 @@ mod tests {
         drop(http);
         assert_eq!(writer.finish(Duration::from_secs(10)), Ok(()));
         assert!(missing > 0);
-        let prefix = "1970-01-01T00:00:00Z 127.0.0.1:80 ";
+        let prefix = "127.0.0.1 - - [01/Jan/1970:00:00:00 +0000] ";
         let all: String = lines.iter().collect();
         let lines: Vec<&str> = all
             .lines()
             .map(|line| line.strip_prefix(prefix).unwrap())
             .collect();
-        assert_eq!(lines[0], "GET / 200 5 0.0ms");
-        assert!(
-            lines[1].starts_with("GET /nothing\\xc3\\xa9 404 "),
-            "{}",
-            lines[1]
-        );
-        assert_eq!(lines[2], "HEAD /large 200 0 1500.0ms");
-        assert_eq!(
-            lines[3], "- - 400 0 1500.0ms",
-            "none of its content has left"
-        );
+        let nothing = "\"GET /nothing\\xC3\\xA9 HTTP/1.1\" 404 ";
+        assert_eq!(lines[0], "\"GET / HTTP/1.1\" 200 5 \"-\" \"-\"");
+        assert!(lines[1].starts_with(nothing), "{}", lines[1]);
+        let large = "\"HEAD /large HTTP/1.1\" 200 - \"-\" \"-\"";
+        assert_eq!(lines[2], large);
+        let cut = "\"-\" 400 - \"-\" \"-\"";
+        assert_eq!(lines[3], cut, "none of its content has left");
         assert_eq!(lines.len(), 4);
     }
 }

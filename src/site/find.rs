@@ -27,7 +27,8 @@ use super::resource::{again, finished, represent};
 use super::search::{Failure, File, Finding, Outcome, Search, WELL_KNOWN, is_absence, is_hidden};
 use super::validators::validators;
 use crate::http::{
-    Coding, Fields, Lookup, Origin, Progress, Representation, Resource, Status, Target, View,
+    Account, Coding, Fields, Lookup, Origin, Progress, Recall, Representation, Resource, Status,
+    Target, View,
 };
 
 /// What the pages for what is absent are remembered under, and, before its path, what a rule leads to. A target's
@@ -157,6 +158,8 @@ pub struct Site {
     listings: Listings,
     /// When a failure was last told, and how many were not told since.
     told: (Option<SystemTime>, u64),
+    /// How the last lookup went.
+    account: Account,
 }
 
 impl Site {
@@ -177,6 +180,10 @@ impl Site {
             memory,
             listings: Listings::default(),
             told: (None, 0),
+            account: Account {
+                recall: Recall::Miss,
+                reason: None,
+            },
         }
     }
 
@@ -401,7 +408,13 @@ impl Site {
         };
         let (key, address) = self.by_rule(target, &other);
         let lookup = match self.memory.recall(&self.disk, &key, now) {
-            Some(lookup) => lookup,
+            Some(lookup) => {
+                // Where it comes first, nothing else was looked at.
+                if rule.is_forced {
+                    self.account.recall = self.memory.last();
+                }
+                lookup
+            }
             None => {
                 let discovery = self.lookup(&other, &address, now)?;
                 self.memory.remember(&key, discovery, now)
@@ -743,17 +756,27 @@ impl Origin for Site {
         if self.memory.is_root_doubtful() {
             self.follow_root(now);
         }
-        if let Some(lookup) = self.memory.recall(&self.disk, target.raw(), now) {
+        let recalled = self.memory.recall(&self.disk, target.raw(), now);
+        self.account = Account {
+            recall: self.memory.last(),
+            reason: None,
+        };
+        if let Some(lookup) = recalled {
             return lookup;
         }
         let discovery = match self.discover(target, now) {
             Ok(discovery) => discovery,
             Err(failure) => {
                 self.tell(&failure, now);
+                self.account.reason = failure.reason();
                 (failure.lookup(), None)
             }
         };
         self.memory.remember(target.raw(), discovery, now)
+    }
+
+    fn account(&self) -> Option<Account> {
+        Some(self.account)
     }
 
     fn code(
@@ -847,6 +870,16 @@ impl Failure {
         match Errno::from_io_error(&self.error) {
             Some(Errno::ACCESS | Errno::PERM | Errno::XDEV) => Lookup::Forbidden,
             _ => Lookup::Unavailable,
+        }
+    }
+
+    /// In one sentence, without a name.
+    fn reason(&self) -> Option<&'static str> {
+        match Errno::from_io_error(&self.error)? {
+            Errno::XDEV => Some("A link leads where none may."),
+            Errno::ACCESS | Errno::PERM => Some("This server may not read it."),
+            Errno::MFILE | Errno::NFILE => Some("No more files may be open."),
+            _ => None,
         }
     }
 }

@@ -11,7 +11,7 @@ use super::resource::sealed;
 use super::search::is_absence;
 use super::validators::are_final;
 use super::watch::{Told, Watch, Watched};
-use crate::http::Lookup;
+use crate::http::{Lookup, Recall};
 
 /// What there is, and what that rests on, if it is on files.
 pub(super) type Discovery = (Lookup, Option<Evidence>);
@@ -23,6 +23,8 @@ pub(super) struct Memory {
     watch: Option<Watch>,
     /// Whether the root's name may lead elsewhere by now.
     root: Root,
+    /// How the last [`recall`](Self::recall) went.
+    last: Recall,
 }
 
 /// What is known of where the root's name leads.
@@ -47,6 +49,7 @@ impl Memory {
             cache: Cache::new(budget),
             watch,
             root: Root::Doubtful,
+            last: Recall::Miss,
         }
     }
 
@@ -133,15 +136,25 @@ impl Memory {
 
     /// What is remembered under a key, if it still is so.
     pub(super) fn recall(&mut self, disk: &Disk, key: &str, now: SystemTime) -> Option<Lookup> {
-        match self.cache.recall(key) {
-            Known::Sure(lookup) => Some(lookup),
-            Known::Nothing => None,
+        let (lookup, recall) = match self.cache.recall(key) {
+            Known::Sure(lookup) => (Some(lookup), Recall::Hit),
+            Known::Nothing => (None, Recall::Miss),
             Known::Doubtful(doubtful) => {
                 let confirmed = self.confirm(disk, doubtful, now);
                 self.release();
-                confirmed
+                (confirmed, Recall::Confirmed)
             }
-        }
+        };
+        self.last = match lookup {
+            Some(_) => recall,
+            None => Recall::Miss,
+        };
+        lookup
+    }
+
+    /// How the last [`recall`](Self::recall) went.
+    pub(super) fn last(&self) -> Recall {
+        self.last
     }
 
     /// Looks whether what was there still is. It has been asked for before, so it is worth being watched.

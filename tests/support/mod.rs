@@ -71,7 +71,8 @@ pub fn docroot() -> Command {
     command
         .stdin(Stdio::null())
         .env_remove("PORT")
-        .env_remove("RUST_LOG");
+        .env_remove("RUST_LOG")
+        .env_remove("NO_COLOR");
     for (name, _) in std::env::vars_os() {
         if name.as_encoded_bytes().starts_with(b"DOCROOT_") {
             command.env_remove(name);
@@ -221,6 +222,11 @@ impl Server {
         self.stdout
             .recv_timeout(PATIENCE)
             .expect("a line on standard output")
+    }
+
+    /// What is left on standard output of a process that has ended.
+    pub fn rest(&self) -> Vec<String> {
+        self.stdout.iter().collect()
     }
 
     /// The next line on standard error.
@@ -802,6 +808,31 @@ pub fn eventually<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T 
         assert!(start.elapsed() < PATIENCE, "waited in vain: {what}");
         thread::sleep(Duration::from_millis(2));
     }
+}
+
+/// What an access line in JSON says under this name, as it is written there; `-` for nothing.
+pub fn said(line: &str, name: &str) -> String {
+    let (_, rest) = line
+        .split_once(&format!("\"{name}\":"))
+        .unwrap_or_else(|| panic!("no {name} in {line}"));
+    let Some(text) = rest.strip_prefix('"') else {
+        let end = rest.find([',', '}']).expect("an end");
+        return rest[..end].replace("null", "-");
+    };
+    let mut is_escaped = false;
+    let end = text.find(|char| {
+        let is_end = char == '"' && !is_escaped;
+        is_escaped = char == '\\' && !is_escaped;
+        is_end
+    });
+    text[..end.expect("an end")].to_owned()
+}
+
+/// Method, target, status and bytes of an access line in JSON.
+pub fn summary(line: &str) -> String {
+    ["method", "target", "status", "bytes"]
+        .map(|name| said(line, name))
+        .join(" ")
 }
 
 /// The lines that come out of a pipe, as they come.

@@ -1,0 +1,79 @@
+//! The options of the access log.
+
+use std::io::IsTerminal as _;
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use docroot::http1::Format;
+
+/// What is said of each request, and where.
+#[derive(Debug, Args)]
+pub(super) struct LogOptions {
+    /// What a line of the access log looks like [default: pretty on a terminal, json otherwise]
+    #[arg(long, value_name = "FORMAT", env = "DOCROOT_LOG_FORMAT")]
+    log_format: Option<Shape>,
+
+    /// The file that access lines are added to, and that SIGUSR1 has opened again [default: standard output]
+    #[arg(long, value_name = "FILE", env = "DOCROOT_LOG_FILE")]
+    log_file: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Shape {
+    // For a person, in columns.
+    Pretty,
+    // NCSA's combined log format, for goaccess, awstats and others.
+    Combined,
+    // One object of JSON for each request.
+    Json,
+    // No access lines.
+    None,
+}
+
+/// What is said of each request, and where.
+#[derive(Clone, Debug)]
+pub(crate) struct Log {
+    pub(crate) format: Format,
+    /// `None` is standard output.
+    pub(crate) file: Option<PathBuf>,
+}
+
+impl LogOptions {
+    /// The log, if there is to be one.
+    ///
+    /// # Errors
+    /// A sentence that names the argument and says what to do.
+    pub(super) fn resolve(self, is_quiet: bool) -> Result<Option<Log>, String> {
+        let why = match self.log_format {
+            Some(Shape::None) => Some("--log-format none"),
+            _ if is_quiet => Some("--quiet"),
+            _ => None,
+        };
+        match (why, self.log_file) {
+            (Some(why), Some(file)) => Err(format!(
+                "--log-file {} is for access lines, and {why} leaves them out; leave one of the two out",
+                file.display()
+            )),
+            (Some(_), None) => Ok(None),
+            (None, file) => {
+                let is_terminal = file.is_none() && std::io::stdout().is_terminal();
+                let format = match self.log_format {
+                    Some(Shape::Combined) => Format::Combined,
+                    Some(Shape::Json) => Format::Json,
+                    None if !is_terminal => Format::Json,
+                    _ => Format::Pretty {
+                        is_coloured: is_terminal && has_colours(),
+                    },
+                };
+                Ok(Some(Log { format, file }))
+            }
+        }
+    }
+}
+
+/// Whether a terminal is to be sent colours: see no-color.org, and terminfo(5) for those that have none.
+fn has_colours() -> bool {
+    let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    let is_dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+    !is_set("NO_COLOR") && !is_dumb
+}

@@ -1,0 +1,67 @@
+//! Where access lines go: standard output, or a file that can be opened again.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::fd::AsFd as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use docroot::journal::Out;
+
+/// Who may read a log that is made here: it says who came.
+const MODE: u32 = 0o640;
+
+/// An open file. What is written to it waits in no buffer of ours, so that it is known what was written.
+#[derive(Debug)]
+pub(crate) struct Outlet {
+    file: File,
+    /// Under which name it is opened again.
+    path: Option<PathBuf>,
+}
+
+impl Outlet {
+    /// Standard output.
+    ///
+    /// # Errors
+    /// When there is no descriptor left.
+    pub(crate) fn standard_output() -> io::Result<Self> {
+        let file = io::stdout().as_fd().try_clone_to_owned()?.into();
+        Ok(Self { file, path: None })
+    }
+
+    /// The file of this name. It is made if it is not there, and written to at its end, wherever that is by then, so
+    /// that it may be cut short by others at any time.
+    ///
+    /// # Errors
+    /// Why it cannot be opened.
+    pub(crate) fn file(path: &Path) -> io::Result<Self> {
+        Ok(Self {
+            file: open(path)?,
+            path: Some(path.to_owned()),
+        })
+    }
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.append(true).create(true).mode(MODE).open(path)
+}
+
+impl Out for Outlet {
+    fn reopen(&mut self) -> io::Result<()> {
+        if let Some(path) = &self.path {
+            self.file = open(path)?;
+        }
+        Ok(())
+    }
+}
+
+impl io::Write for Outlet {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
