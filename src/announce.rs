@@ -5,6 +5,7 @@ use std::io::{self, IsTerminal as _};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use docroot::auth::Users;
+use docroot::metrics::PATH;
 use docroot::net::Endpoint;
 use docroot::sandbox::Confinement;
 use docroot::server::{self, Bind};
@@ -20,10 +21,25 @@ pub(crate) fn announcement(
     freshness: Freshness,
     confinement: &Confinement,
     addresses: &[Endpoint],
+    metrics: Option<SocketAddr>,
 ) -> String {
+    let metrics = metrics.and_then(|address| urls(&[address.into()]).next());
+    let metrics = metrics.map(|url| url + PATH.trim_start_matches('/'));
     match io::stdout().is_terminal() {
-        true => banner(config, freshness, confinement, addresses),
-        false => line(&config.server, freshness, confinement, addresses),
+        true => banner(
+            config,
+            freshness,
+            confinement,
+            addresses,
+            metrics.as_deref(),
+        ),
+        false => line(
+            &config.server,
+            freshness,
+            confinement,
+            addresses,
+            metrics.as_deref(),
+        ),
     }
 }
 
@@ -32,6 +48,7 @@ fn banner(
     freshness: Freshness,
     confinement: &Confinement,
     addresses: &[Endpoint],
+    metrics: Option<&str>,
 ) -> String {
     let options = &config.server;
     let mut text = format!("docroot {}\n\n", env!("CARGO_PKG_VERSION"));
@@ -42,6 +59,9 @@ fn banner(
             false => "",
         };
         let _ = writeln!(text, "  {url}{everywhere}");
+    }
+    if let Some(url) = metrics {
+        let _ = writeln!(text, "  {url}  for Prometheus");
     }
     let first = options.ports.first().copied().unwrap_or_default();
     let asked = options.binds.iter().any(Bind::takes_port);
@@ -100,11 +120,13 @@ fn line(
     freshness: Freshness,
     confinement: &Confinement,
     addresses: &[Endpoint],
+    metrics: Option<&str>,
 ) -> String {
+    let metrics = metrics.map(|url| format!("\"metrics\":\"{url}\","));
     let urls = urls(addresses).map(|url| format!("\"{}\"", json(&url)));
     let urls: Vec<String> = urls.collect();
     format!(
-        "{{\"event\":\"listening\",\"urls\":[{}],\"root\":\"{}\",\"workers\":{},\"changes\":\"{}\",\"auth\":{},\"sandbox\":\"{}\",\"landlock\":{},\"version\":\"{}\",\"pid\":{}}}\n",
+        "{{\"event\":\"listening\",\"urls\":[{}],\"root\":\"{}\",\"workers\":{},\"changes\":\"{}\",\"auth\":{},\"sandbox\":\"{}\",\"landlock\":{},{}\"version\":\"{}\",\"pid\":{}}}\n",
         urls.join(","),
         json(&options.root.to_string_lossy()),
         options.workers,
@@ -112,6 +134,7 @@ fn line(
         options.users.is_some(),
         confinement.word(),
         confinement.abi(),
+        metrics.unwrap_or_default(),
         env!("CARGO_PKG_VERSION"),
         std::process::id(),
     )
@@ -164,12 +187,20 @@ mod tests {
             users: None,
             workers: 2.try_into().unwrap(),
             limits: docroot::net::Limits::default(),
+            metrics: None,
         };
-        let line = line(&options, Freshness::Looked, &Confinement::Off, &addresses);
+        let url = Some("http://127.0.0.1:9/metrics");
+        let line = line(
+            &options,
+            Freshness::Looked,
+            &Confinement::Off,
+            &addresses,
+            url,
+        );
         let urls = r#"{"event":"listening","urls":["http://127.0.0.1:80/","http://[::1]:80/","http://[fe80::1%253]:80/","unix:/run/\"it\""]"#;
         assert!(
             line.starts_with(&format!(
-                r#"{urls},"root":"/a \"b\"\u000a\\","workers":2,"changes":"stat","#
+                r#"{urls},"root":"/a \"b\"\u000a\\","workers":2,"changes":"stat","auth":false,"sandbox":"off","landlock":0,"metrics":"http://127.0.0.1:9/metrics","version":"#
             )),
             "{line}"
         );

@@ -4,6 +4,7 @@ mod health;
 mod healthcheck;
 mod log;
 mod memory;
+mod metrics;
 mod proxies;
 mod sandbox;
 
@@ -36,6 +37,7 @@ use self::proxies::ProxyOptions;
 
 pub(crate) use self::log::Log;
 use self::log::LogOptions;
+use self::metrics::MetricsOptions;
 
 /// The port if none is asked for, and those tried after it on a terminal.
 const PORT: u16 = 8080;
@@ -115,6 +117,9 @@ pub(crate) struct Arguments {
 
     #[command(flatten)]
     log: LogOptions,
+
+    #[command(flatten)]
+    metrics: MetricsOptions,
 
     /// No banner and no access log
     #[arg(short, long, env = "DOCROOT_QUIET", value_parser = BoolishValueParser::new())]
@@ -474,6 +479,7 @@ impl Arguments {
         let file = log.as_ref().and_then(|log| log.file.clone());
         config.needs.logs = file.into_iter().collect();
         config.log = log;
+        config.server.metrics = self.metrics.metrics;
         config.server.http1.header_timeout = self.header_timeout;
         config.server.http1.idle_timeout = self.idle_timeout;
         config.server.http1.trusted = proxies.trusted;
@@ -597,6 +603,7 @@ impl SiteOptions {
             users,
             workers: default_workers(),
             limits: Limits::default(),
+            metrics: None,
         };
         let required = [("--404", self.not_found), ("--spa", self.spa)];
         let required = required

@@ -70,6 +70,8 @@ struct Shared {
 #[derive(Debug, Default)]
 struct State {
     waiting: Vec<u8>,
+    /// Lines that were written, over all.
+    written: usize,
     /// Lines that were lost, over all, and of those how many have been told, and when that was.
     lost: usize,
     told: (usize, Option<Instant>),
@@ -139,6 +141,14 @@ impl Journal {
     #[must_use]
     pub fn another(&self) -> Self {
         Self::of(self.shared.clone())
+    }
+
+    /// What waits for the thread.
+    #[must_use]
+    pub fn writer(&self) -> Writer {
+        Writer {
+            shared: self.shared.clone(),
+        }
     }
 
     /// The collected lines: append one, with its newline.
@@ -211,6 +221,13 @@ impl Writer {
             0 => Ok(()),
             lost => Err(lost),
         }
+    }
+
+    /// How many lines were written, and how many were lost.
+    #[must_use]
+    pub fn counts(&self) -> (usize, usize) {
+        let state = self.shared.lock();
+        (state.written, state.lost)
     }
 
     /// Has the thread open what it writes to again ([`Out::reopen`]), at once or when it has written what it has.
@@ -341,7 +358,12 @@ impl Shared {
     fn reopen(&self, out: &mut impl Out, course: &mut Course) {
         match out.reopen() {
             // The end of a line would be nothing where its beginning is not.
-            Ok(()) => self.lock().lost += lines(&std::mem::take(&mut course.rest)),
+            Ok(()) => {
+                let begun = lines(&std::mem::take(&mut course.rest));
+                let mut state = self.lock();
+                state.lost += begun;
+                state.written -= begun;
+            }
             Err(error) => {
                 let name = &self.name;
                 warn!("{name} cannot be opened again, and is written to as it was: {error}");
@@ -353,7 +375,9 @@ impl Shared {
     fn tell(&self, written: &Result<(), (usize, io::Error)>) {
         let name = &self.name;
         let mut state = self.lock();
-        state.lost += written.as_ref().map_or_else(|(lost, _)| *lost, |()| 0);
+        let lost = written.as_ref().map_or_else(|(lost, _)| *lost, |()| 0);
+        state.lost += lost;
+        state.written += state.taken - lost;
         // A message would go where this could not.
         if self.is_diagnostics && written.is_err() {
             return;

@@ -30,7 +30,7 @@
 //!                      http/      net/
 //!                 what HTTP says    moves bytes
 //!                          \         /
-//!                            blob.rs         (and journal.rs,
+//!                            blob.rs         (and count.rs, numbers, and journal.rs,
 //!                         bytes at rest       lines that are written elsewhere)
 //! ```
 //!
@@ -74,10 +74,12 @@
 //! | `net/address.rs` | where a peer is, and where a listener listens | sockets |
 //! | `trust.rs` | whose word about other peers is believed | what they say |
 //! | `net/transport.rs` | what a connection can do to its peer: TCP, Unix sockets, `sendfile` | buffering |
+//! | `count.rs` | a number that one thread changes, and that any may read | what it counts |
 //! | `net/inbox.rs` | bytes received, not yet understood | parsing |
 //! | `net/outbox.rs` | bytes decided, not yet sent | deciding what to send |
 //! | `net/deadlines.rs` | when something is due, in order | reading the clock |
 //! | `net/census.rs` | how many connections each peer holds, with all reactors | what a connection says |
+//! | `net/counters.rs` | what becomes of one reactor's connections, in numbers | who asks |
 //! | `net/reminder.rs` | what is said again once a minute at the most | what is said |
 //! | `net/limits.rs` | how much one reactor takes on, and its share of what all do | what the command line calls it |
 //! | `net/protocol.rs` | everything a server says to the reactor | mio types, sockets |
@@ -119,7 +121,8 @@
 //! | `http1/encode.rs` | response head -> bytes | deciding any of it |
 //! | `http1/decimal.rs` | numbers in decimal digits | any other form |
 //! | `http1/access.rs` | one request, as one line | writing it anywhere |
-//! | `http1/log.rs` | answers on their way, each a line once it has left | what a line looks like |
+//! | `http1/counters.rs` | what one worker has answered, in numbers | who asks |
+//! | `http1/log.rs` | answers on their way, each a line, and counted, once it has left | what a line looks like |
 //! | `http1/gate.rs` | who may have an answer, before anything is looked up | verifying |
 //! | `http1/health.rs` | whether this server would like to be asked, told to whoever divides the requests | when that changes |
 //! | `http1/session.rs` | states, persistence, pipelining, deadlines | RFC 9110's rules; file names |
@@ -153,6 +156,8 @@
 //! | `site/find.rs` | target -> lookup: memory, rules, search, the pages for what is absent | request fields |
 //! | `server.rs` | options -> listeners, sites, one reactor per worker; what happens when one fails | per-request code |
 //! | `sandbox.rs` | what the process may still do once it serves, and that the kernel sees to it | what the command line calls it |
+//! | `metrics.rs` | how a server is doing, as Prometheus reads it: an origin | counting |
+//! | `metrics/process.rs` | what the kernel says of this process | what we say of it |
 //! | `compress.rs` | `docroot compress`: the walk, the threads, what is said of it | opening files; a request |
 //! | `config.rs` | arguments and environment -> options, checked once | being imported by anyone but main |
 //! | `config/health.rs` | the arguments about health and draining | acting on them |
@@ -166,24 +171,27 @@
 //! | `text.rs` | text of others, harmless for a terminal or in JSON | what it says |
 //! | `outlet.rs` | where access lines go: standard output, or a file that is opened again | what they say |
 //! | `config/log.rs` | the options of the access log | writing it |
+//! | `config/metrics.rs` | the option of the metrics | telling them |
 //! | `hash.rs` | `docroot hash`: a password in, a line out | how it is hashed |
 //! | `healthcheck.rs` | `docroot healthcheck`: one request to a server, and whether it is well | finding out where that is |
 //! | `main.rs` | arguments, tracing, signals, exit code | everything else |
 //!
-//! **Floors:** `main > config > {server, compress, sandbox} > {http1, site, proxy} > auth > {http, net} > {blob,
-//! journal, trust}`.
-//! (`sandbox.rs` knows nobody; main confines between two calls of the server.) **Doors:** the clock is read only in
-//! `net/reactor.rs` (and in `compress.rs`, `explain.rs` and `check.rs`, which are no loops, and in `journal.rs`, where
-//! lines are lost); files are opened only in
-//! `site/disk.rs` (one with passwords in `config.rs`), and written only in `site/siblings.rs`, which whoever serves never
-//! enters, and in `outlet.rs`, the access log; a Unix socket's file is bound and removed in `net/unix.rs`; mio's sockets are named only in `net/`, the command
-//! line and the environment only in `config.rs`, the rooms below it, and `main.rs`. **One package, one home:** mio, socket2,
-//! nix, listenfd and slotmap in `net/`; httparse in `http1/parse.rs`; brotli, flate2 and zstd in `site/encoding.rs`;
-//! indicatif in `compress.rs`; landlock in `sandbox.rs`; mime_guess in `site/media.rs`; foldhash in `site/cache.rs`;
-//! twox-hash in `site/validators.rs`; httpdate in `http/date.rs`; ipnet in `trust.rs`; clap in `config.rs`; tracing-subscriber, signal-hook and
-//! sd-notify in `main.rs`; rustix in `net/`, `site/`, `auth/verifier.rs`, `sandbox.rs`, `explain.rs` and `hash.rs`; what
-//! hashes passwords in `auth/hash.rs`, what seals them in `auth/memory.rs`; base64 in `http/credentials.rs`.
-//! `tests/keeps_its_house.rs` holds us to it.
+//! **Floors:** `main > config > {server, compress, sandbox} > metrics > {http1, site, proxy} > auth > {http, net} > {blob,
+//! count, journal, trust}`. (`sandbox.rs` knows nobody; main confines between two calls of the server.)
+//!
+//! **Doors:** the clock is read only in `net/reactor.rs` (and in `compress.rs`, `explain.rs` and `check.rs`, which are no
+//! loops, in `journal.rs`, where lines are lost, and, when it was started, in `metrics/process.rs`); files are opened only
+//! in `site/disk.rs` (one with passwords in `config.rs`, the kernel's about this process in `metrics/process.rs`), and
+//! written only in `site/siblings.rs`, which whoever serves never enters, and in `outlet.rs`, the access log; a Unix socket's
+//! file is bound and removed in `net/unix.rs`; mio's sockets are named only in `net/`, the command line and the environment
+//! only in `config.rs`, the rooms below it, and `main.rs`.
+//!
+//! **One package, one home:** mio, socket2, nix, listenfd and slotmap in `net/`; httparse in `http1/parse.rs`; brotli, flate2
+//! and zstd in `site/encoding.rs`; indicatif in `compress.rs`; landlock in `sandbox.rs`; mime_guess in `site/media.rs`;
+//! foldhash in `site/cache.rs`; twox-hash in `site/validators.rs`; httpdate in `http/date.rs`; ipnet in `trust.rs`; clap in
+//! `config.rs`; tracing-subscriber, signal-hook and sd-notify in `main.rs`; rustix in `net/`, `site/`, `auth/verifier.rs`,
+//! `sandbox.rs`, `metrics/process.rs`, `explain.rs` and `hash.rs`; what hashes passwords in `auth/hash.rs`, what seals them
+//! in `auth/memory.rs`; base64 in `http/credentials.rs`. `tests/keeps_its_house.rs` holds us to it.
 //!
 //! # Five habits the loop lives by
 //!
@@ -232,9 +240,11 @@
 pub mod auth;
 pub mod blob;
 pub mod compress;
+pub mod count;
 pub mod http;
 pub mod http1;
 pub mod journal;
+pub mod metrics;
 pub mod net;
 pub mod proxy;
 pub mod sandbox;

@@ -148,6 +148,7 @@ fn run(
     let freshness = site.freshness();
     let server = Server::start(site, sockets, &config.server, journal).map_err(refused)?;
     let addresses: Vec<Endpoint> = server.addresses().cloned().collect();
+    let metrics = server.metrics();
     let handle = server.handle();
     let (health, delay) = (config.server.http1.health.clone(), config.drain_delay);
     let drain = move || {
@@ -178,7 +179,7 @@ fn run(
     };
     on_signals(drain, 0, Some(heed)).map_err(failed)?;
     warn_of_strangers(&config, &addresses);
-    let said = announcement(&config, freshness, &confinement, &addresses);
+    let said = announcement(&config, freshness, &confinement, &addresses, metrics);
     if !quiet && let Err(error) = print(&said) {
         warn!("cannot say on standard output where it listens: {error}");
     }
@@ -345,9 +346,10 @@ fn unconfined(error: Unconfined) -> Failure {
 fn refused(error: server::Error) -> Failure {
     let code = match error {
         server::Error::Root(..) => NO_ROOT,
-        server::Error::Bind(..) | server::Error::Zone(..) | server::Error::Activation(_) => {
-            CANNOT_BIND
-        }
+        server::Error::Bind(..)
+        | server::Error::Metrics(..)
+        | server::Error::Zone(..)
+        | server::Error::Activation(_) => CANNOT_BIND,
         server::Error::System(_) => FAILED,
     };
     (code, error.to_string())

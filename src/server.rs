@@ -8,12 +8,14 @@ use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::thread;
+use std::time::Duration;
 
 use tracing::{debug, error, warn};
 
 use crate::auth::{Users, Verifier};
 use crate::http1::{self, Http1};
 use crate::journal::Journal;
+use crate::metrics::{self, Metrics};
 use crate::net::{self, Endpoint, Limits, Listener, NotActivated, Protocol, Reactor};
 use crate::proxy::{self, Proxied};
 use crate::site::{self, Compressor, Disk, Resolution, Site, Symlinks};
@@ -23,6 +25,9 @@ const COMPRESSORS: NonZeroUsize = NonZeroUsize::new(2).expect("two is more than 
 
 /// The part of the memory for what was found that is for what was compressed.
 const COMPRESSED: usize = 4;
+
+/// Connections of those who ask how the server is doing.
+const TELLING: usize = 32;
 
 /// How often another free port is tried for, when several addresses are to have the same.
 const TRIES: usize = 16;
@@ -53,6 +58,8 @@ pub struct Options {
     pub workers: NonZeroUsize,
     /// How much all of them together take on.
     pub limits: Limits,
+    /// Where it is told how they are doing, if anywhere.
+    pub metrics: Option<SocketAddr>,
 }
 
 impl Options {
@@ -106,13 +113,19 @@ pub enum Error {
     Zone(IpAddr, String, io::Error),
     /// Sockets were to be handed over, and were not.
     Activation(NotActivated),
+    /// The one for metrics cannot.
+    Metrics(SocketAddr, io::Error),
     /// The system has no descriptor for a loop, or no thread for the log.
     System(io::Error),
 }
 
 /// Sockets that listen: each worker has its own.
 #[derive(Debug)]
-pub struct Sockets(Vec<Vec<Listener>>);
+pub struct Sockets {
+    workers: Vec<Vec<Listener>>,
+    /// Where it is told how the server is doing, and by whom.
+    metrics: Option<(Listener, Metrics)>,
+}
 
 /// One loop, and what it speaks.
 type Worker = Reactor<Proxied<Http1<Site>>>;
@@ -124,6 +137,7 @@ pub struct Server {
     first: Worker,
     others: Vec<Worker>,
     verifier: Option<Verifier>,
+    metrics: Option<Reactor<Http1<Metrics>>>,
 }
 
 /// Stops a server, from any thread.
@@ -154,7 +168,15 @@ impl Sockets {
             first.iter().map(another).collect()
         });
         let others = others.collect::<Result<Vec<_>, _>>()?;
-        Ok(Self(iter::once(first).chain(others).collect()))
+        let metrics = options.metrics.map(|address| {
+            let listener = Listener::bind(address, true);
+            let listener = listener.map_err(|error| Error::Metrics(address, error))?;
+            Ok((listener, Metrics::new(options.workers.get())))
+        });
+        Ok(Self {
+            workers: iter::once(first).chain(others).collect(),
+            metrics: metrics.transpose()?,
+        })
     }
 }
 
@@ -170,14 +192,22 @@ impl Server {
         options: &Options,
         journal: Option<Journal>,
     ) -> Result<Self, Error> {
-        let mut sockets = sockets.0.into_iter();
+        let metrics = sockets.metrics;
+        let mut sockets = sockets.workers.into_iter();
         let listeners = sockets.next().unwrap_or_default();
         let freshness = site.freshness();
         let users = options.users.clone();
         let verifier = users.map(|users| Verifier::new(users, options.workers));
         let verifier = verifier.transpose().map_err(Error::System)?;
         let verifier = verifier.as_ref();
-        let others = sockets.map(|listeners| {
+        let metrics = metrics.map(|(listener, mut metrics)| {
+            metrics.compressor = options.site.compressor.clone();
+            metrics.verifier = verifier.cloned();
+            metrics.log = journal.as_ref().map(Journal::writer);
+            (listener, metrics)
+        });
+        let counters = |number| Some(metrics.as_ref()?.1.of(number));
+        let others = (1..).zip(sockets).map(|(number, listeners)| {
             let journal = journal.as_ref().map(Journal::another);
             let site = Site::new(root(options)?, options.site_of_one());
             if site.freshness() != freshness {
@@ -186,15 +216,30 @@ impl Server {
                      some look at files by stat"
                 );
             }
-            worker(site, listeners, options, verifier, journal)
+            worker(
+                site,
+                listeners,
+                options,
+                verifier,
+                journal,
+                counters(number),
+            )
         });
         let others = others.collect::<Result<_, _>>()?;
-        let first = worker(site, listeners, options, verifier, journal)?;
+        let first = worker(site, listeners, options, verifier, journal, counters(0))?;
+        let tell = |(listener, metrics)| tell(listener, metrics);
         Ok(Self {
             first,
             others,
             verifier: verifier.cloned(),
+            metrics: metrics.map(tell).transpose()?,
         })
+    }
+
+    /// Where it is told how it is doing, if anywhere.
+    #[must_use]
+    pub fn metrics(&self) -> Option<SocketAddr> {
+        self.metrics.as_ref()?.addresses().next()?.tcp()
     }
 
     /// The addresses listened on, with the ports that were chosen.
@@ -220,8 +265,35 @@ impl Server {
     /// When the poll or a listening socket of a worker fails, or a worker panics: then the others
     /// finish what is begun, too.
     pub fn run(self) -> io::Result<()> {
-        serve(self.first, self.others)
+        let Some(mut metrics) = self.metrics else {
+            return serve(self.first, self.others);
+        };
+        // It is told to the end, also while what is begun is finished.
+        let handle = metrics.handle();
+        let tell = move || {
+            if let Err(error) = metrics.run() {
+                error!("nothing is told under {} any more: {error}", metrics::PATH);
+            }
+        };
+        let teller = thread::Builder::new().name("metrics".into()).spawn(tell)?;
+        let served = serve(self.first, self.others);
+        handle.stop();
+        // What it has panicked about is on standard error, and no reason to end otherwise.
+        let _ = teller.join();
+        served
     }
+}
+
+/// A loop that tells how the others are doing, to few, and to nobody for long.
+fn tell(listener: Listener, metrics: Metrics) -> Result<Reactor<Http1<Metrics>>, Error> {
+    let protocol = Http1::new(metrics, http1::Options::default(), None);
+    let limits = Limits {
+        connections: TELLING,
+        grace: Duration::from_secs(1),
+        ..Limits::default()
+    };
+    let reactor = Reactor::new(protocol, limits).map_err(Error::System)?;
+    reactor.listen(listener).map_err(Error::System)
 }
 
 /// One loop with all that it has.
@@ -231,18 +303,29 @@ fn worker(
     options: &Options,
     verifier: Option<&Verifier>,
     journal: Option<Journal>,
+    counters: Option<metrics::Worker>,
 ) -> Result<Worker, Error> {
     let mut bells = Vec::new();
     bells.extend(site.bell().map_err(Error::System)?);
+    let site = match &counters {
+        Some(counters) => site.counted_by(counters.cache.clone()),
+        None => site,
+    };
     let mut protocol = Http1::new(site, options.http1.clone(), journal);
     if let Some(verifier) = verifier {
         let guard = verifier.guard().map_err(Error::System)?;
         bells.push(guard.bell().map_err(Error::System)?);
         protocol = protocol.guarded_by(guard);
     }
+    if let Some(counters) = &counters {
+        protocol = protocol.counted_by(counters.http1.clone());
+    }
     let protocol = Proxied::new(protocol, options.proxy.clone());
     let limits = options.limits.shared_by(options.workers.get());
     let mut reactor = Reactor::new(protocol, limits).map_err(Error::System)?;
+    if let Some(counters) = counters {
+        reactor = reactor.counted_by(counters.net);
+    }
     for bell in bells {
         reactor = reactor.attend(bell).map_err(Error::System)?;
     }
@@ -461,6 +544,10 @@ impl fmt::Display for Error {
                  see which there are: ip link"
             ),
             Self::Activation(error) => error.fmt(f),
+            Self::Metrics(address, error) => write!(
+                f,
+                "cannot listen on {address} for --metrics: {error}; choose another address"
+            ),
             Self::Bind(address, error) => {
                 let hint = match error.kind() {
                     io::ErrorKind::AddrInUse => {
@@ -488,6 +575,7 @@ impl std::error::Error for Error {
             Self::Root(_, error)
             | Self::Bind(_, error)
             | Self::Zone(_, _, error)
+            | Self::Metrics(_, error)
             | Self::System(error) => Some(error),
             Self::Activation(_) => None,
         }

@@ -62,6 +62,7 @@ const HOMES: &[(&str, &[&str])] = &[
             "explain.rs",
             "hash.rs",
             "sandbox.rs",
+            "metrics/process.rs",
         ],
     ),
     ("ipnet::", &["trust.rs"]),
@@ -104,7 +105,13 @@ const HOMES: &[(&str, &[&str])] = &[
     ),
     (
         "SystemTime::now",
-        &["net/reactor.rs", "compress.rs", "explain.rs", "check.rs"],
+        &[
+            "net/reactor.rs",
+            "compress.rs",
+            "explain.rs",
+            "check.rs",
+            "metrics/process.rs",
+        ],
     ),
     ("std::env", &["config.rs", "config/", "main.rs"]),
     // Siblings are written through a door of their own, which is the only one that anything is changed through.
@@ -112,7 +119,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("renameat(", &["site/siblings.rs"]),
     ("unlinkat(", &["site/siblings.rs"]),
     ("openat2(", &["site/disk.rs"]),
-    ("File::open", &[]),
+    ("File::open", &["metrics/process.rs"]),
     ("OpenOptions", &["outlet.rs"]),
     ("read_link(", &["site/disk.rs"]),
     (
@@ -128,6 +135,7 @@ const HOMES: &[(&str, &[&str])] = &[
             "http1/log.rs",
             "proxy/",
             "server.rs",
+            "metrics.rs",
         ],
     ),
     ("crate::proxy", &["server.rs"]),
@@ -140,23 +148,34 @@ const HOMES: &[(&str, &[&str])] = &[
             "proxy/",
         ],
     ),
-    ("crate::site", &["server.rs", "compress.rs"]),
-    ("crate::http1", &["server.rs"]),
+    ("crate::metrics", &["server.rs"]),
+    ("crate::site", &["server.rs", "compress.rs", "metrics.rs"]),
+    ("crate::http1", &["server.rs", "metrics.rs"]),
     ("crate::server", &[]),
     ("crate::compress", &[]),
     ("crate::sandbox", &[]),
     (
         "crate::http::",
-        &["http1/", "site/", "auth/", "compress.rs"],
+        &["http1/", "site/", "auth/", "compress.rs", "metrics.rs"],
     ),
     (
         "crate::auth",
-        &["http1/gate.rs", "http1/session.rs", "server.rs"],
+        &[
+            "http1/gate.rs",
+            "http1/session.rs",
+            "server.rs",
+            "metrics.rs",
+        ],
     ),
     ("RandomState", &["http/multipart.rs", "auth/users.rs"]),
     (
         "crate::journal",
-        &["http1/log.rs", "http1/session.rs", "server.rs"],
+        &[
+            "http1/log.rs",
+            "http1/session.rs",
+            "server.rs",
+            "metrics.rs",
+        ],
     ),
 ];
 

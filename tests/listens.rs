@@ -94,7 +94,10 @@ fn a_unix_socket_is_served_like_any_other() {
         );
         assert!(is_page(&ask(connect(&path), LAST)));
         let line = server.line();
-        assert!(line.contains(r#""peer":"unix:","method":"GET","target":"/""#), "{line}");
+        assert!(
+            line.contains(r#""peer":"unix:","method":"GET","target":"/""#),
+            "{line}"
+        );
 
         let pipelined = format!("{}{LAST}", GET.repeat(99));
         let said = ask(connect(&path), &pipelined);

@@ -60,6 +60,7 @@ const FLAGS: &[&str] = &[
     "proxy-protocol",
     "log-format",
     "log-file",
+    "metrics",
     "quiet",
     "verbose",
     "check",

@@ -168,6 +168,12 @@ impl Verifier {
         })
     }
 
+    /// How many verifications wait for a thread.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.shared.lock().queue.len()
+    }
+
     /// From now on these are the users. What was remembered is forgotten, also by sessions, and what is
     /// being verified counts for nothing.
     pub fn replace(&self, users: Users) {

@@ -104,6 +104,9 @@ pub enum Recall {
 }
 
 impl Recall {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Hit, Self::Confirmed, Self::Miss];
+
     /// One word for it.
     #[must_use]
     pub const fn name(self) -> &'static str {

@@ -32,6 +32,35 @@ pub enum Status {
 }
 
 impl Status {
+    /// All of them, in the order of their codes.
+    pub const ALL: [Self; 25] = [
+        Self::Ok,
+        Self::NoContent,
+        Self::PartialContent,
+        Self::MovedPermanently,
+        Self::Found,
+        Self::SeeOther,
+        Self::NotModified,
+        Self::TemporaryRedirect,
+        Self::PermanentRedirect,
+        Self::BadRequest,
+        Self::Unauthorized,
+        Self::Forbidden,
+        Self::NotFound,
+        Self::MethodNotAllowed,
+        Self::RequestTimeout,
+        Self::PreconditionFailed,
+        Self::ContentTooLarge,
+        Self::UriTooLong,
+        Self::RangeNotSatisfiable,
+        Self::ExpectationFailed,
+        Self::MisdirectedRequest,
+        Self::RequestHeaderFieldsTooLarge,
+        Self::NotImplemented,
+        Self::ServiceUnavailable,
+        Self::HttpVersionNotSupported,
+    ];
+
     /// The code and its phrase, as a status line and a title say them: `404 Not Found`.
     #[must_use]
     pub const fn text(self) -> &'static str {

@@ -1,8 +1,10 @@
-//! Answers on their way, each a line of the access log once it has left.
+//! Answers on their way, each told of once it has left: a line of the access log, and counted.
 
+use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use super::access::{Access, Format, Said, TimeText};
+use super::counters::{Awaited, Counters, Verb};
 use crate::http::{Coding, Recall, Request, Status, Version, user};
 use crate::journal::Journal;
 use crate::net::Address;
@@ -15,13 +17,20 @@ const LARGE: usize = 4096;
 const MANY: usize = 64;
 
 /// One worker's log: what its conversations share.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Log {
+    lines: Option<Lines>,
+    counters: Option<Arc<Counters>>,
+    #[expect(clippy::vec_box, reason = "it is the boxes that are lent")]
+    spare: Vec<Box<Leaving>>,
+}
+
+/// Where lines go, and what they look like.
+#[derive(Debug)]
+struct Lines {
     journal: Journal,
     format: Format,
     time: TimeText,
-    #[expect(clippy::vec_box, reason = "it is the boxes that are lent")]
-    spare: Vec<Box<Leaving>>,
 }
 
 /// The answers of one conversation that have not yet left, in their order. It is lent to the
@@ -55,7 +64,8 @@ pub(super) struct Answer {
     pub(super) reason: Option<&'static str>,
     /// Whether whose request it is has been verified.
     pub(super) is_verified: bool,
-    /// What the request said, if it could be read.
+    verb: Verb,
+    /// What the request said, if it could be read, and there are lines.
     words: Option<Words>,
 }
 
@@ -83,6 +93,7 @@ impl Answer {
             recall: None,
             reason: None,
             is_verified: false,
+            verb: Verb::None,
             words: None,
         }
     }
@@ -144,10 +155,25 @@ impl Words {
 impl Log {
     pub(super) fn new(journal: Journal, format: Format) -> Self {
         Self {
-            journal,
-            format,
-            time: TimeText::new(format),
-            spare: Vec::new(),
+            lines: Some(Lines {
+                journal,
+                format,
+                time: TimeText::new(format),
+            }),
+            ..Self::default()
+        }
+    }
+
+    /// The same, which counts what has left as well.
+    pub(super) fn counted_by(mut self, counters: Arc<Counters>) -> Self {
+        self.counters = Some(counters);
+        self
+    }
+
+    /// A peer has been given up that was too slow.
+    pub(super) fn gave_up(&self, awaited: Awaited) {
+        if let Some(counters) = &self.counters {
+            counters.gave_up(awaited);
         }
     }
 
@@ -159,9 +185,12 @@ impl Log {
         mut answer: Answer,
     ) {
         let leaving = leaving.get_or_insert_with(|| self.spare.pop().unwrap_or_default());
-        answer.words = request.map(|request| {
-            Words::collect(request, answer.is_verified, self.format, &mut leaving.words)
-        });
+        answer.verb = Verb::of(request.map(|request| request.method));
+        if let (Some(lines), Some(request)) = (&self.lines, request) {
+            let (is_verified, format) = (answer.is_verified, lines.format);
+            let words = Words::collect(request, is_verified, format, &mut leaving.words);
+            answer.words = Some(words);
+        }
         leaving.answers.push(answer);
     }
 
@@ -216,7 +245,9 @@ impl Log {
 
     /// Hands the lines over.
     pub(super) fn flush(&mut self) {
-        self.journal.flush();
+        if let Some(lines) = &mut self.lines {
+            lines.journal.flush();
+        }
     }
 
     /// Writes the lines of the first so many, and forgets them.
@@ -229,25 +260,33 @@ impl Log {
         why: Option<&'static str>,
         (instant, wall): (Instant, SystemTime),
     ) {
-        let time = self.time.at(wall);
         let mut words = leaving.words.as_slice();
         for answer in leaving.answers.drain(..count) {
             // Its head left before its content; what is missing is missing at the end.
             let missing = answer.end.saturating_sub(sent);
+            let content = answer.content.saturating_sub(missing);
+            let duration = instant.saturating_duration_since(answer.begun);
+            if let Some(counters) = &self.counters {
+                let (verb, recall) = (answer.verb, answer.recall);
+                counters.answered(verb, answer.status, content, duration, recall);
+            }
+            let Some(lines) = &mut self.lines else {
+                continue;
+            };
             let access = Access {
-                time,
+                time: lines.time.at(wall),
                 peer: answer.client.unwrap_or(peer),
                 request: answer.words.map(|lengths| lengths.cut(&mut words)),
                 status: answer.status,
-                content: answer.content.saturating_sub(missing),
-                duration: instant.saturating_duration_since(answer.begun),
+                content,
+                duration,
                 coding: answer.coding,
                 recall: answer.recall,
                 reason: answer
                     .reason
                     .or(why.filter(|_| missing > 0 || answer.is_open)),
             };
-            access.write(self.format, self.journal.lines());
+            access.write(lines.format, lines.journal.lines());
         }
         let done = leaving.words.len() - words.len();
         leaving.words.drain(..done);
@@ -270,11 +309,11 @@ mod tests {
     use crate::http::{Line, Method};
     use crate::journal::Out;
 
-    struct Lines(Sender<Vec<u8>>);
+    struct Sent(Sender<Vec<u8>>);
 
-    impl Out for Lines {}
+    impl Out for Sent {}
 
-    impl io::Write for Lines {
+    impl io::Write for Sent {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             self.0.send(bytes.to_vec()).map_err(io::Error::other)?;
             Ok(bytes.len())
@@ -287,7 +326,7 @@ mod tests {
 
     fn log() -> (Log, Receiver<Vec<u8>>) {
         let (sender, out) = channel();
-        let (journal, _) = Journal::new("it", Duration::ZERO, Lines(sender)).unwrap();
+        let (journal, _) = Journal::new("it", Duration::ZERO, Sent(sender)).unwrap();
         (Log::new(journal, Format::Combined), out)
     }
 
@@ -323,7 +362,10 @@ mod tests {
             log.queued(&mut leaving, request.as_ref(), answer(end, now.0));
         }
         log.sent(&mut leaving, peer, 9, now);
-        assert!(log.journal.lines().is_empty(), "none has left");
+        assert!(
+            log.lines.as_mut().unwrap().journal.lines().is_empty(),
+            "none has left"
+        );
         log.sent(&mut leaving, peer, 20, now);
         assert_eq!(leaving.as_ref().unwrap().words, "HEAD/éGET/b".as_bytes());
         log.queued(&mut leaving, Some(&get("GET", "/c")), answer(50, now.0));
@@ -357,7 +399,10 @@ mod tests {
         log.sent(&mut whole, peer, 10, now);
         Log::grown(&mut whole, 100, 120, true);
         log.sent(&mut whole, peer, 120, now);
-        assert!(log.journal.lines().is_empty(), "more is to come");
+        assert!(
+            log.lines.as_mut().unwrap().journal.lines().is_empty(),
+            "more is to come"
+        );
         Log::grown(&mut whole, 0, 125, false);
         log.sent(&mut whole, peer, 125, now);
         let mut open = Answer::new(Status::Ok, 0, now.0, 10);

@@ -10,6 +10,7 @@
 mod access;
 mod body;
 mod chunked;
+mod counters;
 mod decimal;
 pub mod encode;
 mod gate;
@@ -19,5 +20,6 @@ pub mod parse;
 mod session;
 
 pub use access::Format;
+pub use counters::{Awaited, Counters, Verb};
 pub use health::Health;
 pub use session::{Http1, Options, Session};

@@ -15,11 +15,13 @@
 //! unknown length is made as it leaves: it is a state of its own, between its request and what comes then.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::access::Format;
 use super::body::{self, BodyError, Discard, Framing};
 use super::chunked;
+use super::counters::{Awaited, Counters};
 use super::encode::{self, Persistence};
 use super::gate::{Gate, foregone, gate, is_behind};
 use super::health::Health;
@@ -153,6 +155,13 @@ impl<O: Origin> Http1<O> {
     #[must_use]
     pub fn guarded_by(mut self, guard: Guard) -> Self {
         self.guard = Some(guard);
+        self
+    }
+
+    /// The same, with what it answers counted.
+    #[must_use]
+    pub fn counted_by(mut self, counters: Arc<Counters>) -> Self {
+        self.log = Some(self.log.unwrap_or_default().counted_by(counters));
         self
     }
 
@@ -682,6 +691,9 @@ impl<O: Origin> Protocol for Http1<O> {
             // Asked again, the guard says that this has taken too long.
             return self.converse(session, io);
         }
+        if let Some(log) = &self.log {
+            log.gave_up(session.awaits(io.inbox));
+        }
         // A peer that has said nothing is waiting for nothing.
         if session.is_between(io.inbox) {
             return Next::Close;
@@ -774,6 +786,15 @@ impl<L> Session<L> {
         matches!(self.state, State::Head { .. }) && inbox.is_empty()
     }
 
+    /// What its peer is to send.
+    fn awaits(&self, inbox: &Inbox) -> Awaited {
+        match self.state {
+            State::Content(_) => Awaited::Content,
+            State::Head { first: false, .. } if inbox.is_empty() => Awaited::Request,
+            State::Head { .. } | State::Listing(_) | State::Over(_) => Awaited::Head,
+        }
+    }
+
     /// Until when its credentials may be verified, if they are being.
     fn awaited(&self) -> Option<Instant> {
         self.known.as_ref()?.awaited()
@@ -828,7 +849,6 @@ fn empty_line(bytes: &[u8]) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use std::num::NonZeroUsize;
-    use std::sync::Arc;
     use std::sync::mpsc::{Sender, channel};
     use std::time::{SystemTime, UNIX_EPOCH};
 

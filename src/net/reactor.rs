@@ -16,12 +16,14 @@ use tracing::{debug, trace, warn};
 use super::address::Endpoint;
 use super::census::{Census, Counted};
 use super::connection::{Connection, Pumped, Shared};
+use super::counters::Counters;
 use super::deadlines::{Deadlines, Tick};
 use super::limits::Limits;
 use super::listener::{Accepted, Listener};
 use super::protocol::{Closed, Now, Peer, Protocol};
 use super::reminder::Reminder;
 use super::transport::Stream;
+use crate::count::Count;
 
 /// Events taken from the kernel at once.
 const EVENTS: usize = 1024;
@@ -70,6 +72,7 @@ pub struct Reactor<P: Protocol> {
     /// Who has been accepted and not yet been heard.
     fresh: Vec<Key>,
     census: Option<Census>,
+    counters: Option<Arc<Counters>>,
     /// Who had waited longest when that was last looked for, the longest first.
     waiting: VecDeque<(Instant, Key)>,
     /// There is no room, and nobody to make any, so that somebody may wait at a door.
@@ -156,6 +159,7 @@ impl<P: Protocol> Reactor<P> {
             hungry: Vec::new(),
             listening: Vec::new(),
             census: limits.connections_per_peer.clone(),
+            counters: None,
             fresh: Vec::new(),
             waiting: VecDeque::new(),
             is_crowded: false,
@@ -198,6 +202,19 @@ impl<P: Protocol> Reactor<P> {
             .register(&mut source, BELL, Interest::READABLE)?;
         self.bells.push(bell);
         Ok(self)
+    }
+
+    /// Counts what becomes of connections.
+    #[must_use]
+    pub fn counted_by(mut self, counters: Arc<Counters>) -> Self {
+        self.counters = Some(counters);
+        self
+    }
+
+    fn count(&self, which: impl FnOnce(&Counters) -> &Count) {
+        if let Some(counters) = &self.counters {
+            which(counters).add(1);
+        }
     }
 
     /// The addresses listened on, in the order in which the listeners came.
@@ -375,6 +392,7 @@ impl<P: Protocol> Reactor<P> {
                 }
                 let reason = format!("connections are limited to {most} per worker");
                 door.rest(None, self.now.instant, &reason);
+                self.count(|counters| &counters.rests);
                 self.is_crowded = true;
                 break;
             }
@@ -399,12 +417,14 @@ impl<P: Protocol> Reactor<P> {
                     debug!("a connection was lost while it was accepted: {error}");
                     if lost == ACCEPTS {
                         door.rest(Some(REST), self.now.instant, &error.to_string());
+                        self.count(|counters| &counters.rests);
                     }
                 }
                 Accepted::Exhausted(_) if !self.fresh.is_empty() => break,
                 // Where it is others who take all there is, hanging up on our peers helps nobody.
                 Accepted::Exhausted(error) if in_vain => {
                     door.rest(Some(REST), self.now.instant, &error.to_string());
+                    self.count(|counters| &counters.rests);
                     break;
                 }
                 Accepted::Exhausted(error) => match self.longest_waiting() {
@@ -416,6 +436,7 @@ impl<P: Protocol> Reactor<P> {
                         if let Some(door) = self.listeners.get_mut(number) {
                             door.rest(Some(REST), self.now.instant, &error.to_string());
                         }
+                        self.count(|counters| &counters.rests);
                         break;
                     }
                 },
@@ -425,6 +446,7 @@ impl<P: Protocol> Reactor<P> {
     }
 
     fn admit(&mut self, stream: Stream, peer: &Peer, counted: Option<Counted>) {
+        self.count(|counters| &counters.accepted);
         trace!(peer = %peer.address, "accepted");
         let session = self.protocol.open(peer);
         let connection = Connection::new(session, stream);
@@ -472,6 +494,7 @@ impl<P: Protocol> Reactor<P> {
         }
         let counted = census.enter(ip);
         if counted.is_none() {
+            self.count(|counters| &counters.turned_away);
             debug!(peer = %peer.address, "turned away");
             if census.is_worth_a_word(self.now.instant) {
                 let most = census.most();
@@ -625,6 +648,13 @@ impl<P: Protocol> Reactor<P> {
             Closed::Expired => debug!("a peer was too slow"),
             Closed::Displaced => debug!("a peer made room for another"),
             closed => trace!(?closed, "closed"),
+        }
+        self.count(|counters| &counters.closed);
+        match &closed {
+            Closed::Displaced => self.count(|counters| &counters.displaced),
+            // Otherwise it is we who are out of time.
+            Closed::Expired if self.retiring.is_none() => self.count(|counters| &counters.too_slow),
+            _ => {}
         }
         if let (Some(census), Some(counted)) = (&self.census, entry.counted) {
             census.leave(counted);

@@ -171,6 +171,11 @@ impl Cache {
         }
     }
 
+    /// Bytes that are used.
+    pub(super) fn used(&self) -> usize {
+        self.used.bytes
+    }
+
     /// What is known of a target.
     pub(super) fn recall(&mut self, key: &str) -> Known {
         let Some(&place) = self.places.get(key) else {

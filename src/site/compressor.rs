@@ -213,6 +213,12 @@ impl Compressor {
         }
     }
 
+    /// How many files wait for a thread.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.pool.shared.lock().waiting.len()
+    }
+
     /// Waits until nothing is begun.
     #[cfg(test)]
     fn wait_idle(&self) {

@@ -26,6 +26,7 @@ use super::releases::Releases;
 use super::resource::{again, finished, represent};
 use super::search::{Failure, File, Finding, Outcome, Search, WELL_KNOWN, is_absence, is_hidden};
 use super::validators::validators;
+use crate::count::Count;
 use crate::http::{
     Account, Coding, Fields, Lookup, Origin, Progress, Recall, Representation, Resource, Status,
     Target, View,
@@ -160,6 +161,8 @@ pub struct Site {
     told: (Option<SystemTime>, u64),
     /// How the last lookup went.
     account: Account,
+    /// Where it is told how many bytes are remembered, if anybody asks.
+    held: Option<Arc<Count>>,
 }
 
 impl Site {
@@ -184,7 +187,15 @@ impl Site {
                 recall: Recall::Miss,
                 reason: None,
             },
+            held: None,
         }
+    }
+
+    /// The same, which tells there, turn by turn, how many bytes it remembers.
+    #[must_use]
+    pub fn counted_by(mut self, held: Arc<Count>) -> Self {
+        self.held = Some(held);
+        self
     }
 
     /// How changes are noticed.
@@ -860,6 +871,9 @@ impl Origin for Site {
 
     fn doubt(&mut self, told: bool) {
         self.memory.doubt(told);
+        if let Some(held) = &self.held {
+            held.set(self.memory.used() as u64);
+        }
         // That it has changed rings no bell.
         self.follow_policy();
     }

@@ -53,6 +53,11 @@ impl Memory {
         }
     }
 
+    /// Bytes that it uses.
+    pub(super) fn used(&self) -> usize {
+        self.cache.used()
+    }
+
     /// Whether it is told of changes.
     pub(super) fn is_watching(&self) -> bool {
         self.watch.is_some()

@@ -1,0 +1,103 @@
+//! What the kernel says of this process.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt as _;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use rustix::fs::Dir;
+
+/// Ticks in a second, in which proc_pid_stat(5) counts, whatever the kernel's own are.
+const TICKS: f64 = 100.0;
+
+/// What the kernel says of this process, by files that stay open: they can be read where nothing can be opened any
+/// more.
+#[derive(Debug)]
+pub(super) struct Process {
+    started: SystemTime,
+    /// What cannot be opened is not told.
+    status: Option<File>,
+    stat: Option<File>,
+    descriptors: Option<File>,
+}
+
+impl Process {
+    /// This process, which has just been started.
+    pub(super) fn this() -> Self {
+        let open = |name| File::open(name).ok();
+        Self {
+            started: SystemTime::now(),
+            status: open("/proc/self/status"),
+            stat: open("/proc/self/stat"),
+            descriptors: open("/proc/self/fd"),
+        }
+    }
+
+    /// Seconds from 1970 to the start.
+    pub(super) fn started(&self) -> f64 {
+        let since = self.started.duration_since(UNIX_EPOCH);
+        since.unwrap_or_default().as_secs_f64()
+    }
+
+    /// Bytes of memory that are resident.
+    pub(super) fn resident(&self) -> Option<u64> {
+        let status = read(self.status.as_ref()?)?;
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))?;
+        let kib: u64 = line.split_whitespace().next()?.parse().ok()?;
+        Some(kib * 1024)
+    }
+
+    /// Seconds of CPU time that were used, by user and system.
+    pub(super) fn cpu(&self) -> Option<f64> {
+        let stat = read(self.stat.as_ref()?)?;
+        // The second field is a name, in parentheses, with whatever it likes in it.
+        let (_, rest) = stat.rsplit_once(") ")?;
+        let mut fields = rest.split(' ').skip(11);
+        let mut ticks = || fields.next()?.parse::<u32>().ok();
+        Some((f64::from(ticks()?) + f64::from(ticks()?)) / TICKS)
+    }
+
+    /// Descriptors that are open.
+    pub(super) fn descriptors(&self) -> Option<u64> {
+        let mut folder = Dir::new(self.descriptors.as_ref()?.try_clone().ok()?).ok()?;
+        folder.rewind();
+        let is_number = |name: &[u8]| name.iter().all(u8::is_ascii_digit);
+        let names = folder.filter_map(Result::ok);
+        let count = names.filter(|entry| is_number(entry.file_name().to_bytes()));
+        // One is what they are counted with.
+        (count.count() as u64).checked_sub(1)
+    }
+}
+
+/// The text of a file of a few kilobytes, as it is now.
+fn read(file: &File) -> Option<String> {
+    let mut text = vec![0; 8192];
+    let length = loop {
+        match file.read_at(&mut text, 0) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => break result.ok()?,
+        }
+    };
+    text.truncate(length);
+    String::from_utf8(text).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_process_is_running() {
+        let process = Process::this();
+        let before = process.descriptors().unwrap();
+        let more: Vec<File> = (0..10).map(|_| File::open("/dev/null").unwrap()).collect();
+        // Other tests open and close some of their own.
+        assert!(process.descriptors().unwrap() + 200 > before);
+        assert!(before > 2 && more.len() == 10);
+        assert!(process.resident().unwrap() > 100_000);
+        assert!(process.cpu().unwrap() >= 0.0);
+        assert!(process.started() > 1.6e9);
+    }
+}

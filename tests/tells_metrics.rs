@@ -1,0 +1,337 @@
+//! How the server is doing is told on a listener of its own, as Prometheus reads it, and it is true.
+
+mod support;
+
+use std::collections::HashMap;
+use std::fs;
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use support::{Client, GET, Response, Root, Server, docroot, eventually, site_with_large};
+
+/// Where it is told.
+fn told(server: &Server) -> SocketAddr {
+    let (_, rest) = server
+        .announcement
+        .split_once("\"metrics\":\"http://")
+        .expect("it is announced");
+    let (address, _) = rest.split_once("/metrics\"").expect("a path");
+    address.parse().expect("an address")
+}
+
+/// A server with these options besides.
+fn start(root: &Root, options: &[&str]) -> Server {
+    let all = [&["--metrics", "127.0.0.1:0", "--workers", "2"], options].concat();
+    Server::with(root.path(), &all)
+}
+
+/// Every sample by its name and labels, as they are written.
+fn scrape(server: &Server) -> HashMap<String, f64> {
+    let response = Client::connect(told(server)).get("/metrics");
+    assert_eq!(response.status(), "200 OK");
+    let text = response.text();
+    let samples = text.lines().filter(|line| !line.starts_with('#'));
+    samples
+        .map(|line| {
+            let (name, value) = line.rsplit_once(' ').expect("a value");
+            (name.to_owned(), value.parse().expect("a number"))
+        })
+        .collect()
+}
+
+/// Waits until all of these are so. What is counted is, once it has left.
+fn check(server: &Server, expected: &[(&str, f64)]) {
+    let is_so = || {
+        let samples = scrape(server);
+        let found = |&(name, _): &(&str, f64)| samples.get(name).copied();
+        let wrong = expected.iter().find(|&it| found(it) != Some(it.1))?;
+        Some(format!(
+            "{} is {:?}, not {}",
+            wrong.0,
+            found(wrong),
+            wrong.1
+        ))
+    };
+    let start = Instant::now();
+    while let Some(wrong) = is_so() {
+        assert!(start.elapsed() < support::PATIENCE, "{wrong}");
+        // Until it is asked again.
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+const REQUESTS: &str = "docroot_http_requests_total";
+
+fn requests(method: &str, code: &str) -> String {
+    format!("{REQUESTS}{{method=\"{method}\",code=\"{code}\"}}")
+}
+
+#[test]
+fn what_was_answered_is_counted() {
+    let root = site_with_large();
+    root.date_back();
+    for log in ["json", "none"] {
+        let server = start(&root, &["--log-format", log]);
+        let mut clients: Vec<Client> = (0..4).map(|_| server.connect()).collect();
+        for client in &mut clients {
+            for _ in 0..5 {
+                assert_eq!(client.get("/").text(), "<p>hello");
+            }
+        }
+        let one: Response = clients[0].request("HEAD", "/", "");
+        assert_eq!(one.status(), "200 OK");
+        clients[0].get("/none");
+        clients[0].request("BREW", "/", "");
+        assert_eq!(clients[1].get("/large").content.len(), support::LARGE);
+        let mut malformed = server.connect();
+        malformed.send("nonsense\r\n\r\n");
+        malformed.finish();
+        let refusal = String::from_utf8(malformed.rest()).expect("text");
+        let (_, refusal) = refusal.split_once("\r\n\r\n").expect("content");
+        let absent = server.connect().get("/none").content.len();
+        let brewed = server.connect().request("BREW", "/", "").content.len();
+        let content = 20 * 8 + support::LARGE + refusal.len() + 2 * absent + 2 * brewed;
+        #[expect(clippy::cast_precision_loss, reason = "it is small")]
+        let content = content as f64;
+        check(
+            &server,
+            &[
+                (&requests("GET", "200"), 21.0),
+                (&requests("HEAD", "200"), 1.0),
+                (&requests("GET", "404"), 2.0),
+                (&requests("other", "501"), 2.0),
+                (&requests("none", "400"), 1.0),
+                ("docroot_http_content_sent_bytes_total", content),
+                ("docroot_http_request_duration_seconds_count", 27.0),
+                (
+                    "docroot_http_request_duration_seconds_bucket{le=\"+Inf\"}",
+                    27.0,
+                ),
+                ("docroot_connections_accepted_total", 7.0),
+                ("docroot_connections_open", 4.0),
+                ("docroot_workers", 2.0),
+            ],
+        );
+        let samples = scrape(&server);
+        let lookups = ["hit", "confirmed", "miss"].map(|outcome| {
+            samples[&format!("docroot_cache_lookups_total{{outcome=\"{outcome}\"}}")]
+        });
+        assert!(
+            (lookups.iter().sum::<f64>() - 24.0).abs() < 0.5,
+            "{lookups:?}"
+        );
+        assert!(lookups[2] >= 3.0, "{lookups:?}");
+        assert!(samples["docroot_cache_bytes"] > 8.0);
+        assert!(!samples.contains_key(&requests("GET", "503")));
+        match log {
+            "json" => check(&server, &[("docroot_log_lines_written_total", 27.0)]),
+            _ => assert!(!samples.contains_key("docroot_log_lines_written_total")),
+        }
+        drop(clients);
+        check(&server, &[("docroot_connections_open", 0.0)]);
+    }
+}
+
+#[test]
+fn who_is_too_slow_is_counted_by_what_was_awaited() {
+    let root = site_with_large();
+    let options = ["--header-timeout", "300ms", "--idle-timeout", "300ms"];
+    let server = start(&root, &options);
+    let mut head = server.connect();
+    head.send("GET / HT");
+    let mut contents = [server.connect(), server.connect()];
+    for content in &mut contents {
+        content.send("GET / HTTP/1.1\r\nHost: test\r\nContent-Length: 9\r\n\r\nabc");
+    }
+    let mut next = server.connect();
+    next.ask(GET);
+    let [one, other] = contents;
+    for mut client in [head, one, other, next] {
+        client.rest();
+    }
+    let expired = |limit: &str, awaited: &str| {
+        format!("docroot_connections_expired_total{{limit=\"{limit}\",awaited=\"{awaited}\"}}")
+    };
+    check(
+        &server,
+        &[
+            (&expired("header_timeout", "head"), 1.0),
+            (&expired("idle_timeout", "content"), 2.0),
+            (&expired("idle_timeout", "request"), 1.0),
+            (&expired("min_rate", "reading"), 0.0),
+            (&requests("GET", "408"), 2.0),
+            (&requests("none", "408"), 1.0),
+        ],
+    );
+}
+
+#[test]
+fn who_has_to_go_and_who_has_to_wait_is_counted() {
+    let root = site_with_large();
+    let options = ["--max-connections", "2", "--max-connections-per-ip", "3"];
+    let all = [
+        &["--workers", "1", "--metrics", "127.0.0.1:0"][..],
+        &options,
+    ]
+    .concat();
+    let server = Server::with(root.path(), &all);
+    let mut clients = Vec::new();
+    for _ in 0..4 {
+        let mut client = server.connect();
+        client.ask(GET);
+        clients.push(client);
+    }
+    check(&server, &[("docroot_connections_displaced_total", 2.0)]);
+    clients.clear();
+    check(&server, &[("docroot_connections_open", 0.0)]);
+    // Nobody waits for words here, so whoever else comes has to wait.
+    let busy: Vec<Client> = (0..2).map(|_| server.download("/large")).collect();
+    let mut waiting = server.connect();
+    waiting.send(GET);
+    eventually("a listener rests", || {
+        (scrape(&server)["docroot_accept_rests_total"] >= 1.0).then_some(())
+    });
+    drop(busy);
+    assert_eq!(waiting.response().text(), "<p>hello");
+}
+
+#[test]
+fn lines_that_are_lost_are_counted() {
+    let root = site_with_large();
+    let server = start(&root, &["--log-file", "/dev/full"]);
+    for _ in 0..3 {
+        server.get("/");
+    }
+    check(
+        &server,
+        &[
+            ("docroot_log_lines_lost_total", 3.0),
+            ("docroot_log_lines_written_total", 0.0),
+        ],
+    );
+}
+
+#[test]
+fn what_the_kernel_says_is_told() {
+    let root = site_with_large();
+    let server = start(&root, &[]);
+    let samples = scrape(&server);
+    #[expect(clippy::cast_precision_loss, reason = "it is small")]
+    let open = fs::read_dir(format!("/proc/{}/fd", server.pid()))
+        .expect("proc")
+        .count() as f64;
+    // The connection that it is told on may still be there, or not.
+    assert!((samples["process_open_fds"] - open).abs() <= 2.0, "{open}");
+    let kib = samples["process_resident_memory_bytes"] / 1024.0;
+    #[expect(clippy::cast_precision_loss, reason = "it is small")]
+    let resident = server.resident() as f64;
+    assert!((kib / resident - 1.0).abs() < 0.5, "{kib} {resident}");
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let age = now.expect("it is later").as_secs_f64() - samples["process_start_time_seconds"];
+    assert!((0.0..60.0).contains(&age), "{age}");
+    assert!(samples["process_cpu_seconds_total"] >= 0.0);
+    let version = env!("CARGO_PKG_VERSION");
+    let build = format!("docroot_build_info{{version=\"{version}\"}}");
+    assert!((samples[&build] - 1.0).abs() < 0.1);
+}
+
+#[test]
+fn promtool_finds_no_fault() {
+    let root = site_with_large();
+    let hash = "alice:$2y$05$GkDfWu8Pw2kon6OE42/LHuNRUQU4XGFRzbBMJT1rF1J0YtpfKtjRK";
+    let server = start(&root, &["--compress", "--auth", hash]);
+    server.get("/");
+    let response = Client::connect(told(&server)).get("/metrics");
+    let expected = Some("text/plain; version=0.0.4; charset=utf-8");
+    assert_eq!(response.field("Content-Type"), expected);
+    assert_eq!(response.field("Cache-Control"), Some("no-store"));
+    for name in [
+        "docroot_compressor_queue_length",
+        "docroot_password_queue_length",
+    ] {
+        assert!(response.text().contains(&format!("\n{name} 0\n")), "{name}");
+    }
+    let child = Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
+    let Ok(mut child) = child else {
+        eprintln!("SKIPPED: there is no promtool (Debian: prometheus)");
+        return;
+    };
+    let mut stdin = child.stdin.take().expect("a pipe");
+    stdin.write_all(&response.content).expect("it reads");
+    drop(stdin);
+    let output = child.wait_with_output().expect("it ends");
+    let said = [output.stdout, output.stderr].concat();
+    assert!(
+        output.status.success() && said.is_empty(),
+        "{}",
+        String::from_utf8_lossy(&said)
+    );
+}
+
+#[test]
+fn it_is_told_there_and_nowhere_else() {
+    let root = site_with_large();
+    let server = start(&root, &[]);
+    let there = told(&server);
+    assert_eq!(server.get("/metrics").status(), "404 Not Found");
+    for target in ["/", "/metrics/", "/index.html", "/large"] {
+        let response = Client::connect(there).get(target);
+        assert_eq!(response.status(), "404 Not Found", "{target}");
+    }
+    let mut client = Client::connect(there);
+    assert_eq!(client.request("HEAD", "/metrics", "").status(), "200 OK");
+    assert_eq!(
+        client.request("POST", "/metrics", "").status(),
+        "405 Method Not Allowed"
+    );
+    // Who asks how it is doing is not part of that.
+    check(&server, &[("docroot_connections_accepted_total", 1.0)]);
+    let plain = Server::start(root.path());
+    assert!(!plain.announcement.contains("metrics"));
+}
+
+#[test]
+fn it_is_told_while_what_is_begun_is_finished() {
+    let root = site_with_large();
+    let mut server = start(&root, &[]);
+    let mut client = server.download("/large");
+    server.signal(support::Signal::TERM);
+    eventually("nobody else is let in", || {
+        std::net::TcpStream::connect(server.address).err()
+    });
+    assert_eq!(
+        scrape(&server)["docroot_connections_open"].total_cmp(&1.0),
+        std::cmp::Ordering::Equal
+    );
+    assert_eq!(client.bytes(support::LARGE).len(), support::LARGE);
+    drop(client);
+    assert_eq!(server.ended().code(), Some(0));
+}
+
+#[test]
+fn an_address_that_cannot_be_had_is_named() {
+    let root = site_with_large();
+    let keeper = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let busy = keeper.local_addr().expect("its address").to_string();
+    for (address, code) in [(busy.as_str(), 3), ("127.0.0.1", 2), ("9090", 2)] {
+        let mut command = docroot();
+        command
+            .args(["-b", "127.0.0.1", "-p", "0", "--metrics", address])
+            .arg(root.path());
+        let output = command.output().expect("it runs");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{said}");
+        assert!(
+            said.contains(address) && said.contains("--metrics"),
+            "{said}"
+        );
+    }
+}
