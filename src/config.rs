@@ -3,6 +3,7 @@
 mod health;
 mod healthcheck;
 mod log;
+mod manual;
 mod memory;
 mod metrics;
 mod proxies;
@@ -132,6 +133,9 @@ pub(crate) struct Arguments {
     /// Check the arguments and the root, say what would be served, and exit
     #[arg(long, env = "DOCROOT_CHECK", value_parser = BoolishValueParser::new())]
     pub(crate) check: bool,
+
+    #[command(flatten)]
+    manual: manual::ManualOptions,
 }
 
 /// Which folder is served.
@@ -417,6 +421,11 @@ impl Arguments {
             command.error(ErrorKind::ArgumentConflict, why).exit();
         }
         Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+    }
+
+    /// What is to be printed about the command line itself, if that was asked for.
+    pub(crate) fn manual(&self) -> Option<Vec<u8>> {
+        self.manual.text(command())
     }
 
     /// Adds what the environment and the current directory say.

@@ -165,6 +165,7 @@
 //! | `config/healthcheck.rs` | whom `docroot healthcheck` asks, and for what | asking |
 //! | `config/sandbox.rs` | whether the process is confined, and what it then needs | confining it |
 //! | `config/proxies.rs` | who speaks for others, as it is asked for | what they say |
+//! | `config/manual.rs` | the manual page, and completions for shells | printing them |
 //! | `explain.rs` | `docroot explain`: a request through a session without a socket, and the notes of its site | deciding anything |
 //! | `check.rs` | `docroot --check`: what would be served, and what is wrong with it | looking at files |
 //! | `announce.rs` | what the start says, for a person or for a program | deciding what is on |
@@ -189,7 +190,7 @@
 //! **One package, one home:** mio, socket2, nix, listenfd and slotmap in `net/`; httparse in `http1/parse.rs`; brotli, flate2
 //! and zstd in `site/encoding.rs`; indicatif in `compress.rs`; landlock in `sandbox.rs`; mime_guess in `site/media.rs`;
 //! foldhash in `site/cache.rs`; twox-hash in `site/validators.rs`; httpdate in `http/date.rs`; ipnet in `trust.rs`; clap in
-//! `config.rs`; tracing-subscriber, signal-hook and sd-notify in `main.rs`; rustix in `net/`, `site/`, `auth/verifier.rs`,
+//! `config.rs` and below it; tracing-subscriber, signal-hook and sd-notify in `main.rs`; rustix in `net/`, `site/`, `auth/verifier.rs`,
 //! `sandbox.rs`, `metrics/process.rs`, `explain.rs` and `hash.rs`; what hashes passwords in `auth/hash.rs`, what seals them
 //! in `auth/memory.rs`; base64 in `http/credentials.rs`. `tests/keeps_its_house.rs` holds us to it.
 //!

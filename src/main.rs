@@ -54,9 +54,10 @@ const NO_ROOT: u8 = 4;
 
 fn main() -> ExitCode {
     let mut arguments = Arguments::read();
-    let ended = match arguments.command.take() {
-        Some(command) => obey(command),
-        None => serve(arguments),
+    let ended = match (arguments.command.take(), arguments.manual()) {
+        (Some(command), _) => obey(command),
+        (None, Some(text)) => hand_out(&text),
+        (None, None) => serve(arguments),
     };
     match ended {
         Ok(()) => ExitCode::SUCCESS,
@@ -452,6 +453,15 @@ fn finish(writer: Option<Writer>) {
         && let Err(lines) = writer.finish(LAST_LINES)
     {
         error!("access lines that were not written, from the start to the end: {lines}");
+    }
+}
+
+/// Prints what is read as far as somebody likes: `docroot --man | head`.
+fn hand_out(text: &[u8]) -> Result<(), Failure> {
+    let mut out = io::stdout();
+    match out.write_all(text).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(failed(error)),
+        _ => Ok(()),
     }
 }
 

@@ -83,6 +83,8 @@ const HOMES: &[(&str, &[&str])] = &[
     ("indicatif::", &["compress.rs"]),
     ("landlock::", &["sandbox.rs"]),
     ("clap::", &["config.rs", "config/", "main.rs"]),
+    ("clap_complete::", &["config/manual.rs"]),
+    ("clap_mangen::", &["config/manual.rs"]),
     ("signal_hook::", &["main.rs"]),
     ("tracing_subscriber::", &["main.rs"]),
     (

@@ -64,6 +64,8 @@ const FLAGS: &[&str] = &[
     "quiet",
     "verbose",
     "check",
+    "completions",
+    "man",
 ];
 
 /// How a command ended that was not to serve.
