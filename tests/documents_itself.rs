@@ -71,6 +71,7 @@ fn the_manual_page_has_every_flag_and_its_variable() {
         "DESCRIPTION",
         "OPTIONS",
         "DOCROOT COMPRESS",
+        "DOCROOT HEALTHCHECK",
         "DOCROOT HASH",
         "DOCROOT EXPLAIN",
         "ENVIRONMENT",
