@@ -19,7 +19,7 @@ use std::time::{Instant, SystemTime};
 use docroot::auth::Verifier;
 use docroot::http::{
     Accepted, Coding, Fields, Lookup, Origin, Progress, Request, Resource, Response, Standing,
-    Target, View, admit, is_navigation, respond, standings,
+    Streamed, Target, admit, is_navigation, respond, standings,
 };
 use docroot::http1::Http1;
 use docroot::http1::parse::{self, Lines, Parsed};
@@ -86,7 +86,7 @@ struct Witness {
 }
 
 impl Origin for Witness {
-    type Listing = Listing;
+    type Stream = Listing;
 
     fn find(&mut self, target: &Target<'_>, now: SystemTime) -> Lookup {
         let lookup = self.site.find(target, now);
@@ -114,16 +114,16 @@ impl Origin for Witness {
         self.site.doubt(told);
     }
 
-    fn list(&mut self, target: &Target<'_>, view: View) -> Result<Listing, Lookup> {
-        let listing = self.site.list(target, view);
-        if let Err(instead) = &listing {
+    fn stream(&mut self, target: &Target<'_>, what: Streamed) -> Result<Listing, Lookup> {
+        let stream = self.site.stream(target, what);
+        if let Err(instead) = &stream {
             *self.found.borrow_mut() = Some(instead.clone());
         }
-        listing
+        stream
     }
 
-    fn list_on(&mut self, listing: &mut Listing, into: &mut Vec<u8>) -> Progress {
-        self.site.list_on(listing, into)
+    fn stream_on(&mut self, stream: &mut Listing, into: &mut Vec<u8>, now: Instant) -> Progress {
+        self.site.stream_on(stream, into, now)
     }
 }
 
@@ -327,6 +327,7 @@ impl Seeing<'_> {
             (Some(Lookup::Found(_)), _) => "file",
             (Some(Lookup::Directory), _) => "folder",
             (Some(Lookup::Listing(_)), _) => "listing",
+            (Some(Lookup::Events), _) => "events",
             (Some(Lookup::Absent(_)), _) => "absent",
             (Some(Lookup::Shell(..)), _) => match self.request.is_some_and(is_navigation) {
                 true => "shell",
@@ -402,6 +403,7 @@ impl Seeing<'_> {
                 }
             }
             (Lookup::Directory, _) => "it is a folder, whose address ends in a slash".into(),
+            (Lookup::Events, _) => "it tells what happens".into(),
             (Lookup::Listing(_), _) => "the folder has no page of its own, so it is listed".into(),
             (Lookup::Absent(Some(_)) | Lookup::Shell(..), "404") => match file {
                 Some(file) => format!("there is nothing, so /{} is shown", shown(&file.path)),

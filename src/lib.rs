@@ -59,9 +59,10 @@
 //!    kernel
 //! ```
 //!
-//! Content whose length nobody knows beforehand, a folder's listing, is made while it leaves: `respond` decides
-//! that it is one, `Origin::list` begins it, and the session, which frames it in chunks, asks `Origin::list_on`
-//! for one bounded step at a time, whenever everything before it has left (`Next::Again`). Who leaves drops it.
+//! Content whose length nobody knows beforehand, a folder's listing or what happens in it, is made while it leaves:
+//! `respond` decides that it is such, `Origin::stream` begins it, and the session, which frames it in chunks, asks
+//! `Origin::stream_on` for one bounded step at a time, whenever everything before it has left (`Next::Again`), or,
+//! where nothing more has happened, when a bell rings (`Next::Listen`). Who leaves drops it.
 //!
 //! Downward only; each noun is made once and never edited by a later station.
 //!

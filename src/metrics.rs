@@ -9,7 +9,7 @@ use std::time::SystemTime;
 use self::process::Process;
 use crate::auth::Verifier;
 use crate::count::Count;
-use crate::http::{Lookup, Origin, Recall, Representation, Status, Target, Unlisted};
+use crate::http::{Lookup, Origin, Recall, Representation, Status, Target, Unstreamed};
 use crate::http1::{self, Awaited, Verb};
 use crate::journal::Writer;
 use crate::net;
@@ -241,7 +241,7 @@ impl Metrics {
 }
 
 impl Origin for Metrics {
-    type Listing = Unlisted;
+    type Stream = Unstreamed;
 
     fn find(&mut self, target: &Target<'_>, _: SystemTime) -> Lookup {
         if *target.path() != *b"metrics" || target.is_directory() {

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use docroot::blob::Blob;
 use docroot::http::{
-    Fields, Line, Lookup, Method, Origin, Representation, Request, Target, Unlisted, Version,
+    Fields, Line, Lookup, Method, Origin, Representation, Request, Target, Unstreamed, Version,
     admit, respond,
 };
 use docroot::http1::encode::{self, Persistence};
@@ -216,7 +216,7 @@ impl Rooted {
 }
 
 impl Origin for Rooted {
-    type Listing = Unlisted;
+    type Stream = Unstreamed;
 
     fn find(&mut self, target: &Target<'_>, now: SystemTime) -> Lookup {
         self.site.find(target, now)
@@ -258,7 +258,7 @@ fn miss() -> Work {
 struct Always(Lookup);
 
 impl Origin for Always {
-    type Listing = Unlisted;
+    type Stream = Unstreamed;
 
     fn find(&mut self, _: &Target<'_>, _: SystemTime) -> Lookup {
         self.0.clone()
@@ -279,7 +279,7 @@ enum Leaving {
 struct Talk<O: Origin> {
     http: Http1<O>,
     writer: Option<Writer>,
-    session: Session<O::Listing>,
+    session: Session<O::Stream>,
     inbox: Inbox,
     outbox: Outbox,
     deadline: Option<Instant>,

@@ -13,7 +13,7 @@ use crate::now;
 #[derive(Debug)]
 pub struct Conversation<O: Origin> {
     http: Http1<O>,
-    session: Session<O::Listing>,
+    session: Session<O::Stream>,
     inbox: Inbox,
     outbox: Outbox,
     deadline: Option<Instant>,
@@ -105,7 +105,7 @@ impl<O: Origin> Conversation<O> {
 
     fn call(
         &mut self,
-        call: impl FnOnce(&mut Http1<O>, &mut Session<O::Listing>, &mut Io<'_>) -> Next,
+        call: impl FnOnce(&mut Http1<O>, &mut Session<O::Stream>, &mut Io<'_>) -> Next,
     ) {
         // Only differences count; to read the clock anew would only make one run unlike another.
         static START: OnceLock<Instant> = OnceLock::new();

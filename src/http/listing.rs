@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::accept;
+use super::origin::Streamed;
 use super::representation::Representation;
 use super::request::Request;
 use super::response::{Content, Response};
@@ -106,7 +107,8 @@ pub(super) fn listed(request: &Request<'_>, target: &Target<'_>, forms: &Forms) 
     Response {
         // What goes with every answer does not come with it.
         is_represented: false,
-        ..Response::new(Status::Ok, representation.clone()).sending(Content::Listed(view))
+        ..Response::new(Status::Ok, representation.clone())
+            .sending(Content::Streamed(Streamed::Listing(view)))
     }
 }
 

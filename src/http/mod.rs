@@ -38,7 +38,7 @@ pub use fields::{FieldName, Fields};
 pub use forwarded::{Forwarded, forwarded};
 pub use listing::{Form, Forms, Key, View};
 pub use multipart::{Boundaries, Boundary, ContentRange, Multipart};
-pub use origin::{Account, Lookup, Origin, Progress, Recall, Unlisted};
+pub use origin::{Account, Lookup, Origin, Progress, Recall, Streamed, Unstreamed};
 pub use representation::{Representation, Resource};
 pub use request::{Line, Method, Repeated, Request, Version};
 pub use respond::respond;

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use super::coding::Coding;
 use super::fields::Fields;
@@ -13,8 +13,8 @@ use super::target::Target;
 
 /// Something that has resources: a folder of files, or, in a test, a closure.
 pub trait Origin {
-    /// A listing on its way. [`Unlisted`] where there never is one.
-    type Listing;
+    /// Content that is made while it leaves. [`Unstreamed`] where there never is any.
+    type Stream;
 
     /// What there is under this target, now.
     fn find(&mut self, target: &Target<'_>, now: SystemTime) -> Lookup;
@@ -46,17 +46,22 @@ pub trait Origin {
     /// now. `told`: what the origin has the loop listen to may have something to say about it.
     fn doubt(&mut self, _told: bool) {}
 
-    /// Begins the listing of what was found to be a [`Lookup::Listing`].
+    /// Begins what was found to be a [`Lookup::Listing`], or [`Lookup::Events`].
     ///
     /// # Errors
     /// What there is instead, by now.
-    fn list(&mut self, _target: &Target<'_>, _view: View) -> Result<Self::Listing, Lookup> {
+    fn stream(&mut self, _target: &Target<'_>, _what: Streamed) -> Result<Self::Stream, Lookup> {
         Err(Lookup::Absent(None))
     }
 
-    /// Appends to `into` what comes next of a listing. That is one step, of bounded work and at most some
+    /// Appends to `into` what comes next of it, at `now`. That is one step, of bounded work and at most some
     /// tens of kilobytes; it may be that nothing comes of it yet.
-    fn list_on(&mut self, _listing: &mut Self::Listing, _into: &mut Vec<u8>) -> Progress {
+    fn stream_on(
+        &mut self,
+        _stream: &mut Self::Stream,
+        _into: &mut Vec<u8>,
+        _now: Instant,
+    ) -> Progress {
         Progress::Broken
     }
 }
@@ -70,6 +75,8 @@ pub enum Lookup {
     Directory,
     /// A folder without a page of its own, which is to be listed.
     Listing(Arc<Forms>),
+    /// Something that tells what happens, as it happens, for as long as somebody listens.
+    Events,
     /// Nothing; and what to say instead, if the origin has a page for that.
     Absent(Option<Arc<Resource>>),
     /// Nothing but a place that a page's script knows: who navigates there is shown that page, all others the other
@@ -118,23 +125,35 @@ impl Recall {
     }
 }
 
-/// How a step of a listing ended.
+/// What is made while it leaves, because nobody knows its length before its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Streamed {
+    /// What is in a folder, in this form and order.
+    Listing(View),
+    /// What happens (text/event-stream).
+    Events,
+}
+
+/// How a step of a stream ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
     /// There is more to come.
     More,
+    /// Nothing more is to come before a bell rings that the origin has the loop listen to, or this time has come.
+    /// It is as good an end as any, if there has to be one.
+    Wait(Instant),
     /// That was all.
     Done,
     /// There should be more, and it cannot be had. The origin has said why to whom it concerns.
     Broken,
 }
 
-/// The listing of an origin that lists nothing.
+/// The stream of an origin that has none.
 #[derive(Debug)]
-pub enum Unlisted {}
+pub enum Unstreamed {}
 
 impl<F: FnMut(&Target<'_>, SystemTime) -> Lookup> Origin for F {
-    type Listing = Unlisted;
+    type Stream = Unstreamed;
 
     fn find(&mut self, target: &Target<'_>, now: SystemTime) -> Lookup {
         self(target, now)

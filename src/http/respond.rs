@@ -6,7 +6,7 @@ use super::accept::is_navigation;
 use super::coding::{self, Accepted, Coding};
 use super::listing::listed;
 use super::multipart::Multipart;
-use super::origin::Lookup;
+use super::origin::{Lookup, Streamed};
 use super::precondition::{self, Verdict};
 use super::range::{self, Selection};
 use super::representation::{Representation, Resource};
@@ -14,6 +14,7 @@ use super::request::{Method, Request};
 use super::response::{Content, Response};
 use super::status::Status;
 use super::target::Target;
+use crate::blob::Blob;
 
 /// The answers of a site without a page for it, to who would see a page, and to what belongs to one: a script or an
 /// image that is missing is no page. What is asked for most in vain is made once.
@@ -21,6 +22,18 @@ static NO_PAGE: LazyLock<Response> = LazyLock::new(|| Response::refusal(Status::
 static NO_PART: LazyLock<Response> =
     LazyLock::new(|| Response::text(Status::NotFound, NOTHING).because(NOTHING));
 const NOTHING: &str = "There is nothing under this address.";
+
+/// The answer that tells what happens. Nobody on the way is to gather it before it is passed on.
+static EVENTS: LazyLock<Response> = LazyLock::new(|| {
+    let events = Representation::new(Blob::Static(b""), "text/event-stream")
+        .telling("Cache-Control", "no-store")
+        .describing("X-Accel-Buffering", "no");
+    Response {
+        // What goes with every answer does not come with it.
+        is_represented: false,
+        ..Response::new(Status::Ok, Arc::new(events)).sending(Content::Streamed(Streamed::Events))
+    }
+});
 
 /// Decides, in the order of RFC 9110 section 13.2.2: what was found; in which form it is asked for; whether it
 /// is asked for at all; which part of it.
@@ -35,6 +48,7 @@ pub fn respond(request: &Request<'_>, target: &Target<'_>, lookup: &Lookup) -> R
             Response::page(Status::MovedPermanently, &page).with("Location", slash)
         }
         Lookup::Listing(forms) => listed(request, target, forms),
+        Lookup::Events => EVENTS.clone(),
         Lookup::Moved(status, location) => {
             let page = format!("What was under this address is at {}.", link(location));
             Response::page(*status, &page).with("Location", location)

@@ -5,8 +5,7 @@ use std::sync::Arc;
 
 use super::coding::Coding;
 use super::fields::Fields;
-use super::listing::View;
-use super::origin::{Account, Recall};
+use super::origin::{Account, Recall, Streamed};
 use super::representation::Representation;
 use super::status::Status;
 
@@ -43,9 +42,9 @@ pub enum Content {
     Parts(Vec<Range<u64>>),
     /// None of it, although its length is told: the answer to HEAD (RFC 9110 section 9.3.2).
     Withheld,
-    /// What the representation does not have yet: a listing, of which nobody knows the length before its
-    /// end. Whoever sends it makes it ([`Origin::list`](super::Origin::list)).
-    Listed(View),
+    /// What the representation does not have yet: nobody knows its length before its end. Whoever sends it
+    /// makes it ([`Origin::stream`](super::Origin::stream)).
+    Streamed(Streamed),
     /// None of that: the answer to HEAD.
     Untold,
     /// None of it, and no word about it: the peer has it (RFC 9110 section 15.4.5).
@@ -152,7 +151,7 @@ impl Response {
     pub fn withholding(self) -> Self {
         match self.content {
             Content::Known => self,
-            Content::Listed(_) => self.sending(Content::Untold),
+            Content::Streamed(_) => self.sending(Content::Untold),
             _ => self.sending(Content::Withheld),
         }
     }

@@ -71,7 +71,7 @@ fn describe(
             multipart.length()
         }
         // How its end is told is not for this head to say.
-        (Content::Listed(_) | Content::Untold, _) => {
+        (Content::Streamed(_) | Content::Untold, _) => {
             return into.extend_from_slice(representation.in_part().as_bytes());
         }
         (Content::Whole | Content::Withheld | Content::Parts(_), None) => {

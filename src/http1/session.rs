@@ -114,8 +114,8 @@ enum State<L> {
     },
     /// The head has come. Requests with content are rare: what they need is no part of all others.
     Content(Box<Discarded>),
-    /// The answer is a listing, of which more is to come.
-    Listing(Box<Listed<L>>),
+    /// The answer is made while it leaves, and more of it is to come.
+    Stream(Box<Streaming<L>>),
     /// The last word has been said; once it has left, this.
     Over(Next),
 }
@@ -128,10 +128,12 @@ struct Discarded {
     since: Instant,
 }
 
-/// A listing of which the head has been queued.
+/// An answer that is made while it leaves. Its head has been queued.
 #[derive(Debug)]
-struct Listed<L> {
-    listing: L,
+struct Streaming<L> {
+    stream: L,
+    /// Until when there is nothing more of it, unless a bell rings.
+    rests: Option<Instant>,
     /// Whether its content is in chunks; otherwise it ends with the connection.
     is_chunked: bool,
     persistence: Persistence,
@@ -165,14 +167,14 @@ impl<O: Origin> Http1<O> {
         self
     }
 
-    /// One effect, between two decisions. `None` while it is not known whether who asks may have it. Where what was
-    /// decided is a listing, that is begun.
+    /// One effect, between two decisions. `None` while it is not known whether who asks may have it. What is to be
+    /// made while it leaves is begun.
     fn answer(
         &mut self,
         known: &mut Option<Box<Known>>,
         request: &Request<'_>,
         now: Now,
-    ) -> Option<(Response, Option<O::Listing>)> {
+    ) -> Option<(Response, Option<O::Stream>)> {
         let admitted = admit(request);
         if let Some(health) = &self.options.health
             && let Ok(target) = &admitted
@@ -213,19 +215,21 @@ impl<O: Origin> Http1<O> {
         target: &Target<'_>,
         found: &Lookup,
         now: Now,
-    ) -> (Response, Option<O::Listing>) {
+    ) -> (Response, Option<O::Stream>) {
         let response = respond(request, target, found);
         if let Some(coding) = response.wanted
             && let Some(coded) = self.origin.code(target, found, coding, now.wall)
         {
             return (respond(request, target, &coded), None);
         }
-        let Content::Listed(view) = response.content else {
+        let Content::Streamed(what) = response.content else {
             return (response, None);
         };
-        match self.origin.list(target, view) {
-            Ok(listing) => (response, Some(listing)),
-            Err(Lookup::Listing(_)) => (respond(request, target, &Lookup::Unavailable), None),
+        match self.origin.stream(target, what) {
+            Ok(stream) => (response, Some(stream)),
+            Err(Lookup::Listing(_) | Lookup::Events) => {
+                (respond(request, target, &Lookup::Unavailable), None)
+            }
             Err(instead) => (respond(request, target, &instead), None),
         }
     }
@@ -240,7 +244,7 @@ impl<O: Origin> Http1<O> {
     }
 
     /// Answers what can be answered, then says what it waits for.
-    fn converse(&mut self, session: &mut Session<O::Listing>, io: &mut Io<'_>) -> Next {
+    fn converse(&mut self, session: &mut Session<O::Stream>, io: &mut Io<'_>) -> Next {
         self.log(session, io.outbox.sent(), io.now);
         *io.deadline = None;
         if let State::Head {
@@ -263,8 +267,10 @@ impl<O: Origin> Http1<O> {
         }
         let between = session.is_between(io.inbox);
         let awaited = session.awaited();
+        let rests = session.rests();
         match session.state {
-            State::Listing(_) => Next::Again,
+            State::Stream(_) if rests.is_none() => Next::Again,
+            State::Stream(_) if !io.outbox.is_empty() => Next::Drain,
             _ if !io.outbox.is_empty() => {
                 let is_logged = session.leaving.is_some();
                 if !between || is_logged || io.inbox.is_ended() || self.retiring {
@@ -272,6 +278,10 @@ impl<O: Origin> Http1<O> {
                 }
                 *io.deadline = Some(self.due(session, io.now.instant));
                 Next::Answered
+            }
+            State::Stream(_) => {
+                *io.deadline = rests;
+                Next::Listen
             }
             _ if awaited.is_some() => {
                 *io.deadline = awaited;
@@ -291,16 +301,16 @@ impl<O: Origin> Http1<O> {
     }
 
     /// Takes one step. Whether there may be another; otherwise more must arrive.
-    fn read(&mut self, session: &mut Session<O::Listing>, io: &mut Io<'_>) -> bool {
+    fn read(&mut self, session: &mut Session<O::Stream>, io: &mut Io<'_>) -> bool {
         match session.state {
             State::Head { .. } => self.read_head(session, io),
             State::Content(_) => self.read_content(session, io),
-            State::Listing(_) => self.list_on(session, io),
+            State::Stream(_) => self.stream_on(session, io),
             State::Over(_) => false,
         }
     }
 
-    fn read_head(&mut self, session: &mut Session<O::Listing>, io: &mut Io<'_>) -> bool {
+    fn read_head(&mut self, session: &mut Session<O::Stream>, io: &mut Io<'_>) -> bool {
         if let State::Head { forgiven, .. } = &mut session.state
             && !*forgiven
             && let Some(length) = empty_line(io.inbox.bytes())
@@ -326,7 +336,7 @@ impl<O: Origin> Http1<O> {
     /// none of a head that is not whole, or that is refused, or whose credentials are being verified.
     fn read_request(
         &mut self,
-        session: &mut Session<O::Listing>,
+        session: &mut Session<O::Stream>,
         bytes: &[u8],
         outbox: &mut Outbox,
         now: Now,
@@ -378,7 +388,7 @@ impl<O: Origin> Http1<O> {
         length
     }
 
-    fn read_content(&mut self, session: &mut Session<O::Listing>, io: &mut Io<'_>) -> bool {
+    fn read_content(&mut self, session: &mut Session<O::Stream>, io: &mut Io<'_>) -> bool {
         let State::Content(content) = &mut session.state else {
             return false;
         };
@@ -397,7 +407,7 @@ impl<O: Origin> Http1<O> {
         let kept = std::mem::replace(&mut session.state, State::Over(Next::Close));
         let is_done = match &kept {
             State::Content(content) => self.reply_kept(session, io, &content.head),
-            State::Head { .. } | State::Listing(_) | State::Over(_) => true,
+            State::Head { .. } | State::Stream(_) | State::Over(_) => true,
         };
         if !is_done {
             session.state = kept;
@@ -408,7 +418,7 @@ impl<O: Origin> Http1<O> {
     /// Answers a request whose head was whole when it was kept. Whether it is done with.
     fn reply_kept(
         &mut self,
-        session: &mut Session<O::Listing>,
+        session: &mut Session<O::Stream>,
         io: &mut Io<'_>,
         head: &[u8],
     ) -> bool {
@@ -423,12 +433,12 @@ impl<O: Origin> Http1<O> {
     /// are being verified.
     fn reply(
         &mut self,
-        session: &mut Session<O::Listing>,
+        session: &mut Session<O::Stream>,
         outbox: &mut Outbox,
         request: &Request<'_>,
         now: Now,
     ) -> bool {
-        let Some((response, listing)) = self.answer(&mut session.known, request, now) else {
+        let Some((response, stream)) = self.answer(&mut session.known, request, now) else {
             return false;
         };
         if response.status == Status::BadRequest {
@@ -440,19 +450,20 @@ impl<O: Origin> Http1<O> {
         let persistence = match persistence(request) {
             _ if self.retiring => Persistence::Close,
             // Only the connection's end tells where its content ends (RFC 9112 section 6.3).
-            _ if listing.is_some() && !is_chunked => Persistence::Close,
+            _ if stream.is_some() && !is_chunked => Persistence::Close,
             persistence => persistence,
         };
-        let response = match listing {
+        let response = match stream {
             Some(_) if is_chunked => chunked::promised(response),
             _ => response,
         };
         self.send(session, outbox, Some(request), &response, persistence, now);
         session.begun = None;
-        session.state = match listing {
+        session.state = match stream {
             None => State::after(persistence),
-            Some(listing) => State::Listing(Box::new(Listed {
-                listing,
+            Some(stream) => State::Stream(Box::new(Streaming {
+                stream,
+                rests: None,
                 is_chunked,
                 persistence,
             })),
@@ -460,19 +471,24 @@ impl<O: Origin> Http1<O> {
         true
     }
 
-    /// Queues what comes next of a listing. Whether that was all, and another request may be read.
-    fn list_on(&mut self, session: &mut Session<O::Listing>, io: &mut Io<'_>) -> bool {
-        let State::Listing(listed) = &mut session.state else {
+    /// Queues what comes next of a stream. Whether that was all, and another request may be read.
+    fn stream_on(&mut self, session: &mut Session<O::Stream>, io: &mut Io<'_>) -> bool {
+        let State::Stream(streaming) = &mut session.state else {
             return false;
         };
         let tail = io.outbox.tail();
         let start = tail.len();
-        let progress = self.origin.list_on(&mut listed.listing, tail);
+        let stream = &mut streaming.stream;
+        let progress = match self.origin.stream_on(stream, tail, io.now.instant) {
+            // Nobody waits for what may never come.
+            Progress::Wait(_) if self.retiring || io.inbox.is_ended() => Progress::Done,
+            progress => progress,
+        };
         let content = (tail.len() - start) as u64;
-        if listed.is_chunked {
+        if streaming.is_chunked {
             chunked::wrap(tail, start);
         }
-        if listed.is_chunked && progress == Progress::Done {
+        if streaming.is_chunked && progress == Progress::Done {
             tail.extend_from_slice(chunked::LAST);
         }
         let end = io.outbox.sent() + io.outbox.len();
@@ -480,11 +496,15 @@ impl<O: Origin> Http1<O> {
             &mut session.leaving,
             content,
             end,
-            progress == Progress::More,
+            matches!(progress, Progress::More | Progress::Wait(_)),
         );
+        streaming.rests = match progress {
+            Progress::Wait(until) => Some(until),
+            _ => None,
+        };
         session.state = match progress {
-            Progress::More => return false,
-            Progress::Done => State::after(listed.persistence),
+            Progress::More | Progress::Wait(_) => return false,
+            Progress::Done => State::after(streaming.persistence),
             // Without its last chunk it is known to be incomplete (RFC 9112 section 8).
             Progress::Broken => State::Over(Next::Close),
         };
@@ -495,7 +515,7 @@ impl<O: Origin> Http1<O> {
     /// is where the request began.
     fn refuse(
         &mut self,
-        session: &mut Session<O::Listing>,
+        session: &mut Session<O::Stream>,
         outbox: &mut Outbox,
         bytes: &[u8],
         request: Option<&Request<'_>>,
@@ -513,13 +533,13 @@ impl<O: Origin> Http1<O> {
     /// Refuses a request of which not all has come, or whose content is no content.
     fn refuse_unfinished(
         &mut self,
-        session: &mut Session<O::Listing>,
+        session: &mut Session<O::Stream>,
         io: &mut Io<'_>,
         reason: (Status, &'static str),
     ) -> Next {
         let kept = match &mut session.state {
             State::Content(content) => std::mem::take(&mut content.head),
-            State::Head { .. } | State::Listing(_) | State::Over(_) => Box::default(),
+            State::Head { .. } | State::Stream(_) | State::Over(_) => Box::default(),
         };
         let bytes = if kept.is_empty() {
             io.inbox.bytes()
@@ -538,7 +558,7 @@ impl<O: Origin> Http1<O> {
     /// Queues the last response of a peer that may still be sending.
     fn dismiss(
         &mut self,
-        session: &mut Session<O::Listing>,
+        session: &mut Session<O::Stream>,
         outbox: &mut Outbox,
         request: Option<&Request<'_>>,
         response: &Response,
@@ -551,7 +571,7 @@ impl<O: Origin> Http1<O> {
     /// Queues a response.
     fn send(
         &mut self,
-        session: &mut Session<O::Listing>,
+        session: &mut Session<O::Stream>,
         outbox: &mut Outbox,
         request: Option<&Request<'_>>,
         response: &Response,
@@ -563,7 +583,7 @@ impl<O: Origin> Http1<O> {
             let begun = session.begun.unwrap_or(now.instant);
             let end = outbox.sent() + outbox.len();
             let mut answer = Answer::new(response.status, queued, begun, end);
-            answer.is_open = matches!(response.content, Content::Listed(_));
+            answer.is_open = matches!(response.content, Content::Streamed(_));
             answer.client = client(request, session.peer, &self.options.trusted);
             let representation = response.representation.as_deref();
             answer.coding = representation.map_or(Coding::Identity, |it| it.coding);
@@ -633,7 +653,7 @@ impl<O: Origin> Http1<O> {
     }
 
     /// Writes the access lines of the answers that have left, now that `sent` bytes have.
-    fn log(&mut self, session: &mut Session<O::Listing>, sent: u64, now: Now) {
+    fn log(&mut self, session: &mut Session<O::Stream>, sent: u64, now: Now) {
         if let Some(log) = &mut self.log {
             let now = (now.instant, now.wall);
             log.sent(&mut session.leaving, session.peer, sent, now);
@@ -641,10 +661,10 @@ impl<O: Origin> Http1<O> {
     }
 
     /// Until when what is awaited may take.
-    fn due(&self, session: &mut Session<O::Listing>, now: Instant) -> Instant {
+    fn due(&self, session: &mut Session<O::Stream>, now: Instant) -> Instant {
         match &mut session.state {
             State::Content(content) => content.since + self.options.idle_timeout,
-            State::Listing(_) | State::Over(_) => now + self.options.idle_timeout,
+            State::Stream(_) | State::Over(_) => now + self.options.idle_timeout,
             State::Head { first, since, .. } => {
                 let since = *since.get_or_insert(now);
                 match session.begun {
@@ -670,9 +690,9 @@ fn client(request: Option<&Request<'_>>, peer: Address, trusted: &Trusted) -> Op
 }
 
 impl<O: Origin> Protocol for Http1<O> {
-    type Session = Session<O::Listing>;
+    type Session = Session<O::Stream>;
 
-    fn open(&mut self, peer: &Peer) -> Session<O::Listing> {
+    fn open(&mut self, peer: &Peer) -> Session<O::Stream> {
         Session {
             peer: peer.address,
             state: State::head(true),
@@ -682,13 +702,16 @@ impl<O: Origin> Protocol for Http1<O> {
         }
     }
 
-    fn advance(&mut self, session: &mut Session<O::Listing>, io: &mut Io<'_>) -> Next {
+    fn advance(&mut self, session: &mut Session<O::Stream>, io: &mut Io<'_>) -> Next {
         self.converse(session, io)
     }
 
-    fn expire(&mut self, session: &mut Session<O::Listing>, io: &mut Io<'_>) -> Next {
+    fn expire(&mut self, session: &mut Session<O::Stream>, io: &mut Io<'_>) -> Next {
         if session.awaited().is_some() {
             // Asked again, the guard says that this has taken too long.
+            return self.converse(session, io);
+        }
+        if session.rests().is_some() {
             return self.converse(session, io);
         }
         if let Some(log) = &self.log {
@@ -705,15 +728,15 @@ impl<O: Origin> Protocol for Http1<O> {
         self.refuse_unfinished(session, io, reason)
     }
 
-    fn waits_since(&self, session: &Session<O::Listing>) -> Option<Instant> {
+    fn waits_since(&self, session: &Session<O::Stream>) -> Option<Instant> {
         match session.state {
             State::Head { since, .. } => since,
             State::Content(ref content) => Some(content.since),
-            State::Listing(_) | State::Over(_) => None,
+            State::Stream(_) | State::Over(_) => None,
         }
     }
 
-    fn retire(&mut self, session: &mut Session<O::Listing>, io: &mut Io<'_>) -> Next {
+    fn retire(&mut self, session: &mut Session<O::Stream>, io: &mut Io<'_>) -> Next {
         self.retiring = true;
         if let Some(due) = session.may_be_about_to_ask(io) {
             *io.deadline = Some(due);
@@ -722,7 +745,7 @@ impl<O: Origin> Protocol for Http1<O> {
         self.converse(session, io)
     }
 
-    fn close(&mut self, session: Session<O::Listing>, io: &mut Io<'_>, closed: Closed) {
+    fn close(&mut self, session: Session<O::Stream>, io: &mut Io<'_>, closed: Closed) {
         if let Some(log) = &mut self.log {
             let now = (io.now.instant, io.now.wall);
             let sent = io.outbox.sent();
@@ -791,13 +814,21 @@ impl<L> Session<L> {
         match self.state {
             State::Content(_) => Awaited::Content,
             State::Head { first: false, .. } if inbox.is_empty() => Awaited::Request,
-            State::Head { .. } | State::Listing(_) | State::Over(_) => Awaited::Head,
+            State::Head { .. } | State::Stream(_) | State::Over(_) => Awaited::Head,
         }
     }
 
     /// Until when its credentials may be verified, if they are being.
     fn awaited(&self) -> Option<Instant> {
         self.known.as_ref()?.awaited()
+    }
+
+    /// Until when there is nothing more of its stream, if it has one and that is so.
+    fn rests(&self) -> Option<Instant> {
+        match &self.state {
+            State::Stream(streaming) => streaming.rests,
+            _ => None,
+        }
     }
 }
 
@@ -855,12 +886,12 @@ mod tests {
     use super::*;
     use crate::auth::{Users, Verifier};
     use crate::blob::Blob;
-    use crate::http::{EntityTag, Forms, Unlisted, Validators, View};
+    use crate::http::{EntityTag, Forms, Streamed, Unstreamed, Validators};
 
     /// A conversation without a socket: the bytes are there, and so is the answer.
     struct Driven<O> {
         http: Http1<O>,
-        session: Session<Unlisted>,
+        session: Session<Unstreamed>,
         inbox: Inbox,
         outbox: Outbox,
         deadline: Option<Instant>,
@@ -921,7 +952,7 @@ mod tests {
 
         fn call<T>(
             &mut self,
-            call: impl FnOnce(&mut Http1<Find>, &mut Session<Unlisted>, &mut Io<'_>) -> T,
+            call: impl FnOnce(&mut Http1<Find>, &mut Session<Unstreamed>, &mut Io<'_>) -> T,
         ) -> T {
             let Self {
                 http,
@@ -1253,7 +1284,7 @@ mod tests {
     #[test]
     fn a_session_is_small() {
         // There are thousands, most of them idle; net/reactor.rs counts on this.
-        let size = size_of::<Session<Unlisted>>();
+        let size = size_of::<Session<Unstreamed>>();
         assert!(size <= 96, "{size} bytes");
     }
 
@@ -1339,7 +1370,7 @@ mod tests {
     }
 
     impl Origin for Folder {
-        type Listing = u32;
+        type Stream = u32;
 
         fn find(&mut self, _: &Target<'_>, _: SystemTime) -> Lookup {
             let form = Arc::new(Representation::new(Blob::Static(b""), "text/plain"));
@@ -1350,11 +1381,11 @@ mod tests {
             }))
         }
 
-        fn list(&mut self, _: &Target<'_>, _: View) -> Result<u32, Lookup> {
+        fn stream(&mut self, _: &Target<'_>, _: Streamed) -> Result<u32, Lookup> {
             Ok(0)
         }
 
-        fn list_on(&mut self, step: &mut u32, into: &mut Vec<u8>) -> Progress {
+        fn stream_on(&mut self, step: &mut u32, into: &mut Vec<u8>, _: Instant) -> Progress {
             *step += 1;
             if step.is_multiple_of(3) {
                 into.extend_from_slice(b"an entry\n");
@@ -1446,6 +1477,103 @@ mod tests {
         assert!(head.contains("\r\nContent-Type: text/plain"), "{head}");
         assert!(!head.contains("Content-Length"), "{head}");
         assert!(rest.starts_with("HTTP/1.1 200 OK\r\n"), "{rest}");
+    }
+
+    /// Says every ten seconds that nothing has happened.
+    struct Quiet;
+
+    const PULSE: Duration = Duration::from_secs(10);
+
+    impl Origin for Quiet {
+        type Stream = Option<Instant>;
+
+        fn find(&mut self, _: &Target<'_>, _: SystemTime) -> Lookup {
+            Lookup::Events
+        }
+
+        fn stream(&mut self, _: &Target<'_>, _: Streamed) -> Result<Option<Instant>, Lookup> {
+            Ok(None)
+        }
+
+        fn stream_on(
+            &mut self,
+            due: &mut Option<Instant>,
+            into: &mut Vec<u8>,
+            now: Instant,
+        ) -> Progress {
+            let next = match *due {
+                Some(due) if now < due => due,
+                _ => {
+                    into.extend_from_slice(b":\n\n");
+                    now + PULSE
+                }
+            };
+            *due = Some(next);
+            Progress::Wait(next)
+        }
+    }
+
+    #[test]
+    fn events_are_told_until_somebody_has_had_enough() {
+        type Call = fn(&mut Http1<Quiet>, &mut Session<Option<Instant>>, &mut Io<'_>) -> Next;
+        for is_over_by in ["their end", "ours", "nothing"] {
+            let mut http = Http1::new(Quiet, Options::default(), None);
+            let mut session = http.open(&Peer {
+                address: Address::Ip(([127, 0, 0, 1], 80).into()),
+            });
+            let (mut inbox, mut outbox, mut deadline) = <(Inbox, Outbox, _)>::default();
+            inbox.receive(GET.as_bytes());
+            let start = Instant::now();
+            let mut call = |call: Call, seconds, ended: bool| {
+                if ended {
+                    inbox.end();
+                }
+                let instant = start + Duration::from_secs(seconds);
+                let mut said = String::new();
+                loop {
+                    let wall = UNIX_EPOCH;
+                    let (inbox, outbox) = (&mut inbox, &mut outbox);
+                    let deadline = &mut deadline;
+                    let next = call(
+                        &mut http,
+                        &mut session,
+                        &mut Io {
+                            inbox,
+                            outbox,
+                            deadline,
+                            now: Now { instant, wall },
+                        },
+                    );
+                    let taken = outbox.take();
+                    if taken.is_empty() || next == Next::Close {
+                        said += &String::from_utf8(taken).unwrap();
+                        assert_eq!(http.waits_since(&session), None, "it makes no room");
+                        return (next, said, deadline.map(|due| due - start));
+                    }
+                    assert_eq!((next, *deadline), (Next::Drain, None));
+                    said += &String::from_utf8(taken).unwrap();
+                }
+            };
+            let (next, said, due) = call(Http1::advance, 0, false);
+            let (head, content) = said.split_once("\r\n\r\n").unwrap();
+            assert!(head.contains("\r\nContent-Type: text/event-stream\r\n"));
+            assert!(head.contains("\r\nCache-Control: no-store\r\n"));
+            assert_eq!((next, due), (Next::Listen, Some(PULSE)));
+            let pulse = "3\r\n:\n\n\r\n";
+            assert_eq!(content, pulse);
+            let rest = call(Http1::advance, 1, false);
+            assert_eq!(rest, (Next::Listen, String::new(), Some(PULSE)));
+            let rest = call(Http1::expire, 10, false);
+            assert_eq!(rest, (Next::Listen, pulse.into(), Some(2 * PULSE)));
+            let end = "0\r\n\r\n".to_owned();
+            match is_over_by {
+                "their end" => {
+                    assert_eq!(call(Http1::advance, 11, true), (Next::Close, end, None));
+                }
+                "ours" => assert_eq!(call(Http1::retire, 11, false), (Next::Close, end, None)),
+                _ => {}
+            }
+        }
     }
 
     struct Lines(Sender<String>);

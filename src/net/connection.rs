@@ -81,6 +81,8 @@ enum Phase {
     Draining,
     /// The protocol waits for the reactor's bell.
     Waiting,
+    /// The protocol waits for that, or for bytes.
+    Listening,
     /// The protocol waits for bytes if its queue empties at once.
     Answered,
     /// The protocol has said its last word, which is still leaving.
@@ -200,7 +202,7 @@ impl<S, T: Transport> Connection<S, T> {
 
     /// Whether the protocol waits for the reactor's bell.
     pub(super) fn is_waiting(&self) -> bool {
-        matches!(self.phase, Phase::Waiting)
+        matches!(self.phase, Phase::Waiting | Phase::Listening)
     }
 
     /// Has the protocol asked at the next pump, if it waits for the bell.
@@ -398,7 +400,9 @@ impl<S, T: Transport> Connection<S, T> {
                 self.follow(desk, Next::Linger);
                 Ok(Step::Moved)
             }
-            Phase::Reading => match self.fill(desk)? {
+            // What has come waits until there is room for more.
+            Phase::Listening if desk.inbox.is_ended() || desk.inbox.is_full() => Ok(Step::Blocked),
+            Phase::Reading | Phase::Listening => match self.fill(desk)? {
                 true => self.ask(desk, protocol, now),
                 false => Ok(Step::Blocked),
             },
@@ -470,6 +474,8 @@ impl<S, T: Transport> Connection<S, T> {
             // However much a session likes to hear: a peer that does not listen is not heard.
             Next::Read if !desk.outbox.has_room() => Phase::Draining,
             Next::Read | Next::Drain => Phase::Reading,
+            Next::Listen if !desk.outbox.is_empty() => Phase::Draining,
+            Next::Listen => Phase::Listening,
             Next::Wait => Phase::Waiting,
             Next::Close => Phase::Leaving { linger: false },
             Next::Linger => Phase::Leaving { linger: true },
@@ -933,6 +939,57 @@ mod tests {
         assert!(driven.connection.is_waiting());
         driven.wait(60);
         assert!(!driven.connection.is_waiting());
+    }
+
+    /// Listens, and remembers how much there was to hear each time, and whether that was the end.
+    #[derive(Default)]
+    struct Listens(Vec<(usize, bool)>);
+
+    impl Protocol for Listens {
+        type Session = ();
+
+        fn open(&mut self, _: &Peer) {}
+
+        fn advance(&mut self, (): &mut (), io: &mut Io<'_>) -> Next {
+            self.0.push((io.inbox.bytes().len(), io.inbox.is_ended()));
+            Next::Listen
+        }
+    }
+
+    #[test]
+    fn who_listens_is_asked_when_the_bell_rings_and_when_the_peer_speaks_or_leaves() {
+        let mut driven = Driven::new(transport(b"one"));
+        let mut protocol = Listens::default();
+        let mut pump = |driven: &mut Driven, expected: &[(usize, bool)]| {
+            let ends = driven.connection.transport.ends;
+            driven.connection.ready(true, true, ends);
+            while let Pumped::Hungry =
+                driven
+                    .connection
+                    .pump(&mut protocol, &mut driven.shared, driven.now)
+            {}
+            assert_eq!(std::mem::take(&mut protocol.0), expected);
+            assert!(driven.connection.is_waiting());
+            let waits = driven
+                .connection
+                .waits_since(&protocol, &driven.shared.limits);
+            assert_eq!(waits, None, "it makes room for nobody");
+        };
+        pump(&mut driven, &[(3, false)]);
+        pump(&mut driven, &[]);
+        driven.connection.ring();
+        pump(&mut driven, &[(3, false)]);
+        driven.hear(b"two");
+        pump(&mut driven, &[(6, false)]);
+        // What there is no room for stays where it is.
+        driven.hear(&[b'x'; 2000]);
+        pump(&mut driven, &[(1024, false)]);
+        assert_eq!(driven.connection.transport.heard.len(), 2006 - 1024);
+
+        let mut driven = Driven::new(transport(b""));
+        pump(&mut driven, &[(0, false)]);
+        driven.connection.transport.ends = true;
+        pump(&mut driven, &[(0, true)]);
     }
 
     #[test]

@@ -82,6 +82,10 @@ pub enum Next {
     /// [`Reactor::attend`](super::Reactor::attend) is readable, or the deadline has passed; read nothing
     /// before.
     Wait,
+    /// Call me when more bytes arrive, whenever a descriptor given to
+    /// [`Reactor::attend`](super::Reactor::attend) is readable, or when the deadline has passed. With something
+    /// queued, the same as `Drain`.
+    Listen,
     /// There is nothing to say beyond what is queued. If that leaves at once, as it mostly does, the same as
     /// `Read`, until the deadline that is set now; otherwise the same as `Drain`, and that deadline is unset.
     Answered,

@@ -191,7 +191,7 @@ impl<P: Protocol> Reactor<P> {
 
     /// Listens to a descriptor of the protocol's own, or another one: whenever it becomes readable,
     /// [`Protocol::begin`] is told before anybody is served in that turn, and whoever said
-    /// [`Next::Wait`](super::Next::Wait) is asked again.
+    /// [`Next::Wait`](super::Next::Wait) or [`Next::Listen`](super::Next::Listen) is asked again.
     ///
     /// # Errors
     /// When it cannot be registered with the poll.
@@ -660,6 +660,11 @@ impl<P: Protocol> Reactor<P> {
             census.leave(counted);
         }
         self.freed = true;
+        // Of those that have gone before the bell rang, no more are kept than are there.
+        if entry.listening && self.listening.len() > 2 * self.connections.len() {
+            let connections = &self.connections;
+            self.listening.retain(|&key| connections.contains_key(key));
+        }
         entry
             .connection
             .close(&mut self.protocol, &mut self.shared, closed, self.now);

@@ -7,7 +7,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use rustix::io::Errno;
 use tracing::{info, warn};
@@ -29,7 +29,7 @@ use super::validators::validators;
 use crate::count::Count;
 use crate::http::{
     Account, Coding, Fields, Lookup, Origin, Progress, Recall, Representation, Resource, Status,
-    Target, View,
+    Streamed, Target,
 };
 
 /// What the pages for what is absent are remembered under, and, before its path, what a rule leads to. A target's
@@ -761,7 +761,7 @@ impl Site {
 }
 
 impl Origin for Site {
-    type Listing = Listing;
+    type Stream = Listing;
 
     fn find(&mut self, target: &Target<'_>, now: SystemTime) -> Lookup {
         if self.memory.is_root_doubtful() {
@@ -829,7 +829,10 @@ impl Origin for Site {
         })
     }
 
-    fn list(&mut self, target: &Target<'_>, view: View) -> Result<Listing, Lookup> {
+    fn stream(&mut self, target: &Target<'_>, what: Streamed) -> Result<Listing, Lookup> {
+        let Streamed::Listing(view) = what else {
+            return Err(Lookup::Absent(None));
+        };
         let path = target.path();
         let path = self.below_prefix(&path).unwrap_or_default();
         match self.disk.folder(path) {
@@ -842,7 +845,7 @@ impl Origin for Site {
         }
     }
 
-    fn list_on(&mut self, listing: &mut Listing, into: &mut Vec<u8>) -> Progress {
+    fn stream_on(&mut self, listing: &mut Listing, into: &mut Vec<u8>, _: Instant) -> Progress {
         let is_shown = |path: &[u8]| self.withheld(path).is_none();
         let disk = listing.disk();
         match listing::step(listing, &disk, is_shown, into) {
@@ -948,6 +951,7 @@ mod tests {
             Lookup::Found(resource) => content(&resource),
             Lookup::Directory => "directory".into(),
             Lookup::Listing(_) => "listing".into(),
+            Lookup::Events => "events".into(),
             Lookup::Absent(Some(page)) => format!("absent: {}", content(&page)),
             Lookup::Absent(None) => "absent".into(),
             Lookup::Shell(shell, _) => format!("shell: {}", content(&shell)),
