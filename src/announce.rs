@@ -102,6 +102,10 @@ fn banner(
         Some(1) => "; 1 user with a password".to_owned(),
         Some(several) => format!("; {several} users with passwords"),
     };
+    let live = match &options.site.live {
+        Some(_) => "; pages reload when the site changes",
+        None => "",
+    };
     let changes = match freshness {
         Freshness::Told => "changes seen by inotify",
         Freshness::Looked => "changes seen by stat, file by file (inotify does not tell all here)",
@@ -110,7 +114,7 @@ fn banner(
     let _ = writeln!(
         text,
         "\n  index {index}{listing}; dotfiles {hidden}; symlinks {symlinks}; {workers}, up to {connections} connections; \
-         {changes}; {confinement}{users}"
+         {changes}; {confinement}{users}{live}"
     );
     text + "  Ctrl-C stops\n\n"
 }
@@ -126,12 +130,13 @@ fn line(
     let urls = urls(addresses).map(|url| format!("\"{}\"", json(&url)));
     let urls: Vec<String> = urls.collect();
     format!(
-        "{{\"event\":\"listening\",\"urls\":[{}],\"root\":\"{}\",\"workers\":{},\"changes\":\"{}\",\"auth\":{},\"sandbox\":\"{}\",\"landlock\":{},{}\"version\":\"{}\",\"pid\":{}}}\n",
+        "{{\"event\":\"listening\",\"urls\":[{}],\"root\":\"{}\",\"workers\":{},\"changes\":\"{}\",\"auth\":{},\"live_reload\":{},\"sandbox\":\"{}\",\"landlock\":{},{}\"version\":\"{}\",\"pid\":{}}}\n",
         urls.join(","),
         json(&options.root.to_string_lossy()),
         options.workers,
         noticed(freshness),
         options.users.is_some(),
+        options.site.live.is_some(),
         confinement.word(),
         confinement.abi(),
         metrics.unwrap_or_default(),
@@ -200,7 +205,7 @@ mod tests {
         let urls = r#"{"event":"listening","urls":["http://127.0.0.1:80/","http://[::1]:80/","http://[fe80::1%253]:80/","unix:/run/\"it\""]"#;
         assert!(
             line.starts_with(&format!(
-                r#"{urls},"root":"/a \"b\"\u000a\\","workers":2,"changes":"stat","auth":false,"sandbox":"off","landlock":0,"metrics":"http://127.0.0.1:9/metrics","version":"#
+                r#"{urls},"root":"/a \"b\"\u000a\\","workers":2,"changes":"stat","auth":false,"live_reload":false,"sandbox":"off","landlock":0,"metrics":"http://127.0.0.1:9/metrics","version":"#
             )),
             "{line}"
         );

@@ -2,6 +2,7 @@
 
 mod health;
 mod healthcheck;
+mod live;
 mod log;
 mod manual;
 mod memory;
@@ -39,6 +40,8 @@ use self::proxies::ProxyOptions;
 pub(crate) use self::log::Log;
 use self::log::LogOptions;
 use self::metrics::MetricsOptions;
+
+use self::live::LiveOptions;
 
 /// The port if none is asked for, and those tried after it on a terminal.
 const PORT: u16 = 8080;
@@ -270,6 +273,9 @@ struct SiteOptions {
     #[arg(long, value_name = "BYTES", env = "DOCROOT_MAX_HEADER")]
     #[arg(default_value = "32KiB", value_parser = header_size)]
     max_header: usize,
+
+    #[command(flatten)]
+    live: LiveOptions,
 }
 
 /// What else there is to do but to serve.
@@ -559,6 +565,7 @@ impl SiteOptions {
                 );
             }
         };
+        let prefix = self.path_prefix.unwrap_or_default();
         let http1 = http1::Options {
             max_header: self.max_header,
             cors: self.cors.is_some(),
@@ -590,7 +597,8 @@ impl SiteOptions {
                 .unwrap_or_else(|| site::Options::default().not_found),
             shell: self.spa.clone(),
             is_clean: !self.no_clean_urls,
-            prefix: self.path_prefix.unwrap_or_default(),
+            live: self.live.resolve(&prefix),
+            prefix,
             has_siblings: !self.no_precompressed,
             hidden: self.hidden,
             listing: self.listing,

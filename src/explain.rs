@@ -25,7 +25,7 @@ use docroot::http1::Http1;
 use docroot::http1::parse::{self, Lines, Parsed};
 use docroot::net::{Inbox, Io, Next, Now, Outbox, Peer, Protocol as _};
 use docroot::site::{
-    Changed, Chosen, Link, Listing, Match, Note, Reading, Role, Seen, Site, Source, To, Trail,
+    Changed, Chosen, Link, Match, Note, Reading, Role, Seen, Site, Source, Stream, To, Trail,
     Withheld,
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -86,7 +86,7 @@ struct Witness {
 }
 
 impl Origin for Witness {
-    type Stream = Listing;
+    type Stream = Stream;
 
     fn find(&mut self, target: &Target<'_>, now: SystemTime) -> Lookup {
         let lookup = self.site.find(target, now);
@@ -114,7 +114,7 @@ impl Origin for Witness {
         self.site.doubt(told);
     }
 
-    fn stream(&mut self, target: &Target<'_>, what: Streamed) -> Result<Listing, Lookup> {
+    fn stream(&mut self, target: &Target<'_>, what: Streamed) -> Result<Stream, Lookup> {
         let stream = self.site.stream(target, what);
         if let Err(instead) = &stream {
             *self.found.borrow_mut() = Some(instead.clone());
@@ -122,7 +122,7 @@ impl Origin for Witness {
         stream
     }
 
-    fn stream_on(&mut self, stream: &mut Listing, into: &mut Vec<u8>, now: Instant) -> Progress {
+    fn stream_on(&mut self, stream: &mut Stream, into: &mut Vec<u8>, now: Instant) -> Progress {
         self.site.stream_on(stream, into, now)
     }
 }
@@ -403,7 +403,7 @@ impl Seeing<'_> {
                 }
             }
             (Lookup::Directory, _) => "it is a folder, whose address ends in a slash".into(),
-            (Lookup::Events, _) => "it tells what happens".into(),
+            (Lookup::Events, _) => "pages hear there of changes, with --live-reload".into(),
             (Lookup::Listing(_), _) => "the folder has no page of its own, so it is listed".into(),
             (Lookup::Absent(Some(_)) | Lookup::Shell(..), "404") => match file {
                 Some(file) => format!("there is nothing, so /{} is shown", shown(&file.path)),

@@ -146,6 +146,10 @@
 //! | `site/listing.rs` | a folder, read, put in order and shown in bounded steps | how it is framed |
 //! | `site/listing/natural.rs` | names in the order in which people count | what they name |
 //! | `site/listing/row.rs` | an entry as HTML, JSON or text | looking at it |
+//! | `site/live.rs` | what tells pages that the site has changed: counted, kept a while, told on streams | what a browser does |
+//! | `site/live/tree.rs` | what inotify says of all that is below a folder | what is served |
+//! | `site/live/burst.rs` | many changes that come together, as one | asking what time it is |
+//! | `site/live/inject.rs` | a page, with a script in it | reading the page |
 //! | `site/sources.rs` | the files that a site's policy is written in, read as often as asked | what a line means |
 //! | `site/policy.rs` | address and file -> the fields that go with the answer | choosing the file |
 //! | `site/note.rs` | what was seen on the way to an answer, for who asks why | deciding anything |
@@ -167,6 +171,7 @@
 //! | `config/sandbox.rs` | whether the process is confined, and what it then needs | confining it |
 //! | `config/proxies.rs` | who speaks for others, as it is asked for | what they say |
 //! | `config/manual.rs` | the manual page, and completions for shells | printing them |
+//! | `config/live.rs` | options for work on a site | doing it |
 //! | `explain.rs` | `docroot explain`: a request through a session without a socket, and the notes of its site | deciding anything |
 //! | `check.rs` | `docroot --check`: what would be served, and what is wrong with it | looking at files |
 //! | `announce.rs` | what the start says, for a person or for a program | deciding what is on |
@@ -181,8 +186,8 @@
 //! **Floors:** `main > config > {server, compress, sandbox} > metrics > {http1, site, proxy} > auth > {http, net} > {blob,
 //! count, journal, trust}`. (`sandbox.rs` knows nobody; main confines between two calls of the server.)
 //!
-//! **Doors:** the clock is read only in `net/reactor.rs` (and in `compress.rs`, `explain.rs` and `check.rs`, which are no
-//! loops, in `journal.rs`, where lines are lost, and, when it was started, in `metrics/process.rs`); files are opened only
+//! **Doors:** the clock is read only in `net/reactor.rs` (and in `compress.rs`, `explain.rs`, `check.rs` and
+//! `site/live.rs`, which are no loops, in `journal.rs`, where lines are lost, and, when it was started, in `metrics/process.rs`); files are opened only
 //! in `site/disk.rs` (one with passwords in `config.rs`, the kernel's about this process in `metrics/process.rs`), and
 //! written only in `site/siblings.rs`, which whoever serves never enters, and in `outlet.rs`, the access log; a Unix socket's
 //! file is bound and removed in `net/unix.rs`; mio's sockets are named only in `net/`, the command line and the environment

@@ -227,6 +227,10 @@ impl Server {
         });
         let others = others.collect::<Result<_, _>>()?;
         let first = worker(site, listeners, options, verifier, journal, counters(0))?;
+        if let Some(live) = &options.site.live {
+            live.watch(root(options)?, options.site.hidden)
+                .map_err(Error::System)?;
+        }
         let tell = |(listener, metrics)| tell(listener, metrics);
         Ok(Self {
             first,
@@ -307,6 +311,9 @@ fn worker(
 ) -> Result<Worker, Error> {
     let mut bells = Vec::new();
     bells.extend(site.bell().map_err(Error::System)?);
+    if let Some(live) = &options.site.live {
+        bells.push(live.bell().map_err(Error::System)?);
+    }
     let site = match &counters {
         Some(counters) => site.counted_by(counters.cache.clone()),
         None => site,

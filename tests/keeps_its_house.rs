@@ -54,6 +54,8 @@ const HOMES: &[(&str, &[&str])] = &[
             "net/",
             "site/disk.rs",
             "site/find.rs",
+            "site/live.rs",
+            "site/live/tree.rs",
             "site/search.rs",
             "site/siblings.rs",
             "site/watch.rs",
@@ -103,7 +105,13 @@ const HOMES: &[(&str, &[&str])] = &[
     // not said too often.
     (
         "Instant::now",
-        &["net/reactor.rs", "compress.rs", "explain.rs", "journal.rs"],
+        &[
+            "net/reactor.rs",
+            "compress.rs",
+            "explain.rs",
+            "journal.rs",
+            "site/live.rs",
+        ],
     ),
     (
         "SystemTime::now",
@@ -169,7 +177,10 @@ const HOMES: &[(&str, &[&str])] = &[
             "metrics.rs",
         ],
     ),
-    ("RandomState", &["http/multipart.rs", "auth/users.rs"]),
+    (
+        "RandomState",
+        &["http/multipart.rs", "auth/users.rs", "site/live.rs"],
+    ),
     (
         "crate::journal",
         &[

@@ -1,5 +1,6 @@
 //! The door to the file system for all that is read: open beneath the root, look, read.
 
+use std::borrow::Cow;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -346,6 +347,16 @@ impl Disk {
         Ok(Folder { folder, path })
     }
 
+    /// The same, if no symbolic link is on the way there.
+    ///
+    /// # Errors
+    /// What openat2(2) says.
+    pub(super) fn own_folder(&self, path: &[u8]) -> io::Result<Folder> {
+        let folder = self.workplace(path)?;
+        let path = path.to_vec();
+        Ok(Folder { folder, path })
+    }
+
     /// What is under a name in a folder, if it is a file or folder, and not behind a link that leads where
     /// none may.
     ///
@@ -612,6 +623,11 @@ impl Folder {
         identity(&self.folder)
     }
 
+    /// A name under which the kernel finds it while it is open.
+    pub(super) fn name(&self) -> Vec<u8> {
+        format!("/proc/self/fd/{}/.", self.folder.as_raw_fd()).into()
+    }
+
     /// The path below the root of what is under a name in it.
     pub(super) fn join(&self, name: &[u8]) -> Vec<u8> {
         join(&self.path, name)
@@ -768,6 +784,28 @@ pub(super) fn seal(file: &File, version: &Version) -> io::Result<Blob> {
     }
     let file = Arc::new(File::from(copy));
     Ok(Blob::Sealed { file, len })
+}
+
+/// The bytes of what was found, read now if they are on disk.
+///
+/// # Errors
+/// What pread(2) says; `EAGAIN` for a file that has changed since it was found.
+pub(super) fn bytes(content: &Blob) -> io::Result<Cow<'_, [u8]>> {
+    if let Some(bytes) = content.in_memory() {
+        return Ok(bytes.into());
+    }
+    match content {
+        Blob::File { file, version, .. } => match read(file, version.len)? {
+            Some(bytes) if Version::of(file)?.has_bytes_of(version) => Ok(bytes.into()),
+            _ => Err(Errno::AGAIN.into()),
+        },
+        // (Nothing is sealed before it is asked for again.)
+        Blob::Sealed { file, len } => match read(file, *len)? {
+            Some(bytes) => Ok(bytes.into()),
+            None => Err(Errno::AGAIN.into()),
+        },
+        Blob::Static(_) | Blob::Memory(_) => Ok(Cow::default()),
+    }
 }
 
 /// Whether a file has been left alone for a while.

@@ -15,9 +15,10 @@ use tracing::{info, warn};
 use super::cache::{Budget, Evidence};
 use super::caching::has_content_hash;
 use super::compressor::{self, Compressor, Form};
-use super::disk::{Disk, Found, Link};
+use super::disk::{self, Disk, Found, Link};
 use super::listing::{self, Listing, Listings};
-use super::media::is_compressible;
+use super::live::{self, Events, Live, Own};
+use super::media::{is_compressible, is_html};
 use super::memory::{Discovery, Memory};
 use super::note::{Chosen, Note, Role, Seen, Trail, Withheld};
 use super::policy::{Policy, SharedPolicy, address, media_type};
@@ -25,11 +26,12 @@ use super::redirects::{Match, To};
 use super::releases::Releases;
 use super::resource::{again, finished, represent};
 use super::search::{Failure, File, Finding, Outcome, Search, WELL_KNOWN, is_absence, is_hidden};
-use super::validators::validators;
+use super::validators::{of_made, validators};
+use crate::blob::Blob;
 use crate::count::Count;
 use crate::http::{
-    Account, Coding, Fields, Lookup, Origin, Progress, Recall, Representation, Resource, Status,
-    Streamed, Target,
+    Account, Coding, Fields, Lookup, Origin, Progress, Recall, Representation, Resource, Response,
+    Status, Streamed, Target,
 };
 
 /// What the pages for what is absent are remembered under, and, before its path, what a rule leads to. A target's
@@ -73,6 +75,8 @@ pub struct Options {
     pub policy: SharedPolicy,
     /// What has been said once.
     pub named: Named,
+    /// What tells pages of changes, if anything does.
+    pub live: Option<Live>,
     /// Where to note what is seen on the way to an answer, if somebody asks why it is that one.
     pub trail: Option<Trail>,
 }
@@ -129,6 +133,7 @@ impl Default for Options {
             releases: Releases::default(),
             policy: SharedPolicy::default(),
             named: Named::default(),
+            live: None,
             trail: None,
         }
     }
@@ -144,6 +149,15 @@ pub enum Freshness {
     Looked,
     /// Nothing is remembered.
     Read,
+}
+
+/// What a site makes while it leaves.
+#[derive(Debug)]
+pub enum Stream {
+    /// A folder's listing.
+    Listing(Listing),
+    /// What changes.
+    Events(Events),
 }
 
 /// A folder, served: an origin.
@@ -231,6 +245,9 @@ impl Site {
     /// What there is under a target: what a rule says that comes first, a file, what a rule says where there is none,
     /// or what is said where nothing is.
     fn discover(&mut self, target: &Target<'_>, now: SystemTime) -> Result<Discovery, Failure> {
+        if let Some(own) = self.own(target) {
+            return Ok((own, None));
+        }
         let rule = self.policy.0.redirect(target);
         if let Some(rule) = rule.as_ref().filter(|rule| rule.is_forced) {
             return self.redirected(target, rule, now);
@@ -277,6 +294,58 @@ impl Site {
         let fields = self.policy.0.of_file(&address(target), path);
         let (resource, _) = self.resource(*finding, &fields, Some(now));
         Some(Lookup::Found(Arc::new(resource)))
+    }
+
+    /// What is under a target of ours, which is in no folder, if it is one.
+    fn own(&self, target: &Target<'_>) -> Option<Lookup> {
+        self.options.live.as_ref()?;
+        let path = target.path();
+        let own = Live::own(self.below_prefix(&path)?).filter(|_| !target.is_directory())?;
+        Some(match own {
+            Own::Events => Lookup::Events,
+            Own::Script => {
+                let mut fields = self.policy.0.of_file(&address(target), live::SCRIPT);
+                fields.remove("Cache-Control");
+                let fields = fields.with("Cache-Control", "no-cache");
+                let content = Blob::Static(live::SCRIPT_CONTENT);
+                let script = represent(content, Coding::Identity, &fields);
+                let validators = of_made(live::SCRIPT_CONTENT);
+                Lookup::Found(Arc::new(finished(script, Some(validators), false).into()))
+            }
+        })
+    }
+
+    /// A page with what has it hear of changes, if pages are to.
+    fn injected(&self, file: &File, fields: &Fields) -> Option<Vec<u8>> {
+        let live = self.options.live.as_ref()?;
+        if !is_html(media_type(fields)) || !live.has_room(file.content.len(), &file.path) {
+            return None;
+        }
+        match disk::bytes(&file.content) {
+            Ok(html) => live.injected(&html, fields, &file.path),
+            Err(error) => {
+                warn!("/{} is not reloaded: {error}", file.path.escape_ascii());
+                None
+            }
+        }
+    }
+
+    /// What says that nothing is there, on a site without a page for that, where pages are to hear of changes: of the
+    /// one that comes there, too.
+    fn bare(&self, target: &Target<'_>) -> Option<Arc<Resource>> {
+        let live = self.options.live.as_ref()?;
+        let path = target.path();
+        let name = path.rsplit(|&byte| byte == b'/').next().unwrap_or_default();
+        if name.contains(&b'.') && !is_html(self.policy.0.types.of(name).text.as_ref()) {
+            return None;
+        }
+        let page = Response::page(Status::NotFound, "There is nothing under this address.");
+        let page = page.representation?;
+        let address = address(target);
+        let fields = self.policy.0.of_page(Some(&address), page.media_type());
+        let html = live.injected(page.content.in_memory()?, &fields, &path)?;
+        let page = represent(html.into(), Coding::Identity, &fields);
+        Some(Arc::new(finished(page, None, false).into()))
     }
 
     /// What there is in the folder under a target.
@@ -486,6 +555,7 @@ impl Site {
             true => self.page_at(&page, &address(target)),
             false => page,
         });
+        let page = page.or_else(|| self.bare(target));
         let shell = match self.options.shell.is_some() {
             true => {
                 let route = self.route(target);
@@ -589,6 +659,11 @@ impl Site {
         validated: Option<SystemTime>,
     ) -> (Resource, Evidence) {
         self.name_once(&finding);
+        if let Some(html) = self.injected(&finding.file, fields) {
+            let validators = validated.map(|_| of_made(&html));
+            let page = represent(html.into(), Coding::Identity, fields);
+            return (finished(page, validators, false).into(), finding.evidence);
+        }
         let Finding {
             file,
             siblings,
@@ -761,7 +836,7 @@ impl Site {
 }
 
 impl Origin for Site {
-    type Stream = Listing;
+    type Stream = Stream;
 
     fn find(&mut self, target: &Target<'_>, now: SystemTime) -> Lookup {
         if self.memory.is_root_doubtful() {
@@ -829,14 +904,19 @@ impl Origin for Site {
         })
     }
 
-    fn stream(&mut self, target: &Target<'_>, what: Streamed) -> Result<Listing, Lookup> {
-        let Streamed::Listing(view) = what else {
-            return Err(Lookup::Absent(None));
+    fn stream(&mut self, target: &Target<'_>, what: Streamed) -> Result<Stream, Lookup> {
+        let view = match (what, &self.options.live) {
+            (Streamed::Listing(view), _) => view,
+            (Streamed::Events, Some(live)) => return Ok(Stream::Events(live.events())),
+            (Streamed::Events, None) => return Err(Lookup::Absent(None)),
         };
         let path = target.path();
         let path = self.below_prefix(&path).unwrap_or_default();
         match self.disk.folder(path) {
-            Ok(folder) => Ok(self.listings.begin(self.disk.clone(), folder, path, view)),
+            Ok(folder) => {
+                let listing = self.listings.begin(self.disk.clone(), folder, path, view);
+                Ok(Stream::Listing(listing))
+            }
             Err(error) if is_absence(&error) => Err(Lookup::Absent(None)),
             Err(error) => {
                 let path = path.to_vec();
@@ -845,7 +925,11 @@ impl Origin for Site {
         }
     }
 
-    fn stream_on(&mut self, listing: &mut Listing, into: &mut Vec<u8>, _: Instant) -> Progress {
+    fn stream_on(&mut self, stream: &mut Stream, into: &mut Vec<u8>, now: Instant) -> Progress {
+        let listing = match stream {
+            Stream::Listing(listing) => listing,
+            Stream::Events(events) => return Progress::Wait(events.tell(into, now)),
+        };
         let is_shown = |path: &[u8]| self.withheld(path).is_none();
         let disk = listing.disk();
         match listing::step(listing, &disk, is_shown, into) {

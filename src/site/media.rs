@@ -188,6 +188,12 @@ impl fmt::Display for MalformedTypes {
 
 impl std::error::Error for MalformedTypes {}
 
+/// Whether this is the media type of a page, whatever its parameters.
+pub(super) fn is_html(media_type: &str) -> bool {
+    let essence = media_type.split(';').next().unwrap_or_default();
+    essence.trim_ascii().eq_ignore_ascii_case("text/html")
+}
+
 /// Whether content of this type becomes smaller by compression: text, and what is written in it, and formats
 /// that have none of their own. What is compressed already is not, and neither is what nothing is known of.
 #[must_use]

@@ -52,6 +52,14 @@ pub(super) fn validators(content: &Blob, version: &Version, now: SystemTime) -> 
     }
 }
 
+/// The validators of content that was made of a file: the bytes say which it is, and the file's date says nothing.
+pub(super) fn of_made(content: &[u8]) -> Validators {
+    Validators {
+        tag: Some(EntityTag::new(XxHash3_128::oneshot(content))),
+        modified: None,
+    }
+}
+
 /// Whether the validators of this version are, at `now`, what they will be whenever they are made again: another
 /// change would be told from the last one, and what there is to say of its date does not change any more.
 pub(super) fn are_final(version: &Version, now: SystemTime) -> bool {

@@ -1,0 +1,203 @@
+//! A page, with a script in it.
+
+use super::super::media::is_html;
+use crate::http::{Fields, parameter, parameters};
+
+/// Bytes of a page at the most.
+pub(super) const MOST: u64 = 8 * 1024 * 1024;
+
+/// Why something is left as it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Left {
+    /// It is no HTML.
+    NoPage,
+    /// It is in a coding, or in an encoding in which ASCII is something else.
+    Coded,
+}
+
+/// The same page with this element at the end of its body, or at its end. `fields` are those that it is sent with.
+///
+/// # Errors
+/// Why it is to be left alone.
+pub(super) fn injected(html: &[u8], fields: &Fields, element: &[u8]) -> Result<Vec<u8>, Left> {
+    let value = |name: &str| {
+        let mut lines = fields.lines();
+        lines.find_map(|(other, value)| other.eq_ignore_ascii_case(name).then_some(value))
+    };
+    let media_type = value("Content-Type").unwrap_or_default();
+    if !is_html(media_type) {
+        return Err(Left::NoPage);
+    }
+    if value("Content-Encoding").is_some() || is_wide(media_type, html) {
+        return Err(Left::Coded);
+    }
+    let (before, after) = html.split_at_checked(place(html)).unwrap_or((html, b""));
+    Ok([before, element, after].concat())
+}
+
+/// Whether this is in UTF-16 or UTF-32, say the type or the first bytes.
+fn is_wide(media_type: &str, html: &[u8]) -> bool {
+    let parameters = parameters(media_type.as_bytes()).skip(1);
+    let mut charsets = parameters
+        .filter_map(parameter)
+        .filter(|(name, _)| name.eq_ignore_ascii_case(b"charset"))
+        .map(|(_, value)| value.trim_ascii_start().to_ascii_lowercase());
+    let is_named = charsets.any(|charset| {
+        let charset = charset.strip_prefix(b"\"").unwrap_or(&charset);
+        charset.starts_with(b"utf-16") || charset.starts_with(b"utf-32")
+    });
+    let marks: [&[u8]; 3] = [b"\xff\xfe", b"\xfe\xff", b"\0\0\xfe\xff"];
+    is_named || marks.iter().any(|mark| html.starts_with(mark))
+}
+
+/// Where the body's last end tag begins, or the end.
+fn place(html: &[u8]) -> usize {
+    const END: &[u8] = b"</body";
+    let is_end = |tag: &[u8]| match tag.split_at_checked(END.len()) {
+        Some((name, [b'>' | b'/' | b' ' | b'\t' | b'\r' | b'\n' | b'\x0c'])) => {
+            name.eq_ignore_ascii_case(END)
+        }
+        _ => false,
+    };
+    html.windows(END.len() + 1)
+        .rposition(is_end)
+        .unwrap_or(html.len())
+}
+
+/// Which directives of a page's policies do not let it run our script, or listen to us (CSP Level 3).
+pub(super) fn refused(fields: &Fields) -> Vec<&'static str> {
+    let lines = fields.lines();
+    let is_policy = |name: &str| name.eq_ignore_ascii_case("Content-Security-Policy");
+    let policies = lines.filter(|(name, _)| is_policy(name));
+    let policies: Vec<&str> = policies.flat_map(|(_, value)| value.split(',')).collect();
+    let script: [&str; 3] = ["script-src-elem", "script-src", "default-src"];
+    let wanted: [(&str, &[&str]); 2] = [
+        ("script-src", &script),
+        ("connect-src", &["connect-src", "default-src"]),
+    ];
+    let refuses = |names: &[&str]| policies.iter().any(|policy| !allows(policy, names));
+    wanted
+        .into_iter()
+        .filter(|(_, names)| refuses(names))
+        .map(|(name, _)| name)
+        .collect()
+}
+
+/// Whether a policy allows what is our own, by the first of these directives that it has.
+fn allows(policy: &str, names: &[&str]) -> bool {
+    let directive = |name: &&str| {
+        policy.split(';').find_map(|directive| {
+            let mut words = directive.split_ascii_whitespace();
+            let is_it = words.next()?.eq_ignore_ascii_case(name);
+            is_it.then_some(words)
+        })
+    };
+    let Some(sources) = names.iter().find_map(directive) else {
+        return true;
+    };
+    let sources: Vec<String> = sources.map(str::to_ascii_lowercase).collect();
+    let has = |source: &str| sources.iter().any(|other| other == source);
+    // Beside it no script counts for where it comes from.
+    let is_strict = has("'strict-dynamic'") && names.contains(&"script-src");
+    !is_strict && (has("'self'") || has("*") || has("http:"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HTML: &str = "text/html; charset=utf-8";
+
+    fn fields(lines: &[(&str, &str)]) -> Fields {
+        let with = |fields: Fields, (name, value): &(&str, &str)| fields.with(name, value);
+        lines.iter().fold(Fields::new(), with)
+    }
+
+    fn check(html: &[u8], lines: &[(&str, &str)], expected: Result<&[u8], Left>) {
+        let found = injected(html, &fields(lines), b"+");
+        assert_eq!(
+            found.as_deref().map_err(|left| *left),
+            expected,
+            "{lines:?}"
+        );
+    }
+
+    #[test]
+    fn before_the_last_end_of_the_body_or_at_the_end() {
+        for (html, expected) in [
+            ("<body>a</body></html>", "<body>a+</body></html>"),
+            ("<BODY>a</BODY >\n", "<BODY>a+</BODY >\n"),
+            ("a</body\n>b", "a+</body\n>b"),
+            ("<!-- </body> -->a</body>", "<!-- </body> -->a+</body>"),
+            ("<!-- </body> -->a", "<!-- +</body> -->a"),
+            ("a</bodyguard>", "a</bodyguard>+"),
+            ("a</body", "a</body+"),
+            ("<h1>a", "<h1>a+"),
+            ("", "+"),
+            ("\u{feff}ä", "\u{feff}ä+"),
+        ] {
+            check(
+                html.as_bytes(),
+                &[("Content-Type", HTML)],
+                Ok(expected.as_bytes()),
+            );
+        }
+    }
+
+    #[test]
+    fn into_nothing_but_pages_that_can_be_read() {
+        use Left::{Coded, NoPage};
+        let typed = |media_type| ("Content-Type", media_type);
+        check(b"a", &[typed("TEXT/HTML;charset=latin1")], Ok(b"a+"));
+        check(b"a", &[typed("text/plain")], Err(NoPage));
+        check(b"a", &[typed("application/xhtml+xml")], Err(NoPage));
+        check(b"a", &[], Err(NoPage));
+        check(b"a\0", &[typed("text/html; charset=UTF-16LE")], Err(Coded));
+        check(
+            b"a\0",
+            &[typed("text/html; a=b; charset=\"utf-32\"")],
+            Err(Coded),
+        );
+        for bytes in [&b"\xff\xfea\0"[..], b"\xfe\xff\0a", b"\0\0\xfe\xff\0\0\0a"] {
+            check(bytes, &[typed(HTML)], Err(Coded));
+        }
+        check(
+            b"a",
+            &[typed(HTML), ("content-encoding", "gzip")],
+            Err(Coded),
+        );
+    }
+
+    #[test]
+    fn a_policy_may_refuse() {
+        let check = |policies: &[&str], expected: &[&str]| {
+            let lines: Vec<_> = policies
+                .iter()
+                .map(|policy| ("content-security-policy", *policy))
+                .collect();
+            assert_eq!(refused(&fields(&lines)), expected, "{policies:?}");
+        };
+        check(&[], &[]);
+        check(&["img-src 'none'"], &[]);
+        check(&["default-src 'self'"], &[]);
+        check(&["default-src 'none'"], &["script-src", "connect-src"]);
+        check(&["default-src 'none'; script-src *"], &["connect-src"]);
+        check(
+            &["Default-Src 'none'; Script-Src 'Self'; connect-src http:"],
+            &[],
+        );
+        check(
+            &["script-src 'self'; script-src-elem 'nonce-a'"],
+            &["script-src"],
+        );
+        check(
+            &["script-src 'self' 'strict-dynamic' 'nonce-a'"],
+            &["script-src"],
+        );
+        check(
+            &["default-src *", "connect-src b.example"],
+            &["connect-src"],
+        );
+        check(&["default-src *, connect-src"], &["connect-src"]);
+    }
+}
