@@ -5,14 +5,16 @@ use std::io::{self, IsTerminal as _};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use docroot::auth::Users;
-use docroot::metrics::PATH;
-use docroot::net::Endpoint;
+use docroot::http::{PATH, encode};
+use docroot::metrics::PATH as METRICS;
+use docroot::net::{Endpoint, own_address};
 use docroot::sandbox::Confinement;
 use docroot::server::{self, Bind};
 use docroot::site::{Freshness, Symlinks};
 
 use crate::check::noticed;
 use crate::config::Config;
+use crate::qr;
 use crate::text::json;
 
 /// Where the server is to be found: for a person, or for a program.
@@ -24,7 +26,7 @@ pub(crate) fn announcement(
     metrics: Option<SocketAddr>,
 ) -> String {
     let metrics = metrics.and_then(|address| urls(&[address.into()]).next());
-    let metrics = metrics.map(|url| url + PATH.trim_start_matches('/'));
+    let metrics = metrics.map(|url| url + METRICS.trim_start_matches('/'));
     match io::stdout().is_terminal() {
         true => banner(
             config,
@@ -145,18 +147,57 @@ fn line(
     )
 }
 
+/// The first address at which a browser on this machine finds the site.
+pub(crate) fn url(options: &server::Options, addresses: &[Endpoint]) -> Option<String> {
+    urls(addresses).next().map(|url| url + &prefix(options))
+}
+
+/// The address at which a phone finds the site, as a QR code; or why there is none.
+///
+/// # Errors
+/// One line that says what to do.
+pub(crate) fn qr(options: &server::Options, addresses: &[Endpoint]) -> Result<String, String> {
+    let own = own_address();
+    let addresses: Vec<SocketAddr> = addresses.iter().filter_map(Endpoint::tcp).collect();
+    let Some(address) = qr::reachable(&addresses, own) else {
+        return Err(match own {
+            Some(own) => {
+                format!("no phone can reach the addresses listened on; --bind {own} would let it")
+            }
+            None => {
+                "no phone can reach this machine: it has no address but those of its own".into()
+            }
+        });
+    };
+    let url = format!("http://{address}/{}", prefix(options));
+    match qr::code(&url) {
+        Some(code) => Ok(format!("{code}  {url}\n\n")),
+        None => Err(format!("{url} is too long for a QR code")),
+    }
+}
+
+/// What all addresses of the site have behind the first slash.
+fn prefix(options: &server::Options) -> String {
+    let mut text = String::new();
+    if !options.site.prefix.is_empty() {
+        encode(options.site.prefix.as_bytes(), PATH, &mut text);
+        text.push('/');
+    }
+    text
+}
+
 /// For each address a URL that a browser on this machine can open; for a Unix socket, its name as it is asked for.
 fn urls(addresses: &[Endpoint]) -> impl Iterator<Item = String> {
     // "[::]" takes IPv4 as well, unless an address of that is listened on, too.
     let is_v4 = |address: &Endpoint| address.tcp().is_some_and(|it| it.is_ipv4());
     let has_v4 = addresses.iter().any(is_v4);
     addresses.iter().map(move |address| match address.tcp() {
-        Some(address) => url(address, has_v4),
+        Some(address) => reached(address, has_v4),
         None => address.to_string(),
     })
 }
 
-fn url(mut address: SocketAddr, has_v4: bool) -> String {
+fn reached(mut address: SocketAddr, has_v4: bool) -> String {
     if address.ip().is_unspecified() {
         address.set_ip(match address.is_ipv6() && has_v4 {
             true => Ipv6Addr::LOCALHOST.into(),

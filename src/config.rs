@@ -41,7 +41,8 @@ pub(crate) use self::log::Log;
 use self::log::LogOptions;
 use self::metrics::MetricsOptions;
 
-use self::live::LiveOptions;
+pub(crate) use self::live::Show;
+use self::live::{LiveOptions, ShowOptions};
 
 /// The port if none is asked for, and those tried after it on a terminal.
 const PORT: u16 = 8080;
@@ -77,6 +78,9 @@ pub(crate) struct Arguments {
 
     #[command(flatten)]
     site: SiteOptions,
+
+    #[command(flatten)]
+    show: ShowOptions,
 
     /// How long a request's head may take to arrive: 500ms, 10s, 2m
     #[arg(long, value_name = "TIME", env = "DOCROOT_HEADER_TIMEOUT")]
@@ -390,6 +394,8 @@ pub(crate) struct Config {
     pub(crate) needs: Needs,
     /// What is said of each request; `None` is nothing.
     pub(crate) log: Option<Log>,
+    /// Where the site is to be shown.
+    pub(crate) show: Show,
 }
 
 impl Arguments {
@@ -511,6 +517,7 @@ impl Arguments {
             Bind::Ip { .. } | Bind::Unix(_) | Bind::Activated(_) => None,
         });
         config.needs.sockets = sockets.collect();
+        config.show = self.show.resolve();
         Ok(config)
     }
 }
@@ -635,6 +642,7 @@ impl SiteOptions {
             sandbox: Mode::Off,
             needs,
             log: None,
+            show: Show::default(),
         })
     }
 }

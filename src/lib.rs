@@ -82,6 +82,7 @@
 //! | `net/census.rs` | how many connections each peer holds, with all reactors | what a connection says |
 //! | `net/counters.rs` | what becomes of one reactor's connections, in numbers | who asks |
 //! | `net/reminder.rs` | what is said again once a minute at the most | what is said |
+//! | `net/interfaces.rs` | by which address others know this machine | listening there |
 //! | `net/limits.rs` | how much one reactor takes on, and its share of what all do | what the command line calls it |
 //! | `net/protocol.rs` | everything a server says to the reactor | mio types, sockets |
 //! | `net/connection.rs` | the pump: flush, fill, ask; edges, pace, lingering | a token, another connection |
@@ -175,6 +176,8 @@
 //! | `explain.rs` | `docroot explain`: a request through a session without a socket, and the notes of its site | deciding anything |
 //! | `check.rs` | `docroot --check`: what would be served, and what is wrong with it | looking at files |
 //! | `announce.rs` | what the start says, for a person or for a program | deciding what is on |
+//! | `browser.rs` | a browser that is ready before there is anything to be opened | which one, and what |
+//! | `qr.rs` | an address as a QR code, and which one a phone can reach | where it is shown |
 //! | `text.rs` | text of others, harmless for a terminal or in JSON | what it says |
 //! | `outlet.rs` | where access lines go: standard output, or a file that is opened again | what they say |
 //! | `config/log.rs` | the options of the access log | writing it |
@@ -196,7 +199,7 @@
 //! **One package, one home:** mio, socket2, nix, listenfd and slotmap in `net/`; httparse in `http1/parse.rs`; brotli, flate2
 //! and zstd in `site/encoding.rs`; indicatif in `compress.rs`; landlock in `sandbox.rs`; mime_guess in `site/media.rs`;
 //! foldhash in `site/cache.rs`; twox-hash in `site/validators.rs`; httpdate in `http/date.rs`; ipnet in `trust.rs`; clap in
-//! `config.rs` and below it; tracing-subscriber, signal-hook and sd-notify in `main.rs`; rustix in `net/`, `site/`, `auth/verifier.rs`,
+//! `config.rs` and below it; fast_qr in `qr.rs`; tracing-subscriber, signal-hook and sd-notify in `main.rs`; rustix in `net/`, `site/`, `auth/verifier.rs`,
 //! `sandbox.rs`, `metrics/process.rs`, `explain.rs` and `hash.rs`; what hashes passwords in `auth/hash.rs`, what seals them
 //! in `auth/memory.rs`; base64 in `http/credentials.rs`. `tests/keeps_its_house.rs` holds us to it.
 //!

@@ -2,12 +2,14 @@
 #![forbid(unsafe_code)]
 
 mod announce;
+mod browser;
 mod check;
 mod config;
 mod explain;
 mod hash;
 mod healthcheck;
 mod outlet;
+mod qr;
 mod text;
 
 use std::io::{self, IsTerminal as _, Write as _};
@@ -37,6 +39,7 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::prelude::*;
 
 use crate::announce::announcement;
+use crate::browser::Browser;
 use crate::config::{Arguments, Command, Config, Explain, Log};
 use crate::outlet::Outlet;
 
@@ -137,6 +140,8 @@ fn run(
         return run_check(&config, &site, &reading);
     }
     let sockets = Sockets::listen(&config.server).map_err(refused)?;
+    // It is started before that becomes impossible.
+    let browser = ready(config.show.browser.as_deref());
     let confinement = sandbox::confine(config.sandbox, &config.needs).map_err(unconfined)?;
     confined()?;
     if let Confinement::None(_) = confinement {
@@ -184,10 +189,41 @@ fn run(
     if !quiet && let Err(error) = print(&said) {
         warn!("cannot say on standard output where it listens: {error}");
     }
+    show(&config, &addresses, browser);
     tell(&[NotifyState::Ready]);
     let served = server.run().map_err(failed);
     finish(writer);
     served
+}
+
+/// The browser, if one is to be opened. The site is served without one as well.
+fn ready(browser: Option<&[String]>) -> Option<Browser> {
+    let ready = Browser::ready(browser?);
+    ready
+        .inspect_err(|error| warn!("the browser is not opened: {error}"))
+        .ok()
+}
+
+/// Shows the site where that was asked for.
+fn show(config: &Config, addresses: &[Endpoint], browser: Option<Browser>) {
+    if let Some(browser) = browser
+        && let Some(url) = announce::url(&config.server, addresses)
+    {
+        browser.open(&url);
+    }
+    if !config.show.qr {
+        return;
+    }
+    match announce::qr(&config.server, addresses) {
+        Ok(code) if io::stdout().is_terminal() => {
+            let _ = print(&code);
+        }
+        // For programs there is one line on standard output, which says where it listens.
+        Ok(code) => {
+            let _ = io::stderr().write_all(code.as_bytes());
+        }
+        Err(why) => warn!("there is no QR code: {why}"),
+    }
 }
 
 /// Stops a server, after it has said for a while that it will.

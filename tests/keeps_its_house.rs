@@ -46,6 +46,11 @@ const HOMES: &[(&str, &[&str])] = &[
     ("listenfd::", &["net/activated.rs"]),
     ("sd_notify::", &["main.rs"]),
     ("remove_file(", &["net/unix.rs"]),
+    (
+        "nix::",
+        &["net/listener.rs", "net/address.rs", "net/interfaces.rs"],
+    ),
+    ("fast_qr::", &["qr.rs"]),
     ("slotmap::", &["net/reactor.rs"]),
     ("arrayvec::", &["http1/parse.rs", "net/outbox.rs"]),
     (
@@ -98,6 +103,7 @@ const HOMES: &[(&str, &[&str])] = &[
             "journal.rs",
             "sandbox.rs",
             "server.rs",
+            "browser.rs",
             "main.rs",
         ],
     ),

@@ -4,9 +4,11 @@ mod support;
 
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::{FileExt as _, PermissionsExt as _, symlink};
+use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
-use support::{Client, Response, Root, Server, Signal, filling};
+use support::{Client, Response, Root, Server, Signal, docroot, eventually, filling};
 
 const SCRIPT: &str = "<script src=\"/.docroot/live.js\" defer></script>";
 const PAGE: &str = "<!doctype html><body><h1>Hello</h1></body></html>";
@@ -461,4 +463,79 @@ fn a_policy_that_does_not_let_it_is_named_once() {
         "{said}"
     );
     assert_eq!(server.complaints(), [""; 0]);
+}
+
+/// A program that writes down with what it was started.
+fn browser(folder: &Root) -> String {
+    let path = folder.join("browser");
+    let written = folder.join("opened").display().to_string();
+    folder.write(
+        "browser",
+        format!("#!/bin/sh\necho \"$@\" > {written}.new\nmv {written}.new {written}\n"),
+    );
+    fs::set_permissions(&path, Permissions::from_mode(0o755)).expect("it is ours");
+    path.display().to_string()
+}
+
+fn opening(root: &Path, browser: &str, options: &[&str]) -> Command {
+    let mut command = docroot();
+    command.env("BROWSER", browser);
+    command.args(["--bind", "127.0.0.1", "--port", "0"]);
+    command.args(options).arg(root);
+    command
+}
+
+#[test]
+fn the_browser_is_opened_where_it_listens() {
+    let (root, folder) = (support::site(), Root::new());
+    let browser = format!("{} --new %s:other", browser(&folder));
+    for (options, path) in [
+        (&["--open"][..], ""),
+        (&["-o", "--path-prefix", "a b"], "a%20b/"),
+    ] {
+        let server = Server::spawn(opening(root.path(), &browser, options));
+        let opened = folder.join("opened");
+        let said = eventually("it is opened", || fs::read_to_string(&opened).ok());
+        assert_eq!(said, format!("--new http://{}/{path}\n", server.address));
+        fs::remove_file(opened).expect("it is ours");
+    }
+    let server = Server::spawn(opening(root.path(), "/no/such/browser", &["--open"]));
+    let said = server.complaint();
+    assert!(
+        said.contains("/no/such/browser has not opened http://"),
+        "{said}"
+    );
+    assert_eq!(server.get("/").status(), "200 OK");
+}
+
+#[test]
+fn a_browser_that_never_opens_is_not_left_behind() {
+    let folder = Root::new();
+    let browser = browser(&folder);
+    // The folder is missing, so there is nothing to be opened.
+    let missing = folder.join("missing");
+    let output = opening(&missing, &browser, &["--open"])
+        .output()
+        .expect("it runs");
+    assert_eq!(output.status.code(), Some(4));
+    assert!(!folder.join("opened").exists());
+    // The port is taken: the browser was ready, and hears that nothing will come.
+    let server = Server::start(folder.path());
+    let port = server.address.port().to_string();
+    let mut command = docroot();
+    command
+        .env("BROWSER", &browser)
+        .args(["--bind", "127.0.0.1", "--open"]);
+    let child = command.args(["--port", &port]).arg(folder.path()).output();
+    assert_eq!(child.expect("it runs").status.code(), Some(3));
+    assert!(!folder.join("opened").exists());
+}
+
+#[test]
+fn no_phone_reaches_the_loopback() {
+    let root = support::site();
+    let server = Server::with(root.path(), &["--qr"]);
+    let said = server.complaint();
+    assert!(said.contains("no QR code: no phone can reach"), "{said}");
+    drop(server);
 }
