@@ -1,0 +1,145 @@
+//! `--live-reload`, in a browser: what somebody sees who works on a site.
+
+#[path = "support/browser.rs"]
+mod browser;
+mod support;
+
+use std::fs;
+use std::path::Path;
+
+use browser::{Browser, Page};
+use serde_json::json;
+use support::{Root, Server, docroot};
+
+const PAGE: &str = "<!doctype html><html lang=\"en\"><title>A page</title><link rel=\"icon\" href=\"data:,\">\
+    <link rel=\"stylesheet\" href=\"/style.css\"><body><h1>One</h1></body></html>";
+
+/// The strictest that lets it be.
+const POLICY: &str = "Content-Security-Policy: default-src 'self'; img-src data:";
+
+const HEADING: &str = "document.querySelector('h1')?.textContent";
+
+const RED: &str = "rgb(255, 0, 0)";
+const GREEN: &str = "rgb(0, 128, 0)";
+
+fn site() -> Root {
+    Root::of(&[
+        ("index.html", PAGE),
+        ("style.css", "@import \"base.css\"; h1 { color: red }"),
+        ("base.css", "h1 { background: red }"),
+    ])
+}
+
+fn serve(root: &Path, port: u16) -> Server {
+    let mut command = docroot();
+    let options = ["--bind", "127.0.0.1", "--live-reload", "-H", POLICY];
+    command.args(options).args(["--port", &port.to_string()]);
+    command.arg(root);
+    Server::spawn(command)
+}
+
+/// A site, served, and a page that shows it and listens. `None`, said loudly, where there is no browser.
+fn visit(root: &Root) -> Option<(Server, Page)> {
+    let mut page = Browser::shared()?.page();
+    let server = serve(root.path(), 0);
+    page.open(&format!("http://{}/", server.address));
+    listens(&mut page);
+    Some((server, page))
+}
+
+/// Waits until the page of this step hears of changes.
+fn listens(page: &mut Page) {
+    page.wait("the page listens", |event| {
+        let is_hello = event.params["eventName"] == "hello";
+        (event.name == "Network.eventSourceMessageReceived" && is_hello).then_some(())
+    });
+}
+
+#[test]
+fn a_page_is_shown_as_it_is_now() {
+    let root = site();
+    let Some((_server, mut page)) = visit(&root) else {
+        return;
+    };
+    page.evaluate("window.marker = 1");
+    page.forget();
+    root.write("index.html", PAGE.replace("One", "Two"));
+    page.until(&format!("{HEADING} === 'Two'"));
+    assert_eq!(page.evaluate("window.marker === undefined"), true);
+    listens(&mut page);
+
+    // What is deleted is missed, and shown again when it comes back, as an editor that saves by renaming has it.
+    page.forget();
+    fs::remove_file(root.join("index.html")).expect("it is ours");
+    page.until("document.title === '404 Not Found'");
+    listens(&mut page);
+    page.forget();
+    root.write("index.html.new", PAGE.replace("One", "Three"));
+    fs::rename(root.join("index.html.new"), root.join("index.html")).expect("it is ours");
+    page.until(&format!("{HEADING} === 'Three'"));
+    listens(&mut page);
+    // The one above is a failed load, as it should be.
+    page.forget();
+    assert_eq!(page.complaints(), []);
+}
+
+#[test]
+fn a_style_sheet_is_swapped_and_the_page_stays() {
+    let root = site();
+    let Some((_server, mut page)) = visit(&root) else {
+        return;
+    };
+    let colour = |name: &str, value: &str| {
+        format!("getComputedStyle(document.querySelector('h1')).{name} === '{value}'")
+    };
+    assert_eq!(page.evaluate(&colour("color", RED)), true);
+    // Every picture that is shown from here on is looked at.
+    page.evaluate(
+        "window.seen = new Set(); (function look() {
+            seen.add(getComputedStyle(document.querySelector('h1')).color);
+            requestAnimationFrame(look);
+        })()",
+    );
+    for (style, value) in [("green", GREEN), ("red", RED), ("green", GREEN)] {
+        root.write(
+            "style.css",
+            format!("@import \"base.css\"; h1 {{ color: {style} }}"),
+        );
+        page.until(&colour("color", value));
+    }
+    // One that another one imports.
+    root.write("base.css", "h1 { background: green }");
+    page.until(&colour("backgroundColor", GREEN));
+    page.until("document.querySelectorAll('link[rel=stylesheet]').length === 1");
+    let seen = page.evaluate("[...seen].sort().join('; ')");
+    assert_eq!(seen, format!("{GREEN}; {RED}"), "it was never without");
+    assert_eq!(page.complaints(), []);
+}
+
+#[test]
+fn what_was_missed_is_made_up_for() {
+    let root = site();
+    let Some((server, mut page)) = visit(&root) else {
+        return;
+    };
+    // The server is away, and comes back.
+    page.forget();
+    let port = server.address.port();
+    drop(server);
+    root.write("index.html", PAGE.replace("One", "Two"));
+    let server = serve(root.path(), port);
+    page.until(&format!("{HEADING} === 'Two'"));
+    listens(&mut page);
+
+    // Nobody sees the page, so it does not listen while something changes; then somebody does.
+    let hidden = "Object.defineProperty(document, 'hidden', { get: () => !window.isSeen })";
+    let hidden = json!({"source": hidden});
+    page.call("Page.addScriptToEvaluateOnNewDocument", &hidden);
+    page.open(&format!("http://{}/?again", server.address));
+    root.write("index.html", PAGE.replace("One", "Three"));
+    assert_eq!(page.evaluate(HEADING), "Two");
+    let told = |event: &browser::Event| event.name.starts_with("Network.eventSource");
+    assert!(!page.events().iter().any(told), "it does not listen");
+    page.evaluate("window.isSeen = true; window.dispatchEvent(new Event('visibilitychange')); 0");
+    page.until(&format!("{HEADING} === 'Three'"));
+}
