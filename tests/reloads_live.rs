@@ -371,6 +371,26 @@ fn a_changed_page_is_sent_as_it_is_now() {
 }
 
 #[test]
+fn what_the_server_writes_itself_is_no_change() {
+    let root = support::site();
+    let log = root.join("site.log").display().to_string();
+    let script = format!("exec \"$0\" \"$@\" 2>>'{log}'");
+    let server = Server::upon(&["sh", "-c", &script], root.path(), &["-L", "-vv"]);
+    let page = &mut Page::open(&server);
+    for _ in 0..3 {
+        server.get("/");
+    }
+    let said = || {
+        fs::metadata(&log)
+            .is_ok_and(|log| log.len() > 0)
+            .then_some(())
+    };
+    eventually("it says who has come", said);
+    root.write("a.css", "");
+    page.hears("/a.css");
+}
+
+#[test]
 fn off_it_is_not_there() {
     let root = Root::of(&[("index.html", PAGE)]);
     let server = Server::start(root.path());

@@ -2,21 +2,24 @@
 //!
 //! Each folder is watched, whatever is in it: first the watch, then a look at what is there already, which has come with
 //! the folder. Symbolic links are not followed. What is not heard: names that begin with a dot, unless they are served;
-//! `.git` and `node_modules`, in which much happens that is nobody's work; and the copies that editors leave behind.
+//! `.git` and `node_modules`, in which much happens that is nobody's work; the copies that editors leave behind; and what
+//! we write ourselves, since to reload a page is to write a line.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
 
 use rustix::fs::inotify::{self, ReadFlags, WatchFlags};
+use rustix::fs::{FileType, fstat};
 use rustix::io::Errno;
 use tracing::warn;
 
-use super::super::disk::{Disk, join};
+use super::super::disk::{Disk, join, kind};
 use super::super::search::is_hidden;
 use super::super::watch::LOCAL;
 use super::burst::Seen;
+use crate::blob::Version;
 
 /// What may happen in a folder: to its names, and to its files.
 const FOLDER: WatchFlags = WatchFlags::CREATE
@@ -40,6 +43,8 @@ pub(super) struct Tree {
     /// Each watch's folder, and each folder's watch.
     folders: HashMap<i32, Vec<u8>>,
     watches: BTreeMap<Vec<u8>, i32>,
+    /// What our standard output and error are written to, if these are files: device and inode.
+    own: Vec<(u64, u64)>,
     has_warned: bool,
 }
 
@@ -68,6 +73,7 @@ impl Tree {
             inotify: inotify::init(flags)?,
             folders: HashMap::new(),
             watches: BTreeMap::new(),
+            own: outputs(),
             has_warned: false,
         })
     }
@@ -113,13 +119,14 @@ impl Tree {
             }
             if events.contains(ReadFlags::ISDIR) {
                 self.follow(&path, events, &mut hear);
-            } else if events.intersects(GOES) {
-                hear(Told::Path(&path, Seen::Gone));
-            } else if events.contains(ReadFlags::CREATE) {
-                hear(Told::Path(&path, Seen::Made));
-            } else {
-                // What has been moved there may have taken another one's place.
-                hear(Told::Path(&path, Seen::Changed));
+            } else if !self.is_own(&path) {
+                let seen = match events {
+                    events if events.intersects(GOES) => Seen::Gone,
+                    events if events.contains(ReadFlags::CREATE) => Seen::Made,
+                    // What has been moved there may have taken another one's place.
+                    _ => Seen::Changed,
+                };
+                hear(Told::Path(&path, seen));
             }
         }
     }
@@ -239,6 +246,13 @@ impl Tree {
         self.grow(b"", &mut |_| {});
     }
 
+    /// Whether it is we who write to what is under a path.
+    fn is_own(&self, path: &[u8]) -> bool {
+        let is_it = |version: Version| self.own.contains(&(version.device, version.inode));
+        !self.own.is_empty()
+            && matches!(self.disk.version(path), Ok(Some(version)) if is_it(version))
+    }
+
     /// Whether it matters what happens under a path.
     fn is_heard(&self, path: &[u8]) -> bool {
         let name = path.rsplit(|&byte| byte == b'/').next().unwrap_or_default();
@@ -246,4 +260,14 @@ impl Tree {
         let is_hidden = !self.hidden && is_hidden(path);
         !(is_left_behind || is_hidden || matches!(name, b".git" | b"node_modules"))
     }
+}
+
+/// What standard output and error are written to, if these are files: device and inode.
+fn outputs() -> Vec<(u64, u64)> {
+    let stats = [fstat(io::stdout().as_fd()), fstat(io::stderr().as_fd())];
+    let files = stats.into_iter().flatten();
+    files
+        .filter(|stat| kind(stat) == FileType::RegularFile)
+        .map(|stat| (stat.st_dev, stat.st_ino))
+        .collect()
 }
