@@ -219,9 +219,10 @@ fn show(config: &Config, addresses: &[Endpoint], browser: Option<Browser>) {
             let _ = print(&code);
         }
         // For programs there is one line on standard output, which says where it listens.
-        Ok(code) => {
+        Ok(code) if io::stderr().is_terminal() => {
             let _ = io::stderr().write_all(code.as_bytes());
         }
+        Ok(_) => warn!("there is no QR code: no terminal would show it"),
         Err(why) => warn!("there is no QR code: {why}"),
     }
 }

@@ -8,7 +8,7 @@ use fast_qr::{ECL, QRBuilder};
 const MARGIN: usize = 4;
 
 /// Black on white, whatever the terminal's colours are.
-const PAPER: &str = "\x1b[38;2;0;0;0;48;2;255;255;255m";
+const PAPER: &str = "\x1b[30;107m";
 const PLAIN: &str = "\x1b[0m";
 
 /// The code of a text, two modules to a character; `None` if it is too long for one.

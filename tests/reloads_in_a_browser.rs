@@ -136,7 +136,17 @@ fn what_was_missed_is_made_up_for() {
     let hidden = json!({"source": hidden});
     page.call("Page.addScriptToEvaluateOnNewDocument", &hidden);
     page.open(&format!("http://{}/?again", server.address));
+    let mut other = server.connect();
+    other.send("GET /.docroot/live HTTP/1.1\r\nHost: test\r\n\r\n");
+    let mut heard = String::new();
+    let mut hear = |word: &str| {
+        while !heard.ends_with(word) {
+            heard.push(other.byte().expect("a stream").into());
+        }
+    };
+    hear("event: hello");
     root.write("index.html", PAGE.replace("One", "Three"));
+    hear("event: change");
     assert_eq!(page.evaluate(HEADING), "Two");
     let told = |event: &browser::Event| event.name.starts_with("Network.eventSource");
     assert!(!page.events().iter().any(told), "it does not listen");
