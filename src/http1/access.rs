@@ -91,13 +91,19 @@ impl Access<'_> {
         }
         into.extend_from_slice(b",\"peer\":\"");
         address(self.peer, true, into);
-        into.push(b'"');
-        let said = self.request.as_ref();
-        string(b",\"method\":", said.map(|said| said.method), into);
-        string(b",\"target\":", said.map(|said| said.target), into);
-        let version = said.map(|said| version(said.version).as_bytes());
-        string(b",\"version\":", version, into);
-        into.extend_from_slice(b",\"status\":");
+        match &self.request {
+            Some(said) => {
+                string(b"\",\"method\":\"", said.method, into);
+                string(b"\",\"target\":\"", said.target, into);
+                into.extend_from_slice(match said.version {
+                    Version::Http10 => b"\",\"version\":\"HTTP/1.0\",\"status\":",
+                    Version::Http11 => b"\",\"version\":\"HTTP/1.1\",\"status\":",
+                });
+            }
+            None => into.extend_from_slice(
+                b"\",\"method\":null,\"target\":null,\"version\":null,\"status\":",
+            ),
+        }
         into.extend_from_slice(self.status.code().as_bytes());
         into.extend_from_slice(b",\"bytes\":");
         decimal::push(self.content, into);
@@ -106,13 +112,33 @@ impl Access<'_> {
         decimal::push(micros / 1000, into);
         into.push(b'.');
         thousandths(micros % 1000, into);
-        string(b",\"coding\":", coding(self.coding), into);
-        let recall = self.recall.map(|recall| recall.name().as_bytes());
-        string(b",\"cache\":", recall, into);
-        string(b",\"reason\":", self.reason.map(str::as_bytes), into);
-        string(b",\"referer\":", said.and_then(|said| said.referer), into);
-        string(b",\"user_agent\":", said.and_then(|said| said.agent), into);
-        into.push(b'}');
+        into.extend_from_slice(match self.coding {
+            Coding::Identity => b",\"coding\":null,\"cache\":",
+            Coding::Gzip => b",\"coding\":\"gzip\",\"cache\":",
+            Coding::Zstd => b",\"coding\":\"zstd\",\"cache\":",
+            Coding::Brotli => b",\"coding\":\"br\",\"cache\":",
+        });
+        into.extend_from_slice(match self.recall {
+            None => b"null,\"reason\":",
+            Some(Recall::Hit) => b"\"hit\",\"reason\":",
+            Some(Recall::Confirmed) => b"\"confirmed\",\"reason\":",
+            Some(Recall::Miss) => b"\"miss\",\"reason\":",
+        });
+        let said = self.request.as_ref();
+        for (value, next) in [
+            (self.reason.map(str::as_bytes), &b",\"referer\":"[..]),
+            (said.and_then(|said| said.referer), b",\"user_agent\":"),
+            (said.and_then(|said| said.agent), b"}"),
+        ] {
+            match value {
+                Some(value) => {
+                    string(b"\"", value, into);
+                    into.push(b'"');
+                }
+                None => into.extend_from_slice(b"null"),
+            }
+            into.extend_from_slice(next);
+        }
     }
 
     /// `127.0.0.1 - alice [21/Nov/2026:04:49:21 +0000] "GET /path HTTP/1.1" 200 1234 "referer" "agent"`, with a
@@ -247,9 +273,8 @@ fn address(peer: Address, has_port: bool, into: &mut Vec<u8>) {
 
 /// Three digits of a number below a thousand.
 fn thousandths(number: u64, into: &mut Vec<u8>) {
-    for digit in [number / 100, number / 10 % 10, number % 10] {
-        into.push(b'0' + u8::try_from(digit).unwrap_or_default());
-    }
+    let digits = [number / 100, number / 10 % 10, number % 10];
+    into.extend(digits.map(|digit| b'0' + u8::try_from(digit).unwrap_or_default()));
 }
 
 /// Appends what an item is of, in five characters at the most: `999`, `1.2K`, `1023M`.
@@ -301,12 +326,12 @@ fn right(width: usize, into: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
 
 /// What may stand by itself, between spaces.
 fn is_word(byte: u8) -> bool {
-    byte.is_ascii_graphic() && byte != b'\\'
+    byte.is_ascii_graphic() & (byte != b'\\')
 }
 
 /// What may stand between quotation marks.
 fn is_quotable(byte: u8) -> bool {
-    matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\'
+    matches!(byte, b' '..=b'~') & (byte != b'"') & (byte != b'\\')
 }
 
 const HEX: &[u8; 16] = b"0123456789ABCDEF";
@@ -317,7 +342,7 @@ fn hex(digit: u8) -> u8 {
 
 /// Appends bytes of the peer's, with `\xNN` for all that are not `plain`, as nginx does it.
 fn escaped(bytes: &[u8], plain: impl Fn(u8) -> bool, into: &mut Vec<u8>) {
-    if bytes.iter().all(|&byte| plain(byte)) {
+    if all(bytes, &plain) {
         return into.extend_from_slice(bytes);
     }
     for &byte in bytes {
@@ -328,27 +353,26 @@ fn escaped(bytes: &[u8], plain: impl Fn(u8) -> bool, into: &mut Vec<u8>) {
     }
 }
 
-/// Appends a name with its punctuation, and a string, or `null` (RFC 8259 section 7).
+/// Whether all of them are. Asked of each, whatever comes of the others: so the compiler asks it of many at once.
+fn all(bytes: &[u8], is: impl Fn(u8) -> bool) -> bool {
+    bytes.iter().fold(true, |all, &byte| all & is(byte))
+}
+
+/// Appends what comes before a string, its quotation mark included, and what is in it (RFC 8259 section 7).
 ///
 /// All that is not ASCII is escaped: what a terminal could obey, and what some readers take for the end of a line,
 /// is among it. What is no UTF-8 is U+FFFD.
-fn string(name: &[u8], value: Option<&[u8]>, into: &mut Vec<u8>) {
-    into.extend_from_slice(name);
-    let Some(value) = value else {
-        return into.extend_from_slice(b"null");
-    };
-    into.push(b'"');
-    if value.iter().all(|&byte| is_quotable(byte)) {
-        into.extend_from_slice(value);
-    } else {
-        for chunk in value.utf8_chunks() {
-            chunk.valid().chars().for_each(|char| quoted(char, into));
-            if !chunk.invalid().is_empty() {
-                quoted(char::REPLACEMENT_CHARACTER, into);
-            }
+fn string(before: &[u8], value: &[u8], into: &mut Vec<u8>) {
+    into.extend_from_slice(before);
+    if all(value, is_quotable) {
+        return into.extend_from_slice(value);
+    }
+    for chunk in value.utf8_chunks() {
+        chunk.valid().chars().for_each(|char| quoted(char, into));
+        if !chunk.invalid().is_empty() {
+            quoted(char::REPLACEMENT_CHARACTER, into);
         }
     }
-    into.push(b'"');
 }
 
 /// Appends a character of a string.

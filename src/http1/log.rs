@@ -123,13 +123,22 @@ impl Words {
             words.user = value.and_then(|value| user(value, into));
         }
         if format.has_sender() {
-            let mut first = |name| {
-                let value = request.values(name).next()?;
-                into.extend_from_slice(value);
-                Some(value.len())
+            let (mut referer, mut agent) = (None, None);
+            for line in request.lines {
+                // Lengths are quicker to tell apart than names.
+                let place = match line.name.len() {
+                    7 if line.name.eq_ignore_ascii_case("Referer") => &mut referer,
+                    10 if line.name.eq_ignore_ascii_case("User-Agent") => &mut agent,
+                    _ => continue,
+                };
+                place.get_or_insert(line.value);
+            }
+            let mut keep = |value: Option<&[u8]>| {
+                into.extend_from_slice(value?);
+                value.map(<[u8]>::len)
             };
-            words.referer = first("Referer");
-            words.agent = first("User-Agent");
+            words.referer = keep(referer);
+            words.agent = keep(agent);
         }
         words
     }
