@@ -42,7 +42,6 @@ const HOMES: &[(&str, &[&str])] = &[
         &["net/listener.rs", "net/transport.rs", "net/unix.rs"],
     ),
     ("nix::sys", &["net/listener.rs"]),
-    ("nix::net::if_", &["net/address.rs"]),
     ("listenfd::", &["net/activated.rs"]),
     ("sd_notify::", &["main.rs"]),
     ("remove_file(", &["net/unix.rs"]),
