@@ -517,6 +517,8 @@ impl Arguments {
             Bind::Ip { .. } | Bind::Unix(_) | Bind::Activated(_) => None,
         });
         config.needs.sockets = sockets.collect();
+        // Build tools remove the folder that they write to.
+        config.needs.replaced = config.server.site.live.is_some();
         config.show = self.show.resolve();
         Ok(config)
     }

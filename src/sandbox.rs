@@ -49,6 +49,8 @@ pub enum Mode {
 pub struct Needs {
     /// Folders that are served from.
     pub folders: Vec<PathBuf>,
+    /// Whether others may come in their place, of the same name.
+    pub replaced: bool,
     /// Whether links in them may lead anywhere.
     pub anywhere: bool,
     /// Files that are read again, and may have been replaced by then.
@@ -157,7 +159,9 @@ pub fn allowed(needs: &Needs, real: impl Fn(&Path) -> Option<PathBuf>) -> Vec<Ru
         allow("/".into(), Access::Read);
     }
     for folder in &needs.folders {
-        if let Some(folder) = reach(folder, &real) {
+        let beside = real(folder).and_then(above);
+        let beside = beside.filter(|beside| needs.replaced && !is_all(beside));
+        for folder in beside.into_iter().chain(reach(folder, &real)) {
             allow(folder, Access::Read);
         }
     }
@@ -449,6 +453,16 @@ mod tests {
         };
         let expected = [("/srv/www", Access::Read), ("/etc/docroot", Access::Remove)];
         check(&needs, &expected);
+    }
+
+    #[test]
+    fn a_folder_that_is_replaced_is_read_beside_itself() {
+        let needs = Needs {
+            folders: vec!["/srv/www".into()],
+            replaced: true,
+            ..Needs::default()
+        };
+        check(&needs, &[("/srv", Access::Read)]);
     }
 
     #[test]

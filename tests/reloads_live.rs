@@ -371,6 +371,23 @@ fn a_changed_page_is_sent_as_it_is_now() {
 }
 
 #[test]
+fn a_root_that_is_removed_and_made_anew_is_followed() {
+    let outer = Root::of(&[("dist/index.html", "<p>old</p>")]);
+    outer.date_back();
+    let root = outer.join("dist");
+    let server = Server::with(&root, &["-L"]);
+    let mut page = Page::open(&server);
+    assert!(server.get("/").text().contains("old"));
+    fs::remove_dir_all(&root).expect("a folder of ours");
+    page.hears("/index.html");
+    outer.write("dist/index.html", "<p>new</p>");
+    page.hears("*");
+    assert!(server.get("/").text().contains("new"));
+    outer.write("dist/other.html", "<p>other</p>");
+    page.hears("/other.html");
+}
+
+#[test]
 fn what_the_server_writes_itself_is_no_change() {
     let root = support::site();
     let log = root.join("site.log").display().to_string();

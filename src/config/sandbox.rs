@@ -61,6 +61,7 @@ pub(super) fn needs(
             .chain(folders)
             .filter_map(absolute)
             .collect(),
+        replaced: false,
         anywhere: *symlinks == Symlinks::Follow,
         files: files.filter_map(absolute).collect(),
         logs: Vec::new(),

@@ -43,6 +43,9 @@ const PULSE: Duration = Duration::from_secs(15);
 /// How soon a page comes back that has lost its stream, in milliseconds.
 const RETRY: u64 = 500;
 
+/// How often the root is looked for where its name leads nowhere.
+const LOOK: Duration = Duration::from_millis(100);
+
 /// Changes that are kept for who comes back, or is slow.
 const RECENT: usize = 16;
 
@@ -250,14 +253,17 @@ impl Shared {
                 .due()
                 .map(|due| due.saturating_duration_since(Instant::now()));
             // What is too long for the kernel is not, here.
+            let look = tree.is_lost().then_some(LOOK);
+            let left = left.into_iter().chain(look).min();
             let left = left.map(|left| Timespec::try_from(left).unwrap_or_default());
             let mut told = [
                 PollFd::new(tree.source(), PollFlags::IN),
+                PollFd::new(tree.way(), PollFlags::IN),
                 PollFd::new(end, PollFlags::IN),
             ];
             // A signal is no reason to stop, and there is none to fail.
             let _ = poll(&mut told, left.as_ref());
-            let [_, is_over] = told.map(|told| !told.revents().is_empty());
+            let [_, is_on_the_way, is_over] = told.map(|told| !told.revents().is_empty());
             if is_over {
                 return;
             }
@@ -266,6 +272,9 @@ impl Shared {
                 Told::Path(path, seen) => burst.hear(path, seen, now),
                 Told::Anything => burst.lose_track(now),
             });
+            if (is_on_the_way || tree.is_lost()) && tree.follow_root() {
+                burst.lose_track(now);
+            }
             if burst.due().is_some_and(|due| due <= now) {
                 let last = burst.last();
                 if let Some(changes) = burst.take() {

@@ -18,6 +18,7 @@ use tracing::warn;
 use super::super::disk::{Disk, join, kind};
 use super::super::search::is_hidden;
 use super::super::watch::LOCAL;
+use super::super::way::Way;
 use super::burst::Seen;
 use crate::blob::Version;
 
@@ -38,6 +39,9 @@ const GOES: ReadFlags = ReadFlags::DELETE.union(ReadFlags::MOVED_FROM);
 #[derive(Debug)]
 pub(super) struct Tree {
     disk: Disk,
+    /// What leads to the root, and whether that leads nowhere just now.
+    way: Way,
+    is_lost: bool,
     hidden: bool,
     inotify: OwnedFd,
     /// Each watch's folder, and each folder's watch.
@@ -69,6 +73,8 @@ impl Tree {
         let flags = inotify::CreateFlags::NONBLOCK | inotify::CreateFlags::CLOEXEC;
         Ok(Self {
             disk,
+            way: Way::new()?,
+            is_lost: false,
             hidden,
             inotify: inotify::init(flags)?,
             folders: HashMap::new(),
@@ -83,8 +89,35 @@ impl Tree {
         &self.inotify
     }
 
+    /// What is readable when the root's name may lead elsewhere.
+    pub(super) fn way(&self) -> &OwnedFd {
+        &self.way.inotify
+    }
+
+    /// Whether the root's name leads nowhere, or nobody would say that it leads elsewhere: then somebody has to look.
+    pub(super) fn is_lost(&self) -> bool {
+        self.is_lost || !self.way.is_covered()
+    }
+
+    /// Goes on with what the root's name leads to by now. Whether that is another folder.
+    pub(super) fn follow_root(&mut self) -> bool {
+        // First the watch, then the look.
+        self.way.cover(&self.disk);
+        let successor = self.disk.successor();
+        self.is_lost = successor.is_err();
+        match successor {
+            Ok(Some(disk)) => {
+                self.disk = disk;
+                self.begin_anew();
+                true
+            }
+            _ => false,
+        }
+    }
+
     /// Watches over what there is.
     pub(super) fn begin(&mut self) {
+        self.way.cover(&self.disk);
         if let Ok((kind, _)) = self.disk.volume(b"")
             && !LOCAL.contains(&kind)
         {
