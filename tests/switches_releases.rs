@@ -122,6 +122,21 @@ fn a_folder_in_the_place_of_the_root_is_served() {
 }
 
 #[test]
+fn a_root_that_is_removed_and_made_anew_is_served() {
+    let releases = Releases::new();
+    let root = releases.0.join("releases/1");
+    let server = Server::with(&root, &["--sandbox", "off"]);
+    let mut client = server.connect();
+    check(&server, &mut client, "release 1", "before");
+    fs::remove_dir_all(&root).expect("a folder of ours");
+    assert_eq!(client.get("/").status(), "404 Not Found", "it is removed");
+    for name in ["index.html", "both.txt"] {
+        releases.write("1", name, "release 2");
+    }
+    check(&server, &mut client, "release 2", "after");
+}
+
+#[test]
 fn what_the_sandbox_does_not_let_be_read_is_said() {
     let releases = Releases::new();
     let root = releases.0.join("releases/1");

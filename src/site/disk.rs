@@ -161,6 +161,15 @@ pub(super) enum Step {
     Link(PathBuf),
 }
 
+impl Step {
+    /// Where it is.
+    pub(super) fn path(&self) -> &Path {
+        match self {
+            Self::Folder(path, _) | Self::Link(path) => path,
+        }
+    }
+}
+
 impl Default for Symlinks {
     /// Inside the root, and nowhere else.
     fn default() -> Self {

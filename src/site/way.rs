@@ -2,11 +2,16 @@
 //!
 //! A release is switched by giving the name to another folder: `current -> releases/42` becomes `current ->
 //! releases/43`, or the folder itself is replaced. Watched are the folders and the symbolic links on the way
-//! themselves, not what is in them: what else happens in `/srv` or `/tmp` is not heard of.
+//! themselves, not what is in them: what else happens in `/srv` or `/tmp` is not heard of. A folder that somebody has
+//! open, as we have the root, is told of only as a name that its own folder has no longer; of those above it that is
+//! not to be feared, as they are not empty.
 
+use std::ffi::CStr;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
 
 use rustix::fs::inotify::{self, WatchFlags};
 use rustix::io::Errno;
@@ -29,6 +34,8 @@ const ITSELF: WatchFlags = WatchFlags::MOVE_SELF
 pub(super) struct Way {
     pub(super) inotify: OwnedFd,
     watches: Vec<i32>,
+    /// The name of the root in its folder.
+    name: Vec<u8>,
     /// Whether everything that happens on it is told.
     is_covered: bool,
 }
@@ -43,6 +50,7 @@ impl Way {
         Ok(Self {
             inotify: inotify::init(flags)?,
             watches: Vec::new(),
+            name: Vec::new(),
             is_covered: false,
         })
     }
@@ -55,17 +63,25 @@ impl Way {
         }
         // What was told until now is about to be looked at.
         self.has_changed();
-        self.is_covered = disk.way().iter().all(|step| {
-            let (path, is_told_of) = match step {
-                Step::Folder(path, kind) => {
-                    let is_told_of = |kind| LOCAL.contains(&kind) || kind == OVERLAY;
-                    (path, kind.is_some_and(is_told_of))
+        let steps = disk.way();
+        let root = steps.last().map(Step::path);
+        let above = root.and_then(Path::parent);
+        let name = root.and_then(Path::file_name);
+        self.name = name.map_or(Vec::new(), |name| name.as_bytes().to_vec());
+        self.is_covered = steps.iter().all(|step| {
+            let events = match Some(step.path()) == above {
+                true => ITSELF | WatchFlags::DELETE,
+                false => ITSELF,
+            };
+            let watch = inotify::add_watch(&self.inotify, step.path(), events);
+            self.watches.extend(&watch);
+            let is_told_of = match step {
+                Step::Folder(_, kind) => {
+                    kind.is_some_and(|kind| LOCAL.contains(&kind) || kind == OVERLAY)
                 }
                 // It is on the file system of its folder.
-                Step::Link(path) => (path, true),
+                Step::Link(_) => true,
             };
-            let watch = inotify::add_watch(&self.inotify, path, ITSELF);
-            self.watches.extend(&watch);
             is_told_of && watch.is_ok()
         });
     }
@@ -82,7 +98,11 @@ impl Way {
         let mut has_changed = false;
         loop {
             match reader.next() {
-                Ok(_) => has_changed = true,
+                Ok(event) => {
+                    let name = event.file_name().map(CStr::to_bytes);
+                    let is_anothers = name.is_some_and(|name| name != self.name);
+                    has_changed |= !is_anothers;
+                }
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => return has_changed,
                 Err(_) => return true,
