@@ -228,6 +228,7 @@ mod tests {
             symlinks: Symlinks::Deny,
             site: docroot::site::Options::default(),
             compress: false,
+            digest: false,
             http1: docroot::http1::Options::default(),
             proxy: None,
             users: None,

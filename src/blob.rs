@@ -41,7 +41,7 @@ pub const TICK: Duration = Duration::from_millis(20);
 
 /// What a file system says of a file's bytes: from two versions that differ, other bytes must be
 /// expected.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Version {
     /// The length in bytes.
     pub len: u64,

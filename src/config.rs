@@ -1,5 +1,6 @@
 //! What was asked for.
 
+mod etag;
 mod health;
 mod healthcheck;
 mod live;
@@ -35,6 +36,7 @@ use docroot::site::{self, Caching, Field, Releases, SharedPolicy, Sources, Symli
 
 pub(crate) use self::healthcheck::{Healthcheck, Place, Probe};
 
+use self::etag::EtagOptions;
 use self::proxies::ProxyOptions;
 
 pub(crate) use self::log::Log;
@@ -190,6 +192,9 @@ struct SiteOptions {
     #[arg(long, value_name = "RULE", env = "DOCROOT_CACHE")]
     #[arg(default_value = "auto")]
     cache: Caching,
+
+    #[command(flatten)]
+    etag: EtagOptions,
 
     /// A field for every answer: 'Name: value'; 'Name:' leaves ours out; repeatable
     #[arg(
@@ -624,6 +629,7 @@ impl SiteOptions {
             symlinks,
             site,
             compress: self.compress,
+            digest: self.etag.resolve(),
             http1,
             proxy: None,
             users,

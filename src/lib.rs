@@ -132,6 +132,7 @@
 //! | `site/siblings.rs` | the second door: siblings in other codings, written whole or not at all | serving them |
 //! | `site/encoding.rs` | bytes into a coding, out of it again | files; what is worth encoding |
 //! | `site/compressor.rs` | what is encoded beside the loops, and what was, within a budget | making anybody wait |
+//! | `site/digests.rs` | files known by their content, each read once, long ones beside the loops | making anybody wait |
 //! | `site/validators.rs` | file -> validators, and why those | comparing them |
 //! | `site/media.rs` | file name -> media type, and whether that becomes smaller | I/O |
 //! | `site/caching.rs` | file name -> Cache-Control, by what looks like a hash | reading files |
@@ -166,6 +167,7 @@
 //! | `metrics/process.rs` | what the kernel says of this process | what we say of it |
 //! | `compress.rs` | `docroot compress`: the walk, the threads, what is said of it | opening files; a request |
 //! | `config.rs` | arguments and environment -> options, checked once | being imported by anyone but main |
+//! | `config/etag.rs` | what entity tags are made from, as it is asked for | making them |
 //! | `config/health.rs` | the arguments about health and draining | acting on them |
 //! | `config/memory.rs` | what a container may have -> what may be remembered | who uses it |
 //! | `config/healthcheck.rs` | whom `docroot healthcheck` asks, and for what | asking |
@@ -198,7 +200,7 @@
 //!
 //! **One package, one home:** mio, socket2, nix, listenfd and slotmap in `net/`; httparse in `http1/parse.rs`; brotli, flate2
 //! and zstd in `site/encoding.rs`; indicatif in `compress.rs`; landlock in `sandbox.rs`; mime_guess in `site/media.rs`;
-//! foldhash in `site/cache.rs`; twox-hash in `site/validators.rs`; httpdate in `http/date.rs`; ipnet in `trust.rs`; clap in
+//! foldhash in `site/cache.rs`; twox-hash in `site/validators.rs` and `site/digests.rs`; httpdate in `http/date.rs`; ipnet in `trust.rs`; clap in
 //! `config.rs` and below it; fast_qr in `qr.rs`; tracing-subscriber, signal-hook and sd-notify in `main.rs`; rustix in `net/`, `site/`, `auth/verifier.rs`,
 //! `sandbox.rs`, `metrics/process.rs`, `explain.rs` and `hash.rs`; what hashes passwords in `auth/hash.rs`, what seals them
 //! in `auth/memory.rs`; base64 in `http/credentials.rs`. `tests/keeps_its_house.rs` holds us to it.
@@ -225,7 +227,8 @@
 //!
 //! Workers share nothing on the path of a request. Where they meet, it is under a lock that is held for
 //! a few instructions: lines, once a turn (`journal.rs`), and, if asked for, peers that come and leave
-//! (`net/census.rs`), and credentials that a session does not know yet (`auth/verifier.rs`).
+//! (`net/census.rs`), credentials that a session does not know yet (`auth/verifier.rs`), and forms and digests of files
+//! that a worker has just found (`site/compressor.rs`, `site/digests.rs`).
 //!
 //! # When things go wrong
 //!

@@ -18,7 +18,7 @@ use crate::journal::Journal;
 use crate::metrics::{self, Metrics};
 use crate::net::{self, Endpoint, Limits, Listener, NotActivated, Protocol, Reactor};
 use crate::proxy::{self, Proxied};
-use crate::site::{self, Compressor, Disk, Resolution, Site, Symlinks};
+use crate::site::{self, Compressor, Digests, Disk, Resolution, Site, Symlinks};
 
 /// Threads that compress, beside all loops.
 const COMPRESSORS: NonZeroUsize = NonZeroUsize::new(2).expect("two is more than none");
@@ -48,6 +48,8 @@ pub struct Options {
     pub site: site::Options,
     /// Whether files are compressed when that is asked for.
     pub compress: bool,
+    /// Whether every file's entity tag is made from its content, however long it is.
+    pub digest: bool,
     /// How long a peer may take to ask, and how much it may say.
     pub http1: http1::Options,
     /// Who says at first for whom it speaks; `None` is nobody.
@@ -390,7 +392,7 @@ fn panicked() -> io::Error {
     io::Error::other("a worker has panicked")
 }
 
-/// Makes a site of the open root, and starts what compresses, for all workers' sites.
+/// Makes a site of the open root, and starts what compresses and what reads files for their tags, for all workers' sites.
 ///
 /// # Errors
 /// [`Error::System`].
@@ -400,6 +402,9 @@ pub fn open(disk: Disk, options: &mut Options) -> Result<Site, Error> {
         let compressor = Compressor::start(COMPRESSORS, budget).map_err(Error::System)?;
         options.site.compressor = Some(compressor);
         options.site.cache_memory -= budget;
+    }
+    if options.digest {
+        options.site.digests = Some(Digests::start().map_err(Error::System)?);
     }
     if disk.resolution() == Resolution::Walk {
         warn!(

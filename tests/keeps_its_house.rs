@@ -54,6 +54,7 @@ const HOMES: &[(&str, &[&str])] = &[
         "rustix::",
         &[
             "net/",
+            "site/digests.rs",
             "site/disk.rs",
             "site/find.rs",
             "site/live.rs",
@@ -80,7 +81,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("siphasher::", &["auth/memory.rs"]),
     ("subtle::", &["auth/memory.rs"]),
     ("getrandom::", &["auth/memory.rs"]),
-    ("twox_hash::", &["site/validators.rs"]),
+    ("twox_hash::", &["site/validators.rs", "site/digests.rs"]),
     ("brotli::", &["site/encoding.rs"]),
     ("zstd::", &["site/encoding.rs"]),
     ("flate2::", &["site/encoding.rs"]),

@@ -31,6 +31,7 @@ const FLAGS: &[&str] = &[
     "no-clean-urls",
     "path-prefix",
     "cache",
+    "etag",
     "header",
     "headers-file",
     "cors",

@@ -15,6 +15,7 @@ use tracing::{info, warn};
 use super::cache::{Budget, Evidence};
 use super::caching::has_content_hash;
 use super::compressor::{self, Compressor, Form};
+use super::digests::Digests;
 use super::disk::{self, Disk, Found, Link};
 use super::listing::{self, Listing, Listings};
 use super::live::{self, Events, Live, Own};
@@ -60,6 +61,8 @@ pub struct Options {
     pub has_siblings: bool,
     /// What makes representations with a coding, if anything does.
     pub compressor: Option<Compressor>,
+    /// What knows files by their content, however long they are, if they are to be known by that alone.
+    pub digests: Option<Digests>,
     /// Whether names that begin with a dot are shown.
     pub hidden: bool,
     /// Whether a folder without an index is listed.
@@ -126,6 +129,7 @@ impl Default for Options {
             prefix: String::new(),
             has_siblings: true,
             compressor: None,
+            digests: None,
             hidden: false,
             listing: false,
             cache_memory: 64 * 1024 * 1024,
@@ -676,7 +680,8 @@ impl Site {
         let varies = is_codable || !siblings.is_empty();
         let forms = [(Coding::Identity, file)].into_iter().chain(siblings);
         let form = |(coding, file): (Coding, File)| {
-            let with = |now| validators(&file.content, &file.source.version, now);
+            let digests = self.options.digests.as_ref();
+            let with = |now| validators(&file.content, &file.source.version, digests, now);
             let validators = validated.map(with);
             let representation = represent(file.content, coding, fields);
             Arc::new(finished(representation, validators, varies))
@@ -882,7 +887,7 @@ impl Origin for Site {
         let mut resource = Resource::clone(resource);
         match compressor.form(path, &source.version, coding) {
             Form::Made(content) => {
-                let validators = validators(&content, &source.version, now);
+                let validators = validators(&content, &source.version, None, now);
                 let fields = self.policy.0.of_file(&address, path);
                 let coded = represent(content, coding, &fields);
                 let coded = finished(coded, Some(validators), true);

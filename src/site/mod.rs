@@ -3,6 +3,7 @@
 mod cache;
 mod caching;
 mod compressor;
+mod digests;
 mod disk;
 mod encoding;
 mod field;
@@ -30,6 +31,7 @@ mod way;
 
 pub use caching::{CacheControl, Caching, Reason, has_content_hash};
 pub use compressor::{Compressor, Form};
+pub use digests::Digests;
 pub use disk::{Disk, Link, Resolution, Symlinks};
 pub use field::Field;
 pub use find::{Freshness, Named, Options, Site, Stream};

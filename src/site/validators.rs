@@ -14,7 +14,11 @@
 //!   two files apart that were made in the same tick and then take each other's place. The device's
 //!   number is left out: it changes with a reboot, the bytes do not. All that is said in the form
 //!   of a digest, because a peer need not know what inode a file has. The price: replicas differ,
-//!   and a chmod makes a new tag.
+//!   and a chmod makes a new tag. Who would rather have all files read (`digests.rs`) is told by their bytes alone.
+//!   That is not what happens unasked, not even for files that are copied into memory anyway: reading them when they are
+//!   first asked for makes a peer wait who wants a part of one, or only to know whether it has changed; and telling
+//!   the one tag until there is a copy and the other while there is would have it change back and forth,
+//!   with each copy that is forgotten, and from worker to worker.
 //! - **Within a tick** of the clock after a change, another one could leave no trace. Until then a
 //!   large file has no tag: a weak one would not do, since If-None-Match compares weakly.
 //!
@@ -38,6 +42,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use twox_hash::XxHash3_128;
 
+use super::digests::Digests;
 use crate::blob::{Blob, TICK, Version};
 use crate::http::{EntityTag, Modified, Strength, Validators, date};
 
@@ -45,9 +50,15 @@ use crate::http::{EntityTag, Modified, Strength, Validators, date};
 const SEED: u64 = 0x6669_6c65_7379_7374;
 
 /// The validators of a file with this content, which was this version of it at `now` or later.
-pub(super) fn validators(content: &Blob, version: &Version, now: SystemTime) -> Validators {
+/// Beyond what is in memory, digests say it by its content, if there are any.
+pub(super) fn validators(
+    content: &Blob,
+    version: &Version,
+    digests: Option<&Digests>,
+    now: SystemTime,
+) -> Validators {
     Validators {
-        tag: tag(content, version, now),
+        tag: tag(content, version, digests, now),
         modified: modified(version, now),
     }
 }
@@ -67,10 +78,16 @@ pub(super) fn are_final(version: &Version, now: SystemTime) -> bool {
     version.is_settled(now) && now.checked_sub(TICK).is_some_and(is_over)
 }
 
-fn tag(content: &Blob, version: &Version, now: SystemTime) -> Option<EntityTag> {
-    match content.in_memory() {
-        Some(bytes) => Some(EntityTag::new(XxHash3_128::oneshot(bytes))),
-        None if version.is_settled(now) => {
+fn tag(
+    content: &Blob,
+    version: &Version,
+    digests: Option<&Digests>,
+    now: SystemTime,
+) -> Option<EntityTag> {
+    match (content.in_memory(), digests) {
+        (Some(bytes), _) => Some(EntityTag::new(XxHash3_128::oneshot(bytes))),
+        (None, Some(digests)) => digests.of(content, version, now).map(EntityTag::new),
+        (None, None) if version.is_settled(now) => {
             let words = [
                 i128::from(version.len),
                 nanos(version.modified),
@@ -81,7 +98,7 @@ fn tag(content: &Blob, version: &Version, now: SystemTime) -> Option<EntityTag> 
             let digest = XxHash3_128::oneshot_with_seed(SEED, bytes.as_flattened());
             Some(EntityTag::new(digest))
         }
-        None => None,
+        (None, None) => None,
     }
 }
 
@@ -155,12 +172,12 @@ mod tests {
             version,
             is_steady,
         };
-        tag(&blob, &version, at(now))
+        tag(&blob, &version, None, at(now))
     }
 
     #[test]
     fn content_in_memory_is_known_by_itself() {
-        let tag = |bytes: &[u8], version| tag(&bytes.to_vec().into(), &version, at(0));
+        let tag = |bytes: &[u8], version| tag(&bytes.to_vec().into(), &version, None, at(0));
         let some = tag(b"hello", version(1, 1));
         assert!(some.is_some());
         assert_eq!(some, tag(b"hello", version(99, 77)));
