@@ -236,6 +236,11 @@ impl Server {
             .expect("a line on standard error")
     }
 
+    /// What is on standard output by now and has not been taken.
+    pub fn printed(&self) -> Vec<String> {
+        self.stdout.try_iter().collect()
+    }
+
     /// What is on standard error by now and has not been taken.
     pub fn complaints(&self) -> Vec<String> {
         self.stderr.try_iter().collect()
