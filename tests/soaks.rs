@@ -46,6 +46,8 @@ struct Pace {
     /// Between two crowds.
     crowd: Duration,
     readers: u64,
+    /// Bytes of the largest file, as it takes long to make and compare where nothing is optimised.
+    largest: u64,
 }
 
 impl Pace {
@@ -68,6 +70,7 @@ impl Pace {
                 reload: Duration::from_millis(700),
                 crowd: Duration::from_millis(1500),
                 readers: 4,
+                largest: 1 << 20,
             },
             false => Self {
                 span,
@@ -76,6 +79,7 @@ impl Pace {
                 reload: Duration::from_secs(3),
                 crowd: Duration::from_secs(7),
                 readers: 6,
+                largest: 8 << 20,
             },
         }
     }
@@ -273,7 +277,7 @@ fn catches(server: &Server, number: u32) -> bool {
 fn everything_at_once_hurts_nothing() {
     let pace = Pace::asked();
     let base = Root::new();
-    let table = site::Table::new(base.path());
+    let table = site::Table::new(base.path(), pace.largest);
     let socket = base.join("socket");
     let bind = format!("unix:{}", socket.display());
     let script = format!("ulimit -n {FILES}; exec \"$@\"");
@@ -335,7 +339,7 @@ fn everything_at_once_hurts_nothing() {
         let reopens = catches(&server, 10);
         println!("{}", Sample::HEAD);
         // On a machine that is busy otherwise, it takes longer until everything has happened.
-        let enough = || of(&soak.counts.releases) > 1 && soak.counts.refused.all();
+        let enough = || of(&soak.counts.releases) > 0 && soak.counts.refused.all();
         while !soak.is_done() && (start.elapsed() < pace.span || !enough()) {
             assert!(
                 start.elapsed() < pace.span + support::PATIENCE,
@@ -366,8 +370,8 @@ fn everything_at_once_hurts_nothing() {
     server.rests();
     let rested = Sample::of(&server, &soak, pace.span);
     println!("{rested}  (rested)\n{}", summary(&soak.counts));
-    // Each worker keeps another for each release that may still be asked for, of the last fifteen.
-    let kept = usize::try_from(of(&soak.counts.releases).min(15)).expect("few") * 2;
+    // One folder is kept for each release that may still be asked for, of the last fifteen.
+    let kept = usize::try_from(of(&soak.counts.releases).min(15)).expect("few");
     println!(
         "descriptors: {descriptors} before, {} now",
         server.descriptors()
@@ -384,7 +388,8 @@ fn everything_at_once_hurts_nothing() {
         (lines >= of(&soak.counts.answers)).then_some(())
     });
     complaints.extend(told(&server));
-    println!("{lines} lines of access log; on stderr: {complaints:#?}");
+    println!("{lines} lines of access log");
+    assert_eq!(complaints, [""; 0], "nobody has to act");
 
     let findings = soak.findings.lock().expect("nobody failed");
     assert!(findings.is_empty(), "{}", findings.join("\n"));
@@ -413,12 +418,12 @@ fn everything_at_once_hurts_nothing() {
     assert_eq!(server.ended().code(), Some(0), "it ends in order");
 }
 
-/// What is on standard error that is not said of every reload and release.
+/// What is on standard error that somebody should look at: not what is said of each reload, release and
+/// crowd, nor of siblings that are older than their file for a moment.
 fn told(server: &Server) -> Vec<String> {
+    let expected = [" INFO ", " is full: ", " is older than the file "];
     let mut told = server.complaints();
-    told.retain(|line| !line.contains(" INFO "));
-    // What is said of a crowd is said often.
-    told.truncate(5);
+    told.retain(|line| !expected.iter().any(|it| line.contains(it)));
     told
 }
 

@@ -268,9 +268,16 @@ impl Ask {
 
     fn random(soak: &Soak, random: &mut Random, known: &Known) -> Self {
         let hashed = soak.table.hashed.read().expect("nobody failed");
-        let slot = match random.one_in(6) && !hashed.is_empty() {
-            true => random.of(&hashed),
-            false => random.of(&soak.table.slots),
+        let is_hot = |slot: &&Arc<Slot>| slot.kind == Kind::InPlace;
+        let slot = match random.below(12) {
+            0 | 1 if !hashed.is_empty() => random.of(&hashed),
+            // What is most likely to be sent while it is written to.
+            2 => {
+                let nth = random.below(8);
+                let mut hot = soak.table.slots.iter().filter(is_hot);
+                hot.nth(nth).expect("there are eight")
+            }
+            _ => random.of(&soak.table.slots),
         };
         let mut ask = Self::plain(slot);
         drop(hashed);

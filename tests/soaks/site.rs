@@ -226,12 +226,13 @@ const HASHED: usize = 10;
 const MOVING: usize = 10;
 
 impl Table {
-    /// With the first release in a folder, and `current`, a link that leads there.
-    pub(crate) fn new(base: &Path) -> Self {
+    /// With the first release in a folder, and `current`, a link that leads there. No file has more bytes than
+    /// `largest`.
+    pub(crate) fn new(base: &Path, largest: u64) -> Self {
         const KIB: u64 = 1024;
         let mut slots = Vec::new();
-        let mut add = |name: &str, kind, most| {
-            let slot = Slot::new(name.to_owned(), kind, most);
+        let mut add = |name: &str, kind, most: u64| {
+            let slot = Slot::new(name.to_owned(), kind, most.min(largest));
             slots.push(Arc::clone(&slot));
             slot
         };
