@@ -148,7 +148,8 @@ fn only_trusted_proxies_are_believed() {
 #[test]
 fn what_is_begun_behind_a_header_is_finished() {
     let root = site();
-    let mut server = serve(&root, &["--proxy-protocol"]);
+    // One loop, so that it stops for all of them at once.
+    let mut server = serve(&root, &["--proxy-protocol", "--workers", "1"]);
     let mut first = server.connect();
     first.send(LINE);
     assert_eq!(first.get("/").status(), "200 OK");

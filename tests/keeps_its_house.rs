@@ -45,7 +45,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("listenfd::", &["net/activated.rs"]),
     ("sd_notify::", &["main.rs"]),
     ("remove_file(", &["net/unix.rs"]),
-    ("nix::net", &["net/address.rs", "net/interfaces.rs"]),
+    ("nix::net::if_", &["net/address.rs", "net/interfaces.rs"]),
     ("nix::ifaddrs", &["net/interfaces.rs"]),
     ("fast_qr::", &["qr.rs"]),
     ("slotmap::", &["net/reactor.rs"]),
