@@ -502,7 +502,8 @@ impl Arguments {
                 not_served("--log-file", file, &config.server.root, hidden)?;
             }
         }
-        let file = log.as_ref().and_then(|log| log.file.clone());
+        let file = log.as_ref().and_then(|log| log.file.as_ref());
+        let file = file.and_then(|file| std::path::absolute(file).ok());
         config.needs.logs = file.into_iter().collect();
         config.log = log;
         config.server.metrics = self.metrics.metrics;

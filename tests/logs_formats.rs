@@ -410,6 +410,21 @@ fn a_file_is_added_to_and_opened_again_when_it_was_moved() {
 }
 
 #[test]
+fn a_file_may_be_named_as_from_where_it_was_started() {
+    let (root, folder) = (site(), Root::new());
+    let mut command = docroot();
+    command.args(["-p", "0", "--log-file", "access.log"]);
+    command.arg(root.path()).current_dir(folder.path());
+    let server = Server::spawn(command);
+    let file = folder.join("access.log");
+    server.get("/?1");
+    assert_eq!(targets(&file, 1), ["/?1"]);
+    fs::remove_file(&file).expect("it is ours");
+    server.signal(Signal::USR1);
+    eventually("it is there again", || file.exists().then_some(()));
+}
+
+#[test]
 fn the_signal_ends_nobody_who_has_no_file() {
     let root = site();
     let server = Server::start(root.path());
