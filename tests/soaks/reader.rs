@@ -361,43 +361,50 @@ impl Known {
 
 /// Those states that the bytes so far could be of.
 struct Suspects {
-    /// With whether one that is mixed has come to the old.
-    states: Vec<(State, bool)>,
+    states: Vec<(State, Border)>,
     expected: Vec<u8>,
+    former: Vec<u8>,
 }
+
+/// Between what bytes the new ends and the old begins in what is mixed, as far as has been seen: not before
+/// the first number, and not after the second.
+type Border = (u64, u64);
 
 impl Suspects {
     fn of(states: Vec<State>) -> Self {
+        let unseen = (0, u64::MAX);
         Self {
-            states: states.into_iter().map(|state| (state, false)).collect(),
+            states: states.into_iter().map(|state| (state, unseen)).collect(),
             expected: Vec::new(),
+            former: Vec::new(),
         }
     }
 
-    /// Whether there is one left that has these bytes there.
+    /// Whether there is one left that has these bytes there. Parts may come in any order.
     fn has(&mut self, start: u64, bytes: &[u8]) -> bool {
-        let expected = &mut self.expected;
+        let (expected, former) = (&mut self.expected, &mut self.former);
         expected.resize(bytes.len(), 0);
         let end = start + bytes.len() as u64;
-        self.states.retain_mut(|(state, is_old)| match state.what {
+        self.states.retain_mut(|(state, border)| match state.what {
             What::Absent => false,
             What::Whole { id, len } | What::Growing { id, len } => {
                 make(id, start, expected);
                 end <= len && expected == bytes
             }
             What::Mixed { new, old, len } => {
-                let mut from = 0;
-                if !*is_old {
-                    make(new, start, expected);
-                    from = expected
-                        .iter()
-                        .zip(bytes)
-                        .take_while(|(one, other)| one == other)
-                        .count();
-                    *is_old = from < bytes.len();
-                }
-                make(old, start + from as u64, &mut expected[from..]);
-                end <= len && (!*is_old || expected[from..] == bytes[from..])
+                former.resize(bytes.len(), 0);
+                make(new, start, expected);
+                make(old, start, former);
+                let known = expected.iter().zip(&*former).zip(bytes);
+                let fits = (start..).zip(known).all(|(at, ((new, old), byte))| {
+                    if byte == new && byte != old {
+                        border.0 = border.0.max(at + 1);
+                    } else if byte == old && byte != new {
+                        border.1 = border.1.min(at);
+                    }
+                    byte == new || byte == old
+                });
+                end <= len && fits && border.0 <= border.1
             }
         });
         !self.states.is_empty()
@@ -1054,4 +1061,40 @@ pub(crate) fn probe(soak: &Soak) {
             (true, Err(_)) => soak.finding("its health is not to be read".to_owned()),
         }
     }
+}
+
+#[test]
+fn what_is_mixed_is_new_up_to_somewhere_and_old_from_there() {
+    let part = |id, start, len| {
+        let mut part = vec![0; len];
+        make(id, start, &mut part);
+        part
+    };
+    let check = |parts: &[(u64, Vec<u8>)], expected| {
+        let (new, old, len) = (8, 7, 4000);
+        let state = State::always(What::Mixed { new, old, len });
+        let mut suspects = Suspects::of(vec![state]);
+        let fits = parts.iter().all(|(start, part)| suspects.has(*start, part));
+        assert_eq!(fits, expected, "{parts:?}");
+    };
+    let (new, old) = (
+        |start| (start, part(8, start, 1000)),
+        |start| (start, part(7, start, 1000)),
+    );
+    check(&[new(0), new(1000), new(2000), new(3000)], true);
+    check(&[new(0), old(1000), old(2000), old(3000)], true);
+    check(&[old(2000), new(1000)], true);
+    check(
+        &[(500, [part(8, 500, 500), part(7, 1000, 500)].concat())],
+        true,
+    );
+    check(
+        &[(500, [part(7, 500, 500), part(8, 1000, 500)].concat())],
+        false,
+    );
+    check(&[old(0), new(1000)], false);
+    check(&[new(2000), old(1000)], false);
+    check(&[new(0), old(1000), new(2000)], false);
+    check(&[(0, part(9, 0, 1000))], false);
+    check(&[new(3500)], false);
 }

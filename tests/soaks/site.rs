@@ -110,6 +110,18 @@ pub(crate) struct State {
     pub(crate) release: Option<u32>,
 }
 
+impl State {
+    /// Without beginning or end.
+    pub(crate) fn always(what: What) -> Self {
+        Self {
+            from: 0,
+            until: OPEN,
+            what,
+            release: None,
+        }
+    }
+}
+
 /// What is done to a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
