@@ -140,7 +140,10 @@ const HOMES: &[(&str, &[&str])] = &[
         "canonicalize(",
         &["site/disk.rs", "config.rs", "compress.rs", "sandbox.rs"],
     ),
-    ("fs::read", &["config.rs", "config/memory.rs"]),
+    (
+        "fs::read",
+        &["config.rs", "config/memory.rs", "net/limits.rs"],
+    ),
     (
         "crate::net",
         &[

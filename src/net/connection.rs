@@ -366,7 +366,7 @@ impl<S, T: Transport> Connection<S, T> {
     where
         P: Protocol<Session = S>,
     {
-        let flushed = self.flush(desk)?;
+        let flushed = self.flush(desk, limits)?;
         if matches!(self.phase, Phase::Answered) {
             self.phase = match flushed {
                 Flushed::Empty => Phase::Reading,
@@ -413,7 +413,7 @@ impl<S, T: Transport> Connection<S, T> {
         }
     }
 
-    fn flush(&mut self, desk: &mut Desk) -> Result<Flushed, Closed> {
+    fn flush(&mut self, desk: &mut Desk, limits: &Limits) -> Result<Flushed, Closed> {
         if desk.outbox.is_empty() {
             return Ok(Flushed::Empty);
         }
@@ -422,7 +422,7 @@ impl<S, T: Transport> Connection<S, T> {
         }
         let flushed = desk
             .outbox
-            .flush(&mut self.transport)
+            .flush(&mut self.transport, limits.on_the_way)
             .map_err(Closed::Broken)?;
         self.writable = flushed != Flushed::Blocked;
         Ok(flushed)

@@ -23,6 +23,8 @@ pub struct Limits {
     pub min_rate: u64,
     /// How long a peer's pace is watched before it is judged.
     pub rate_window: Duration,
+    /// Bytes that may have been sent to one peer and not been taken by it: what both ends' kernels hold.
+    pub on_the_way: u64,
     /// How long a peer's words are read away after [`Next::Linger`](super::Next::Linger).
     pub linger: Duration,
     /// How long conversations may take to finish after [`Handle::stop`](super::Handle::stop).
@@ -50,6 +52,7 @@ impl Limits {
             inbox: 64 * 1024,
             min_rate: 1024,
             rate_window: Duration::from_secs(30),
+            on_the_way: on_the_way(),
             linger: Duration::from_secs(5),
             grace: Duration::from_secs(8),
             interval: None,
@@ -71,6 +74,21 @@ impl Limits {
         let millis = u64::try_from(self.rate_window.as_millis()).unwrap_or(u64::MAX);
         self.min_rate.saturating_mul(millis) / 1000
     }
+}
+
+/// What both ends of a connection on this machine may hold at the most, by tcp_wmem and tcp_rmem (tcp(7)), and by
+/// net.core.rmem_max, which counts twice (socket(7)); where that cannot be read, what Linux has by default, and more.
+fn on_the_way() -> u64 {
+    const DEFAULT: u64 = 16 * 1024 * 1024;
+    let most = |name: &str| -> Option<u64> {
+        let text = std::fs::read_to_string(format!("/proc/sys/net/{name}")).ok()?;
+        text.split_whitespace().last()?.parse().ok()
+    };
+    let sum = || {
+        let (sent, received) = (most("ipv4/tcp_wmem")?, most("ipv4/tcp_rmem")?);
+        Some(sent + received.max(2 * most("core/rmem_max")?))
+    };
+    sum().unwrap_or(DEFAULT)
 }
 
 /// Raises this process's soft limit of open descriptors to its hard limit, and returns what is in

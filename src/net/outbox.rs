@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::fs::File;
+use std::hash::{DefaultHasher, Hasher as _};
 use std::io::{self, IoSlice};
 use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
@@ -22,10 +23,10 @@ const COPIED: u64 = 4 * 1024;
 /// than 2 MiB cost a large file measurably more per byte.
 const BURST: u64 = 2 * 1024 * 1024;
 
-/// The last bytes of a part of a file, which are read and not sent by the kernel: between reading and
-/// sending them it is made sure that the file is still what it was when it was opened. So nobody
-/// gets a whole answer of a file that was written to before its end had left.
-const LAST: u64 = 1024;
+/// Bytes of a part of a file that is not steady up to which it is read once more before its last piece leaves. A file
+/// has a new date from the beginning of a write on, so one that was opened during it changes without another: what was
+/// read before and after the writer came by is not of one state. That takes time, so it is not done for more.
+const CONFIRMED: u64 = 16 * 1024 * 1024;
 
 /// Bytes of a file that is not steady that are read at once, to be sent from memory. What the kernel
 /// sends is the file's own pages: overwritten or cut off in place while they are on their way, they
@@ -53,8 +54,23 @@ pub struct Outbox {
 
 #[derive(Debug)]
 enum Chunk {
-    Bytes { bytes: Vec<u8>, sent: usize },
-    Blob { blob: Blob, left: Range<u64> },
+    Bytes {
+        bytes: Vec<u8>,
+        sent: usize,
+    },
+    Blob {
+        blob: Blob,
+        left: Range<u64>,
+        /// What has been sent of a file that is not steady.
+        sum: Option<Box<Sum>>,
+    },
+}
+
+/// Where a part begins, and a hash of what has been sent of it.
+#[derive(Debug)]
+struct Sum {
+    start: u64,
+    hasher: DefaultHasher,
 }
 
 /// How a flush ended.
@@ -93,7 +109,11 @@ impl Outbox {
             Some(bytes) if part.end - part.start <= COPIED => {
                 self.tail().extend_from_slice(slice(bytes, &part));
             }
-            _ => self.chunks.push_back(Chunk::Blob { blob, left: part }),
+            _ => self.chunks.push_back(Chunk::Blob {
+                blob,
+                left: part,
+                sum: None,
+            }),
         }
     }
 
@@ -192,13 +212,22 @@ impl Outbox {
 
     /// Sends until the queue is empty, the transport takes no more, or one burst has left.
     ///
+    /// What the kernel sends of a file are the file's own pages, until the peer has taken them. The last `on_the_way` bytes
+    /// of a part, which is what may be on its way to a peer at once, are read instead, and after that it is made sure that
+    /// the file is what it was when it was opened: by then all else has been taken, as it was. So nobody gets a whole
+    /// answer of a file that was written to before its end had left.
+    ///
     /// A file that ends before its promised part does is [`io::ErrorKind::UnexpectedEof`].
-    pub(super) fn flush(&mut self, transport: &mut impl Transport) -> io::Result<Flushed> {
+    pub(super) fn flush(
+        &mut self,
+        transport: &mut impl Transport,
+        on_the_way: u64,
+    ) -> io::Result<Flushed> {
         if !self.corked && self.len() >= CORKED {
             transport.cork(true)?;
             self.corked = true;
         }
-        let flushed = self.send(transport)?;
+        let flushed = self.send(transport, on_the_way)?;
         if self.corked && flushed == Flushed::Empty {
             transport.cork(false)?;
             self.corked = false;
@@ -206,7 +235,7 @@ impl Outbox {
         Ok(flushed)
     }
 
-    fn send(&mut self, transport: &mut impl Transport) -> io::Result<Flushed> {
+    fn send(&mut self, transport: &mut impl Transport, on_the_way: u64) -> io::Result<Flushed> {
         let mut burst = BURST;
         loop {
             while self.chunks.front().is_some_and(|chunk| chunk.len() == 0) {
@@ -227,20 +256,31 @@ impl Outbox {
                             is_steady,
                         },
                     left,
-                } if !*is_steady || left.end - left.start <= LAST => {
+                    sum,
+                } if !*is_steady || left.end - left.start <= on_the_way => {
                     let part = left.start..left.end.min(left.start + PIECE);
                     let mut piece = std::mem::take(&mut self.spare);
                     read(file, version, &part, &mut piece)?;
+                    if let Some(sum) = sum
+                        && part.end == left.end
+                    {
+                        sum.confirm(file, version, part.start)?;
+                    }
+                    let is_summed = !*is_steady;
                     let written = self.write(Some(&piece), transport);
+                    if is_summed && let (_, Ok(sent)) = &written {
+                        self.note(&piece[..piece.len().min(*sent)]);
+                    }
                     recycle(piece, &mut self.spare);
                     written
                 }
                 Chunk::Blob {
                     blob: Blob::File { file, version, .. },
                     left,
+                    ..
                 } => {
                     verify(file, version)?;
-                    let part = left.start..(left.end - LAST).min(left.start + burst);
+                    let part = left.start..(left.end - on_the_way).min(left.start + burst);
                     // A short send from a file says nothing about the socket, so ask again.
                     match transport.send_file(file, part) {
                         Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
@@ -250,6 +290,7 @@ impl Outbox {
                 Chunk::Blob {
                     blob: Blob::Sealed { file, .. },
                     left,
+                    ..
                 } => {
                     let part = left.start..left.end.min(left.start + burst);
                     let asked = index(part.end - part.start);
@@ -313,6 +354,22 @@ impl Outbox {
         (asked, transport.write(&slices, more))
     }
 
+    /// These bytes are about to leave, from where the first chunk has come to.
+    fn note(&mut self, bytes: &[u8]) {
+        if let Some(Chunk::Blob { left, sum, .. }) = self.chunks.front_mut()
+            && left.end - left.start <= CONFIRMED
+        {
+            let start = left.start;
+            let begun = || {
+                Box::new(Sum {
+                    start,
+                    hasher: DefaultHasher::new(),
+                })
+            };
+            sum.get_or_insert_with(begun).hasher.write(bytes);
+        }
+    }
+
     fn advance(&mut self, mut count: u64) {
         self.sent += count;
         while let Some(chunk) = self.chunks.front_mut() {
@@ -348,6 +405,26 @@ fn verify(file: &File, version: &Version) -> io::Result<()> {
     }
 }
 
+impl Sum {
+    /// Makes sure that what has been sent, up to an offset, is what the file has there now.
+    fn confirm(&self, file: &File, version: &Version, end: u64) -> io::Result<()> {
+        let mut hasher = DefaultHasher::new();
+        let (mut at, mut piece) = (self.start, Vec::new());
+        while at < end {
+            let part = at..end.min(at + PIECE);
+            read(file, version, &part, &mut piece)?;
+            hasher.write(&piece);
+            at = part.end;
+        }
+        match hasher.finish() == self.hasher.clone().finish() {
+            true => Ok(()),
+            false => Err(io::Error::other(
+                "a file was being written to while it was sent",
+            )),
+        }
+    }
+}
+
 /// Keeps a run for the next answers, unless there is a larger one.
 fn recycle(mut run: Vec<u8>, spare: &mut Vec<u8>) {
     if run.capacity() > spare.capacity() {
@@ -377,7 +454,7 @@ impl Chunk {
     fn in_memory(&self) -> Option<&[u8]> {
         match self {
             Self::Bytes { bytes, sent } => Some(&bytes[*sent..]),
-            Self::Blob { blob, left } => blob.in_memory().map(|bytes| slice(bytes, left)),
+            Self::Blob { blob, left, .. } => blob.in_memory().map(|bytes| slice(bytes, left)),
         }
     }
 
@@ -405,6 +482,9 @@ mod tests {
 
     use super::super::transport::Scripted;
     use super::*;
+
+    /// What may be on its way at once.
+    const LAST: u64 = 1024;
 
     /// Bytes that nobody can change.
     fn sealed(content: &[u8]) -> Blob {
@@ -477,7 +557,7 @@ mod tests {
         let mut transport = Scripted::default();
         let mut outbox = queue();
         assert_eq!(outbox.len(), text().len() as u64);
-        assert_eq!(outbox.flush(&mut transport).unwrap(), Flushed::Empty);
+        assert_eq!(outbox.flush(&mut transport, LAST).unwrap(), Flushed::Empty);
         assert_eq!(transport.sent, text());
         assert_eq!(outbox.sent(), text().len() as u64);
         assert!(outbox.is_empty());
@@ -496,7 +576,7 @@ mod tests {
                 ..Scripted::default()
             };
             let mut outbox = queue();
-            while outbox.flush(&mut transport).unwrap() != Flushed::Empty {
+            while outbox.flush(&mut transport, LAST).unwrap() != Flushed::Empty {
                 transport.allow();
             }
             assert!(transport.sent == text(), "{takes} bytes at a time");
@@ -508,7 +588,7 @@ mod tests {
         let mut transport = Scripted::default();
         let mut outbox = Outbox::default();
         outbox.push(file(content, len), 0..len);
-        let error = outbox.flush(&mut transport).unwrap_err();
+        let error = outbox.flush(&mut transport, LAST).unwrap_err();
         (transport.sent.len(), error.kind())
     }
 
@@ -539,12 +619,52 @@ mod tests {
                 is_steady: steady,
             };
             outbox.push(blob, 0..200_000);
-            assert_eq!(outbox.flush(&mut transport).unwrap(), Flushed::Blocked);
+            assert_eq!(
+                outbox.flush(&mut transport, LAST).unwrap(),
+                Flushed::Blocked
+            );
             (&*file).write_all(b"more").unwrap();
             transport.allow();
-            let flushed = outbox.flush(&mut transport);
+            let flushed = outbox.flush(&mut transport, LAST);
             assert!(flushed.is_err(), "steady: {steady}");
             assert!(transport.sent.iter().all(|&byte| byte == 7));
+        }
+    }
+
+    /// As a writer leaves it that had begun before the file was opened: with the same date.
+    #[test]
+    fn a_file_that_a_writer_goes_through_meanwhile_is_not_sent_to_its_end() {
+        for is_overwritten in [true, false] {
+            let blob = unsteady(file(&[7; 200_000], 200_000));
+            let Blob::File { file, .. } = blob.clone() else {
+                unreachable!("it is a file");
+            };
+            let mut transport = Scripted {
+                takes: 100_000,
+                ..Scripted::default()
+            };
+            let mut outbox = Outbox::default();
+            outbox.push(blob, 1..200_000);
+            assert_eq!(
+                outbox.flush(&mut transport, LAST).unwrap(),
+                Flushed::Blocked
+            );
+            if is_overwritten {
+                file.write_all_at(&[8; 50_000], 0).unwrap();
+            }
+            let Some(Chunk::Blob {
+                blob: Blob::File { version, .. },
+                ..
+            }) = outbox.chunks.front_mut()
+            else {
+                unreachable!("it is queued");
+            };
+            *version = Version::of(&file).unwrap();
+            transport.takes = usize::MAX;
+            transport.allow();
+            let flushed = outbox.flush(&mut transport, LAST);
+            assert_eq!(flushed.is_err(), is_overwritten);
+            assert_eq!(transport.sent.len() < 199_999, is_overwritten);
         }
     }
 
@@ -554,7 +674,7 @@ mod tests {
         let mut transport = Scripted::default();
         let mut outbox = Outbox::default();
         outbox.push(blob, 1..200_000);
-        assert_eq!(outbox.flush(&mut transport).unwrap(), Flushed::Empty);
+        assert_eq!(outbox.flush(&mut transport, LAST).unwrap(), Flushed::Empty);
         assert_eq!(transport.sent, [7; 199_999]);
         assert_eq!(transport.calls, ["write more", "write"]);
     }
@@ -567,7 +687,7 @@ mod tests {
         outbox.push(sealed(&content()), 1..3000);
         assert!(outbox.has_room(), "no promise about it can break");
         outbox.tail().extend_from_slice(b"|end");
-        assert_eq!(outbox.flush(&mut transport).unwrap(), Flushed::Empty);
+        assert_eq!(outbox.flush(&mut transport, LAST).unwrap(), Flushed::Empty);
         assert_eq!(
             transport.sent,
             [b"head|", &content()[1..], b"|end"].concat()
@@ -580,7 +700,7 @@ mod tests {
             };
             let mut outbox = Outbox::default();
             outbox.push(sealed(&content()), 0..3000);
-            while outbox.flush(&mut cut).unwrap() != Flushed::Empty {
+            while outbox.flush(&mut cut, LAST).unwrap() != Flushed::Empty {
                 cut.allow();
             }
             assert!(cut.sent == content(), "{takes} bytes at a time");
@@ -598,7 +718,7 @@ mod tests {
         for _ in 0..2 {
             outbox.tail().extend_from_slice(b"head");
             outbox.push(large(), 0..600_000);
-            while outbox.flush(&mut transport).unwrap() != Flushed::Empty {
+            while outbox.flush(&mut transport, LAST).unwrap() != Flushed::Empty {
                 transport.allow();
                 outbox.tail().extend_from_slice(b"more");
             }
@@ -606,7 +726,7 @@ mod tests {
             transport.calls.clear();
         }
         outbox.push(large(), 0..500_000);
-        outbox.flush(&mut transport).unwrap();
+        outbox.flush(&mut transport, LAST).unwrap();
         assert_eq!(transport.calls, ["write"], "not worth one");
     }
 
@@ -621,7 +741,10 @@ mod tests {
             takes: 70_000,
             ..Scripted::default()
         };
-        assert_eq!(outbox.flush(&mut transport).unwrap(), Flushed::Blocked);
+        assert_eq!(
+            outbox.flush(&mut transport, LAST).unwrap(),
+            Flushed::Blocked
+        );
         outbox.give_back(&mut spare);
         assert_eq!(outbox.len(), 130_000);
         assert!(
@@ -636,7 +759,7 @@ mod tests {
         let mut outbox = Outbox::default();
         let large = file(&vec![7; 5 << 20], 5 << 20);
         outbox.push(large, 0..5 << 20);
-        assert_eq!(outbox.flush(&mut transport).unwrap(), Flushed::Burst);
+        assert_eq!(outbox.flush(&mut transport, LAST).unwrap(), Flushed::Burst);
         assert_eq!(outbox.sent(), BURST);
     }
 
@@ -663,19 +786,22 @@ mod tests {
             takes: 9_990,
             ..Scripted::default()
         };
-        assert_eq!(outbox.flush(&mut transport).unwrap(), Flushed::Blocked);
+        assert_eq!(
+            outbox.flush(&mut transport, LAST).unwrap(),
+            Flushed::Blocked
+        );
         outbox.give_back(&mut spare);
         assert!(spare.spare.capacity() >= 10_000);
         let mut other = Outbox::default();
         other.borrow(&mut spare);
         other.tail().push(b'x');
-        other.flush(&mut Scripted::default()).unwrap();
+        other.flush(&mut Scripted::default(), LAST).unwrap();
         other.give_back(&mut spare);
         assert!(spare.chunks.capacity() > 0, "the queue can be lent again");
         assert_eq!(outbox.tail().capacity(), 10);
         outbox.borrow(&mut spare);
         transport.allow();
-        assert_eq!(outbox.flush(&mut transport).unwrap(), Flushed::Empty);
+        assert_eq!(outbox.flush(&mut transport, LAST).unwrap(), Flushed::Empty);
         outbox.give_back(&mut spare);
         assert_eq!(outbox.chunks.capacity() + outbox.spare.capacity(), 0);
     }
