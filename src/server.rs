@@ -171,7 +171,7 @@ impl Sockets {
         });
         let others = others.collect::<Result<Vec<_>, _>>()?;
         let metrics = options.metrics.map(|address| {
-            let listener = Listener::bind(address, true);
+            let listener = listener(address, false);
             let listener = listener.map_err(|error| Error::Metrics(address, error))?;
             Ok((listener, Metrics::new(options.workers.get())))
         });
@@ -460,10 +460,6 @@ fn listen_on_ports(binds: &[Bind], ports: &[u16]) -> Result<Vec<Listener>, Error
 }
 
 fn listen_on(binds: &[Bind], shared: u16) -> Result<Vec<Listener>, Error> {
-    // "[::]" takes IPv4 as well, unless somebody else here is to have that.
-    let only_v6 = binds
-        .iter()
-        .any(|bind| matches!(bind, Bind::Ip { ip, .. } if ip.is_ipv4()));
     let mut listeners: Vec<Listener> = Vec::new();
     let mut chosen = shared;
     for bind in binds {
@@ -477,20 +473,12 @@ fn listen_on(binds: &[Bind], shared: u16) -> Result<Vec<Listener>, Error> {
             continue;
         };
         let address = address(*ip, zone.as_deref(), port.unwrap_or(chosen))?;
-        let listener = match Listener::bind(address, only_v6) {
-            // "[::]" means every address, and a machine without IPv6, as in many containers, has some.
-            Err(error)
-                if address.ip() == Ipv6Addr::UNSPECIFIED && !only_v6 && is_missing(&error) =>
-            {
-                let instead = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), address.port());
-                warn!(
-                    "there is no IPv6 here ({error}): {instead} is listened on instead of {address}"
-                );
-                Listener::bind(instead, false)
-            }
-            listener => listener,
-        };
-        match listener {
+        // "[::]" takes IPv4 as well, unless somebody else here is to have that, at the same port.
+        let only_v6 = binds.iter().any(|bind| {
+            matches!(bind, Bind::Ip { ip, port, .. }
+                if ip.is_ipv4() && port.unwrap_or(chosen) == address.port())
+        });
+        match listener(address, only_v6) {
             Ok(listener) => {
                 let found = listener.address().tcp().filter(|_| port.is_none());
                 chosen = found.map_or(chosen, |found| found.port());
@@ -503,6 +491,18 @@ fn listen_on(binds: &[Bind], shared: u16) -> Result<Vec<Listener>, Error> {
         }
     }
     Ok(listeners)
+}
+
+fn listener(address: SocketAddr, only_v6: bool) -> io::Result<Listener> {
+    match Listener::bind(address, only_v6) {
+        // "[::]" means every address, and a machine without IPv6, as in many containers, has some.
+        Err(error) if address.ip() == Ipv6Addr::UNSPECIFIED && !only_v6 && is_missing(&error) => {
+            let instead = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), address.port());
+            warn!("there is no IPv6 here ({error}): {instead} is listened on instead of {address}");
+            Listener::bind(instead, false)
+        }
+        listener => listener,
+    }
 }
 
 fn is_missing(error: &io::Error) -> bool {
@@ -714,5 +714,16 @@ mod tests {
             listen(&[bind("::"), bind("0.0.0.0")], &[0]).unwrap().len(),
             2
         );
+        // At another port, nobody else is in the way.
+        let held = TcpListener::bind("127.0.0.1:0").unwrap();
+        let other = held.local_addr().unwrap().port();
+        drop(held);
+        let mut elsewhere = bind("127.0.0.1");
+        if let Bind::Ip { port, .. } = &mut elsewhere {
+            *port = Some(other);
+        }
+        let apart = listen(&[bind("::"), elsewhere], &[0]).unwrap();
+        let port = address_of(&apart[0]).port();
+        assert!(std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
     }
 }

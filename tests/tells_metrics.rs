@@ -24,7 +24,12 @@ fn told(server: &Server) -> SocketAddr {
 
 /// A server with these options besides.
 fn start(root: &Root, options: &[&str]) -> Server {
-    let all = [&["--metrics", "127.0.0.1:0", "--workers", "2"], options].concat();
+    at("127.0.0.1:0", root, options)
+}
+
+/// The same, that tells here.
+fn at(metrics: &str, root: &Root, options: &[&str]) -> Server {
+    let all = [&["--metrics", metrics, "--workers", "2"], options].concat();
     Server::with(root.path(), &all)
 }
 
@@ -67,6 +72,16 @@ const REQUESTS: &str = "docroot_http_requests_total";
 
 fn requests(method: &str, code: &str) -> String {
     format!("{REQUESTS}{{method=\"{method}\",code=\"{code}\"}}")
+}
+
+/// As for `--bind`: every address, with IPv4.
+#[test]
+fn the_wildcard_takes_both_families() {
+    let root = Root::of(&[]);
+    let server = at("[::]:0", &root, &[]);
+    let port = told(&server).port();
+    let asked = Client::connect(([127, 0, 0, 1], port).into()).get("/metrics");
+    assert_eq!(asked.status(), "200 OK");
 }
 
 #[test]
