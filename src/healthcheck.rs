@@ -1,7 +1,7 @@
 //! `docroot healthcheck`: one request to a server, and whether it is well.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::TcpStream;
+use std::net::{IpAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::sync::mpsc::channel;
 use std::thread;
@@ -12,6 +12,9 @@ use crate::config::{Place, Probe};
 /// How long all of it may take: less than the patience of who runs it (5 seconds in the Dockerfile), so that it is
 /// this that says what was wrong.
 const PATIENCE: Duration = Duration::from_secs(3);
+
+/// A PROXY header of who speaks for nobody else (proxy-protocol.txt, section 2.1).
+const HEADER: &str = "PROXY UNKNOWN\r\n";
 
 /// Bytes of an answer that are read: more than a small page has, whose server is not to be hung up on, and who would
 /// say more than that is hung up on.
@@ -47,14 +50,17 @@ fn examine(probe: &Probe) -> Result<(), String> {
     };
     let mut nobody = None;
     for place in &probe.places {
-        let mut stream = match connect(place) {
-            Ok(stream) => stream,
+        let (mut stream, ip) = match connect(place) {
+            Ok(connected) => connected,
             Err(error) => {
                 nobody.get_or_insert_with(|| sick(place, &error));
                 continue;
             }
         };
-        return match ask(&mut stream, place, &probe.target) {
+        let proxies = probe.proxies.as_ref();
+        let is_proxy = proxies.is_some_and(|proxies| proxies.is_empty() || proxies.has(ip));
+        let header = if is_proxy { HEADER } else { "" };
+        return match ask(&mut stream, place, header, &probe.target) {
             Ok(status) if is_well(status, probe.is_named) => Ok(()),
             Ok(status) => Err(sick(place, &format_args!("it answers {status}"))),
             Err(error) => Err(sick(place, &error)),
@@ -73,22 +79,27 @@ trait Stream: Read + Write {}
 
 impl<T: Read + Write> Stream for T {}
 
-fn connect(place: &Place) -> io::Result<Box<dyn Stream>> {
+/// A connection, and from which address the server sees it come.
+fn connect(place: &Place) -> io::Result<(Box<dyn Stream>, Option<IpAddr>)> {
     Ok(match place {
-        Place::Tcp(address) => Box::new(TcpStream::connect(address)?),
-        Place::Unix(path) => Box::new(UnixStream::connect(path)?),
+        Place::Tcp(address) => {
+            let stream = TcpStream::connect(address)?;
+            let ip = stream.local_addr()?.ip();
+            (Box::new(stream), Some(ip))
+        }
+        Place::Unix(path) => (Box::new(UnixStream::connect(path)?), None),
     })
 }
 
-/// Sends the request, and reads the status of the answer.
-fn ask(stream: &mut dyn Stream, place: &Place, target: &str) -> io::Result<u16> {
+/// Sends the request, behind this header, and reads the status of the answer.
+fn ask(stream: &mut dyn Stream, place: &Place, header: &str, target: &str) -> io::Result<u16> {
     let host = match place {
         Place::Tcp(address) => address.to_string(),
         Place::Unix(_) => "localhost".to_owned(),
     };
     let version = env!("CARGO_PKG_VERSION");
     let request = format!(
-        "GET {target} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: docroot-healthcheck/{version}\r\nConnection: close\r\n\r\n"
+        "{header}GET {target} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: docroot-healthcheck/{version}\r\nConnection: close\r\n\r\n"
     );
     stream.write_all(request.as_bytes())?;
     let mut answer = Vec::new();

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 /// The proxies that are trusted: networks, and whoever comes by a Unix socket. Nobody, by default.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Trusted(Arc<[Source]>);
 
 /// Where trusted proxies come from.

@@ -91,6 +91,31 @@ fn a_server_is_asked_where_the_variables_have_it_listen() {
 }
 
 #[test]
+fn a_server_that_expects_proxies_is_asked_as_by_one() {
+    let root = site();
+    for trusted in ["", "127.0.0.1,unix", "192.0.2.1"] {
+        let proxies = [
+            ("DOCROOT_PROXY_PROTOCOL", "true"),
+            ("DOCROOT_TRUSTED_PROXY", trusted),
+        ];
+        let given = if trusted.is_empty() { 1 } else { 2 };
+        let mut command = docroot();
+        command.envs(proxies[..given].iter().copied());
+        command.args(["-b", "127.0.0.1:0"]).arg(root.path());
+        let server = Server::spawn(command);
+        let bind = server.address.to_string();
+        check_well(
+            &[],
+            &[&[("DOCROOT_BIND", &*bind)], &proxies[..given]].concat(),
+        );
+        // Who is named otherwise may be anybody, who does not know of this.
+        if trusted == "192.0.2.1" {
+            check_well(&[&format!("http://{bind}")], &proxies);
+        }
+    }
+}
+
+#[test]
 fn what_is_named_must_be_there() {
     let root = Root::of(&[("there.html", "here")]);
     let server = Server::start(root.path());

@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::Args;
+use docroot::trust::{Source, Trusted};
 
 use super::PORT;
 
@@ -29,6 +30,8 @@ pub(crate) struct Probe {
     pub(crate) target: String,
     /// Whether somebody has named what is asked for, so that it must be there.
     pub(crate) is_named: bool,
+    /// From whom the server expects a PROXY header; nobody named is everybody, and `None` nobody.
+    pub(crate) proxies: Option<Trusted>,
 }
 
 /// Where a server listens.
@@ -76,11 +79,16 @@ impl Healthcheck {
             None => port("PORT")?,
         };
         let binds = variable("DOCROOT_BIND")?;
+        let proxies = proxies(
+            variable("DOCROOT_PROXY_PROTOCOL")?.as_deref(),
+            variable("DOCROOT_TRUSTED_PROXY")?.as_deref(),
+        )?;
         Ok(Probe {
             places: places(
                 binds.as_deref().unwrap_or("localhost"),
                 port.unwrap_or(PORT),
             )?,
+            proxies,
             ..path(health.as_deref())
         })
     }
@@ -97,6 +105,7 @@ fn path(health: Option<&str>) -> Probe {
         places: Vec::new(),
         target: target.to_owned(),
         is_named: health.is_some(),
+        proxies: None,
     }
 }
 
@@ -134,7 +143,23 @@ fn asked(url: &str, health: Option<&str>) -> Result<Probe, String> {
         places,
         target,
         is_named: true,
+        proxies: None,
     })
+}
+
+/// Who begins with a PROXY header, as `--proxy-protocol` and `--trusted-proxy` have it.
+fn proxies(protocol: Option<&str>, trusted: Option<&str>) -> Result<Option<Trusted>, String> {
+    // What clap takes for a yes.
+    let yes = ["y", "yes", "t", "true", "on", "1"];
+    if !protocol.is_some_and(|said| yes.contains(&said.to_lowercase().as_str())) {
+        return Ok(None);
+    }
+    let sources = trusted.into_iter().flat_map(|list| list.split(','));
+    let sources = sources.map(|text| {
+        let wrong = |why| format!("DOCROOT_TRUSTED_PROXY={text}: {why}");
+        text.parse::<Source>().map_err(wrong)
+    });
+    sources.collect::<Result<_, _>>().map(Some)
 }
 
 /// Where a server listens that is told to by this list, and on this port.
