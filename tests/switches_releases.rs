@@ -240,6 +240,8 @@ fn what_pages_of_the_release_before_need_is_still_there() {
         "a rule's"
     );
     assert_eq!(client.get("/both.txt").text(), "release 2");
+    let folder = format!("{hashed}/");
+    assert_eq!(client.get(&folder).text(), "release 2", "no folder's");
     // It is not kept longer than its folder.
     fs::remove_dir_all(releases.0.join("releases/1")).expect("a folder of ours");
     assert_eq!(client.get(&hashed).text(), "release 2");

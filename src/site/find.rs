@@ -279,7 +279,9 @@ impl Site {
     fn of_former(&self, target: &Target<'_>, now: SystemTime) -> Option<Lookup> {
         let path = target.path();
         let path = self.below_prefix(&path)?;
-        if self.withheld(path).is_some() || !has_content_hash(path) {
+        // What ends in a slash is no file, as of the current one.
+        let is_file = !target.is_directory() && has_content_hash(path);
+        if !is_file || self.withheld(path).is_some() {
             return None;
         }
         let former = self.options.releases.former(&self.disk, now);
