@@ -71,19 +71,19 @@
 //! | file | lives here | may never be here |
 //! |---|---|---|
 //! | `blob.rs` | bytes at rest, in memory, in a sealed or in an open file, and which version of it | reading a file; HTTP; sockets |
-//! | `journal.rs` | lines handed to a thread that writes them, without ever waiting, and how many were lost | what a line says |
-//! | `net/address.rs` | where a peer is, and where a listener listens | sockets |
-//! | `trust.rs` | whose word about other peers is believed | what they say |
-//! | `net/transport.rs` | what a connection can do to its peer: TCP, Unix sockets, `sendfile` | buffering |
 //! | `count.rs` | a number that one thread changes, and that any may read | what it counts |
+//! | `journal.rs` | lines handed to a thread that writes them, without ever waiting, and how many were lost | what a line says |
+//! | `trust.rs` | whose word about other peers is believed | what they say |
+//! | `net/address.rs` | where a peer is, and where a listener listens | sockets |
+//! | `net/interfaces.rs` | by which address others know this machine | listening there |
+//! | `net/transport.rs` | what a connection can do to its peer: TCP, Unix sockets, `sendfile` | buffering |
 //! | `net/inbox.rs` | bytes received, not yet understood | parsing |
 //! | `net/outbox.rs` | bytes decided, not yet sent | deciding what to send |
 //! | `net/deadlines.rs` | when something is due, in order | reading the clock |
-//! | `net/census.rs` | how many connections each peer holds, with all reactors | what a connection says |
-//! | `net/counters.rs` | what becomes of one reactor's connections, in numbers | who asks |
 //! | `net/reminder.rs` | what is said again once a minute at the most | what is said |
-//! | `net/interfaces.rs` | by which address others know this machine | listening there |
 //! | `net/limits.rs` | how much one reactor takes on, and its share of what all do | what the command line calls it |
+//! | `net/counters.rs` | what becomes of one reactor's connections, in numbers | who asks |
+//! | `net/census.rs` | how many connections each peer holds, with all reactors | what a connection says |
 //! | `net/protocol.rs` | everything a server says to the reactor | mio types, sockets |
 //! | `net/connection.rs` | the pump: flush, fill, ask; edges, pace, lingering | a token, another connection |
 //! | `net/listener.rs` | bind or inherit, accept, withdraw | sessions |
@@ -109,12 +109,12 @@
 //! | `http/admit.rs` | may we answer, and for which target? | anything learned from disk |
 //! | `http/respond.rs` | request + lookup = response | loops over bytes, logging |
 //! | `http/credentials.rs` | who a request says it comes from, and how it is asked to say so | whether that is true |
+//! | `http/forwarded.rs` | X-Forwarded-For, Forwarded -> for whom a proxy speaks | whether to ask |
 //! | `http/cors.rs` | requests on behalf of another site | which sites may |
 //! | `auth/hash.rs` | one hash of a password, and whether a password is its | whose it is |
 //! | `auth/users.rs` | users and their hashes, as an htpasswd file lists them | opening that file |
 //! | `auth/memory.rs` | which credentials were verified lately, by a seal | the credentials |
 //! | `auth/verifier.rs` | passwords verified beside the loops, once for all who send the same | HTTP |
-//! | `http/forwarded.rs` | X-Forwarded-For, Forwarded -> for whom a proxy speaks | whether to ask |
 //! | `proxy/header.rs` | bytes -> a header of the PROXY protocol | what comes behind it |
 //! | `proxy/proxied.rs` | another protocol, spoken behind such a header | which one |
 //! | `http1/parse.rs` | bytes -> request head | reading sockets; method policy |
@@ -162,48 +162,50 @@
 //! | `site/memory.rs` | what was found before, if it still is so: the cache, its evidence, and the watches over that | what is looked for |
 //! | `site/find.rs` | target -> lookup: memory, rules, search, the pages for what is absent | request fields |
 //! | `server.rs` | options -> listeners, sites, one reactor per worker; what happens when one fails | per-request code |
-//! | `sandbox.rs` | what the process may still do once it serves, and that the kernel sees to it | what the command line calls it |
 //! | `metrics.rs` | how a server is doing, as Prometheus reads it: an origin | counting |
 //! | `metrics/process.rs` | what the kernel says of this process | what we say of it |
+//! | `sandbox.rs` | what the process may still do once it serves, and that the kernel sees to it | what the command line calls it |
 //! | `compress.rs` | `docroot compress`: the walk, the threads, what is said of it | opening files; a request |
+//! | `main.rs` | arguments, tracing, signals, exit code | everything else |
 //! | `config.rs` | arguments and environment -> options, checked once | being imported by anyone but main |
 //! | `config/etag.rs` | what entity tags are made from, as it is asked for | making them |
-//! | `config/health.rs` | the arguments about health and draining | acting on them |
 //! | `config/memory.rs` | what a container may have -> what may be remembered | who uses it |
-//! | `config/healthcheck.rs` | whom `docroot healthcheck` asks, and for what | asking |
+//! | `config/live.rs` | options for work on a site | doing it |
+//! | `config/health.rs` | the arguments about health and draining | acting on them |
 //! | `config/sandbox.rs` | whether the process is confined, and what it then needs | confining it |
 //! | `config/proxies.rs` | who speaks for others, as it is asked for | what they say |
-//! | `config/manual.rs` | the manual page, and completions for shells | printing them |
-//! | `config/live.rs` | options for work on a site | doing it |
-//! | `explain.rs` | `docroot explain`: a request through a session without a socket, and the notes of its site | deciding anything |
-//! | `check.rs` | `docroot --check`: what would be served, and what is wrong with it | looking at files |
-//! | `announce.rs` | what the start says, for a person or for a program | deciding what is on |
-//! | `browser.rs` | a browser that is ready before there is anything to be opened | which one, and what |
-//! | `qr.rs` | an address as a QR code, and which one a phone can reach | where it is shown |
-//! | `text.rs` | text of others, harmless for a terminal or in JSON | what it says |
-//! | `outlet.rs` | where access lines go: standard output, or a file that is opened again | what they say |
 //! | `config/log.rs` | the options of the access log | writing it |
 //! | `config/metrics.rs` | the option of the metrics | telling them |
+//! | `config/manual.rs` | the manual page, and completions for shells | printing them |
+//! | `config/healthcheck.rs` | whom `docroot healthcheck` asks, and for what | asking |
+//! | `announce.rs` | what the start says, for a person or for a program | deciding what is on |
+//! | `text.rs` | text of others, harmless for a terminal or in JSON | what it says |
+//! | `outlet.rs` | where access lines go: standard output, or a file that is opened again | what they say |
+//! | `browser.rs` | a browser that is ready before there is anything to be opened | which one, and what |
+//! | `qr.rs` | an address as a QR code, and which one a phone can reach | where it is shown |
+//! | `check.rs` | `docroot --check`: what would be served, and what is wrong with it | looking at files |
+//! | `explain.rs` | `docroot explain`: a request through a session without a socket, and the notes of its site | deciding anything |
 //! | `hash.rs` | `docroot hash`: a password in, a line out | how it is hashed |
 //! | `healthcheck.rs` | `docroot healthcheck`: one request to a server, and whether it is well | finding out where that is |
-//! | `main.rs` | arguments, tracing, signals, exit code | everything else |
 //!
 //! **Floors:** `main > config > {server, compress, sandbox} > metrics > {http1, site, proxy} > auth > {http, net} > {blob,
 //! count, journal, trust}`. (`sandbox.rs` knows nobody; main confines between two calls of the server.)
 //!
 //! **Doors:** the clock is read only in `net/reactor.rs` (and in `compress.rs`, `explain.rs`, `check.rs` and
-//! `site/live.rs`, which are no loops, in `journal.rs`, where lines are lost, and, when it was started, in `metrics/process.rs`); files are opened only
-//! in `site/disk.rs` (one with passwords in `config.rs`, the kernel's about this process in `metrics/process.rs`), and
-//! written only in `site/siblings.rs`, which whoever serves never enters, and in `outlet.rs`, the access log; a Unix socket's
-//! file is bound and removed in `net/unix.rs`; mio's sockets are named only in `net/`, the command line and the environment
-//! only in `config.rs`, the rooms below it, and `main.rs`.
+//! `site/live.rs`, which are no loops, in `journal.rs`, where lines are lost, and, when it was started, in
+//! `metrics/process.rs`); files are opened only in `site/disk.rs` (one with passwords in `config.rs`; what the kernel says
+//! of this process and its limits in `metrics/process.rs`, `config/memory.rs` and `net/limits.rs`), and written only in
+//! `site/siblings.rs`, which whoever serves never enters, and in `outlet.rs`, the access log; a Unix socket's file is bound
+//! and removed in `net/unix.rs`; mio's sockets are named only in `net/`, the command line and the environment only in
+//! `config.rs`, the rooms below it, and `main.rs`.
 //!
-//! **One package, one home:** mio, socket2, nix, listenfd and slotmap in `net/`; httparse in `http1/parse.rs`; brotli, flate2
-//! and zstd in `site/encoding.rs`; indicatif in `compress.rs`; landlock in `sandbox.rs`; mime_guess in `site/media.rs`;
-//! foldhash in `site/cache.rs`; twox-hash in `site/validators.rs` and `site/digests.rs`; httpdate in `http/date.rs`; ipnet in `trust.rs`; clap in
-//! `config.rs` and below it; fast_qr in `qr.rs`; tracing-subscriber, signal-hook and sd-notify in `main.rs`; rustix in `net/`, `site/`, `auth/verifier.rs`,
-//! `sandbox.rs`, `metrics/process.rs`, `explain.rs` and `hash.rs`; what hashes passwords in `auth/hash.rs`, what seals them
-//! in `auth/memory.rs`; base64 in `http/credentials.rs`. `tests/keeps_its_house.rs` holds us to it.
+//! **One package, one home:** mio, socket2, nix, listenfd and slotmap in `net/`; arrayvec in `net/outbox.rs` and
+//! `http1/parse.rs`; httparse in `http1/parse.rs`; httpdate in `http/date.rs`; base64 in `http/credentials.rs`; what hashes
+//! passwords in `auth/hash.rs`, what seals them in `auth/memory.rs`; brotli, flate2 and zstd in `site/encoding.rs`;
+//! mime_guess in `site/media.rs`; foldhash in `site/cache.rs`; twox-hash in `site/validators.rs` and `site/digests.rs`;
+//! ipnet in `trust.rs`; landlock in `sandbox.rs`; indicatif in `compress.rs`; clap in `config.rs` and below it; fast_qr in
+//! `qr.rs`; tracing-subscriber, signal-hook and sd-notify in `main.rs`; rustix in `net/`, `site/`, `auth/verifier.rs`,
+//! `sandbox.rs`, `metrics/process.rs`, `explain.rs` and `hash.rs`. `tests/keeps_its_house.rs` holds us to it.
 //!
 //! # Five habits the loop lives by
 //!
