@@ -1,5 +1,6 @@
 //! What was asked for.
 
+mod binds;
 mod etag;
 mod health;
 mod healthcheck;
@@ -10,10 +11,10 @@ mod memory;
 mod metrics;
 mod proxies;
 mod sandbox;
+mod values;
 
 use std::ffi::OsString;
 use std::io::IsTerminal as _;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -27,24 +28,22 @@ use clap::{
 };
 use docroot::auth::{Malformed, Users};
 use docroot::compress;
-use docroot::http::is_token;
 use docroot::http1;
 use docroot::net::{Endpoint, Limits, descriptors, files_within};
 use docroot::sandbox::{Mode, Needs};
 use docroot::server::{self, Bind};
 use docroot::site::{self, Caching, Field, Releases, SharedPolicy, Sources, Symlinks, TypeSource};
 
-pub(crate) use self::healthcheck::{Healthcheck, Place, Probe};
-
-use self::etag::EtagOptions;
-use self::proxies::ProxyOptions;
-
+pub(crate) use self::healthcheck::{Healthcheck, Probe};
+pub(crate) use self::live::Show;
 pub(crate) use self::log::Log;
+
+use self::binds::Binds;
+use self::etag::EtagOptions;
+use self::live::{LiveOptions, ShowOptions};
 use self::log::LogOptions;
 use self::metrics::MetricsOptions;
-
-pub(crate) use self::live::Show;
-use self::live::{LiveOptions, ShowOptions};
+use self::proxies::ProxyOptions;
 
 /// The port if none is asked for, and those tried after it on a terminal.
 const PORT: u16 = 8080;
@@ -75,7 +74,7 @@ pub(crate) struct Arguments {
     /// Where to listen: IP, IP:PORT, unix:/path or systemd; repeatable [default: 127.0.0.1 and ::1]
     #[arg(short, long, value_name = "ADDR", env = "DOCROOT_BIND")]
     #[arg(visible_aliases = ["host", "listen"], visible_short_alias = 'l')]
-    #[arg(value_delimiter = ',', value_parser = binds)]
+    #[arg(value_delimiter = ',', value_parser = binds::parse)]
     bind: Vec<Binds>,
 
     #[command(flatten)]
@@ -86,34 +85,34 @@ pub(crate) struct Arguments {
 
     /// How long a request's head may take to arrive: 500ms, 10s, 2m
     #[arg(long, value_name = "TIME", env = "DOCROOT_HEADER_TIMEOUT")]
-    #[arg(default_value = "10s", value_parser = duration)]
+    #[arg(default_value = "10s", value_parser = values::duration)]
     header_timeout: Duration,
 
     /// How long a connection may stay idle between requests
     #[arg(long, value_name = "TIME", env = "DOCROOT_IDLE_TIMEOUT")]
-    #[arg(default_value = "60s", value_parser = duration)]
+    #[arg(default_value = "60s", value_parser = values::duration)]
     idle_timeout: Duration,
 
     /// Bytes per second, over 30 seconds, below which a reader is cut off; 0 is never
     #[arg(long, value_name = "BYTES", env = "DOCROOT_MIN_RATE")]
-    #[arg(default_value = "1KiB", value_parser = size)]
+    #[arg(default_value = "1KiB", value_parser = values::size)]
     min_rate: u64,
 
     /// Loops that serve, each on a thread of its own [default: the CPUs that may be used]
-    #[arg(short, long, value_name = "N", env = "DOCROOT_WORKERS", value_parser = workers)]
+    #[arg(short, long, value_name = "N", env = "DOCROOT_WORKERS", value_parser = values::workers)]
     workers: Option<NonZeroUsize>,
 
     /// Connections held at once [default: from the limit of open files]
-    #[arg(long, value_name = "N", env = "DOCROOT_MAX_CONNECTIONS", value_parser = connections)]
+    #[arg(long, value_name = "N", env = "DOCROOT_MAX_CONNECTIONS", value_parser = values::connections)]
     max_connections: Option<usize>,
 
     /// Connections held at once for one address, or one IPv6 /64 [default: no limit]
-    #[arg(long, value_name = "N", env = "DOCROOT_MAX_CONNECTIONS_PER_IP", value_parser = connections)]
+    #[arg(long, value_name = "N", env = "DOCROOT_MAX_CONNECTIONS_PER_IP", value_parser = values::connections)]
     max_connections_per_ip: Option<usize>,
 
     /// How long files of the release before are still shown whose names have a hash, when DIR is given to another
     /// folder: pages that were loaded before may ask for them [default: not at all]
-    #[arg(long, value_name = "TIME", env = "DOCROOT_RELEASE_GRACE", value_parser = duration)]
+    #[arg(long, value_name = "TIME", env = "DOCROOT_RELEASE_GRACE", value_parser = values::duration)]
     release_grace: Option<Duration>,
 
     #[command(flatten)]
@@ -136,7 +135,7 @@ pub(crate) struct Arguments {
     pub(crate) quiet: bool,
 
     /// Say more on standard error: -v debug, -vv trace (or set RUST_LOG)
-    #[arg(short, long, action = ArgAction::Count, env = "DOCROOT_VERBOSE", value_parser = level)]
+    #[arg(short, long, action = ArgAction::Count, env = "DOCROOT_VERBOSE", value_parser = values::level)]
     pub(crate) verbose: u8,
 
     /// Check the arguments and the root, say what would be served, and exit
@@ -168,15 +167,15 @@ struct Folder {
 struct SiteOptions {
     /// What a folder shows: the first of these files that is there
     #[arg(long, value_name = "NAMES", env = "DOCROOT_INDEX")]
-    #[arg(value_delimiter = ',', default_value = "index.html", value_parser = file_name)]
+    #[arg(value_delimiter = ',', default_value = "index.html", value_parser = values::file_name)]
     index: Vec<String>,
 
     /// The page for what is absent, in the root [default: 404.html if it is there]
-    #[arg(long = "404", value_name = "FILE", env = "DOCROOT_404", value_parser = file_path)]
+    #[arg(long = "404", value_name = "FILE", env = "DOCROOT_404", value_parser = values::file_path)]
     not_found: Option<String>,
 
     /// Answer navigation to where nothing is with this page of the root, for sites whose script knows the way
-    #[arg(short, long, value_name = "FILE", env = "DOCROOT_SPA", value_parser = file_path)]
+    #[arg(short, long, value_name = "FILE", env = "DOCROOT_SPA", value_parser = values::file_path)]
     #[arg(num_args = 0..=1, default_missing_value = "index.html", require_equals = true)]
     spa: Option<String>,
 
@@ -185,7 +184,7 @@ struct SiteOptions {
     no_clean_urls: bool,
 
     /// The path that all addresses have in front: /docs
-    #[arg(long, value_name = "PATH", env = "DOCROOT_PATH_PREFIX", value_parser = prefix)]
+    #[arg(long, value_name = "PATH", env = "DOCROOT_PATH_PREFIX", value_parser = values::prefix)]
     path_prefix: Option<String>,
 
     /// How long answers may be kept: auto knows names with a content hash; off is never; or seconds
@@ -203,7 +202,7 @@ struct SiteOptions {
         value_name = "FIELD",
         env = "DOCROOT_HEADER",
         value_delimiter = '\n',
-        value_parser = field
+        value_parser = values::field
     )]
     header: Vec<Option<Field>>,
 
@@ -212,7 +211,7 @@ struct SiteOptions {
     headers_file: Option<PathBuf>,
 
     /// Let pages of other origins read answers: of any, or of this one
-    #[arg(short = 'C', long, value_name = "ORIGIN", env = "DOCROOT_CORS", value_parser = origin)]
+    #[arg(short = 'C', long, value_name = "ORIGIN", env = "DOCROOT_CORS", value_parser = values::origin)]
     #[arg(num_args = 0..=1, default_missing_value = "*", require_equals = true)]
     cors: Option<String>,
 
@@ -227,7 +226,7 @@ struct SiteOptions {
         env = "DOCROOT_MIME_TYPES",
         value_delimiter = ','
     )]
-    #[arg(value_parser = types)]
+    #[arg(value_parser = values::types)]
     mime_types: Vec<TypeSource>,
 
     /// Compress what is asked for, beside the loops, for those who ask after that
@@ -275,12 +274,12 @@ struct SiteOptions {
 
     /// Memory for what was sent before, over all workers; 0 remembers nothing [default: 64MiB, or a quarter of what a
     /// container may have, if that is less]
-    #[arg(long, value_name = "BYTES", env = "DOCROOT_CACHE_MEMORY", value_parser = cache_size)]
+    #[arg(long, value_name = "BYTES", env = "DOCROOT_CACHE_MEMORY", value_parser = values::cache_size)]
     cache_memory: Option<usize>,
 
     /// The largest request head; a larger one is refused with 431, or 414
     #[arg(long, value_name = "BYTES", env = "DOCROOT_MAX_HEADER")]
-    #[arg(default_value = "32KiB", value_parser = header_size)]
+    #[arg(default_value = "32KiB", value_parser = values::header_size)]
     max_header: usize,
 
     #[command(flatten)]
@@ -303,7 +302,7 @@ pub(crate) enum Command {
     /// Make the hash of a password for --auth and --auth-file
     Hash {
         /// Whose it is; with a name, the line is one of an htpasswd file
-        #[arg(value_parser = user_name)]
+        #[arg(value_parser = values::user_name)]
         user: Option<String>,
     },
 }
@@ -319,7 +318,7 @@ pub(crate) struct Compress {
     hidden: bool,
 
     /// Threads that encode [default: the CPUs that may be used]
-    #[arg(short, long, value_name = "N", value_parser = workers)]
+    #[arg(short, long, value_name = "N", value_parser = values::workers)]
     jobs: Option<NonZeroUsize>,
 
     /// Say nothing but what went wrong
@@ -342,11 +341,11 @@ pub(crate) struct Explain {
     folder: Folder,
 
     /// A field of the request: 'Accept-Encoding: br'; repeatable
-    #[arg(short = 'H', long, value_name = "FIELD", value_parser = request_field)]
+    #[arg(short = 'H', long, value_name = "FIELD", value_parser = values::request_field)]
     request_header: Vec<String>,
 
     /// The method of the request
-    #[arg(short = 'X', long, value_name = "NAME", default_value = "GET", value_parser = method)]
+    #[arg(short = 'X', long, value_name = "NAME", default_value = "GET", value_parser = values::method)]
     method: String,
 
     /// One object of JSON, for programs
@@ -376,9 +375,6 @@ enum Following {
     Deny,
     Follow,
 }
-
-/// The addresses that one word means: `localhost` means two.
-type Binds = Vec<Bind>;
 
 /// What the arguments mean, for this machine and this moment.
 #[derive(Debug)]
@@ -450,9 +446,10 @@ impl Arguments {
     /// # Errors
     /// A sentence that names the argument and says what to do.
     pub(crate) fn resolve(self) -> Result<Config, String> {
-        let asked = self
-            .port
-            .map_or_else(|| env_port(std::env::var_os("PORT")), |port| Ok(Some(port)))?;
+        let asked = self.port.map_or_else(
+            || binds::port("PORT", std::env::var_os("PORT")),
+            |port| Ok(Some(port)),
+        )?;
         let ports = match asked {
             Some(port) => vec![port],
             None if std::io::stdout().is_terminal() => {
@@ -483,13 +480,13 @@ impl Arguments {
         };
         let mut binds = Binds::new();
         let asked = if self.bind.is_empty() {
-            vec![localhost(None)]
+            vec![binds::localhost(None)]
         } else {
             self.bind
         };
         for bind in asked.into_iter().flatten() {
             // Said twice, an address would be found busy, by ourselves.
-            if !binds.iter().any(|other| is_same(other, &bind)) {
+            if !binds.iter().any(|other| binds::is_same(other, &bind)) {
                 binds.push(bind);
             }
         }
@@ -548,7 +545,7 @@ impl Explain {
     pub(crate) fn resolve(self) -> Result<(Config, Question), String> {
         let question = Question {
             method: self.method,
-            target: target(self.path.as_encoded_bytes()),
+            target: values::target(self.path.as_encoded_bytes()),
             fields: self.request_header,
             json: self.json,
         };
@@ -759,164 +756,6 @@ fn default_workers() -> NonZeroUsize {
     thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
 }
 
-/// Plain PORT, as many platforms set it.
-fn env_port(port: Option<OsString>) -> Result<Option<u16>, String> {
-    let Some(port) = port.filter(|port| !port.is_empty()) else {
-        return Ok(None);
-    };
-    let number = port.to_str().and_then(|port| port.parse().ok());
-    let refusal = || {
-        format!(
-            "PORT={} is not a port: a number up to 65535",
-            port.display()
-        )
-    };
-    number.map(Some).ok_or_else(refusal)
-}
-
-/// Where a browser on this machine looks for it. IPv6 may be missing.
-fn localhost(port: Option<u16>) -> Binds {
-    let bind = |ip, optional| Bind::Ip {
-        ip,
-        zone: None,
-        port,
-        optional,
-    };
-    vec![
-        bind(Ipv4Addr::LOCALHOST.into(), false),
-        bind(Ipv6Addr::LOCALHOST.into(), true),
-    ]
-}
-
-/// Whether both are one place, whether or not it may be missing.
-fn is_same(one: &Bind, other: &Bind) -> bool {
-    let place = |bind: &Bind| match bind {
-        Bind::Ip { ip, zone, port, .. } => Some((*ip, zone.clone(), *port)),
-        Bind::Unix(_) | Bind::Activated(_) => None,
-    };
-    one == other || place(one).is_some_and(|one| Some(one) == place(other))
-}
-
-fn binds(text: &str) -> Result<Binds, String> {
-    if let Some(path) = text.strip_prefix("unix:") {
-        return Ok(vec![Bind::Unix(endpoint(path)?)]);
-    }
-    if text == "systemd" {
-        let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
-        return Ok(vec![Bind::Activated(
-            names.split(':').map(Into::into).collect(),
-        )]);
-    }
-    let (text, zone) = without_zone(text)?;
-    let (text, is_zoned) = (text.as_str(), zone.is_some());
-    let one = |ip: IpAddr, port| match (zone, ip) {
-        (Some(_), IpAddr::V4(_)) => Err("expected an IPv6 address before the % of a zone".into()),
-        (zone, ip) => Ok(vec![Bind::Ip {
-            ip,
-            zone,
-            port,
-            optional: false,
-        }]),
-    };
-    let bracketed = text
-        .strip_prefix('[')
-        .and_then(|rest| rest.strip_suffix(']'));
-    if let Ok(ip) = bracketed.unwrap_or(text).parse::<IpAddr>() {
-        return one(ip, None);
-    }
-    if let Ok(address) = text.parse::<SocketAddr>() {
-        return one(address.ip(), Some(address.port()));
-    }
-    match text.split_once(':') {
-        _ if text == "localhost" && !is_zoned => Ok(localhost(None)),
-        Some(("localhost", port)) if !is_zoned && port.parse::<u16>().is_ok() => {
-            Ok(localhost(port.parse().ok()))
-        }
-        _ => Err(
-            "expected an IP or IP:PORT, such as 0.0.0.0, [::], 127.0.0.1:8080, [fe80::1%eth0]; \
-             or unix:/path; or systemd, for sockets that it hands over"
-                .into(),
-        ),
-    }
-}
-
-/// An IPv6 address without its zone (RFC 4007 section 11), and the zone: `[fe80::1%eth0]:8080`.
-fn without_zone(text: &str) -> Result<(String, Option<String>), String> {
-    let Some((ip, rest)) = text.split_once('%') else {
-        return Ok((text.to_owned(), None));
-    };
-    let (zone, after) = rest.split_at(rest.find(']').unwrap_or(rest.len()));
-    match zone {
-        "" => Err("expected the name of an interface, or its number, after the %".into()),
-        zone => Ok((format!("{ip}{after}"), Some(zone.to_owned()))),
-    }
-}
-
-/// Where a Unix socket is: a path, or @ and a name that is none.
-fn endpoint(text: &str) -> Result<Endpoint, String> {
-    match text.strip_prefix('@') {
-        Some("") => Err("expected a name after unix:@".into()),
-        Some(name) => Ok(Endpoint::Name(name.into())),
-        // Relative to where it is started.
-        None => std::path::absolute(text)
-            .map(Endpoint::Path)
-            .map_err(|_| "expected a path, such as unix:/run/docroot.sock".into()),
-    }
-}
-
-fn duration(text: &str) -> Result<Duration, String> {
-    let end = text
-        .find(|char: char| !char.is_ascii_digit())
-        .unwrap_or(text.len());
-    let (number, unit) = text.split_at(end);
-    let expected = || "expected a number and a unit, such as 500ms, 10s, 2m".to_owned();
-    let number: u64 = number.parse().map_err(|_| expected())?;
-    let millis = match unit {
-        "ms" => 1,
-        "s" => 1000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        _ => return Err(expected()),
-    };
-    let day = 86_400_000;
-    match number.checked_mul(millis) {
-        Some(millis) if (1..=day).contains(&millis) => Ok(Duration::from_millis(millis)),
-        _ => Err("expected 1ms to 24h".into()),
-    }
-}
-
-/// Bytes: `1024`, `1k`, `1KiB`; k, M and G are powers of 1024.
-fn size(text: &str) -> Result<u64, String> {
-    let end = text
-        .find(|char: char| !char.is_ascii_digit())
-        .unwrap_or(text.len());
-    let (number, unit) = text.split_at(end);
-    let expected = || "expected bytes, such as 1024, 1KiB, 8MiB".to_owned();
-    let number: u64 = number.parse().map_err(|_| expected())?;
-    let factor = match unit.to_ascii_lowercase().as_str() {
-        "" | "b" => 1,
-        "k" | "kib" => 1 << 10,
-        "m" | "mib" => 1 << 20,
-        "g" | "gib" => 1 << 30,
-        _ => return Err(expected()),
-    };
-    number.checked_mul(factor).ok_or_else(expected)
-}
-
-fn cache_size(text: &str) -> Result<usize, String> {
-    let fits = |size: u64| usize::try_from(size).map_err(|_| "expected less".to_owned());
-    size(text).and_then(fits)
-}
-
-/// How often -v was said; a variable may also say yes or no.
-fn level(text: &str) -> Result<u8, String> {
-    match text.to_ascii_lowercase().as_str() {
-        "true" | "yes" | "on" => Ok(1),
-        "false" | "no" | "off" => Ok(0),
-        number => number.parse().map_err(|_| "expected 0, 1 or 2".to_owned()),
-    }
-}
-
 /// Fields for every answer: those of CORS and of isolation, and after them, so that they win, those that were given.
 fn fields(cors: Option<&str>, isolate: bool, given: Vec<Field>) -> Vec<Field> {
     let mut said = Vec::new();
@@ -939,138 +778,6 @@ fn fields(cors: Option<&str>, isolate: bool, given: Vec<Field>) -> Vec<Field> {
     said.into_iter().map(field).chain(given).collect()
 }
 
-/// One line of several, of which the last may have nothing behind its end.
-fn field(text: &str) -> Result<Option<Field>, String> {
-    match text.trim_ascii() {
-        "" => Ok(None),
-        text => text.parse().map(Some),
-    }
-}
-
-/// An origin as a browser says it (RFC 6454 section 6.2), or `*`.
-fn origin(text: &str) -> Result<String, String> {
-    let is_host = |host: &str| {
-        let is_of_host = |byte: u8| byte.is_ascii_graphic() && !b"/?#@\\\"<>,;".contains(&byte);
-        !host.is_empty() && host.bytes().all(is_of_host)
-    };
-    match text.split_once("://") {
-        _ if text == "*" => Ok(text.to_owned()),
-        Some((scheme, host))
-            if is_host(host) && scheme.bytes().all(|it| it.is_ascii_alphanumeric()) =>
-        {
-            Ok(text.to_ascii_lowercase())
-        }
-        _ => Err("expected an origin, such as https://example.com, or *".into()),
-    }
-}
-
-/// A path in front of all addresses, without its slashes.
-fn prefix(text: &str) -> Result<String, String> {
-    match text.trim_matches('/') {
-        "" => Ok(String::new()),
-        inner => file_path(inner).map_err(|_| "expected a path, such as /docs".into()),
-    }
-}
-
-fn types(text: &str) -> Result<TypeSource, String> {
-    Ok(match text.starts_with('.') && text.contains('=') {
-        true => TypeSource::Pair(text.to_owned()),
-        false => TypeSource::File(text.into()),
-    })
-}
-
-fn header_size(text: &str) -> Result<usize, String> {
-    match usize::try_from(size(text)?) {
-        Ok(size @ 256..=16_777_216) => Ok(size),
-        _ => Err("expected 256 bytes to 16MiB".into()),
-    }
-}
-
-fn workers(text: &str) -> Result<NonZeroUsize, String> {
-    match text.parse::<NonZeroUsize>() {
-        Ok(count) if count.get() <= 1024 => Ok(count),
-        _ => Err("expected a number from 1 to 1024".into()),
-    }
-}
-
-fn connections(text: &str) -> Result<usize, String> {
-    match text.parse() {
-        Ok(count @ 1..) => Ok(count),
-        _ => Err("expected a number of at least 1".into()),
-    }
-}
-
-/// A request target, from what somebody has typed: what no target has is percent-encoded, as browsers do.
-fn target(path: &[u8]) -> String {
-    let mut target = String::new();
-    let is_whole = path.starts_with(b"/") || path == b"*" || is_uri(path);
-    if !is_whole {
-        target.push('/');
-    }
-    for &byte in path {
-        match byte {
-            b'"' | b'<' | b'>' | b'\\' | b'^' | b'`' | b'{' | b'|' | b'}' => {
-                target.push_str(&format!("%{byte:02X}"));
-            }
-            b'!'..=b'~' => target.push(char::from(byte)),
-            _ => target.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    target
-}
-
-/// Whether this is an address with its scheme.
-fn is_uri(path: &[u8]) -> bool {
-    let path = path.to_ascii_lowercase();
-    path.starts_with(b"http://") || path.starts_with(b"https://")
-}
-
-/// A field line of a request without content.
-fn request_field(text: &str) -> Result<String, String> {
-    let expected = || "expected 'Name: value', such as 'Accept-Encoding: br'".to_owned();
-    let (name, value) = text.split_once(':').ok_or_else(expected)?;
-    if !is_token(name.as_bytes()) || value.contains(|char: char| char.is_control() && char != '\t')
-    {
-        return Err(expected());
-    }
-    let names_content = ["Content-Length", "Transfer-Encoding"];
-    match names_content.iter().any(|of| name.eq_ignore_ascii_case(of)) {
-        true => Err("a request with content is not explained; leave this field out".into()),
-        false => Ok(text.to_owned()),
-    }
-}
-
-fn method(text: &str) -> Result<String, String> {
-    match is_token(text.as_bytes()) {
-        true => Ok(text.to_owned()),
-        false => Err("expected a method, such as HEAD".into()),
-    }
-}
-
-/// The name of a user (RFC 7617 section 2).
-fn user_name(text: &str) -> Result<String, String> {
-    let is_one = !text.is_empty() && !text.contains(|char: char| char == ':' || char.is_control());
-    let expected = || "expected a name without colons and control characters".to_owned();
-    is_one.then(|| text.to_owned()).ok_or_else(expected)
-}
-
-/// A name in a folder.
-fn file_name(text: &str) -> Result<String, String> {
-    match file_path(text)? {
-        name if name.contains('/') => Err("expected a file name, without a slash".into()),
-        name => Ok(name),
-    }
-}
-
-/// A path below the root.
-fn file_path(text: &str) -> Result<String, String> {
-    let inside = |name: &str| !matches!(name, "" | "." | "..");
-    match text.split('/').all(inside) {
-        true => Ok(text.to_owned()),
-        false => Err("expected a path relative to the root, such as errors/404.html".into()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -1078,126 +785,5 @@ mod tests {
     #[test]
     fn the_command_is_sound() {
         command().debug_assert();
-    }
-
-    #[test]
-    fn addresses() {
-        let check = |text: &str, expected: Option<(&str, Option<&str>, Option<u16>)>| {
-            let first = binds(text).ok().map(|binds| binds[0].clone());
-            let expected = expected.map(|(ip, zone, port)| Bind::Ip {
-                ip: ip.parse().unwrap(),
-                zone: zone.map(Into::into),
-                port,
-                optional: false,
-            });
-            assert_eq!(first, expected, "{text}");
-        };
-        check("0.0.0.0", Some(("0.0.0.0", None, None)));
-        check("127.0.0.1:81", Some(("127.0.0.1", None, Some(81))));
-        check("::", Some(("::", None, None)));
-        check("[::]", Some(("::", None, None)));
-        check("[::1]:81", Some(("::1", None, Some(81))));
-        check("localhost", Some(("127.0.0.1", None, None)));
-        check("localhost:81", Some(("127.0.0.1", None, Some(81))));
-        check("fe80::1%eth0", Some(("fe80::1", Some("eth0"), None)));
-        check("[fe80::1%2]", Some(("fe80::1", Some("2"), None)));
-        check(
-            "[fe80::1%eth0]:81",
-            Some(("fe80::1", Some("eth0"), Some(81))),
-        );
-        for bad in [
-            "",
-            "a",
-            "localhost:a",
-            "127.0.0.1:",
-            "1.2.3",
-            "127.0.0.1:70000",
-            "fe80::1%",
-            "[fe80::1%]:80",
-            "127.0.0.1%lo",
-            "localhost%lo",
-            "%lo",
-            "unix:",
-            "unix:@",
-            "unix",
-            "systemd:",
-        ] {
-            check(bad, None);
-        }
-        let unix = |text| binds(text).unwrap().remove(0);
-        let path = Endpoint::Path("/run/a:b".into());
-        assert_eq!(unix("unix:/run/a:b"), Bind::Unix(path));
-        assert_eq!(unix("unix:@a"), Bind::Unix(Endpoint::Name(b"a".into())));
-        assert!(matches!(unix("systemd"), Bind::Activated(_)));
-    }
-
-    #[test]
-    fn quantities() {
-        assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
-        assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
-        for bad in [
-            "",
-            "10",
-            "s",
-            "1.5s",
-            "0s",
-            "25h",
-            "-1s",
-            "99999999999999999999s",
-        ] {
-            assert!(duration(bad).is_err(), "{bad}");
-        }
-        assert_eq!(size("1024"), Ok(1024));
-        assert_eq!(size("1KiB"), Ok(1024));
-        assert_eq!(size("8m"), Ok(8 << 20));
-        assert_eq!(size("0"), Ok(0));
-        for bad in ["", "KiB", "1 KiB", "-1", "1.5k", "1kb/s", "99999999999999G"] {
-            assert!(size(bad).is_err(), "{bad}");
-        }
-        assert!(header_size("255").is_err());
-        assert!(header_size("17MiB").is_err());
-        assert!(connections("0").is_err());
-        assert_eq!(workers("2").map(NonZeroUsize::get), Ok(2));
-        for bad in ["", "0", "-1", "1025", "2.5", "auto"] {
-            assert!(workers(bad).is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn paths_stay_in_the_root() {
-        assert!(file_path("errors/404.html").is_ok());
-        for bad in ["", "/404.html", "../404.html", "a//b", "a/"] {
-            assert!(file_path(bad).is_err(), "{bad}");
-        }
-        assert!(file_name("a/b").is_err());
-    }
-
-    #[test]
-    fn what_is_typed_becomes_a_target() {
-        let check = |typed: &str, expected: &str| assert_eq!(target(typed.as_bytes()), expected);
-        check("/a", "/a");
-        check("a/b?q=1", "/a/b?q=1");
-        check("", "/");
-        check("/a b\"ä%20", "/a%20b%22%C3%A4%20");
-        check("http://host/a", "http://host/a");
-        check("https.html", "/https.html");
-        check("*", "*");
-        for bad in ["", "a", "a b: c", "a: b\nc: d", ": b", "content-length: 0"] {
-            assert!(request_field(bad).is_err(), "{bad}");
-        }
-        assert!(request_field("Accept:").is_ok());
-        assert!(method("B/C").is_err());
-    }
-
-    #[test]
-    fn a_plain_port_is_a_port() {
-        assert_eq!(env_port(None), Ok(None));
-        assert_eq!(env_port(Some("".into())), Ok(None));
-        assert_eq!(env_port(Some("81".into())), Ok(Some(81)));
-        assert!(
-            env_port(Some("http".into()))
-                .unwrap_err()
-                .contains("PORT=http")
-        );
     }
 }

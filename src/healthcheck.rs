@@ -1,13 +1,16 @@
 //! `docroot healthcheck`: one request to a server, and whether it is well.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{IpAddr, TcpStream};
-use std::os::unix::net::UnixStream;
+use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::net::{self, UnixStream};
 use std::sync::mpsc::channel;
 use std::thread;
 use std::time::Duration;
 
-use crate::config::{Place, Probe};
+use docroot::net::Endpoint;
+
+use crate::config::Probe;
 
 /// How long all of it may take: less than the patience of who runs it (5 seconds in the Dockerfile), so that it is
 /// this that says what was wrong.
@@ -26,8 +29,8 @@ const ENOUGH: u64 = 64 * 1024;
 /// # Errors
 /// A sentence that says who was asked for what, and why it is not well.
 pub(crate) fn run(probe: Probe) -> Result<(), String> {
-    let place = probe.places.first().map(ToString::to_string);
-    let asked = format!("{}{}", place.unwrap_or_default(), probe.target);
+    let asked = probe.places.first().map(|place| probe.at(place));
+    let asked = asked.unwrap_or_default();
     let (said, outcome) = channel();
     // On a thread, as not everything that may take long here has a time limit of its own.
     let thread = thread::Builder::new().spawn(move || {
@@ -45,8 +48,8 @@ pub(crate) fn run(probe: Probe) -> Result<(), String> {
 
 /// Asks where somebody listens.
 fn examine(probe: &Probe) -> Result<(), String> {
-    let sick = |place: &Place, why: &dyn std::fmt::Display| {
-        format!("{place}{} is not well: {why}", probe.target)
+    let sick = |place: &Endpoint, why: &dyn std::fmt::Display| {
+        format!("{} is not well: {why}", probe.at(place))
     };
     let mut nobody = None;
     for place in &probe.places {
@@ -80,22 +83,27 @@ trait Stream: Read + Write {}
 impl<T: Read + Write> Stream for T {}
 
 /// A connection, and from which address the server sees it come.
-fn connect(place: &Place) -> io::Result<(Box<dyn Stream>, Option<IpAddr>)> {
+fn connect(place: &Endpoint) -> io::Result<(Box<dyn Stream>, Option<IpAddr>)> {
     Ok(match place {
-        Place::Tcp(address) => {
+        Endpoint::Ip(address) => {
             let stream = TcpStream::connect(address)?;
             let ip = stream.local_addr()?.ip();
             (Box::new(stream), Some(ip))
         }
-        Place::Unix(path) => (Box::new(UnixStream::connect(path)?), None),
+        Endpoint::Path(path) => (Box::new(UnixStream::connect(path)?), None),
+        Endpoint::Name(name) => {
+            let address = net::SocketAddr::from_abstract_name(name)?;
+            (Box::new(UnixStream::connect_addr(&address)?), None)
+        }
     })
 }
 
 /// Sends the request, behind this header, and reads the status of the answer.
-fn ask(stream: &mut dyn Stream, place: &Place, header: &str, target: &str) -> io::Result<u16> {
-    let host = match place {
-        Place::Tcp(address) => address.to_string(),
-        Place::Unix(_) => "localhost".to_owned(),
+fn ask(stream: &mut dyn Stream, place: &Endpoint, header: &str, target: &str) -> io::Result<u16> {
+    let host = match place.tcp() {
+        // A zone is nobody's business but this machine's (RFC 6874 section 4).
+        Some(address) => SocketAddr::new(address.ip(), address.port()).to_string(),
+        None => "localhost".to_owned(),
     };
     let version = env!("CARGO_PKG_VERSION");
     let request = format!(

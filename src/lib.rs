@@ -168,6 +168,8 @@
 //! | `compress.rs` | `docroot compress`: the walk, the threads, what is said of it | opening files; a request |
 //! | `main.rs` | arguments, tracing, signals, exit code | everything else |
 //! | `config.rs` | arguments and environment -> options, checked once | being imported by anyone but main |
+//! | `config/values.rs` | a word of the command line -> the value that it means | which option says it |
+//! | `config/binds.rs` | where it listens, as it is asked for | listening |
 //! | `config/etag.rs` | what entity tags are made from, as it is asked for | making them |
 //! | `config/memory.rs` | what a container may have -> what may be remembered | who uses it |
 //! | `config/live.rs` | options for work on a site | doing it |

@@ -15,7 +15,7 @@ pub(super) struct HealthOptions {
     health: Option<String>,
 
     /// How long to go on accepting after the signal to stop, draining, so that others hear of it [default: not at all]
-    #[arg(long, value_name = "TIME", env = "DOCROOT_DRAIN_DELAY", value_parser = super::duration)]
+    #[arg(long, value_name = "TIME", env = "DOCROOT_DRAIN_DELAY", value_parser = super::values::duration)]
     drain_delay: Option<Duration>,
 }
 

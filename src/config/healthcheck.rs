@@ -1,14 +1,14 @@
 //! Whom `docroot healthcheck` asks, and for what.
 
 use std::env;
-use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::PathBuf;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
 use clap::Args;
+use docroot::net::{self, Endpoint};
+use docroot::server::Bind;
 use docroot::trust::{Source, Trusted};
 
-use super::PORT;
+use super::{PORT, binds};
 
 /// The path if `--health` is on and says none.
 const HEALTH: &str = "/healthz";
@@ -25,7 +25,7 @@ pub(crate) struct Healthcheck {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Probe {
     /// Where it may be; the first place where anybody listens counts. Never empty.
-    pub(crate) places: Vec<Place>,
+    pub(crate) places: Vec<Endpoint>,
     /// What is asked for: a path, and a query if there is one.
     pub(crate) target: String,
     /// Whether somebody has named what is asked for, so that it must be there.
@@ -34,18 +34,13 @@ pub(crate) struct Probe {
     pub(crate) proxies: Option<Trusted>,
 }
 
-/// Where a server listens.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Place {
-    Tcp(SocketAddr),
-    Unix(PathBuf),
-}
-
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Tcp(address) => write!(f, "http://{address}"),
-            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+impl Probe {
+    /// What is asked for at this place, as it is said to a person.
+    pub(crate) fn at(&self, place: &Endpoint) -> String {
+        let target = &self.target;
+        match place {
+            Endpoint::Ip(address) => format!("http://{address}{target}"),
+            Endpoint::Path(_) | Endpoint::Name(_) => format!("{place}{target}"),
         }
     }
 }
@@ -67,13 +62,7 @@ impl Healthcheck {
         if let Some(url) = &self.url {
             return asked(url, health.as_deref());
         }
-        let port = |name| {
-            let port = variable(name)?.map(|port| {
-                let wrong = |_| format!("{name}={port} is not a port: a number up to 65535");
-                port.parse::<u16>().map_err(wrong)
-            });
-            port.transpose()
-        };
+        let port = |name| binds::port(name, env::var_os(name));
         let port = match port("DOCROOT_PORT")? {
             Some(port) => Some(port),
             None => port("PORT")?,
@@ -111,9 +100,9 @@ fn path(health: Option<&str>) -> Probe {
 
 /// What a URL means.
 fn asked(url: &str, health: Option<&str>) -> Result<Probe, String> {
-    if let Some(socket) = unix(url) {
+    if url.starts_with("unix:") {
         return Ok(Probe {
-            places: vec![socket],
+            places: reached(url, 80).map_err(|why| format!("{url}: {why}"))?,
             ..path(health)
         });
     }
@@ -138,7 +127,10 @@ fn asked(url: &str, health: Option<&str>) -> Result<Probe, String> {
         true => target.to_owned(),
         false => format!("/{target}"),
     };
-    let places = one(authority, 80).ok_or_else(expected)?;
+    let places = reached(authority, 80).map_err(|_| expected())?;
+    if places.is_empty() || places.iter().any(|place| place.tcp().is_none()) {
+        return Err(expected());
+    }
     Ok(Probe {
         places,
         target,
@@ -163,18 +155,12 @@ fn proxies(protocol: Option<&str>, trusted: Option<&str>) -> Result<Option<Trust
 }
 
 /// Where a server listens that is told to by this list, and on this port.
-fn places(binds: &str, port: u16) -> Result<Vec<Place>, String> {
+fn places(binds: &str, port: u16) -> Result<Vec<Endpoint>, String> {
     let mut places = Vec::new();
     for bind in binds.split(',') {
-        // What is handed to a server (`systemd`) does not say where it is.
-        if let Some(found) = unix(bind)
-            .map(|place| vec![place])
-            .or_else(|| one(bind, port))
-        {
-            places.extend(found);
-        }
+        places.extend(reached(bind, port).map_err(|why| format!("DOCROOT_BIND={bind}: {why}"))?);
     }
-    let is_chosen = |place: &Place| matches!(place, Place::Tcp(address) if address.port() == 0);
+    let is_chosen = |place: &Endpoint| place.tcp().is_some_and(|address| address.port() == 0);
     places.retain(|place| !is_chosen(place));
     if places.is_empty() {
         return Err(format!(
@@ -185,38 +171,38 @@ fn places(binds: &str, port: u16) -> Result<Vec<Place>, String> {
     Ok(places)
 }
 
-fn unix(text: &str) -> Option<Place> {
-    let path = text.strip_prefix("unix:")?;
-    (!path.is_empty()).then(|| Place::Unix(path.into()))
-}
-
-/// Where one address can be reached from this machine; all of them are, at the loopback.
-fn one(address: &str, port: u16) -> Option<Vec<Place>> {
-    let at = |ips: &[IpAddr], port| {
-        let places = ips.iter().map(|&ip| Place::Tcp(SocketAddr::new(ip, port)));
-        Some(places.collect())
-    };
+/// Where one word of that list can be reached from this machine; all addresses are, at the loopback. What is handed
+/// to a server (`systemd`) does not say where it is.
+fn reached(bind: &str, port: u16) -> Result<Vec<Endpoint>, String> {
     let (v4, v6) = (Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into());
-    let reached = |ip: IpAddr, port| match ip {
-        // Where there is no IPv6, `[::]` is 0.0.0.0; beside another IPv4 address it takes IPv6 only.
-        _ if ip == IpAddr::from(Ipv6Addr::UNSPECIFIED) => at(&[v4, v6], port),
-        _ if ip.is_unspecified() => at(&[v4], port),
-        _ => at(&[ip], port),
-    };
-    if let Ok(address) = address.parse::<SocketAddr>() {
-        return reached(address.ip(), address.port());
+    let mut places = Vec::new();
+    for bind in binds::parse(bind)? {
+        let (ip, zone, port) = match bind {
+            Bind::Ip {
+                ip,
+                zone,
+                port: own,
+                ..
+            } => (ip, zone, own.unwrap_or(port)),
+            Bind::Unix(endpoint) => {
+                places.push(endpoint);
+                continue;
+            }
+            Bind::Activated(_) => continue,
+        };
+        let at = |ip: IpAddr| Endpoint::Ip(SocketAddr::new(ip, port));
+        match (ip, zone) {
+            // Where there is no IPv6, `[::]` is 0.0.0.0; beside another IPv4 address it takes IPv6 only.
+            (IpAddr::V6(Ipv6Addr::UNSPECIFIED), _) => places.extend([at(v4), at(v6)]),
+            (IpAddr::V4(Ipv4Addr::UNSPECIFIED), _) => places.push(at(v4)),
+            (IpAddr::V6(ip), Some(zone)) => {
+                let zone = net::zone(&zone).map_err(|error| format!("{zone}: {error}"))?;
+                places.push(Endpoint::Ip(SocketAddrV6::new(ip, port, 0, zone).into()));
+            }
+            (ip, _) => places.push(at(ip)),
+        }
     }
-    let bracketed = address
-        .strip_prefix('[')
-        .and_then(|rest| rest.strip_suffix(']'));
-    if let Ok(ip) = bracketed.unwrap_or(address).parse() {
-        return reached(ip, port);
-    }
-    match address.split_once(':') {
-        None if address == "localhost" => at(&[v4, v6], port),
-        Some(("localhost", port)) => at(&[v4, v6], port.parse().ok()?),
-        _ => None,
-    }
+    Ok(places)
 }
 
 #[cfg(test)]
@@ -226,8 +212,8 @@ mod tests {
     fn said(probe: Result<Probe, String>) -> String {
         match probe {
             Ok(probe) => {
-                let places: Vec<_> = probe.places.iter().map(ToString::to_string).collect();
-                format!("{} {}", places.join(" "), probe.target)
+                let places = probe.places.iter().map(|place| probe.at(place));
+                places.collect::<Vec<_>>().join(" ")
             }
             Err(why) => why,
         }
@@ -238,18 +224,21 @@ mod tests {
         for (url, expected) in [
             (
                 "http://127.0.0.1:8080/healthz",
-                "http://127.0.0.1:8080 /healthz",
+                "http://127.0.0.1:8080/healthz",
             ),
-            ("http://127.0.0.1", "http://127.0.0.1:80 /"),
-            ("http://[::1]:1/a?b=c", "http://[::1]:1 /a?b=c"),
-            ("http://[::1]?b", "http://[::1]:80 /?b"),
-            ("http://localhost:1/", "http://127.0.0.1:1 http://[::1]:1 /"),
-            ("http://0.0.0.0:1/", "http://127.0.0.1:1 /"),
-            ("unix:/run/d.sock", "unix:/run/d.sock /"),
+            ("http://127.0.0.1", "http://127.0.0.1:80/"),
+            ("http://[::1]:1/a?b=c", "http://[::1]:1/a?b=c"),
+            ("http://[::1]?b", "http://[::1]:80/?b"),
+            ("http://localhost:1/", "http://127.0.0.1:1/ http://[::1]:1/"),
+            ("http://0.0.0.0:1/", "http://127.0.0.1:1/"),
+            ("unix:/run/d.sock", "unix:/run/d.sock/"),
+            ("unix:@d", "unix:@d/"),
+            ("http://[fe80::1%7]:1/", "http://[fe80::1%7]:1/"),
         ] {
             assert_eq!(said(asked(url, None)), expected, "{url}");
         }
-        assert_eq!(said(asked("unix:/s", Some("/up"))), "unix:/s /up");
+        assert_eq!(said(asked("unix:/s", Some("/up"))), "unix:/s/up");
+        assert!(said(asked("unix:", None)).contains("expected a path"));
         for url in [
             "",
             "/healthz",
@@ -260,7 +249,8 @@ mod tests {
             "http://127.0.0.1/a\r\nb",
             "http://127.0.0.1/#a",
             "http:///",
-            "unix:",
+            "http://systemd/",
+            "http://unix:@d/",
         ] {
             assert!(
                 said(asked(url, None)).contains("is nothing to ask"),
@@ -272,17 +262,17 @@ mod tests {
     #[test]
     fn it_is_asked_where_the_variables_have_it_listen() {
         for (binds, expected) in [
-            ("localhost", "http://127.0.0.1:1 http://[::1]:1 /"),
-            ("[::]", "http://127.0.0.1:1 http://[::1]:1 /"),
-            ("::", "http://127.0.0.1:1 http://[::1]:1 /"),
-            ("0.0.0.0", "http://127.0.0.1:1 /"),
-            ("[::]:2", "http://127.0.0.1:2 http://[::1]:2 /"),
+            ("localhost", "http://127.0.0.1:1/ http://[::1]:1/"),
+            ("[::]", "http://127.0.0.1:1/ http://[::1]:1/"),
+            ("::", "http://127.0.0.1:1/ http://[::1]:1/"),
+            ("0.0.0.0", "http://127.0.0.1:1/"),
+            ("[::]:2", "http://127.0.0.1:2/ http://[::1]:2/"),
             (
                 "192.0.2.1,[2001:db8::1]:2",
-                "http://192.0.2.1:1 http://[2001:db8::1]:2 /",
+                "http://192.0.2.1:1/ http://[2001:db8::1]:2/",
             ),
-            ("unix:/run/d.sock,systemd", "unix:/run/d.sock /"),
-            ("127.0.0.1:0,127.0.0.2", "http://127.0.0.2:1 /"),
+            ("unix:/run/d.sock,systemd", "unix:/run/d.sock/"),
+            ("127.0.0.1:0,127.0.0.2", "http://127.0.0.2:1/"),
         ] {
             let places = places(binds, 1).map(|places| Probe {
                 places,
@@ -290,9 +280,17 @@ mod tests {
             });
             assert_eq!(said(places), expected, "{binds}");
         }
-        for (binds, port) in [("systemd", 1), ("127.0.0.1", 0)] {
+        for (binds, port, expected) in [
+            ("systemd", 1, "does not say where"),
+            ("127.0.0.1", 0, "does not say where"),
+            (
+                "127.0.0.1,example.com",
+                1,
+                "DOCROOT_BIND=example.com: expected an IP",
+            ),
+        ] {
             let why = places(binds, port).unwrap_err();
-            assert!(why.contains("does not say where"), "{why}");
+            assert!(why.contains(expected), "{why}");
         }
     }
 

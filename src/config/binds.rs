@@ -1,0 +1,188 @@
+//! Where it listens, as it is asked for.
+
+use std::ffi::OsString;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use docroot::net::Endpoint;
+use docroot::server::Bind;
+
+/// The addresses that one word means: `localhost` means two.
+pub(super) type Binds = Vec<Bind>;
+
+/// What a word of a list says.
+///
+/// # Errors
+/// What was expected.
+pub(super) fn parse(text: &str) -> Result<Binds, String> {
+    if let Some(path) = text.strip_prefix("unix:") {
+        return Ok(vec![Bind::Unix(endpoint(path)?)]);
+    }
+    if text == "systemd" {
+        let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
+        return Ok(vec![Bind::Activated(
+            names.split(':').map(Into::into).collect(),
+        )]);
+    }
+    let (text, zone) = without_zone(text)?;
+    let (text, is_zoned) = (text.as_str(), zone.is_some());
+    let one = |ip: IpAddr, port| match (zone, ip) {
+        (Some(_), IpAddr::V4(_)) => Err("expected an IPv6 address before the % of a zone".into()),
+        (zone, ip) => Ok(vec![Bind::Ip {
+            ip,
+            zone,
+            port,
+            optional: false,
+        }]),
+    };
+    let bracketed = text
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'));
+    if let Ok(ip) = bracketed.unwrap_or(text).parse::<IpAddr>() {
+        return one(ip, None);
+    }
+    if let Ok(address) = text.parse::<SocketAddr>() {
+        return one(address.ip(), Some(address.port()));
+    }
+    match text.split_once(':') {
+        _ if text == "localhost" && !is_zoned => Ok(localhost(None)),
+        Some(("localhost", port)) if !is_zoned && port.parse::<u16>().is_ok() => {
+            Ok(localhost(port.parse().ok()))
+        }
+        _ => Err(
+            "expected an IP or IP:PORT, such as 0.0.0.0, [::], 127.0.0.1:8080, [fe80::1%eth0]; \
+             or unix:/path; or systemd, for sockets that it hands over"
+                .into(),
+        ),
+    }
+}
+
+/// Whether both are one place, whether or not it may be missing.
+pub(super) fn is_same(one: &Bind, other: &Bind) -> bool {
+    let place = |bind: &Bind| match bind {
+        Bind::Ip { ip, zone, port, .. } => Some((*ip, zone.clone(), *port)),
+        Bind::Unix(_) | Bind::Activated(_) => None,
+    };
+    one == other || place(one).is_some_and(|one| Some(one) == place(other))
+}
+
+/// Where a browser on this machine looks for it. IPv6 may be missing.
+pub(super) fn localhost(port: Option<u16>) -> Binds {
+    let bind = |ip, optional| Bind::Ip {
+        ip,
+        zone: None,
+        port,
+        optional,
+    };
+    vec![
+        bind(Ipv4Addr::LOCALHOST.into(), false),
+        bind(Ipv6Addr::LOCALHOST.into(), true),
+    ]
+}
+
+/// An IPv6 address without its zone (RFC 4007 section 11), and the zone: `[fe80::1%eth0]:8080`.
+fn without_zone(text: &str) -> Result<(String, Option<String>), String> {
+    let Some((ip, rest)) = text.split_once('%') else {
+        return Ok((text.to_owned(), None));
+    };
+    let (zone, after) = rest.split_at(rest.find(']').unwrap_or(rest.len()));
+    match zone {
+        "" => Err("expected the name of an interface, or its number, after the %".into()),
+        zone => Ok((format!("{ip}{after}"), Some(zone.to_owned()))),
+    }
+}
+
+/// Where a Unix socket is: a path, or @ and a name that is none.
+fn endpoint(text: &str) -> Result<Endpoint, String> {
+    match text.strip_prefix('@') {
+        Some("") => Err("expected a name after unix:@".into()),
+        Some(name) => Ok(Endpoint::Name(name.into())),
+        // Relative to where it is started.
+        None => std::path::absolute(text)
+            .map(Endpoint::Path)
+            .map_err(|_| "expected a path, such as unix:/run/docroot.sock".into()),
+    }
+}
+
+/// The port that a variable of this name says, as many platforms set plain PORT; what is empty says nothing.
+///
+/// # Errors
+/// A sentence that names the variable.
+pub(super) fn port(name: &str, value: Option<OsString>) -> Result<Option<u16>, String> {
+    let Some(port) = value.filter(|port| !port.is_empty()) else {
+        return Ok(None);
+    };
+    let number = port.to_str().and_then(|port| port.parse().ok());
+    let refusal = || {
+        let port = port.display();
+        format!("{name}={port} is not a port: a number up to 65535")
+    };
+    number.map(Some).ok_or_else(refusal)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses() {
+        let check = |text: &str, expected: Option<(&str, Option<&str>, Option<u16>)>| {
+            let first = parse(text).ok().map(|binds| binds[0].clone());
+            let expected = expected.map(|(ip, zone, port)| Bind::Ip {
+                ip: ip.parse().unwrap(),
+                zone: zone.map(Into::into),
+                port,
+                optional: false,
+            });
+            assert_eq!(first, expected, "{text}");
+        };
+        check("0.0.0.0", Some(("0.0.0.0", None, None)));
+        check("127.0.0.1:81", Some(("127.0.0.1", None, Some(81))));
+        check("::", Some(("::", None, None)));
+        check("[::]", Some(("::", None, None)));
+        check("[::1]:81", Some(("::1", None, Some(81))));
+        check("localhost", Some(("127.0.0.1", None, None)));
+        check("localhost:81", Some(("127.0.0.1", None, Some(81))));
+        check("fe80::1%eth0", Some(("fe80::1", Some("eth0"), None)));
+        check("[fe80::1%2]", Some(("fe80::1", Some("2"), None)));
+        check(
+            "[fe80::1%eth0]:81",
+            Some(("fe80::1", Some("eth0"), Some(81))),
+        );
+        for bad in [
+            "",
+            "a",
+            "localhost:a",
+            "127.0.0.1:",
+            "1.2.3",
+            "127.0.0.1:70000",
+            "fe80::1%",
+            "[fe80::1%]:80",
+            "127.0.0.1%lo",
+            "localhost%lo",
+            "%lo",
+            "unix:",
+            "unix:@",
+            "unix",
+            "systemd:",
+        ] {
+            check(bad, None);
+        }
+        let unix = |text| parse(text).unwrap().remove(0);
+        let path = Endpoint::Path("/run/a:b".into());
+        assert_eq!(unix("unix:/run/a:b"), Bind::Unix(path));
+        assert_eq!(unix("unix:@a"), Bind::Unix(Endpoint::Name(b"a".into())));
+        assert!(matches!(unix("systemd"), Bind::Activated(_)));
+    }
+
+    #[test]
+    fn a_plain_port_is_a_port() {
+        assert_eq!(port("PORT", None), Ok(None));
+        assert_eq!(port("PORT", Some("".into())), Ok(None));
+        assert_eq!(port("PORT", Some("81".into())), Ok(Some(81)));
+        assert!(
+            port("PORT", Some("http".into()))
+                .unwrap_err()
+                .contains("PORT=http")
+        );
+    }
+}

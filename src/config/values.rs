@@ -1,0 +1,255 @@
+//! A word of the command line -> the value that it means.
+
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use docroot::http::is_token;
+use docroot::site::{Field, TypeSource};
+
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
+    let end = text
+        .find(|char: char| !char.is_ascii_digit())
+        .unwrap_or(text.len());
+    let (number, unit) = text.split_at(end);
+    let expected = || "expected a number and a unit, such as 500ms, 10s, 2m".to_owned();
+    let number: u64 = number.parse().map_err(|_| expected())?;
+    let millis = match unit {
+        "ms" => 1,
+        "s" => 1000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => return Err(expected()),
+    };
+    let day = 86_400_000;
+    match number.checked_mul(millis) {
+        Some(millis) if (1..=day).contains(&millis) => Ok(Duration::from_millis(millis)),
+        _ => Err("expected 1ms to 24h".into()),
+    }
+}
+
+/// Bytes: `1024`, `1k`, `1KiB`; k, M and G are powers of 1024.
+pub(super) fn size(text: &str) -> Result<u64, String> {
+    let end = text
+        .find(|char: char| !char.is_ascii_digit())
+        .unwrap_or(text.len());
+    let (number, unit) = text.split_at(end);
+    let expected = || "expected bytes, such as 1024, 1KiB, 8MiB".to_owned();
+    let number: u64 = number.parse().map_err(|_| expected())?;
+    let factor = match unit.to_ascii_lowercase().as_str() {
+        "" | "b" => 1,
+        "k" | "kib" => 1 << 10,
+        "m" | "mib" => 1 << 20,
+        "g" | "gib" => 1 << 30,
+        _ => return Err(expected()),
+    };
+    number.checked_mul(factor).ok_or_else(expected)
+}
+
+pub(super) fn cache_size(text: &str) -> Result<usize, String> {
+    let fits = |size: u64| usize::try_from(size).map_err(|_| "expected less".to_owned());
+    size(text).and_then(fits)
+}
+
+/// How often -v was said; a variable may also say yes or no.
+pub(super) fn level(text: &str) -> Result<u8, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "true" | "yes" | "on" => Ok(1),
+        "false" | "no" | "off" => Ok(0),
+        number => number.parse().map_err(|_| "expected 0, 1 or 2".to_owned()),
+    }
+}
+
+/// One line of several, of which the last may have nothing behind its end.
+pub(super) fn field(text: &str) -> Result<Option<Field>, String> {
+    match text.trim_ascii() {
+        "" => Ok(None),
+        text => text.parse().map(Some),
+    }
+}
+
+/// An origin as a browser says it (RFC 6454 section 6.2), or `*`.
+pub(super) fn origin(text: &str) -> Result<String, String> {
+    let is_host = |host: &str| {
+        let is_of_host = |byte: u8| byte.is_ascii_graphic() && !b"/?#@\\\"<>,;".contains(&byte);
+        !host.is_empty() && host.bytes().all(is_of_host)
+    };
+    match text.split_once("://") {
+        _ if text == "*" => Ok(text.to_owned()),
+        Some((scheme, host))
+            if is_host(host) && scheme.bytes().all(|it| it.is_ascii_alphanumeric()) =>
+        {
+            Ok(text.to_ascii_lowercase())
+        }
+        _ => Err("expected an origin, such as https://example.com, or *".into()),
+    }
+}
+
+/// A path in front of all addresses, without its slashes.
+pub(super) fn prefix(text: &str) -> Result<String, String> {
+    match text.trim_matches('/') {
+        "" => Ok(String::new()),
+        inner => file_path(inner).map_err(|_| "expected a path, such as /docs".into()),
+    }
+}
+
+pub(super) fn types(text: &str) -> Result<TypeSource, String> {
+    Ok(match text.starts_with('.') && text.contains('=') {
+        true => TypeSource::Pair(text.to_owned()),
+        false => TypeSource::File(text.into()),
+    })
+}
+
+pub(super) fn header_size(text: &str) -> Result<usize, String> {
+    match usize::try_from(size(text)?) {
+        Ok(size @ 256..=16_777_216) => Ok(size),
+        _ => Err("expected 256 bytes to 16MiB".into()),
+    }
+}
+
+pub(super) fn workers(text: &str) -> Result<NonZeroUsize, String> {
+    match text.parse::<NonZeroUsize>() {
+        Ok(count) if count.get() <= 1024 => Ok(count),
+        _ => Err("expected a number from 1 to 1024".into()),
+    }
+}
+
+pub(super) fn connections(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(count @ 1..) => Ok(count),
+        _ => Err("expected a number of at least 1".into()),
+    }
+}
+
+/// A request target, from what somebody has typed: what no target has is percent-encoded, as browsers do.
+pub(super) fn target(path: &[u8]) -> String {
+    let mut target = String::new();
+    let is_whole = path.starts_with(b"/") || path == b"*" || is_uri(path);
+    if !is_whole {
+        target.push('/');
+    }
+    for &byte in path {
+        match byte {
+            b'"' | b'<' | b'>' | b'\\' | b'^' | b'`' | b'{' | b'|' | b'}' => {
+                target.push_str(&format!("%{byte:02X}"));
+            }
+            b'!'..=b'~' => target.push(char::from(byte)),
+            _ => target.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    target
+}
+
+/// Whether this is an address with its scheme.
+fn is_uri(path: &[u8]) -> bool {
+    let path = path.to_ascii_lowercase();
+    path.starts_with(b"http://") || path.starts_with(b"https://")
+}
+
+/// A field line of a request without content.
+pub(super) fn request_field(text: &str) -> Result<String, String> {
+    let expected = || "expected 'Name: value', such as 'Accept-Encoding: br'".to_owned();
+    let (name, value) = text.split_once(':').ok_or_else(expected)?;
+    if !is_token(name.as_bytes()) || value.contains(|char: char| char.is_control() && char != '\t')
+    {
+        return Err(expected());
+    }
+    let names_content = ["Content-Length", "Transfer-Encoding"];
+    match names_content.iter().any(|of| name.eq_ignore_ascii_case(of)) {
+        true => Err("a request with content is not explained; leave this field out".into()),
+        false => Ok(text.to_owned()),
+    }
+}
+
+pub(super) fn method(text: &str) -> Result<String, String> {
+    match is_token(text.as_bytes()) {
+        true => Ok(text.to_owned()),
+        false => Err("expected a method, such as HEAD".into()),
+    }
+}
+
+/// The name of a user (RFC 7617 section 2).
+pub(super) fn user_name(text: &str) -> Result<String, String> {
+    let is_one = !text.is_empty() && !text.contains(|char: char| char == ':' || char.is_control());
+    let expected = || "expected a name without colons and control characters".to_owned();
+    is_one.then(|| text.to_owned()).ok_or_else(expected)
+}
+
+/// A name in a folder.
+pub(super) fn file_name(text: &str) -> Result<String, String> {
+    match file_path(text)? {
+        name if name.contains('/') => Err("expected a file name, without a slash".into()),
+        name => Ok(name),
+    }
+}
+
+/// A path below the root.
+pub(super) fn file_path(text: &str) -> Result<String, String> {
+    let inside = |name: &str| !matches!(name, "" | "." | "..");
+    match text.split('/').all(inside) {
+        true => Ok(text.to_owned()),
+        false => Err("expected a path relative to the root, such as errors/404.html".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantities() {
+        assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
+        for bad in [
+            "",
+            "10",
+            "s",
+            "1.5s",
+            "0s",
+            "25h",
+            "-1s",
+            "99999999999999999999s",
+        ] {
+            assert!(duration(bad).is_err(), "{bad}");
+        }
+        assert_eq!(size("1024"), Ok(1024));
+        assert_eq!(size("1KiB"), Ok(1024));
+        assert_eq!(size("8m"), Ok(8 << 20));
+        assert_eq!(size("0"), Ok(0));
+        for bad in ["", "KiB", "1 KiB", "-1", "1.5k", "1kb/s", "99999999999999G"] {
+            assert!(size(bad).is_err(), "{bad}");
+        }
+        assert!(header_size("255").is_err());
+        assert!(header_size("17MiB").is_err());
+        assert!(connections("0").is_err());
+        assert_eq!(workers("2").map(NonZeroUsize::get), Ok(2));
+        for bad in ["", "0", "-1", "1025", "2.5", "auto"] {
+            assert!(workers(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn paths_stay_in_the_root() {
+        assert!(file_path("errors/404.html").is_ok());
+        for bad in ["", "/404.html", "../404.html", "a//b", "a/"] {
+            assert!(file_path(bad).is_err(), "{bad}");
+        }
+        assert!(file_name("a/b").is_err());
+    }
+
+    #[test]
+    fn what_is_typed_becomes_a_target() {
+        let check = |typed: &str, expected: &str| assert_eq!(target(typed.as_bytes()), expected);
+        check("/a", "/a");
+        check("a/b?q=1", "/a/b?q=1");
+        check("", "/");
+        check("/a b\"ä%20", "/a%20b%22%C3%A4%20");
+        check("http://host/a", "http://host/a");
+        check("https.html", "/https.html");
+        check("*", "*");
+        for bad in ["", "a", "a b: c", "a: b\nc: d", ": b", "content-length: 0"] {
+            assert!(request_field(bad).is_err(), "{bad}");
+        }
+        assert!(request_field("Accept:").is_ok());
+        assert!(method("B/C").is_err());
+    }
+}
