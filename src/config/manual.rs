@@ -33,12 +33,16 @@ const SECTIONS: [(&str, &[(&str, &str)]); 4] = [
         &[
             (
                 "SIGTERM, SIGINT, SIGQUIT",
-                "Accept nobody any more, finish what is begun, and end with 0; a second one ends it at once.",
+                "Accept nobody any more (after --drain-delay), finish what is begun, and end with 0; a second one ends it at once.",
             ),
             (
                 "SIGHUP",
                 "Read _headers, _redirects, and the files of --mime-types and --auth-file again. Where something is wrong \
                  with one of them, all stays as it was.",
+            ),
+            (
+                "SIGUSR1",
+                "Open the file of --log-file again, as after it was renamed.",
             ),
         ],
     ),
