@@ -4,6 +4,7 @@ mod support;
 
 use std::fs;
 use std::io::Write as _;
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use support::{Root, docroot};
@@ -81,6 +82,29 @@ fn the_manual_page_has_every_flag_and_its_variable() {
         "EXAMPLES",
     ];
     assert_eq!(sections, expected);
+}
+
+#[test]
+fn the_readme_has_every_flag_and_its_variable() {
+    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
+    let readme = fs::read_to_string(readme).expect("text");
+    let (_, table) = readme
+        .split_once("| flag | environment |")
+        .expect("a table");
+    let (table, _) = table.split_once("\n\n").expect("its end");
+    for flag in flags(&printed(&["--help"])) {
+        if ["help", "version"].contains(&flag) {
+            continue;
+        }
+        let variable = format!("`DOCROOT_{}`", flag.to_uppercase().replace('-', "_"));
+        let row = table.lines().find(|row| row.contains(&variable));
+        let row = row.unwrap_or_else(|| panic!("{variable} has no row"));
+        let cell = row.split(" | ").next().unwrap_or_default();
+        let is_said = cell
+            .split([' ', '`', '['])
+            .any(|word| word.strip_prefix("--") == Some(flag));
+        assert!(is_said, "--{flag} is not in the row of {variable}");
+    }
 }
 
 #[test]

@@ -87,7 +87,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("flate2::", &["site/encoding.rs"]),
     ("indicatif::", &["compress.rs"]),
     ("landlock::", &["sandbox.rs"]),
-    ("clap::", &["config.rs", "config/", "main.rs"]),
+    ("clap::", &["config.rs", "config/"]),
     ("clap_complete::", &["config/manual.rs"]),
     ("clap_mangen::", &["config/manual.rs"]),
     ("signal_hook::", &["main.rs"]),
