@@ -179,7 +179,7 @@ impl Default for Symlinks {
 
 impl Disk {
     /// Opens a root folder, and finds out how it can be guarded. The folder itself is held open,
-    /// whatever its name comes to mean later ([`successor`](Self::successor)); only absolute links into it are known
+    /// whatever its name comes to mean later (`successor`); only absolute links into it are known
     /// by its name.
     ///
     /// # Errors
