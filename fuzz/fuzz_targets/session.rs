@@ -153,6 +153,7 @@ impl<'a> Script<'a> {
             Next::Close | Next::Drain | Next::Answered => {}
             Next::Wait => unreachable!("nobody is guarded"),
             Next::Again => unreachable!("nothing here is listed"),
+            Next::Listen => unreachable!("nothing here is live"),
         }
     }
 }
