@@ -740,7 +740,10 @@ fn contents(file: File, mut source: Source, now: SystemTime) -> io::Result<Entry
 /// # Errors
 /// What open(2) and read(2) say; a file that is too large for one of rules, or is no regular file.
 pub(super) fn text(file: &Path) -> io::Result<Vec<u8>> {
-    let file = File::from(openat(CWD, file, READ, Mode::empty())?);
+    rules(openat(CWD, file, READ, Mode::empty())?.into())
+}
+
+fn rules(file: File) -> io::Result<Vec<u8>> {
     let metadata = file.metadata()?;
     if !metadata.is_file() {
         return Err(io::Error::other("it is not a regular file"));
@@ -750,6 +753,17 @@ pub(super) fn text(file: &Path) -> io::Result<Vec<u8>> {
     match text.len() as u64 > RULES {
         true => Err(io::Error::other("it is larger than 1 MiB")),
         false => Ok(text),
+    }
+}
+
+impl Disk {
+    /// What is in a file of rules right in the root, which may be a symbolic link to anywhere: in this folder, whatever
+    /// has its name by now.
+    ///
+    /// # Errors
+    /// As [`text`].
+    pub(super) fn text(&self, name: &Path) -> io::Result<Vec<u8>> {
+        rules(openat(&self.root.folder, name, READ, Mode::empty())?.into())
     }
 }
 

@@ -788,7 +788,7 @@ impl Site {
 
     /// The rules for the folder that is served now. Where they cannot be read, those that were in force stay.
     fn own_policy(&self) -> Arc<Policy> {
-        let reading = match self.options.policy.read(self.disk.path()) {
+        let reading = match self.options.policy.read(&self.disk) {
             None => return self.options.policy.now().0,
             Some(Ok(reading)) => reading,
             Some(Err(wrong)) => {

@@ -1,10 +1,11 @@
 //! What applies to some addresses, or to all: which fields go with an answer, and where it is to be had instead.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::caching::Caching;
+use super::disk::Disk;
 use super::headers::{Change, Headers};
 use super::media::{Types, UNKNOWN};
 use super::note::Changed;
@@ -66,11 +67,10 @@ impl SharedPolicy {
         }))
     }
 
-    /// Reads it anew for this folder, which has no symbolic links in its name; `None` if there is nothing to read it
-    /// from.
-    pub(super) fn read(&self, root: &Path) -> Option<Result<Reading, Vec<String>>> {
+    /// Reads it anew for this folder; `None` if there is nothing to read it from.
+    pub(super) fn read(&self, disk: &Disk) -> Option<Result<Reading, Vec<String>>> {
         let sources = self.0.sources.as_ref()?;
-        Some(sources.read_for(root))
+        Some(sources.read_for(disk))
     }
 
     /// Another one, from now on: each site takes it up before the next request that it is asked.

@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::caching::Caching;
-use super::disk;
+use super::disk::{self, Disk};
 use super::field::Field;
 use super::headers::Headers;
 use super::media::{MalformedTypes, Types};
@@ -64,11 +64,15 @@ impl Sources {
     /// A sentence for each thing that is wrong with a file that was named: file, line, and what to do.
     pub fn read(&self) -> Result<Reading, Vec<String>> {
         let root = disk::real(&self.root).map_err(|error| vec![unreadable(&self.root, &error)])?;
-        self.read_for(&root)
+        self.read_from(&root, None)
     }
 
     /// The same for a folder that the root's name leads to, or led to.
-    pub(super) fn read_for(&self, root: &Path) -> Result<Reading, Vec<String>> {
+    pub(super) fn read_for(&self, disk: &Disk) -> Result<Reading, Vec<String>> {
+        self.read_from(disk.path(), Some(disk))
+    }
+
+    fn read_from(&self, root: &Path, disk: Option<&Disk>) -> Result<Reading, Vec<String>> {
         let mut wrong = Vec::new();
         let mut reading = Reading {
             policy: Policy {
@@ -95,7 +99,7 @@ impl Sources {
         for name in [HEADERS, REDIRECTS] {
             reading.policy.sources.push(name.into());
         }
-        match self.rules(root, &headers, Headers::read, &mut reading) {
+        match self.rules((root, disk), &headers, Headers::read, &mut reading) {
             Ok(None) => {}
             Ok(Some(rules)) => {
                 reading.policy.headers = rules;
@@ -103,7 +107,7 @@ impl Sources {
             }
             Err(why) => wrong.extend(why),
         }
-        match self.rules(root, &redirects, Redirects::read, &mut reading) {
+        match self.rules((root, disk), &redirects, Redirects::read, &mut reading) {
             Ok(None) => {}
             Ok(Some(rules)) => {
                 reading.policy.redirects = rules;
@@ -143,7 +147,7 @@ impl Sources {
     /// The rules in a file; `None` if there is none that anybody named.
     fn rules<T>(
         &self,
-        root: &Path,
+        (root, disk): (&Path, Option<&Disk>),
         file: &Path,
         read: impl FnOnce(&[u8]) -> (T, Vec<Malformed>),
         reading: &mut Reading,
@@ -156,7 +160,11 @@ impl Sources {
             }
         }
         let is_named = self.headers.as_deref() == Some(file);
-        let text = match disk::text(file) {
+        let text = match (disk, file.file_name()) {
+            (Some(disk), Some(name)) if self.headers.is_none() => disk.text(Path::new(name)),
+            _ => disk::text(file),
+        };
+        let text = match text {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound && !is_named => return Ok(None),
             Err(error) if self.headers.is_none() => {
