@@ -516,7 +516,7 @@ impl Arguments {
         (config.server.http1.health, config.drain_delay) = self.health.resolve();
         config.sandbox = self.sandbox.resolve();
         let sockets = config.server.binds.iter().filter_map(|bind| match bind {
-            Bind::Unix(Endpoint::Path(path)) => std::path::absolute(path).ok(),
+            Bind::Unix(Endpoint::Path(path)) => Some(path.clone()),
             Bind::Ip { .. } | Bind::Unix(_) | Bind::Activated(_) => None,
         });
         config.needs.sockets = sockets.collect();

@@ -707,11 +707,8 @@ impl<O: Origin> Protocol for Http1<O> {
     }
 
     fn expire(&mut self, session: &mut Session<O::Stream>, io: &mut Io<'_>) -> Next {
-        if session.awaited().is_some() {
-            // Asked again, the guard says that this has taken too long.
-            return self.converse(session, io);
-        }
-        if session.rests().is_some() {
+        // Asked again, the guard says that this has taken too long, or the stream what comes next.
+        if session.awaited().is_some() || session.rests().is_some() {
             return self.converse(session, io);
         }
         if let Some(log) = &self.log {

@@ -391,8 +391,7 @@ impl<P: Protocol> Reactor<P> {
                     break;
                 }
                 let reason = format!("connections are limited to {most} per worker");
-                door.rest(None, self.now.instant, &reason);
-                self.count(|counters| &counters.rests);
+                self.rest(number, None, &reason);
                 self.is_crowded = true;
                 break;
             }
@@ -416,15 +415,13 @@ impl<P: Protocol> Reactor<P> {
                     lost += 1;
                     debug!("a connection was lost while it was accepted: {error}");
                     if lost == ACCEPTS {
-                        door.rest(Some(REST), self.now.instant, &error.to_string());
-                        self.count(|counters| &counters.rests);
+                        self.rest(number, Some(REST), &error.to_string());
                     }
                 }
                 Accepted::Exhausted(_) if !self.fresh.is_empty() => break,
                 // Where it is others who take all there is, hanging up on our peers helps nobody.
                 Accepted::Exhausted(error) if in_vain => {
-                    door.rest(Some(REST), self.now.instant, &error.to_string());
-                    self.count(|counters| &counters.rests);
+                    self.rest(number, Some(REST), &error.to_string());
                     break;
                 }
                 Accepted::Exhausted(error) => match self.longest_waiting() {
@@ -433,16 +430,21 @@ impl<P: Protocol> Reactor<P> {
                         in_vain = true;
                     }
                     None => {
-                        if let Some(door) = self.listeners.get_mut(number) {
-                            door.rest(Some(REST), self.now.instant, &error.to_string());
-                        }
-                        self.count(|counters| &counters.rests);
+                        self.rest(number, Some(REST), &error.to_string());
                         break;
                     }
                 },
             }
         }
         Ok(())
+    }
+
+    /// Lets nobody in at this door before a connection closes, or for so long at the most.
+    fn rest(&mut self, number: usize, time: Option<Duration>, reason: &str) {
+        if let Some(door) = self.listeners.get_mut(number) {
+            door.rest(time, self.now.instant, reason);
+        }
+        self.count(|counters| &counters.rests);
     }
 
     fn admit(&mut self, stream: Stream, peer: &Peer, counted: Option<Counted>) {

@@ -296,7 +296,6 @@ impl Site {
             }
         };
         let finding = former.iter().find_map(file)?;
-        self.choose(Role::File, &finding.file, Some(&address(target)));
         let fields = self.policy.0.of_file(&address(target), path);
         let (resource, _) = self.resource(*finding, &fields, Some(now));
         Some(Lookup::Found(Arc::new(resource)))

@@ -252,9 +252,9 @@ impl Shared {
             let left = burst
                 .due()
                 .map(|due| due.saturating_duration_since(Instant::now()));
-            // What is too long for the kernel is not, here.
             let look = tree.is_lost().then_some(LOOK);
             let left = left.into_iter().chain(look).min();
+            // What is too long for the kernel is not, here.
             let left = left.map(|left| Timespec::try_from(left).unwrap_or_default());
             let mut told = [
                 PollFd::new(tree.source(), PollFlags::IN),

@@ -115,8 +115,7 @@ impl Memory {
 
     /// The root has become another folder: nothing is known of that one.
     pub(super) fn forget(&mut self) {
-        self.cache.clear();
-        self.release();
+        self.clear();
         if let Some(watch) = &mut self.watch {
             watch.forget();
         }
