@@ -500,8 +500,12 @@ impl Arguments {
             }
         }
         let file = log.as_ref().and_then(|log| log.file.as_ref());
-        let file = file.and_then(|file| std::path::absolute(file).ok());
-        config.needs.logs = file.into_iter().collect();
+        if let Some(file) = file.and_then(|file| std::path::absolute(file).ok()) {
+            match log::is_made_anew(&file) {
+                true => config.needs.logs.push(file),
+                false => config.needs.pipes.push(file),
+            }
+        }
         config.log = log;
         config.server.metrics = self.metrics.metrics;
         config.server.http1.header_timeout = self.header_timeout;

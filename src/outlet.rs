@@ -1,9 +1,9 @@
 //! Where access lines go: standard output, or a file that can be opened again.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::fd::AsFd as _;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use docroot::journal::Out;
@@ -30,7 +30,8 @@ impl Outlet {
     }
 
     /// The file of this name. It is made if it is not there, and written to at its end, wherever that is by then, so
-    /// that it may be cut short by others at any time.
+    /// that it may be cut short by others at any time. A named pipe need not have a reader yet, nor keep it: what it
+    /// holds waits for the next one.
     ///
     /// # Errors
     /// Why it cannot be opened.
@@ -43,8 +44,11 @@ impl Outlet {
 }
 
 fn open(path: &Path) -> io::Result<File> {
+    let is_pipe = fs::metadata(path).is_ok_and(|metadata| metadata.file_type().is_fifo());
     let mut options = OpenOptions::new();
-    options.append(true).create(true).mode(MODE).open(path)
+    // To write only, a pipe is not opened before it has a reader (fifo(7)).
+    options.read(is_pipe).append(true).create(true);
+    options.mode(MODE).open(path)
 }
 
 impl Out for Outlet {

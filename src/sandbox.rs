@@ -57,6 +57,8 @@ pub struct Needs {
     pub files: Vec<PathBuf>,
     /// Files that are appended to, and created anew.
     pub logs: Vec<PathBuf>,
+    /// Pipes and devices that are written to, and opened again.
+    pub pipes: Vec<PathBuf>,
     /// Unix sockets that are removed at the end.
     pub sockets: Vec<PathBuf>,
 }
@@ -79,6 +81,8 @@ pub enum Access {
     ReadFiles,
     /// Create files, and write to them.
     Append,
+    /// Write to what is there, and open it as a reader does, too: so a pipe can be opened that has none.
+    Write,
     /// Remove files.
     Remove,
 }
@@ -177,6 +181,10 @@ pub fn allowed(needs: &Needs, real: impl Fn(&Path) -> Option<PathBuf>) -> Vec<Ru
             }
         }
     }
+    // (What has no name of its own, as standard output that is a pipe, needs no rule.)
+    for pipe in needs.pipes.iter().filter_map(|pipe| real(pipe)) {
+        allow(pipe, Access::Write);
+    }
     for socket in &needs.sockets {
         let folder = socket.parent().and_then(&real);
         // That what is left over may be replaced by the next one is worth less than all there is.
@@ -266,6 +274,7 @@ impl Access {
             Self::Read => AccessFs::ReadFile | AccessFs::ReadDir,
             Self::ReadFiles => AccessFs::ReadFile.into(),
             Self::Append => AccessFs::WriteFile | AccessFs::MakeReg,
+            Self::Write => AccessFs::WriteFile | AccessFs::ReadFile,
             Self::Remove => AccessFs::RemoveFile.into(),
         }
     }
@@ -440,6 +449,20 @@ mod tests {
         let expected = [
             ("/srv/www", Access::Read),
             ("/var/log/docroot", Access::Append),
+        ];
+        check(&needs, &expected);
+    }
+
+    #[test]
+    fn beside_a_pipe_nothing_is_written() {
+        let needs = Needs {
+            folders: vec!["/srv/www".into()],
+            pipes: vec!["/etc/docroot/types".into(), "/dev/stdout".into()],
+            ..Needs::default()
+        };
+        let expected = [
+            ("/srv/www", Access::Read),
+            ("/usr/share/types", Access::Write),
         ];
         check(&needs, &expected);
     }

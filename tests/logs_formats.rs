@@ -3,10 +3,11 @@
 mod support;
 
 use std::fs;
-use std::io::{Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 use rustix::process::{Pid, kill_process};
 use support::{
     Client, Root, Server, Signal, announced, docroot, eventually, lines, said, succeeds, upon,
@@ -422,6 +423,29 @@ fn a_file_may_be_named_as_from_where_it_was_started() {
     fs::remove_file(&file).expect("it is ours");
     server.signal(Signal::USR1);
     eventually("it is there again", || file.exists().then_some(()));
+}
+
+#[test]
+fn a_named_pipe_may_be_read_by_whoever_comes() {
+    let (root, folder) = (site(), Root::new());
+    let pipe = folder.join("pipe");
+    let mode = Mode::RUSR | Mode::WUSR;
+    mknodat(CWD, &pipe, FileType::Fifo, mode, 0).expect("a folder of ours");
+    let server = logging_to(&root, &pipe);
+    let read = |expected: &[&str]| {
+        let reader = fs::File::open(&pipe).expect("it is there");
+        let lines = BufReader::new(reader).lines().take(expected.len());
+        let lines: Vec<_> = lines.map(|line| line.expect("text")).collect();
+        let targets: Vec<_> = lines.iter().map(|line| said(line, "target")).collect();
+        assert_eq!(targets, expected);
+    };
+    server.get("/?1");
+    read(&["/?1"]);
+    // Its reader has left, and comes again.
+    server.get("/?2");
+    server.signal(Signal::USR1);
+    server.get("/?3");
+    read(&["/?2", "/?3"]);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The options of the access log.
 
 use std::io::IsTerminal as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use docroot::http1::Format;
@@ -69,6 +69,14 @@ impl LogOptions {
             }
         }
     }
+}
+
+/// Whether this file of a log is one that may be moved away, and be made anew: no pipe, no device, and not by a name
+/// for what is open already.
+pub(super) fn is_made_anew(file: &Path) -> bool {
+    let is_file = std::fs::metadata(file).map_or(true, |metadata| metadata.is_file());
+    let opened = ["/dev/stdout", "/dev/stderr", "/dev/fd", "/proc/self/fd"];
+    is_file && !opened.iter().any(|name| file.starts_with(name))
 }
 
 /// Whether a terminal is to be sent colours: see no-color.org, and terminfo(5) for those that have none.

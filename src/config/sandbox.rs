@@ -65,6 +65,7 @@ pub(super) fn needs(
         anywhere: *symlinks == Symlinks::Follow,
         files: files.filter_map(absolute).collect(),
         logs: Vec::new(),
+        pipes: Vec::new(),
         sockets: Vec::new(),
     }
 }
