@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 
 /// The proxies that are trusted: networks, and whoever comes by a Unix socket. Nobody, by default.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -54,13 +54,25 @@ impl FromStr for Source {
             return Ok(Self::Unix);
         }
         let network = match text.parse::<IpAddr>() {
-            Ok(ip) => Ok(IpNet::from(ip.to_canonical())),
+            Ok(ip) => Ok(IpNet::from(ip)),
             Err(_) => text.parse(),
         };
-        network.map(Self::Network).map_err(|_| {
+        network.map(canonical).map(Self::Network).map_err(|_| {
             "expected a network or an address, such as 10.0.0.0/8, 192.0.2.1, 2001:db8::/32; or unix"
                 .into()
         })
+    }
+}
+
+/// A network of IPv4 addresses that are written as those of IPv6 is one of IPv4 addresses.
+fn canonical(network: IpNet) -> IpNet {
+    const MAPPED: u8 = 96;
+    let length = network.prefix_len().checked_sub(MAPPED);
+    match (network.addr().to_canonical(), length) {
+        (IpAddr::V4(ip), Some(length)) if network.addr().is_ipv6() => {
+            Ipv4Net::new(ip, length).map_or(network, IpNet::V4)
+        }
+        _ => network,
     }
 }
 
@@ -83,6 +95,8 @@ mod tests {
         check(&["192.0.2.1"], "192.0.2.1", true);
         check(&["192.0.2.1"], "192.0.2.2", false);
         check(&["::ffff:192.0.2.1"], "192.0.2.1", true);
+        check(&["::ffff:10.0.0.0/104"], "10.255.0.1", true);
+        check(&["::ffff:10.0.0.0/104"], "11.0.0.1", false);
         check(&["2001:db8::/32", "::1"], "2001:db8:1::1", true);
         check(&["2001:db8::/32", "::1"], "::1", true);
         check(&["2001:db8::/32", "::1"], "::2", false);
