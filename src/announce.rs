@@ -13,46 +13,39 @@ use docroot::server::{self, Bind};
 use docroot::site::{Freshness, Symlinks};
 
 use crate::check::noticed;
-use crate::config::Config;
 use crate::qr;
 use crate::text::json;
 
+/// A server that has been started.
+pub(crate) struct Started<'a> {
+    /// What it was asked to do.
+    pub(crate) options: &'a server::Options,
+    /// How it notices changes.
+    pub(crate) freshness: Freshness,
+    /// What it may still do.
+    pub(crate) confinement: &'a Confinement,
+    /// What it listens on.
+    pub(crate) addresses: &'a [Endpoint],
+    /// Where it tells how it is doing.
+    pub(crate) metrics: Option<SocketAddr>,
+}
+
 /// Where the server is to be found: for a person, or for a program.
-pub(crate) fn announcement(
-    config: &Config,
-    freshness: Freshness,
-    confinement: &Confinement,
-    addresses: &[Endpoint],
-    metrics: Option<SocketAddr>,
-) -> String {
-    let metrics = metrics.and_then(|address| urls(&[address.into()]).next());
-    let metrics = metrics.map(|url| url + METRICS.trim_start_matches('/'));
+pub(crate) fn announcement(started: &Started<'_>) -> String {
     match io::stdout().is_terminal() {
-        true => banner(
-            config,
-            freshness,
-            confinement,
-            addresses,
-            metrics.as_deref(),
-        ),
-        false => line(
-            &config.server,
-            freshness,
-            confinement,
-            addresses,
-            metrics.as_deref(),
-        ),
+        true => banner(started),
+        false => line(started),
     }
 }
 
-fn banner(
-    config: &Config,
-    freshness: Freshness,
-    confinement: &Confinement,
-    addresses: &[Endpoint],
-    metrics: Option<&str>,
-) -> String {
-    let options = &config.server;
+fn banner(started: &Started<'_>) -> String {
+    let Started {
+        options,
+        freshness,
+        confinement,
+        addresses,
+        ..
+    } = *started;
     let mut text = format!("docroot {}\n\n", env!("CARGO_PKG_VERSION"));
     let _ = writeln!(text, "  {}", options.root.display());
     for (address, url) in addresses.iter().zip(urls(addresses)) {
@@ -62,7 +55,7 @@ fn banner(
         };
         let _ = writeln!(text, "  {url}{everywhere}");
     }
-    if let Some(url) = metrics {
+    if let Some(url) = started.told() {
         let _ = writeln!(text, "  {url}  for Prometheus");
     }
     let first = options.ports.first().copied().unwrap_or_default();
@@ -121,13 +114,15 @@ fn banner(
     text + "  Ctrl-C stops\n\n"
 }
 
-fn line(
-    options: &server::Options,
-    freshness: Freshness,
-    confinement: &Confinement,
-    addresses: &[Endpoint],
-    metrics: Option<&str>,
-) -> String {
+fn line(started: &Started<'_>) -> String {
+    let Started {
+        options,
+        freshness,
+        confinement,
+        addresses,
+        ..
+    } = *started;
+    let metrics = started.told();
     let metrics = metrics.map(|url| format!("\"metrics\":\"{url}\","));
     let urls = urls(addresses).map(|url| format!("\"{}\"", json(&url)));
     let urls: Vec<String> = urls.collect();
@@ -145,6 +140,14 @@ fn line(
         env!("CARGO_PKG_VERSION"),
         std::process::id(),
     )
+}
+
+impl Started<'_> {
+    /// The URL under which it tells how it is doing.
+    fn told(&self) -> Option<String> {
+        let url = urls(&[self.metrics?.into()]).next()?;
+        Some(url + METRICS.trim_start_matches('/'))
+    }
 }
 
 /// The first address at which a browser on this machine finds the site.
@@ -236,14 +239,13 @@ mod tests {
             limits: docroot::net::Limits::default(),
             metrics: None,
         };
-        let url = Some("http://127.0.0.1:9/metrics");
-        let line = line(
-            &options,
-            Freshness::Looked,
-            &Confinement::Off,
-            &addresses,
-            url,
-        );
+        let line = line(&Started {
+            options: &options,
+            freshness: Freshness::Looked,
+            confinement: &Confinement::Off,
+            addresses: &addresses,
+            metrics: Some("127.0.0.1:9".parse().unwrap()),
+        });
         let urls = r#"{"event":"listening","urls":["http://127.0.0.1:80/","http://[::1]:80/","http://[fe80::1%253]:80/","unix:/run/\"it\""]"#;
         assert!(
             line.starts_with(&format!(

@@ -38,7 +38,7 @@ use tracing::{error, info, warn};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::prelude::*;
 
-use crate::announce::announcement;
+use crate::announce::{Started, announcement};
 use crate::browser::Browser;
 use crate::config::{Arguments, Command, Config, Explain, Log};
 use crate::outlet::Outlet;
@@ -154,7 +154,6 @@ fn run(
     let freshness = site.freshness();
     let server = Server::start(site, sockets, &config.server, journal).map_err(refused)?;
     let addresses: Vec<Endpoint> = server.addresses().cloned().collect();
-    let metrics = server.metrics();
     let handle = server.handle();
     let (health, delay) = (config.server.http1.health.clone(), config.drain_delay);
     let drain = move || {
@@ -185,7 +184,13 @@ fn run(
     };
     on_signals(drain, 0, Some(heed)).map_err(failed)?;
     warn_of_strangers(&config, &addresses);
-    let said = announcement(&config, freshness, &confinement, &addresses, metrics);
+    let said = announcement(&Started {
+        options: &config.server,
+        freshness,
+        confinement: &confinement,
+        addresses: &addresses,
+        metrics: server.metrics(),
+    });
     if !quiet && let Err(error) = print(&said) {
         warn!("cannot say on standard output where it listens: {error}");
     }

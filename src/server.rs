@@ -233,7 +233,7 @@ impl Server {
             live.watch(root(options)?, options.site.hidden)
                 .map_err(Error::System)?;
         }
-        let tell = |(listener, metrics)| tell(listener, metrics);
+        let tell = |(listener, metrics)| tell(listener, metrics, &options.limits);
         Ok(Self {
             first,
             others,
@@ -291,12 +291,17 @@ impl Server {
 }
 
 /// A loop that tells how the others are doing, to few, and to nobody for long.
-fn tell(listener: Listener, metrics: Metrics) -> Result<Reactor<Http1<Metrics>>, Error> {
+fn tell(
+    listener: Listener,
+    metrics: Metrics,
+    limits: &Limits,
+) -> Result<Reactor<Http1<Metrics>>, Error> {
     let protocol = Http1::new(metrics, http1::Options::default(), None);
     let limits = Limits {
         connections: TELLING,
+        connections_per_peer: None,
         grace: Duration::from_secs(1),
-        ..Limits::default()
+        ..limits.clone()
     };
     let reactor = Reactor::new(protocol, limits).map_err(Error::System)?;
     reactor.listen(listener).map_err(Error::System)
