@@ -22,24 +22,23 @@ ENV RUSTFLAGS="-C target-feature=+crt-static"
 COPY Cargo.toml Cargo.lock ./
 RUN mkdir src benches \
  && touch src/lib.rs benches/steps.rs benches/instructions.rs \
- && cargo build --release --locked --lib --target "$(uname -m)-unknown-linux-gnu"
+ && cargo build --release --locked --lib --target "$(rustc --print host-tuple)"
 
 # What we wrote. Cargo tells what is new by its date, and sources may be older than the layer above: so what was made
 # of the empty library is taken away first.
 COPY src src
-RUN target="$(uname -m)-unknown-linux-gnu" \
+RUN target="$(rustc --print host-tuple)" \
  && cargo clean --release --locked --package docroot --target "$target" \
  && cargo build --release --locked --bin docroot --target "$target" \
  && mkdir /image \
  && cp "target/$target/release/docroot" /image/
 
-# The site that is served where no other is mounted, with each file compressed beside itself, for all users to read
-# whatever the modes were where this is built.
+# The site that is served where no other is mounted, for all users to read whatever the modes were where this is built.
+# (Without compressed siblings: they would outlive a file that somebody copies over one of these.)
 COPY html /image/html
 COPY LICENSE-APACHE LICENSE-MIT /image/licenses/
 RUN chmod -R a=rX,u+w /image/html /image/licenses \
- && chmod 755 /image/docroot \
- && /image/docroot compress --quiet /image/html
+ && chmod 755 /image/docroot
 
 
 FROM scratch

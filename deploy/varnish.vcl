@@ -2,8 +2,8 @@
 #
 #     varnishd -a :80 -f varnish.vcl -p http_gzip_support=off
 #
-# http_gzip_support=off, so that visitors get the codings that docroot has (br and zstd as well, by Vary); otherwise
-# Varnish asks for gzip alone, and makes all others of it.
+# http_gzip_support=off, so that visitors get the codings that docroot has (br as well, by Vary); otherwise Varnish asks
+# for gzip alone, and makes what is not coded of it.
 vcl 4.1;
 
 backend docroot {
@@ -14,6 +14,10 @@ backend docroot {
 }
 
 sub vcl_recv {
+    # Who is behind this proxy is in X-Forwarded-For, where Varnish puts it (docroot --trusted-proxy); what a visitor
+    # says of that is gone.
+    unset req.http.Forwarded;
+
     # docroot has no cookies. A site's scripts may, and without this nothing would be kept for those who have some.
     unset req.http.Cookie;
 

@@ -14,7 +14,7 @@ use std::sync::mpsc::Receiver;
 
 use support::{Client, PATIENCE, Root, Server, Signal, Trace, docroot, eventually, lines, send};
 
-/// Exit codes, as CLI.md numbers them.
+/// Exit codes, as README.md numbers them.
 const CLEAN: i32 = 0;
 const BAD_ARGUMENTS: i32 = 2;
 const CANNOT_BIND: i32 = 3;
