@@ -74,6 +74,7 @@
 //! | `count.rs` | a number that one thread changes, and that any may read | what it counts |
 //! | `journal.rs` | lines handed to a thread that writes them, without ever waiting, and how many were lost | what a line says |
 //! | `trust.rs` | whose word about other peers is believed | what they say |
+//! | `walk.rs` | a name -> the way to where it leads, by symbolic links | opening what is there |
 //! | `net/address.rs` | where a peer is, and where a listener listens | sockets |
 //! | `net/interfaces.rs` | by which address others know this machine | listening there |
 //! | `net/transport.rs` | what a connection can do to its peer: TCP, Unix sockets, `sendfile` | buffering |
@@ -191,7 +192,7 @@
 //! | `healthcheck.rs` | `docroot healthcheck`: one request to a server, and whether it is well | finding out where that is |
 //!
 //! **Floors:** `main > config > {server, compress, sandbox} > metrics > {http1, site, proxy} > auth > {http, net} > {blob,
-//! count, journal, trust}`. (`sandbox.rs` knows nobody; main confines between two calls of the server.)
+//! count, journal, trust, walk}`. (Main confines, by `sandbox.rs`, between two calls of the server.)
 //!
 //! **Doors:** the clock is read only in `net/reactor.rs` (and in `compress.rs`, `explain.rs`, `check.rs` and
 //! `site/live.rs`, which are no loops, in `journal.rs`, where lines are lost, and, when it was started, in
@@ -268,3 +269,4 @@ pub mod sandbox;
 pub mod server;
 pub mod site;
 pub mod trust;
+mod walk;

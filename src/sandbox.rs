@@ -19,6 +19,8 @@ use landlock::{
 use rustix::thread::set_no_new_privs;
 use tracing::debug;
 
+use crate::walk::{self, Walk, walk};
+
 /// The newest version that this was tried with. What it adds to an older one is taken where it is to be had.
 const TRIED: ABI = ABI::V7;
 
@@ -117,7 +119,7 @@ pub fn confine(mode: Mode, needs: &Needs) -> Result<Confinement, Unconfined> {
     if mode == Mode::Off {
         return Ok(Confinement::Off);
     }
-    let rules = allowed(needs, |path| path.canonicalize().ok());
+    let rules = allowed(needs, walk::link);
     let confinement = match restrict(&rules) {
         Ok(status) => judge(&status.landlock, needs.anywhere),
         Err(error) => {
@@ -146,8 +148,11 @@ pub fn tried(mode: Mode, needs: &Needs) -> Result<Confinement, Unconfined> {
     })
 }
 
-/// The least that these needs come to. `real` says where a path leads, without symbolic links; `None` is nowhere.
-pub fn allowed(needs: &Needs, real: impl Fn(&Path) -> Option<PathBuf>) -> Vec<Rule> {
+/// The least that these needs come to, whether it is there or not. `link` says what a symbolic link says; `None` is
+/// no link.
+pub fn allowed(needs: &Needs, link: impl Fn(&Path) -> Option<PathBuf>) -> Vec<Rule> {
+    let led = |path: &Path| walk(path, &link);
+    let real = |path: &Path| led(path).end;
     let mut rules = Vec::new();
     let mut allow = |path: PathBuf, access| {
         let has = |rule: &Rule| {
@@ -163,9 +168,9 @@ pub fn allowed(needs: &Needs, real: impl Fn(&Path) -> Option<PathBuf>) -> Vec<Ru
         allow("/".into(), Access::Read);
     }
     for folder in &needs.folders {
-        let beside = real(folder).and_then(above);
-        let beside = beside.filter(|beside| needs.replaced && !is_all(beside));
-        for folder in beside.into_iter().chain(reach(folder, &real)) {
+        let way = led(folder);
+        let beside = above(&way.end).filter(|beside| needs.replaced && !is_all(beside));
+        for folder in beside.into_iter().chain([reach(way)]) {
             allow(folder, Access::Read);
         }
     }
@@ -173,20 +178,19 @@ pub fn allowed(needs: &Needs, real: impl Fn(&Path) -> Option<PathBuf>) -> Vec<Ru
     let logs = needs.logs.iter().map(|file| (file, Access::Append));
     for (file, access) in files.chain(logs) {
         // Where the name is, and, if that is a link, where the file is. A new one may come in either place.
-        let folders = [file.parent().and_then(&real), real(file).and_then(above)];
+        let folders = [file.parent().map(real), above(&real(file))];
         for folder in folders.into_iter().flatten() {
             match is_all(&folder) {
                 false => allow(folder, access),
-                true => allow(real(file).unwrap_or_else(|| file.clone()), access),
+                true => allow(real(file), access),
             }
         }
     }
-    // (What has no name of its own, as standard output that is a pipe, needs no rule.)
-    for pipe in needs.pipes.iter().filter_map(|pipe| real(pipe)) {
-        allow(pipe, Access::Write);
+    for pipe in &needs.pipes {
+        allow(real(pipe), Access::Write);
     }
     for socket in &needs.sockets {
-        let folder = socket.parent().and_then(&real);
+        let folder = socket.parent().map(real);
         // That what is left over may be replaced by the next one is worth less than all there is.
         if let Some(folder) = folder.filter(|folder| !is_all(folder)) {
             allow(folder, Access::Remove);
@@ -195,22 +199,16 @@ pub fn allowed(needs: &Needs, real: impl Fn(&Path) -> Option<PathBuf>) -> Vec<Ru
     rules
 }
 
-/// The folder below which to read for a folder that is served: itself. If its name leads through a symbolic link,
-/// that may be switched, from one release to the next; so it is the folder that has what the last link on the way
-/// leads to, unless that has all there is.
-fn reach(folder: &Path, real: &impl Fn(&Path) -> Option<PathBuf>) -> Option<PathBuf> {
-    let itself = real(folder)?;
-    let link = folder.ancestors().find_map(|path| {
-        let leads = real(path)?;
-        let plain = real(path.parent()?)?.join(path.file_name()?);
-        (plain != leads).then_some(leads)
-    });
-    let beside = link.and_then(above);
-    let beside = beside.filter(|beside| itself.starts_with(beside) && !is_all(beside));
-    Some(beside.unwrap_or(itself))
+/// The folder below which to read for a folder that is served: itself. If its name leads through symbolic links, one
+/// may be switched, from one release to the next; so it is the folder that has what the last link on the way leads
+/// to, unless that has all there is.
+fn reach(way: Walk) -> PathBuf {
+    let beside = way.last_goal().as_deref().and_then(above);
+    let beside = beside.filter(|beside| way.end.starts_with(beside) && !is_all(beside));
+    beside.unwrap_or(way.end)
 }
 
-fn above(path: PathBuf) -> Option<PathBuf> {
+fn above(path: &Path) -> Option<PathBuf> {
     path.parent().map(Path::to_owned)
 }
 
@@ -349,29 +347,25 @@ impl std::error::Error for Unconfined {}
 mod tests {
     use super::*;
 
-    /// A file system with two releases, a configuration whose files are links as Kubernetes has them, and nothing
-    /// else.
-    fn real(path: &Path) -> Option<PathBuf> {
-        let real = match path.to_str()? {
-            "/srv/current" => "/srv/releases/42",
-            "/srv/current/public" => "/srv/releases/42/public",
-            "/srv/current/.." => "/srv/releases",
-            "/srv/current/../.." => "/srv",
-            "/srv/current/../../www" => "/srv/www",
-            "/srv/www/.." => "/srv",
-            "/srv/www/../releases" => "/srv/releases",
+    /// The links of a file system with releases, and a configuration whose files are links as Kubernetes has them.
+    fn link(path: &Path) -> Option<PathBuf> {
+        let target = match path.to_str()? {
+            "/srv/current" => "releases/42",
+            "/srv/html" => "app/current/public",
+            "/srv/app/current" => "../releases/42",
             "/top" => "/data",
-            "/etc/docroot/users" => "/etc/docroot/..2026/users",
+            "/etc/docroot/..data" => "..2026",
+            "/etc/docroot/users" => "..data/users",
             "/etc/docroot/types" => "/usr/share/types",
-            "/" | "/srv" | "/srv/www" | "/srv/releases" | "/etc" | "/etc/docroot" | "/data"
-            | "/var/log/docroot" | "/users" => path.to_str()?,
+            "/var/log/access.log" => "docroot/access.log",
+            "/dev/stdout" => "/proc/self/fd/1",
             _ => return None,
         };
-        Some(real.into())
+        Some(target.into())
     }
 
     fn check(needs: &Needs, expected: &[(&str, Access)]) {
-        let rules = allowed(needs, real);
+        let rules = allowed(needs, link);
         let rules = rules
             .iter()
             .map(|rule| (rule.path.to_str().unwrap(), rule.access));
@@ -398,22 +392,13 @@ mod tests {
     fn beside_a_release_is_the_next() {
         check_folder("/srv/current", "/srv/releases");
         check_folder("/srv/current/public", "/srv/releases");
+        check_folder("/srv/html", "/srv/releases");
     }
 
     #[test]
     fn no_link_has_everything_read() {
         check_folder("/top", "/data");
         check_folder("/srv/current/../../www", "/srv/www");
-    }
-
-    #[test]
-    fn a_folder_that_is_not_there_has_no_rule() {
-        let needs = Needs {
-            folders: vec!["/nowhere".into()],
-            files: vec!["/nowhere/users".into()],
-            ..Needs::default()
-        };
-        check(&needs, &[]);
     }
 
     #[test]
@@ -443,13 +428,10 @@ mod tests {
     fn logs_are_written_where_they_are() {
         let needs = Needs {
             folders: vec!["/srv/www".into()],
-            logs: vec!["/var/log/docroot/access.log".into()],
+            logs: vec!["/var/log/access.log".into()],
             ..Needs::default()
         };
-        let expected = [
-            ("/srv/www", Access::Read),
-            ("/var/log/docroot", Access::Append),
-        ];
+        let expected = [("/srv/www", Access::Read), ("/var/log", Access::Append)];
         check(&needs, &expected);
     }
 
@@ -463,6 +445,7 @@ mod tests {
         let expected = [
             ("/srv/www", Access::Read),
             ("/usr/share/types", Access::Write),
+            ("/proc/self/fd/1", Access::Write),
         ];
         check(&needs, &expected);
     }

@@ -135,10 +135,10 @@ const HOMES: &[(&str, &[&str])] = &[
     ("openat2(", &["site/disk.rs"]),
     ("File::open", &["metrics/process.rs"]),
     ("OpenOptions", &["outlet.rs"]),
-    ("read_link(", &["site/disk.rs"]),
+    ("read_link(", &["site/disk.rs", "walk.rs"]),
     (
         "canonicalize(",
-        &["site/disk.rs", "config.rs", "compress.rs", "sandbox.rs"],
+        &["site/disk.rs", "config.rs", "compress.rs"],
     ),
     (
         "fs::read",
@@ -171,6 +171,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("crate::server", &[]),
     ("crate::compress", &[]),
     ("crate::sandbox", &[]),
+    ("crate::walk", &["site/disk.rs", "sandbox.rs"]),
     (
         "crate::http::",
         &["http1/", "site/", "auth/", "compress.rs", "metrics.rs"],

@@ -208,6 +208,80 @@ fn the_next_release_can_be_read() {
     });
 }
 
+/// Gives the name `link` below a folder to what `to` leads to.
+fn switch(folder: &Root, link: &str, to: &str) {
+    let new = folder.join("new");
+    symlink(to, &new).expect("a folder of ours");
+    fs::rename(new, folder.join(link)).expect("a folder of ours");
+}
+
+#[test]
+fn whichever_link_is_switched_the_next_release_is_served() {
+    let check = |links: &[(&str, &str)], releases: [&str; 2], switched: (&str, &str)| {
+        let folder = Root::of(&[]);
+        for (number, release) in ["1", "2"].into_iter().zip(releases) {
+            folder.write(Path::new(release).join("index.html"), number);
+        }
+        for (link, to) in links {
+            switch(&folder, link, to);
+        }
+        let server = Server::start(&folder.join(links[0].0));
+        assert_eq!(server.get("/").text(), "1", "{links:?}");
+        switch(&folder, switched.0, switched.1);
+        assert_eq!(server.get("/").text(), "2", "{links:?}");
+    };
+    check(
+        &[("www", "app/current/public"), ("app/current", "releases/1")],
+        ["app/releases/1/public", "app/releases/2/public"],
+        ("app/current", "releases/2"),
+    );
+    check(
+        &[("current", "stage/public"), ("stage", "releases/1")],
+        ["releases/1/public", "releases/2/public"],
+        ("stage", "releases/2"),
+    );
+    // As the kubelet has it.
+    check(
+        &[("html", "..data/html"), ("..data", "..1")],
+        ["..1/html", "..2/html"],
+        ("..data", "..2"),
+    );
+}
+
+#[test]
+fn rules_are_read_where_their_links_lead() {
+    let folder = Root::of(&[
+        ("shared/_headers", "/*\n  X-Rules: shared\n"),
+        ("etc/_headers", ""),
+        ("shared/_redirects", "/old /new\n"),
+        ("root/index.html", "hello"),
+        ("other/index.html", "hello"),
+    ]);
+    symlink("../shared/_headers", folder.join("root/_headers")).expect("a folder of ours");
+    let server = Server::start(&folder.join("root"));
+    assert_eq!(server.get("/").field("X-Rules"), Some("shared"));
+
+    symlink("../shared/_redirects", folder.join("etc/_redirects")).expect("a folder of ours");
+    let headers = folder.join("etc/_headers");
+    let options = ["--headers-file", headers.to_str().expect("text")];
+    let server = Server::with(&folder.join("other"), &options);
+    assert_eq!(server.get("/old").field("Location"), Some("/new"));
+}
+
+#[test]
+fn a_log_is_made_where_its_link_leads() {
+    let folder = Root::of(&[("log/old.log", ""), ("root/index.html", "hello")]);
+    symlink("log/access.log", folder.join("access.log")).expect("a folder of ours");
+    let log = folder.join("access.log");
+    let options = ["--log-file", log.to_str().expect("text")];
+    let server = Server::with(&folder.join("root"), &options);
+    server.get("/");
+    eventually("a line is written", || {
+        let log = fs::read_to_string(folder.join("log/access.log")).ok()?;
+        log.ends_with('\n').then_some(())
+    });
+}
+
 /// Whether this kernel confines, and if not, that nothing is shown here.
 fn can_confine() -> bool {
     confined(&Needs::default(), |_| ()).is_some()

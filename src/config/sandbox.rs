@@ -1,6 +1,6 @@
 //! Whether the process is confined, and what it must still be able to do then.
 
-use std::path::{Path, absolute};
+use std::path::{Path, PathBuf, absolute};
 
 use clap::{Args, ValueEnum};
 use docroot::sandbox::{Mode, Needs};
@@ -51,7 +51,8 @@ pub(super) fn needs(
         TypeSource::File(file) => Some(file.as_path()),
         TypeSource::Pair(_) => None,
     });
-    let files = types.chain(users).chain(sources.headers.as_deref());
+    let rules = sources.rules_for(named);
+    let files = types.chain(users).chain(rules.iter().map(PathBuf::as_path));
     // Only without a current directory is there no absolute path, and nothing at such a one.
     let absolute = |path: &Path| absolute(path).ok();
     let folders = others.iter().map(|other| other.as_path());

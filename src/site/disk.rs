@@ -20,6 +20,7 @@ use rustix::process::{getegid, geteuid};
 
 use super::rules::MAX_SIZE;
 use crate::blob::{Blob, Version, time};
+use crate::walk::{self, walk};
 
 /// Bytes of a file up to which it is read into memory and sent with its head in one call. Larger
 /// ones stay on disk and are sent by the kernel.
@@ -48,9 +49,6 @@ const READ: OFlags = OFlags::RDONLY
 
 /// Without opening it.
 const POINT_AT: OFlags = OFlags::PATH.union(OFlags::CLOEXEC);
-
-/// How many symbolic links there may be on one way, as the kernel has it (path_resolution(7)).
-const LINKS: usize = 40;
 
 /// Bytes of a folder that are read at once: 200 or 300 entries.
 const ENTRIES: usize = 8 * 1024;
@@ -257,33 +255,15 @@ impl Disk {
     /// Everything on the way from `/` to where the root's name leads: folders, and symbolic links, each after the
     /// folder that it is in.
     pub(super) fn way(&self) -> Vec<Step> {
-        let mut steps = Vec::new();
-        let (mut real, mut links) = (PathBuf::new(), 0);
-        let names = |path: &Path| -> Vec<PathBuf> {
-            let names = path.components().rev();
-            names.map(|name| PathBuf::from(name.as_os_str())).collect()
-        };
-        let mut left = names(&self.name.0);
-        while let Some(name) = left.pop() {
-            if name == Path::new("..") {
-                real.pop();
-                continue;
+        let way = walk(&self.name.0, walk::link);
+        let steps = way.steps.into_iter().map(|step| match step {
+            walk::Step::Link(path, _) => Step::Link(path),
+            walk::Step::Plain(path) => {
+                let kind = statfs(&path).ok().map(|volume| volume.f_type);
+                Step::Folder(path, kind)
             }
-            let next = real.join(&name);
-            match next.read_link() {
-                Ok(target) if links < LINKS => {
-                    links += 1;
-                    left.extend(names(&target));
-                    steps.push(Step::Link(next));
-                }
-                _ => {
-                    let kind = statfs(&next).ok().map(|volume| volume.f_type);
-                    steps.push(Step::Folder(next.clone(), kind));
-                    real = next;
-                }
-            }
-        }
-        steps
+        });
+        steps.collect()
     }
 
     /// Who guards the root.

@@ -757,8 +757,9 @@ impl Site {
                     let (name, path) = (self.disk.called(), self.disk.path());
                     let hint = match error.kind() {
                         io::ErrorKind::PermissionDenied => {
-                            " (a folder in the place of another is not let through by the sandbox, a symbolic link \
-                             that leads to another beside it is; see --sandbox)"
+                            " (the sandbox lets a symbolic link be switched to what is beside its goal, and no \
+                             folder be put in the place of another: start docroot again, or with --live-reload or \
+                             --sandbox off)"
                         }
                         _ => "",
                     };

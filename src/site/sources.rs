@@ -72,6 +72,17 @@ impl Sources {
         self.read_from(disk.path(), Some(disk))
     }
 
+    /// Where rules are looked for if this is the root: the fields by path, and the redirections.
+    #[must_use]
+    pub fn rules_for(&self, root: &Path) -> [PathBuf; 2] {
+        let headers = match &self.headers {
+            Some(file) => file.clone(),
+            None => root.join(HEADERS),
+        };
+        let redirects = headers.with_file_name(REDIRECTS);
+        [headers, redirects]
+    }
+
     fn read_from(&self, root: &Path, disk: Option<&Disk>) -> Result<Reading, Vec<String>> {
         let mut wrong = Vec::new();
         let mut reading = Reading {
@@ -90,11 +101,7 @@ impl Sources {
             redirects: None,
             left_out: Vec::new(),
         };
-        let headers = match &self.headers {
-            Some(file) => file.clone(),
-            None => root.join(HEADERS),
-        };
-        let redirects = headers.with_file_name(REDIRECTS);
+        let [headers, redirects] = self.rules_for(root);
         // Those of the root are nobody's to see, whether they are in force or not.
         for name in [HEADERS, REDIRECTS] {
             reading.policy.sources.push(name.into());
