@@ -50,18 +50,42 @@ fn is_wide(media_type: &str, html: &[u8]) -> bool {
     is_named || marks.iter().any(|mark| html.starts_with(mark))
 }
 
-/// Where the body's last end tag begins, or the end.
+/// Where the body's end tag begins, if nothing else comes after it, or the end, which is read as if it were still in
+/// the body. (What else comes after it may tell that it is no tag, but a word in a script.)
 fn place(html: &[u8]) -> usize {
     const END: &[u8] = b"</body";
-    let is_end = |tag: &[u8]| match tag.split_at_checked(END.len()) {
-        Some((name, [b'>' | b'/' | b' ' | b'\t' | b'\r' | b'\n' | b'\x0c'])) => {
-            name.eq_ignore_ascii_case(END)
+    let mut names = html.windows(END.len());
+    let place = names.rposition(|tag| tag.eq_ignore_ascii_case(END));
+    let is_last = |place: &usize| {
+        let mut rest = html.get(*place..).and_then(|rest| after_tag(rest, END));
+        while let Some(after) = rest.map(<[u8]>::trim_ascii_start) {
+            if after.is_empty() {
+                return true;
+            }
+            rest = after_tag(after, b"</html").or_else(|| after_comment(after));
         }
-        _ => false,
+        false
     };
-    html.windows(END.len() + 1)
-        .rposition(is_end)
-        .unwrap_or(html.len())
+    place.filter(is_last).unwrap_or(html.len())
+}
+
+/// What comes after a tag that begins like this.
+fn after_tag<'a>(html: &'a [u8], begin: &[u8]) -> Option<&'a [u8]> {
+    let (name, rest) = html.split_at_checked(begin.len())?;
+    let is_whole = matches!(
+        rest.first()?,
+        b'>' | b'/' | b' ' | b'\t' | b'\r' | b'\n' | b'\x0c'
+    );
+    let end = rest.iter().position(|byte| *byte == b'>')?;
+    (is_whole && name.eq_ignore_ascii_case(begin)).then_some(rest.get(end + 1..)?)
+}
+
+/// What comes after a comment.
+fn after_comment(html: &[u8]) -> Option<&[u8]> {
+    const END: &[u8] = b"-->";
+    let rest = html.strip_prefix(b"<!--")?;
+    let end = rest.windows(END.len()).position(|end| end == END)?;
+    rest.get(end + END.len()..)
 }
 
 /// Which directives of a page's policies do not let it run our script, or listen to us (CSP Level 3).
@@ -127,11 +151,25 @@ mod tests {
         for (html, expected) in [
             ("<body>a</body></html>", "<body>a+</body></html>"),
             ("<BODY>a</BODY >\n", "<BODY>a+</BODY >\n"),
-            ("a</body\n>b", "a+</body\n>b"),
+            ("a</body\n>b", "a</body\n>b+"),
+            (
+                "a</body></HTML >\n<!-- b -->\n",
+                "a+</body></HTML >\n<!-- b -->\n",
+            ),
             ("<!-- </body> -->a</body>", "<!-- </body> -->a+</body>"),
-            ("<!-- </body> -->a", "<!-- +</body> -->a"),
+            ("<!-- </body> -->a", "<!-- </body> -->a+"),
+            ("<!-- </body> -->", "<!-- </body> -->+"),
+            (
+                "<script>x = '</body>'</script>",
+                "<script>x = '</body>'</script>+",
+            ),
+            (
+                "a</body><script>'</body>'</script>",
+                "a</body><script>'</body>'</script>+",
+            ),
             ("a</bodyguard>", "a</bodyguard>+"),
             ("a</body", "a</body+"),
+            ("a</body><!--", "a</body><!--+"),
             ("<h1>a", "<h1>a+"),
             ("", "+"),
             ("\u{feff}ä", "\u{feff}ä+"),
