@@ -19,18 +19,13 @@ pub struct Forwarded {
 /// For whom a trusted proxy has sent this request: walking back from the proxy, the first address that is not one of
 /// a trusted proxy, or the last one that can be read. What is in front of that is anybody's word.
 ///
-/// Where both fields are there, one may be the peer's own, which a proxy that knows only the other has let
-/// through: they must agree. `None`: nothing is said, or nothing that can be believed.
+/// Where both fields are there, the first is the proxy's, as nearly all proxies write it, and the other may be the peer's
+/// own, which was let through: it is not looked at. `None`: nothing is said, or nothing that can be believed.
 #[must_use]
 pub fn forwarded(request: &Request<'_>, trusted: &Trusted) -> Option<Forwarded> {
-    let listed = |name| request.values(name).next().is_some();
-    let plain = || walk(plain_nodes(request), trusted);
-    let named = || walk(named_nodes(request), trusted);
-    match (listed("X-Forwarded-For"), listed("Forwarded")) {
-        (true, false) => plain(),
-        (false, true) => named(),
-        (true, true) => plain().filter(|plain| named().is_some_and(|named| named.ip == plain.ip)),
-        (false, false) => None,
+    match request.values("X-Forwarded-For").next() {
+        Some(_) => walk(plain_nodes(request), trusted),
+        None => walk(named_nodes(request), trusted),
     }
 }
 
@@ -246,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn both_must_agree() {
+    fn nobody_hides_behind_the_other_field() {
         let check = |plain, named, expected| {
             check(
                 &[("X-Forwarded-For", plain), ("Forwarded", named)],
@@ -255,9 +250,9 @@ mod tests {
         };
         check("192.0.2.1", "for=192.0.2.1", "192.0.2.1");
         check("192.0.2.1", "for=\"192.0.2.1:80\"", "192.0.2.1");
-        check("192.0.2.1", "for=6.6.6.6", "-");
-        check("6.6.6.6", "for=192.0.2.1", "-");
-        check("192.0.2.1", "nonsense", "-");
+        check("192.0.2.1", "for=6.6.6.6", "192.0.2.1");
+        check("192.0.2.1", "nonsense", "192.0.2.1");
+        check("nonsense", "for=6.6.6.6", "-");
         check("nonsense", "for=192.0.2.1", "-");
     }
 
