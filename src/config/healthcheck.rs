@@ -59,8 +59,13 @@ impl Healthcheck {
                 .map_err(|value| format!("{name}={} is no text; set it right", value.display()))
         };
         let health = variable("DOCROOT_HEALTH")?;
+        let proxies = proxies(
+            variable("DOCROOT_PROXY_PROTOCOL")?.as_deref(),
+            variable("DOCROOT_TRUSTED_PROXY")?.as_deref(),
+        )?;
         if let Some(url) = &self.url {
-            return asked(url, health.as_deref());
+            let probe = asked(url, health.as_deref())?;
+            return Ok(Probe { proxies, ..probe });
         }
         let port = |name| binds::port(name, env::var_os(name));
         let port = match port("DOCROOT_PORT")? {
@@ -68,10 +73,6 @@ impl Healthcheck {
             None => port("PORT")?,
         };
         let binds = variable("DOCROOT_BIND")?;
-        let proxies = proxies(
-            variable("DOCROOT_PROXY_PROTOCOL")?.as_deref(),
-            variable("DOCROOT_TRUSTED_PROXY")?.as_deref(),
-        )?;
         Ok(Probe {
             places: places(
                 binds.as_deref().unwrap_or("localhost"),
@@ -127,7 +128,7 @@ fn asked(url: &str, health: Option<&str>) -> Result<Probe, String> {
         true => target.to_owned(),
         false => format!("/{target}"),
     };
-    let places = reached(authority, 80).map_err(|_| expected())?;
+    let places = reached(&plain_zone(authority), 80).map_err(|_| expected())?;
     if places.is_empty() || places.iter().any(|place| place.tcp().is_none()) {
         return Err(expected());
     }
@@ -137,6 +138,14 @@ fn asked(url: &str, health: Option<&str>) -> Result<Probe, String> {
         is_named: true,
         proxies: None,
     })
+}
+
+/// In a URL the percent sign before a zone is encoded (RFC 6874 section 2), but not by everybody.
+fn plain_zone(authority: &str) -> String {
+    match authority.split_once("%25") {
+        Some((ip, zone)) if !zone.is_empty() && !zone.starts_with(']') => format!("{ip}%{zone}"),
+        _ => authority.to_owned(),
+    }
 }
 
 /// Who begins with a PROXY header, as `--proxy-protocol` and `--trusted-proxy` have it.
@@ -234,6 +243,9 @@ mod tests {
             ("unix:/run/d.sock", "unix:/run/d.sock/"),
             ("unix:@d", "unix:@d/"),
             ("http://[fe80::1%7]:1/", "http://[fe80::1%7]:1/"),
+            ("http://[fe80::1%257]:1/", "http://[fe80::1%7]:1/"),
+            ("http://[fe80::1%25]:1/", "http://[fe80::1%25]:1/"),
+            ("http://[fe80::1%25lo]:1/", "http://[fe80::1%1]:1/"),
         ] {
             assert_eq!(said(asked(url, None)), expected, "{url}");
         }
