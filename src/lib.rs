@@ -189,6 +189,7 @@
 //! | `check.rs` | `docroot --check`: what would be served, and what is wrong with it | looking at files |
 //! | `explain.rs` | `docroot explain`: a request through a session without a socket, and the notes of its site | deciding anything |
 //! | `hash.rs` | `docroot hash`: a password in, a line out | how it is hashed |
+//! | `manager.rs` | what a service manager is told, and where | knowing when |
 //! | `healthcheck.rs` | `docroot healthcheck`: one request to a server, and whether it is well | finding out where that is |
 //!
 //! **Floors:** `main > config > {server, compress, sandbox} > metrics > {http1, site, proxy} > auth > {http, net} > {blob,
@@ -207,8 +208,9 @@
 //! passwords in `auth/hash.rs`, what seals them in `auth/memory.rs`; brotli, flate2 and zstd in `site/encoding.rs`;
 //! mime_guess in `site/media.rs`; foldhash in `site/cache.rs`; twox-hash in `site/validators.rs` and `site/digests.rs`;
 //! ipnet in `trust.rs`; landlock in `sandbox.rs`; indicatif in `compress.rs`; clap in `config.rs` and below it; fast_qr in
-//! `qr.rs`; tracing-subscriber, signal-hook and sd-notify in `main.rs`; rustix in `net/`, `site/`, `auth/verifier.rs`,
-//! `sandbox.rs`, `metrics/process.rs`, `explain.rs` and `hash.rs`. `tests/keeps_its_house.rs` holds us to it.
+//! `qr.rs`; tracing-subscriber and signal-hook in `main.rs`, sd-notify in `main.rs` and `manager.rs`; rustix in `net/`,
+//! `site/`, `auth/verifier.rs`, `sandbox.rs`, `metrics/process.rs`, `explain.rs` and `hash.rs`. `tests/keeps_its_house.rs`
+//! holds us to it.
 //!
 //! # Five habits the loop lives by
 //!

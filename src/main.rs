@@ -8,6 +8,7 @@ mod config;
 mod explain;
 mod hash;
 mod healthcheck;
+mod manager;
 mod outlet;
 mod qr;
 mod text;
@@ -41,6 +42,7 @@ use tracing_subscriber::prelude::*;
 use crate::announce::{Started, announcement};
 use crate::browser::Browser;
 use crate::config::{Arguments, Command, Config, Explain, Log};
+use crate::manager::Manager;
 use crate::outlet::Outlet;
 
 /// How long access lines gather before they are written together.
@@ -140,8 +142,9 @@ fn run(
         return run_check(&config, &site, &reading);
     }
     let sockets = Sockets::listen(&config.server).map_err(refused)?;
-    // It is started before that becomes impossible.
+    // It is started before that becomes impossible, and so is that one connected to.
     let browser = ready(config.show.browser.as_deref());
+    let manager = Manager::at(std::env::var_os("NOTIFY_SOCKET").as_deref());
     let confinement = sandbox::confine(config.sandbox, &config.needs).map_err(unconfined)?;
     confined()?;
     if let Confinement::None(_) = confinement {
@@ -156,8 +159,9 @@ fn run(
     let addresses: Vec<Endpoint> = server.addresses().cloned().collect();
     let handle = server.handle();
     let (health, delay) = (config.server.http1.health.clone(), config.drain_delay);
+    let told = manager.clone();
     let drain = move || {
-        tell(&[NotifyState::Stopping]);
+        told.tell(&[NotifyState::Stopping]);
         drain(&handle, health.as_ref(), delay);
     };
     let (sources, auth, verifier) = (
@@ -165,16 +169,17 @@ fn run(
         config.auth.clone(),
         server.verifier(),
     );
+    let told = manager.clone();
     let reload = move || {
         // Since when, so that it is known which of two reloads is over (sd_notify(3)).
         let since = NotifyState::monotonic_usec_now();
-        tell(
+        told.tell(
             &iter::once(NotifyState::Reloading)
                 .chain(since)
                 .collect::<Vec<_>>(),
         );
         reload(&sources, &policy, &auth, verifier.as_ref());
-        tell(&[NotifyState::Ready]);
+        told.tell(&[NotifyState::Ready]);
     };
     let log = writer.clone();
     let heed = move |signal| match (signal, &log) {
@@ -195,7 +200,7 @@ fn run(
         warn!("cannot say on standard output where it listens: {error}");
     }
     show(&config, &addresses, browser);
-    tell(&[NotifyState::Ready]);
+    manager.tell(&[NotifyState::Ready]);
     let served = server.run().map_err(failed);
     finish(writer);
     served
@@ -368,13 +373,6 @@ fn reload(
             wrong.iter().for_each(|wrong| error!("{wrong}"));
             error!("all stays as it was");
         }
-    }
-}
-
-/// Tells the service manager, if there is one that would know (NOTIFY_SOCKET in sd_notify(3)).
-fn tell(state: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(state) {
-        warn!("cannot tell the service manager: {error}");
     }
 }
 

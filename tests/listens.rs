@@ -502,6 +502,28 @@ fn the_service_manager_is_told() {
 }
 
 #[test]
+fn a_service_manager_is_told_that_has_no_path() {
+    let root = site();
+    let name = format!("docroot-test-{}", std::process::id());
+    let address = net::SocketAddr::from_abstract_name(&name).expect("a name");
+    let manager = UnixDatagram::bind_addr(&address).expect("a socket");
+    manager.set_read_timeout(Some(PATIENCE)).expect("an option");
+    let mut command = docroot();
+    command.env("NOTIFY_SOCKET", format!("@{name}"));
+    command.args(["--bind", "127.0.0.1:0"]).arg(root.path());
+    let server = Server::spawn(command);
+    let heard = |expected: &[u8]| {
+        let mut said = [0; 256];
+        let count = manager.recv(&mut said).expect("something is said");
+        assert_eq!(&said[..count], expected);
+    };
+    heard(b"READY=1\n");
+    // Confined it can still be told.
+    server.signal(Signal::TERM);
+    heard(b"STOPPING=1\n");
+}
+
+#[test]
 fn who_has_finished_sending_over_a_unix_socket_is_answered() {
     let (root, folder) = (site(), tempfile::tempdir().expect("a folder"));
     let path = folder.path().join("socket");

@@ -1,0 +1,57 @@
+//! The service manager that has started this process, and is told how it gets on (sd_notify(3)).
+
+use std::ffi::OsStr;
+use std::fmt::Write as _;
+use std::io;
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::sync::Arc;
+
+use sd_notify::NotifyState;
+use tracing::warn;
+
+/// Whoever is to be told, which may be nobody.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Manager(Option<Arc<UnixDatagram>>);
+
+impl Manager {
+    /// The one who hears at this address, as NOTIFY_SOCKET has it: a path, or `@` and the name of an abstract socket, to
+    /// which whoever is confined cannot connect any more.
+    pub(crate) fn at(address: Option<&OsStr>) -> Self {
+        let socket = address.filter(|it| !it.is_empty()).map(connect);
+        Self(socket.transpose().unwrap_or_else(|error| {
+            unheard(&error);
+            None
+        }))
+    }
+
+    /// Tells it.
+    pub(crate) fn tell(&self, states: &[NotifyState<'_>]) {
+        let Some(socket) = &self.0 else {
+            return;
+        };
+        let mut text = String::new();
+        for state in states {
+            // Writing to a String does not fail.
+            let _ = writeln!(text, "{state}");
+        }
+        if let Err(error) = socket.send(text.as_bytes()) {
+            unheard(&error);
+        }
+    }
+}
+
+fn connect(address: &OsStr) -> io::Result<Arc<UnixDatagram>> {
+    let address = match address.as_bytes().strip_prefix(b"@") {
+        Some(name) => SocketAddr::from_abstract_name(name),
+        None => SocketAddr::from_pathname(address),
+    };
+    let socket = UnixDatagram::unbound()?;
+    socket.connect_addr(&address?)?;
+    Ok(Arc::new(socket))
+}
+
+fn unheard(error: &io::Error) {
+    warn!("cannot tell the service manager: {error}");
+}
