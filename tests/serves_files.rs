@@ -9,10 +9,12 @@ use std::net::TcpStream;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, PermissionsExt, symlink};
 use std::process::{Command, Stdio};
+use std::sync::mpsc::{TryRecvError, channel};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use support::{Client, Response, Root, Server, docroot, eventually, filling};
+use rustix::process::{Pid, kill_process};
+use support::{Client, Response, Root, Server, Signal, docroot, eventually, filling};
 
 /// Files up to this length are sent from memory, larger ones by the kernel.
 const IN_MEMORY: usize = 64 * 1024;
@@ -41,6 +43,29 @@ fn set_modified(root: &Root, path: &str, time: SystemTime) {
 
 fn since_epoch(seconds: u64) -> SystemTime {
     UNIX_EPOCH + Duration::from_secs(seconds)
+}
+
+#[test]
+fn signals_hold_up_no_answer() {
+    // Of this one a copy in memory is sent, and the kernel stops sending when a signal comes.
+    let (root, content) = (Root::new(), filling(1_500_000));
+    root.write("a.bin", &content);
+    root.date_back();
+    let server = Server::with(root.path(), &["--workers", "1"]);
+    let pid = server.pid().cast_signed();
+    let pid = Pid::from_raw(pid).expect("a process");
+    let (done, ended) = channel::<()>();
+    let storm = thread::spawn(move || {
+        while ended.try_recv() == Err(TryRecvError::Empty) {
+            kill_process(pid, Signal::USR1).expect("it is there");
+        }
+    });
+    let mut client = server.connect();
+    for _ in 0..150 {
+        assert!(client.get("/a.bin").content == content);
+    }
+    drop(done);
+    storm.join().expect("it is over before the server is");
 }
 
 #[test]

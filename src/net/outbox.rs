@@ -281,11 +281,7 @@ impl Outbox {
                 } => {
                     verify(file, version)?;
                     let part = left.start..(left.end - on_the_way).min(left.start + burst);
-                    // A short send from a file says nothing about the socket, so ask again.
-                    match transport.send_file(file, part) {
-                        Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-                        result => (0, result),
-                    }
+                    (0, send_file(transport, file, part))
                 }
                 Chunk::Blob {
                     blob: Blob::Sealed { file, .. },
@@ -293,12 +289,7 @@ impl Outbox {
                     ..
                 } => {
                     let part = left.start..left.end.min(left.start + burst);
-                    let asked = index(part.end - part.start);
-                    // It ends where it is said to, so a short send is the socket's.
-                    match transport.send_file(file, part) {
-                        Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-                        result => (asked, result),
-                    }
+                    (0, send_file(transport, file, part))
                 }
                 _ => self.write(None, transport),
             };
@@ -387,6 +378,15 @@ impl Outbox {
         if let Some(Chunk::Bytes { bytes, .. }) = self.chunks.pop_front() {
             recycle(bytes, &mut self.spare);
         }
+    }
+}
+
+/// Sends a part of a file. A short send says nothing about the socket: the file may have become shorter, and a signal
+/// that comes meanwhile ends a sendfile(2) early. So who gets one asks again.
+fn send_file(transport: &mut impl Transport, file: &File, part: Range<u64>) -> io::Result<usize> {
+    match transport.send_file(file, part) {
+        Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
+        result => result,
     }
 }
 
@@ -751,6 +751,21 @@ mod tests {
             spare.spare.capacity() >= index(PIECE),
             "only the offset is kept"
         );
+    }
+
+    #[test]
+    fn a_short_send_of_a_file_is_not_the_end_of_the_edge() {
+        let content = vec![7; 100_000];
+        for blob in [file(&content, 100_000), sealed(&content)] {
+            let mut transport = Scripted {
+                takes_at_once: 30_000,
+                ..Scripted::default()
+            };
+            let mut outbox = Outbox::default();
+            outbox.push(blob, 0..100_000);
+            assert_eq!(outbox.flush(&mut transport, LAST).unwrap(), Flushed::Empty);
+            assert_eq!(transport.sent, content);
+        }
     }
 
     #[test]

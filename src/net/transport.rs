@@ -151,6 +151,8 @@ pub(super) struct Scripted {
     pub(super) ends: bool,
     /// Bytes given by one read at the most.
     pub(super) gives: usize,
+    /// Bytes of a file taken by one call at the most, as if a signal came then.
+    pub(super) takes_at_once: usize,
     /// Bytes taken until [`allow`](Self::allow) is called again.
     pub(super) takes: usize,
     /// How much of that is left; `None` before the first send.
@@ -168,6 +170,7 @@ impl Default for Scripted {
             heard: std::collections::VecDeque::new(),
             ends: false,
             gives: usize::MAX,
+            takes_at_once: usize::MAX,
             takes: usize::MAX,
             left: None,
             sent: Vec::new(),
@@ -220,7 +223,8 @@ impl Transport for Scripted {
 
     fn send_file(&mut self, file: &File, part: Range<u64>) -> io::Result<usize> {
         use std::os::unix::fs::FileExt;
-        let mut bytes = vec![0; usize::try_from(part.end - part.start).unwrap()];
+        let most = usize::try_from(part.end - part.start).unwrap();
+        let mut bytes = vec![0; most.min(self.takes_at_once)];
         let count = file.read_at(&mut bytes, part.start)?;
         if count == 0 {
             Ok(0)
