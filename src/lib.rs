@@ -138,7 +138,7 @@
 //! | `site/media.rs` | file name -> media type, and whether that becomes smaller | I/O |
 //! | `site/caching.rs` | file name -> Cache-Control, by what looks like a hash | reading files |
 //! | `site/watch.rs` | which files have changed, says inotify, and what it cannot say | comparing versions |
-//! | `site/way.rs` | whether something happened on the way to the root, so that its name may lead elsewhere | looking where |
+//! | `site/way.rs` | whether something happened on the way to the root, or to where else links may lead, so that a name may lead elsewhere | looking where |
 //! | `site/releases.rs` | which folders the root's name has led to, of which something may still be shown | what of them |
 //! | `site/cache.rs` | what was found before, within a budget, and what it rests on | disk access |
 //! | `site/pattern.rs` | which paths a rule is about, and what it captures of them | what the rule does |

@@ -800,6 +800,97 @@ fn check_swapped(options: &[&str]) {
     }
 }
 
+/// What is served after this has been done to the folder where links may lead as well.
+fn check_moved(what: &str, options: &[&str], named: &str, act: impl FnOnce(&Root)) {
+    let outer = outer();
+    for version in ["1", "2"] {
+        outer.write(format!("stores/{version}/stored"), version);
+        outer.write(format!("stores/{version}/{version}"), version);
+    }
+    make(&outer, "../named", "stores/1");
+    make(&outer, "stored", &format!("../{named}/stored"));
+    make(&outer, "store", &format!("../{named}"));
+    let place = outer.join(named);
+    let place = place.to_str().expect("a name in ASCII");
+    let options = [&["--symlink-root", place], options].concat();
+    let server = Server::with(&outer.join("root"), &options);
+    let mut client = server.connect();
+    let mut check = |expected: &str| {
+        for client in [&mut client, &mut server.connect()] {
+            assert_eq!(client.get("/stored").text(), expected, "{what}");
+            let own = format!("/store/{expected}");
+            assert_eq!(client.get(&own).text(), expected, "{what}");
+            assert_eq!(client.get("/file").text(), "inside", "{what}");
+        }
+    };
+    check("1");
+    check("1");
+    act(&outer);
+    check("2");
+    outer.write("stores/2/stored", "2");
+    check("2");
+}
+
+/// Both as inotify tells of it and as `stat` sees it.
+const BOTH: [&[&str]; 2] = [&[], &["--cache-memory", "0"]];
+
+#[test]
+fn a_symlink_root_that_is_a_link_may_lead_elsewhere() {
+    for options in BOTH {
+        check_moved("a link is switched", options, "named", |outer| {
+            make(outer, "../new", "stores/2");
+            fs::rename(outer.join("new"), outer.join("named")).expect("a folder of ours");
+        });
+    }
+}
+
+#[test]
+fn a_folder_in_the_place_of_a_symlink_root_is_one() {
+    for options in BOTH {
+        let options = [&["--sandbox", "off"], options].concat();
+        check_moved("a folder is replaced", &options, "stores/1", |outer| {
+            fs::rename(outer.join("stores/1"), outer.join("stores/0")).expect("folders of ours");
+            fs::rename(outer.join("stores/2"), outer.join("stores/1")).expect("folders of ours");
+            symlink("1", outer.join("stores/2")).expect("a folder of ours");
+        });
+    }
+}
+
+#[test]
+fn a_root_is_switched_while_a_symlink_root_is_gone() {
+    let outer = outer();
+    outer.write("next/file", "next");
+    make(&outer, "../current", "root");
+    make(&outer, "store", "../store");
+    make(&outer, "../next/store", "../store");
+    let store = outer.join("store");
+    let given = store.to_str().expect("a name in ASCII");
+    let server = Server::with(
+        &outer.join("current"),
+        &["--sandbox", "off", "--symlink-root", given],
+    );
+    let mut client = server.connect();
+    assert_eq!(client.get("/store/stored").text(), "stored");
+    fs::rename(&store, outer.join("kept")).expect("a folder of ours");
+    assert_eq!(client.get("/store/stored").status(), "404 Not Found");
+    let line = server.complaint();
+    assert!(
+        line.contains(given) && line.contains("goes on being served"),
+        "{line}"
+    );
+    make(&outer, "../new", "next");
+    fs::rename(outer.join("new"), outer.join("current")).expect("a folder of ours");
+    assert_eq!(client.get("/file").text(), "next");
+    let line = server.complaint();
+    assert!(line.contains("next from now on"), "{line}");
+    fs::rename(outer.join("kept"), &store).expect("a folder of ours");
+    assert_eq!(client.get("/store/stored").text(), "stored");
+    outer.write("another/stored", "another");
+    fs::rename(&store, outer.join("kept")).expect("a folder of ours");
+    fs::rename(outer.join("another"), &store).expect("a folder of ours");
+    assert_eq!(client.get("/store/stored").text(), "another");
+}
+
 #[test]
 fn a_link_that_is_swapped_while_it_is_followed_leads_nowhere_else() {
     check_swapped(&[]);

@@ -58,11 +58,7 @@ const FOLDER: OFlags = POINT_AT.union(OFlags::DIRECTORY);
 /// A folder, out of which no name leads, but by a symbolic link that may.
 #[derive(Debug)]
 pub struct Disk {
-    /// What the root was called, absolute, and where links may lead.
-    name: (PathBuf, Symlinks),
-    /// Which folder the root is: device and inode.
-    identity: (u64, u64),
-    root: Place,
+    root: Arc<Place>,
     links: Links,
     resolution: Resolution,
 }
@@ -81,17 +77,27 @@ pub enum Symlinks {
 /// The same, with its folders open.
 #[derive(Debug)]
 enum Links {
-    Inside(Vec<Place>),
+    Inside(Vec<Arc<Place>>),
     Deny,
     Follow,
 }
 
-/// An open folder, and its name without symbolic links.
+/// An open folder.
 #[derive(Debug)]
 struct Place {
+    /// What it was called, absolute.
+    name: PathBuf,
     folder: OwnedFd,
+    /// Its name without symbolic links.
     path: PathBuf,
+    identity: Identity,
 }
+
+/// Which folder it is, whatever its name: device and inode.
+pub(super) type Identity = (u64, u64);
+
+/// A name that leads to no folder that can be opened, and why.
+pub(super) type Lost = (PathBuf, io::Error);
 
 /// Who sees to it that a name does not lead out of the root.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -150,7 +156,7 @@ pub struct Link {
     pub target: PathBuf,
 }
 
-/// Something on the way to a root.
+/// Something on the way to a folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Step {
     /// A folder, and the kind of file system it is on (statfs(2)), if it is there.
@@ -184,18 +190,17 @@ impl Disk {
     /// The folder that could not be opened, `root` or one where links may lead, and what open(2)
     /// says: no such folder, not a folder, not ours to read.
     pub fn open(root: &Path, symlinks: &Symlinks) -> Result<Self, (PathBuf, io::Error)> {
-        let refused = |path: &Path, error| (path.to_owned(), with_modes(path, error));
-        let open = |path: &Path| Place::at(path).map_err(|error| refused(path, error));
-        let root_place = open(root)?;
+        let open = |path: &PathBuf| match Place::at(path) {
+            Ok(place) => Ok(Arc::new(place)),
+            Err(error) => Err((path.clone(), error)),
+        };
+        let root_place = open(&root.to_owned())?;
         let links = match symlinks {
             Symlinks::Deny => Links::Deny,
             Symlinks::Follow => Links::Follow,
-            Symlinks::Inside(others) => Links::Inside(
-                others
-                    .iter()
-                    .map(|path| open(path))
-                    .collect::<Result<_, _>>()?,
-            ),
+            Symlinks::Inside(others) => {
+                Links::Inside(others.iter().map(open).collect::<Result<_, _>>()?)
+            }
         };
         let (mode, beneath) = (Mode::empty(), ResolveFlags::BENEATH);
         let resolution = match openat2(&root_place.folder, ".", FOLDER, mode, beneath) {
@@ -208,43 +213,72 @@ impl Disk {
                 ));
             }
             Err(Errno::NOSYS | Errno::PERM) => Resolution::Walk,
-            Err(error) => return Err(refused(root, error.into())),
+            Err(error) => return Err((root.to_owned(), with_modes(root, error.into()))),
             Ok(_) => Resolution::Beneath,
         };
-        let failed = |error: io::Error| (root.to_owned(), error);
         Ok(Self {
-            name: (std::path::absolute(root).map_err(failed)?, symlinks.clone()),
-            identity: identity(&root_place.folder).map_err(failed)?,
             root: root_place,
             links,
             resolution,
         })
     }
 
-    /// What the root's name leads to by now, if that is another folder.
-    ///
-    /// # Errors
-    /// As [`open`](Self::open): there is no such folder just now, or it is not ours to read.
-    pub(super) fn successor(&self) -> io::Result<Option<Self>> {
-        let (name, symlinks) = &self.name;
-        let now = stat(name)?;
-        match (now.st_dev, now.st_ino) == self.identity {
-            true => Ok(None),
-            false => match Self::open(name, symlinks) {
-                Ok(disk) => Ok(Some(disk)),
-                Err((_, error)) => Err(error),
+    /// What the names of the root, and of where links may lead, lead to by now, if one of them leads to another
+    /// folder; and which of them lead to none that can be opened. What these led to stays.
+    pub(super) fn successor(&self) -> (Option<Self>, Vec<Lost>) {
+        let mut lost = Vec::new();
+        let mut now = |place: &Arc<Place>| match place.successor() {
+            Ok(None) => place.clone(),
+            Ok(Some(other)) => Arc::new(other),
+            Err(error) => {
+                lost.push((place.name.clone(), error));
+                place.clone()
+            }
+        };
+        let successor = Self {
+            root: now(&self.root),
+            links: match &self.links {
+                Links::Inside(others) => Links::Inside(others.iter().map(now).collect()),
+                Links::Deny => Links::Deny,
+                Links::Follow => Links::Follow,
             },
-        }
+            resolution: self.resolution,
+        };
+        let is_another = successor.led_elsewhere(self).next().is_some();
+        (is_another.then_some(successor), lost)
     }
 
-    /// Whether the root of both is the same folder.
-    pub(super) fn is(&self, other: &Self) -> bool {
-        self.identity == other.identity
+    /// The names that led to other folders before, and where they lead, without symbolic links.
+    pub(super) fn led_elsewhere(&self, before: &Self) -> impl Iterator<Item = (&Path, &Path)> {
+        let places = self.places().zip(before.places());
+        let others = places.filter(|(place, before)| place.identity != before.identity);
+        others.map(|(place, _)| (&*place.name, &*place.path))
     }
 
     /// What the root was called.
     pub(super) fn called(&self) -> &Path {
-        &self.name.0
+        &self.root.name
+    }
+
+    /// Where the folder of this name is: a name without symbolic links.
+    pub(super) fn led<'a>(&'a self, name: &'a Path) -> &'a Path {
+        let mut places = self.places();
+        let place = places.find(|place| place.name == name);
+        place.map_or(name, |place| &*place.path)
+    }
+
+    /// The root, and where else links may lead.
+    fn places(&self) -> impl Iterator<Item = &Arc<Place>> {
+        let others = match &self.links {
+            Links::Inside(others) => others.as_slice(),
+            Links::Deny | Links::Follow => &[],
+        };
+        std::iter::once(&self.root).chain(others)
+    }
+
+    /// Whether the root of both is the same folder.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        self.root.identity == other.root.identity
     }
 
     /// Where the root is: a name without symbolic links, as long as nobody gives it to another folder.
@@ -253,17 +287,9 @@ impl Disk {
     }
 
     /// Everything on the way from `/` to where the root's name leads: folders, and symbolic links, each after the
-    /// folder that it is in.
-    pub(super) fn way(&self) -> Vec<Step> {
-        let way = walk(&self.name.0, walk::link);
-        let steps = way.steps.into_iter().map(|step| match step {
-            walk::Step::Link(path, _) => Step::Link(path),
-            walk::Step::Plain(path) => {
-                let kind = statfs(&path).ok().map(|volume| volume.f_type);
-                Step::Folder(path, kind)
-            }
-        });
-        steps.collect()
+    /// folder that it is in; and the same for each other place where links may lead.
+    pub(super) fn ways(&self) -> Vec<Vec<Step>> {
+        self.places().map(|place| way(&place.name)).collect()
     }
 
     /// Who guards the root.
@@ -507,13 +533,8 @@ impl Disk {
     }
 
     /// Which of the places where links may lead this is in, if any.
-    fn place(&self, real: &Path) -> Option<&Place> {
-        let others = match &self.links {
-            Links::Inside(others) => others.as_slice(),
-            Links::Deny | Links::Follow => &[],
-        };
-        let mut places = std::iter::once(&self.root).chain(others);
-        places.find(|place| real.starts_with(&place.path))
+    fn place(&self, real: &Path) -> Option<&Arc<Place>> {
+        self.places().find(|place| real.starts_with(&place.path))
     }
 }
 
@@ -549,12 +570,32 @@ fn with_modes(path: &Path, error: io::Error) -> io::Error {
 }
 
 impl Place {
-    fn at(path: &Path) -> io::Result<Self> {
-        // First where it is, then what is there: its name may be given to another folder in between.
-        let path = path.canonicalize()?;
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let folder = openat(CWD, &path, flags, Mode::empty())?;
-        Ok(Self { folder, path })
+    fn at(name: &Path) -> io::Result<Self> {
+        let open = || {
+            // First where it is, then what is there: its name may be given to another folder in between.
+            let path = name.canonicalize()?;
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            let folder = openat(CWD, &path, flags, Mode::empty())?;
+            Ok(Self {
+                name: std::path::absolute(name)?,
+                identity: identity(&folder)?,
+                folder,
+                path,
+            })
+        };
+        open().map_err(|error| with_modes(name, error))
+    }
+
+    /// What its name leads to by now, if that is another folder.
+    ///
+    /// # Errors
+    /// There is no such folder just now, or it is not ours to read.
+    fn successor(&self) -> io::Result<Option<Self>> {
+        let now = stat(&self.name)?;
+        match (now.st_dev, now.st_ino) == self.identity {
+            true => Ok(None),
+            false => Self::at(&self.name).map(Some),
+        }
     }
 
     /// Opens a path on which there is no symbolic link: there, `ELOOP` or `ENOTDIR`.
@@ -604,11 +645,11 @@ impl Place {
 }
 
 impl Folder {
-    /// Which folder it is, whatever its name: device and inode.
+    /// Which folder it is.
     ///
     /// # Errors
     /// What fstat(2) says.
-    pub(super) fn identity(&self) -> io::Result<(u64, u64)> {
+    pub(super) fn identity(&self) -> io::Result<Identity> {
         identity(&self.folder)
     }
 
@@ -649,10 +690,22 @@ impl Folder {
     }
 }
 
-/// Which folder this is, whatever its name: device and inode.
-fn identity(folder: &OwnedFd) -> io::Result<(u64, u64)> {
+fn identity(folder: &OwnedFd) -> io::Result<Identity> {
     let stat = fstat(folder)?;
     Ok((stat.st_dev, stat.st_ino))
+}
+
+/// Everything on the way from `/` to where a name leads.
+fn way(name: &Path) -> Vec<Step> {
+    let steps = walk(name, walk::link).steps.into_iter();
+    let steps = steps.map(|step| match step {
+        walk::Step::Link(path, _) => Step::Link(path),
+        walk::Step::Plain(path) => {
+            let kind = statfs(&path).ok().map(|volume| volume.f_type);
+            Step::Folder(path, kind)
+        }
+    });
+    steps.collect()
 }
 
 /// Where a name leads, without symbolic links on the way.

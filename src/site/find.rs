@@ -1,11 +1,11 @@
 //! A target's resource, from the folder.
 
 use std::borrow::Cow;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -92,8 +92,8 @@ pub struct Named(Arc<Mutex<Told>>);
 struct Told {
     /// Siblings that are none, and lines of rules that are left out.
     named: HashSet<Vec<u8>>,
-    /// Where the root's name was last said to lead, or why nowhere.
-    root: Option<Result<PathBuf, String>>,
+    /// Where the root's name, and those of other places where links may lead, were last said to lead, or why nowhere.
+    led: HashMap<PathBuf, Result<PathBuf, String>>,
 }
 
 impl Named {
@@ -108,12 +108,11 @@ impl Named {
         named.len() < NAMED && named.insert(what.to_vec())
     }
 
-    /// Whether to say now that the root's name leads there.
-    fn is_news_of_root(&self, root: Result<PathBuf, String>) -> bool {
-        let root = Some(root);
-        let mut told = self.lock();
-        let is_news = told.root != root;
-        told.root = root;
+    /// Whether to say now that a folder's name leads there.
+    fn is_news_of(&self, name: &Path, leads: Result<PathBuf, String>) -> bool {
+        let led = &mut self.lock().led;
+        let is_news = led.get(name) != Some(&leads);
+        led.insert(name.to_owned(), leads);
         is_news
     }
 }
@@ -731,45 +730,30 @@ impl Site {
         self.memory.clear();
     }
 
-    /// Goes on with the folder that the root's name leads to by now. What leads nowhere is no reason to show nothing.
+    /// Goes on with the folders that the names of the root, and of where links may lead, lead to by now. What leads
+    /// nowhere is no reason to show nothing.
     fn follow_root(&mut self, now: SystemTime) {
         self.memory.follow_root(&self.disk);
-        match self.disk.successor() {
-            Ok(None) => {}
-            Ok(Some(disk)) => {
-                let path = disk.path().to_owned();
-                self.go_to(Arc::new(disk));
-                if self.options.named.is_news_of_root(Ok(path)) {
-                    let (name, path) = (self.disk.called(), self.disk.path());
+        let (successor, lost) = self.disk.successor();
+        if let Some(disk) = successor {
+            for (name, path) in disk.led_elsewhere(&self.disk) {
+                if self.options.named.is_news_of(name, Ok(path.to_owned())) {
                     info!("{} is {} from now on", name.display(), path.display());
                 }
             }
-            Err(error) => {
-                // Nobody watches over what is not there.
-                self.memory.doubt_root();
+            self.go_to(Arc::new(disk));
+        }
+        for (name, error) in lost {
+            // Nobody watches over what is not there.
+            self.memory.doubt_root();
+            if name == self.disk.called() {
                 // Another worker may have seen where it led last.
                 let latest = self.options.releases.latest();
                 if let Some(latest) = latest.filter(|latest| !latest.is(&self.disk)) {
                     self.go_to(latest);
                 }
-                let why = error.to_string();
-                if self.options.named.is_news_of_root(Err(why)) {
-                    let (name, path) = (self.disk.called(), self.disk.path());
-                    let hint = match error.kind() {
-                        io::ErrorKind::PermissionDenied => {
-                            " (the sandbox lets a symbolic link be switched to what is beside its goal, and no \
-                             folder be put in the place of another: start docroot again, or with --live-reload or \
-                             --sandbox off)"
-                        }
-                        _ => "",
-                    };
-                    warn!(
-                        "{} cannot be opened any more: {error}{hint}; what was {} goes on being served",
-                        name.display(),
-                        path.display()
-                    );
-                }
             }
+            self.tell_of_lost(&name, &error);
         }
         self.options.releases.see(&self.disk, now);
         let changes = self.options.policy.changes();
@@ -780,10 +764,32 @@ impl Site {
     }
 
     fn go_to(&mut self, disk: Arc<Disk>) {
+        let is_another = !disk.is(&self.disk);
         self.disk = disk;
         self.memory.forget();
-        // The rules in force were for another one.
-        self.policy.1 = u64::MAX;
+        if is_another {
+            // The rules in force were for another one.
+            self.policy.1 = u64::MAX;
+        }
+    }
+
+    /// Says that a folder's name leads to none that can be opened.
+    fn tell_of_lost(&self, name: &Path, error: &io::Error) {
+        if !self.options.named.is_news_of(name, Err(error.to_string())) {
+            return;
+        }
+        let hint = match error.kind() {
+            io::ErrorKind::PermissionDenied => {
+                " (the sandbox lets a symbolic link be switched to what is beside its goal, and no folder be put in the \
+                 place of another: start docroot again, or with --live-reload or --sandbox off)"
+            }
+            _ => "",
+        };
+        warn!(
+            "{} cannot be opened any more: {error}{hint}; what was {} goes on being served",
+            name.display(),
+            self.disk.led(name).display()
+        );
     }
 
     /// The rules for the folder that is served now. Where they cannot be read, those that were in force stay.

@@ -37,8 +37,11 @@ impl Releases {
     /// The root's name leads to this one now.
     pub(super) fn see(&self, disk: &Arc<Disk>, now: SystemTime) {
         let mut seen = self.lock();
-        let is_known = seen.front().is_some_and(|latest| latest.disk.is(disk));
-        if is_known {
+        if let Some(latest) = seen.front_mut()
+            && latest.disk.is(disk)
+        {
+            // Where its links may lead may have changed.
+            latest.disk = disk.clone();
             return;
         }
         seen.retain(|release| !release.disk.is(disk));

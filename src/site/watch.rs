@@ -113,7 +113,7 @@ pub(super) enum Told {
     File(Watched),
     /// Something to the names in a folder.
     Names,
-    /// Something on the way to the root, so that its name may lead elsewhere.
+    /// Something on the way to the root, or to where else links may lead, so that a name may lead elsewhere.
     Way,
     /// Nobody knows what. Nothing is watched any more, but the way to the root.
     Anything,

@@ -1,4 +1,5 @@
 //! Whether something has happened on the way to the root, so that its name may lead to another folder.
+//! The places outside of it where links may lead have ways as well, which are watched over in the same manner.
 //!
 //! A release is switched by giving the name to another folder: `current -> releases/42` becomes `current ->
 //! releases/43`, or the folder itself is replaced. Watched are the folders and the symbolic links on the way
@@ -27,7 +28,9 @@ const OVERLAY: i64 = 0x794c_7630;
 const ITSELF: WatchFlags = WatchFlags::MOVE_SELF
     .union(WatchFlags::DELETE_SELF)
     .union(WatchFlags::ATTRIB)
-    .union(WatchFlags::DONT_FOLLOW);
+    .union(WatchFlags::DONT_FOLLOW)
+    // What is on several ways is watched for all of them.
+    .union(WatchFlags::MASK_ADD);
 
 /// How often a way is looked at that does not hold still.
 const TRIES: usize = 4;
@@ -37,8 +40,8 @@ const TRIES: usize = 4;
 pub(super) struct Way {
     pub(super) inotify: OwnedFd,
     watches: Vec<i32>,
-    /// The name of the root in its folder.
-    name: Vec<u8>,
+    /// The names of the root, and of the other places, in their folders.
+    names: Vec<Vec<u8>>,
     /// Whether everything that happens on it is told.
     is_covered: bool,
 }
@@ -53,41 +56,47 @@ impl Way {
         Ok(Self {
             inotify: inotify::init(flags)?,
             watches: Vec::new(),
-            name: Vec::new(),
+            names: Vec::new(),
             is_covered: false,
         })
     }
 
-    /// Watches over the way to the root of this disk, as it is now: what happens from here on is told.
+    /// Watches over the ways to the folders of this disk, as they are now: what happens from here on is told.
     pub(super) fn cover(&mut self, disk: &Disk) {
-        let mut steps = disk.way();
+        let mut ways = disk.ways();
         for _ in 0..TRIES {
-            self.watch(&steps);
+            self.watch(&ways);
             if !self.is_covered {
                 return;
             }
             // What was given to another one before it was watched is told of no more.
-            let now = disk.way();
-            if now == steps {
+            let now = disk.ways();
+            if now == ways {
                 return;
             }
-            steps = now;
+            ways = now;
         }
         self.is_covered = false;
     }
 
-    fn watch(&mut self, steps: &[Step]) {
+    fn watch(&mut self, ways: &[Vec<Step>]) {
         for watch in self.watches.drain(..) {
             // What has gone by itself is gone.
             let _ = inotify::remove_watch(&self.inotify, watch);
         }
         // What was told until now is about to be looked at.
         self.has_changed();
-        let root = steps.last().map(Step::path);
-        let above = root.and_then(Path::parent);
-        let name = root.and_then(Path::file_name);
-        self.name = name.map_or(Vec::new(), |name| name.as_bytes().to_vec());
-        self.is_covered = steps.iter().all(|step| {
+        self.names.clear();
+        self.is_covered = ways.iter().all(|way| self.watch_one(way));
+    }
+
+    /// Whether everything that happens on this way is told.
+    fn watch_one(&mut self, steps: &[Step]) -> bool {
+        let end = steps.last().map(Step::path);
+        let above = end.and_then(Path::parent);
+        let name = end.and_then(Path::file_name);
+        self.names.extend(name.map(|name| name.as_bytes().to_vec()));
+        steps.iter().all(|step| {
             let events = match Some(step.path()) == above {
                 true => ITSELF | WatchFlags::DELETE,
                 false => ITSELF,
@@ -102,7 +111,7 @@ impl Way {
                 Step::Link(_) => true,
             };
             is_told_of && watch.is_ok()
-        });
+        })
     }
 
     /// Whether everything that happens is told.
@@ -119,7 +128,8 @@ impl Way {
             match reader.next() {
                 Ok(event) => {
                     let name = event.file_name().map(CStr::to_bytes);
-                    let is_anothers = name.is_some_and(|name| name != self.name);
+                    let is_ours = |name| self.names.iter().any(|ours| ours == name);
+                    let is_anothers = name.is_some_and(|name| !is_ours(name));
                     has_changed |= !is_anothers;
                 }
                 Err(Errno::INTR) => {}

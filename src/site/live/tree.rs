@@ -103,15 +103,15 @@ impl Tree {
     pub(super) fn follow_root(&mut self) -> bool {
         // First the watch, then the look.
         self.way.cover(&self.disk);
-        let successor = self.disk.successor();
-        self.is_lost = successor.is_err();
+        let (successor, lost) = self.disk.successor();
+        self.is_lost = !lost.is_empty();
         match successor {
-            Ok(Some(disk)) => {
+            Some(disk) => {
                 self.disk = disk;
                 self.begin_anew();
                 true
             }
-            _ => false,
+            None => false,
         }
     }
 
