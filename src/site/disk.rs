@@ -276,9 +276,14 @@ impl Disk {
         std::iter::once(&self.root).chain(others)
     }
 
+    /// Which folder the root is.
+    pub(super) fn identity(&self) -> Identity {
+        self.root.identity
+    }
+
     /// Whether the root of both is the same folder.
     pub(super) fn is(&self, other: &Self) -> bool {
-        self.root.identity == other.root.identity
+        self.identity() == other.identity()
     }
 
     /// Where the root is: a name without symbolic links, as long as nobody gives it to another folder.
@@ -706,14 +711,6 @@ fn way(name: &Path) -> Vec<Step> {
         }
     });
     steps.collect()
-}
-
-/// Where a name leads, without symbolic links on the way.
-///
-/// # Errors
-/// What realpath(3) says.
-pub(super) fn real(path: &Path) -> io::Result<PathBuf> {
-    path.canonicalize()
 }
 
 /// The path of a name in a folder, which is empty for the root.

@@ -717,9 +717,9 @@ impl Site {
             return;
         }
         let (policy, changes) = self.options.policy.now();
-        match &policy.root {
+        match policy.root {
             // The root's name leads elsewhere, or did: that is looked at first.
-            Some(root) if root != self.disk.path() => self.memory.doubt_root(),
+            Some(root) if root != self.disk.identity() => self.memory.doubt_root(),
             _ => self.adopt(policy, changes),
         }
     }
@@ -1010,6 +1010,7 @@ mod tests {
 
     use super::super::disk::Symlinks;
     use super::super::redirects::Redirects;
+    use super::super::sources::Sources;
     use super::*;
     use crate::blob::Blob;
     use crate::http::Resource;
@@ -1922,6 +1923,55 @@ mod tests {
         site.doubt(false);
         let moved = "301 Moved Permanently /moved";
         assert_eq!(find(&mut site, "/index.html"), moved);
+    }
+
+    #[test]
+    fn rules_of_a_folder_that_is_replaced_while_they_are_read_are_not_for_the_next_one() {
+        let outer = tempfile::tempdir().unwrap();
+        let [one, two] = ["one", "two"].map(|name| {
+            let folder = outer.path().join(name);
+            fs::create_dir(&folder).unwrap();
+            fs::write(folder.join("index.html"), name).unwrap();
+            let rules = format!("/*\n  X-Folder: {name}\n");
+            fs::write(folder.join("_headers"), rules).unwrap();
+            folder
+        });
+        let sources = Sources {
+            root: one.clone(),
+            ..Sources::default()
+        };
+        let options = Options {
+            policy: SharedPolicy::of(sources.clone()),
+            ..Options::default()
+        };
+        let policy = options.policy.clone();
+        let disk = Disk::open(&one, &Symlinks::default()).unwrap();
+        let mut site = Site::new(disk, options);
+        let mut check = |expected: &str| {
+            for _ in 0..2 {
+                site.doubt(true);
+                let target = Target::parse("/", None).unwrap();
+                let Lookup::Found(found) = site.find(&target, SystemTime::now()) else {
+                    panic!("there is a page");
+                };
+                let found = &found.representations[0];
+                assert_eq!(found.content.in_memory(), Some(expected.as_bytes()));
+                let field = format!("X-Folder: {expected}\r\n");
+                assert!(found.told().contains(&field), "{}", found.told());
+            }
+        };
+        let read = || sources.read().unwrap().policy;
+        policy.replace(read());
+        check("one");
+        let late = read();
+        renameat_with(CWD, &one, CWD, &two, RenameFlags::EXCHANGE).unwrap();
+        check("two");
+        policy.replace(late);
+        check("two");
+        let early = read();
+        renameat_with(CWD, &one, CWD, &two, RenameFlags::EXCHANGE).unwrap();
+        policy.replace(early);
+        check("one");
     }
 
     #[test]

@@ -1,11 +1,10 @@
 //! What applies to some addresses, or to all: which fields go with an answer, and where it is to be had instead.
 
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::caching::Caching;
-use super::disk::Disk;
+use super::disk::{Disk, Identity};
 use super::headers::{Change, Headers};
 use super::media::{Types, UNKNOWN};
 use super::note::Changed;
@@ -38,8 +37,8 @@ pub struct Policy {
     pub headers: Headers,
     /// Where what is not here is to be had.
     pub redirects: Redirects,
-    /// The folder that they are for, without symbolic links; `None` for any.
-    pub root: Option<PathBuf>,
+    /// Which folder they are for: device and inode; `None` for any.
+    pub root: Option<Identity>,
     /// The files in the root that these rules come from: they are not shown. Names relative to the root.
     pub sources: Vec<Vec<u8>>,
 }

@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::caching::Caching;
-use super::disk::{self, Disk};
+use super::disk::{self, Disk, Symlinks};
 use super::field::Field;
 use super::headers::Headers;
 use super::media::{MalformedTypes, Types};
@@ -63,27 +63,14 @@ impl Sources {
     /// # Errors
     /// A sentence for each thing that is wrong with a file that was named: file, line, and what to do.
     pub fn read(&self) -> Result<Reading, Vec<String>> {
-        let root = disk::real(&self.root).map_err(|error| vec![unreadable(&self.root, &error)])?;
-        self.read_from(&root, None)
+        // Its name may be given to another folder while this is read.
+        let disk = Disk::open(&self.root, &Symlinks::Deny);
+        let disk = disk.map_err(|(root, error)| vec![unreadable(&root, &error)])?;
+        self.read_for(&disk)
     }
 
     /// The same for a folder that the root's name leads to, or led to.
     pub(super) fn read_for(&self, disk: &Disk) -> Result<Reading, Vec<String>> {
-        self.read_from(disk.path(), Some(disk))
-    }
-
-    /// Where rules are looked for if this is the root: the fields by path, and the redirections.
-    #[must_use]
-    pub fn rules_for(&self, root: &Path) -> [PathBuf; 2] {
-        let headers = match &self.headers {
-            Some(file) => file.clone(),
-            None => root.join(HEADERS),
-        };
-        let redirects = headers.with_file_name(REDIRECTS);
-        [headers, redirects]
-    }
-
-    fn read_from(&self, root: &Path, disk: Option<&Disk>) -> Result<Reading, Vec<String>> {
         let mut wrong = Vec::new();
         let mut reading = Reading {
             policy: Policy {
@@ -94,19 +81,19 @@ impl Sources {
                 caching: self.caching,
                 is_private: self.is_private,
                 fields: Headers::everywhere(self.fields.clone()),
-                root: Some(root.to_owned()),
+                root: Some(disk.identity()),
                 ..Policy::default()
             },
             headers: None,
             redirects: None,
             left_out: Vec::new(),
         };
-        let [headers, redirects] = self.rules_for(root);
+        let [headers, redirects] = self.rules_for(disk.path());
         // Those of the root are nobody's to see, whether they are in force or not.
         for name in [HEADERS, REDIRECTS] {
             reading.policy.sources.push(name.into());
         }
-        match self.rules((root, disk), &headers, Headers::read, &mut reading) {
+        match self.rules(disk, &headers, Headers::read, &mut reading) {
             Ok(None) => {}
             Ok(Some(rules)) => {
                 reading.policy.headers = rules;
@@ -114,7 +101,7 @@ impl Sources {
             }
             Err(why) => wrong.extend(why),
         }
-        match self.rules((root, disk), &redirects, Redirects::read, &mut reading) {
+        match self.rules(disk, &redirects, Redirects::read, &mut reading) {
             Ok(None) => {}
             Ok(Some(rules)) => {
                 reading.policy.redirects = rules;
@@ -126,6 +113,17 @@ impl Sources {
             true => Ok(reading),
             false => Err(wrong),
         }
+    }
+
+    /// Where rules are looked for if this is the root: the fields by path, and the redirections.
+    #[must_use]
+    pub fn rules_for(&self, root: &Path) -> [PathBuf; 2] {
+        let headers = match &self.headers {
+            Some(file) => file.clone(),
+            None => root.join(HEADERS),
+        };
+        let redirects = headers.with_file_name(REDIRECTS);
+        [headers, redirects]
     }
 
     fn types(&self) -> Result<Types, Vec<String>> {
@@ -154,21 +152,21 @@ impl Sources {
     /// The rules in a file; `None` if there is none that anybody named.
     fn rules<T>(
         &self,
-        (root, disk): (&Path, Option<&Disk>),
+        disk: &Disk,
         file: &Path,
         read: impl FnOnce(&[u8]) -> (T, Vec<Malformed>),
         reading: &mut Reading,
     ) -> Result<Option<T>, Vec<String>> {
         // Where there is none, one may come before this is asked for again.
         for place in disk::places(file) {
-            if let Ok(below) = place.strip_prefix(root) {
+            if let Ok(below) = place.strip_prefix(disk.path()) {
                 let below = below.as_os_str().as_encoded_bytes();
                 reading.policy.sources.push(below.to_vec());
             }
         }
         let is_named = self.headers.as_deref() == Some(file);
-        let text = match (disk, file.file_name()) {
-            (Some(disk), Some(name)) if self.headers.is_none() => disk.text(Path::new(name)),
+        let text = match file.file_name() {
+            Some(name) if self.headers.is_none() => disk.text(Path::new(name)),
             _ => disk::text(file),
         };
         let text = match text {
