@@ -101,6 +101,15 @@ impl Tree {
 
     /// Goes on with what the root's name leads to by now. Whether that is another folder.
     pub(super) fn follow_root(&mut self) -> bool {
+        let is_another = self.look_for_root();
+        if is_another {
+            self.begin_anew();
+        }
+        is_another
+    }
+
+    /// Whether the root's name leads to another folder by now. What that has is not watched yet.
+    fn look_for_root(&mut self) -> bool {
         // First the watch, then the look.
         self.way.cover(&self.disk);
         let (successor, lost) = self.disk.successor();
@@ -108,7 +117,6 @@ impl Tree {
         match successor {
             Some(disk) => {
                 self.disk = disk;
-                self.begin_anew();
                 true
             }
             None => false,
@@ -117,7 +125,7 @@ impl Tree {
 
     /// Watches over what there is.
     pub(super) fn begin(&mut self) {
-        self.way.cover(&self.disk);
+        self.look_for_root();
         if let Ok((kind, _)) = self.disk.volume(b"")
             && !LOCAL.contains(&kind)
         {
@@ -303,4 +311,38 @@ fn outputs() -> Vec<(u64, u64)> {
         .filter(|stat| kind(stat) == FileType::RegularFile)
         .map(|stat| (stat.st_dev, stat.st_ino))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::super::super::disk::Symlinks;
+    use super::*;
+
+    #[test]
+    fn what_is_switched_before_it_begins_is_followed() {
+        let outer = tempfile::tempdir().unwrap();
+        let at = |name: &str| outer.path().join(name);
+        for folder in ["one", "two"] {
+            fs::create_dir(at(folder)).unwrap();
+        }
+        symlink("one", at("current")).unwrap();
+        let disk = Disk::open(&at("current"), &Symlinks::default()).unwrap();
+        let mut tree = Tree::new(disk, false).unwrap();
+        symlink("two", at("new")).unwrap();
+        fs::rename(at("new"), at("current")).unwrap();
+        tree.begin();
+        for folder in ["one", "two"] {
+            fs::write(at(folder).join(folder), "").unwrap();
+        }
+        let mut heard = Vec::new();
+        tree.listen(|told| match told {
+            Told::Path(path, _) => heard.push(String::from_utf8_lossy(path).into_owned()),
+            Told::Anything => heard.push("anything".into()),
+        });
+        heard.dedup();
+        assert_eq!(heard, ["two"]);
+    }
 }
