@@ -261,11 +261,52 @@ fn without_grace_the_release_before_is_gone() {
             (client.get(&hashed).status() == "404 Not Found").then_some(())
         });
         // One descriptor for a folder is all that was held.
-        let held = fs::read_dir(format!("/proc/{}/fd", server.pid())).expect("of ours");
-        let held = held.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
-        let first = releases.0.join("releases/1");
-        assert_eq!(held.filter(|path| path.starts_with(&first)).count(), 0);
+        assert_eq!(held(&server, &releases.0.join("releases/1")), 0);
     }
+}
+
+/// How many descriptors the server has for a folder, and for what is in it.
+fn held(server: &Server, folder: &Path) -> usize {
+    let held = fs::read_dir(format!("/proc/{}/fd", server.pid())).expect("of ours");
+    let held = held.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
+    held.filter(|path| path.starts_with(folder)).count()
+}
+
+#[test]
+fn no_worker_holds_a_former_release_though_nobody_asks() {
+    for options in [
+        &[][..],
+        &["--live-reload"],
+        &["--release-grace", "300ms"],
+        // Here nobody tells.
+        &["--release-grace", "300ms", "--cache-memory", "0"],
+    ] {
+        let releases = Releases::new();
+        let server = Server::with(
+            &releases.current(),
+            &[&["--workers", "4"], options].concat(),
+        );
+        let [first, second] = ["1", "2"].map(|it| releases.0.join("releases").join(it));
+        assert!(held(&server, &first) > 0);
+        releases.switch("releases/2");
+        eventually("it is given up", || {
+            (held(&server, &first) == 0 && held(&server, &second) > 3).then_some(())
+        });
+        assert_eq!(server.get("/both.txt").text(), "release 2", "{options:?}");
+    }
+}
+
+#[test]
+fn no_worker_holds_a_folder_that_was_replaced_though_nobody_asks() {
+    let releases = Releases::new();
+    let (root, other) = (releases.0.join("releases/1"), releases.0.join("releases/0"));
+    let server = Server::with(&root, &["--sandbox", "off", "--workers", "2"]);
+    fs::rename(&root, &other).expect("folders of ours");
+    fs::rename(releases.0.join("releases/2"), &root).expect("folders of ours");
+    eventually("it is given up", || {
+        (held(&server, &other) == 0 && held(&server, &root) == 2).then_some(())
+    });
+    assert_eq!(server.get("/").text(), "release 2");
 }
 
 #[test]

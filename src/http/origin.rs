@@ -46,6 +46,14 @@ pub trait Origin {
     /// now. `told`: what the origin has the loop listen to may have something to say about it.
     fn doubt(&mut self, _told: bool) {}
 
+    /// When to [`tend`](Self::tend) at the latest, even if nobody asks for anything; `None` is never.
+    fn due(&self) -> Option<SystemTime> {
+        None
+    }
+
+    /// Does what is due. No answer is being made from what was found before.
+    fn tend(&mut self, _now: SystemTime) {}
+
     /// Begins what was found to be a [`Lookup::Listing`], or [`Lookup::Events`].
     ///
     /// # Errors

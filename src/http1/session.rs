@@ -16,7 +16,7 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::access::Format;
 use super::body::{self, BodyError, Discard, Framing};
@@ -754,6 +754,14 @@ impl<O: Origin> Protocol for Http1<O> {
         self.origin.doubt(told);
     }
 
+    fn due(&self) -> Option<SystemTime> {
+        self.origin.due()
+    }
+
+    fn tend(&mut self, now: Now) {
+        self.origin.tend(now.wall);
+    }
+
     fn rest(&mut self) {
         // What is believed for a turn is not held beyond it.
         self.origin.doubt(false);
@@ -878,7 +886,7 @@ fn empty_line(bytes: &[u8]) -> Option<usize> {
 mod tests {
     use std::num::NonZeroUsize;
     use std::sync::mpsc::{Sender, channel};
-    use std::time::{SystemTime, UNIX_EPOCH};
+    use std::time::UNIX_EPOCH;
 
     use super::*;
     use crate::auth::{Users, Verifier};

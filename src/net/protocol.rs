@@ -47,6 +47,14 @@ pub trait Protocol {
     /// [`Reactor::attend`](super::Reactor::attend) may be readable.
     fn begin(&mut self, _told: bool) {}
 
+    /// When to [`tend`](Self::tend) at the latest, even if nothing happens; `None` is never.
+    fn due(&self) -> Option<SystemTime> {
+        None
+    }
+
+    /// That time has come. The turn has begun, and nobody has been served in it.
+    fn tend(&mut self, _now: Now) {}
+
     /// This turn's work is done; the loop is about to wait.
     fn rest(&mut self) {}
 

@@ -261,6 +261,9 @@ impl<P: Protocol> Reactor<P> {
         let events = std::mem::replace(&mut self.events, Events::with_capacity(0));
         let told = self.is_told(&events);
         self.protocol.begin(told);
+        if self.protocol.due().is_some_and(|due| due <= self.now.wall) {
+            self.protocol.tend(self.now);
+        }
         for event in &events {
             self.receive(event);
         }
@@ -304,9 +307,14 @@ impl<P: Protocol> Reactor<P> {
             .limits
             .interval
             .map(|interval| self.eventful + interval);
+        let due = self.protocol.due().map(|due| {
+            let left = due.duration_since(self.now.wall).unwrap_or_default();
+            self.now.instant + left
+        });
         rested
             .chain(hungry)
             .chain(idle)
+            .chain(due)
             .chain(self.deadlines.next())
             .chain(self.retiring)
             .min()

@@ -1,12 +1,12 @@
 //! Another protocol, spoken behind a PROXY header.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use tracing::{debug, warn};
 
 use super::header::{Header, Source, header};
-use crate::net::{Address, Closed, Io, Next, Peer, Protocol, Reminder};
+use crate::net::{Address, Closed, Io, Next, Now, Peer, Protocol, Reminder};
 use crate::trust::Trusted;
 
 /// From whom a header is expected, and how long it may take.
@@ -197,6 +197,14 @@ impl<P: Protocol> Protocol for Proxied<P> {
         self.inner.begin(told);
     }
 
+    fn due(&self) -> Option<SystemTime> {
+        self.inner.due()
+    }
+
+    fn tend(&mut self, now: Now) {
+        self.inner.tend(now);
+    }
+
     fn rest(&mut self) {
         self.inner.rest();
     }
@@ -208,10 +216,8 @@ impl<P: Protocol> Protocol for Proxied<P> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::SystemTime;
-
     use super::*;
-    use crate::net::{Inbox, Now, Outbox};
+    use crate::net::{Inbox, Outbox};
 
     /// Says who is there, and what it has heard.
     struct Parrot;

@@ -7,7 +7,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::io::Errno;
 use tracing::{info, warn};
@@ -16,11 +16,11 @@ use super::cache::{Budget, Evidence};
 use super::caching::has_content_hash;
 use super::compressor::{self, Compressor, Form};
 use super::digests::Digests;
-use super::disk::{self, Disk, Found, Link};
+use super::disk::{self, Disk, Found, Link, Lost};
 use super::listing::{self, Listing, Listings};
 use super::live::{self, Events, Live, Own};
 use super::media::{is_compressible, is_html};
-use super::memory::{Discovery, Memory};
+use super::memory::{Discovery, Memory, Root};
 use super::note::{Chosen, Note, Role, Seen, Trail, Withheld};
 use super::policy::{Policy, SharedPolicy, address, media_type};
 use super::redirects::{Match, To};
@@ -40,6 +40,9 @@ use crate::http::{
 const NOT_FOUND: &str = "404";
 const SHELL: &str = "shell";
 const BY_RULE: &str = "rule ";
+
+/// How long after the root's name led nowhere it is looked at again, if nobody asks before.
+const LOST: Duration = Duration::from_secs(1);
 
 /// Siblings that are named once, and not again.
 const NAMED: usize = 1000;
@@ -173,6 +176,8 @@ pub struct Site {
     /// What goes with answers that are none of the site's, wherever.
     others: Fields,
     memory: Memory,
+    /// When it was last looked where the root's name leads, and whether that was nowhere.
+    looked: Option<(SystemTime, bool)>,
     listings: Listings,
     /// When a failure was last told, and how many were not told since.
     told: (Option<SystemTime>, u64),
@@ -198,6 +203,7 @@ impl Site {
             policy,
             options,
             memory,
+            looked: None,
             listings: Listings::default(),
             told: (None, 0),
             account: Account {
@@ -730,9 +736,26 @@ impl Site {
         self.memory.clear();
     }
 
-    /// Goes on with the folders that the names of the root, and of where links may lead, lead to by now. What leads
-    /// nowhere is no reason to show nothing.
-    fn follow_root(&mut self, now: SystemTime) {
+    /// When to look where the root's name leads, even if nobody asks for anything: otherwise who is asked for nothing
+    /// would hold a folder open for good that is no longer served.
+    fn look(&self) -> Option<SystemTime> {
+        match (self.memory.root(), self.looked) {
+            (Root::Sure, _) => None,
+            (Root::Doubtful, _) | (_, None) => Some(UNIX_EPOCH),
+            (Root::Believed | Root::Untold, Some((last, is_lost))) => {
+                let pause = if is_lost {
+                    Some(LOST)
+                } else {
+                    self.options.releases.grace()
+                };
+                pause.map(|pause| last + pause)
+            }
+        }
+    }
+
+    /// Goes on with the folders that the names of the root, and of where links may lead, lead to by now; which of them
+    /// lead nowhere, which is no reason to show nothing.
+    fn follow_root(&mut self, now: SystemTime) -> Vec<Lost> {
         self.memory.follow_root(&self.disk);
         let (successor, lost) = self.disk.successor();
         if let Some(disk) = successor {
@@ -743,24 +766,24 @@ impl Site {
             }
             self.go_to(Arc::new(disk));
         }
-        for (name, error) in lost {
-            // Nobody watches over what is not there.
-            self.memory.doubt_root();
-            if name == self.disk.called() {
-                // Another worker may have seen where it led last.
-                let latest = self.options.releases.latest();
-                if let Some(latest) = latest.filter(|latest| !latest.is(&self.disk)) {
-                    self.go_to(latest);
-                }
-            }
-            self.tell_of_lost(&name, &error);
+        if !lost.is_empty() {
+            self.memory.lose_root();
         }
+        if lost.iter().any(|(name, _)| name == self.disk.called()) {
+            // Another worker may have seen where it led last.
+            let latest = self.options.releases.latest();
+            if let Some(latest) = latest.filter(|latest| !latest.is(&self.disk)) {
+                self.go_to(latest);
+            }
+        }
+        self.looked = Some((now, !lost.is_empty()));
         self.options.releases.see(&self.disk, now);
         let changes = self.options.policy.changes();
         if self.policy.1 != changes {
             let policy = self.own_policy();
             self.adopt(policy, changes);
         }
+        lost
     }
 
     fn go_to(&mut self, disk: Arc<Disk>) {
@@ -774,7 +797,7 @@ impl Site {
     }
 
     /// Says that a folder's name leads to none that can be opened.
-    fn tell_of_lost(&self, name: &Path, error: &io::Error) {
+    fn tell_of_lost(&self, (name, error): &Lost) {
         if !self.options.named.is_news_of(name, Err(error.to_string())) {
             return;
         }
@@ -853,7 +876,8 @@ impl Origin for Site {
 
     fn find(&mut self, target: &Target<'_>, now: SystemTime) -> Lookup {
         if self.memory.is_root_doubtful() {
-            self.follow_root(now);
+            let lost = self.follow_root(now);
+            lost.iter().for_each(|lost| self.tell_of_lost(lost));
         }
         let recalled = self.memory.recall(&self.disk, target.raw(), now);
         self.account = Account {
@@ -977,6 +1001,26 @@ impl Origin for Site {
         // That it has changed rings no bell.
         self.follow_policy();
     }
+
+    fn due(&self) -> Option<SystemTime> {
+        self.look()
+            .into_iter()
+            .chain(self.options.releases.due())
+            .min()
+    }
+
+    fn tend(&mut self, now: SystemTime) {
+        self.options.releases.forget(now);
+        if self.look().is_none_or(|due| now < due) {
+            return;
+        }
+        let was_lost = self.looked.is_some_and(|(_, is_lost)| is_lost);
+        let lost = self.follow_root(now);
+        // What is being put in the place of another may be there in a moment.
+        if was_lost {
+            lost.iter().for_each(|lost| self.tell_of_lost(lost));
+        }
+    }
 }
 
 impl Failure {
@@ -1004,7 +1048,6 @@ mod tests {
     use std::os::unix::fs::{FileExt as _, PermissionsExt as _, symlink};
     use std::path::Path;
     use std::thread;
-    use std::time::UNIX_EPOCH;
 
     use rustix::fs::{CWD, RenameFlags, renameat_with};
 

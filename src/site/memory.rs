@@ -27,14 +27,16 @@ pub(super) struct Memory {
     last: Recall,
 }
 
-/// What is known of where the root's name leads.
+/// What is known of where the root's name leads, and those of other places where links may lead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Root {
+pub(super) enum Root {
     /// There: what happens to it is told.
     Sure,
-    /// Perhaps elsewhere.
+    /// Perhaps elsewhere, as something has happened, or nobody has looked.
     Doubtful,
-    /// There; but if something happens to it, nobody tells.
+    /// There, in this turn; but if something happens to it, nobody tells.
+    Believed,
+    /// Perhaps elsewhere, as nobody tells.
     Untold,
 }
 
@@ -79,8 +81,8 @@ impl Memory {
     /// From here on, what was found need not be so any more. `told`: the bell may have rung.
     pub(super) fn doubt(&mut self, told: bool) {
         self.cache.doubt();
-        if self.root == Root::Untold {
-            self.root = Root::Doubtful;
+        if self.root == Root::Believed {
+            self.root = Root::Untold;
         }
         if told && let Some(watch) = &mut self.watch {
             watch.listen(|told| {
@@ -95,12 +97,22 @@ impl Memory {
 
     /// Whether the root's name may lead elsewhere by now.
     pub(super) fn is_root_doubtful(&self) -> bool {
-        self.root == Root::Doubtful
+        matches!(self.root, Root::Doubtful | Root::Untold)
+    }
+
+    /// What is known of where the root's name leads.
+    pub(super) fn root(&self) -> Root {
+        self.root
     }
 
     /// It may.
     pub(super) fn doubt_root(&mut self) {
         self.root = Root::Doubtful;
+    }
+
+    /// It leads nowhere, and nobody watches over what is not there.
+    pub(super) fn lose_root(&mut self) {
+        self.root = Root::Untold;
     }
 
     /// The root's name is about to be looked at: what happens to it from here on is told, or it is doubtful again when
@@ -109,7 +121,7 @@ impl Memory {
         let is_told = |watch: &mut Watch| watch.follow(disk);
         self.root = match self.watch.as_mut().is_some_and(is_told) {
             true => Root::Sure,
-            false => Root::Untold,
+            false => Root::Believed,
         };
     }
 
