@@ -241,7 +241,7 @@ impl Outbox {
             while self.chunks.front().is_some_and(|chunk| chunk.len() == 0) {
                 self.pop();
             }
-            let Some(front) = self.chunks.front() else {
+            let Some(front) = self.chunks.front_mut() else {
                 return Ok(Flushed::Empty);
             };
             if burst == 0 {
@@ -391,23 +391,31 @@ fn send_file(transport: &mut impl Transport, file: &File, part: Range<u64>) -> i
 }
 
 /// Reads a part of a file that is still what it was, and nothing else, into `bytes`.
-fn read(file: &File, version: &Version, part: &Range<u64>, bytes: &mut Vec<u8>) -> io::Result<()> {
+fn read(
+    file: &File,
+    version: &mut Version,
+    part: &Range<u64>,
+    bytes: &mut Vec<u8>,
+) -> io::Result<()> {
     bytes.resize(index(part.end - part.start), 0);
     file.read_exact_at(bytes, part.start)?;
     verify(file, version)
 }
 
-/// The head has promised the bytes of this version; no others may follow it.
-fn verify(file: &File, version: &Version) -> io::Result<()> {
-    match Version::of(file)?.has_bytes_of(version) {
-        true => Ok(()),
-        false => Err(io::Error::other("a file changed while it was being sent")),
+/// The head has promised the bytes of this version; no others may follow it. What the file is now is what is compared
+/// with the next time: a name that it has got explains one change, and hides none that comes later.
+fn verify(file: &File, version: &mut Version) -> io::Result<()> {
+    let now = Version::of(file)?;
+    if !now.has_bytes_of(version) {
+        return Err(io::Error::other("a file changed while it was being sent"));
     }
+    *version = now;
+    Ok(())
 }
 
 impl Sum {
     /// Makes sure that what has been sent, up to an offset, is what the file has there now.
-    fn confirm(&self, file: &File, version: &Version, end: u64) -> io::Result<()> {
+    fn confirm(&self, file: &File, version: &mut Version, end: u64) -> io::Result<()> {
         let mut hasher = DefaultHasher::new();
         let (mut at, mut piece) = (self.start, Vec::new());
         while at < end {
@@ -628,6 +636,57 @@ mod tests {
             let flushed = outbox.flush(&mut transport, LAST);
             assert!(flushed.is_err(), "steady: {steady}");
             assert!(transport.sent.iter().all(|&byte| byte == 7));
+        }
+    }
+
+    #[test]
+    fn a_name_more_or_less_explains_one_change_and_no_other() {
+        use std::fs::{File, hard_link, remove_file};
+
+        let folder = tempfile::tempdir().unwrap();
+        let (path, also) = (folder.path().join("file"), folder.path().join("also"));
+        for (is_steady, is_overwritten) in
+            [(true, false), (true, true), (false, false), (false, true)]
+        {
+            std::fs::write(&path, [7; 200_000]).unwrap();
+            let file = File::options().read(true).write(true).open(&path).unwrap();
+            let version = Version::of(&file).unwrap();
+            let file = Arc::new(file);
+            let blob = Blob::File {
+                file: file.clone(),
+                version,
+                is_steady,
+            };
+            let mut transport = Scripted {
+                takes: 60_000,
+                ..Scripted::default()
+            };
+            let mut outbox = Outbox::default();
+            outbox.push(blob, 0..200_000);
+            let changes = |act: &dyn Fn()| {
+                let before = Version::of(&file).unwrap().changed;
+                // The kernel's clock for files has ticks.
+                while Version::of(&file).unwrap().changed == before {
+                    act();
+                }
+            };
+            let mut flush = || {
+                transport.allow();
+                outbox.flush(&mut transport, LAST)
+            };
+            flush().unwrap();
+            hard_link(&path, &also).unwrap();
+            flush().unwrap();
+            match is_overwritten {
+                true => changes(&|| {
+                    file.write_all_at(&[8], 199_999).unwrap();
+                    file.set_modified(version.modified).unwrap();
+                }),
+                false => remove_file(&also).unwrap(),
+            }
+            let rest = flush().and_then(|_| flush());
+            assert_eq!(rest.is_err(), is_overwritten, "steady: {is_steady}");
+            let _ = remove_file(&also);
         }
     }
 
