@@ -3,12 +3,12 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::fs::Dir;
 
-/// Ticks in a second, in which proc_pid_stat(5) counts, whatever the kernel's own are.
-const TICKS: f64 = 100.0;
+/// Milliseconds in a tick, in which proc_pid_stat(5) counts, whatever the kernel's own is.
+const TICK: u64 = 10;
 
 /// What the kernel says of this process, by files that stay open: they can be read where nothing can be opened any
 /// more.
@@ -51,12 +51,7 @@ impl Process {
 
     /// Seconds of CPU time that were used, by user and system.
     pub(super) fn cpu(&self) -> Option<f64> {
-        let stat = read(self.stat.as_ref()?)?;
-        // The second field is a name, in parentheses, with whatever it likes in it.
-        let (_, rest) = stat.rsplit_once(") ")?;
-        let mut fields = rest.split(' ').skip(11);
-        let mut ticks = || fields.next()?.parse::<u32>().ok();
-        Some((f64::from(ticks()?) + f64::from(ticks()?)) / TICKS)
+        used(&read(self.stat.as_ref()?)?)
     }
 
     /// Descriptors that are open.
@@ -69,6 +64,16 @@ impl Process {
         // One is what they are counted with.
         (count.count() as u64).checked_sub(1)
     }
+}
+
+/// Seconds of CPU time that proc_pid_stat(5) says were used, by user and system.
+fn used(stat: &str) -> Option<f64> {
+    // The second field is a name, in parentheses, with whatever it likes in it.
+    let (_, rest) = stat.rsplit_once(") ")?;
+    let mut fields = rest.split(' ').skip(11);
+    let mut ticks = || fields.next()?.parse::<u64>().ok();
+    let millis = ticks()?.saturating_add(ticks()?).saturating_mul(TICK);
+    Some(Duration::from_millis(millis).as_secs_f64())
 }
 
 /// The text of a file of a few kilobytes, as it is now.
@@ -99,5 +104,17 @@ mod tests {
         assert!(process.resident().unwrap() > 100_000);
         assert!(process.cpu().unwrap() >= 0.0);
         assert!(process.started() > 1.6e9);
+    }
+    #[test]
+    fn cpu_time_is_told_however_long_it_is() {
+        let check = |user: u64, system: u64, expected: f64| {
+            let stat = format!("1 (a) (b) S 1 1 1 0 -1 0 0 0 0 0 {user} {system} 0 0 20 0 1");
+            assert_eq!(used(&stat), Some(expected), "{stat}");
+        };
+        check(0, 0, 0.0);
+        check(150, 25, 1.75);
+        // A year of 64 processors.
+        check(4_294_967_296, 15_888_872_704, 201_838_400.0);
+        assert_eq!(used("1 (a) S 1"), None);
     }
 }
