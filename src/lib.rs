@@ -199,9 +199,9 @@
 //! `site/live.rs`, which are no loops, in `journal.rs`, where lines are lost, and, when it was started, in
 //! `metrics/process.rs`); files are opened only in `site/disk.rs` (one with passwords in `config.rs`; what the kernel says
 //! of this process and its limits in `metrics/process.rs`, `config/memory.rs` and `net/limits.rs`), and written only in
-//! `site/siblings.rs`, which whoever serves never enters, and in `outlet.rs`, the access log; a Unix socket's file is bound
-//! and removed in `net/unix.rs`; mio's sockets are named only in `net/`, the command line and the environment only in
-//! `config.rs`, the rooms below it, and `main.rs`.
+//! `site/siblings.rs`, which whoever serves never enters, and in `outlet.rs`, the access log; a Unix socket's file is
+//! bound, with its folder locked, and removed in `net/unix.rs`; mio's sockets are named only in `net/`, the command line and
+//! the environment only in `config.rs`, the rooms below it, and `main.rs`.
 //!
 //! **One package, one home:** mio, socket2, nix, listenfd and slotmap in `net/`; arrayvec in `net/outbox.rs` and
 //! `http1/parse.rs`; httparse in `http1/parse.rs`; httpdate in `http/date.rs`; base64 in `http/credentials.rs`; what hashes

@@ -3,7 +3,7 @@
 mod support;
 
 use std::fs;
-use std::io::{ErrorKind, Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, ErrorKind, Read as _, Write as _};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::os::linux::net::SocketAddrExt as _;
@@ -152,6 +152,39 @@ fn a_socket_that_was_left_behind_is_replaced_and_one_in_use_is_not() {
     server.signal(Signal::TERM);
     assert_eq!(server.ended().code(), Some(0));
     assert!(path.exists());
+}
+
+#[test]
+fn of_several_that_start_at_once_at_one_path_one_listens() {
+    let (root, folder) = (site(), tempfile::tempdir().expect("a folder"));
+    let path = folder.path().join("socket");
+    drop(UnixListener::bind(&path).expect("a socket"));
+    let mut command = docroot();
+    command
+        .args(["--bind", &format!("unix:{}", path.display())])
+        .args(["--workers", "1"])
+        .arg(root.path())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null());
+    let start = |_| command.spawn().expect("docroot starts");
+    let mut all: Vec<_> = (0..4).map(start).collect();
+    // Each says one line, or ends without a word.
+    let listens = all.iter_mut().map(|child| {
+        let mut stdout = BufReader::new(child.stdout.take().expect("a pipe"));
+        let mut line = String::new();
+        let count = stdout.read_line(&mut line).expect("text");
+        (count > 0).then_some(stdout)
+    });
+    let listening: Vec<_> = listens.collect();
+    let said = UnixStream::connect(&path).map(|stream| ask(stream, LAST));
+    for child in &mut all {
+        child.kill().expect("it is ours");
+    }
+    let codes = all.iter_mut().map(|child| child.wait().expect("it ends"));
+    let codes: Vec<_> = codes.map(|status| status.code()).collect();
+    assert_eq!(listening.iter().flatten().count(), 1, "{codes:?}");
+    assert_eq!(codes.iter().flatten().collect::<Vec<_>>(), [&3; 3]);
+    assert!(is_page(&said.expect("somebody listens")));
 }
 
 #[test]

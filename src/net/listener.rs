@@ -95,15 +95,15 @@ impl Listener {
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
         socket.set_nonblocking(true)?;
         let keeper = match &endpoint {
-            Endpoint::Path(path) => Keeper::File(unix::bind(&socket, path)?),
+            Endpoint::Path(path) => Keeper::File(unix::listen(&socket, path, BACKLOG)?),
             Endpoint::Name(name) => {
                 let name = [b"\0", &name[..]].concat();
                 socket.bind(&SockAddr::unix(OsStr::from_bytes(&name))?)?;
+                socket.listen(BACKLOG)?;
                 Keeper::Nobody
             }
             Endpoint::Ip(_) => return Err(ErrorKind::InvalidInput.into()),
         };
-        socket.listen(BACKLOG)?;
         Ok(Self {
             socket: Listening::Unix(UnixListener::from_std(OwnedFd::from(socket).into())),
             address: endpoint,

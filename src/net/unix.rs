@@ -2,10 +2,19 @@
 
 use std::fs::{self, Metadata};
 use std::io::{self, ErrorKind};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
 
+use rustix::fs::{FlockOperation, Mode, OFlags, flock, open};
+use rustix::io::Errno;
 use socket2::{Domain, SockAddr, Socket, Type};
+
+/// How often a turn is asked for, and how long it is waited between.
+const TRIES: usize = 250;
+const PAUSE: Duration = Duration::from_millis(2);
 
 /// The file of a listening socket. It is removed when this is dropped, unless it is another one by then.
 #[derive(Debug)]
@@ -14,13 +23,15 @@ pub(super) struct SocketFile {
     identity: (u64, u64),
 }
 
-/// Binds a socket to this path. One that nobody listens to any more is replaced.
+/// Has a socket listen at this path, with this backlog. One that nobody listens to any more is replaced.
 ///
 /// # Errors
-/// What bind(2) says. Where somebody listens, or something else is at that path, it is
+/// What bind(2) and listen(2) say. Where somebody listens, or something else is at that path, it is
 /// [`ErrorKind::AddrInUse`].
-pub(super) fn bind(socket: &Socket, path: &Path) -> io::Result<SocketFile> {
+pub(super) fn listen(socket: &Socket, path: &Path, backlog: i32) -> io::Result<SocketFile> {
     let address = SockAddr::unix(path)?;
+    // Who has bound and does not listen yet looks like somebody who has left.
+    let _turn = turn(path);
     match socket.bind(&address) {
         Err(error) if error.kind() == ErrorKind::AddrInUse && is_stale(path, &address)? => {
             fs::remove_file(path)?;
@@ -28,11 +39,28 @@ pub(super) fn bind(socket: &Socket, path: &Path) -> io::Result<SocketFile> {
         }
         bound => bound?,
     }
-    let identity = identity(&fs::symlink_metadata(path)?);
-    Ok(SocketFile {
+    let file = SocketFile {
         path: path.into(),
-        identity,
-    })
+        identity: identity(&fs::symlink_metadata(path)?),
+    };
+    socket.listen(backlog)?;
+    Ok(file)
+}
+
+/// Waits for a turn among all who begin to listen in the folder of this path. It is over when this is dropped. `None`
+/// is as good as one where the folder cannot be locked, or is by somebody who has it for longer than that takes.
+fn turn(path: &Path) -> Option<OwnedFd> {
+    let folder = path.parent().filter(|it| !it.as_os_str().is_empty());
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let folder = open(folder.unwrap_or(Path::new(".")), flags, Mode::empty()).ok()?;
+    for _ in 0..TRIES {
+        match flock(&folder, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Some(folder),
+            Err(Errno::WOULDBLOCK | Errno::INTR) => thread::sleep(PAUSE),
+            Err(_) => return None,
+        }
+    }
+    None
 }
 
 /// Whether this is a socket that somebody has left behind.
@@ -63,6 +91,8 @@ impl Drop for SocketFile {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Barrier;
+
     use super::*;
 
     fn socket() -> Socket {
@@ -74,28 +104,63 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("socket");
         let first = socket();
-        let _file = bind(&first, &path).unwrap();
-        first.listen(1).unwrap();
-        let busy = bind(&socket(), &path).unwrap_err();
+        let _file = listen(&first, &path, 1).unwrap();
+        let busy = listen(&socket(), &path, 1).unwrap_err();
         assert_eq!(busy.kind(), ErrorKind::AddrInUse);
         drop(first);
-        bind(&socket(), &path).unwrap();
+        listen(&socket(), &path, 1).unwrap();
 
         let other = folder.path().join("file");
         fs::write(&other, "precious").unwrap();
-        let busy = bind(&socket(), &other).unwrap_err();
+        let busy = listen(&socket(), &other, 1).unwrap_err();
         assert_eq!(busy.kind(), ErrorKind::AddrInUse);
         assert_eq!(fs::read(&other).unwrap(), b"precious");
+    }
+
+    #[test]
+    fn of_all_who_begin_at_once_one_listens() {
+        const MANY: usize = 4;
+        let folder = tempfile::tempdir().unwrap();
+        for round in 0..100 {
+            let path = folder.path().join(round.to_string());
+            // What is left behind.
+            socket().bind(&SockAddr::unix(&path).unwrap()).unwrap();
+            let start = Barrier::new(MANY);
+            let begin = || {
+                let socket = socket();
+                start.wait();
+                // Those who look whether it is left behind stay in its backlog.
+                listen(&socket, &path, 16).map(|file| (socket, file))
+            };
+            let all: Vec<_> = thread::scope(|scope| {
+                let all: Vec<_> = (0..MANY).map(|_| scope.spawn(begin)).collect();
+                all.into_iter().map(|it| it.join().unwrap()).collect()
+            });
+            assert_eq!(all.iter().flatten().count(), 1, "{all:?}");
+            let busy = |error: &io::Error| error.kind() == ErrorKind::AddrInUse;
+            assert!(all.iter().filter_map(|it| it.as_ref().err()).all(busy));
+            let peer = socket();
+            peer.connect(&SockAddr::unix(&path).unwrap()).unwrap();
+        }
+    }
+
+    #[test]
+    fn who_keeps_the_folder_locked_keeps_nobody_from_listening() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("socket");
+        let kept = turn(&path);
+        assert!(kept.is_some());
+        listen(&socket(), &path, 1).unwrap();
     }
 
     #[test]
     fn only_what_is_still_ours_is_removed() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("socket");
-        let file = bind(&socket(), &path).unwrap();
+        let file = listen(&socket(), &path, 1).unwrap();
         drop(file);
         assert!(!path.exists());
-        let file = bind(&socket(), &path).unwrap();
+        let file = listen(&socket(), &path, 1).unwrap();
         fs::rename(&path, folder.path().join("moved")).unwrap();
         fs::write(&path, "of somebody else").unwrap();
         drop(file);
