@@ -16,7 +16,7 @@ mod text;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::iter;
 use std::path::PathBuf;
-use std::process::ExitCode;
+use std::process::{self, ExitCode};
 use std::str::FromStr as _;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread;
@@ -51,6 +51,9 @@ const GATHER: Duration = Duration::from_millis(50);
 /// How long the last lines may take to be written.
 const LAST_LINES: Duration = Duration::from_secs(1);
 
+/// How long it may take to end at once.
+const AT_ONCE: Duration = Duration::from_millis(200);
+
 /// Exit codes beside 0, a clean stop, and 2, which clap gives for bad arguments as we do.
 const FAILED: u8 = 1;
 const BAD_ARGUMENTS: u8 = 2;
@@ -80,8 +83,8 @@ fn serve(arguments: Arguments) -> Result<(), Failure> {
     let diagnostics = subscribe(arguments.verbose);
     let mut writer = None;
     let ran = run(arguments, || {
-        writer = Some(diagnostics.start()?);
-        Ok(())
+        let started = diagnostics.start()?;
+        Ok(writer.insert(started).clone())
     });
     if let Some(writer) = writer {
         // What nobody reads is not waited for longer than this.
@@ -106,7 +109,8 @@ fn run_compress(options: compress::Options) -> Result<(), Failure> {
     let quiet = options.quiet;
     let compression = Compression::open(options).map_err(not_compressed)?;
     let handle = compression.handle();
-    on_signals(move || handle.stop(), i32::from(FAILED), None::<fn(i32)>).map_err(failed)?;
+    let at_once = || FAILED.into();
+    on_signals(move || handle.stop(), at_once, None::<fn(i32)>).map_err(failed)?;
     let summary = compression.run().map_err(not_compressed)?;
     if !quiet {
         print(&summary.to_string()).map_err(failed)?;
@@ -129,10 +133,10 @@ fn not_compressed(error: compress::Error) -> Failure {
 }
 
 /// Confines itself when all that is to be bound is bound, and before the first thread is started, which may be
-/// done from `confined` on.
+/// done from `confined` on, which returns what writes diagnostics from then on.
 fn run(
     arguments: Arguments,
-    confined: impl FnOnce() -> Result<(), Failure>,
+    confined: impl FnOnce() -> Result<Writer, Failure>,
 ) -> Result<(), Failure> {
     let (quiet, check) = (arguments.quiet, arguments.check);
     let mut config = arguments.resolve().map_err(|why| (BAD_ARGUMENTS, why))?;
@@ -146,7 +150,7 @@ fn run(
     let browser = ready(config.show.browser.as_deref());
     let manager = Manager::at(std::env::var_os("NOTIFY_SOCKET").as_deref());
     let confinement = sandbox::confine(config.sandbox, &config.needs).map_err(unconfined)?;
-    confined()?;
+    let diagnostics = confined()?;
     if let Confinement::None(_) = confinement {
         warn!("{confinement}");
     }
@@ -163,6 +167,15 @@ fn run(
     let drain = move || {
         told.tell(&[NotifyState::Stopping]);
         drain(&handle, health.as_ref(), delay);
+    };
+    let (handle, log) = (server.handle(), writer.clone());
+    let at_once = move || {
+        handle.cut();
+        // With the loops all ends in good order; what hangs, or is read by nobody, is not waited for.
+        thread::sleep(AT_ONCE);
+        finish(log.as_ref(), Duration::ZERO);
+        let _ = diagnostics.finish(AT_ONCE);
+        0
     };
     let (sources, auth, verifier) = (
         config.sources.clone(),
@@ -187,7 +200,7 @@ fn run(
         (SIGUSR1, None) => {}
         _ => reload(),
     };
-    on_signals(drain, 0, Some(heed)).map_err(failed)?;
+    on_signals(drain, at_once, Some(heed)).map_err(failed)?;
     warn_of_strangers(&config, &addresses);
     let said = announcement(&Started {
         options: &config.server,
@@ -202,7 +215,7 @@ fn run(
     show(&config, &addresses, browser);
     manager.tell(&[NotifyState::Ready]);
     let served = server.run().map_err(failed);
-    finish(writer);
+    finish(writer.as_ref(), LAST_LINES);
     served
 }
 
@@ -457,11 +470,11 @@ impl io::Write for Diagnostics {
     }
 }
 
-/// The first signal to stop ends it in good order, the second at once, with this exit code. Others are heeded, where
-/// there is anything to be heeded: SIGHUP and SIGUSR1.
+/// The first signal to stop ends it in good order, the second at once, with the exit code that is returned. Others are
+/// heeded, where there is anything to be heeded: SIGHUP and SIGUSR1.
 fn on_signals(
     end: impl FnOnce() + Send + 'static,
-    code: i32,
+    at_once: impl Fn() -> i32 + Send + 'static,
     heed: Option<impl Fn(i32) + Send + 'static>,
 ) -> io::Result<()> {
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGQUIT])?;
@@ -480,17 +493,17 @@ fn on_signals(
                         heed(signal);
                     }
                     (_, _, Some(end)) => end(),
-                    (_, _, None) => std::process::exit(code),
+                    (_, _, None) => process::exit(at_once()),
                 }
             }
         })?;
     Ok(())
 }
 
-/// Waits for the last access lines.
-fn finish(writer: Option<Writer>) {
+/// Waits for the last access lines, and says how many were lost.
+fn finish(writer: Option<&Writer>, time: Duration) {
     if let Some(writer) = writer
-        && let Err(lines) = writer.finish(LAST_LINES)
+        && let Err(lines) = writer.finish(time)
     {
         error!("access lines that were not written, from the start to the end: {lines}");
     }

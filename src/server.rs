@@ -152,6 +152,11 @@ impl Handle {
     pub fn stop(&self) {
         self.0.iter().for_each(net::Handle::stop);
     }
+
+    /// The same, but what is begun is not finished: whoever is there is cut.
+    pub fn cut(&self) {
+        self.0.iter().for_each(net::Handle::cut);
+    }
 }
 
 impl Sockets {
@@ -265,7 +270,7 @@ impl Server {
         handle(&self.first, &self.others)
     }
 
-    /// Serves until [`Handle::stop`], then finishes what is begun.
+    /// Serves until [`Handle::stop`], then finishes what is begun, until [`Handle::cut`].
     ///
     /// # Errors
     /// When the poll or a listening socket of a worker fails, or a worker panics: then the others

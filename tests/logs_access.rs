@@ -10,7 +10,10 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
 use socket2::SockRef;
-use support::{Client, Root, Server, Signal, announced, docroot, eventually, resident, said, send};
+use support::{
+    Client, PATIENCE, Root, Server, Signal, announced, docroot, eventually, lines, resident, said,
+    send,
+};
 
 /// What a line says.
 #[derive(Clone, Debug)]
@@ -427,6 +430,28 @@ fn a_reader_that_has_stopped_holds_up_nobody() {
 
     // Nor does it keep the server from its end.
     server.check_end();
+}
+
+#[test]
+fn a_second_signal_waits_for_no_reader_and_says_what_was_lost() {
+    let root = site();
+    let mut server = Unread::start(&root, &[]);
+    // More than a pipe holds.
+    let asked = request(&format!("GET /?{}", "a".repeat(300)));
+    let mut client = Client::connect(server.address);
+    for _ in 0..300 {
+        assert_eq!(client.ask(&asked).status(), "200 OK");
+    }
+    let complaints = lines(server.child.stderr.take().expect("a pipe"));
+    let complaint = || complaints.recv_timeout(PATIENCE).expect("a complaint");
+    send(Signal::TERM, &server.child);
+    assert!(complaint().contains("stopping"));
+    server.check_end();
+    let complaint = complaint();
+    assert!(
+        complaint.contains("lines that were not written"),
+        "{complaint}"
+    );
 }
 
 #[test]

@@ -131,6 +131,35 @@ fn a_second_signal_ends_at_once() {
 }
 
 #[test]
+fn a_second_signal_loses_no_line_and_leaves_nothing_behind() {
+    let (root, folder) = (site(), Root::new());
+    let path = folder.join("socket");
+    let bind = format!("unix:{}", path.display());
+    let options = ["--bind", &bind, "--drain-delay", "60s", "--workers", "1"];
+    let mut server = Server::with(root.path(), &options);
+    let _hanging = server.download("/large");
+    for _ in 0..5 {
+        assert_eq!(server.get("/late").status(), "200 OK");
+    }
+    server.signal(Signal::TERM);
+    assert!(server.complaint().contains("draining"));
+    server.signal(Signal::TERM);
+    assert_eq!(server.ended().code(), Some(0));
+    let lines: Vec<String> = server.rest().iter().map(|line| summary(line)).collect();
+    assert_eq!(lines[..5], ["GET /late 200 17"; 5]);
+    assert!(
+        matches!(&lines[5..], [cut] if cut.starts_with("GET /large 200 ")),
+        "{lines:?}"
+    );
+    assert!(
+        server
+            .complaint()
+            .ends_with("connections cut, unfinished: 1")
+    );
+    assert!(!path.exists(), "its file is removed");
+}
+
+#[test]
 fn nobody_who_hangs_keeps_it_longer_than_the_grace_period() {
     let root = site();
     // Each worker would count those whom it cuts.

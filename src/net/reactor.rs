@@ -90,6 +90,8 @@ pub struct Reactor<P: Protocol> {
 pub struct Handle {
     waker: Arc<Waker>,
     stopped: Arc<AtomicBool>,
+    /// Nobody is waited for.
+    hurried: Arc<AtomicBool>,
 }
 
 /// A listener and whether somebody may be waiting at it.
@@ -133,6 +135,17 @@ impl Handle {
             warn!("cannot wake the loop: {error}");
         }
     }
+
+    /// The same, but what is begun is not finished: whoever is there is cut. May be called after
+    /// [`stop`](Self::stop).
+    pub fn cut(&self) {
+        self.hurried.store(true, Ordering::Release);
+        self.stop();
+    }
+
+    fn is_hurried(&self) -> bool {
+        self.hurried.load(Ordering::Acquire)
+    }
 }
 
 impl<P: Protocol> Reactor<P> {
@@ -150,7 +163,8 @@ impl<P: Protocol> Reactor<P> {
             events: Events::with_capacity(EVENTS),
             handle: Handle {
                 waker,
-                stopped: Arc::new(AtomicBool::new(false)),
+                stopped: Arc::default(),
+                hurried: Arc::default(),
             },
             listeners: Vec::new(),
             bells: Vec::new(),
@@ -229,7 +243,7 @@ impl<P: Protocol> Reactor<P> {
     }
 
     /// Serves until [`Handle::stop`], then finishes what is begun, within
-    /// [`Limits::grace`], and returns.
+    /// [`Limits::grace`] and until [`Handle::cut`], and returns.
     ///
     /// # Errors
     /// When the poll or a listening socket fails.
@@ -288,6 +302,9 @@ impl<P: Protocol> Reactor<P> {
         }
         if self.retiring.is_none() && stopped {
             self.retire()?;
+        }
+        if self.retiring.is_some() && self.handle.is_hurried() {
+            self.retiring = Some(self.now.instant);
         }
         self.protocol.rest();
         Ok(())
@@ -733,7 +750,10 @@ impl<P: Protocol> Reactor<P> {
     fn cut_the_rest(&mut self) {
         if !self.connections.is_empty() {
             let (count, grace) = (self.connections.len(), self.shared.limits.grace);
-            warn!("connections cut, unfinished {grace:?} after the stop: {count}");
+            match self.handle.is_hurried() {
+                true => warn!("connections cut, unfinished: {count}"),
+                false => warn!("connections cut, unfinished {grace:?} after the stop: {count}"),
+            }
         }
         let keys: Vec<Key> = self.connections.keys().collect();
         for key in keys {
