@@ -70,7 +70,7 @@ struct Shared {
 #[derive(Debug, Default)]
 struct State {
     waiting: Vec<u8>,
-    /// Lines that were written, over all.
+    /// Lines that were written to their end, over all.
     written: usize,
     /// Lines that were lost, over all, and of those how many have been told, and when that was.
     lost: usize,
@@ -223,7 +223,8 @@ impl Writer {
         }
     }
 
-    /// How many lines were written, and how many were lost.
+    /// How many lines were written, and how many were lost. One that was begun is neither, until it is one of the two,
+    /// so that none of these numbers ever becomes less.
     #[must_use]
     pub fn counts(&self) -> (usize, usize) {
         let state = self.shared.lock();
@@ -244,6 +245,12 @@ impl State {
     /// Whether lines may be left to gather.
     fn has_time(&self) -> bool {
         self.waiting.len() < PLENTY && self.journals > 0 && !self.hurried && !self.reopens
+    }
+
+    /// Nothing more will be written.
+    fn end(&mut self) {
+        self.ended = true;
+        self.lost += std::mem::take(&mut self.begun);
     }
 }
 
@@ -339,19 +346,20 @@ impl Shared {
             batch.shrink_to(PLENTY);
 
             // All is said before whoever waits for the last line hears that it is written.
-            self.tell(&written);
+            self.tell(&written, lines(&course.rest));
             let mut state = self.lock();
             state.taken = 0;
-            state.begun = lines(&course.rest);
-            state.ended = matches!(&written, Err((_, error)) if is_final(error));
-            let is_over = state.ended;
+            let is_over = matches!(&written, Err((_, error)) if is_final(error));
+            if is_over {
+                state.end();
+            }
             drop(state);
             self.done.notify_all();
             if is_over {
                 return;
             }
         }
-        self.lock().ended = true;
+        self.lock().end();
         self.done.notify_all();
     }
 
@@ -359,10 +367,9 @@ impl Shared {
         match out.reopen() {
             // The end of a line would be nothing where its beginning is not.
             Ok(()) => {
-                let begun = lines(&std::mem::take(&mut course.rest));
+                course.rest.clear();
                 let mut state = self.lock();
-                state.lost += begun;
-                state.written -= begun;
+                state.lost += std::mem::take(&mut state.begun);
             }
             Err(error) => {
                 let name = &self.name;
@@ -371,13 +378,14 @@ impl Shared {
         }
     }
 
-    /// Counts what was lost, and says so, if it is to be said now.
-    fn tell(&self, written: &Result<(), (usize, io::Error)>) {
+    /// Counts what was written and what was lost, and says so, if it is to be said now. So many lines are `begun`.
+    fn tell(&self, written: &Result<(), (usize, io::Error)>, begun: usize) {
         let name = &self.name;
         let mut state = self.lock();
         let lost = written.as_ref().map_or_else(|(lost, _)| *lost, |()| 0);
         state.lost += lost;
-        state.written += state.taken - lost;
+        state.written += state.begun + state.taken - lost - begun;
+        state.begun = begun;
         // A message would go where this could not.
         if self.is_diagnostics && written.is_err() {
             return;
@@ -633,6 +641,33 @@ mod tests {
             let all = ["one", "two", "three", "four", "five", "six"];
             assert!(text.lines().all(|line| all.contains(&line)), "{text}");
             assert_eq!(text.lines().count() + lost, all.len(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_line_is_counted_when_it_is_ended_or_lost() {
+        let disk = Disk::default();
+        let (mut journal, writer) = Journal::new("it", Duration::ZERO, disk.clone()).unwrap();
+        let mut check = |room: usize, line: &str, unwritten: usize, counts: (usize, usize)| {
+            disk.0.lock().unwrap().0 = room;
+            say(&mut journal, line);
+            let finished = writer.finish(PATIENCE);
+            assert_eq!(finished.err().unwrap_or_default(), unwritten, "{line}");
+            assert_eq!(writer.counts(), counts, "{line}");
+        };
+        check(1000, "one\n", 0, (1, 0));
+        check(6, "two\nthree\nfour\n", 2, (2, 1));
+        check(1, "five\n", 3, (2, 2));
+        check(1000, "six\n", 2, (4, 2));
+        check(1, "seven\n", 3, (4, 2));
+        writer.reopen();
+        eventually(|| writer.counts() == (4, 3));
+        check(1000, "eight\n", 3, (5, 3));
+    }
+
+    fn eventually(condition: impl Fn() -> bool) {
+        while !condition() {
+            thread::yield_now();
         }
     }
 
