@@ -23,13 +23,13 @@ const QUIET: Duration = Duration::from_secs(1);
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// Where lines end up. What is written to it is to be there when `write` returns: nothing is to wait in a buffer.
-pub trait Out: Write + Send + 'static {
-    /// Goes on with what has taken its place, if that can be.
+pub trait Out: Write + Send + Sized + 'static {
+    /// What has taken its place, if something has.
     ///
     /// # Errors
-    /// Why nothing can; then it goes on as it was.
-    fn reopen(&mut self) -> io::Result<()> {
-        Ok(())
+    /// Why that cannot be opened.
+    fn successor(&self) -> io::Result<Option<Self>> {
+        Ok(None)
     }
 }
 
@@ -231,7 +231,8 @@ impl Writer {
         (state.written, state.lost)
     }
 
-    /// Has the thread open what it writes to again ([`Out::reopen`]), at once or when it has written what it has.
+    /// Has the thread go on with what has taken the place of what it writes to ([`Out::successor`]), at once or when
+    /// it has written what it has. A line that was begun is ended where it was begun, or lost.
     pub fn reopen(&self) {
         let mut state = self.shared.lock();
         state.reopens = true;
@@ -262,16 +263,25 @@ struct Course {
 }
 
 impl Course {
+    /// Ends a line that was begun, if one was.
+    ///
+    /// # Errors
+    /// Why it could not.
+    fn end(&mut self, out: &mut impl Write) -> io::Result<()> {
+        if let Err((left, error)) = write_all(out, &self.rest) {
+            self.rest = left.to_vec();
+            return Err(error);
+        }
+        self.rest.clear();
+        Ok(())
+    }
+
     /// Writes these lines, each with its newline.
     ///
     /// # Errors
     /// Why not all could be written, and how many were not, without one that was begun and is left to be ended.
     fn write(&mut self, out: &mut impl Write, text: &[u8]) -> Result<(), (usize, io::Error)> {
-        if let Err((left, error)) = write_all(out, &self.rest) {
-            self.rest = left.to_vec();
-            return Err((lines(text), error));
-        }
-        self.rest.clear();
+        self.end(out).map_err(|error| (lines(text), error))?;
         write_all(out, text).map_err(|(left, error)| {
             let written = &text[..text.len() - left.len()];
             if written.last().is_some_and(|&byte| byte != b'\n') {
@@ -364,13 +374,20 @@ impl Shared {
     }
 
     fn reopen(&self, out: &mut impl Out, course: &mut Course) {
-        match out.reopen() {
-            // The end of a line would be nothing where its beginning is not.
-            Ok(()) => {
+        match out.successor() {
+            Ok(Some(successor)) => {
+                // The end of a line would be nothing where its beginning is not.
+                let is_ended = course.end(out).is_ok();
                 course.rest.clear();
+                *out = successor;
                 let mut state = self.lock();
-                state.lost += std::mem::take(&mut state.begun);
+                let begun = std::mem::take(&mut state.begun);
+                match is_ended {
+                    true => state.written += begun,
+                    false => state.lost += begun,
+                }
             }
+            Ok(None) => {}
             Err(error) => {
                 let name = &self.name;
                 warn!("{name} cannot be opened again, and is written to as it was: {error}");
@@ -589,20 +606,41 @@ mod tests {
         assert_eq!(writer.finish(PATIENCE), Err(2));
     }
 
-    /// What takes so many bytes before it is full, and what it took, each time that it was opened.
-    #[derive(Clone, Default)]
-    struct Disk(Arc<Mutex<(usize, Vec<Vec<u8>>)>>);
+    /// How many bytes there is room for, and the files, of which the last one has the name.
+    #[derive(Default)]
+    struct Disk {
+        room: usize,
+        files: Vec<Vec<u8>>,
+    }
 
-    impl Write for Disk {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            let (room, files) = &mut *self.0.lock().unwrap();
-            // As slowly as can be.
-            let count = bytes.len().min(*room).min(3);
-            *room -= count;
-            if files.is_empty() {
-                files.push(Vec::new());
+    /// One of the files, open.
+    #[derive(Clone)]
+    struct Open {
+        disk: Arc<Mutex<Disk>>,
+        file: usize,
+    }
+
+    impl Open {
+        fn new(room: usize) -> Self {
+            let files = vec![Vec::new()];
+            Self {
+                disk: Arc::new(Mutex::new(Disk { room, files })),
+                file: 0,
             }
-            files.last_mut().unwrap().extend(&bytes[..count]);
+        }
+
+        fn disk(&self) -> MutexGuard<'_, Disk> {
+            self.disk.lock().unwrap()
+        }
+    }
+
+    impl Write for Open {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let mut disk = self.disk();
+            // As slowly as can be.
+            let count = bytes.len().min(disk.room).min(3);
+            disk.room -= count;
+            disk.files[self.file].extend(&bytes[..count]);
             match count {
                 0 => Err(io::ErrorKind::StorageFull.into()),
                 count => Ok(count),
@@ -614,10 +652,11 @@ mod tests {
         }
     }
 
-    impl Out for Disk {
-        fn reopen(&mut self) -> io::Result<()> {
-            self.0.lock().unwrap().1.push(Vec::new());
-            Ok(())
+    impl Out for Open {
+        fn successor(&self) -> io::Result<Option<Self>> {
+            let disk = self.disk.clone();
+            let file = self.disk().files.len() - 1;
+            Ok((file > self.file).then_some(Self { disk, file }))
         }
     }
 
@@ -626,17 +665,16 @@ mod tests {
         const TEXT: &[u8] = b"one\ntwo\nthree\n";
         const NEXT: &[u8] = b"four\nfive\n";
         for room in 0..TEXT.len() + NEXT.len() {
-            let mut disk = Disk::default();
+            let mut file = Open::new(0);
             let mut course = Course::default();
             let mut lost = 0;
             for (text, room) in [(TEXT, room), (NEXT, 1), (b"six\n", 1000)] {
-                disk.0.lock().unwrap().0 += room;
+                file.disk().room += room;
                 lost += course
-                    .write(&mut disk, text)
+                    .write(&mut file, text)
                     .map_or_else(|(lost, _)| lost, |()| 0);
             }
-            let (_, files) = &*disk.0.lock().unwrap();
-            let text = String::from_utf8(files.concat()).unwrap();
+            let text = String::from_utf8(file.disk().files.concat()).unwrap();
             assert!(text.ends_with("six\n"));
             let all = ["one", "two", "three", "four", "five", "six"];
             assert!(text.lines().all(|line| all.contains(&line)), "{text}");
@@ -646,10 +684,10 @@ mod tests {
 
     #[test]
     fn a_line_is_counted_when_it_is_ended_or_lost() {
-        let disk = Disk::default();
-        let (mut journal, writer) = Journal::new("it", Duration::ZERO, disk.clone()).unwrap();
+        let file = Open::new(0);
+        let (mut journal, writer) = Journal::new("it", Duration::ZERO, file.clone()).unwrap();
         let mut check = |room: usize, line: &str, unwritten: usize, counts: (usize, usize)| {
-            disk.0.lock().unwrap().0 = room;
+            file.disk().room = room;
             say(&mut journal, line);
             let finished = writer.finish(PATIENCE);
             assert_eq!(finished.err().unwrap_or_default(), unwritten, "{line}");
@@ -660,6 +698,7 @@ mod tests {
         check(1, "five\n", 3, (2, 2));
         check(1000, "six\n", 2, (4, 2));
         check(1, "seven\n", 3, (4, 2));
+        file.disk().files.push(Vec::new());
         writer.reopen();
         eventually(|| writer.counts() == (4, 3));
         check(1000, "eight\n", 3, (5, 3));
@@ -671,22 +710,43 @@ mod tests {
         }
     }
 
-    #[test]
-    fn what_is_opened_again_begins_with_a_line() {
-        let disk = Disk::default();
-        disk.0.lock().unwrap().0 = 6;
-        let (mut journal, writer) = Journal::new("it", Duration::ZERO, disk.clone()).unwrap();
+    /// What is in the files, when a line was begun, and this happened before it was opened again.
+    fn reopened(happens: impl Fn(&mut Disk), counts: (usize, usize), expected: &[&str]) {
+        let file = Open::new(6);
+        let (mut journal, writer) = Journal::new("it", Duration::ZERO, file.clone()).unwrap();
         say(&mut journal, "one\ntwo\nthree\n");
         assert_eq!(writer.finish(PATIENCE), Err(2), "one may still be ended");
+        happens(&mut file.disk());
         writer.reopen();
-        let files = || disk.0.lock().unwrap().1.len();
-        while files() < 2 {
-            thread::yield_now();
-        }
-        disk.0.lock().unwrap().0 = 1000;
+        eventually(|| !journal.shared.lock().reopens && writer.counts() == counts);
+        file.disk().room = 1000;
         say(&mut journal, "four\n");
-        assert_eq!(writer.finish(PATIENCE), Err(2));
-        let files = disk.0.lock().unwrap().1.clone();
-        assert_eq!(files, [&b"one\ntw"[..], b"four\n"]);
+        let _ = writer.finish(PATIENCE);
+        let (written, lost) = writer.counts();
+        assert_eq!(written + lost, 4);
+        let texts: Vec<_> = file.disk().files.iter().map(Vec::clone).collect();
+        let texts: Vec<_> = texts.into_iter().map(String::from_utf8).collect();
+        let expected: Vec<_> = expected.iter().map(|&text| Ok(text.into())).collect();
+        assert_eq!(texts, expected);
+    }
+
+    #[test]
+    fn a_line_that_was_begun_is_ended_where_nothing_has_taken_its_place() {
+        reopened(|_| {}, (1, 1), &["one\ntwo\nfour\n"]);
+    }
+
+    #[test]
+    fn a_line_that_was_begun_is_ended_before_another_file_is_written_to() {
+        let moved_and_emptied = |disk: &mut Disk| {
+            disk.files.push(Vec::new());
+            disk.room = 1000;
+        };
+        reopened(moved_and_emptied, (2, 1), &["one\ntwo\n", "four\n"]);
+    }
+
+    #[test]
+    fn another_file_begins_with_a_line() {
+        let moved = |disk: &mut Disk| disk.files.push(Vec::new());
+        reopened(moved, (1, 2), &["one\ntw", "four\n"]);
     }
 }

@@ -3,7 +3,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::fd::AsFd as _;
-use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use docroot::journal::Out;
@@ -51,12 +51,20 @@ fn open(path: &Path) -> io::Result<File> {
     options.mode(MODE).open(path)
 }
 
+/// By which an open file is known. `None` is a file of which nothing can be said any more.
+fn identity(file: &File) -> Option<(u64, u64)> {
+    let metadata = file.metadata().ok()?;
+    Some((metadata.dev(), metadata.ino()))
+}
+
 impl Out for Outlet {
-    fn reopen(&mut self) -> io::Result<()> {
-        if let Some(path) = &self.path {
-            self.file = open(path)?;
-        }
-        Ok(())
+    fn successor(&self) -> io::Result<Option<Self>> {
+        let Some(path) = &self.path else {
+            return Ok(None);
+        };
+        let named = Self::file(path)?;
+        let is_another = identity(&named.file) != identity(&self.file);
+        Ok(is_another.then_some(named))
     }
 }
 

@@ -498,6 +498,16 @@ fn a_full_disk_loses_lines_and_says_how_many() {
 
 #[test]
 fn lines_are_whole_on_a_disk_that_was_full_and_has_room_again() {
+    check_full_disk(|_| {});
+}
+
+#[test]
+fn lines_are_whole_where_the_same_file_is_opened_again_on_a_full_disk() {
+    check_full_disk(|server| server.signal(Signal::USR1));
+}
+
+/// That each line is whole where the disk was full, and this happened before there was room again.
+fn check_full_disk(happens: impl Fn(&Server)) {
     let (root, folder) = (site(), Root::new());
     let disk = folder.path();
     let mount = format!(
@@ -533,6 +543,7 @@ fn lines_are_whole_on_a_disk_that_was_full_and_has_room_again() {
         Some(&b'\n'),
         "a line was begun that found no room"
     );
+    happens(&server);
     let resize = Command::new("nsenter")
         .args([
             "-t",
