@@ -31,6 +31,11 @@ pub trait Out: Write + Send + Sized + 'static {
     fn successor(&self) -> io::Result<Option<Self>> {
         Ok(None)
     }
+
+    /// Whether what was written last has been cut off since, by others.
+    fn is_cut(&self) -> bool {
+        false
+    }
 }
 
 impl Out for io::Stderr {}
@@ -251,6 +256,11 @@ impl State {
     /// Nothing more will be written.
     fn end(&mut self) {
         self.ended = true;
+        self.lose_begun();
+    }
+
+    /// What was begun will not be ended.
+    fn lose_begun(&mut self) {
         self.lost += std::mem::take(&mut self.begun);
     }
 }
@@ -347,6 +357,11 @@ impl Shared {
     fn write(&self, gather: Duration, mut out: impl Out) {
         let (mut batch, mut course) = (Vec::new(), Course::default());
         while let Some(reopens) = self.take(&mut batch, gather) {
+            // The end of a line would be nothing where its beginning is not.
+            if !course.rest.is_empty() && out.is_cut() {
+                course.rest.clear();
+                self.lock().lose_begun();
+            }
             if reopens {
                 self.reopen(&mut out, &mut course);
             }
@@ -376,16 +391,15 @@ impl Shared {
     fn reopen(&self, out: &mut impl Out, course: &mut Course) {
         match out.successor() {
             Ok(Some(successor)) => {
-                // The end of a line would be nothing where its beginning is not.
+                // Here, or nowhere.
                 let is_ended = course.end(out).is_ok();
                 course.rest.clear();
                 *out = successor;
                 let mut state = self.lock();
-                let begun = std::mem::take(&mut state.begun);
-                match is_ended {
-                    true => state.written += begun,
-                    false => state.lost += begun,
+                if is_ended {
+                    state.written += std::mem::take(&mut state.begun);
                 }
+                state.lose_begun();
             }
             Ok(None) => {}
             Err(error) => {

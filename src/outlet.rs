@@ -1,7 +1,7 @@
 //! Where access lines go: standard output, or a file that can be opened again.
 
 use std::fs::{self, File, OpenOptions};
-use std::io;
+use std::io::{self, Seek as _};
 use std::os::fd::AsFd as _;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
@@ -65,6 +65,13 @@ impl Out for Outlet {
         let named = Self::file(path)?;
         let is_another = identity(&named.file) != identity(&self.file);
         Ok(is_another.then_some(named))
+    }
+
+    fn is_cut(&self) -> bool {
+        // What was added left us at the end. (A pipe has no place.)
+        let place = (&self.file).stream_position();
+        let length = self.file.metadata().map(|metadata| metadata.len());
+        matches!((place, length), (Ok(place), Ok(length)) if length < place)
     }
 }
 

@@ -498,16 +498,24 @@ fn a_full_disk_loses_lines_and_says_how_many() {
 
 #[test]
 fn lines_are_whole_on_a_disk_that_was_full_and_has_room_again() {
-    check_full_disk(|_| {});
+    check_full_disk(|_, _| {});
 }
 
 #[test]
 fn lines_are_whole_where_the_same_file_is_opened_again_on_a_full_disk() {
-    check_full_disk(|server| server.signal(Signal::USR1));
+    check_full_disk(|server, _| server.signal(Signal::USR1));
+}
+
+#[test]
+fn lines_are_whole_where_the_file_is_emptied_on_a_full_disk() {
+    check_full_disk(|_, file| {
+        let emptied = fs::File::options().write(true).truncate(true).open(file);
+        emptied.expect("it is emptied");
+    });
 }
 
 /// That each line is whole where the disk was full, and this happened before there was room again.
-fn check_full_disk(happens: impl Fn(&Server)) {
+fn check_full_disk(happens: impl Fn(&Server, &Path)) {
     let (root, folder) = (site(), Root::new());
     let disk = folder.path();
     let mount = format!(
@@ -543,7 +551,7 @@ fn check_full_disk(happens: impl Fn(&Server)) {
         Some(&b'\n'),
         "a line was begun that found no room"
     );
-    happens(&server);
+    happens(&server, &file);
     let resize = Command::new("nsenter")
         .args([
             "-t",
@@ -560,7 +568,7 @@ fn check_full_disk(happens: impl Fn(&Server)) {
     }
     ask("/?after", 10);
     eventually("they are all there, and whole", || {
-        let all = targets(&file, 11);
+        let all = targets(&file, 10);
         let after = all.iter().filter(|target| *target == "/?after");
         (after.count() == 10).then_some(())
     });
