@@ -672,10 +672,16 @@ fn compare(content: &mut impl Read, suspects: &mut Suspects) -> Result<u64, Faul
             Err(error) => return Err(error.into()),
         };
         if !suspects.has(at, &buffer[..read]) {
-            return wrong(shown(at, &buffer[..read]));
+            return wrong_if_whole(content, shown(at, &buffer[..read]));
         }
         at += read as u64;
     }
+}
+
+/// What is torn may be cut short later, which tells whoever gets it that it is not to be used.
+fn wrong_if_whole<T>(content: &mut (impl Read + ?Sized), what: String) -> Result<T, Fault> {
+    io::copy(content, &mut io::sink())?;
+    wrong(what)
 }
 
 /// First, last and length of `bytes 0-4/5`.
@@ -719,7 +725,7 @@ fn parts(
                 return wrong("the part is too short");
             }
             if !suspects.has(at, &buffer[..read]) {
-                return wrong(shown(at, &buffer[..read]));
+                return wrong_if_whole(bytes, shown(at, &buffer[..read]));
             }
             at += read as u64;
             left -= read as u64;
