@@ -268,6 +268,52 @@ fn unix_peers_are_believed_where_that_is_asked_for() {
 }
 
 #[test]
+fn a_unix_peer_who_has_just_come_may_be_about_to_ask_when_it_stops() {
+    let (root, folder) = (site(), tempfile::tempdir().expect("a folder"));
+    let path = folder.path().join("socket");
+    let bind = format!("unix:{}", path.display());
+    let options = [
+        "--bind",
+        &bind,
+        "--trusted-proxy",
+        "unix",
+        "--proxy-protocol",
+    ];
+    let mut server = serve(&root, &options);
+    let send = |mut stream: &UnixStream, bytes: &str| {
+        stream.write_all(bytes.as_bytes()).expect("it reads");
+    };
+    let connect = |header: &str| {
+        let stream = UnixStream::connect(&path).expect("it listens");
+        stream.set_read_timeout(Some(PATIENCE)).expect("an option");
+        send(&stream, header);
+        stream
+    };
+    // For whom it speaks may be said before the stop, after it, or by itself.
+    let (mut silent, known) = (connect(""), connect(LINE));
+    let [together, apart] = [connect(""), connect("")];
+    server.signal(Signal::TERM);
+    eventually("nobody else is let in", || (!path.exists()).then_some(()));
+    send(&apart, LINE);
+    send(&together, &format!("{LINE}{GET}"));
+    send(&known, GET);
+    send(&apart, GET);
+    for mut stream in [together, known, apart] {
+        let mut said = String::new();
+        stream.read_to_string(&mut said).expect("an orderly end");
+        assert!(
+            is_page(&said) && said.contains("\r\nConnection: close\r\n"),
+            "{said}"
+        );
+        assert_eq!(peer(&server), "192.0.2.1:1024");
+    }
+    assert_eq!(silent.read(&mut [0]).expect("an orderly end"), 0);
+    assert_eq!(server.ended().code(), Some(0));
+    assert!(server.complaint().contains("stopping"));
+    assert_eq!(server.complaints(), [""; 0], "nobody has done wrong");
+}
+
+#[test]
 fn a_proxy_holds_as_many_connections_as_it_likes() {
     let root = site();
     let options = [

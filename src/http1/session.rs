@@ -37,10 +37,6 @@ use crate::journal::Journal;
 use crate::net::{Address, Closed, Inbox, Io, Next, Now, Outbox, Peer, Protocol};
 use crate::trust::Trusted;
 
-/// How long a peer that has just come by a Unix socket has for its first byte when we are about to go, as the kernel
-/// has it for TCP.
-const SILENT: Duration = Duration::from_secs(1);
-
 /// How long a peer may take, and how much it may say.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -791,20 +787,14 @@ impl<L> State<L> {
 }
 
 impl<L> Session<L> {
-    /// Until when somebody who has just come, and has said nothing yet, is not hung up on. Who comes by TCP has said
-    /// something before, or nothing for as long with the kernel.
+    /// Until when somebody who has just come, and has said nothing yet, is not hung up on.
     fn may_be_about_to_ask(&self, io: &Io<'_>) -> Option<Instant> {
         match self.state {
             State::Head {
                 first: true,
                 since: Some(since),
                 ..
-            } if self.peer == Address::Unix
-                && self.is_between(io.inbox)
-                && !io.inbox.is_ended() =>
-            {
-                Some(since + SILENT).filter(|due| *due > io.now.instant)
-            }
+            } if self.is_between(io.inbox) => io.may_be_about_to_ask(self.peer, since),
             _ => None,
         }
     }

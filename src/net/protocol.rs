@@ -1,11 +1,15 @@
 //! Everything a server says to the reactor.
 
 use std::io;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::address::Address;
 use super::inbox::Inbox;
 use super::outbox::Outbox;
+
+/// How long a peer that has just come by a Unix socket has for its first word when we are about to go, as the kernel
+/// has it for TCP.
+const SILENT: Duration = Duration::from_secs(1);
 
 /// What a server says; the reactor does the rest.
 ///
@@ -76,6 +80,18 @@ pub struct Io<'a> {
     pub deadline: &'a mut Option<Instant>,
     /// The time of this turn.
     pub now: Now,
+}
+
+impl Io<'_> {
+    /// Until when this peer, which came at that time and has asked for nothing yet, is not hung up on although we are
+    /// about to go; `None` if it is now. Who comes by TCP has said something before, or nothing for as long with the
+    /// kernel.
+    #[must_use]
+    pub fn may_be_about_to_ask(&self, peer: Address, since: Instant) -> Option<Instant> {
+        let may = peer == Address::Unix && !self.inbox.is_ended();
+        may.then_some(since + SILENT)
+            .filter(|due| *due > self.now.instant)
+    }
 }
 
 /// What the session waits for.

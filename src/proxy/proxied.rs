@@ -59,11 +59,11 @@ pub struct Proxied<P> {
 pub enum Session<S> {
     /// It has begun.
     Begun(S),
-    /// The header is not whole yet.
+    /// The header is not whole yet, or nothing has been said behind it.
     Waiting(Box<Waiting>),
 }
 
-/// Who has not said yet for whom it speaks.
+/// Who has not said yet for whom it speaks, or nothing but that.
 #[derive(Debug)]
 pub struct Waiting {
     peer: Peer,
@@ -86,38 +86,68 @@ impl<P: Protocol> Proxied<P> {
         from.is_some_and(|from| from.is_empty() || from.has(peer.address.ip()))
     }
 
-    /// Begins the conversation, if it is known by now with whom.
+    /// Begins the conversation, if it is known by now with whom, and something has been said.
     #[cold]
     fn begin_with(&mut self, session: &mut Session<P::Session>, io: &mut Io<'_>) -> Next {
         let Session::Waiting(waiting) = session else {
             return Next::Close;
         };
+        *io.deadline = self.awaits(waiting, io);
+        if io.deadline.is_some() {
+            return Next::Read;
+        }
+        let go_on = match self.retiring {
+            true => P::retire,
+            false => P::advance,
+        };
+        self.judge(session, io, go_on)
+    }
+
+    /// Until when more may come before it is known with whom the conversation is, and what of.
+    fn awaits(&self, waiting: &mut Waiting, io: &Io<'_>) -> Option<Instant> {
+        let since = *waiting.since.get_or_insert(io.now.instant);
+        let bytes = io.inbox.bytes();
+        let is_silent = match header(bytes) {
+            _ if io.inbox.is_ended() => return None,
+            Ok(Header::Partial) => bytes.is_empty(),
+            Ok(Header::Whole { length, .. }) if length == bytes.len() => true,
+            Ok(Header::Whole { .. }) | Err(_) => return None,
+        };
+        if self.retiring && is_silent {
+            return io.may_be_about_to_ask(waiting.peer.address, since);
+        }
+        let timeout = self.options.as_ref().map(|options| options.timeout);
+        Some(since + timeout.unwrap_or_default())
+    }
+
+    /// Begins the conversation with what has come, and goes on like this, or hangs up if that is no header.
+    fn judge(
+        &mut self,
+        session: &mut Session<P::Session>,
+        io: &mut Io<'_>,
+        go_on: impl FnOnce(&mut P, &mut P::Session, &mut Io<'_>) -> Next,
+    ) -> Next {
+        let Session::Waiting(waiting) = session else {
+            return Next::Close;
+        };
         match header(io.inbox.bytes()) {
-            Ok(Header::Partial) if io.inbox.is_ended() && io.inbox.is_empty() => {
-                // Whoever only looks whether somebody is there.
-                Next::Close
-            }
-            Ok(Header::Partial) if !io.inbox.is_ended() => {
-                let since = *waiting.since.get_or_insert(io.now.instant);
-                let timeout = self.options.as_ref().map(|options| options.timeout);
-                *io.deadline = Some(since + timeout.unwrap_or_default());
-                Next::Read
-            }
             Ok(Header::Whole { source, length }) => {
                 io.inbox.consume(length);
-                *io.deadline = None;
                 let address = match source {
                     Source::Ip(address) => address.into(),
                     Source::Unix => Address::Unix,
                     Source::Connection => waiting.peer.address,
                 };
                 let mut begun = self.inner.open(&Peer { address });
-                let next = match self.retiring {
-                    true => self.inner.retire(&mut begun, io),
-                    false => self.inner.advance(&mut begun, io),
-                };
+                let next = go_on(&mut self.inner, &mut begun, io);
                 *session = Session::Begun(begun);
                 next
+            }
+            // Whoever only looks whether somebody is there, or has not spoken before we go.
+            Ok(Header::Partial)
+                if io.inbox.is_empty() && (io.inbox.is_ended() || self.retiring) =>
+            {
+                Next::Close
             }
             Ok(Header::Partial) | Err(_) => {
                 let peer = waiting.peer.address;
@@ -163,9 +193,12 @@ impl<P: Protocol> Protocol for Proxied<P> {
     fn expire(&mut self, session: &mut Self::Session, io: &mut Io<'_>) -> Next {
         match session {
             Session::Begun(session) => self.inner.expire(session, io),
-            Session::Waiting(waiting) => {
-                let peer = waiting.peer.address;
-                self.refuse(peer, io.now.instant)
+            Session::Waiting(_) => {
+                let go_on = match self.retiring {
+                    true => P::retire,
+                    false => P::expire,
+                };
+                self.judge(session, io, go_on)
             }
         }
     }
@@ -181,7 +214,6 @@ impl<P: Protocol> Protocol for Proxied<P> {
         self.retiring = true;
         match session {
             Session::Begun(session) => self.inner.retire(session, io),
-            Session::Waiting(_) if io.inbox.is_empty() => Next::Close,
             Session::Waiting(_) => self.begin_with(session, io),
         }
     }
@@ -252,10 +284,13 @@ mod tests {
 
     impl Driven {
         fn new(from: &[&str]) -> Self {
+            Self::of(([10, 0, 0, 1], 80).into(), from)
+        }
+
+        fn of(address: Address, from: &[&str]) -> Self {
             let from = from.iter().map(|source| source.parse().unwrap()).collect();
-            let timeout = Duration::from_secs(1);
+            let timeout = Duration::from_secs(10);
             let mut proxied = Proxied::new(Parrot, Some(Options::new(from, timeout)));
-            let address = ([10, 0, 0, 1], 80).into();
             Self {
                 session: proxied.open(&Peer { address }),
                 proxied,
@@ -303,7 +338,7 @@ mod tests {
             assert_eq!(driven.hear(first), said(Next::Read, ""));
             assert_eq!(
                 driven.deadline,
-                Some(driven.now.instant + Duration::from_secs(1))
+                Some(driven.now.instant + Duration::from_secs(10))
             );
             let begun = driven.hear(&format!("{second}hello"));
             assert_eq!(begun, said(Next::Read, "192.0.2.1:1024 hello"));
@@ -346,5 +381,32 @@ mod tests {
         assert_eq!(begun.call(Proxied::retire), said(Next::Read, ""));
         assert!(begun.deadline.is_some());
         assert_eq!(begun.hear(&LINE[5..]), said(Next::Close, "192.0.2.1:1024 "));
+    }
+
+    #[test]
+    fn who_has_just_come_by_a_unix_socket_may_be_about_to_ask() {
+        let second = Duration::from_secs(1);
+        for header in ["", LINE] {
+            let come = || {
+                let mut come = Driven::of(Address::Unix, &[]);
+                assert_eq!(come.hear(header), said(Next::Read, ""));
+                come
+            };
+            let mut last = come();
+            assert_eq!(last.call(Proxied::retire), said(Next::Read, ""));
+            assert_eq!(last.deadline, Some(last.now.instant + second));
+            last.now.instant += second / 2;
+            let rest = &[LINE, "hello"].concat()[header.len()..];
+            assert_eq!(last.hear(rest), said(Next::Close, "192.0.2.1:1024 hello"));
+            assert_eq!(last.deadline, None);
+
+            let mut silent = come();
+            silent.call(Proxied::retire);
+            silent.now.instant += second;
+            assert_eq!(silent.call(Proxied::expire).0, Next::Close);
+            let mut idle = come();
+            idle.now.instant += second;
+            assert_eq!(idle.call(Proxied::retire).0, Next::Close);
+        }
     }
 }
