@@ -68,6 +68,10 @@ fn a_header_of_the_proxy_protocol_says_who_is_there() {
     check(LINE.as_bytes(), "192.0.2.1:1024");
     check(&binary(), "192.0.2.1:1024");
     check(b"PROXY TCP6 2001:db8::1 ::1 1 2\r\n", "[2001:db8::1]:1");
+    check(
+        b"PROXY TCP6 ::ffff:203.0.113.8 ::1 1 2\r\n",
+        "203.0.113.8:1",
+    );
     check(b"PROXY UNKNOWN\r\n", "ours");
     check(b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0", "ours");
     let unix = [&b"\r\n\r\n\0\r\nQUIT\n\x21\x31\0\xd8"[..], &[b'x'; 216]].concat();

@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
 use support::{
-    Client, GET, PATIENCE, Server, Signal, docroot, eventually, large, site, site_with_large,
+    Client, GET, PATIENCE, Server, Signal, docroot, eventually, large, said, site, site_with_large,
     succeeds,
 };
 
@@ -554,6 +554,37 @@ fn a_service_manager_is_told_that_has_no_path() {
     // Confined it can still be told.
     server.signal(Signal::TERM);
     heard(b"STOPPING=1\n");
+}
+
+#[test]
+fn who_comes_by_ipv4_has_an_address_of_that_where_ipv6_is_listened_on() {
+    if TcpListener::bind("[::]:0").is_err() {
+        eprintln!("SKIPPED: there is no IPv6 here");
+        return;
+    }
+    let root = site();
+    for format in ["json", "combined"] {
+        let mut command = docroot();
+        command.args(["--bind", "::", "--port", "0", "--log-format", format]);
+        command.args(["--max-connections-per-ip", "1"]);
+        command.arg(root.path());
+        let server = Server::spawn(command);
+        let address = SocketAddr::from(([127, 0, 0, 1], server.address.port()));
+        let mut client = Client::connect(address);
+        assert_eq!(client.get("/").text(), "<p>hello");
+        let ours = client.stream().local_addr().expect("an address");
+        let line = server.line();
+        match format {
+            "json" => assert_eq!(said(&line, "peer"), ours.to_string()),
+            _ => assert!(line.starts_with("127.0.0.1 - - ["), "{line}"),
+        }
+        assert_eq!(Client::connect(address).attempt(GET), None);
+        let complaint = server.complaint();
+        assert!(
+            complaint.contains("127.0.0.1 holds 1 ") && !complaint.contains("ffff"),
+            "{complaint}"
+        );
+    }
 }
 
 #[test]

@@ -54,9 +54,15 @@ impl Endpoint {
     }
 }
 
+/// An IPv4 address that is written as one of IPv6, as a socket of both families has it, is the IPv4 address.
 impl<T: Into<SocketAddr>> From<T> for Address {
     fn from(address: T) -> Self {
-        Self::Ip(address.into())
+        let address = address.into();
+        Self::Ip(match address.ip().to_canonical() {
+            ip @ IpAddr::V4(_) => SocketAddr::new(ip, address.port()),
+            // With its zone.
+            IpAddr::V6(_) => address,
+        })
     }
 }
 
@@ -127,6 +133,19 @@ mod tests {
             Address::from(([10, 0, 0, 1], 80)).to_string(),
             "10.0.0.1:80"
         );
+    }
+
+    #[test]
+    fn an_address_of_ipv4_is_one_however_it_is_written() {
+        let check = |text: &str, expected: &str| {
+            let address = Address::from(text.parse::<SocketAddr>().unwrap());
+            assert_eq!(address.to_string(), expected);
+        };
+        check("[::ffff:192.0.2.1]:80", "192.0.2.1:80");
+        check("192.0.2.1:80", "192.0.2.1:80");
+        check("[::192.0.2.1]:80", "[::c000:201]:80");
+        check("[2001:db8::1]:80", "[2001:db8::1]:80");
+        check("[fe80::1%3]:80", "[fe80::1%3]:80");
     }
 
     #[test]
