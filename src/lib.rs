@@ -117,6 +117,7 @@
 //! | `auth/memory.rs` | which credentials were verified lately, by a seal | the credentials |
 //! | `auth/verifier.rs` | passwords verified beside the loops, once for all who send the same | HTTP |
 //! | `proxy/header.rs` | bytes -> a header of the PROXY protocol | what comes behind it |
+//! | `proxy/counters.rs` | who was hung up on before its conversation began, in numbers | who asks |
 //! | `proxy/proxied.rs` | another protocol, spoken behind such a header | which one |
 //! | `http1/parse.rs` | bytes -> request head | reading sockets; method policy |
 //! | `http1/body.rs` | where a request's content ends; counting it away | keeping it |

@@ -13,6 +13,7 @@ use crate::http::{Lookup, Origin, Recall, Representation, Status, Target, Unstre
 use crate::http1::{self, Awaited, Verb};
 use crate::journal::Writer;
 use crate::net;
+use crate::proxy;
 use crate::site::Compressor;
 
 /// The path under which it is told.
@@ -26,6 +27,8 @@ const TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 pub struct Worker {
     /// Its connections.
     pub net: Arc<net::Counters>,
+    /// Who does not get to a conversation.
+    pub proxy: Arc<proxy::Counters>,
     /// Its answers.
     pub http1: Arc<http1::Counters>,
     /// Bytes that it remembers.
@@ -154,6 +157,11 @@ impl Metrics {
             "How often a listener had to rest, as there was no room for one more connection.",
             self.sum(|worker| worker.net.rests.get()),
         );
+        let name = "docroot_connections_refused_total";
+        let help = "Connections that were hung up on, by what their peer should have begun with.";
+        text.family(name, Kind::Counter, help);
+        let refused = self.sum(|worker| worker.proxy.refused.get());
+        text.sample("", &[("reason", "proxy_header")], refused);
         let help = "Connections that were given up, as their peer was too slow, by the option that says so.";
         text.family("docroot_connections_expired_total", Kind::Counter, help);
         for (awaited, waited, limit) in [
@@ -165,6 +173,9 @@ impl Metrics {
             let count = self.sum(|worker| worker.http1.too_slow(awaited));
             text.sample("", &labels, count);
         }
+        let labels = [("limit", "header_timeout"), ("awaited", "proxy_header")];
+        let count = self.sum(|worker| worker.proxy.too_slow.get());
+        text.sample("", &labels, count);
         let labels = [("limit", "min_rate"), ("awaited", "reading")];
         let count = self.sum(|worker| worker.net.too_slow.get());
         text.sample("", &labels, count);

@@ -339,7 +339,10 @@ fn worker(
     if let Some(counters) = &counters {
         protocol = protocol.counted_by(counters.http1.clone());
     }
-    let protocol = Proxied::new(protocol, options.proxy.clone());
+    let mut protocol = Proxied::new(protocol, options.proxy.clone());
+    if let Some(counters) = &counters {
+        protocol = protocol.counted_by(counters.proxy.clone());
+    }
     let limits = options.limits.shared_by(options.workers.get());
     let mut reactor = Reactor::new(protocol, limits).map_err(Error::System)?;
     if let Some(counters) = counters {

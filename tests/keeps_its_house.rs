@@ -156,7 +156,7 @@ const HOMES: &[(&str, &[&str])] = &[
             "metrics.rs",
         ],
     ),
-    ("crate::proxy", &["server.rs"]),
+    ("crate::proxy", &["server.rs", "metrics.rs"]),
     (
         "crate::trust",
         &[

@@ -188,6 +188,50 @@ fn who_is_too_slow_is_counted_by_what_was_awaited() {
 }
 
 #[test]
+fn who_does_not_say_for_whom_it_speaks_is_counted() {
+    let root = site_with_large();
+    let options = ["--proxy-protocol", "--header-timeout", "300ms"];
+    let server = start(&root, &options);
+    let begun = |bytes: &str| {
+        let mut client = server.connect();
+        client.send(bytes);
+        client
+    };
+    let mut all = vec![
+        begun("PROX"),
+        begun("PROXY UNKNOWN\r\n"),
+        begun("nonsense\r\n"),
+        begun("PROXY"),
+        server.connect(),
+    ];
+    for client in &mut all[3..] {
+        client.finish();
+    }
+    for mut client in all {
+        assert_eq!(client.rest_until_cut(), b"");
+    }
+    let expired = |awaited: &str| {
+        format!(
+            "docroot_connections_expired_total{{limit=\"header_timeout\",awaited=\"{awaited}\"}}"
+        )
+    };
+    check(
+        &server,
+        &[
+            (&expired("proxy_header"), 1.0),
+            (&expired("head"), 1.0),
+            (
+                "docroot_connections_refused_total{reason=\"proxy_header\"}",
+                2.0,
+            ),
+            ("docroot_connections_accepted_total", 5.0),
+            ("docroot_connections_open", 0.0),
+            ("docroot_http_request_duration_seconds_count", 0.0),
+        ],
+    );
+}
+
+#[test]
 fn who_has_to_go_and_who_has_to_wait_is_counted() {
     let root = site_with_large();
     let options = ["--max-connections", "2", "--max-connections-per-ip", "3"];

@@ -707,11 +707,15 @@ impl<O: Origin> Protocol for Http1<O> {
         if session.awaited().is_some() || session.rests().is_some() {
             return self.converse(session, io);
         }
-        if let Some(log) = &self.log {
+        let is_between = session.is_between(io.inbox);
+        if let Some(log) = &self.log
+            // Otherwise it is we who are out of time.
+            && !(is_between && self.retiring)
+        {
             log.gave_up(session.awaits(io.inbox));
         }
         // A peer that has said nothing is waiting for nothing.
-        if session.is_between(io.inbox) {
+        if is_between {
             return Next::Close;
         }
         let reason = (

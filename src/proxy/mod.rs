@@ -4,8 +4,10 @@
     deny(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)
 )]
 
+mod counters;
 mod header;
 mod proxied;
 
+pub use counters::Counters;
 pub use header::{Header, Malformed, Source, header};
 pub use proxied::{Options, Proxied, Session};

@@ -5,7 +5,9 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tracing::{debug, warn};
 
+use super::counters::Counters;
 use super::header::{Header, Source, header};
+use crate::count::Count;
 use crate::net::{Address, Closed, Io, Next, Now, Peer, Protocol, Reminder};
 use crate::trust::Trusted;
 
@@ -51,6 +53,7 @@ pub struct Proxied<P> {
     inner: P,
     /// `None`: all speak for themselves.
     options: Option<Options>,
+    counters: Option<Arc<Counters>>,
     retiring: bool,
 }
 
@@ -77,8 +80,16 @@ impl<P: Protocol> Proxied<P> {
         Self {
             inner,
             options,
+            counters: None,
             retiring: false,
         }
+    }
+
+    /// The same, with who is hung up on counted.
+    #[must_use]
+    pub fn counted_by(mut self, counters: Arc<Counters>) -> Self {
+        self.counters = Some(counters);
+        self
     }
 
     fn is_expected_from(&self, peer: &Peer) -> bool {
@@ -100,7 +111,7 @@ impl<P: Protocol> Proxied<P> {
             true => P::retire,
             false => P::advance,
         };
-        self.judge(session, io, go_on)
+        self.judge(session, io, go_on, |counters| &counters.refused)
     }
 
     /// Until when more may come before it is known with whom the conversation is, and what of.
@@ -120,12 +131,14 @@ impl<P: Protocol> Proxied<P> {
         Some(since + timeout.unwrap_or_default())
     }
 
-    /// Begins the conversation with what has come, and goes on like this, or hangs up if that is no header.
+    /// Begins the conversation with what has come, and goes on like this, or hangs up if that is no header, and counts
+    /// that there.
     fn judge(
         &mut self,
         session: &mut Session<P::Session>,
         io: &mut Io<'_>,
         go_on: impl FnOnce(&mut P, &mut P::Session, &mut Io<'_>) -> Next,
+        count: impl FnOnce(&Counters) -> &Count,
     ) -> Next {
         let Session::Waiting(waiting) = session else {
             return Next::Close;
@@ -150,6 +163,9 @@ impl<P: Protocol> Proxied<P> {
                 Next::Close
             }
             Ok(Header::Partial) | Err(_) => {
+                if let Some(counters) = &self.counters {
+                    count(counters).add(1);
+                }
                 let peer = waiting.peer.address;
                 self.refuse(peer, io.now.instant)
             }
@@ -198,7 +214,7 @@ impl<P: Protocol> Protocol for Proxied<P> {
                     true => P::retire,
                     false => P::expire,
                 };
-                self.judge(session, io, go_on)
+                self.judge(session, io, go_on, |counters| &counters.too_slow)
             }
         }
     }
@@ -370,6 +386,40 @@ mod tests {
             gone.inbox.end();
             assert_eq!(gone.hear(begun), said(Next::Close, ""));
         }
+    }
+
+    #[test]
+    fn who_is_hung_up_on_is_counted() {
+        let counters = Arc::new(Counters::default());
+        let counted = || {
+            let mut driven = Driven::new(&[]);
+            driven.proxied.counters = Some(counters.clone());
+            driven
+        };
+        let expire = |bytes: &str| {
+            let mut driven = counted();
+            driven.hear(bytes);
+            driven.call(Proxied::expire);
+        };
+        let count = || (counters.too_slow.get(), counters.refused.get());
+        expire("");
+        expire("PROX");
+        assert_eq!(count(), (2, 0));
+        expire(LINE);
+        assert_eq!(count(), (2, 0), "its request is the conversation's");
+        counted().hear("GET /");
+        let end = |bytes: &str| {
+            let mut driven = counted();
+            driven.inbox.end();
+            driven.hear(bytes);
+        };
+        end("PROX");
+        assert_eq!(count(), (2, 2));
+        end("");
+        let mut last = counted();
+        last.call(Proxied::retire);
+        last.call(Proxied::expire);
+        assert_eq!(count(), (2, 2), "nobody has to say anything");
     }
 
     #[test]
