@@ -224,7 +224,8 @@
 //! 3. **Buffers are lent** for the length of a pump, with the desk they lie on. What stays with a
 //!    connection is only a partial head or what is unsent, of a file an offset; an idle one owns
 //!    nothing, and the kernel is given little for a peer that does not take it.
-//! 4. **Time is a parameter.** The clock is read once per turn.
+//! 4. **Time is a parameter.** The clock is read once per turn, and once more at the end of one whose answers are logged:
+//!    what has held up the loop, as a disk may, is part of how long they took.
 //! 5. **What was found is doubted once a turn.** Within a turn it is believed; in a later one it is confirmed
 //!    first: by inotify, which is heard before anybody is served, or by one `stat`. Who may have asked after
 //!    the turn began, and after a change, is answered after another doubt: a connection that was just accepted,

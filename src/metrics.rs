@@ -107,7 +107,7 @@ impl Metrics {
             "Bytes of content that were sent, without heads and framing.",
             self.sum(|worker| worker.http1.content()),
         );
-        let help = "From the turn of the loop that saw a request's first byte to the one that sent its answer's last.";
+        let help = "From the beginning of the turn of the loop that saw a request's first byte to the end of the one that sent its answer's last.";
         let name = "docroot_http_request_duration_seconds";
         text.family(name, Kind::Histogram, help);
         let counters = http1::Counters::default();

@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use support::{Client, GET, Response, Root, Server, docroot, eventually, site_with_large};
+use support::{Client, GET, Response, Root, Server, docroot, eventually, said, site_with_large};
 
 /// Where it is told.
 fn told(server: &Server) -> SocketAddr {
@@ -229,6 +229,33 @@ fn who_does_not_say_for_whom_it_speaks_is_counted() {
             ("docroot_http_request_duration_seconds_count", 0.0),
         ],
     );
+}
+
+#[test]
+fn what_holds_up_the_loop_is_in_the_durations() {
+    let Some(trace) = support::Trace::new("openat2") else {
+        return;
+    };
+    let trace = trace.and("inject=openat2:delay_enter=200000");
+    let root = Root::of(&[("index.html", "<p>hello")]);
+    let options = ["--metrics", "127.0.0.1:0", "--cache-memory", "0"];
+    let server = Server::spawn(trace.command(root.path(), &options));
+    let start = Instant::now();
+    assert_eq!(server.get("/").text(), "<p>hello");
+    let said = said(&server.line(), "duration_ms");
+    let took = start.elapsed().as_secs_f64();
+    let seconds = said.parse::<f64>().expect("a number") / 1000.0;
+    assert!((0.2..=took).contains(&seconds), "{seconds} of {took}");
+    let name = "docroot_http_request_duration_seconds";
+    check(
+        &server,
+        &[
+            (&format!("{name}_count"), 1.0),
+            (&format!("{name}_bucket{{le=\"0.1\"}}"), 0.0),
+        ],
+    );
+    let sum = scrape(&server)[&format!("{name}_sum")];
+    assert!((0.2..=took).contains(&sum), "{sum} of {took}");
 }
 
 #[test]

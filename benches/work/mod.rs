@@ -325,7 +325,7 @@ impl<O: Origin> Talk<O> {
             assert_eq!(next, Next::Drain);
             assert_eq!(self.advance(), Next::Read);
         }
-        self.http.rest();
+        self.http.rest(|| self.now);
     }
 
     fn advance(&mut self) -> Next {

@@ -16,11 +16,19 @@ const SPARE: usize = 16;
 const LARGE: usize = 4096;
 const MANY: usize = 64;
 
+/// Answers that have left in one turn, and bytes of their words, above which they are told of before it has ended, as if
+/// it had only begun.
+const TURN: usize = 1024;
+const WORDS: usize = 256 * 1024;
+
 /// One worker's log: what its conversations share.
 #[derive(Debug, Default)]
 pub(super) struct Log {
     lines: Option<Lines>,
     counters: Option<Arc<Counters>>,
+    /// Answers that have left in this turn. Only at its end is it known how long they took: what has held up the loop
+    /// has held them up.
+    left: Leaving,
     #[expect(clippy::vec_box, reason = "it is the boxes that are lent")]
     spare: Vec<Box<Leaving>>,
 }
@@ -54,8 +62,8 @@ pub(super) struct Answer {
     pub(super) end: u64,
     /// More is to come of it than is known.
     pub(super) is_open: bool,
-    /// For whom the peer has sent the request, if it is trusted to say so.
-    pub(super) client: Option<Address>,
+    /// Who has asked.
+    pub(super) peer: Address,
     /// Of the content.
     pub(super) coding: Coding,
     /// How what it is about came to be known, if anything was looked up.
@@ -81,14 +89,20 @@ struct Words {
 }
 
 impl Answer {
-    pub(super) fn new(status: Status, content: u64, begun: Instant, end: u64) -> Self {
+    pub(super) fn new(
+        status: Status,
+        peer: Address,
+        content: u64,
+        begun: Instant,
+        end: u64,
+    ) -> Self {
         Self {
             status,
+            peer,
             content,
             begun,
             end,
             is_open: false,
-            client: None,
             coding: Coding::Identity,
             recall: None,
             reason: None,
@@ -141,6 +155,13 @@ impl Words {
             words.agent = keep(agent);
         }
         words
+    }
+
+    /// How long all of them are.
+    fn len(self) -> usize {
+        let said = [self.user, self.referer, self.agent];
+        let said: usize = said.into_iter().flatten().sum();
+        self.method + self.target + said
     }
 
     /// The words, from the front of all of them.
@@ -216,11 +237,10 @@ impl Log {
         }
     }
 
-    /// Writes the lines of the answers that have left, now that so many bytes have been `sent`.
+    /// Takes the answers that have left, now that so many bytes have been `sent`.
     pub(super) fn sent(
         &mut self,
         leaving: &mut Option<Box<Leaving>>,
-        peer: Address,
         sent: u64,
         now: (Instant, SystemTime),
     ) {
@@ -229,7 +249,7 @@ impl Log {
         };
         let left = |answer: &&Answer| answer.end <= sent && !answer.is_open;
         let count = answers.answers.iter().take_while(left).count();
-        self.write(&mut answers, count, peer, sent, None, now);
+        self.take(&mut answers, count, sent, None, now);
         if !answers.answers.is_empty() {
             *leaving = Some(answers);
         } else if self.spare.len() < SPARE && answers.is_small() {
@@ -237,68 +257,85 @@ impl Log {
         }
     }
 
-    /// Writes the lines of all answers: no more will be sent than has been, and why not.
+    /// Takes all answers: no more will be sent than has been, and why not.
     pub(super) fn closed(
         &mut self,
         leaving: Option<Box<Leaving>>,
-        peer: Address,
         sent: u64,
         why: Option<&'static str>,
         now: (Instant, SystemTime),
     ) {
         if let Some(mut answers) = leaving {
             let count = answers.answers.len();
-            self.write(&mut answers, count, peer, sent, why, now);
+            self.take(&mut answers, count, sent, why, now);
         }
     }
 
-    /// Hands the lines over.
-    pub(super) fn flush(&mut self) {
+    /// The turn is over: writes the lines of the answers that have left in it, and hands them over. The time is asked
+    /// for if there are any.
+    pub(super) fn rest(&mut self, clock: impl FnOnce() -> (Instant, SystemTime)) {
+        if !self.left.answers.is_empty() {
+            self.write(clock());
+        }
         if let Some(lines) = &mut self.lines {
             lines.journal.flush();
         }
     }
 
-    /// Writes the lines of the first so many, and forgets them.
-    fn write(
+    /// Takes the first so many, which have left as far as they will.
+    fn take(
         &mut self,
         leaving: &mut Leaving,
         count: usize,
-        peer: Address,
         sent: u64,
         why: Option<&'static str>,
-        (instant, wall): (Instant, SystemTime),
+        now: (Instant, SystemTime),
     ) {
-        let mut words = leaving.words.as_slice();
-        for answer in leaving.answers.drain(..count) {
+        let mut words = 0;
+        for mut answer in leaving.answers.drain(..count) {
             // Its head left before its content; what is missing is missing at the end.
             let missing = answer.end.saturating_sub(sent);
-            let content = answer.content.saturating_sub(missing);
+            answer.content = answer.content.saturating_sub(missing);
+            if missing > 0 || answer.is_open {
+                answer.reason = answer.reason.or(why);
+            }
+            words += answer.words.map_or(0, Words::len);
+            self.left.answers.push(answer);
+        }
+        let said = leaving.words.get(..words).unwrap_or_default();
+        self.left.words.extend_from_slice(said);
+        leaving.words.drain(..words);
+        if self.left.answers.len() >= TURN || self.left.words.len() >= WORDS {
+            self.write(now);
+        }
+    }
+
+    /// Counts the answers that have left, writes their lines, and forgets them.
+    fn write(&mut self, (instant, wall): (Instant, SystemTime)) {
+        let mut words = self.left.words.as_slice();
+        for answer in self.left.answers.drain(..) {
             let duration = instant.saturating_duration_since(answer.begun);
             if let Some(counters) = &self.counters {
                 let (verb, recall) = (answer.verb, answer.recall);
-                counters.answered(verb, answer.status, content, duration, recall);
+                counters.answered(verb, answer.status, answer.content, duration, recall);
             }
             let Some(lines) = &mut self.lines else {
                 continue;
             };
             let access = Access {
                 time: lines.time.at(wall),
-                peer: answer.client.unwrap_or(peer),
+                peer: answer.peer,
                 request: answer.words.map(|lengths| lengths.cut(&mut words)),
                 status: answer.status,
-                content,
+                content: answer.content,
                 duration,
                 coding: answer.coding,
                 recall: answer.recall,
-                reason: answer
-                    .reason
-                    .or(why.filter(|_| missing > 0 || answer.is_open)),
+                reason: answer.reason,
             };
             access.write(lines.format, lines.journal.lines());
         }
-        let done = leaving.words.len() - words.len();
-        leaving.words.drain(..done);
+        self.left.words.clear();
     }
 }
 
@@ -350,13 +387,17 @@ mod tests {
 
     /// An answer of 10 bytes, all content, that has left with this byte.
     fn answer(end: u64, now: Instant) -> Answer {
-        Answer::new(Status::Ok, 10, now, end)
+        Answer::new(Status::Ok, peer(), 10, now, end)
+    }
+
+    fn peer() -> Address {
+        ([10, 0, 0, 1], 80).into()
     }
 
     #[test]
     fn lines_come_as_answers_leave_and_what_is_cut_is_counted() {
         let (mut log, out) = log();
-        let (peer, now) = (([10, 0, 0, 1], 80).into(), (Instant::now(), UNIX_EPOCH));
+        let now = (Instant::now(), UNIX_EPOCH);
         let mut leaving = None;
         for (number, request) in [
             Some(get("GET", "/a")),
@@ -370,15 +411,13 @@ mod tests {
             let end = 10 * (number as u64 + 1);
             log.queued(&mut leaving, request.as_ref(), answer(end, now.0));
         }
-        log.sent(&mut leaving, peer, 9, now);
-        assert!(
-            log.lines.as_mut().unwrap().journal.lines().is_empty(),
-            "none has left"
-        );
-        log.sent(&mut leaving, peer, 20, now);
+        log.sent(&mut leaving, 9, now);
+        assert!(log.left.answers.is_empty(), "none has left");
+        log.sent(&mut leaving, 20, now);
         assert_eq!(leaving.as_ref().unwrap().words, "HEAD/éGET/b".as_bytes());
         log.queued(&mut leaving, Some(&get("GET", "/c")), answer(50, now.0));
-        log.closed(leaving, peer, 33, Some("Gone."), now);
+        log.closed(leaving, 33, Some("Gone."), now);
+        log.rest(|| now);
         drop(log);
         let said = String::from_utf8(out.iter().flatten().collect()).unwrap();
         let lines: Vec<&str> = said
@@ -400,26 +439,24 @@ mod tests {
     #[test]
     fn an_answer_that_is_being_made_is_a_line_once_it_is_whole() {
         let (mut log, out) = log();
-        let (peer, now) = (([10, 0, 0, 1], 80).into(), (Instant::now(), UNIX_EPOCH));
+        let now = (Instant::now(), UNIX_EPOCH);
         let mut whole = None;
-        let mut open = Answer::new(Status::Ok, 0, now.0, 10);
+        let mut open = Answer::new(Status::Ok, peer(), 0, now.0, 10);
         open.is_open = true;
         log.queued(&mut whole, Some(&get("GET", "/a")), open);
-        log.sent(&mut whole, peer, 10, now);
+        log.sent(&mut whole, 10, now);
         Log::grown(&mut whole, 100, 120, true);
-        log.sent(&mut whole, peer, 120, now);
-        assert!(
-            log.lines.as_mut().unwrap().journal.lines().is_empty(),
-            "more is to come"
-        );
+        log.sent(&mut whole, 120, now);
+        assert!(log.left.answers.is_empty(), "more is to come");
         Log::grown(&mut whole, 0, 125, false);
-        log.sent(&mut whole, peer, 125, now);
-        let mut open = Answer::new(Status::Ok, 0, now.0, 10);
+        log.sent(&mut whole, 125, now);
+        let mut open = Answer::new(Status::Ok, peer(), 0, now.0, 10);
         open.is_open = true;
         let mut cut = None;
         log.queued(&mut cut, Some(&get("GET", "/b")), open);
         Log::grown(&mut cut, 100, 110, true);
-        log.closed(cut, peer, 50, None, now);
+        log.closed(cut, 50, None, now);
+        log.rest(|| now);
         drop(log);
         let said = String::from_utf8(out.iter().flatten().collect()).unwrap();
         assert!(
@@ -427,6 +464,48 @@ mod tests {
                 && said.contains("GET /b HTTP/1.1\" 200 40 "),
             "{said}"
         );
+    }
+
+    #[test]
+    fn what_has_held_up_the_turn_has_held_up_its_answers() {
+        let (log, out) = log();
+        let counters = Arc::new(Counters::default());
+        let mut log = log.counted_by(counters.clone());
+        let start = (Instant::now(), UNIX_EPOCH);
+        let later = Duration::from_secs(3);
+        let end = (start.0 + later, start.1 + later);
+        log.rest(|| panic!("nobody has to know"));
+        let ask = |log: &mut Log, number: usize| {
+            let mut leaving = None;
+            let target = format!("/{number}");
+            let request = get("GET", &target);
+            log.queued(&mut leaving, Some(&request), answer(10, start.0));
+            log.sent(&mut leaving, 10, start);
+        };
+        for number in 0..3 {
+            ask(&mut log, number);
+        }
+        assert_eq!(counters.duration(), Duration::ZERO);
+        log.rest(|| end);
+        assert_eq!(counters.duration(), 3 * later);
+        // Where there are very many, it is not known yet of the first of them.
+        for number in 3..=TURN + 3 {
+            ask(&mut log, number);
+        }
+        log.rest(|| end);
+        assert_eq!(counters.duration(), 4 * later);
+        drop(log);
+        let said = String::from_utf8(out.iter().flatten().collect()).unwrap();
+        for (number, line) in said.lines().enumerate() {
+            let second = if number < 3 || number == TURN + 3 {
+                3
+            } else {
+                0
+            };
+            let expected = format!(":00:00:0{second} +0000] \"GET /{number} HTTP/1.1\" 200 10 ");
+            assert!(line.contains(&expected), "{line}");
+        }
+        assert_eq!(said.lines().count(), TURN + 4);
     }
 
     #[test]
@@ -439,7 +518,7 @@ mod tests {
             line("User-Agent", b"another"),
         ];
         let (mut log, out) = log();
-        let (peer, now) = (([10, 0, 0, 1], 80).into(), (Instant::now(), UNIX_EPOCH));
+        let now = (Instant::now(), UNIX_EPOCH);
         let mut leaving = None;
         for is_verified in [true, false] {
             for lines in [&lines[..], &[]] {
@@ -452,7 +531,8 @@ mod tests {
                 log.queued(&mut leaving, Some(&request), answer);
             }
         }
-        log.sent(&mut leaving, peer, 10, now);
+        log.sent(&mut leaving, 10, now);
+        log.rest(|| now);
         drop(log);
         let said = String::from_utf8(out.iter().flatten().collect()).unwrap();
         let time = "[01/Jan/1970:00:00:00 +0000]";
@@ -472,14 +552,14 @@ mod tests {
     #[test]
     fn what_is_lent_comes_back_unless_it_has_grown() {
         let (mut log, _out) = log();
-        let (peer, now) = (([10, 0, 0, 1], 80).into(), (Instant::now(), UNIX_EPOCH));
+        let now = (Instant::now(), UNIX_EPOCH);
         let mut lend = |target: &str, count: usize| {
             let mut all: Vec<_> = (0..count).map(|_| None).collect();
             for leaving in &mut all {
                 log.queued(leaving, Some(&get("GET", target)), answer(10, now.0));
             }
             for leaving in &mut all {
-                log.sent(leaving, peer, 10, now);
+                log.sent(leaving, 10, now);
                 assert!(leaving.is_none(), "an idle conversation owns none");
             }
             log.spare.len()

@@ -578,9 +578,10 @@ impl<O: Origin> Http1<O> {
         if let Some(log) = &mut self.log {
             let begun = session.begun.unwrap_or(now.instant);
             let end = outbox.sent() + outbox.len();
-            let mut answer = Answer::new(response.status, queued, begun, end);
+            let peer = client(request, session.peer, &self.options.trusted);
+            let peer = peer.unwrap_or(session.peer);
+            let mut answer = Answer::new(response.status, peer, queued, begun, end);
             answer.is_open = matches!(response.content, Content::Streamed(_));
-            answer.client = client(request, session.peer, &self.options.trusted);
             let representation = response.representation.as_deref();
             answer.coding = representation.map_or(Coding::Identity, |it| it.coding);
             answer.recall = response.recall;
@@ -648,11 +649,11 @@ impl<O: Origin> Http1<O> {
         length
     }
 
-    /// Writes the access lines of the answers that have left, now that `sent` bytes have.
+    /// Has the answers logged that have left, now that `sent` bytes have.
     fn log(&mut self, session: &mut Session<O::Stream>, sent: u64, now: Now) {
         if let Some(log) = &mut self.log {
             let now = (now.instant, now.wall);
-            log.sent(&mut session.leaving, session.peer, sent, now);
+            log.sent(&mut session.leaving, sent, now);
         }
     }
 
@@ -746,7 +747,7 @@ impl<O: Origin> Protocol for Http1<O> {
         if let Some(log) = &mut self.log {
             let now = (io.now.instant, io.now.wall);
             let sent = io.outbox.sent();
-            log.closed(session.leaving, session.peer, sent, cut(&closed), now);
+            log.closed(session.leaving, sent, cut(&closed), now);
         }
     }
 
@@ -762,11 +763,14 @@ impl<O: Origin> Protocol for Http1<O> {
         self.origin.tend(now.wall);
     }
 
-    fn rest(&mut self) {
+    fn rest(&mut self, clock: impl FnOnce() -> Now) {
         // What is believed for a turn is not held beyond it.
         self.origin.doubt(false);
         if let Some(log) = &mut self.log {
-            log.flush();
+            log.rest(|| {
+                let now = clock();
+                (now.instant, now.wall)
+            });
         }
     }
 }
@@ -1623,6 +1627,7 @@ mod tests {
             now,
         };
         http.close(session, &mut io, Closed::ByPeer);
+        http.rest(|| now);
         drop(http);
         assert_eq!(writer.finish(Duration::from_secs(10)), Ok(()));
         assert!(missing > 0);

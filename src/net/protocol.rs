@@ -59,8 +59,9 @@ pub trait Protocol {
     /// That time has come. The turn has begun, and nobody has been served in it.
     fn tend(&mut self, _now: Now) {}
 
-    /// This turn's work is done; the loop is about to wait.
-    fn rest(&mut self) {}
+    /// This turn's work is done; the loop is about to wait. By `clock` it is later than [`Io::now`] was: by all
+    /// that the turn has done, or waited for. Who does not ask does not pay for that.
+    fn rest(&mut self, _clock: impl FnOnce() -> Now) {}
 
     /// A whole poll interval ([`Limits::interval`](super::Limits::interval)) passed without an
     /// event.

@@ -55,7 +55,7 @@ new_key_type! {
 
 /// One thread's loop: its listeners, its connections, and the protocol they speak.
 ///
-/// It is the only reader of the clock, once per turn.
+/// It is the only reader of the clock: once per turn, and at its end if the protocol asks ([`Protocol::rest`]).
 #[derive(Debug)]
 pub struct Reactor<P: Protocol> {
     protocol: P,
@@ -249,7 +249,9 @@ impl<P: Protocol> Reactor<P> {
     /// When the poll or a listening socket fails.
     pub fn run(&mut self) -> io::Result<()> {
         while !self.is_over() {
-            self.turn()?;
+            let turned = self.turn();
+            self.protocol.rest(read_clock);
+            turned?;
         }
         self.cut_the_rest();
         Ok(())
@@ -306,7 +308,6 @@ impl<P: Protocol> Reactor<P> {
         if self.retiring.is_some() && self.handle.is_hurried() {
             self.retiring = Some(self.now.instant);
         }
-        self.protocol.rest();
         Ok(())
     }
 
@@ -759,7 +760,7 @@ impl<P: Protocol> Reactor<P> {
         for key in keys {
             self.close(key, Closed::Expired);
         }
-        self.protocol.rest();
+        self.protocol.rest(read_clock);
     }
 }
 

@@ -253,8 +253,8 @@ impl<P: Protocol> Protocol for Proxied<P> {
         self.inner.tend(now);
     }
 
-    fn rest(&mut self) {
-        self.inner.rest();
+    fn rest(&mut self, clock: impl FnOnce() -> Now) {
+        self.inner.rest(clock);
     }
 
     fn idle(&mut self) {
