@@ -104,7 +104,7 @@ impl Metrics {
         text.one(
             "docroot_http_content_sent_bytes_total",
             Kind::Counter,
-            "Bytes of content that were sent, without heads and framing.",
+            "Bytes of content that were sent, as they leave, without heads and framing.",
             self.sum(|worker| worker.http1.content()),
         );
         let help = "From the beginning of the turn of the loop that saw a request's first byte to the end of the one that sent its answer's last.";

@@ -259,6 +259,34 @@ fn what_holds_up_the_loop_is_in_the_durations() {
 }
 
 #[test]
+fn content_is_counted_as_it_leaves() {
+    #[expect(clippy::cast_precision_loss, reason = "it is small")]
+    const WHOLE: f64 = support::LARGE as f64;
+    const PART: u32 = 1 << 20;
+    let content = "docroot_http_content_sent_bytes_total";
+    let root = site_with_large();
+    let server = start(&root, &[]);
+    let mut client = server.download("/large");
+    client.bytes(PART as usize);
+    let samples = eventually("some is counted", || {
+        let samples = scrape(&server);
+        (samples[content] >= f64::from(PART)).then_some(samples)
+    });
+    assert!(samples[content] < WHOLE, "{}", samples[content]);
+    assert!(samples[&requests("GET", "200")] < 0.5, "it has not left");
+    client.bytes(support::LARGE - PART as usize);
+    check(&server, &[(content, WHOLE), (&requests("GET", "200"), 1.0)]);
+    assert_eq!(said(&server.line(), "bytes"), WHOLE.to_string());
+    // What is cut is counted as it is logged.
+    let mut client = server.download("/large");
+    client.bytes(PART as usize);
+    drop(client);
+    let sent: f64 = said(&server.line(), "bytes").parse().expect("a number");
+    assert!((f64::from(PART)..WHOLE).contains(&sent), "{sent}");
+    check(&server, &[(content, WHOLE + sent)]);
+}
+
+#[test]
 fn who_has_to_go_and_who_has_to_wait_is_counted() {
     let root = site_with_large();
     let options = ["--max-connections", "2", "--max-connections-per-ip", "3"];

@@ -25,7 +25,8 @@ const BOUNDS: [(u64, &str); 16] = [
     (10_000_000, "10"),
 ];
 
-/// What one worker has answered, in numbers, which others may read at any time. Answers count once they have left.
+/// What one worker has answered, in numbers, which others may read at any time. Answers count once they have left, their content
+/// as it leaves.
 ///
 /// They lie in cache lines of their own: what one worker counts holds up no other.
 #[derive(Debug, Default)]
@@ -105,18 +106,21 @@ impl Awaited {
 }
 
 impl Counters {
-    /// An answer has left, with so many bytes of content, so long after its request began.
+    /// So many more bytes of content have left.
+    pub(super) fn sent(&self, content: u64) {
+        self.content.add(content);
+    }
+
+    /// An answer has left, so long after its request began.
     pub(super) fn answered(
         &self,
         verb: Verb,
         status: Status,
-        content: u64,
         duration: Duration,
         recall: Option<Recall>,
     ) {
         let answers = self.answers.get(verb as usize);
         add(answers.and_then(|of| of.get(status as usize)), 1);
-        self.content.add(content);
         let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
         // Mostly it is the first.
         let place = BOUNDS.iter().position(|&(most, _)| micros <= most);
@@ -213,7 +217,8 @@ mod tests {
         let counters = Counters::default();
         for nanos in [0, 100_000, 100_999, 101_000, 10_000_000_000, 10_000_001_000] {
             let duration = Duration::from_nanos(nanos);
-            counters.answered(Verb::Get, Status::Ok, 2, duration, Some(Recall::Hit));
+            counters.answered(Verb::Get, Status::Ok, duration, Some(Recall::Hit));
+            counters.sent(2);
         }
         let some: Vec<_> = counters
             .durations()

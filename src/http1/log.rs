@@ -60,6 +60,8 @@ pub(super) struct Answer {
     pub(super) begun: Instant,
     /// How many bytes of the conversation will have been sent when it has left.
     pub(super) end: u64,
+    /// Bytes of content that have left, as far as that has been counted.
+    counted: u64,
     /// More is to come of it than is known.
     pub(super) is_open: bool,
     /// Who has asked.
@@ -102,6 +104,7 @@ impl Answer {
             content,
             begun,
             end,
+            counted: 0,
             is_open: false,
             coding: Coding::Identity,
             recall: None,
@@ -110,6 +113,14 @@ impl Answer {
             verb: Verb::None,
             words: None,
         }
+    }
+
+    /// Bytes of content that have left, now that so many of the conversation have been `sent`. Its head left before;
+    /// what is missing is missing at the end.
+    fn left(&self, sent: u64) -> u64 {
+        let missing = self.end.saturating_sub(sent);
+        // Before it grew less was missing.
+        self.content.saturating_sub(missing).max(self.counted)
     }
 }
 
@@ -237,6 +248,21 @@ impl Log {
         }
     }
 
+    /// Counts what has left of answers that have not left whole, now that so many bytes have been `sent`.
+    pub(super) fn going(&self, leaving: &mut Option<Box<Leaving>>, sent: u64) {
+        let (Some(counters), Some(leaving)) = (&self.counters, leaving) else {
+            return;
+        };
+        for answer in &mut leaving.answers {
+            let left = answer.left(sent);
+            counters.sent(left - answer.counted);
+            answer.counted = left;
+            if answer.end > sent {
+                break;
+            }
+        }
+    }
+
     /// Takes the answers that have left, now that so many bytes have been `sent`.
     pub(super) fn sent(
         &mut self,
@@ -293,10 +319,8 @@ impl Log {
     ) {
         let mut words = 0;
         for mut answer in leaving.answers.drain(..count) {
-            // Its head left before its content; what is missing is missing at the end.
-            let missing = answer.end.saturating_sub(sent);
-            answer.content = answer.content.saturating_sub(missing);
-            if missing > 0 || answer.is_open {
+            answer.content = answer.left(sent);
+            if answer.end > sent || answer.is_open {
                 answer.reason = answer.reason.or(why);
             }
             words += answer.words.map_or(0, Words::len);
@@ -317,7 +341,8 @@ impl Log {
             let duration = instant.saturating_duration_since(answer.begun);
             if let Some(counters) = &self.counters {
                 let (verb, recall) = (answer.verb, answer.recall);
-                counters.answered(verb, answer.status, answer.content, duration, recall);
+                counters.answered(verb, answer.status, duration, recall);
+                counters.sent(answer.content - answer.counted);
             }
             let Some(lines) = &mut self.lines else {
                 continue;
@@ -506,6 +531,43 @@ mod tests {
             assert!(line.contains(&expected), "{line}");
         }
         assert_eq!(said.lines().count(), TURN + 4);
+    }
+
+    #[test]
+    fn content_is_counted_as_it_leaves() {
+        let counters = Arc::new(Counters::default());
+        let mut log = Log::default().counted_by(counters.clone());
+        let now = (Instant::now(), UNIX_EPOCH);
+        let mut leaving = None;
+        for end in [15, 30] {
+            log.queued(&mut leaving, None, answer(end, now.0));
+        }
+        for (sent, expected) in [(0, 0), (5, 0), (6, 1), (14, 9), (20, 10), (27, 17)] {
+            log.going(&mut leaving, sent);
+            assert_eq!(counters.content(), expected, "{sent}");
+        }
+        log.sent(&mut leaving, 29, now);
+        log.rest(|| now);
+        assert_eq!(counters.content(), 17, "none of it twice");
+        log.sent(&mut leaving, 30, now);
+        log.rest(|| now);
+        assert_eq!(counters.content(), 20);
+
+        // Chunks have more bytes than what is in them.
+        let mut open = Answer::new(Status::Ok, peer(), 0, now.0, 40);
+        open.is_open = true;
+        log.queued(&mut leaving, None, open);
+        Log::grown(&mut leaving, 100, 150, true);
+        log.going(&mut leaving, 150);
+        assert_eq!(counters.content(), 120);
+        Log::grown(&mut leaving, 100, 260, true);
+        for (sent, expected) in [(155, 120), (170, 130)] {
+            log.going(&mut leaving, sent);
+            assert_eq!(counters.content(), expected, "{sent}");
+        }
+        log.closed(leaving, 160, None, now);
+        log.rest(|| now);
+        assert_eq!(counters.content(), 130, "it has left");
     }
 
     #[test]

@@ -703,6 +703,12 @@ impl<O: Origin> Protocol for Http1<O> {
         self.converse(session, io)
     }
 
+    fn sent(&mut self, session: &mut Session<O::Stream>, sent: u64) {
+        if let Some(log) = &self.log {
+            log.going(&mut session.leaving, sent);
+        }
+    }
+
     fn expire(&mut self, session: &mut Session<O::Stream>, io: &mut Io<'_>) -> Next {
         // Asked again, the guard says that this has taken too long, or the stream what comes next.
         if session.awaited().is_some() || session.rests().is_some() {

@@ -367,6 +367,9 @@ impl<S, T: Transport> Connection<S, T> {
         P: Protocol<Session = S>,
     {
         let flushed = self.flush(desk, limits)?;
+        if flushed != Flushed::Empty {
+            protocol.sent(&mut self.session, desk.outbox.sent());
+        }
         if matches!(self.phase, Phase::Answered) {
             self.phase = match flushed {
                 Flushed::Empty => Phase::Reading,
@@ -774,6 +777,50 @@ mod tests {
             driven.connection.ready(true, true, false);
         }
         assert!(turns > 100 / STEPS, "{turns} turns");
+    }
+
+    /// Says a megabyte to each who comes, and remembers how much of that it has been told to have left.
+    #[derive(Default)]
+    struct Talker(Vec<u64>);
+
+    impl Protocol for Talker {
+        type Session = ();
+
+        fn open(&mut self, _: &Peer) {}
+
+        fn advance(&mut self, (): &mut (), io: &mut Io<'_>) -> Next {
+            if io.outbox.sent() == 0 {
+                io.outbox
+                    .push(Blob::Memory(vec![0; 1 << 20].into()), 0..1 << 20);
+            }
+            Next::Drain
+        }
+
+        fn sent(&mut self, (): &mut (), sent: u64) {
+            self.0.push(sent);
+        }
+    }
+
+    #[test]
+    fn what_has_left_while_more_is_to_is_told() {
+        let mut driven = Driven::new(Scripted {
+            takes: 400_000,
+            ..Scripted::default()
+        });
+        let mut talker = Talker::default();
+        for _ in 0..3 {
+            driven.connection.transport.allow();
+            driven.connection.ready(true, true, false);
+            let Driven {
+                connection,
+                shared,
+                now,
+            } = &mut driven;
+            let pumped = connection.pump(&mut talker, shared, *now);
+            assert!(matches!(pumped, Pumped::Blocked));
+        }
+        assert_eq!(driven.sent().len(), 1 << 20);
+        assert_eq!(talker.0, [400_000, 800_000], "its end is another thing");
     }
 
     /// Does ten steps that come to nothing, then says what was heard.

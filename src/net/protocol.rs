@@ -26,6 +26,9 @@ pub trait Protocol {
     /// finished sending ([`Inbox::is_ended`]).
     fn advance(&mut self, session: &mut Self::Session, io: &mut Io<'_>) -> Next;
 
+    /// So many bytes of the conversation have been sent by now, and more are queued.
+    fn sent(&mut self, _session: &mut Self::Session, _sent: u64) {}
+
     /// The deadline that the session set has passed. It is unset when this is called.
     fn expire(&mut self, _session: &mut Self::Session, _io: &mut Io<'_>) -> Next {
         Next::Close

@@ -206,6 +206,13 @@ impl<P: Protocol> Protocol for Proxied<P> {
         }
     }
 
+    fn sent(&mut self, session: &mut Self::Session, sent: u64) {
+        match session {
+            Session::Begun(session) => self.inner.sent(session, sent),
+            Session::Waiting(_) => {}
+        }
+    }
+
     fn expire(&mut self, session: &mut Self::Session, io: &mut Io<'_>) -> Next {
         match session {
             Session::Begun(session) => self.inner.expire(session, io),
