@@ -318,17 +318,21 @@ impl Log {
         now: (Instant, SystemTime),
     ) {
         let mut words = 0;
-        for mut answer in leaving.answers.drain(..count) {
+        for answer in leaving.answers.iter_mut().take(count) {
             answer.content = answer.left(sent);
             if answer.end > sent || answer.is_open {
                 answer.reason = answer.reason.or(why);
             }
             words += answer.words.map_or(0, Words::len);
-            self.left.answers.push(answer);
         }
-        let said = leaving.words.get(..words).unwrap_or_default();
-        self.left.words.extend_from_slice(said);
-        leaving.words.drain(..words);
+        if count == leaving.answers.len() {
+            // As it mostly is. To take a part costs more.
+            self.left.answers.append(&mut leaving.answers);
+            self.left.words.append(&mut leaving.words);
+        } else {
+            self.left.answers.extend(leaving.answers.drain(..count));
+            self.left.words.extend(leaving.words.drain(..words));
+        }
         if self.left.answers.len() >= TURN || self.left.words.len() >= WORDS {
             self.write(now);
         }
@@ -337,7 +341,7 @@ impl Log {
     /// Counts the answers that have left, writes their lines, and forgets them.
     fn write(&mut self, (instant, wall): (Instant, SystemTime)) {
         let mut words = self.left.words.as_slice();
-        for answer in self.left.answers.drain(..) {
+        for answer in &self.left.answers {
             let duration = instant.saturating_duration_since(answer.begun);
             if let Some(counters) = &self.counters {
                 let (verb, recall) = (answer.verb, answer.recall);
@@ -360,6 +364,7 @@ impl Log {
             };
             access.write(lines.format, lines.journal.lines());
         }
+        self.left.answers.clear();
         self.left.words.clear();
     }
 }
