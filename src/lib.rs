@@ -219,8 +219,8 @@
 //!    edge-triggered: a readiness not used is lost. One function, `Connection::pump`, runs
 //!    flush-fill-ask until nothing moves or its steps are up (then it is hungry: again at the next
 //!    turn), so one fast peer cannot starve its neighbours, and no writer has to remember to re-arm.
-//! 2. **A short read is the end of the edge** (epoll(7)), and so is a short write. One request on a
-//!    warm connection costs one `recv` and one `send`.
+//! 2. **A short read is the end of the edge** (epoll(7)), and so is a short write; but not of a file, as a signal ends a
+//!    sendfile(2) early. One request on a warm connection costs one `recv` and one `send`.
 //! 3. **Buffers are lent** for the length of a pump, with the desk they lie on. What stays with a
 //!    connection is only a partial head or what is unsent, of a file an offset; an idle one owns
 //!    nothing, and the kernel is given little for a peer that does not take it.
