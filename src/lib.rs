@@ -207,8 +207,8 @@
 //! **One package, one home:** mio, socket2, nix, listenfd and slotmap in `net/`; arrayvec in `net/outbox.rs` and
 //! `http1/parse.rs`; httparse in `http1/parse.rs`; httpdate in `http/date.rs`; base64 in `http/credentials.rs`; what hashes
 //! passwords in `auth/hash.rs`, what seals them in `auth/memory.rs`; brotli, flate2 and zstd in `site/encoding.rs`;
-//! mime_guess in `site/media.rs`; foldhash in `site/cache.rs`; twox-hash in `site/validators.rs` and `site/digests.rs`;
-//! ipnet in `trust.rs`; landlock in `sandbox.rs`; indicatif in `compress.rs`; clap in `config.rs` and below it; fast_qr in
+//! mime_guess in `site/media.rs`; foldhash in `site/cache.rs`; twox-hash in `net/outbox.rs`, `site/validators.rs` and
+//! `site/digests.rs`; ipnet in `trust.rs`; landlock in `sandbox.rs`; indicatif in `compress.rs`; clap in `config.rs` and below it; fast_qr in
 //! `qr.rs`; tracing-subscriber and signal-hook in `main.rs`, sd-notify in `main.rs` and `manager.rs`; rustix in `net/`,
 //! `site/`, `auth/verifier.rs`, `sandbox.rs`, `metrics/process.rs`, `explain.rs` and `hash.rs`. `tests/keeps_its_house.rs`
 //! holds us to it.

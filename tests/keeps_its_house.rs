@@ -81,7 +81,10 @@ const HOMES: &[(&str, &[&str])] = &[
     ("siphasher::", &["auth/memory.rs"]),
     ("subtle::", &["auth/memory.rs"]),
     ("getrandom::", &["auth/memory.rs"]),
-    ("twox_hash::", &["site/validators.rs", "site/digests.rs"]),
+    (
+        "twox_hash::",
+        &["net/outbox.rs", "site/validators.rs", "site/digests.rs"],
+    ),
     ("brotli::", &["site/encoding.rs"]),
     ("zstd::", &["site/encoding.rs"]),
     ("flate2::", &["site/encoding.rs"]),

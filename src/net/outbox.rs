@@ -1,13 +1,14 @@
 //! Bytes decided, not yet sent.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::fs::File;
-use std::hash::{DefaultHasher, Hasher as _};
 use std::io::{self, IoSlice};
 use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
 
 use arrayvec::ArrayVec;
+use twox_hash::xxhash3_128::Hasher;
 
 use super::transport::Transport;
 use crate::blob::{Blob, Version};
@@ -46,6 +47,7 @@ const SLICES: usize = 16;
 #[derive(Debug, Default)]
 pub struct Outbox {
     chunks: VecDeque<Chunk>,
+    /// Memory for the next run or piece, with whatever was in it.
     spare: Vec<u8>,
     sent: u64,
     /// Partly filled segments wait for what is queued. Never so while nothing is.
@@ -67,10 +69,9 @@ enum Chunk {
 }
 
 /// Where a part begins, and a hash of what has been sent of it.
-#[derive(Debug)]
 struct Sum {
     start: u64,
-    hasher: DefaultHasher,
+    hasher: Hasher,
 }
 
 /// How a flush ended.
@@ -89,7 +90,8 @@ impl Outbox {
     /// pipelined answers share one run.
     pub fn tail(&mut self) -> &mut Vec<u8> {
         if !matches!(self.chunks.back(), Some(Chunk::Bytes { .. })) {
-            let bytes = std::mem::take(&mut self.spare);
+            let mut bytes = std::mem::take(&mut self.spare);
+            bytes.clear();
             self.chunks.push_back(Chunk::Bytes { bytes, sent: 0 });
         }
         match self.chunks.back_mut() {
@@ -354,7 +356,7 @@ impl Outbox {
             let begun = || {
                 Box::new(Sum {
                     start,
-                    hasher: DefaultHasher::new(),
+                    hasher: Hasher::new(),
                 })
             };
             sum.get_or_insert_with(begun).hasher.write(bytes);
@@ -390,7 +392,7 @@ fn send_file(transport: &mut impl Transport, file: &File, part: Range<u64>) -> i
     }
 }
 
-/// Reads a part of a file that is still what it was, and nothing else, into `bytes`.
+/// Reads a part of a file that is still what it was, and nothing else, into `bytes`, whatever is in there.
 fn read(
     file: &File,
     version: &mut Version,
@@ -413,10 +415,17 @@ fn verify(file: &File, version: &mut Version) -> io::Result<()> {
     Ok(())
 }
 
+impl fmt::Debug for Sum {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut said = f.debug_struct("Sum");
+        said.field("start", &self.start).finish_non_exhaustive()
+    }
+}
+
 impl Sum {
     /// Makes sure that what has been sent, up to an offset, is what the file has there now.
     fn confirm(&self, file: &File, version: &mut Version, end: u64) -> io::Result<()> {
-        let mut hasher = DefaultHasher::new();
+        let mut hasher = Hasher::new();
         let (mut at, mut piece) = (self.start, Vec::new());
         while at < end {
             let part = at..end.min(at + PIECE);
@@ -424,7 +433,7 @@ impl Sum {
             hasher.write(&piece);
             at = part.end;
         }
-        match hasher.finish() == self.hasher.clone().finish() {
+        match hasher.finish_128() == self.hasher.finish_128() {
             true => Ok(()),
             false => Err(io::Error::other(
                 "a file was being written to while it was sent",
@@ -434,9 +443,8 @@ impl Sum {
 }
 
 /// Keeps a run for the next answers, unless there is a larger one.
-fn recycle(mut run: Vec<u8>, spare: &mut Vec<u8>) {
+fn recycle(run: Vec<u8>, spare: &mut Vec<u8>) {
     if run.capacity() > spare.capacity() {
-        run.clear();
         *spare = run;
     }
 }
