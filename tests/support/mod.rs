@@ -740,20 +740,13 @@ pub fn site_with_large() -> Root {
     root
 }
 
-/// So many bytes, of which no two blocks of 4 KiB are the same.
+/// So many bytes, in which no two places look the same.
 pub fn filling(len: usize) -> Vec<u8> {
-    const BLOCK: usize = 4096;
+    let mut content = vec![0; len.next_multiple_of(8)];
     let mut word = 0x9e37_79b9_7f4a_7c15_u64;
-    let mut next = || {
+    for place in content.chunks_exact_mut(8) {
+        place.copy_from_slice(&word.to_le_bytes());
         word = word.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
-        word.to_le_bytes()
-    };
-    // Each block begins with a word of its own, and goes on as all do: made word by word, it would take long.
-    let block: Vec<u8> = (1..BLOCK / 8).flat_map(|_| next()).collect();
-    let mut content = Vec::with_capacity(len.next_multiple_of(BLOCK));
-    while content.len() < len {
-        content.extend_from_slice(&next());
-        content.extend_from_slice(&block);
     }
     content.truncate(len);
     content
