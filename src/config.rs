@@ -501,10 +501,7 @@ impl Arguments {
         }
         let file = log.as_ref().and_then(|log| log.file.as_ref());
         if let Some(file) = file.and_then(|file| std::path::absolute(file).ok()) {
-            match log::is_made_anew(&file) {
-                true => config.needs.logs.push(file),
-                false => config.needs.pipes.push(file),
-            }
+            log::add_needs(file, &mut config.needs);
         }
         config.log = log;
         config.server.metrics = self.metrics.metrics;

@@ -1,7 +1,7 @@
 //! Where access lines go: standard output, or a file that can be opened again.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Seek as _};
+use std::io::{self, ErrorKind, Seek as _};
 use std::os::fd::AsFd as _;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
@@ -30,8 +30,8 @@ impl Outlet {
     }
 
     /// The file of this name. It is made if it is not there, and written to at its end, wherever that is by then, so
-    /// that it may be cut short by others at any time. A named pipe need not have a reader yet, nor keep it: what it
-    /// holds waits for the next one.
+    /// that it may be cut short by others at any time. A named pipe that may be read, too, need not have a reader yet,
+    /// nor keep it: what it holds waits for the next one.
     ///
     /// # Errors
     /// Why it cannot be opened.
@@ -43,12 +43,24 @@ impl Outlet {
     }
 }
 
+/// Whether this is a name for what is open already.
+pub(crate) fn is_open(path: &Path) -> bool {
+    let names = ["/dev/stdout", "/dev/stderr", "/dev/fd", "/proc/self/fd"];
+    names.iter().any(|name| path.starts_with(name))
+}
+
 fn open(path: &Path) -> io::Result<File> {
     let is_pipe = fs::metadata(path).is_ok_and(|metadata| metadata.file_type().is_fifo());
     let mut options = OpenOptions::new();
-    // To write only, a pipe is not opened before it has a reader (fifo(7)).
-    options.read(is_pipe).append(true).create(true);
-    options.mode(MODE).open(path)
+    options.append(true).create(true).mode(MODE);
+    if is_pipe && !is_open(path) {
+        // To write only, a pipe is not opened before it has a reader (fifo(7)).
+        match options.clone().read(true).open(path) {
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => {}
+            opened => return opened,
+        }
+    }
+    options.open(path)
 }
 
 /// By which an open file is known. `None` is a file of which nothing can be said any more.

@@ -59,8 +59,10 @@ pub struct Needs {
     pub files: Vec<PathBuf>,
     /// Files that are appended to, and created anew.
     pub logs: Vec<PathBuf>,
-    /// Pipes and devices that are written to, and opened again.
+    /// Named pipes among these, which are opened as a reader does, too: so they need not have one.
     pub pipes: Vec<PathBuf>,
+    /// Devices that are written to, and never made.
+    pub devices: Vec<PathBuf>,
     /// Unix sockets that are removed at the end.
     pub sockets: Vec<PathBuf>,
 }
@@ -83,7 +85,7 @@ pub enum Access {
     ReadFiles,
     /// Create files, and write to them.
     Append,
-    /// Write to what is there, and open it as a reader does, too: so a pipe can be opened that has none.
+    /// Write to files.
     Write,
     /// Remove files.
     Remove,
@@ -187,7 +189,10 @@ pub fn allowed(needs: &Needs, link: impl Fn(&Path) -> Option<PathBuf>) -> Vec<Ru
         }
     }
     for pipe in &needs.pipes {
-        allow(real(pipe), Access::Write);
+        allow(real(pipe), Access::ReadFiles);
+    }
+    for device in &needs.devices {
+        allow(real(device), Access::Write);
     }
     for socket in &needs.sockets {
         let folder = socket.parent().map(real);
@@ -272,7 +277,7 @@ impl Access {
             Self::Read => AccessFs::ReadFile | AccessFs::ReadDir,
             Self::ReadFiles => AccessFs::ReadFile.into(),
             Self::Append => AccessFs::WriteFile | AccessFs::MakeReg,
-            Self::Write => AccessFs::WriteFile | AccessFs::ReadFile,
+            Self::Write => AccessFs::WriteFile.into(),
             Self::Remove => AccessFs::RemoveFile.into(),
         }
     }
@@ -436,15 +441,16 @@ mod tests {
     }
 
     #[test]
-    fn beside_a_pipe_nothing_is_written() {
+    fn beside_a_pipe_nothing_is_read_and_beside_a_device_nothing_written() {
         let needs = Needs {
             folders: vec!["/srv/www".into()],
-            pipes: vec!["/etc/docroot/types".into(), "/dev/stdout".into()],
+            pipes: vec!["/var/log/access.log".into()],
+            devices: vec!["/dev/stdout".into()],
             ..Needs::default()
         };
         let expected = [
             ("/srv/www", Access::Read),
-            ("/usr/share/types", Access::Write),
+            ("/var/log/docroot/access.log", Access::ReadFiles),
             ("/proc/self/fd/1", Access::Write),
         ];
         check(&needs, &expected);

@@ -446,6 +446,16 @@ fn a_named_pipe_may_be_read_by_whoever_comes() {
     server.signal(Signal::USR1);
     server.get("/?3");
     read(&["/?2", "/?3"]);
+    // It is made anew.
+    fs::remove_file(&pipe).expect("it is ours");
+    mknodat(CWD, &pipe, FileType::Fifo, mode, 0).expect("a folder of ours");
+    server.signal(Signal::USR1);
+    // It is opened when it has been opened there.
+    let reader = fs::File::open(&pipe).expect("it is there");
+    server.get("/?4");
+    let line = BufReader::new(reader).lines().next();
+    let line = line.expect("there is one").expect("text");
+    assert_eq!(said(&line, "target"), "/?4");
 }
 
 #[test]

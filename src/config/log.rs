@@ -1,10 +1,14 @@
 //! The options of the access log.
 
 use std::io::IsTerminal as _;
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::FileTypeExt;
+use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use docroot::http1::Format;
+use docroot::sandbox::Needs;
+
+use crate::outlet::is_open;
 
 /// What is said of each request, and where.
 #[derive(Debug, Args)]
@@ -71,12 +75,20 @@ impl LogOptions {
     }
 }
 
-/// Whether this file of a log is one that may be moved away, and be made anew: no pipe, no device, and not by a name
-/// for what is open already.
-pub(super) fn is_made_anew(file: &Path) -> bool {
-    let is_file = std::fs::metadata(file).map_or(true, |metadata| metadata.is_file());
-    let opened = ["/dev/stdout", "/dev/stderr", "/dev/fd", "/proc/self/fd"];
-    is_file && !opened.iter().any(|name| file.starts_with(name))
+/// Adds what it takes to open this file of a log, and to open it again. It may be moved away and be made anew, unless it
+/// is a device, or open already.
+pub(super) fn add_needs(file: PathBuf, needs: &mut Needs) {
+    let kind = std::fs::metadata(&file).map(|metadata| metadata.file_type());
+    let is_pipe = kind.as_ref().is_ok_and(FileTypeExt::is_fifo);
+    let is_device = kind.is_ok_and(|kind| !kind.is_file() && !is_pipe);
+    if is_device || is_open(&file) {
+        needs.devices.push(file);
+        return;
+    }
+    if is_pipe {
+        needs.pipes.push(file.clone());
+    }
+    needs.logs.push(file);
 }
 
 /// Whether a terminal is to be sent colours: see no-color.org, and terminfo(5) for those that have none.

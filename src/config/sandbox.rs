@@ -67,6 +67,7 @@ pub(super) fn needs(
         files: files.filter_map(absolute).collect(),
         logs: Vec::new(),
         pipes: Vec::new(),
+        devices: Vec::new(),
         sockets: Vec::new(),
     }
 }
