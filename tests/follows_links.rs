@@ -10,7 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::fs::{CWD, FileType, Mode, RenameFlags, mknodat, renameat_with};
-use support::{Client, Response, Root, Server, docroot, eventually, upon_no_openat2};
+use support::{Client, Response, Root, Server, Trace, docroot, eventually, upon_no_openat2};
 
 /// What no answer may have in it, unless `--symlinks follow`.
 const SECRET: &str = "the-secret-outside";
@@ -889,6 +889,44 @@ fn a_root_is_switched_while_a_symlink_root_is_gone() {
     fs::rename(&store, outer.join("kept")).expect("a folder of ours");
     fs::rename(outer.join("another"), &store).expect("a folder of ours");
     assert_eq!(client.get("/store/stored").text(), "another");
+}
+
+#[test]
+fn each_loss_of_a_symlink_root_is_said() {
+    let outer = outer();
+    let (store, kept) = (outer.join("store"), outer.join("kept"));
+    let given = store.to_str().expect("a name in ASCII");
+    let server = Server::with(&outer.join("root"), &["--symlink-root", given]);
+    let mut client = server.connect();
+    assert_eq!(client.get("/file").text(), "inside");
+    for _ in 0..3 {
+        fs::rename(&store, &kept).expect("a folder of ours");
+        assert_eq!(client.get("/file").text(), "inside");
+        let line = server.complaint();
+        assert!(line.contains("goes on being served"), "{line}");
+        fs::rename(&kept, &store).expect("a folder of ours");
+        assert_eq!(client.get("/file").text(), "inside");
+    }
+}
+
+#[test]
+fn what_nobody_tells_of_is_not_watched_over_again_and_again() {
+    let Some(trace) = Trace::new("inotify_add_watch") else {
+        return;
+    };
+    let outer = outer();
+    let options = ["--workers", "1", "--symlink-root", "/sys/kernel"];
+    let server = Server::spawn(trace.command(&outer.join("root"), &options));
+    let mut client = server.connect();
+    // The first few watch over what they find.
+    for round in 0..2 {
+        trace.mark();
+        for _ in 0..5 {
+            assert_eq!(client.get("/file").text(), "inside");
+        }
+        let calls = trace.calls();
+        assert!(round == 0 || calls.is_empty(), "{calls:?}");
+    }
 }
 
 #[test]

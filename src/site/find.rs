@@ -111,6 +111,14 @@ impl Named {
         named.len() < NAMED && named.insert(what.to_vec())
     }
 
+    /// Names that lead somewhere again are news once more when they do not: all but those of the `lost`.
+    fn forget_all_but(&self, lost: &[Lost]) {
+        let is_lost = |name: &Path| lost.iter().any(|(other, _)| other == name);
+        self.lock()
+            .led
+            .retain(|name, led| led.is_ok() || is_lost(name));
+    }
+
     /// Whether to say now that a folder's name leads there.
     fn is_news_of(&self, name: &Path, leads: Result<PathBuf, String>) -> bool {
         let led = &mut self.lock().led;
@@ -756,8 +764,16 @@ impl Site {
     /// Goes on with the folders that the names of the root, and of where links may lead, lead to by now; which of them
     /// lead nowhere, which is no reason to show nothing.
     fn follow_root(&mut self, now: SystemTime) -> Vec<Lost> {
+        let was_lost = self.looked.is_some_and(|(_, is_lost)| is_lost);
         self.memory.follow_root(&self.disk);
         let (successor, lost) = self.disk.successor();
+        if was_lost {
+            self.options.named.forget_all_but(&lost);
+        }
+        if (was_lost || successor.is_some()) && self.memory.root() == Root::Believed {
+            // What is there now may be watched over.
+            self.memory.doubt_root();
+        }
         if let Some(disk) = successor {
             for (name, path) in disk.led_elsewhere(&self.disk) {
                 if self.options.named.is_news_of(name, Ok(path.to_owned())) {

@@ -119,9 +119,11 @@ impl Memory {
     /// all else is.
     pub(super) fn follow_root(&mut self, disk: &Disk) {
         let is_told = |watch: &mut Watch| watch.follow(disk);
-        self.root = match self.watch.as_mut().is_some_and(is_told) {
-            true => Root::Sure,
-            false => Root::Believed,
+        self.root = match self.root {
+            // To watch over the way costs more than to look where it leads, and would be as vain as before.
+            Root::Untold => Root::Believed,
+            _ if self.watch.as_mut().is_some_and(is_told) => Root::Sure,
+            _ => Root::Believed,
         };
     }
 
