@@ -52,7 +52,7 @@ const GATHER: Duration = Duration::from_millis(50);
 const LAST_LINES: Duration = Duration::from_secs(1);
 
 /// How long it may take to end at once.
-const AT_ONCE: Duration = Duration::from_millis(200);
+const AT_ONCE: Duration = Duration::from_secs(1);
 
 /// Exit codes beside 0, a clean stop, and 2, which clap gives for bad arguments as we do.
 const FAILED: u8 = 1;

@@ -65,6 +65,12 @@ impl Healthcheck {
         )?;
         if let Some(url) = &self.url {
             let probe = asked(url, health.as_deref())?;
+            // No proxy speaks to the listener of the metrics.
+            let metrics = variable("DOCROOT_METRICS")?;
+            let metrics = metrics.and_then(|it| it.rsplit(':').next()?.parse().ok());
+            let is_of_metrics =
+                |place: &Endpoint| place.tcp().is_some_and(|it| Some(it.port()) == metrics);
+            let proxies = proxies.filter(|_| !probe.places.iter().any(is_of_metrics));
             return Ok(Probe { proxies, ..probe });
         }
         let port = |name| binds::port(name, env::var_os(name));
