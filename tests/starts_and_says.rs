@@ -910,6 +910,8 @@ fn help_lists_every_flag_and_no_other() {
     assert_eq!(version.stdout, expected);
 }
 
+const CTRL_C: &[u8] = b"\x03";
+
 /// A command on a terminal, which script(1) makes.
 struct Terminal {
     process: Running,
@@ -985,8 +987,7 @@ fn a_terminal_shows_a_banner() {
     assert!(!banner.contains('{'), "no line for programs: {banner}");
     assert_eq!(reach(address).get("/").text(), "index");
     terminal.until(" GET      5 ");
-    let ctrl_c = b"\x03";
-    terminal.presses(ctrl_c);
+    terminal.presses(CTRL_C);
     assert_eq!(terminal.process.ended(), Some(CLEAN));
 }
 
@@ -1000,7 +1001,7 @@ fn a_terminal_gets_the_next_port_and_is_told() {
         return;
     }
     let root = site();
-    let Some(terminal) = Terminal::start(&["-b", &ip, text(root.path())]) else {
+    let Some(mut terminal) = Terminal::start(&["-b", &ip, text(root.path())]) else {
         return;
     };
     let banner = terminal.until("Ctrl-C stops");
@@ -1015,4 +1016,7 @@ fn a_terminal_gets_the_next_port_and_is_told() {
     let line = refused.until("ss -ltnp");
     assert!(line.contains(&format!("{ip}:8080")), "{line}");
     assert_eq!(refused.process.ended(), Some(CANNOT_BIND));
+    // (To docroot a terminal that goes away is a SIGHUP like any other, so it would live on.)
+    terminal.presses(CTRL_C);
+    assert_eq!(terminal.process.ended(), Some(CLEAN));
 }
