@@ -61,7 +61,7 @@ pub struct Needs {
     pub logs: Vec<PathBuf>,
     /// Named pipes among these, which are opened as a reader does, too: so they need not have one.
     pub pipes: Vec<PathBuf>,
-    /// Devices that are written to, and never made.
+    /// Devices, and names of what is open already, that are written to and never made.
     pub devices: Vec<PathBuf>,
     /// Unix sockets that are removed at the end.
     pub sockets: Vec<PathBuf>,
