@@ -405,13 +405,16 @@ fn read(
 }
 
 /// The head has promised the bytes of this version; no others may follow it. What the file is now is what is compared
-/// with the next time: a name that it has got explains one change, and hides none that comes later.
+/// with the next time: a name that it has got explains one change, and hides none that comes later. (But the last name is
+/// gone a little before that is dated: until then, it is still to explain something.)
 fn verify(file: &File, version: &mut Version) -> io::Result<()> {
     let now = Version::of(file)?;
     if !now.has_bytes_of(version) {
         return Err(io::Error::other("a file changed while it was being sent"));
     }
-    *version = now;
+    if now.links > 0 || now.changed != version.changed {
+        *version = now;
+    }
     Ok(())
 }
 
@@ -695,6 +698,28 @@ mod tests {
             let rest = flush().and_then(|_| flush());
             assert_eq!(rest.is_err(), is_overwritten, "steady: {is_steady}");
             let _ = remove_file(&also);
+        }
+    }
+
+    /// The kernel takes a name off a file, and dates that a little later: a look may come between.
+    #[test]
+    fn a_file_that_is_looked_at_while_it_loses_its_name_is_sent_to_its_end() {
+        use std::fs::{File, remove_file, write};
+        use std::thread;
+
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        for _ in 0..50 {
+            write(&path, "content").unwrap();
+            let file = File::open(&path).unwrap();
+            let mut version = Version::of(&file).unwrap();
+            thread::scope(|scope| {
+                let remover = scope.spawn(|| remove_file(&path).unwrap());
+                while !remover.is_finished() {
+                    verify(&file, &mut version).unwrap();
+                }
+            });
+            verify(&file, &mut version).unwrap();
         }
     }
 

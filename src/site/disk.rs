@@ -741,9 +741,11 @@ fn contents(file: File, mut source: Source, now: SystemTime) -> io::Result<Entry
     for _ in 0..TRIES {
         let version = source.version;
         if version.len > IN_MEMORY {
+            // It had a name when it was opened. One that has none by now is being removed, which is dated a little later.
+            let links = version.links.max(1);
             let content = Blob::File {
                 file: Arc::new(file),
-                version,
+                version: Version { links, ..version },
                 is_steady: is_steady(&version, now),
             };
             return Ok(Entry::File { content, source });
@@ -1134,6 +1136,32 @@ mod tests {
             check_with("deny", path, "refused");
         }
         check_with("follow", "outer fifo", "special");
+    }
+
+    #[test]
+    fn a_file_that_is_found_while_it_is_removed_is_the_same_when_that_is_dated() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        fs::write(&path, vec![7; 100_000]).unwrap();
+        let file = File::open(&path).unwrap();
+        fs::remove_file(&path).unwrap();
+        let source = Source {
+            version: Version::of(&file).unwrap(),
+            is_direct: true,
+        };
+        let found = contents(file, source, SystemTime::now()).unwrap();
+        let Entry::File { content, .. } = found else {
+            panic!("{found:?}");
+        };
+        let Blob::File { file, version, .. } = content else {
+            panic!("{content:?}");
+        };
+        // The kernel's clock for files has ticks.
+        while Version::of(&file).unwrap().changed == version.changed {
+            let mode = file.metadata().unwrap().permissions();
+            file.set_permissions(mode).unwrap();
+        }
+        assert!(Version::of(&file).unwrap().has_bytes_of(&version));
     }
 
     #[test]
