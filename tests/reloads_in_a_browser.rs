@@ -7,7 +7,7 @@ mod support;
 use std::fs;
 use std::path::Path;
 
-use browser::{Browser, Page};
+use browser::{Browser, Page, Request};
 use serde_json::json;
 use support::{Root, Server, docroot};
 
@@ -16,6 +16,9 @@ const PAGE: &str = "<!doctype html><html lang=\"en\"><title>A page</title><link 
 
 /// The strictest that lets it be.
 const POLICY: &str = "Content-Security-Policy: default-src 'self'; img-src data:";
+
+/// What the browser calls a request for an event stream.
+const STREAM: &str = "EventSource";
 
 const HEADING: &str = "document.querySelector('h1')?.textContent";
 
@@ -47,11 +50,23 @@ fn visit(root: &Root) -> Option<(Server, Page)> {
     Some((server, page))
 }
 
-/// Waits until the page of this step hears of changes.
+/// Waits until the page that this step has led to hears of changes. (The one before it, which has been told to reload, may
+/// have been greeted in this step as well.)
 fn listens(page: &mut Page) {
+    let document = page.document();
+    let mut stream = None;
     page.wait("the page listens", |event| {
-        let is_hello = event.params["eventName"] == "hello";
-        (event.name == "Network.eventSourceMessageReceived" && is_hello).then_some(())
+        let it = &event.params;
+        match &*event.name {
+            "Network.requestWillBeSent" if it["type"] == STREAM && it["loaderId"] == document => {
+                stream = Some(it["requestId"].clone());
+                None
+            }
+            "Network.eventSourceMessageReceived" if it["eventName"] == "hello" => {
+                (stream.as_ref() == Some(&it["requestId"])).then_some(())
+            }
+            _ => None,
+        }
     });
 }
 
@@ -148,8 +163,12 @@ fn what_was_missed_is_made_up_for() {
     root.write("index.html", PAGE.replace("One", "Three"));
     hear("event: change");
     assert_eq!(page.evaluate(HEADING), "Two");
-    let told = |event: &browser::Event| event.name.starts_with("Network.eventSource");
-    assert!(!page.events().iter().any(told), "it does not listen");
+    let document = page.document();
+    let is_its_stream = |request: &Request| request.kind == STREAM && request.document == document;
+    assert!(
+        !page.requests().iter().any(is_its_stream),
+        "it does not listen"
+    );
     page.evaluate("window.isSeen = true; window.dispatchEvent(new Event('visibilitychange')); 0");
     page.until(&format!("{HEADING} === 'Three'"));
 }

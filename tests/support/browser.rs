@@ -104,8 +104,8 @@ pub struct Request {
     pub failure: Option<String>,
     /// Whether everything is known of it that will be.
     pub is_done: bool,
-    /// For which document it is.
-    loader: String,
+    /// For which document it is: [`Page::document`].
+    pub document: String,
 }
 
 /// What a developer would see in red or yellow in the console: errors, warnings, exceptions, failed loads, what a policy
@@ -424,6 +424,12 @@ impl Page {
         }
     }
 
+    /// The browser's name for the document that is shown, another one after each reload.
+    pub fn document(&mut self) -> String {
+        let tree = self.call("Page.getFrameTree", &json!({}));
+        text(&tree["frameTree"]["frame"]["loaderId"])
+    }
+
     /// Clicks on the first element that this selector finds.
     pub fn click(&mut self, selector: &str) {
         let selector = Value::from(selector);
@@ -621,7 +627,7 @@ fn requests(events: &[Event]) -> Vec<Request> {
         if name == "Page.frameNavigated" && it["frame"].get("parentId").is_none() {
             // Of what was asked for the last page, nothing more is told.
             for request in &mut requests {
-                if !request.is_done && request.loader != it["frame"]["loaderId"] {
+                if !request.is_done && request.document != it["frame"]["loaderId"] {
                     request.failure = Some(ABORTED.to_owned());
                     request.is_done = true;
                 }
@@ -651,7 +657,7 @@ fn requests(events: &[Event]) -> Vec<Request> {
                     method: text(&request["method"]),
                     kind: text(&it["type"]),
                     sent: fields(&request["headers"]),
-                    loader: text(&it["loaderId"]),
+                    document: text(&it["loaderId"]),
                     ..Request::default()
                 });
             }
