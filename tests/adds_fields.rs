@@ -1,11 +1,9 @@
 //! Each answer has the fields that were asked for, and those that break no page.
 
-mod support;
-
 use std::fs;
 use std::process::Output;
 
-use support::{Response, Root, Server, Signal, docroot, eventually};
+use crate::support::{Response, Root, Server, Signal, docroot, eventually};
 
 const NOSNIFF: (&str, &str) = ("X-Content-Type-Options", "nosniff");
 const REFERRER: (&str, &str) = ("Referrer-Policy", "strict-origin-when-cross-origin");

@@ -1,7 +1,5 @@
 //! Replicas of a release that came to be at different times say the same of it: tags, and all that rests on them.
 
-mod support;
-
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
@@ -9,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-use support::{Client, Response, Root, Server, eventually, filling};
+use crate::support::{Client, Response, Root, Server, eventually, filling};
 use twox_hash::XxHash3_128;
 
 const KIB: usize = 1024;

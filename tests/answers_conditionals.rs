@@ -1,7 +1,5 @@
 //! Who has a file is told so and not sent it again; who has another is never told so.
 
-mod support;
-
 use std::collections::HashMap;
 use std::fs::{self, File, Permissions};
 use std::net::SocketAddr;
@@ -10,8 +8,8 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use crate::support::{Client, Response, Root, Server, asctime, eventually, filling, rfc850};
 use httpdate::{fmt_http_date, parse_http_date};
-use support::{Client, Response, Root, Server, asctime, eventually, filling, rfc850};
 
 /// Files up to this length are read into memory, larger ones are sent by the kernel.
 const IN_MEMORY: usize = 64 * 1024;

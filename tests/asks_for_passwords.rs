@@ -1,13 +1,11 @@
 //! Only who has a password is shown anything.
 
-mod support;
-
 use std::io::Write as _;
 use std::process::{Output, Stdio};
 use std::sync::mpsc::channel;
 use std::thread;
 
-use support::{Client, Response, Root, Server, Signal, docroot, said, summary};
+use crate::support::{Client, Response, Root, Server, Signal, docroot, said, summary};
 
 /// htpasswd -nbB -C 5 alice 'correct horse'
 const ALICE: &str = "alice:$2y$05$GkDfWu8Pw2kon6OE42/LHuNRUQU4XGFRzbBMJT1rF1J0YtpfKtjRK";

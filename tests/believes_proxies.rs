@@ -1,7 +1,5 @@
 //! Who is behind a proxy is known where the proxy is trusted to say so, and nowhere else.
 
-mod support;
-
 use std::io::{Read as _, Write as _};
 use std::net::Ipv4Addr;
 use std::os::unix::net::UnixStream;
@@ -9,7 +7,9 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use support::{Client, GET, PATIENCE, Root, Server, Signal, docroot, eventually, site, succeeds};
+use crate::support::{
+    Client, GET, PATIENCE, Root, Server, Signal, docroot, eventually, site, succeeds,
+};
 
 const LAST: &str = "GET / HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n";
 const LINE: &str = "PROXY TCP4 192.0.2.1 192.0.2.2 1024 80\r\n";

@@ -1,15 +1,11 @@
 //! A browser is served as it expects.
 
-#[path = "support/browser.rs"]
-mod browser;
-mod support;
-
 use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use browser::{ABORTED, Browser, Page, Request, Scheme};
-use support::{Root, Server};
+use crate::support::browser::{ABORTED, Browser, Page, Request, Scheme};
+use crate::support::{Root, Server};
 
 /// A policy that allows nothing but what the site brings along: no inline script, no inline style, no other host.
 const POLICY: &str = "Content-Security-Policy: default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";

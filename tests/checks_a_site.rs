@@ -1,13 +1,11 @@
 //! What a visitor would meet is found beforehand, and named.
 
-mod support;
-
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::process::Command;
 use std::time::{Duration, SystemTime};
 
-use support::{Root, docroot};
+use crate::support::{Root, docroot};
 
 /// Checks a folder: the exit code, and lines that are, or are not, among what it says.
 fn check(root: &Root, options: &[&str], code: i32, lines: &[&str], others: &[&str]) {

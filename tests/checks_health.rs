@@ -1,7 +1,5 @@
 //! `docroot healthcheck`: whether a server is well, for who has no shell to find out.
 
-mod support;
-
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 use std::os::unix::net::UnixListener;
@@ -9,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use support::{Root, Server, docroot, site};
+use crate::support::{Root, Server, docroot, site};
 
 /// The command with these arguments and variables.
 fn healthcheck(arguments: &[&str], variables: &[(&str, &str)]) -> Command {

@@ -1,7 +1,5 @@
 //! `docroot compress` writes siblings: the right ones, whole or not at all.
 
-mod support;
-
 use std::fs::{self, File, Permissions};
 use std::io::Read as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
@@ -9,7 +7,7 @@ use std::path::Path;
 use std::process::{Child, Output, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
-use support::{PATIENCE, Root, Signal, docroot, eventually, filling, send};
+use crate::support::{PATIENCE, Root, Signal, docroot, eventually, filling, send};
 
 const SUFFIXES: [&str; 3] = [".br", ".gz", ".zst"];
 

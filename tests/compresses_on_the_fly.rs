@@ -1,11 +1,9 @@
 //! What is compressed while it is served is always what is there.
 
-mod support;
-
 use std::fs;
 use std::thread;
 
-use support::{Client, Response, Root, Server, docroot, eventually, filling};
+use crate::support::{Client, Response, Root, Server, docroot, eventually, filling};
 
 const GZIP: &str = "Accept-Encoding: gzip\r\n";
 const BROWSER: &str = "Accept-Encoding: gzip, deflate, br, zstd\r\n";

@@ -1,13 +1,11 @@
 //! The manual page and the completions say what the command line is, in forms that their readers understand.
 
-mod support;
-
 use std::fs;
 use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-use support::{Root, docroot};
+use crate::support::{Root, docroot};
 
 const SHELLS: [&str; 5] = ["bash", "elvish", "fish", "powershell", "zsh"];
 

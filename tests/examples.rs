@@ -1,13 +1,11 @@
 //! Each example does what its article's program did.
 
-mod support;
-
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::Receiver;
 
-use support::{Client, PATIENCE, eventually, lines};
+use crate::support::{Client, PATIENCE, eventually, lines};
 
 /// An example that runs until the test ends.
 struct Example {

@@ -1,13 +1,11 @@
 //! What is explained is what is sent.
 
-mod support;
-
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::process::{Command, Output};
 use std::time::{Duration, SystemTime};
 
-use support::{Root, Server, docroot};
+use crate::support::{Root, Server, docroot};
 
 /// htpasswd -nbB -C 5 alice 'correct horse', and what she sends.
 const USER: &str = "alice:$2y$05$GkDfWu8Pw2kon6OE42/LHuNRUQU4XGFRzbBMJT1rF1J0YtpfKtjRK";

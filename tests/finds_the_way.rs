@@ -1,8 +1,6 @@
 //! An address leads to the file that its author means.
 
-mod support;
-
-use support::{Response, Root, Server};
+use crate::support::{self, Response, Root, Server};
 
 /// What a browser sends when it is to show a page, and what it sends for what belongs to one.
 const NAVIGATION: &str = "Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8\r\n\

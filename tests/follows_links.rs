@@ -1,7 +1,5 @@
 //! A symbolic link leads where it may, and nowhere else.
 
-mod support;
-
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::process::Command;
@@ -9,8 +7,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::support::{
+    self, Client, Response, Root, Server, Trace, docroot, eventually, upon_no_openat2,
+};
 use rustix::fs::{CWD, FileType, Mode, RenameFlags, mknodat, renameat_with};
-use support::{Client, Response, Root, Server, Trace, docroot, eventually, upon_no_openat2};
 
 /// What no answer may have in it, unless `--symlinks follow`.
 const SECRET: &str = "the-secret-outside";

@@ -1,8 +1,6 @@
 //! A connection lasts as long as both sides want it to.
 
-mod support;
-
-use support::{Client, LARGE, Response, Root, Server, eventually, filling};
+use crate::support::{Client, Response, Root, Server, eventually, large};
 
 /// Content of a request up to which it is counted away.
 const MOST: usize = 1 << 20;
@@ -11,7 +9,7 @@ const NEXT: &str = "GET /next HTTP/1.1\r\nHost: test\r\n\r\n";
 
 fn site() -> Root {
     let root = Root::of(&[("file", "content"), ("next", "next"), ("dir/file", "a")]);
-    root.write("large", filling(LARGE));
+    root.write("large", large());
     root
 }
 
@@ -138,10 +136,10 @@ fn a_closed_connection_leaves_nothing_behind() {
     let mut neighbour = server.connect();
     neighbour.get("/file");
     let descriptors = server.descriptors();
-    for _ in 0..20 {
+    for _ in 0..5 {
         let mut client = server.connect();
         client.send("GET /large HTTP/1.0\r\n\r\n");
-        assert!(client.response().content == filling(LARGE));
+        assert!(client.response().content == large());
         assert_eq!(client.rest(), b"");
         drop(client);
         drop(server.connect());
@@ -164,7 +162,7 @@ fn who_has_finished_sending_still_receives() {
         let mut client = server.connect();
         client.send(request);
         client.finish();
-        assert!(client.response().content == filling(LARGE), "{request}");
+        assert!(client.response().content == large(), "{request}");
         assert_eq!(client.rest(), b"", "{request}");
     }
 }
@@ -214,7 +212,7 @@ fn all_that_was_asked_before_the_end_is_answered() {
         let expected = match target {
             "/file" => content == b"content",
             "/next" => content == b"next",
-            "/large" => content == filling(LARGE),
+            "/large" => content == large(),
             _ => content == expected,
         };
         assert!(expected, "{target}");

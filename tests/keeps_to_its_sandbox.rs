@@ -1,7 +1,5 @@
 //! Nothing that serving does not need can be done by whoever is confined, whatever its code tries.
 
-mod support;
-
 use std::fs::{self, File, Permissions};
 use std::io::ErrorKind;
 use std::net::{TcpListener, TcpStream};
@@ -12,9 +10,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::thread;
 
+use crate::support::{Root, Server, Signal, Trace, docroot, eventually, filling, large, upon};
 use docroot::sandbox::{Confinement, Mode, Needs, confine};
 use rustix::process::{Pid, test_kill_process};
-use support::{LARGE, Root, Server, Signal, Trace, docroot, eventually, filling, upon};
 
 /// htpasswd -nbB -C 5 alice 'correct horse', and its credentials.
 const ALICE: &str = "alice:$2y$05$GkDfWu8Pw2kon6OE42/LHuNRUQU4XGFRzbBMJT1rF1J0YtpfKtjRK";
@@ -365,10 +363,10 @@ fn all_that_is_served_without_a_sandbox_is_served_in_it() {
         ("root/list/a.txt", "a"),
         ("etc/users", ALICE),
     ]);
-    let large = filling(LARGE);
+    let large = large();
     let medium = filling(200_000);
     let text = "const a = 1;\n".repeat(1000);
-    folder.write("root/large.bin", &large);
+    folder.write("root/large.bin", large);
     folder.write("root/medium.bin", &medium);
     folder.write("root/app.js", &text);
     let users = folder.join("etc/users");

@@ -1,7 +1,5 @@
 //! Peers come from wherever it was said that they would: TCP, Unix sockets, and sockets that are handed over.
 
-mod support;
-
 use std::fs;
 use std::io::{BufRead as _, BufReader, ErrorKind, Read as _, Write as _};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -14,9 +12,9 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
-use support::{
-    Client, GET, PATIENCE, Server, Signal, docroot, eventually, large, said, site, site_with_large,
-    succeeds,
+use crate::support::{
+    self, Client, GET, PATIENCE, Server, Signal, docroot, eventually, large, said, site,
+    site_with_large, succeeds,
 };
 
 const LAST: &str = "GET / HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n";

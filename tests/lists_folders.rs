@@ -1,7 +1,5 @@
 //! `--listing`: a folder without an index is listed, whatever is in it, and however much.
 
-mod support;
-
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -11,7 +9,7 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, SystemTime};
 
-use support::{Client, PATIENCE, Response, Root, Server, eventually, summary};
+use crate::support::{self, Client, PATIENCE, Response, Root, Server, eventually, summary};
 
 /// Enough for several runs, and for more than the kernel keeps for a slow reader.
 const MANY: usize = 20_000;

@@ -1,7 +1,5 @@
 //! Each request is one line on standard output, in words that no peer can forge.
 
-mod support;
-
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
@@ -9,11 +7,11 @@ use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
-use socket2::SockRef;
-use support::{
+use crate::support::{
     Client, PATIENCE, Root, Server, Signal, announced, docroot, eventually, lines, resident, said,
     send,
 };
+use socket2::SockRef;
 
 /// What a line says.
 #[derive(Clone, Debug)]

@@ -1,14 +1,13 @@
 //! Whoever comes finds room, or waits for it at no cost to anybody.
 
-mod support;
-
 use std::net::SocketAddr;
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use support::{
-    Client, GET, LARGE, Root, Server, docroot, eventually, filling, large, site, site_with_large,
+use crate::support::{
+    self, Client, GET, LARGE, Root, Server, docroot, eventually, filling, large, site,
+    site_with_large,
 };
 
 /// A server of one worker, as each has its own room, that may open so many files.

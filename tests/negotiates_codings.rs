@@ -1,13 +1,11 @@
 //! Of the forms that stand beside a file, each is sent the one that it asks for, with all that is true of it.
 
-mod support;
-
 use std::collections::HashSet;
 use std::fs::{self, File};
 use std::os::unix::fs::{FileExt as _, symlink};
 use std::time::{Duration, SystemTime};
 
-use support::{Client, Response, Root, Server, Signal, docroot, eventually, filling};
+use crate::support::{Client, Response, Root, Server, Signal, docroot, eventually, filling};
 
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 

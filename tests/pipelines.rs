@@ -1,14 +1,12 @@
 //! Requests that are sent ahead are answered in their order.
 
-mod support;
-
 use std::io::{ErrorKind, Write};
 use std::net::TcpStream;
 use std::thread;
 use std::time::Duration;
 
+use crate::support::{self, Client, Root, Server};
 use socket2::SockRef;
-use support::{Client, Root, Server};
 
 /// The files of this site, with contents that tell them apart.
 const SMALL: [&str; 3] = ["a", "b", "c"];

@@ -1,8 +1,6 @@
 //! What is no well-formed request is refused, in words.
 
-mod support;
-
-use support::{Client, Response, Root, Server};
+use crate::support::{Client, Response, Root, Server};
 
 /// What must never be answered behind a refusal.
 const SMUGGLED: &str = "GET /smuggled HTTP/1.1\r\nHost: test\r\n\r\n";

@@ -1,15 +1,11 @@
 //! `--live-reload`, in a browser: what somebody sees who works on a site.
 
-#[path = "support/browser.rs"]
-mod browser;
-mod support;
-
 use std::fs;
 use std::path::Path;
 
-use browser::{Browser, Page, Request};
+use crate::support::browser::{Browser, Page, Request};
+use crate::support::{Root, Server, docroot};
 use serde_json::json;
-use support::{Root, Server, docroot};
 
 const PAGE: &str = "<!doctype html><html lang=\"en\"><title>A page</title><link rel=\"icon\" href=\"data:,\">\
     <link rel=\"stylesheet\" href=\"/style.css\"><body><h1>One</h1></body></html>";

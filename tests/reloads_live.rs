@@ -1,14 +1,12 @@
 //! `--live-reload`: pages hear of each change to their site, once, and nothing else is different.
 
-mod support;
-
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::{FileExt as _, PermissionsExt as _, symlink};
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use support::{Client, Response, Root, Server, Signal, docroot, eventually, filling};
+use crate::support::{self, Client, Response, Root, Server, Signal, docroot, eventually, filling};
 
 const SCRIPT: &str = "<script src=\"/.docroot/live.js\" defer></script>";
 const PAGE: &str = "<!doctype html><body><h1>Hello</h1></body></html>";

@@ -1,12 +1,10 @@
 //! A server that is told to stop finishes what it has begun.
 
-mod support;
-
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use support::{Client, LARGE, Root, Server, Signal, docroot, eventually, filling, summary};
+use crate::support::{Client, LARGE, Root, Server, Signal, docroot, eventually, large, summary};
 
 /// As long as a conversation may take to finish, and as long as container runtimes wait until they
 /// kill.
@@ -17,7 +15,7 @@ const GET: &str = "GET / HTTP/1.1\r\nHost: test\r\n\r\n";
 
 fn site() -> Root {
     let root = Root::of(&[("index.html", "<p>hello"), ("late", "better than never")]);
-    root.write("large", filling(LARGE));
+    root.write("large", large());
     root
 }
 
@@ -75,7 +73,7 @@ fn check(signal: Signal) {
     }
     assert!(!server.has_ended(), "the download is not finished");
     assert!(
-        download.bytes(LARGE) == filling(LARGE),
+        download.bytes(LARGE) == large(),
         "the file arrives as it is"
     );
     assert_eq!(download.rest(), b"");

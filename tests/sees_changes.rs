@@ -1,7 +1,5 @@
 //! What was sent before is remembered, and is never older than its file.
 
-mod support;
-
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::fs::{FileExt as _, symlink};
@@ -11,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use support::{Client, Response, Root, Server, Trace, filling, succeeds};
+use crate::support::{Client, Response, Root, Server, Trace, filling, succeeds};
 
 /// How long a file has to be left alone before it is watched, and a little more.
 const STEADY: Duration = Duration::from_millis(10_050);
@@ -682,9 +680,11 @@ fn warm_requests_take_few_calls() {
         }
         let calls = trace.calls();
         let count = |name: &str| calls.iter().filter(|it| *it == name).count();
-        for name in ["recvfrom", "sendto", "epoll_wait"] {
+        // What others do in the folders that the root is in wakes every worker, and is read.
+        let news = count("read");
+        for (name, more) in [("recvfrom", 0), ("sendto", 0), ("epoll_wait", news)] {
             let found = count(name);
-            let expected = COUNT - 1..=COUNT + 1;
+            let expected = COUNT - 1..=COUNT + 1 + more;
             assert!(expected.contains(&found), "{what}: {name}: {calls:?}");
         }
         // What was absent is looked for, with its .html as well, and so is the page for it.
@@ -694,7 +694,7 @@ fn warm_requests_take_few_calls() {
         let opens = if status.starts_with("404") { COUNT } else { 0 };
         let found = count("openat") + count("openat2");
         assert!(found <= opens, "{what}: opened {found} times: {calls:?}");
-        for name in ["read", "pread64", "close", "fstat", "epoll_ctl", "sendmsg"] {
+        for name in ["pread64", "close", "fstat", "epoll_ctl", "sendmsg"] {
             assert_eq!(count(name), 0, "{what}: {name}: {calls:?}");
         }
     }

@@ -1,7 +1,5 @@
 //! What is in the folder is what is sent.
 
-mod support;
-
 use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{Read, Write};
@@ -13,8 +11,8 @@ use std::sync::mpsc::{TryRecvError, channel};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use crate::support::{Client, Response, Root, Server, Signal, docroot, eventually, filling};
 use rustix::process::{Pid, kill_process};
-use support::{Client, Response, Root, Server, Signal, docroot, eventually, filling};
 
 /// Files up to this length are sent from memory, larger ones by the kernel.
 const IN_MEMORY: usize = 64 * 1024;
@@ -645,6 +643,7 @@ fn head_is_get_without_content() {
         ("other/404.html", "gone"),
     ]);
     root.write("large", filling(IN_MEMORY + 1));
+    root.date_back();
     symlink("/etc/passwd", root.join("outside")).expect("a folder of ours");
     let server = Server::start(root.path());
     let other = Server::start(&root.join("other"));

@@ -3,7 +3,7 @@
 //! As part of `cargo test` it takes a few seconds, so that it cannot rot. What it is for is this:
 //!
 //! ```sh
-//! DOCROOT_SOAK=30m cargo test --release --test soaks -- --nocapture
+//! DOCROOT_SOAK=30m cargo test --release --test promises soaks:: -- --nocapture
 //! ```
 //!
 //! One server has readers who check every byte, peers who are slow, rude and many, files that are replaced,
@@ -12,13 +12,8 @@
 //! some moment between the request and the head of the answer. Contents are made from a number that no two
 //! versions share, so that neither side keeps them.
 
-mod support;
-
-#[path = "soaks/peers.rs"]
 mod peers;
-#[path = "soaks/reader.rs"]
 mod reader;
-#[path = "soaks/site.rs"]
 mod site;
 
 use std::fmt::Write as _;
@@ -29,7 +24,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use support::{Root, Server, Signal, eventually};
+use crate::support::{self, Root, Server, Signal, eventually};
 
 /// What may be open in the server, so that a crowd fills it.
 const FILES: &str = "512";

@@ -1,7 +1,5 @@
 //! What was asked for is served, or one line says why not.
 
-mod support;
-
 use std::fs::{self, Permissions};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -12,7 +10,9 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::mpsc::Receiver;
 
-use support::{Client, PATIENCE, Root, Server, Signal, Trace, docroot, eventually, lines, send};
+use crate::support::{
+    Client, PATIENCE, Root, Server, Signal, Trace, docroot, eventually, lines, send,
+};
 
 /// Exit codes, as README.md numbers them.
 const CLEAN: i32 = 0;

@@ -1,7 +1,5 @@
 //! No target leads to a byte that is not in the root.
 
-mod support;
-
 use std::collections::HashSet;
 use std::fs;
 use std::fs::Permissions;
@@ -14,9 +12,9 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
 use std::time::Duration;
 
+use crate::support::{Response, Root, Server, eventually};
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
 use rustix::fs::{CWD, FileType, Mode, OFlags, makedev, mknodat, openat};
-use support::{Response, Root, Server, eventually};
 
 /// What no answer may have in it.
 const SECRET: &str = "the-secret-outside";

@@ -1,7 +1,5 @@
 //! Files that change while they are sent are sent as they were, or not to their end.
 
-mod support;
-
 use std::collections::HashMap;
 use std::fs::{self, OpenOptions, Permissions};
 use std::io::Write as _;
@@ -13,8 +11,8 @@ use std::sync::{LazyLock, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::support::{self, Client, LARGE, Response, Root, Server};
 use socket2::SockRef;
-use support::{Client, LARGE, Response, Root, Server};
 
 /// Contents that are told apart by each of their words: which edition it is, and where in it the word is.
 struct Editions(Vec<Vec<u8>>);

@@ -1,14 +1,12 @@
 //! A release is switched by giving the root's name to another folder, and each answer is of one release.
 
-mod support;
-
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
-use support::{Client, Root, Server, Signal, eventually};
+use crate::support::{Client, Root, Server, Signal, eventually};
 
 /// A name that has a hash, and one that does not.
 const HASHED: &str = "assets/index-DiwrgTda.js";

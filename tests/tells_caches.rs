@@ -1,8 +1,6 @@
 //! Each answer says how long it may be kept.
 
-mod support;
-
-use support::{Response, Root, Server, docroot};
+use crate::support::{Response, Root, Server, docroot};
 
 const HASHED: &str = "public, max-age=31536000, immutable";
 const ERROR: &str = "no-store";

@@ -1,10 +1,8 @@
 //! Whoever divides the requests is told whether this server would like to be asked.
 
-mod support;
-
 use std::time::{Duration, Instant};
 
-use support::{Root, Server, Signal};
+use crate::support::{Root, Server, Signal};
 
 /// An htpasswd line for anybody.
 const HASH: &str = "anna:$2y$04$abcdefghijklmnopqrstuuqEyMNaPr8gTC5mm4p0W9jA0O4KTMWgm";

@@ -1,7 +1,5 @@
 //! How the server is doing is told on a listener of its own, as Prometheus reads it, and it is true.
 
-mod support;
-
 use std::collections::HashMap;
 use std::fs;
 use std::io::Write as _;
@@ -10,7 +8,9 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use support::{Client, GET, Response, Root, Server, docroot, eventually, said, site_with_large};
+use crate::support::{
+    self, Client, GET, Response, Root, Server, docroot, eventually, said, site_with_large,
+};
 
 /// Where it is told.
 fn told(server: &Server) -> SocketAddr {

@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use socket2::SockRef;
 
 use super::site::{Id, Kind, Moment, Random, Slot, State, What, make, now};
-use super::support::PATIENCE;
 use super::{Soak, count};
+use crate::support::PATIENCE;
 
 /// How an exchange went wrong, or did not come to its end.
 pub(crate) enum Fault {

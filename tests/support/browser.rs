@@ -5,11 +5,6 @@
 //!
 //! A page keeps all events that it has been told of, until it is made to [`Page::forget`] them: a step of a test forgets,
 //! does something, waits for what is to come of it, and looks at what was asked of the server and complained of meanwhile.
-#![allow(
-    dead_code,
-    unreachable_pub,
-    reason = "every test file uses its own part"
-)]
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Write};
@@ -24,7 +19,7 @@ use std::{env, fs, thread};
 use base64::Engine as _;
 use serde_json::{Value, json};
 
-use crate::support::{PATIENCE, lines};
+use super::{PATIENCE, lines};
 
 /// Where one is looked for: paths, and names in PATH.
 const NAMES: [&str; 3] = ["/usr/bin/chromium", "chromium", "google-chrome"];
@@ -86,7 +81,6 @@ pub struct Event {
 pub struct Request {
     /// Its URL, without a fragment.
     pub url: String,
-    pub method: String,
     /// What it is for, in the protocol's words: `Document`, `Script`, `Media`, `Fetch`.
     pub kind: String,
     /// As it came over the network: 304 where the page is told 200.
@@ -293,12 +287,6 @@ impl Page {
         self.events.clear();
     }
 
-    /// All events since the step began, as far as they have come.
-    pub fn events(&mut self) -> &[Event] {
-        self.catch_up();
-        &self.events
-    }
-
     /// Waits for an event of this step, past or to come, of which `pick` makes something.
     pub fn wait<T>(&mut self, what: &str, mut pick: impl FnMut(&Event) -> Option<T>) -> T {
         let mut from = 0;
@@ -478,7 +466,7 @@ impl Page {
     }
 
     /// Writes a screenshot into the folder that the environment names, if it does:
-    /// `DOCROOT_SCREENSHOTS=/tmp/shots cargo test --test browses`.
+    /// `DOCROOT_SCREENSHOTS=/tmp/shots cargo test browses::`.
     pub fn show(&mut self, name: &str) {
         let Some(folder) = env::var_os("DOCROOT_SCREENSHOTS").map(PathBuf::from) else {
             return;
@@ -654,7 +642,6 @@ fn requests(events: &[Event]) -> Vec<Request> {
                 places.entry(id).or_default().push(requests.len());
                 requests.push(Request {
                     url: text(&request["url"]),
-                    method: text(&request["method"]),
                     kind: text(&it["type"]),
                     sent: fields(&request["headers"]),
                     document: text(&it["loaderId"]),
