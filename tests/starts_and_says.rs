@@ -10,6 +10,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::mpsc::Receiver;
 
+use rustix::process::{Pid, kill_process};
+
 use crate::support::{
     Client, PATIENCE, Root, Server, Signal, Trace, docroot, eventually, lines, send,
 };
@@ -958,6 +960,14 @@ impl Terminal {
         shown
     }
 
+    /// What script(1) started.
+    fn docroot(&self) -> Pid {
+        let script = self.process.0.id();
+        let children = fs::read_to_string(format!("/proc/{script}/task/{script}/children"));
+        let child = children.expect("proc").trim().parse();
+        Pid::from_raw(child.expect("one")).expect("a number of a process")
+    }
+
     fn presses(&mut self, key: &[u8]) {
         let keyboard = self.process.0.stdin.as_mut().expect("a pipe");
         keyboard.write_all(key).expect("somebody reads");
@@ -1001,7 +1011,7 @@ fn a_terminal_gets_the_next_port_and_is_told() {
         return;
     }
     let root = site();
-    let Some(mut terminal) = Terminal::start(&["-b", &ip, text(root.path())]) else {
+    let Some(terminal) = Terminal::start(&["-b", &ip, text(root.path())]) else {
         return;
     };
     let banner = terminal.until("Ctrl-C stops");
@@ -1016,7 +1026,22 @@ fn a_terminal_gets_the_next_port_and_is_told() {
     let line = refused.until("ss -ltnp");
     assert!(line.contains(&format!("{ip}:8080")), "{line}");
     assert_eq!(refused.process.ended(), Some(CANNOT_BIND));
-    // (To docroot a terminal that goes away is a SIGHUP like any other, so it would live on.)
-    terminal.presses(CTRL_C);
-    assert_eq!(terminal.process.ended(), Some(CLEAN));
+}
+
+#[test]
+fn a_terminal_that_is_closed_ends_it() {
+    let root = site();
+    let [address] = free(&own_ip());
+    let Some(mut terminal) = Terminal::start(&["-b", &address.to_string(), text(root.path())])
+    else {
+        return;
+    };
+    terminal.until("Ctrl-C stops");
+    // A SIGHUP that somebody sends is one to read again what can be read again.
+    kill_process(terminal.docroot(), Signal::HUP).expect("it runs");
+    terminal.until("is in force");
+    assert_eq!(reach(address).get("/").text(), "index");
+    let script = &mut terminal.process.0;
+    script.kill().expect("it is ours");
+    eventually("it listens no more", || TcpListener::bind(address).ok());
 }

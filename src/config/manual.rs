@@ -38,7 +38,7 @@ const SECTIONS: [(&str, &[(&str, &str)]); 4] = [
             (
                 "SIGHUP",
                 "Read _headers, _redirects, and the files of --mime-types and --auth-file again. Where something is wrong \
-                 with one of them, all stays as it was.",
+                 with one of them, all stays as it was. When the terminal is closed that it was started on: as SIGTERM.",
             ),
             (
                 "SIGUSR1",
