@@ -276,13 +276,8 @@ fn a_unix_peer_who_has_just_come_may_be_about_to_ask_when_it_stops() {
     let (root, folder) = (site(), tempfile::tempdir().expect("a folder"));
     let path = folder.path().join("socket");
     let bind = format!("unix:{}", path.display());
-    let options = [
-        "--bind",
-        &bind,
-        "--trusted-proxy",
-        "unix",
-        "--proxy-protocol",
-    ];
+    let options = format!("--bind {bind} --trusted-proxy unix --proxy-protocol --workers 1");
+    let options: Vec<&str> = options.split(' ').collect();
     let mut server = serve(&root, &options);
     let send = |mut stream: &UnixStream, bytes: &str| {
         stream.write_all(bytes.as_bytes()).expect("it reads");
