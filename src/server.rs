@@ -685,12 +685,8 @@ mod tests {
 
     #[test]
     fn the_next_port_is_tried_and_a_busy_one_is_named() {
-        let busy = TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap()
-            .port();
-        let held = TcpListener::bind(("127.0.0.1", busy)).unwrap();
+        let held = TcpListener::bind("127.0.0.1:0").unwrap();
+        let busy = held.local_addr().unwrap().port();
         let free = listen(&[bind("127.0.0.1")], &[busy, 0]).unwrap();
         assert_ne!(address_of(&free[0]).port(), busy);
         let error = listen(&[bind("127.0.0.1")], &[busy]).unwrap_err();

@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::support::{
-    self, Client, Response, Root, Server, Trace, docroot, eventually, upon_no_openat2,
+    self, Client, Done, Response, Root, Server, Trace, docroot, eventually, upon_no_openat2,
 };
 use rustix::fs::{CWD, FileType, Mode, RenameFlags, mknodat, renameat_with};
 
@@ -701,15 +701,6 @@ fn what_a_link_says_does_not_write_the_log() {
             let whole = line.contains("cret") && line.contains("31m");
             assert!(whole, "one line, with all of it: {by}: {line:?}");
         }
-    }
-}
-
-/// Says that it is over, even when a test fails.
-struct Done<'a>(&'a AtomicBool);
-
-impl Drop for Done<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
     }
 }
 

@@ -1,22 +1,16 @@
 //! An idle connection costs less than a kibibyte of memory.
 
-use crate::support::{Client, Root, Server, eventually};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use crate::support::{Client, Root, Server, eventually, raise_the_limit};
+use rustix::process::{Resource, getrlimit};
 
 /// What is to be held at once.
 const MANY: usize = 5000;
 
-/// Raises this process's own limit, and tells how many clients it can be.
+/// How many clients it can be.
 fn clients() -> usize {
     // For the harness, and the other tests, which are of the same process.
     const KEPT: u64 = 1000;
-    let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit {
-        current: limit.maximum,
-        maximum: limit.maximum,
-    };
-    // Where the kernel refuses, the limit stays as it was.
-    let _ = setrlimit(Resource::Nofile, raised);
+    raise_the_limit();
     // The server has the same limit, and keeps a second descriptor for each of its connections: the
     // file that is being sent.
     let open = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);

@@ -11,6 +11,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use crate::support::{
     self, Client, GET, PATIENCE, Server, Signal, docroot, eventually, large, said, site,
@@ -353,10 +354,10 @@ fn sockets_that_are_handed_over_are_served_and_left() {
     server.asleep(|| {
         server.signal(Signal::TERM);
         late.extend((0..20).map(|_| connect(&path)));
+        for peer in &mut late {
+            peer.write_all(LAST.as_bytes()).expect("it waits");
+        }
     });
-    for peer in &mut late {
-        peer.write_all(LAST.as_bytes()).expect("it waits");
-    }
     assert_eq!(server.ended().code(), Some(0));
     assert!(path.exists(), "it is not ours");
     let options = ["--bind", "127.0.0.1", "--port", "0"];
@@ -424,14 +425,19 @@ fn systemd_activates_it() {
 /// Asks once, on a connection of its own, and reads everything.
 fn once(address: SocketAddr) -> Result<(), String> {
     let failed = |what: &'static str| move |error| format!("{what}: {error}");
+    let begun = Instant::now();
     let mut stream = TcpStream::connect(address).map_err(failed("connect"))?;
     stream.set_read_timeout(Some(PATIENCE)).expect("an option");
-    stream.write_all(LAST.as_bytes()).map_err(failed("send"))?;
+    let sent = stream.write_all(LAST.as_bytes()).map_err(failed("send"));
+    // Who says nothing for a second may be hung up on by one that stops, also where it is the machine that holds it up.
+    let was_silent = begun.elapsed() > Duration::from_millis(900);
     let mut said = Vec::new();
-    stream.read_to_end(&mut said).map_err(failed("receive"))?;
-    match is_page(&said) {
-        true => Ok(()),
-        false => Err(said.escape_ascii().to_string()),
+    let came = sent.and_then(|()| stream.read_to_end(&mut said).map_err(failed("receive")));
+    match came {
+        Ok(_) if is_page(&said) => Ok(()),
+        _ if was_silent => Ok(()),
+        Ok(_) => Err(said.escape_ascii().to_string()),
+        Err(error) => Err(error),
     }
 }
 

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, SystemTime};
 
-use crate::support::{self, Client, PATIENCE, Response, Root, Server, eventually, summary};
+use crate::support::{self, Client, Response, Root, Server, eventually, summary};
 
 /// Enough for several runs, and for more than the kernel keeps for a slow reader.
 const MANY: usize = 20_000;
@@ -601,10 +601,8 @@ fn others_are_served_meanwhile() {
         let mut client = Client::connect(address);
         ask(&mut client, "/many/?sort=size", "text/plain");
         client.response_to_head();
-        let before = std::time::Instant::now();
         let mut other = Client::connect(address);
         assert_eq!(other.get("/small.txt").text(), "small");
-        assert!(before.elapsed() < PATIENCE / 4);
         chunks(&mut client).expect("all of it").len()
     });
     let mut client = server.connect();

@@ -138,8 +138,10 @@ fn a_line_tells_when_and_how_long() {
     let millisecond = Duration::from_millis(1);
     let (start, began) = (SystemTime::now(), Instant::now());
     let mut client = server.connect();
-    client.send("GET / HT");
-    // The time that the request takes to arrive counts.
+    // The time that the request takes to arrive counts: what has come with another one was read with it.
+    client.send("GET /?1 HTTP/1.1\r\nHost: test\r\n\r\nGET / HT");
+    client.response();
+    parse(&server.line());
     std::thread::sleep(Duration::from_millis(150));
     client.ask("TP/1.1\r\nHost: test\r\n\r\n");
     let line = parse(&server.line());
@@ -159,12 +161,16 @@ fn a_kept_connection_gives_each_request_its_own_time() {
     let server = Server::start(root.path());
     let mut client = server.connect();
     let pause = Duration::from_millis(400);
-    for _ in 0..2 {
+    let mut ask = || {
         assert_eq!(client.get("/").text(), "<p>hello");
-        let line = parse(&server.line());
-        assert!(line.duration < pause, "its own time only: {line:?}");
+        parse(&server.line()).duration
+    };
+    ask();
+    // (Where the machine holds it up, that is its own time; the pause would be so each time.)
+    eventually("it has its own time only", || {
         std::thread::sleep(pause);
-    }
+        (ask() < pause).then_some(())
+    });
 }
 
 #[test]
@@ -270,15 +276,15 @@ fn what_is_no_request_is_a_line_without_its_words() {
 fn a_refusal_is_logged_when_it_has_left_and_not_when_the_peer_leaves() {
     let root = site();
     let server = Server::start(root.path());
-    let start = Instant::now();
-    let mut client = server.connect();
-    assert_eq!(client.ask("nonsense\r\n\r\n").status(), "400 Bad Request");
-    let line = parse(&server.line());
-    let elapsed = start.elapsed();
-    // The server stays a while to read away what such a peer may still be saying.
-    assert!(elapsed < Duration::from_secs(3), "{elapsed:?}");
-    assert!(line.duration < Duration::from_secs(1), "{line:?}");
-    drop(client);
+    // The server stays five seconds to read away what such a peer may still be saying.
+    eventually("it is logged before that", || {
+        let start = Instant::now();
+        let mut client = server.connect();
+        assert_eq!(client.ask("nonsense\r\n\r\n").status(), "400 Bad Request");
+        let line = parse(&server.line());
+        let is_early = start.elapsed() < Duration::from_secs(3);
+        (is_early && line.duration < Duration::from_secs(1)).then_some(())
+    });
 }
 
 #[test]
@@ -332,8 +338,10 @@ fn naps(server: &Server) -> u64 {
 #[test]
 fn lines_are_written_together_and_nobody_wakes_without_need() {
     const REQUESTS: u64 = 2000;
-    let root = site();
-    let server = Server::start(root.path());
+    let (root, folder) = (site(), Root::new());
+    let file = folder.join("access.log");
+    let name = file.to_str().expect("a name in ASCII");
+    let server = Server::with(root.path(), &["--log-file", name]);
     let mut client = server.connect();
     let (start, before) = (Instant::now(), naps(&server));
     for _ in 0..REQUESTS {
@@ -343,8 +351,12 @@ fn lines_are_written_together_and_nobody_wakes_without_need() {
     // Twenty times a second, and some more for the beginning and for locks that are held.
     let most = u64::try_from(start.elapsed().as_millis()).expect("a while") / 50 + 20;
     assert!(woken <= most, "{woken} of {most}");
-    for _ in 0..REQUESTS {
-        parse(&server.line());
+    let log = eventually("all lines are written", || {
+        let log = fs::read_to_string(&file).ok()?;
+        (log.lines().count() as u64 == REQUESTS && log.ends_with('\n')).then_some(log)
+    });
+    for line in log.lines() {
+        parse(line);
     }
     eventually("nobody wakes while nothing happens", || {
         let before = naps(&server);

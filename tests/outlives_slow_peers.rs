@@ -6,9 +6,7 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::support::{
-    Client, GET, LARGE, Root, Server, Signal, eventually, large, site, site_with_large,
-};
+use crate::support::{Client, GET, LARGE, Root, Server, eventually, large, site, site_with_large};
 use socket2::SockRef;
 
 /// The time-out under test. The other one is longer than any test's patience.
@@ -109,38 +107,49 @@ fn content_that_trickles_in_is_answered_408() {
 
 #[test]
 fn the_first_head_is_waited_for_from_the_connection_on() {
+    const TIME: Duration = Duration::from_millis(1200);
     let root = site();
     let server = Server::with(root.path(), &["--header-timeout", "1200ms"]);
-    let start = Instant::now();
-    let mut client = server.connect();
-    // Who says nothing stays with the kernel for a second, which is not counted. After that a first byte,
-    // however late, does not begin the time anew.
-    thread::sleep(Duration::from_millis(1800));
-    client.send("G");
-    is_timed_out(&mut client);
-    let elapsed = start.elapsed();
-    let expected = Duration::from_millis(2200)..Duration::from_millis(2800);
-    assert!(expected.contains(&elapsed), "{elapsed:?}");
+    // Who says nothing stays with the kernel for a second, which is not counted. After that a first byte, however late,
+    // does not begin the time anew. (If it did, no try would be in time; whom the machine holds up has another.)
+    let is_in_time = (0..5).any(|_| {
+        let start = Instant::now();
+        let mut client = server.connect();
+        thread::sleep(Duration::from_millis(1800));
+        let sent = Instant::now();
+        let Some(response) = client.attempt("G") else {
+            return false;
+        };
+        assert_eq!(response.status(), "408 Request Timeout");
+        assert!(start.elapsed() >= Duration::from_millis(2200));
+        sent.elapsed() < TIME
+    });
+    assert!(is_in_time, "a first byte begins it anew");
 }
 
 #[test]
 fn a_wait_that_is_interrupted_is_not_begun_anew() {
+    const TIME: Duration = Duration::from_millis(1200);
     let root = site();
     let server = Server::with(root.path(), &["--header-timeout", "1200ms"]);
-    let start = Instant::now();
-    let mut client = server.connect();
-    client.send("G");
-    for _ in 0..2 {
-        thread::sleep(Duration::from_millis(400));
-        // epoll_wait(2) then fails with EINTR (signal(7), "Interruption of system calls and library
-        // functions by stop signals"). Whoever pauses a container does this.
-        server.signal(Signal::STOP);
-        server.signal(Signal::CONT);
-    }
-    is_timed_out(&mut client);
-    let elapsed = start.elapsed();
-    let expected = Duration::from_millis(1200)..Duration::from_millis(1800);
-    assert!(expected.contains(&elapsed), "{elapsed:?}");
+    // (Whom the machine holds up has another try.)
+    let is_in_time = (0..5).any(|_| {
+        let start = Instant::now();
+        let mut client = server.connect();
+        client.send("G");
+        let mut last = start;
+        for _ in 0..2 {
+            thread::sleep(Duration::from_millis(400));
+            last = Instant::now();
+            // epoll_wait(2) then fails with EINTR (signal(7), "Interruption of system calls and library
+            // functions by stop signals"). Whoever pauses a container does this.
+            server.asleep(|| ());
+        }
+        is_timed_out(&mut client);
+        assert!(start.elapsed() >= TIME);
+        last.elapsed() < TIME
+    });
+    assert!(is_in_time, "a wait begins anew");
 }
 
 #[test]
@@ -160,14 +169,23 @@ fn a_connection_is_closed_when_it_has_been_idle_and_not_while_it_is_active() {
     let root = site();
     let idle = Duration::from_millis(800);
     let server = Server::with(root.path(), &["--idle-timeout", "800ms"]);
-    let mut client = server.connect();
-    let start = Instant::now();
-    let mut last = start;
-    while start.elapsed() < idle + idle / 2 {
-        last = Instant::now();
-        assert_eq!(client.ask(GET).status(), "200 OK");
-        thread::sleep(idle / 5);
-    }
+    let kept = (0..5).find_map(|_| {
+        let mut client = server.connect();
+        let (start, mut last) = (Instant::now(), Instant::now());
+        while start.elapsed() < idle + idle / 2 {
+            let asked = Instant::now();
+            let Some(response) = client.attempt(GET) else {
+                // The machine may have held us up.
+                assert!(last.elapsed() >= idle, "closed while it is active");
+                return None;
+            };
+            assert_eq!(response.status(), "200 OK");
+            last = asked;
+            thread::sleep(idle / 5);
+        }
+        Some((client, last))
+    });
+    let (mut client, last) = kept.expect("it is kept while it is active");
     assert_eq!(client.rest(), b"");
     let elapsed = last.elapsed();
     assert!(elapsed >= idle, "closed after {elapsed:?}");
@@ -192,7 +210,7 @@ fn no_deadline_hits_a_download() {
 #[test]
 fn a_reader_that_has_stopped_holds_up_nobody() {
     let root = site_with_large();
-    let server = Server::start(root.path());
+    let server = Server::with(root.path(), &["--min-rate", "0"]);
     let mut stopped: Vec<Client> = (0..8).map(|_| server.download("/large")).collect();
     let mut neighbour = server.connect();
     for _ in 0..200 {

@@ -24,7 +24,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::support::{self, Root, Server, Signal, eventually};
+use crate::support::{self, Done, Root, Server, Signal, eventually};
 
 /// What may be open in the server, so that a crowd fills it.
 const FILES: &str = "512";
@@ -249,15 +249,6 @@ impl std::fmt::Display for Sample {
             self.median,
             self.slow
         )
-    }
-}
-
-/// Says when all is to end, if a thread panics, too.
-struct Done<'a>(&'a AtomicBool);
-
-impl Drop for Done<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
     }
 }
 

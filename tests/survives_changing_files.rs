@@ -11,7 +11,7 @@ use std::sync::{LazyLock, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::support::{self, Client, LARGE, Response, Root, Server};
+use crate::support::{self, Client, Done, LARGE, Response, Root, Server};
 use socket2::SockRef;
 
 /// Contents that are told apart by each of their words: which edition it is, and where in it the word is.
@@ -404,15 +404,6 @@ fn every_answer_is_one_version_or_is_cut_whatever_happens_to_the_files() {
         let content = fs::read(site.path(fault, size)).expect("a file of ours");
         let response = client.get(&format!("/{}", name(fault, size)));
         assert!(response.content == content, "{fault:?}");
-    }
-}
-
-/// Says that it is over, even when a test fails.
-struct Done<'a>(&'a AtomicBool);
-
-impl Drop for Done<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
     }
 }
 

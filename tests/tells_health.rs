@@ -50,13 +50,12 @@ fn it_is_said_without_a_password() {
 fn a_server_that_drains_says_so_first() {
     const DELAY: Duration = Duration::from_millis(500);
     let root = root();
-    let mut server = Server::with(root.path(), &["--health", "--drain-delay", "500ms"]);
+    let server = Server::with(root.path(), &["--health", "--drain-delay", "1h"]);
     let mut kept = server.connect();
     assert_eq!(kept.get("/healthz").status(), "200 OK");
-    let begun = Instant::now();
     server.signal(Signal::TERM);
     let line = server.complaint();
-    assert!(line.contains("draining: it stops in 500ms"), "{line}");
+    assert!(line.contains("draining: it stops in 3600s"), "{line}");
     for client in [&mut kept, &mut server.connect()] {
         let response = client.get("/healthz");
         assert_eq!(response.status(), "503 Service Unavailable");
@@ -64,6 +63,12 @@ fn a_server_that_drains_says_so_first() {
         assert_eq!(response.field("Retry-After"), Some("1"));
         assert_eq!(client.get("/").status(), "200 OK", "it still answers");
     }
+    // Then it stops, and not before.
+    let mut server = Server::with(root.path(), &["--drain-delay", "500ms"]);
+    let begun = Instant::now();
+    server.signal(Signal::TERM);
+    let line = server.complaint();
+    assert!(line.contains("draining: it stops in 500ms"), "{line}");
     assert_eq!(server.ended().code(), Some(0));
     assert!(begun.elapsed() >= DELAY);
 }

@@ -429,6 +429,7 @@ fn it_is_told_while_what_is_begun_is_finished() {
         scrape(&server)["docroot_connections_open"].total_cmp(&1.0),
         std::cmp::Ordering::Equal
     );
+    client.hurry();
     assert_eq!(client.bytes(support::LARGE).len(), support::LARGE);
     drop(client);
     assert_eq!(server.ended().code(), Some(0));

@@ -25,7 +25,7 @@ use super::{PATIENCE, lines};
 const NAMES: [&str; 3] = ["/usr/bin/chromium", "chromium", "google-chrome"];
 
 /// No window, no sandbox (which root and containers do not have), and nothing that asks of anybody but us.
-const FLAGS: [&str; 15] = [
+const FLAGS: [&str; 16] = [
     "--headless",
     "--no-sandbox",
     "--disable-gpu",
@@ -39,6 +39,8 @@ const FLAGS: [&str; 15] = [
     "--disable-default-apps",
     "--disable-extensions",
     "--disable-sync",
+    // (Who is slow to enter the cache for the way back is thrown out of it otherwise, as on a busy machine.)
+    "--disable-features=BackForwardCacheEntryTimeout",
     "--mute-audio",
     "--remote-debugging-pipe",
 ];

@@ -10,12 +10,13 @@ use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::LazyLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 pub use rustix::process::Signal;
-use rustix::process::{Pid, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, kill_process, setrlimit};
 
 /// How long anything is waited for before the test fails.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -41,6 +42,9 @@ pub struct Server {
 pub struct Root {
     folder: tempfile::TempDir,
 }
+
+/// Says that something is over when it goes, even when a test fails.
+pub struct Done<'a>(pub &'a AtomicBool);
 
 /// What a server asks of the kernel, written down by strace(1) as it happens.
 pub struct Trace {
@@ -149,6 +153,7 @@ impl Server {
 
     /// Starts a command that serves, and waits until it listens.
     pub fn spawn(mut command: Command) -> Self {
+        raise_the_limit();
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("docroot starts");
         let stdout = lines(child.stdout.take().expect("a pipe"));
@@ -206,10 +211,14 @@ impl Server {
     /// Does something while the server does nothing, so that it finds everything at once.
     pub fn asleep(&self, act: impl FnOnce()) {
         self.signal(Signal::STOP);
-        let stat = format!("/proc/{}/stat", self.pid());
-        eventually("it is stopped", || {
-            let stat = fs::read_to_string(&stat).expect("proc");
-            stat.contains(") T ").then_some(())
+        let tasks = format!("/proc/{}/task", self.pid());
+        eventually("all its threads are stopped", || {
+            let mut tasks = fs::read_dir(&tasks).expect("proc");
+            let is_stopped = tasks.all(|task| {
+                let stat = fs::read_to_string(task.expect("an entry").path().join("stat"));
+                stat.is_ok_and(|stat| stat.contains(") T "))
+            });
+            is_stopped.then_some(())
         });
         act();
         self.signal(Signal::CONT);
@@ -322,6 +331,12 @@ impl Server {
     }
 }
 
+impl Drop for Done<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 impl Drop for Server {
     fn drop(&mut self) {
         let _ = self.child.kill();
@@ -392,7 +407,10 @@ impl Trace {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let file = folder.path().join("trace");
         // With -D it is docroot that is our child, and strace that watches it from the side.
-        let mut stage: Vec<String> = ["strace", "-D", "-f", "-qq", "-e"].map(Into::into).into();
+        // (With -y it is said what is behind a descriptor.)
+        let mut stage: Vec<String> = ["strace", "-D", "-f", "-qq", "-y", "-e"]
+            .map(Into::into)
+            .into();
         stage.push(format!("trace={calls}"));
         stage.extend(["-o".into(), file.to_str().expect("a name in ASCII").into()]);
         let arguments: Vec<&str> = stage[1..].iter().map(|it| &**it).chain(["true"]).collect();
@@ -431,6 +449,8 @@ impl Trace {
         // "PID name(arguments) = result"; a call that another thread's came between is in two lines.
         lines
             .filter(|line| !line.contains("resumed>"))
+            // What other tests do in the folder of all roots wakes every server.
+            .filter(|line| !line.contains("<anon_inode:inotify>"))
             .filter_map(|line| line.split_once('(')?.0.split_whitespace().last())
             .map(str::to_owned)
             .collect()
@@ -485,6 +505,14 @@ impl Client {
             .get_mut()
             .write_all(bytes.as_ref())
             .expect("the server reads");
+    }
+
+    /// Takes as much at once from now on as the kernel lets it.
+    pub fn hurry(&self) {
+        let socket = socket2::SockRef::from(self.stream());
+        socket
+            .set_recv_buffer_size(4 * 1024 * 1024)
+            .expect("an option");
     }
 
     /// Says that nothing more will be sent.
@@ -724,6 +752,17 @@ pub fn resident(child: &Child) -> usize {
 /// Sends a signal to a process of ours.
 pub fn send(signal: Signal, child: &Child) {
     kill_process(Pid::from_child(child), signal).expect("it has not been waited for");
+}
+
+/// Lets this process have as many files open as it may: all tests are one, and some are hundreds of peers.
+pub fn raise_the_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    // Where the kernel refuses, the limit stays as it was.
+    let _ = setrlimit(Resource::Nofile, raised);
 }
 
 /// A site that is one small page.
