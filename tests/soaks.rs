@@ -322,11 +322,12 @@ fn everything_at_once_hurts_nothing() {
 
         let _done = Done(&soak.done);
         let start = Instant::now();
-        let mut reloaded = start;
+        let (mut reloaded, mut is_reloading) = (start, false);
         let reopens = catches(&server, 10);
         println!("{}", Sample::HEAD);
         // On a machine that is busy otherwise, it takes longer until everything has happened.
-        let enough = || of(&soak.counts.releases) > 0 && soak.counts.refused.all();
+        let enough =
+            || of_every_kind(&soak.counts).all(|(_, count)| count > 0) && soak.counts.refused.all();
         while !soak.is_done() && (start.elapsed() < pace.span || !enough()) {
             assert!(
                 start.elapsed() < pace.span + support::PATIENCE,
@@ -334,16 +335,20 @@ fn everything_at_once_hurts_nothing() {
             );
             thread::sleep(Duration::from_millis(20));
             lines += server.printed().len() as u64;
-            complaints.extend(told(&server));
-            if reloaded.elapsed() > pace.reload {
-                reloaded = Instant::now();
+            let said = server.complaints();
+            if said.iter().any(|line| line.contains("is in force")) {
+                soak.table.believe_headers();
+                is_reloading = false;
+            }
+            complaints.extend(noteworthy(said));
+            if reloaded.elapsed() > pace.reload && !is_reloading {
+                (reloaded, is_reloading) = (Instant::now(), true);
                 soak.table.mark_headers(|| server.signal(Signal::HUP));
                 count(&soak.counts.reloads);
                 if reopens {
                     server.signal(Signal::USR1);
                 }
             }
-            soak.table.believe_headers();
             let number = u32::try_from(samples.len()).expect("few") + 1;
             if start.elapsed() > pace.sample * number {
                 let sample = Sample::of(&server, soak, start.elapsed());
@@ -380,24 +385,14 @@ fn everything_at_once_hurts_nothing() {
         lines += server.printed().len() as u64;
         (lines >= of(&soak.counts.answers)).then_some(())
     });
-    complaints.extend(told(&server));
+    complaints.extend(noteworthy(server.complaints()));
     println!("{lines} lines of access log");
     assert_eq!(complaints, [""; 0], "nobody has to act");
 
     let findings = soak.findings.lock().expect("nobody failed");
     assert!(findings.is_empty(), "{}", findings.join("\n"));
-    for (what, counter) in [
-        ("whole", &soak.counts.whole),
-        ("parts", &soak.counts.part),
-        ("304", &soak.counts.unchanged),
-        ("404", &soak.counts.absent),
-        ("416", &soak.counts.unsatisfiable),
-        ("coded", &soak.counts.coded),
-        ("listings", &soak.counts.listed),
-        ("releases", &soak.counts.releases),
-        ("changes", &soak.counts.changes),
-    ] {
-        assert!(of(counter) > 0, "nothing came of: {what}");
+    for (what, count) in of_every_kind(&soak.counts) {
+        assert!(count > 0, "nothing came of: {what}");
     }
     let hung_up = of(&soak.counts.hung_up);
     assert!(
@@ -414,16 +409,31 @@ fn everything_at_once_hurts_nothing() {
 /// What is on standard error that somebody should look at: not what is said of each reload, release and
 /// crowd, nor of siblings that are older than their file for a moment, nor of a file that did not hold still, which is
 /// answered with 503.
-fn told(server: &Server) -> Vec<String> {
+fn noteworthy(mut said: Vec<String>) -> Vec<String> {
     let expected = [
         " INFO ",
         " is full: ",
         " is older than the file ",
         " Resource temporarily unavailable ",
     ];
-    let mut told = server.complaints();
-    told.retain(|line| !expected.iter().any(|it| line.contains(it)));
-    told
+    said.retain(|line| !expected.iter().any(|it| line.contains(it)));
+    said
+}
+
+/// How often each of what is to happen has happened.
+fn of_every_kind(counts: &Counts) -> impl Iterator<Item = (&'static str, u64)> {
+    let all = [
+        ("whole", &counts.whole),
+        ("parts", &counts.part),
+        ("304", &counts.unchanged),
+        ("404", &counts.absent),
+        ("416", &counts.unsatisfiable),
+        ("coded", &counts.coded),
+        ("listings", &counts.listed),
+        ("releases", &counts.releases),
+        ("changes", &counts.changes),
+    ];
+    all.into_iter().map(|(what, count)| (what, of(count)))
 }
 
 /// What the process has open.

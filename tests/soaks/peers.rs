@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use super::reader::{Connection, ask_and_finish};
 use super::site::Random;
 use super::{Soak, count, of};
+use crate::support::PATIENCE;
 
 /// How often a peer was told what.
 #[derive(Default)]
@@ -148,8 +149,8 @@ fn dribble(soak: &Soak) {
         if connection.send(&[byte]).is_err() {
             break;
         }
-        if start.elapsed() > Duration::from_secs(10) {
-            return soak.finding("ten seconds for a head".to_owned());
+        if start.elapsed() > PATIENCE {
+            return soak.finding(format!("{PATIENCE:?} for a head"));
         }
     }
     // What was said after the answer may have had it lost (RFC 9112 section 9.6), so that both are right.

@@ -13,7 +13,7 @@ use socket2::SockRef;
 
 use super::site::{Id, Kind, Moment, Random, Slot, State, What, make, now};
 use super::{Soak, count};
-use crate::support::PATIENCE;
+use crate::support::{PATIENCE, eventually};
 
 /// How an exchange went wrong, or did not come to its end.
 pub(crate) enum Fault {
@@ -790,13 +790,17 @@ pub(crate) fn ask_for_everything(soak: &Soak) {
         for slot in soak.table.slots.iter().filter(is_asked) {
             let mut ask = Ask::plain(slot);
             ask.coding = coding;
-            let sent = (now(), 0);
-            connection.send(ask.text().as_bytes()).expect("it reads");
-            match receive(soak, &mut connection, &ask, sent, &mut known) {
-                Ok(true) => {}
-                Err(Fault::Wrong(what)) => panic!("{what}"),
-                _ => panic!("cut: {}", slot.name),
-            }
+            // (Where the machine holds us up for longer than an idle connection is kept, it is asked for again.)
+            eventually("it comes", || {
+                let sent = (now(), 0);
+                let said = connection.send(ask.text().as_bytes());
+                match said.map(|()| receive(soak, &mut connection, &ask, sent, &mut known)) {
+                    Ok(Ok(true)) => return Some(()),
+                    Ok(Err(Fault::Wrong(what))) => panic!("{what}"),
+                    _ => connection = Connection::tcp(soak).expect("the server accepts"),
+                }
+                None
+            });
         }
     }
 }

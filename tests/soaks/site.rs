@@ -225,10 +225,10 @@ pub(crate) struct Table {
     ids: AtomicU32,
     /// The number of the release. Whoever holds it moves files; nobody else does.
     present: Mutex<u32>,
-    /// What `_headers` says, at the most and at the least.
+    /// What `_headers` says, at the most and at the least, and what it is to say once it has been read again.
     written: AtomicU64,
     believed: AtomicU64,
-    marked: Mutex<VecDeque<(Instant, u64)>>,
+    marked: AtomicU64,
 }
 
 /// How many files of each release have a hash in their names.
@@ -327,7 +327,7 @@ impl Table {
             present: Mutex::new(0),
             written: AtomicU64::new(0),
             believed: AtomicU64::new(0),
-            marked: Mutex::default(),
+            marked: AtomicU64::new(0),
         };
         fs::create_dir_all(base.join("aside")).expect("a folder of ours");
         let mut random = Random::new(1);
@@ -491,22 +491,15 @@ impl Table {
     pub(crate) fn mark_headers(&self, signal: impl FnOnce()) {
         let present = self.present.lock().expect("nobody failed");
         self.write_headers(*present);
-        signal();
         let number = self.written.load(Ordering::SeqCst);
-        let mut marked = self.marked.lock().expect("nobody failed");
-        marked.push_back((Instant::now(), number));
+        self.marked.store(number, Ordering::SeqCst);
+        signal();
     }
 
-    /// What was to be read so long ago has been read.
+    /// What was to be read last has been read.
     pub(crate) fn believe_headers(&self) {
-        const LATEST: Duration = Duration::from_secs(3);
-        let mut marked = self.marked.lock().expect("nobody failed");
-        while let Some((at, number)) = marked.front().copied()
-            && at.elapsed() > LATEST
-        {
-            marked.pop_front();
-            self.believed.store(number, Ordering::SeqCst);
-        }
+        let number = self.marked.load(Ordering::SeqCst);
+        self.believed.store(number, Ordering::SeqCst);
     }
 
     /// The least that an answer may say that is asked for from now on.
