@@ -519,6 +519,8 @@ fn on_signals(
                 }
                 match end.take() {
                     Some(end) => end(),
+                    // Of a terminal that is closed, kernel and shell tell.
+                    None if signal == SIGHUP => {}
                     None => process::exit(at_once()),
                 }
             }

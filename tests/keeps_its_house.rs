@@ -235,6 +235,21 @@ fn every_test_that_is_said_to_show_a_rule_is_there() {
 }
 
 #[test]
+fn every_file_of_tests_is_run() {
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+    let program = fs::read_to_string(tests.join("main.rs")).expect("text");
+    for entry in fs::read_dir(tests).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        let name = path.file_stem().expect("a name").to_string_lossy();
+        let is_promise = path.extension().is_some_and(|it| it == "rs") && name != "main";
+        assert!(
+            !is_promise || program.contains(&format!("\nmod {name};\n")),
+            "tests/main.rs has no {name}"
+        );
+    }
+}
+
+#[test]
 fn every_file_opens_with_its_promise_and_is_on_the_map() {
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let map = fs::read_to_string(src.join("lib.rs")).expect("the map");
