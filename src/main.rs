@@ -110,7 +110,7 @@ fn run_compress(options: compress::Options) -> Result<(), Failure> {
     let compression = Compression::open(options).map_err(not_compressed)?;
     let handle = compression.handle();
     let at_once = || FAILED.into();
-    on_signals(move || handle.stop(), at_once, None::<fn(i32) -> bool>).map_err(failed)?;
+    on_signals(move || handle.stop(), at_once, None::<fn(i32)>).map_err(failed)?;
     let summary = compression.run().map_err(not_compressed)?;
     if !quiet {
         print(&summary.to_string()).map_err(failed)?;
@@ -149,7 +149,6 @@ fn run(
     // It is started before that becomes impossible, and so is that one connected to.
     let browser = ready(config.show.browser.as_deref());
     let manager = Manager::at(std::env::var_os("NOTIFY_SOCKET").as_deref());
-    let terminal = Terminal::here();
     let confinement = sandbox::confine(config.sandbox, &config.needs).map_err(unconfined)?;
     let diagnostics = confined()?;
     if let Confinement::None(_) = confinement {
@@ -196,14 +195,10 @@ fn run(
         told.tell(&[NotifyState::Ready]);
     };
     let log = writer.clone();
-    let heed = move |signal| {
-        match (signal, &log) {
-            (SIGUSR1, Some(log)) => log.reopen(),
-            (SIGUSR1, None) => {}
-            _ if terminal.has_gone() => return false,
-            _ => reload(),
-        }
-        true
+    let heed = move |signal| match (signal, &log) {
+        (SIGUSR1, Some(log)) => log.reopen(),
+        (SIGUSR1, None) => {}
+        _ => reload(),
     };
     on_signals(drain, at_once, Some(heed)).map_err(failed)?;
     warn_of_strangers(&config, &addresses);
@@ -475,34 +470,20 @@ impl io::Write for Diagnostics {
     }
 }
 
-/// Where somebody started it, and sees it run.
-#[derive(Clone, Copy)]
-struct Terminal {
-    is_here: bool,
-}
-
-impl Terminal {
-    /// The one of the standard streams, if one of them is a terminal.
-    fn here() -> Self {
-        let is_here =
-            io::stdin().is_terminal() || io::stdout().is_terminal() || io::stderr().is_terminal();
-        Self { is_here }
-    }
-
-    /// Whether there was one, and its window was closed, or its line cut: the kernel tells of that by SIGHUP, when
-    /// what is left of it is no terminal any more.
-    fn has_gone(self) -> bool {
-        self.is_here && !Self::here().is_here
-    }
+/// Whether somebody sees it run, as who has started it does.
+fn is_on_terminal() -> bool {
+    io::stdin().is_terminal() || io::stdout().is_terminal() || io::stderr().is_terminal()
 }
 
 /// The first signal to stop ends it in good order, the second at once, with the exit code that is returned. Others are
-/// heeded, where there is anything to be heeded: SIGHUP and SIGUSR1. Where one is not, it is one to stop.
+/// heeded, where there is anything to be heeded: SIGHUP and SIGUSR1. But a SIGHUP is one to stop where there was a terminal,
+/// and what is left of it is none any more: its window was closed.
 fn on_signals(
     end: impl FnOnce() + Send + 'static,
     at_once: impl Fn() -> i32 + Send + 'static,
-    heed: Option<impl Fn(i32) -> bool + Send + 'static>,
+    heed: Option<impl Fn(i32) + Send + 'static>,
 ) -> io::Result<()> {
+    let was_on_terminal = is_on_terminal();
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGQUIT])?;
     if heed.is_some() {
         signals.add_signal(SIGHUP)?;
@@ -513,15 +494,15 @@ fn on_signals(
         .spawn(move || {
             let mut end = Some(end);
             for signal in signals.forever() {
-                let is_other = [SIGHUP, SIGUSR1].contains(&signal);
-                if is_other && heed.as_ref().is_some_and(|heed| heed(signal)) {
-                    continue;
-                }
-                match end.take() {
-                    Some(end) => end(),
-                    // Of a terminal that is closed, kernel and shell tell.
-                    None if signal == SIGHUP => {}
-                    None => process::exit(at_once()),
+                let is_closed = signal == SIGHUP && was_on_terminal && !is_on_terminal();
+                match (signal, &heed) {
+                    (SIGHUP | SIGUSR1, Some(heed)) if !is_closed => heed(signal),
+                    _ => match end.take() {
+                        Some(end) => end(),
+                        // Kernel and shell both tell of that.
+                        None if is_closed => {}
+                        None => process::exit(at_once()),
+                    },
                 }
             }
         })?;

@@ -8,7 +8,7 @@ use docroot::net::{self, Endpoint};
 use docroot::server::Bind;
 use docroot::trust::{Source, Trusted};
 
-use super::{PORT, binds};
+use super::{PORT, binds, metrics};
 
 /// The path if `--health` is on and says none.
 const HEALTH: &str = "/healthz";
@@ -66,8 +66,9 @@ impl Healthcheck {
         if let Some(url) = &self.url {
             let probe = asked(url, health.as_deref())?;
             // No proxy speaks to the listener of the metrics.
-            let metrics = variable("DOCROOT_METRICS")?;
-            let metrics = metrics.and_then(|it| it.rsplit(':').next()?.parse().ok());
+            let said = variable("DOCROOT_METRICS")?;
+            let metrics = said.and_then(|text| metrics::address(&text).ok());
+            let metrics = metrics.map(|address| address.port());
             let is_of_metrics =
                 |place: &Endpoint| place.tcp().is_some_and(|it| Some(it.port()) == metrics);
             let proxies = proxies.filter(|_| !probe.places.iter().any(is_of_metrics));

@@ -12,7 +12,8 @@ pub(super) struct MetricsOptions {
     pub(super) metrics: Option<SocketAddr>,
 }
 
-fn address(text: &str) -> Result<SocketAddr, String> {
+/// The value of that option.
+pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
     let of_localhost = || {
         let port = text.strip_prefix("localhost:")?.parse().ok()?;
         Some(SocketAddr::from(([127, 0, 0, 1], port)))
