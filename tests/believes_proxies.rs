@@ -50,6 +50,18 @@ fn serve(root: &Root, options: &[&str]) -> Server {
     Server::with(root.path(), options)
 }
 
+/// Where those who come by this socket say by the PROXY protocol for whom they speak, and are believed.
+fn serve_by_unix(root: &Root, bind: &str, options: &[&str]) -> Server {
+    let believed = [
+        "--bind",
+        bind,
+        "--trusted-proxy",
+        "unix",
+        "--proxy-protocol",
+    ];
+    serve(root, &[&believed, options].concat())
+}
+
 #[test]
 fn a_header_of_the_proxy_protocol_says_who_is_there() {
     let root = site();
@@ -259,14 +271,7 @@ fn unix_peers_are_believed_where_that_is_asked_for() {
     ask(&named);
     assert_eq!(peer(&server), "unix:");
     drop(server);
-    let options = [
-        "--bind",
-        &bind,
-        "--trusted-proxy",
-        "unix",
-        "--proxy-protocol",
-    ];
-    let server = serve(&root, &options);
+    let server = serve_by_unix(&root, &bind, &[]);
     ask(&format!("{LINE}{LAST}"));
     assert_eq!(peer(&server), "192.0.2.1:1024");
 }
@@ -276,9 +281,7 @@ fn a_unix_peer_who_has_just_come_may_be_about_to_ask_when_it_stops() {
     let (root, folder) = (site(), tempfile::tempdir().expect("a folder"));
     let path = folder.path().join("socket");
     let bind = format!("unix:{}", path.display());
-    let options = format!("--bind {bind} --trusted-proxy unix --proxy-protocol --workers 1");
-    let options: Vec<&str> = options.split(' ').collect();
-    let mut server = serve(&root, &options);
+    let mut server = serve_by_unix(&root, &bind, &["--workers", "1"]);
     let send = |mut stream: &UnixStream, bytes: &str| {
         stream.write_all(bytes.as_bytes()).expect("it reads");
     };

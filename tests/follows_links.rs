@@ -909,6 +909,7 @@ fn what_nobody_tells_of_is_not_watched_over_again_and_again() {
     let options = ["--workers", "1", "--symlink-root", "/sys/kernel"];
     let server = Server::spawn(trace.command(&outer.join("root"), &options));
     let mut client = server.connect();
+    assert_ne!(trace.calls(), [""; 0], "what it watches over is seen");
     // The first few watch over what they find.
     for round in 0..2 {
         trace.mark();

@@ -121,8 +121,7 @@ fn every_kind_of_change_is_one_event() {
     let remove = |path: &str| fs::remove_file(at(path)).expect("it is ours");
 
     // What is done in several calls is done while it is stopped: a pause between them would make it several events.
-    let all_at_once = |acts: &dyn Fn()| server.asleep(acts);
-    let write = |path: &str, content: &str| all_at_once(&|| root.write(path, content));
+    let write = |path: &str, content: &str| server.asleep(|| root.write(path, content));
 
     write("a.css", "b");
     page.hears("/a.css");
@@ -134,7 +133,7 @@ fn every_kind_of_change_is_one_event() {
     page.hears("/b.html /c.html");
     fs::set_permissions(at("c.html"), Permissions::from_mode(0o600)).expect("it is ours");
     page.hears("/c.html");
-    all_at_once(&|| {
+    server.asleep(|| {
         let now = std::time::SystemTime::now();
         let touched = File::options().write(true).open(at("c.html"));
         touched
@@ -144,12 +143,12 @@ fn every_kind_of_change_is_one_event() {
     page.hears("/c.html");
 
     // As editors save: into another file that takes its place; and as vim does, which tries first what it may.
-    all_at_once(&|| {
+    server.asleep(|| {
         root.write("a.css.tmp", "c");
         rename("a.css.tmp", "a.css");
     });
     page.hears("/a.css");
-    all_at_once(&|| {
+    server.asleep(|| {
         root.write("4913", "");
         remove("4913");
         rename("a.css", "a.css~");
@@ -185,7 +184,7 @@ fn every_kind_of_change_is_one_event() {
     outside.write("file", "elsewhere");
     write("h/file", "");
     page.hears("/h/file");
-    all_at_once(&|| fs::remove_dir_all(at("h")).expect("it is ours"));
+    server.asleep(|| fs::remove_dir_all(at("h")).expect("it is ours"));
     page.hears("/h/file");
     write("h/file", "");
     page.hears("/h/file");

@@ -25,6 +25,10 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 /// that a file's end has not left while its reader is still at its beginning.
 pub const LARGE: usize = 8 * 1024 * 1024;
 
+/// What a call is called in a [`Trace`] that reads of changes (inotify(7)): what other tests do in the folder of all roots
+/// wakes every worker of every server.
+pub const NEWS: &str = "news";
+
 /// The smallest request.
 pub const GET: &str = "GET / HTTP/1.1\r\nHost: test\r\n\r\n";
 
@@ -442,17 +446,19 @@ impl Trace {
         self.mark.set(self.settled().len());
     }
 
-    /// The names of the calls since the mark, in order.
+    /// The names of the calls since the mark, in order, and [`NEWS`].
     pub fn calls(&self) -> Vec<String> {
         let all = self.settled();
         let lines = all[self.mark.get()..].lines();
         // "PID name(arguments) = result"; a call that another thread's came between is in two lines.
         lines
             .filter(|line| !line.contains("resumed>"))
-            // What other tests do in the folder of all roots wakes every server.
-            .filter(|line| !line.contains("<anon_inode:inotify>"))
-            .filter_map(|line| line.split_once('(')?.0.split_whitespace().last())
-            .map(str::to_owned)
+            .filter_map(|line| {
+                let (name, arguments) = line.split_once('(')?;
+                let name = name.split_whitespace().last()?;
+                let is_news = name == "read" && arguments.contains("<anon_inode:inotify>");
+                Some(if is_news { NEWS } else { name }.to_owned())
+            })
             .collect()
     }
 
