@@ -23,15 +23,14 @@ pub(crate) struct Refused {
 }
 
 impl Refused {
-    /// Whether each was told to somebody.
-    pub(crate) fn all(&self) -> bool {
-        let all = [
-            &self.timed_out,
-            &self.too_large,
-            &self.too_long,
-            &self.malformed,
-        ];
-        all.into_iter().all(|counter| of(counter) > 0)
+    /// Counters of the refusals that every soak has to see, each with its status code.
+    pub(crate) fn required(&self) -> [(&'static str, &AtomicU64); 4] {
+        [
+            ("408", &self.timed_out),
+            ("431", &self.too_large),
+            ("414", &self.too_long),
+            ("400", &self.malformed),
+        ]
     }
 
     pub(crate) fn summary(&self) -> String {
@@ -49,12 +48,18 @@ impl Refused {
 
 const HEAD: &str = "GET /still.txt HTTP/1.1\r\nHost: soak\r\n";
 
-/// Is rude in one way after the other.
+/// Is rude in one way after the other. The client with seed 0 begins with a head that never ends, so that its 408 comes
+/// before the first crowd.
 pub(crate) fn be_rude(soak: &Soak, seed: u64) {
+    /// Pause between two ways. In a crowd most ways end at once; without a pause the next ones would keep the server
+    /// full, since a connection that is closed in the middle of a response is held for a retransmission time-out
+    /// (200 ms): then every connection is evicted before its time-out.
+    const PAUSE: Duration = Duration::from_millis(100);
     let mut random = Random::new(seed + 2000);
     let refused = &soak.counts.refused;
     // Each begins with another way, and so all are tried in a short time.
     for way in usize::try_from(seed).expect("few") * 3.. {
+        soak.pause(PAUSE);
         if soak.is_done() {
             return;
         }
@@ -211,12 +216,13 @@ pub(crate) fn crowd(soak: &Soak, pause: Duration) {
             };
             peers.push(connection);
         }
-        soak.pause(pause / 5);
+        soak.pause(pause / 10);
         for peer in peers {
             if random.one_in(2) {
                 peer.reset();
             }
         }
+        count(&soak.counts.crowds);
     }
 }
 
