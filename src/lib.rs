@@ -249,7 +249,7 @@
 //! | If-..., Range | `Verdict`, `Selection` | 304, 412, 206, 416 |
 //! | nothing there, not ours to show, not to be had now | `Lookup::{Absent, Forbidden, Unavailable}` | 404, 403, 503 + Retry-After |
 //! | a folder cannot be read to its end | `Progress::Broken` | the connection is closed without the last chunk |
-//! | a file is written to while it is sent | `Closed::Broken` | the connection is cut: other bytes were promised |
+//! | a file is written to while it is sent | `Closed::FileChanged` | the connection is cut: other bytes were promised |
 //! | peer gone, reset, too slow | `Closed` | a debug line; never leaves the reactor |
 //! | accept: no descriptors | the listener rests, one warning | it resumes when a connection closes |
 //! | a worker fails or panics | `io::Error` out of `Server::run` | the others drain; one line, exit code 1 |

@@ -11,7 +11,7 @@ use std::sync::{LazyLock, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::support::{self, Client, Done, LARGE, Response, Root, Server};
+use crate::support::{self, Client, Done, LARGE, Response, Root, Server, said};
 use socket2::SockRef;
 
 /// Contents that are told apart by each of their words: which edition it is, and where in it the word is.
@@ -432,6 +432,11 @@ fn check(what: &str, range: &str, harm: &dyn Fn(&Path, &[u8]), expected: Option<
         assert!(response.content == *old, "{what} {range}: as it was");
     }
     drop(client);
+    let reason = match expected {
+        CUT => "The file changed while it was sent.",
+        AS_IT_WAS => "-",
+    };
+    assert_eq!(said(&server.line(), "reason"), reason, "{what} {range}");
     // That of the file may be remembered.
     server.holds_no_more_than(before + 1);
     if let Ok(now) = fs::read(root.join("site/file")) {

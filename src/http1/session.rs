@@ -856,6 +856,7 @@ fn cut(closed: &Closed) -> Option<&'static str> {
         Closed::ByPeer => "The peer left before the end.",
         Closed::Expired => "The peer was too slow.",
         Closed::Displaced => "The peer made room for another.",
+        Closed::FileChanged => "The file changed while it was sent.",
         Closed::Broken(_) => "The connection broke.",
     })
 }

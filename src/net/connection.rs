@@ -423,10 +423,7 @@ impl<S, T: Transport> Connection<S, T> {
         if !self.writable {
             return Ok(Flushed::Blocked);
         }
-        let flushed = desk
-            .outbox
-            .flush(&mut self.transport, limits.on_the_way)
-            .map_err(Closed::Broken)?;
+        let flushed = desk.outbox.flush(&mut self.transport, limits.on_the_way)?;
         self.writable = flushed != Flushed::Blocked;
         Ok(flushed)
     }

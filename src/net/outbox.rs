@@ -10,6 +10,7 @@ use std::os::unix::fs::FileExt as _;
 use arrayvec::ArrayVec;
 use twox_hash::xxhash3_128::Hasher;
 
+use super::protocol::Closed;
 use super::transport::Transport;
 use crate::blob::{Blob, Version};
 
@@ -219,12 +220,14 @@ impl Outbox {
     /// the file is what it was when it was opened: by then all else has been taken, as it was. So nobody gets a whole
     /// answer of a file that was written to before its end had left.
     ///
-    /// A file that ends before its promised part does is [`io::ErrorKind::UnexpectedEof`].
+    /// # Errors
+    /// [`Closed::FileChanged`] for a file that is not what it was any more, or ends before its promised part does;
+    /// [`Closed::Broken`] when the transport fails, or a file cannot be read.
     pub(super) fn flush(
         &mut self,
         transport: &mut impl Transport,
         on_the_way: u64,
-    ) -> io::Result<Flushed> {
+    ) -> Result<Flushed, Closed> {
         if !self.corked && self.len() >= CORKED {
             transport.cork(true)?;
             self.corked = true;
@@ -237,7 +240,7 @@ impl Outbox {
         Ok(flushed)
     }
 
-    fn send(&mut self, transport: &mut impl Transport, on_the_way: u64) -> io::Result<Flushed> {
+    fn send(&mut self, transport: &mut impl Transport, on_the_way: u64) -> Result<Flushed, Closed> {
         let mut burst = BURST;
         loop {
             while self.chunks.front().is_some_and(|chunk| chunk.len() == 0) {
@@ -283,7 +286,7 @@ impl Outbox {
                 } => {
                     verify(file, version)?;
                     let part = left.start..(left.end - on_the_way).min(left.start + burst);
-                    (0, send_file(transport, file, part))
+                    (0, transport.send_file(file, part))
                 }
                 Chunk::Blob {
                     blob: Blob::Sealed { file, .. },
@@ -291,16 +294,19 @@ impl Outbox {
                     ..
                 } => {
                     let part = left.start..left.end.min(left.start + burst);
-                    (0, send_file(transport, file, part))
+                    (0, transport.send_file(file, part))
                 }
                 _ => self.write(None, transport),
             };
             match result {
+                // Of a file there is always something left to send: it has become shorter.
+                Ok(0) if asked == 0 => return Err(Closed::FileChanged),
                 Ok(sent) => {
                     self.advance(sent as u64);
                     burst = burst.saturating_sub(sent as u64);
                     if sent < asked {
-                        // A short write is the end of the edge, as a short read is (epoll(7)).
+                        // A short write is the end of the edge, as a short read is (epoll(7)). A short sendfile(2), for
+                        // which `asked` is 0, is not: the file may have become shorter, or a signal has ended it early.
                         return Ok(Flushed::Blocked);
                     }
                 }
@@ -308,7 +314,7 @@ impl Outbox {
                     return Ok(Flushed::Blocked);
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
+                Err(error) => return Err(error.into()),
             }
         }
     }
@@ -383,34 +389,28 @@ impl Outbox {
     }
 }
 
-/// Sends a part of a file. A short send says nothing about the socket: the file may have become shorter, and a signal
-/// that comes meanwhile ends a sendfile(2) early. So who gets one asks again.
-fn send_file(transport: &mut impl Transport, file: &File, part: Range<u64>) -> io::Result<usize> {
-    match transport.send_file(file, part) {
-        Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
-        result => result,
-    }
-}
-
 /// Reads a part of a file that is still what it was, and nothing else, into `bytes`, whatever is in there.
 fn read(
     file: &File,
     version: &mut Version,
     part: &Range<u64>,
     bytes: &mut Vec<u8>,
-) -> io::Result<()> {
+) -> Result<(), Closed> {
     bytes.resize(index(part.end - part.start), 0);
-    file.read_exact_at(bytes, part.start)?;
+    match file.read_exact_at(bytes, part.start) {
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(Closed::FileChanged),
+        result => Ok(result?),
+    }?;
     verify(file, version)
 }
 
 /// The head has promised the bytes of this version; no others may follow it. What the file is now is what is compared
 /// with the next time: a name that it has got explains one change, and hides none that comes later. (But the last name is
 /// gone a little before that is dated: until then, it is still to explain something.)
-fn verify(file: &File, version: &mut Version) -> io::Result<()> {
-    let now = Version::of(file)?;
+fn verify(file: &File, version: &mut Version) -> Result<(), Closed> {
+    let now = Version::after(file, version)?;
     if !now.has_bytes_of(version) {
-        return Err(io::Error::other("a file changed while it was being sent"));
+        return Err(Closed::FileChanged);
     }
     if now.links > 0 || now.changed != version.changed {
         *version = now;
@@ -427,7 +427,7 @@ impl fmt::Debug for Sum {
 
 impl Sum {
     /// Makes sure that what has been sent, up to an offset, is what the file has there now.
-    fn confirm(&self, file: &File, version: &mut Version, end: u64) -> io::Result<()> {
+    fn confirm(&self, file: &File, version: &mut Version, end: u64) -> Result<(), Closed> {
         let mut hasher = Hasher::new();
         let (mut at, mut piece) = (self.start, Vec::new());
         while at < end {
@@ -438,9 +438,7 @@ impl Sum {
         }
         match hasher.finish_128() == self.hasher.finish_128() {
             true => Ok(()),
-            false => Err(io::Error::other(
-                "a file was being written to while it was sent",
-            )),
+            false => Err(Closed::FileChanged),
         }
     }
 }
@@ -603,22 +601,21 @@ mod tests {
     }
 
     /// What leaves of a file with this content that was opened when it had this length.
-    fn leaves(content: &[u8], len: u64) -> (usize, io::ErrorKind) {
+    fn leaves(content: &[u8], len: u64) -> usize {
         let mut transport = Scripted::default();
         let mut outbox = Outbox::default();
         outbox.push(file(content, len), 0..len);
         let error = outbox.flush(&mut transport, LAST).unwrap_err();
-        (transport.sent.len(), error.kind())
+        assert!(matches!(error, Closed::FileChanged), "{error:?}");
+        transport.sent.len()
     }
 
     #[test]
     fn a_file_that_is_not_what_it_was_is_not_sent() {
-        let shrank = (0, io::ErrorKind::UnexpectedEof);
-        let changed = (0, io::ErrorKind::Other);
-        assert_eq!(leaves(b"short", 10), shrank);
-        assert_eq!(leaves(b"promised, and more", 8), changed);
-        assert_eq!(leaves(&[7; 5000], 9000), changed);
-        assert_eq!(leaves(&[7; 9000], 5000), changed);
+        assert_eq!(leaves(b"short", 10), 0);
+        assert_eq!(leaves(b"promised, and more", 8), 0);
+        assert_eq!(leaves(&[7; 5000], 9000), 0);
+        assert_eq!(leaves(&[7; 9000], 5000), 0);
     }
 
     #[test]

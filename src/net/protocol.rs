@@ -154,6 +154,14 @@ pub enum Closed {
     Expired,
     /// Another peer came, and there was room for it only in this one's place.
     Displaced,
-    /// The socket, or a file that was being sent, failed.
+    /// A file changed while it was sent, so that the rest of what was promised could not be sent.
+    FileChanged,
+    /// The socket failed, or reading a file that was being sent.
     Broken(io::Error),
+}
+
+impl From<io::Error> for Closed {
+    fn from(error: io::Error) -> Self {
+        Self::Broken(error)
+    }
 }

@@ -672,6 +672,7 @@ impl<P: Protocol> Reactor<P> {
             return;
         };
         match &closed {
+            Closed::FileChanged => debug!("the file changed while it was sent"),
             Closed::Broken(error) => debug!("a connection broke: {error}"),
             Closed::Expired => debug!("a peer was too slow"),
             Closed::Displaced => debug!("a peer made room for another"),

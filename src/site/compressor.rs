@@ -437,7 +437,7 @@ fn place(coding: Coding) -> Option<usize> {
 /// An open file must still be this version. What is in memory is what it was.
 fn still(content: &Blob, version: &Version) -> io::Result<()> {
     match content {
-        Blob::File { file, .. } if !Version::of(file)?.has_bytes_of(version) => {
+        Blob::File { file, .. } if !Version::after(file, version)?.has_bytes_of(version) => {
             Err(io::Error::other("it has been changed"))
         }
         _ => Ok(()),

@@ -751,7 +751,7 @@ fn contents(file: File, mut source: Source, now: SystemTime) -> io::Result<Entry
             return Ok(Entry::File { content, source });
         }
         let content = read(&file, version.len)?;
-        let after = Version::of(&file)?;
+        let after = Version::after(&file, &version)?;
         let held_still = after.has_bytes_of(&version);
         // A write that was going on all the time has left its date at its beginning.
         let is_whole = version.is_settled(now) || content == last;
@@ -834,7 +834,7 @@ pub(super) fn seal(file: &File, version: &Version) -> io::Result<Blob> {
         &copy,
         SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL,
     )?;
-    if !Version::of(file)?.has_bytes_of(version) {
+    if !Version::after(file, version)?.has_bytes_of(version) {
         return Err(Errno::AGAIN.into());
     }
     let file = Arc::new(File::from(copy));
@@ -851,7 +851,7 @@ pub(super) fn bytes(content: &Blob) -> io::Result<Cow<'_, [u8]>> {
     }
     match content {
         Blob::File { file, version, .. } => match read(file, version.len)? {
-            Some(bytes) if Version::of(file)?.has_bytes_of(version) => Ok(bytes.into()),
+            Some(bytes) if Version::after(file, version)?.has_bytes_of(version) => Ok(bytes.into()),
             _ => Err(Errno::AGAIN.into()),
         },
         // (Nothing is sealed before it is asked for again.)
