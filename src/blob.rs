@@ -74,7 +74,7 @@ impl Version {
     /// Version of an open file now, to be compared with an `earlier` one by [`has_bytes_of`](Self::has_bytes_of).
     ///
     /// unlink(2), rename(2) and link(2) set the change time and the number of links one after the other; in which order
-    /// depends on the file system: tmpfs, XFS and F2FS set the time first. So where nothing but the change time differs,
+    /// depends on the file system: tmpfs and XFS set the time first. So where nothing but the change time differs,
     /// this looks again, [`MAX_LOOKS`] times, before it returns that.
     ///
     /// # Errors
@@ -82,11 +82,7 @@ impl Version {
     pub fn after(file: &File, earlier: &Self) -> io::Result<Self> {
         let mut now = Self::of(file)?;
         for _ in 1..MAX_LOOKS {
-            let dated = Self {
-                changed: now.changed,
-                ..*earlier
-            };
-            if now != dated || now == *earlier {
+            if now.has_bytes_of(earlier) || !now.differs_in_change_time_only(earlier) {
                 break;
             }
             now = Self::of(file)?;
@@ -116,10 +112,22 @@ impl Version {
     /// Whether the bytes of an open file are those of the `earlier` version of it. Whatever changed it may
     /// have changed them, and then have put their date back; only losing a name, as when another
     /// file takes its place, and having one more, as in the next release, are known not to.
+    ///
+    /// A rename(2) over the last name may set the change time twice, before and after it takes the name off (tmpfs):
+    /// a second time within a [`TICK`] of the first belongs to it.
     #[must_use]
     pub fn has_bytes_of(&self, earlier: &Self) -> bool {
         let is_same = (self.len, self.modified) == (earlier.len, earlier.modified);
-        is_same && (self.changed == earlier.changed || self.links != earlier.links)
+        let is_removal = || {
+            let since = self.changed.duration_since(earlier.changed);
+            self.links == 0 && since.is_ok_and(|since| since <= TICK)
+        };
+        is_same && (self.changed == earlier.changed || self.links != earlier.links || is_removal())
+    }
+
+    fn differs_in_change_time_only(&self, earlier: &Self) -> bool {
+        let changed = earlier.changed;
+        self.changed != changed && Self { changed, ..*self } == *earlier
     }
 }
 
@@ -221,6 +229,26 @@ mod tests {
         check(10_001, 10_021, false);
         check(10_001, 10_022, true);
         check(10_000, 90_000, false);
+    }
+
+    #[test]
+    fn a_removal_is_dated_within_a_tick() {
+        let version = |links, millis| Version {
+            len: 7,
+            modified: UNIX_EPOCH,
+            changed: UNIX_EPOCH + Duration::from_millis(millis),
+            device: 1,
+            inode: 1,
+            links,
+        };
+        let check = |(earlier, now): (Version, Version), expected| {
+            assert_eq!(now.has_bytes_of(&earlier), expected, "{earlier:?} {now:?}");
+        };
+        check((version(1, 50), version(0, 90)), true);
+        check((version(0, 50), version(0, 70)), true);
+        check((version(0, 50), version(0, 71)), false);
+        check((version(0, 50), version(0, 49)), false);
+        check((version(1, 50), version(1, 51)), false);
     }
 
     #[test]

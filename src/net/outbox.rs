@@ -698,20 +698,24 @@ mod tests {
         }
     }
 
-    /// The kernel takes a name off a file, and dates that a little later: a look may come between.
+    /// The kernel takes a name off a file and dates that before it, after it, or both: a look may come between.
     #[test]
     fn a_file_that_is_looked_at_while_it_loses_its_name_is_sent_to_its_end() {
-        use std::fs::{File, remove_file, write};
+        use std::fs::{File, remove_file, rename, write};
         use std::thread;
 
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("file");
-        for _ in 0..50 {
+        let (path, next) = (folder.path().join("file"), folder.path().join("next"));
+        for is_replaced in [false, true].repeat(50) {
             write(&path, "content").unwrap();
+            write(&next, "another").unwrap();
             let file = File::open(&path).unwrap();
             let mut version = Version::of(&file).unwrap();
             thread::scope(|scope| {
-                let remover = scope.spawn(|| remove_file(&path).unwrap());
+                let remover = scope.spawn(|| match is_replaced {
+                    true => rename(&next, &path).unwrap(),
+                    false => remove_file(&path).unwrap(),
+                });
                 while !remover.is_finished() {
                     verify(&file, &mut version).unwrap();
                 }
