@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Child, Output, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::support::{PATIENCE, Root, Signal, docroot, eventually, filling, send};
+use crate::support::{PATIENCE, Root, Signal, docroot, eventually, filling, send, unprivileged};
 
 const SUFFIXES: [&str; 3] = [".br", ".gz", ".zst"];
 
@@ -342,34 +342,17 @@ fn where_nothing_may_be_written_or_read_that_is_said() {
     };
     mode("kept", 0o555);
     mode("c.txt", 0);
-    // Nothing is kept from root (capabilities(7)).
-    let mut command = std::process::Command::new("setpriv");
-    command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
-    if !command
-        .arg("true")
-        .output()
-        .is_ok_and(|output| output.status.success())
-    {
-        eprintln!("SKIPPED: only root becomes somebody else");
-        mode("kept", 0o755);
+    let Some(stage) = unprivileged(root.path()) else {
         return;
+    };
+    if rustix::process::geteuid().is_root() {
+        for name in ["", "a.txt", "kept", "kept/b.txt", "c.txt"] {
+            std::os::unix::fs::lchown(root.join(name), Some(65534), Some(65534)).expect("an owner");
+        }
     }
-    for name in ["", "a.txt", "kept", "kept/b.txt", "c.txt"] {
-        std::os::unix::fs::lchown(root.join(name), Some(65534), Some(65534)).expect("an owner");
-    }
-    // The binary must be within their reach.
-    let program = Root::new();
-    mode("", 0o755);
-    fs::set_permissions(program.path(), Permissions::from_mode(0o755)).expect("a mode");
-    // (By a program of its own: no child of another test can have it open to write, then, when it is executed.)
-    let mut copy = std::process::Command::new("cp");
-    copy.arg(docroot().get_program())
-        .arg(program.join("docroot"));
-    assert!(copy.status().is_ok_and(|status| status.success()));
-    let mut command = std::process::Command::new("setpriv");
-    command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
-    let output = command
-        .arg(program.join("docroot"))
+    let output = std::process::Command::new(stage[0])
+        .args(&stage[1..])
+        .arg(docroot().get_program())
         .arg("compress")
         .arg(root.path())
         .output();

@@ -10,7 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::support::{
-    Client, Done, NEWS, PATIENCE, Response, Root, Server, Trace, filling, succeeds,
+    Client, Done, NEWS, PATIENCE, Response, Root, Server, Trace, filling, succeeds, unprivileged,
 };
 
 /// How long a file has to be left alone before it is watched, and a little more.
@@ -725,20 +725,15 @@ fn without_inotify_files_are_looked_at() {
 
 #[test]
 fn what_is_forbidden_is_forbidden_at_once() {
-    let nobody = ["--reuid=65534", "--regid=65534", "--clear-groups"];
-    let mut arguments = nobody.to_vec();
-    arguments.push("true");
-    if !may("modes", "setpriv", &arguments) {
-        return;
-    }
     let root = Root::of(&[("file", "old"), ("folder/file", "old")]);
     let allow = |name: &str, mode| {
         use std::os::unix::fs::PermissionsExt as _;
         let mode = fs::Permissions::from_mode(mode);
         fs::set_permissions(root.join(name), mode).expect("a file of ours");
     };
-    allow("", 0o755);
-    let stage: Vec<&str> = ["setpriv"].into_iter().chain(nobody).collect();
+    let Some(stage) = unprivileged(root.path()) else {
+        return;
+    };
     let server = Server::upon(&stage, root.path(), &[]);
     let old = &mut server.connect();
     for (target, name) in [

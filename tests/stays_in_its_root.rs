@@ -12,7 +12,7 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
 use std::time::Duration;
 
-use crate::support::{Response, Root, Server, eventually};
+use crate::support::{Response, Root, Server, eventually, unprivileged};
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
 use rustix::fs::{CWD, FileType, Mode, OFlags, makedev, mknodat, openat};
 
@@ -783,27 +783,12 @@ fn a_device_is_not_even_opened() {
     }
 }
 
-/// A stage on which nobody is root: "nobody", who owns no file here. Nothing if this is one already.
-fn nobody() -> Option<Vec<&'static str>> {
-    if !rustix::process::geteuid().is_root() {
-        return Some(vec!["env"]);
-    }
-    let stage = "setpriv --reuid=65534 --regid=65534 --clear-groups --inh-caps=-all";
-    let stage: Vec<&str> = stage.split(' ').collect();
-    let tried = Command::new(stage[0])
-        .args(&stage[1..])
-        .args([env!("CARGO_BIN_EXE_docroot"), "--version"])
-        .output();
-    if tried.as_ref().is_ok_and(|tried| tried.status.success()) {
-        return Some(stage);
-    }
-    eprintln!("SKIPPED: nobody is not permitted to run docroot here: {tried:?}");
-    None
-}
-
-/// That what is not ours to read is forbidden, by whichever way it is found.
-fn check_permissions(stage: &[&str]) {
+#[test]
+fn what_is_not_ours_to_read_is_forbidden() {
     let outer = outer();
+    let Some(stage) = unprivileged(outer.path()) else {
+        return;
+    };
     let root = outer.join("root");
     for path in [
         "unreadable",
@@ -825,7 +810,6 @@ fn check_permissions(stage: &[&str]) {
         fs::set_permissions(outer.join(path), permissions).expect("a folder of ours");
     };
     for (path, mode) in [
-        ("", 0o755),
         ("root/unreadable", 0o000),
         ("root/page/index.html", 0o200),
         // A folder to pass through and not to read, one to see and not to pass, one for nobody.
@@ -835,7 +819,7 @@ fn check_permissions(stage: &[&str]) {
     ] {
         set(path, mode);
     }
-    let server = Server::upon(stage, &root, &[]);
+    let server = Server::upon(&stage, &root, &[]);
     check(
         &server,
         &[
@@ -855,17 +839,6 @@ fn check_permissions(stage: &[&str]) {
             (301, b"/shut"),
         ],
     );
-    // Let go of what could not be deleted otherwise.
-    for path in ["root/through", "root/closed", "root/shut"] {
-        set(path, 0o755);
-    }
-}
-
-#[test]
-fn what_is_not_ours_to_read_is_forbidden() {
-    if let Some(stage) = nobody() {
-        check_permissions(&stage);
-    }
 }
 
 #[test]

@@ -4,9 +4,10 @@
 pub mod browser;
 
 use std::collections::HashSet;
-use std::fs;
+use std::fs::{self, Permissions};
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::LazyLock;
@@ -120,6 +121,29 @@ pub fn upon_no_openat2(error: &str, root: &Path, options: &[&str]) -> Option<Com
         return None;
     }
     Some(upon(&stage, root, options))
+}
+
+/// The command line in front of docroot with which file modes apply to it: nothing for a user, another user for root,
+/// whom modes do not bind (capabilities(7)). `None`, said loudly, where no other user can be had, or that user does not
+/// reach `root`, which is made readable for all.
+pub fn unprivileged(root: &Path) -> Option<Vec<&'static str>> {
+    if !rustix::process::geteuid().is_root() {
+        return Some(vec!["env"]);
+    }
+    let mode = Permissions::from_mode(0o755);
+    fs::set_permissions(root, mode).expect("a folder of ours");
+    let stage = "setpriv --reuid=65534 --regid=65534 --clear-groups --inh-caps=-all";
+    let stage: Vec<&str> = stage.split(' ').collect();
+    let tried = Command::new(stage[0])
+        .args(&stage[1..])
+        .args(["sh", "-ec", "test -r \"$0\"; exec \"$1\" --version"])
+        .args([root, Path::new(docroot().get_program())])
+        .output();
+    if tried.as_ref().is_ok_and(|tried| tried.status.success()) {
+        return Some(stage);
+    }
+    eprintln!("SKIPPED: no other user can run docroot on {root:?} here: {tried:?}");
+    None
 }
 
 impl Server {
@@ -345,6 +369,22 @@ impl Drop for Server {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+impl Drop for Root {
+    /// Makes folders accessible again whose mode a test has changed, so that they can be removed.
+    fn drop(&mut self) {
+        let mut folders = vec![self.path().to_owned()];
+        while let Some(folder) = folders.pop() {
+            let entries = fs::read_dir(&folder).or_else(|_| {
+                fs::set_permissions(&folder, Permissions::from_mode(0o700))?;
+                fs::read_dir(&folder)
+            });
+            let entries = entries.into_iter().flatten().flatten();
+            let is_folder = |entry: &fs::DirEntry| entry.file_type().is_ok_and(|it| it.is_dir());
+            folders.extend(entries.filter(is_folder).map(|entry| entry.path()));
+        }
     }
 }
 
