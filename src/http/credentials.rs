@@ -69,9 +69,8 @@ pub fn user(value: &[u8], into: &mut Vec<u8>) -> Option<usize> {
 impl std::fmt::Debug for Credentials {
     /// Without the password.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let user = format_args!("{}", self.user.escape_ascii());
         f.debug_struct("Credentials")
-            .field("user", &user)
+            .field("user", &format_args!("{}", self.user.escape_ascii()))
             .finish_non_exhaustive()
     }
 }

@@ -210,7 +210,8 @@ impl<P: Protocol> Reactor<P> {
     /// # Errors
     /// When it cannot be registered with the poll.
     pub fn attend(mut self, bell: OwnedFd) -> io::Result<Self> {
-        let mut source = SourceFd(&bell.as_raw_fd());
+        let descriptor = bell.as_raw_fd();
+        let mut source = SourceFd(&descriptor);
         self.poll
             .registry()
             .register(&mut source, BELL, Interest::READABLE)?;
