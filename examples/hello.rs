@@ -8,9 +8,9 @@ struct Hello;
 impl Protocol for Hello {
     type Session = ();
 
-    fn open(&mut self, _: &Peer) {}
+    fn on_accept(&mut self, _: &Peer) {}
 
-    fn advance(&mut self, (): &mut (), io: &mut Io<'_>) -> Next {
+    fn on_ready(&mut self, (): &mut (), io: &mut Io<'_>) -> Next {
         let heard = io.inbox.bytes();
         let blank = |end: &[u8]| heard.windows(end.len()).any(|part| part == end);
         if !blank(b"\r\n\r\n") && !blank(b"\n\n") {
@@ -22,7 +22,7 @@ impl Protocol for Hello {
         );
         io.outbox.tail().extend_from_slice(head.as_bytes());
         io.outbox.tail().extend_from_slice(b"Hello, world!");
-        Next::Linger
+        Next::LingeringClose
     }
 }
 

@@ -2,19 +2,19 @@
 //!
 //! It teaches what a session is: what a server remembers of one peer between two events.
 
-use docroot::net::{Address, Closed, Io, Limits, Listener, Next, Peer, Protocol, Reactor};
+use docroot::net::{Address, CloseReason, Io, Limits, Listener, Next, Peer, Protocol, Reactor};
 
 struct Listen;
 
 impl Protocol for Listen {
     type Session = Address;
 
-    fn open(&mut self, peer: &Peer) -> Address {
+    fn on_accept(&mut self, peer: &Peer) -> Address {
         println!("{} comes", peer.address);
         peer.address
     }
 
-    fn advance(&mut self, peer: &mut Address, io: &mut Io<'_>) -> Next {
+    fn on_ready(&mut self, peer: &mut Address, io: &mut Io<'_>) -> Next {
         let said = io.inbox.bytes();
         if !said.is_empty() {
             println!("{peer} says {}", said.escape_ascii());
@@ -23,7 +23,7 @@ impl Protocol for Listen {
         Next::Read
     }
 
-    fn close(&mut self, peer: Address, _: &mut Io<'_>, _: Closed) {
+    fn on_close(&mut self, peer: Address, _: &mut Io<'_>, _: CloseReason) {
         println!("{peer} leaves");
     }
 }

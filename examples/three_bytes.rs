@@ -4,7 +4,7 @@
 //! bytes are left in it: one may read a byte, and come back. An edge-triggered one, as mio's is,
 //! reports only that more has come: what is left unread then is not spoken of again. So the reactor
 //! reads until the socket is empty, and the protocol takes as little of its inbox as it likes.
-use docroot::net::{Address, Closed, Io, Limits, Listener, Next, Peer, Protocol, Reactor};
+use docroot::net::{Address, CloseReason, Io, Limits, Listener, Next, Peer, Protocol, Reactor};
 
 #[derive(clap::Parser)]
 struct Arguments {
@@ -19,12 +19,12 @@ struct ThreeBytes;
 impl Protocol for ThreeBytes {
     type Session = (Address, usize);
 
-    fn open(&mut self, peer: &Peer) -> Self::Session {
+    fn on_accept(&mut self, peer: &Peer) -> Self::Session {
         println!("{} accepted", peer.address);
         (peer.address, 0)
     }
 
-    fn advance(&mut self, (peer, count): &mut Self::Session, io: &mut Io<'_>) -> Next {
+    fn on_ready(&mut self, (peer, count): &mut Self::Session, io: &mut Io<'_>) -> Next {
         if !io.inbox.is_empty() {
             println!("{peer} readable, {} bytes", io.inbox.bytes().len());
         }
@@ -39,10 +39,10 @@ impl Protocol for ThreeBytes {
         let time = format!("{}\n", now.strftime("%F %T"));
         io.outbox.tail().extend(time.bytes());
         println!("{peer} written to");
-        Next::Linger
+        Next::LingeringClose
     }
 
-    fn close(&mut self, (peer, _): Self::Session, _: &mut Io<'_>, _: Closed) {
+    fn on_close(&mut self, (peer, _): Self::Session, _: &mut Io<'_>, _: CloseReason) {
         println!("{peer} closed");
     }
 }

@@ -10,16 +10,16 @@ struct Upper;
 impl Protocol for Upper {
     type Session = ();
 
-    fn open(&mut self, _: &Peer) {}
+    fn on_accept(&mut self, _: &Peer) {}
 
-    fn advance(&mut self, (): &mut (), io: &mut Io<'_>) -> Next {
+    fn on_ready(&mut self, (): &mut (), io: &mut Io<'_>) -> Next {
         let heard = io.inbox.bytes().to_ascii_uppercase();
         io.inbox.consume(heard.len());
         io.outbox.tail().extend_from_slice(&heard);
-        Next::Drain
+        Next::Flush
     }
 
-    fn idle(&mut self) {
+    fn on_idle(&mut self) {
         println!("waiting");
     }
 }
@@ -29,7 +29,7 @@ fn main() -> std::io::Result<()> {
     let port = words.get(1).map_or(8888, |n| n.parse().expect("a port"));
     let wait = words.get(2).map_or(10.0, |n| n.parse().expect("seconds"));
     let limits = Limits {
-        interval: Some(Duration::from_secs_f64(wait)),
+        idle_interval: Some(Duration::from_secs_f64(wait)),
         ..Limits::default()
     };
     let listener = Listener::bind(([127, 0, 0, 1], port).into(), false)?;

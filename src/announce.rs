@@ -5,21 +5,21 @@ use std::io::{self, IsTerminal as _};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use docroot::auth::Users;
-use docroot::http::{PATH, encode};
+use docroot::http::{PATH_CHARACTERS, percent_encode};
 use docroot::metrics::PATH as METRICS;
-use docroot::net::{Endpoint, own_address};
+use docroot::net::{Endpoint, lan_address};
 use docroot::sandbox::Confinement;
 use docroot::server::{self, Bind};
 use docroot::site::{Freshness, Symlinks};
 
-use crate::check::noticed;
+use crate::check::change_detection;
 use crate::qr;
 use crate::text::json;
 
 /// A server that has been started.
 pub(crate) struct Started<'a> {
     /// What it was asked to do.
-    pub(crate) options: &'a server::Options,
+    pub(crate) options: &'a server::ServerOptions,
     /// How it notices changes.
     pub(crate) freshness: Freshness,
     /// What it may still do.
@@ -64,12 +64,12 @@ fn banner(started: &Started<'_>) -> String {
     if asked && first != 0 && !addresses.iter().any(has_first) {
         let _ = writeln!(text, "  (port {first} is taken by another program)");
     }
-    let hidden = if options.site.hidden {
+    let hidden = if options.site.shows_hidden {
         "shown"
     } else {
         "hidden"
     };
-    let listing = if options.site.listing {
+    let listing = if options.site.lists_dirs {
         "; folders listed"
     } else {
         ""
@@ -97,14 +97,14 @@ fn banner(started: &Started<'_>) -> String {
         Some(1) => "; 1 user with a password".to_owned(),
         Some(several) => format!("; {several} users with passwords"),
     };
-    let live = match &options.site.live {
+    let live = match &options.site.live_reload {
         Some(_) => "; pages reload when the site changes",
         None => "",
     };
     let changes = match freshness {
-        Freshness::Told => "changes seen by inotify",
-        Freshness::Looked => "changes seen by stat, file by file (inotify does not tell all here)",
-        Freshness::Read => "nothing remembered",
+        Freshness::Inotify => "changes seen by inotify",
+        Freshness::Stat => "changes seen by stat, file by file (inotify does not tell all here)",
+        Freshness::Uncached => "nothing remembered",
     };
     let _ = writeln!(
         text,
@@ -131,10 +131,10 @@ fn line(started: &Started<'_>) -> String {
         urls.join(","),
         json(&options.root.to_string_lossy()),
         options.workers,
-        noticed(freshness),
+        change_detection(freshness),
         options.users.is_some(),
-        options.site.live.is_some(),
-        confinement.word(),
+        options.site.live_reload.is_some(),
+        confinement.name(),
         confinement.abi(),
         metrics.unwrap_or_default(),
         env!("CARGO_PKG_VERSION"),
@@ -151,7 +151,7 @@ impl Started<'_> {
 }
 
 /// The first address at which a browser on this machine finds the site.
-pub(crate) fn url(options: &server::Options, addresses: &[Endpoint]) -> Option<String> {
+pub(crate) fn url(options: &server::ServerOptions, addresses: &[Endpoint]) -> Option<String> {
     urls(addresses).next().map(|url| url + &prefix(options))
 }
 
@@ -159,8 +159,11 @@ pub(crate) fn url(options: &server::Options, addresses: &[Endpoint]) -> Option<S
 ///
 /// # Errors
 /// One line that says what to do.
-pub(crate) fn qr(options: &server::Options, addresses: &[Endpoint]) -> Result<String, String> {
-    let own = own_address();
+pub(crate) fn qr(
+    options: &server::ServerOptions,
+    addresses: &[Endpoint],
+) -> Result<String, String> {
+    let own = lan_address();
     let addresses: Vec<SocketAddr> = addresses.iter().filter_map(Endpoint::tcp).collect();
     let Some(address) = qr::reachable(&addresses, own) else {
         return Err(match own {
@@ -180,10 +183,10 @@ pub(crate) fn qr(options: &server::Options, addresses: &[Endpoint]) -> Result<St
 }
 
 /// What all addresses of the site have behind the first slash.
-fn prefix(options: &server::Options) -> String {
+fn prefix(options: &server::ServerOptions) -> String {
     let mut text = String::new();
     if !options.site.prefix.is_empty() {
-        encode(options.site.prefix.as_bytes(), PATH, &mut text);
+        percent_encode(options.site.prefix.as_bytes(), PATH_CHARACTERS, &mut text);
         text.push('/');
     }
     text
@@ -224,15 +227,15 @@ mod tests {
             ip("[fe80::1%3]:80"),
             Endpoint::Path("/run/\"it\"".into()),
         ];
-        let options = server::Options {
+        let options = server::ServerOptions {
             root: "/a \"b\"\n\\".into(),
             binds: Vec::new(),
             ports: Vec::new(),
             symlinks: Symlinks::Deny,
-            site: docroot::site::Options::default(),
+            site: docroot::site::SiteOptions::default(),
             compress: false,
             digest: false,
-            http1: docroot::http1::Options::default(),
+            http1: docroot::http1::HttpOptions::default(),
             proxy: None,
             users: None,
             workers: 2.try_into().unwrap(),
@@ -241,7 +244,7 @@ mod tests {
         };
         let line = line(&Started {
             options: &options,
-            freshness: Freshness::Looked,
+            freshness: Freshness::Stat,
             confinement: &Confinement::Off,
             addresses: &addresses,
             metrics: Some("127.0.0.1:9".parse().unwrap()),

@@ -29,7 +29,7 @@ pub enum Blob {
         /// The open file. Its cursor is never used.
         file: Arc<File>,
         /// What it was when it was opened. By now it may be something else.
-        version: Version,
+        version: FileVersion,
         /// Whether it had been left alone for a while. If not, it may be about to change again.
         is_steady: bool,
     },
@@ -37,7 +37,7 @@ pub enum Blob {
 
 /// How far a date that the kernel gives a file may lie behind the clock, so that two changes have the same:
 /// a tick, which is 10 ms at the most, and as much again.
-pub const TICK: Duration = Duration::from_millis(20);
+pub const TIMESTAMP_TICK: Duration = Duration::from_millis(20);
 
 /// Looks at a file of which only the change time differs, before that counts as another change of its bytes. Each costs
 /// one statx(2), 0.3 microseconds; a file system needs some tens of nanoseconds.
@@ -46,7 +46,7 @@ const MAX_LOOKS: u32 = 100;
 /// What a file system says of a file's bytes: from two versions that differ, other bytes must be
 /// expected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Version {
+pub struct FileVersion {
     /// The length in bytes.
     pub len: u64,
     /// When the bytes were last changed, as far as nobody has said otherwise (utimensat(2)).
@@ -62,7 +62,7 @@ pub struct Version {
     pub links: u64,
 }
 
-impl Version {
+impl FileVersion {
     /// What the file is now.
     ///
     /// # Errors
@@ -71,7 +71,7 @@ impl Version {
         Ok(Self::from(&file.metadata()?))
     }
 
-    /// Version of an open file now, to be compared with an `earlier` one by [`has_bytes_of`](Self::has_bytes_of).
+    /// Version of an open file now, to be compared with an `earlier` one by [`has_same_bytes_as`](Self::has_same_bytes_as).
     ///
     /// unlink(2), rename(2) and link(2) set the change time and the number of links one after the other; in which order
     /// depends on the file system: tmpfs and XFS set the time first. So where nothing but the change time differs,
@@ -82,7 +82,7 @@ impl Version {
     pub fn after(file: &File, earlier: &Self) -> io::Result<Self> {
         let mut now = Self::of(file)?;
         for _ in 1..MAX_LOOKS {
-            if now.has_bytes_of(earlier) || !now.differs_in_change_time_only(earlier) {
+            if now.has_same_bytes_as(earlier) || !now.differs_in_change_time_only(earlier) {
                 break;
             }
             now = Self::of(file)?;
@@ -94,7 +94,7 @@ impl Version {
     /// to the second may be made up (squashfs has the date of the image's maker in its place) or
     /// stand for several changes (FAT, ext3).
     #[must_use]
-    pub fn is_dated(&self) -> bool {
+    pub fn has_subsecond_ctime(&self) -> bool {
         let fraction = match self.changed.duration_since(UNIX_EPOCH) {
             Ok(since) => since.subsec_nanos(),
             Err(before) => before.duration().subsec_nanos(),
@@ -106,7 +106,7 @@ impl Version {
     #[must_use]
     pub fn is_settled(&self, now: SystemTime) -> bool {
         let since = now.duration_since(self.changed);
-        self.is_dated() && since.is_ok_and(|since| since > TICK)
+        self.has_subsecond_ctime() && since.is_ok_and(|since| since > TIMESTAMP_TICK)
     }
 
     /// Whether the bytes of an open file are those of the `earlier` version of it. Whatever changed it may
@@ -114,13 +114,13 @@ impl Version {
     /// file takes its place, and having one more, as in the next release, are known not to.
     ///
     /// A rename(2) over the last name may set the change time twice, before and after it takes the name off (tmpfs):
-    /// a second time within a [`TICK`] of the first belongs to it.
+    /// a second time within a [`TIMESTAMP_TICK`] of the first belongs to it.
     #[must_use]
-    pub fn has_bytes_of(&self, earlier: &Self) -> bool {
+    pub fn has_same_bytes_as(&self, earlier: &Self) -> bool {
         let is_same = (self.len, self.modified) == (earlier.len, earlier.modified);
         let is_removal = || {
             let since = self.changed.duration_since(earlier.changed);
-            self.links == 0 && since.is_ok_and(|since| since <= TICK)
+            self.links == 0 && since.is_ok_and(|since| since <= TIMESTAMP_TICK)
         };
         is_same && (self.changed == earlier.changed || self.links != earlier.links || is_removal())
     }
@@ -131,12 +131,12 @@ impl Version {
     }
 }
 
-impl From<&Metadata> for Version {
+impl From<&Metadata> for FileVersion {
     fn from(metadata: &Metadata) -> Self {
         Self {
             len: metadata.len(),
-            modified: time(metadata.mtime(), metadata.mtime_nsec()),
-            changed: time(metadata.ctime(), metadata.ctime_nsec()),
+            modified: system_time(metadata.mtime(), metadata.mtime_nsec()),
+            changed: system_time(metadata.ctime(), metadata.ctime_nsec()),
             device: metadata.dev(),
             inode: metadata.ino(),
             links: metadata.nlink(),
@@ -145,7 +145,7 @@ impl From<&Metadata> for Version {
 }
 
 /// The time so many seconds after 1970, or before it, and nanoseconds after that second.
-pub(crate) fn time(seconds: i64, nanos: i64) -> SystemTime {
+pub(crate) fn system_time(seconds: i64, nanos: i64) -> SystemTime {
     let distance = Duration::from_secs(seconds.unsigned_abs());
     let second = match seconds < 0 {
         true => UNIX_EPOCH.checked_sub(distance),
@@ -197,24 +197,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_before_the_epoch_are_times() {
+    fn dates_before_1970_are_kept() {
         let file = tempfile::tempfile().unwrap();
         let modified = UNIX_EPOCH - Duration::from_millis(1500);
         file.set_modified(modified).unwrap();
-        assert_eq!(Version::of(&file).unwrap().modified, modified);
+        assert_eq!(FileVersion::of(&file).unwrap().modified, modified);
     }
 
     #[test]
-    fn what_is_sealed_has_its_length_and_is_not_looked_at() {
+    fn sealed_blob_has_length_and_no_bytes() {
         let file = Arc::new(tempfile::tempfile().unwrap());
         let sealed = Blob::Sealed { file, len: 7 };
         assert_eq!((sealed.len(), sealed.in_memory()), (7, None));
     }
 
     #[test]
-    fn a_version_settles() {
+    fn version_settles_after_a_tick() {
         let check = |changed, now, expected| {
-            let version = Version {
+            let version = FileVersion {
                 len: 0,
                 modified: UNIX_EPOCH,
                 changed: UNIX_EPOCH + Duration::from_millis(changed),
@@ -232,8 +232,8 @@ mod tests {
     }
 
     #[test]
-    fn a_removal_is_dated_within_a_tick() {
-        let version = |links, millis| Version {
+    fn removal_may_change_ctime_twice_within_a_tick() {
+        let version = |links, millis| FileVersion {
             len: 7,
             modified: UNIX_EPOCH,
             changed: UNIX_EPOCH + Duration::from_millis(millis),
@@ -241,8 +241,12 @@ mod tests {
             inode: 1,
             links,
         };
-        let check = |(earlier, now): (Version, Version), expected| {
-            assert_eq!(now.has_bytes_of(&earlier), expected, "{earlier:?} {now:?}");
+        let check = |(earlier, now): (FileVersion, FileVersion), expected| {
+            assert_eq!(
+                now.has_same_bytes_as(&earlier),
+                expected,
+                "{earlier:?} {now:?}"
+            );
         };
         check((version(1, 50), version(0, 90)), true);
         check((version(0, 50), version(0, 70)), true);
@@ -252,26 +256,26 @@ mod tests {
     }
 
     #[test]
-    fn whatever_happens_to_a_file_may_have_happened_to_its_bytes() {
+    fn ctime_change_means_other_bytes_unless_links_changed() {
         use std::fs::{File, hard_link, remove_file};
 
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("file");
         let file = File::create(&path).unwrap();
         hard_link(&path, folder.path().join("other name")).unwrap();
-        let before = Version::of(&file).unwrap();
-        let has_bytes = || Version::of(&file).unwrap().has_bytes_of(&before);
+        let before = FileVersion::of(&file).unwrap();
+        let has_bytes = || FileVersion::of(&file).unwrap().has_same_bytes_as(&before);
         assert!(has_bytes());
         remove_file(&path).unwrap();
         assert!(has_bytes(), "it has lost a name");
-        let before = Version::of(&file).unwrap();
-        let has_bytes = || Version::of(&file).unwrap().has_bytes_of(&before);
+        let before = FileVersion::of(&file).unwrap();
+        let has_bytes = || FileVersion::of(&file).unwrap().has_same_bytes_as(&before);
         hard_link(folder.path().join("other name"), &path).unwrap();
         assert!(has_bytes(), "it has another name");
-        let before = Version::of(&file).unwrap();
-        let has_bytes = || Version::of(&file).unwrap().has_bytes_of(&before);
+        let before = FileVersion::of(&file).unwrap();
+        let has_bytes = || FileVersion::of(&file).unwrap().has_same_bytes_as(&before);
         // The kernel's clock for files has ticks.
-        while Version::of(&file).unwrap().changed == before.changed {
+        while FileVersion::of(&file).unwrap().changed == before.changed {
             file.set_len(1).unwrap();
             file.set_len(0).unwrap();
             file.set_modified(before.modified).unwrap();

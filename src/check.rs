@@ -5,55 +5,55 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use docroot::sandbox::Confinement;
-use docroot::site::{Freshness, Link, Reading, Remark, Site};
+use docroot::site::{Freshness, LoadedPolicy, Site, SurveyFinding, Symlink};
 
 use crate::config::Config;
 use crate::text::shown;
 
 /// How many of each kind are named.
-const NAMED: usize = 100;
+const MAX_NAMED_PER_KIND: usize = 100;
 
 /// What was found, for a person to read.
-pub(crate) struct Report {
+pub(crate) struct CheckReport {
     pub(crate) text: String,
     /// How many things a visitor would meet.
-    pub(crate) wrong: usize,
+    pub(crate) problems: usize,
 }
 
 /// Things of one kind.
-struct Kind {
+struct ProblemGroup {
     /// What each of them is, and all of them are.
     title: [&'static str; 2],
-    is_wrong: bool,
+    is_problem: bool,
     count: usize,
-    named: Vec<String>,
+    lines: Vec<String>,
 }
 
 /// The kinds, in the order in which they are told.
 #[derive(Clone, Copy)]
-enum What {
+enum ProblemKind {
     Rules,
     Unreadable,
-    LeadsOut,
-    Refused,
-    Dangling,
-    Unnameable,
+    OutsideRoot,
+    RejectedSidecar,
+    DanglingSymlink,
+    Unrequestable,
 }
 
 /// Looks at all of a site, whose policy is this.
 pub(crate) fn check(
     config: &Config,
     site: &Site,
-    reading: &Reading,
+    policy: &LoadedPolicy,
     confinement: &Confinement,
-) -> Report {
-    let kind = |is_wrong, title| Kind {
+) -> CheckReport {
+    let kind = |is_wrong, title| ProblemGroup {
         title,
-        is_wrong,
+        is_problem: is_wrong,
         count: 0,
-        named: Vec::new(),
+        lines: Vec::new(),
     };
-    // As `What` has them.
+    // As `ProblemKind` has them.
     let mut kinds = [
         kind(
             true,
@@ -83,76 +83,87 @@ pub(crate) fn check(
             ["name cannot be asked for", "names cannot be asked for"],
         ),
     ];
-    let mut add = |what: What, line: String| {
-        if let Some(kind) = kinds.get_mut(what as usize) {
+    let mut add = |problem_kind: ProblemKind, line: String| {
+        if let Some(kind) = kinds.get_mut(problem_kind as usize) {
             kind.count += 1;
-            if kind.named.len() < NAMED {
-                kind.named.push(line);
+            if kind.lines.len() < MAX_NAMED_PER_KIND {
+                kind.lines.push(line);
             }
         }
     };
-    for left_out in &reading.left_out {
-        add(What::Rules, shown(left_out.as_bytes()));
+    for left_out in &policy.warnings {
+        add(ProblemKind::Rules, shown(left_out.as_bytes()));
     }
     let survey = site.survey(SystemTime::now(), &mut |remark| match remark {
-        Remark::Unreadable(path, why) => {
-            add(What::Unreadable, format!("/{}: {why}", shown(&path)));
+        SurveyFinding::Unreadable(path, why) => {
+            add(ProblemKind::Unreadable, format!("/{}: {why}", shown(&path)));
         }
-        Remark::LeadsOut(path, link) => add(What::LeadsOut, led(&path, link)),
-        Remark::Refused(path, why) => add(What::Refused, format!("/{}: {why}", shown(&path))),
-        Remark::Dangling(path, target) => {
+        SurveyFinding::OutsideRoot(path, link) => {
+            add(ProblemKind::OutsideRoot, describe_symlink(&path, link));
+        }
+        SurveyFinding::RejectedSidecar(path, why) => add(
+            ProblemKind::RejectedSidecar,
+            format!("/{}: {why}", shown(&path)),
+        ),
+        SurveyFinding::DanglingSymlink(path, target) => {
             let target = shown(target.as_os_str().as_encoded_bytes());
-            add(What::Dangling, format!("/{} -> {target}", shown(&path)));
+            add(
+                ProblemKind::DanglingSymlink,
+                format!("/{} -> {target}", shown(&path)),
+            );
         }
-        Remark::Unnameable(path, why) => {
-            add(What::Unnameable, format!("/{}: {why}", shown(&path)));
+        SurveyFinding::Unrequestable(path, why) => {
+            add(
+                ProblemKind::Unrequestable,
+                format!("/{}: {why}", shown(&path)),
+            );
         }
     });
 
-    let mut text = served(config, site, reading, confinement);
+    let mut text = describe_site(config, site, policy, confinement);
     // Writing to a String does not fail.
     let _ = writeln!(
         text,
         "{:<8} {} in {}; {} used for others, with a coding; {} not shown",
         "files",
-        counted(survey.files, "file"),
-        counted(survey.folders, "folder"),
-        survey.siblings,
-        counted(survey.withheld, "name"),
+        with_unit(survey.files, "file"),
+        with_unit(survey.dirs, "folder"),
+        survey.sidecars,
+        with_unit(survey.hidden, "name"),
     );
     for kind in &kinds {
-        kind.tell(&mut text);
+        kind.write_to(&mut text);
     }
     let count = |is_wrong| {
-        let kinds = kinds.iter().filter(|kind| kind.is_wrong == is_wrong);
+        let kinds = kinds.iter().filter(|kind| kind.is_problem == is_wrong);
         kinds.map(|kind| kind.count).sum()
     };
-    let (wrong, remarks): (usize, usize) = (count(true), count(false));
-    let _ = match (wrong, remarks) {
+    let (problems, remarks): (usize, usize) = (count(true), count(false));
+    let _ = match (problems, remarks) {
         (0, 0) => writeln!(text, "\nall of it can be served"),
         (0, _) => writeln!(
             text,
             "\nall of it can be served, but for what no visitor would find"
         ),
-        (_, _) => writeln!(text, "\n{} wrong", counted(wrong as u64, "thing")),
+        (_, _) => writeln!(text, "\n{} wrong", with_unit(problems as u64, "thing")),
     };
-    Report { text, wrong }
+    CheckReport { text, problems }
 }
 
-impl Kind {
-    fn tell(&self, text: &mut String) {
+impl ProblemGroup {
+    fn write_to(&self, text: &mut String) {
         let [one, several] = self.title;
         let title = match self.count {
             0 => return,
             1 => one,
             _ => several,
         };
-        let weight = if self.is_wrong { "wrong" } else { "remark" };
+        let weight = if self.is_problem { "wrong" } else { "remark" };
         let _ = writeln!(text, "\n{weight}: {} {title}", self.count);
-        for line in &self.named {
+        for line in &self.lines {
             let _ = writeln!(text, "  {line}");
         }
-        let others = self.count - self.named.len();
+        let others = self.count - self.lines.len();
         if others > 0 {
             let _ = writeln!(text, "  and {others} more");
         }
@@ -160,20 +171,25 @@ impl Kind {
 }
 
 /// How a change of a file is noticed.
-pub(crate) fn noticed(freshness: Freshness) -> &'static str {
+pub(crate) fn change_detection(freshness: Freshness) -> &'static str {
     match freshness {
-        Freshness::Told => "inotify",
-        Freshness::Looked => "stat",
-        Freshness::Read => "read",
+        Freshness::Inotify => "inotify",
+        Freshness::Stat => "stat",
+        Freshness::Uncached => "read",
     }
 }
 
 /// What would be served.
-fn served(config: &Config, site: &Site, reading: &Reading, confinement: &Confinement) -> String {
+fn describe_site(
+    config: &Config,
+    site: &Site,
+    policy: &LoadedPolicy,
+    confinement: &Confinement,
+) -> String {
     let options = &config.server.site;
     let mut text = format!("root     {}\n", config.server.root.display());
     let mut say = |name: &str, page: &str| {
-        let found = match site.has(page) {
+        let found = match site.check_file(page) {
             Ok(()) => "found".to_owned(),
             Err(error) => format!("not to be had: {error}"),
         };
@@ -183,22 +199,27 @@ fn served(config: &Config, site: &Site, reading: &Reading, confinement: &Confine
         say("index", index);
     }
     say("404", &options.not_found);
-    if let Some(shell) = &options.shell {
+    if let Some(shell) = &options.spa_fallback {
         say("spa", shell);
     }
-    for file in reading.headers.iter().chain(&reading.redirects) {
+    for file in policy.headers.iter().chain(&policy.redirects) {
         let _ = writeln!(text, "{:<8} {}", "rules", file.display());
     }
     if let Some(users) = &config.server.users {
         let _ = writeln!(text, "{:<8} {} with a password", "users", users.len());
     }
     let _ = writeln!(text, "{:<8} {}", "workers", config.server.workers);
-    let _ = writeln!(text, "{:<8} {}", "changes", noticed(site.freshness()));
+    let _ = writeln!(
+        text,
+        "{:<8} {}",
+        "changes",
+        change_detection(site.freshness())
+    );
     let _ = writeln!(text, "{:<8} {confinement}", "sandbox");
     text
 }
 
-fn led(path: &[u8], link: Option<Link>) -> String {
+fn describe_symlink(path: &[u8], link: Option<Symlink>) -> String {
     match link {
         Some(link) => {
             let shown = |path: &Path| shown(path.as_os_str().as_encoded_bytes());
@@ -208,7 +229,7 @@ fn led(path: &[u8], link: Option<Link>) -> String {
     }
 }
 
-fn counted(count: u64, what: &str) -> String {
+fn with_unit(count: u64, what: &str) -> String {
     match count {
         1 => format!("1 {what}"),
         _ => format!("{count} {what}s"),

@@ -18,15 +18,17 @@ use std::time::{Duration, Instant, SystemTime};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::http::Coding;
-use crate::site::{CODINGS, Failure, Folder, Job, Outcome, Siblings};
+use crate::site::{
+    SIDECAR_CODINGS, ScannedDir, SidecarError, SidecarJob, SidecarOutcome, SidecarWriter,
+};
 
 /// How often a terminal sees how far it is, and how often a log does.
-const GLANCE: Duration = Duration::from_millis(100);
-const LINE: Duration = Duration::from_secs(10);
+const TERMINAL_INTERVAL: Duration = Duration::from_millis(100);
+const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
 /// What is asked for.
 #[derive(Clone, Debug)]
-pub struct Options {
+pub struct CompressOptions {
     /// The folder.
     pub root: PathBuf,
     /// Files and folders whose names begin with a dot, too.
@@ -41,10 +43,10 @@ pub struct Options {
 
 /// Why it ended early.
 #[derive(Debug)]
-pub enum Error {
+pub enum CompressError {
     /// The folder cannot be opened.
     Root(PathBuf, io::Error),
-    /// [`Handle::stop`] was called, after so many siblings were written.
+    /// [`CompressHandle::stop`] was called, after so many siblings were written.
     Stopped(usize),
     /// No thread can be started.
     System(io::Error),
@@ -53,22 +55,22 @@ pub enum Error {
 /// A folder, about to be compressed.
 #[derive(Debug)]
 pub struct Compression {
-    options: Options,
-    siblings: Arc<Siblings>,
-    events: Receiver<Event>,
-    sender: Sender<Event>,
+    options: CompressOptions,
+    writer: Arc<SidecarWriter>,
+    events: Receiver<CompressEvent>,
+    sender: Sender<CompressEvent>,
 }
 
 /// Ends it from another thread.
 #[derive(Clone, Debug)]
-pub struct Handle {
-    siblings: Arc<Siblings>,
-    events: Sender<Event>,
+pub struct CompressHandle {
+    writer: Arc<SidecarWriter>,
+    events: Sender<CompressEvent>,
 }
 
 /// What has become of it all, for a person to read.
 #[derive(Debug)]
-pub struct Summary {
+pub struct CompressSummary {
     /// The folder, by its name without symbolic links.
     pub root: PathBuf,
     /// How many files there are that may be served, but for siblings.
@@ -80,15 +82,15 @@ pub struct Summary {
     pub failures: usize,
     /// How long it took.
     pub time: Duration,
-    codings: [Tally; CODINGS.len()],
+    tallies: [CodingTally; SIDECAR_CODINGS.len()],
 }
 
 /// Of the siblings in one coding.
 #[derive(Clone, Copy, Debug, Default)]
-struct Tally {
+struct CodingTally {
     written: usize,
     up_to_date: usize,
-    unworthy: usize,
+    not_worthwhile: usize,
     removed: usize,
     /// Bytes of the files that have one, and of those.
     before: u64,
@@ -96,12 +98,12 @@ struct Tally {
 }
 
 #[derive(Debug)]
-enum Event {
+enum CompressEvent {
     Stop,
-    Done(usize, Result<Outcome, Failure>),
+    Done(usize, Result<SidecarOutcome, SidecarError>),
 }
 
-impl fmt::Display for Error {
+impl fmt::Display for CompressError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Root(root, error) => {
@@ -126,14 +128,14 @@ impl fmt::Display for Error {
     }
 }
 
-impl std::error::Error for Error {}
+impl std::error::Error for CompressError {}
 
-impl Handle {
+impl CompressHandle {
     /// Ends it. When this returns, what was being written is gone, and nothing more will be written.
     pub fn stop(&self) {
-        self.siblings.stop();
+        self.writer.stop();
         // Nobody hears it when all is done.
-        let _ = self.events.send(Event::Stop);
+        let _ = self.events.send(CompressEvent::Stop);
     }
 }
 
@@ -141,14 +143,14 @@ impl Compression {
     /// Opens the folder.
     ///
     /// # Errors
-    /// [`Error::Root`].
-    pub fn open(options: Options) -> Result<Self, Error> {
-        let opened = Siblings::open(&options.root, options.hidden);
-        let siblings = opened.map_err(|error| Error::Root(options.root.clone(), error))?;
+    /// [`CompressError::Root`].
+    pub fn open(options: CompressOptions) -> Result<Self, CompressError> {
+        let opened = SidecarWriter::open(&options.root, options.hidden);
+        let writer = opened.map_err(|error| CompressError::Root(options.root.clone(), error))?;
         let (sender, events) = channel();
         Ok(Self {
             options,
-            siblings: Arc::new(siblings),
+            writer: Arc::new(writer),
             events,
             sender,
         })
@@ -156,9 +158,9 @@ impl Compression {
 
     /// For whoever may end it.
     #[must_use]
-    pub fn handle(&self) -> Handle {
-        Handle {
-            siblings: self.siblings.clone(),
+    pub fn handle(&self) -> CompressHandle {
+        CompressHandle {
+            writer: self.writer.clone(),
             events: self.sender.clone(),
         }
     }
@@ -166,72 +168,72 @@ impl Compression {
     /// Does it. What goes wrong with one file does not keep the others from it.
     ///
     /// # Errors
-    /// [`Error::Stopped`] and [`Error::System`]. Of what is encoded at that moment nothing will be written, so
+    /// [`CompressError::Stopped`] and [`CompressError::System`]. Of what is encoded at that moment nothing will be written, so
     /// nobody needs to wait for the threads that do it.
-    pub fn run(self) -> Result<Summary, Error> {
-        let begun = Instant::now();
-        let mut account = Account::new(&self.options);
-        let jobs = Arc::new(self.walk(&mut account)?);
-        let work: u64 = jobs.iter().map(cost).sum();
-        account.progress.begin(work, begun);
+    pub fn run(self) -> Result<CompressSummary, CompressError> {
+        let start = Instant::now();
+        let mut stats = CompressStats::new(&self.options);
+        let jobs = Arc::new(self.walk(&mut stats)?);
+        let work: u64 = jobs.iter().map(job_cost).sum();
+        stats.progress.start(work, start);
 
         let next = Arc::new(AtomicUsize::new(0));
         for _ in 0..self.options.jobs.get().min(jobs.len()) {
-            let (jobs, next, siblings) = (jobs.clone(), next.clone(), self.siblings.clone());
-            let (bar, events) = (account.progress.bar.clone(), self.sender.clone());
+            let (jobs, next, writer) = (jobs.clone(), next.clone(), self.writer.clone());
+            let (bar, events) = (stats.progress.bar.clone(), self.sender.clone());
             thread::Builder::new()
                 .name("compress".into())
-                .spawn(move || encode(&siblings, &jobs, &next, &bar, &events))
-                .map_err(Error::System)?;
+                .spawn(move || run_thread(&writer, &jobs, &next, &bar, &events))
+                .map_err(CompressError::System)?;
         }
-        let mut left = jobs.len();
-        while left > 0 {
-            match self.events.recv_timeout(account.progress.interval) {
-                Ok(Event::Done(place, outcome)) => {
-                    left -= 1;
-                    let job = jobs.get(place).expect("a place among the jobs");
-                    account.note(job, outcome);
+        let mut remaining = jobs.len();
+        while remaining > 0 {
+            match self.events.recv_timeout(stats.progress.interval) {
+                Ok(CompressEvent::Done(index, outcome)) => {
+                    remaining -= 1;
+                    let job = jobs.get(index).expect("a place among the jobs");
+                    stats.record(job, outcome);
                 }
-                Ok(Event::Stop) => break,
+                Ok(CompressEvent::Stop) => break,
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => unreachable!("a sender is ours"),
             }
-            account.progress.show(Instant::now(), left);
+            stats.progress.update(Instant::now(), remaining);
         }
-        account.progress.bar.finish_and_clear();
-        if self.siblings.is_stopped() {
-            let written = account.codings.iter().map(|tally| tally.written).sum();
-            return Err(Error::Stopped(written));
+        stats.progress.bar.finish_and_clear();
+        if self.writer.is_stopped() {
+            let written = stats.tallies.iter().map(|tally| tally.written).sum();
+            return Err(CompressError::Stopped(written));
         }
         let root = &self.options.root;
-        Ok(Summary {
+        Ok(CompressSummary {
             root: root.canonicalize().unwrap_or_else(|_| root.clone()),
-            files: account.files,
-            links: account.links,
-            failures: account.failures.len(),
-            time: begun.elapsed(),
-            codings: account.codings,
+            files: stats.files,
+            links: stats.links,
+            failures: stats.failures.len(),
+            time: start.elapsed(),
+            tallies: stats.tallies,
         })
     }
 
     /// Looks through the folder: what is to be done, the largest file first.
-    fn walk(&self, account: &mut Account) -> Result<Vec<Job>, Error> {
+    fn walk(&self, stats: &mut CompressStats) -> Result<Vec<SidecarJob>, CompressError> {
         let mut jobs = Vec::new();
-        let mut folders = vec![Vec::new()];
-        while let Some(path) = folders.pop() {
-            if self.siblings.is_stopped() {
-                return Err(Error::Stopped(0));
+        let mut dirs = vec![Vec::new()];
+        while let Some(path) = dirs.pop() {
+            if self.writer.is_stopped() {
+                return Err(CompressError::Stopped(0));
             }
-            match self.siblings.list(&path) {
-                Ok(mut folder) => {
-                    account.look(&mut folder);
-                    folders.append(&mut folder.folders);
-                    jobs.append(&mut folder.jobs);
+            match self.writer.scan_dir(&path) {
+                Ok(mut dir) => {
+                    stats.record_dir(&mut dir);
+                    dirs.append(&mut dir.dirs);
+                    jobs.append(&mut dir.jobs);
                 }
                 Err(error) if path.is_empty() => {
-                    return Err(Error::Root(self.options.root.clone(), error));
+                    return Err(CompressError::Root(self.options.root.clone(), error));
                 }
-                Err(error) => account.fail(&shown(&path), &error),
+                Err(error) => stats.record_failure(&display_path(&path), &error),
             }
         }
         // (The sort is stable: of one file, what takes longest comes first.)
@@ -241,33 +243,33 @@ impl Compression {
 }
 
 /// What one thread does.
-fn encode(
-    siblings: &Siblings,
-    jobs: &[Job],
+fn run_thread(
+    writer: &SidecarWriter,
+    jobs: &[SidecarJob],
     next: &AtomicUsize,
     bar: &ProgressBar,
-    events: &Sender<Event>,
+    events: &Sender<CompressEvent>,
 ) {
     loop {
-        let place = next.fetch_add(1, Ordering::Relaxed);
-        let Some(job) = jobs.get(place) else {
+        let index = next.fetch_add(1, Ordering::Relaxed);
+        let Some(job) = jobs.get(index) else {
             return;
         };
-        let weight = weight(job.coding);
+        let weight = cost_per_byte(job.coding);
         let read = |bytes| bar.inc(bytes * weight);
-        let make = || siblings.make(job, SystemTime::now(), &read);
-        let made = catch_unwind(AssertUnwindSafe(make)).unwrap_or_else(|_| {
+        let make = || writer.write_sidecar(job, SystemTime::now(), &read);
+        let result = catch_unwind(AssertUnwindSafe(make)).unwrap_or_else(|_| {
             let why = io::Error::other(format!("encoding it as {} failed", job.coding.name()));
-            Err(Failure::Failed(shown(&job.path), why))
+            Err(SidecarError::Io(display_path(&job.path), why))
         });
-        if events.send(Event::Done(place, made)).is_err() {
+        if events.send(CompressEvent::Done(index, result)).is_err() {
             return;
         }
     }
 }
 
 /// How long it takes to encode a byte, roughly, in relation to the others.
-fn weight(coding: Coding) -> u64 {
+fn cost_per_byte(coding: Coding) -> u64 {
     match coding {
         Coding::Identity => 0,
         Coding::Gzip => 1,
@@ -276,172 +278,180 @@ fn weight(coding: Coding) -> u64 {
     }
 }
 
-fn cost(job: &Job) -> u64 {
-    job.len.saturating_mul(weight(job.coding))
+fn job_cost(job: &SidecarJob) -> u64 {
+    job.len.saturating_mul(cost_per_byte(job.coding))
 }
 
-fn shown(path: &[u8]) -> PathBuf {
+fn display_path(path: &[u8]) -> PathBuf {
     use std::os::unix::ffi::OsStrExt as _;
     Path::new(std::ffi::OsStr::from_bytes(path)).to_owned()
 }
 
 /// What is known by now.
-struct Account {
-    progress: Progress,
+struct CompressStats {
+    progress: ProgressReporter,
     verbose: bool,
     files: usize,
     links: usize,
     /// What was said of them; once is enough, of a folder that cannot be written to.
     failures: HashSet<String>,
-    codings: [Tally; CODINGS.len()],
+    tallies: [CodingTally; SIDECAR_CODINGS.len()],
 }
 
-impl Account {
-    fn new(options: &Options) -> Self {
+impl CompressStats {
+    fn new(options: &CompressOptions) -> Self {
         Self {
-            progress: Progress::new(options.quiet),
+            progress: ProgressReporter::new(options.quiet),
             verbose: options.verbose,
             files: 0,
             links: 0,
             failures: HashSet::new(),
-            codings: Default::default(),
+            tallies: Default::default(),
         }
     }
 
-    fn look(&mut self, folder: &mut Folder) {
-        self.files += folder.files;
-        self.links += folder.links.len();
-        for link in &folder.links {
-            self.tell(|| format!("{}: a symbolic link, not followed", shown(link).display()));
+    fn record_dir(&mut self, dir: &mut ScannedDir) {
+        self.files += dir.files;
+        self.links += dir.symlinks.len();
+        for link in &dir.symlinks {
+            self.print_verbose(|| {
+                format!(
+                    "{}: a symbolic link, not followed",
+                    display_path(link).display()
+                )
+            });
         }
-        if folder.left_over > 0 {
-            let count = folder.left_over;
-            self.progress.say(&format!(
+        if dir.leftovers_removed > 0 {
+            let count = dir.leftovers_removed;
+            self.progress.print(&format!(
                 "removed what an interrupted run has left: {count} unfinished"
             ));
         }
-        for (path, error) in folder.failed.drain(..) {
-            self.fail(&path, &error);
+        for (path, error) in dir.failed.drain(..) {
+            self.record_failure(&path, &error);
         }
-        for (job, outcome) in folder.done.drain(..) {
-            self.note(&job, Ok(outcome));
+        for (job, outcome) in dir.done.drain(..) {
+            self.record(&job, Ok(outcome));
         }
     }
 
-    fn note(&mut self, job: &Job, outcome: Result<Outcome, Failure>) {
-        let coding = CODINGS.iter().position(|coding| *coding == job.coding);
-        let tally = &mut self.codings[coding.expect("a sibling's coding")];
-        let sibling = shown(&job.sibling());
-        let sibling = sibling.display();
+    fn record(&mut self, job: &SidecarJob, outcome: Result<SidecarOutcome, SidecarError>) {
+        let coding = SIDECAR_CODINGS
+            .iter()
+            .position(|coding| *coding == job.coding);
+        let tally = &mut self.tallies[coding.expect("a sibling's coding")];
+        let sidecar = display_path(&job.sidecar_path());
+        let sidecar = sidecar.display();
         match outcome {
-            Ok(Outcome::Written(len)) => {
+            Ok(SidecarOutcome::Written(len)) => {
                 tally.written += 1;
                 tally.before += job.len;
                 tally.after += len;
-                self.tell(|| format!("{sibling}: written, {len} bytes for {}", job.len));
+                self.print_verbose(|| format!("{sidecar}: written, {len} bytes for {}", job.len));
             }
-            Ok(Outcome::UpToDate(len)) => {
+            Ok(SidecarOutcome::UpToDate(len)) => {
                 tally.up_to_date += 1;
                 tally.before += job.len;
                 tally.after += len;
-                self.tell(|| format!("{sibling}: up to date"));
+                self.print_verbose(|| format!("{sidecar}: up to date"));
             }
-            Ok(Outcome::Unworthy) => {
-                tally.unworthy += 1;
-                self.tell(|| format!("{sibling}: not worth it"));
+            Ok(SidecarOutcome::NotWorthwhile) => {
+                tally.not_worthwhile += 1;
+                self.print_verbose(|| format!("{sidecar}: not worth it"));
             }
-            Ok(Outcome::Removed) => {
+            Ok(SidecarOutcome::Removed) => {
                 tally.removed += 1;
-                self.progress.say(&format!(
-                    "{sibling}: removed; it was of an earlier content, and is not worth it any more"
+                self.progress.print(&format!(
+                    "{sidecar}: removed; it was of an earlier content, and is not worth it any more"
                 ));
             }
-            Err(Failure::Changing) => {
+            Err(SidecarError::Changing) => {
                 let why = io::Error::other("is being written to; run it again when that is done");
-                self.fail(&shown(&job.path), &why);
+                self.record_failure(&display_path(&job.path), &why);
             }
-            Err(Failure::Failed(path, error)) => self.fail(&path, &error),
-            Err(Failure::Stopped) => {}
+            Err(SidecarError::Io(path, error)) => self.record_failure(&path, &error),
+            Err(SidecarError::Stopped) => {}
         }
     }
 
-    fn fail(&mut self, path: &Path, error: &io::Error) {
+    fn record_failure(&mut self, path: &Path, error: &io::Error) {
         let line = format!("{}: {error}", path.display());
         if !self.failures.contains(&line) {
-            self.progress.must_say(&line);
+            self.progress.print_always(&line);
             self.failures.insert(line);
         }
     }
 
     /// Says what only somebody who asked wants to hear.
-    fn tell(&self, line: impl FnOnce() -> String) {
+    fn print_verbose(&self, line: impl FnOnce() -> String) {
         if self.verbose {
-            self.progress.say(&line());
+            self.progress.print(&line());
         }
     }
 }
 
 /// What is said on the way, on standard error.
-struct Progress {
+struct ProgressReporter {
     bar: ProgressBar,
     quiet: bool,
     interval: Duration,
     /// When a log was last told.
-    told: Option<Instant>,
+    last_line: Option<Instant>,
 }
 
-impl Progress {
+impl ProgressReporter {
     fn new(quiet: bool) -> Self {
         let is_seen = !quiet && io::stderr().is_terminal();
         let (target, interval) = match is_seen {
-            true => (ProgressDrawTarget::stderr(), GLANCE),
-            false => (ProgressDrawTarget::hidden(), LINE),
+            true => (ProgressDrawTarget::stderr(), TERMINAL_INTERVAL),
+            false => (ProgressDrawTarget::hidden(), LOG_INTERVAL),
         };
         Self {
             bar: ProgressBar::with_draw_target(None, target),
             quiet,
             interval,
-            told: None,
+            last_line: None,
         }
     }
 
-    fn begin(&mut self, work: u64, now: Instant) {
+    fn start(&mut self, work: u64, now: Instant) {
         let style = ProgressStyle::with_template(
             "{bar:32} {percent:>3} %  {elapsed} of about {duration}  {msg}",
         );
         self.bar
             .set_style(style.expect("a template that is understood"));
         self.bar.set_length(work);
-        self.told = Some(now);
+        self.last_line = Some(now);
     }
 
     /// How far it is.
-    fn show(&mut self, now: Instant, left: usize) {
+    fn update(&mut self, now: Instant, remaining: usize) {
         if !self.bar.is_hidden() {
-            self.bar.set_message(format!("{left} siblings to write"));
+            self.bar
+                .set_message(format!("{remaining} siblings to write"));
             return;
         }
         let is_due = self
-            .told
-            .is_none_or(|told| now.duration_since(told) >= LINE);
+            .last_line
+            .is_none_or(|last| now.duration_since(last) >= LOG_INTERVAL);
         if !self.quiet && is_due {
-            self.told = Some(now);
+            self.last_line = Some(now);
             let (done, all) = (self.bar.position(), self.bar.length().unwrap_or_default());
             let percent = (done.saturating_mul(100))
                 .checked_div(all)
                 .unwrap_or(100)
                 .min(100);
-            self.say(&format!("{percent} %, {left} siblings to write"));
+            self.print(&format!("{percent} %, {remaining} siblings to write"));
         }
     }
 
-    fn say(&self, line: &str) {
+    fn print(&self, line: &str) {
         if !self.quiet {
-            self.must_say(line);
+            self.print_always(line);
         }
     }
 
-    fn must_say(&self, line: &str) {
+    fn print_always(&self, line: &str) {
         self.bar.suspend(|| {
             // A closed standard error is no reason to panic.
             let _ = writeln!(io::stderr(), "docroot: {line}");
@@ -449,20 +459,20 @@ impl Progress {
     }
 }
 
-impl fmt::Display for Summary {
+impl fmt::Display for CompressSummary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
             "{}: {} files looked at in {}",
             self.root.display(),
             self.files,
-            seconds(self.time)
+            format_duration(self.time)
         )?;
         let mut notes = String::new();
         if self.links > 0 {
             let _ = write!(notes, ", {} symbolic links not followed", self.links);
         }
-        let removed: usize = self.codings.iter().map(|tally| tally.removed).sum();
+        let removed: usize = self.tallies.iter().map(|tally| tally.removed).sum();
         if removed > 0 {
             let _ = write!(notes, ", {removed} siblings removed");
         }
@@ -477,24 +487,24 @@ impl fmt::Display for Summary {
             "\n  {:<8}{:>9}{:>12}{:>15}{:>12}{:>12}{:>9}",
             "coding", "written", "up to date", "not worth it", "before", "after", "saved"
         )?;
-        for (coding, tally) in CODINGS.iter().zip(&self.codings) {
+        for (coding, tally) in SIDECAR_CODINGS.iter().zip(&self.tallies) {
             writeln!(
                 f,
                 "  {:<8}{:>9}{:>12}{:>15}{:>12}{:>12}{:>9}",
                 coding.name(),
                 tally.written,
                 tally.up_to_date,
-                tally.unworthy + tally.removed,
-                bytes(tally.before),
-                bytes(tally.after),
-                saved(tally.before, tally.after),
+                tally.not_worthwhile + tally.removed,
+                format_bytes(tally.before),
+                format_bytes(tally.after),
+                format_saved(tally.before, tally.after),
             )?;
         }
         Ok(())
     }
 }
 
-fn seconds(time: Duration) -> String {
+fn format_duration(time: Duration) -> String {
     match time.as_secs() {
         0 => format!("{} ms", time.as_millis()),
         seconds @ 1..60 => format!("{seconds}.{} s", time.subsec_millis() / 100),
@@ -503,7 +513,7 @@ fn seconds(time: Duration) -> String {
 }
 
 /// Bytes in the largest unit of which there is one.
-fn bytes(count: u64) -> String {
+fn format_bytes(count: u64) -> String {
     let mut unit = 1_u64;
     for name in ["B", "KiB", "MiB", "GiB"] {
         if count < unit << 10 || name == "GiB" {
@@ -519,7 +529,7 @@ fn bytes(count: u64) -> String {
 }
 
 /// The part that is saved.
-fn saved(before: u64, after: u64) -> String {
+fn format_saved(before: u64, after: u64) -> String {
     let saved = u128::from(before.saturating_sub(after)) * 1000;
     match saved.checked_div(u128::from(before)) {
         None => "-".into(),
@@ -532,7 +542,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn quantities_are_read_at_a_glance() {
+    fn quantities_are_formatted_with_units() {
         for (count, expected) in [
             (0, "0 B"),
             (1023, "1023 B"),
@@ -541,33 +551,33 @@ mod tests {
             (1_048_576, "1.0 MiB"),
             (u64::MAX, "17179869183.9 GiB"),
         ] {
-            assert_eq!(bytes(count), expected);
+            assert_eq!(format_bytes(count), expected);
         }
         for (millis, expected) in [(5, "5 ms"), (1250, "1.2 s"), (61_000, "1 min 1 s")] {
-            assert_eq!(seconds(Duration::from_millis(millis)), expected);
+            assert_eq!(format_duration(Duration::from_millis(millis)), expected);
         }
         for (before, after, expected) in [(0, 0, "-"), (1000, 250, "75.0 %"), (3, 2, "33.3 %")] {
-            assert_eq!(saved(before, after), expected);
+            assert_eq!(format_saved(before, after), expected);
         }
     }
 
     #[test]
-    fn the_table_is_aligned() {
-        let tally = Tally {
+    fn summary_table_is_aligned() {
+        let tally = CodingTally {
             written: 12,
             up_to_date: 3,
-            unworthy: 4,
+            not_worthwhile: 4,
             removed: 1,
             before: 3_000_000,
             after: 1_000_000,
         };
-        let summary = Summary {
+        let summary = CompressSummary {
             root: "/site".into(),
             files: 41,
             links: 1,
             failures: 0,
             time: Duration::from_millis(2310),
-            codings: [tally, tally, Tally::default()],
+            tallies: [tally, tally, CodingTally::default()],
         };
         let expected = "\
 /site: 41 files looked at in 2.3 s

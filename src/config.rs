@@ -26,13 +26,16 @@ use clap::parser::ValueSource;
 use clap::{
     Arg, ArgAction, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum,
 };
-use docroot::auth::{Malformed, Users};
+use docroot::auth::{HtpasswdError, Users};
 use docroot::compress;
 use docroot::http1;
-use docroot::net::{Endpoint, Limits, descriptors, files_within};
-use docroot::sandbox::{Mode, Needs};
+use docroot::net::{Endpoint, Limits, max_cached_files, raise_descriptor_limit};
+use docroot::sandbox::{Requirements, SandboxMode};
 use docroot::server::{self, Bind};
-use docroot::site::{self, Caching, Field, Releases, SharedPolicy, Sources, Symlinks, TypeSource};
+use docroot::site::{
+    self, CachePolicy, ConfiguredField, MediaTypesInput, PolicySources, Releases, SharedPolicy,
+    Symlinks,
+};
 
 pub(crate) use self::healthcheck::{Healthcheck, Probe};
 pub(crate) use self::live::Show;
@@ -190,7 +193,7 @@ struct SiteOptions {
     /// How long answers may be kept: auto knows names with a content hash; off is never; or seconds
     #[arg(long, value_name = "RULE", env = "DOCROOT_CACHE")]
     #[arg(default_value = "auto")]
-    cache: Caching,
+    cache: CachePolicy,
 
     #[command(flatten)]
     etag: EtagOptions,
@@ -204,7 +207,7 @@ struct SiteOptions {
         value_delimiter = '\n',
         value_parser = values::field
     )]
-    header: Vec<Option<Field>>,
+    header: Vec<Option<ConfiguredField>>,
 
     /// Fields by path, as in a _headers file, with _redirects beside it [default: those in the root]
     #[arg(long, value_name = "FILE", env = "DOCROOT_HEADERS_FILE")]
@@ -227,7 +230,7 @@ struct SiteOptions {
         value_delimiter = ','
     )]
     #[arg(value_parser = values::types)]
-    mime_types: Vec<TypeSource>,
+    mime_types: Vec<MediaTypesInput>,
 
     /// Compress what is asked for, beside the loops, for those who ask after that
     #[arg(long, env = "DOCROOT_COMPRESS", value_parser = BoolishValueParser::new())]
@@ -380,9 +383,9 @@ enum Following {
 #[derive(Debug)]
 pub(crate) struct Config {
     /// What the server is made of. Its root is absolute, if it could be found.
-    pub(crate) server: server::Options,
+    pub(crate) server: server::ServerOptions,
     /// What the site's policy is read from.
-    pub(crate) sources: Sources,
+    pub(crate) sources: PolicySources,
     /// Pages that were asked for, and so must be there, and by which option.
     pub(crate) required: Vec<(&'static str, String)>,
     /// Where users are named, to be read again: entries, and a file.
@@ -390,9 +393,9 @@ pub(crate) struct Config {
     /// How long it goes on accepting after it was told to stop.
     pub(crate) drain_delay: Duration,
     /// Whether the process is confined.
-    pub(crate) sandbox: Mode,
+    pub(crate) sandbox: SandboxMode,
     /// What it must still be able to do then.
-    pub(crate) needs: Needs,
+    pub(crate) needs: Requirements,
     /// What is said of each request; `None` is nothing.
     pub(crate) log: Option<Log>,
     /// Where the site is to be shown.
@@ -458,9 +461,9 @@ impl Arguments {
             None => vec![PORT],
         };
         let root = self.folder.resolve()?;
-        let descriptors = descriptors();
+        let descriptors = raise_descriptor_limit();
         let workers = self.workers.unwrap_or_else(default_workers);
-        let defaults = Limits::of(workers.get());
+        let defaults = Limits::for_reactors(workers.get());
         let connections = self.max_connections.unwrap_or(defaults.connections);
         if connections as u64 >= descriptors {
             return Err(format!(
@@ -473,8 +476,8 @@ impl Arguments {
             .resolve(self.header_timeout, self.max_connections_per_ip)?;
         let limits = Limits {
             connections,
-            connections_per_peer: proxies.census,
-            inbox: defaults.inbox.max(self.site.max_header),
+            per_ip_limit: proxies.census,
+            inbox_bytes: defaults.inbox_bytes.max(self.site.max_header),
             min_rate: self.min_rate,
             ..defaults
         };
@@ -494,7 +497,7 @@ impl Arguments {
         let hidden = self.site.hidden;
         let mut config = self.site.resolve(root)?;
         if let Some(Log { format, file }) = &log {
-            config.server.http1.log = *format;
+            config.server.http1.log_format = *format;
             if let Some(file) = file {
                 not_served("--log-file", file, &config.server.root, hidden)?;
             }
@@ -507,13 +510,14 @@ impl Arguments {
         config.server.metrics = self.metrics.metrics;
         config.server.http1.header_timeout = self.header_timeout;
         config.server.http1.idle_timeout = self.idle_timeout;
-        config.server.http1.trusted = proxies.trusted;
+        config.server.http1.trusted_proxies = proxies.trusted;
         config.server.proxy = proxies.proxy;
         config.server.binds = binds;
         config.server.ports = ports;
         config.server.workers = workers;
         config.server.limits = limits;
-        config.server.site.releases = Releases::within(self.release_grace.unwrap_or_default());
+        config.server.site.releases =
+            Releases::with_grace_period(self.release_grace.unwrap_or_default());
         (config.server.http1.health, config.drain_delay) = self.health.resolve();
         config.sandbox = self.sandbox.resolve();
         let sockets = config.server.binds.iter().filter_map(|bind| match bind {
@@ -522,7 +526,7 @@ impl Arguments {
         });
         config.needs.sockets = sockets.collect();
         // Build tools remove the folder that they write to.
-        config.needs.replaced = config.server.site.live.is_some();
+        config.needs.folders_are_replaced = config.server.site.live_reload.is_some();
         config.show = self.show.resolve();
         Ok(config)
     }
@@ -579,10 +583,10 @@ impl SiteOptions {
             }
         };
         let prefix = self.path_prefix.unwrap_or_default();
-        let http1 = http1::Options {
-            max_header: self.max_header,
-            cors: self.cors.is_some(),
-            ..http1::Options::default()
+        let http1 = http1::HttpOptions {
+            max_head_bytes: self.max_header,
+            allow_cors: self.cors.is_some(),
+            ..http1::HttpOptions::default()
         };
         // The name as it was given: it may be given to another folder later.
         let root = std::path::absolute(&root).unwrap_or(root);
@@ -590,38 +594,38 @@ impl SiteOptions {
             not_served("--auth-file", file, &root, self.hidden)?;
         }
         let users = users(&self.auth, self.auth_file.as_deref())?;
-        let sources = Sources {
+        let sources = PolicySources {
             root: root.clone(),
             headers: self.headers_file,
-            types: self.mime_types,
+            media_types: self.mime_types,
             fields: fields(
                 self.cors.as_deref(),
                 self.isolate,
                 self.header.into_iter().flatten().collect(),
             ),
-            caching: self.cache,
+            cache_policy: self.cache,
             is_private: users.is_some(),
         };
-        let site = site::Options {
+        let site = site::SiteOptions {
             index: self.index,
             not_found: self
                 .not_found
                 .clone()
-                .unwrap_or_else(|| site::Options::default().not_found),
-            shell: self.spa.clone(),
-            is_clean: !self.no_clean_urls,
-            live: self.live.resolve(&prefix),
+                .unwrap_or_else(|| site::SiteOptions::default().not_found),
+            spa_fallback: self.spa.clone(),
+            has_clean_urls: !self.no_clean_urls,
+            live_reload: self.live.resolve(&prefix),
             prefix,
-            has_siblings: !self.no_precompressed,
-            hidden: self.hidden,
-            listing: self.listing,
+            has_sidecars: !self.no_precompressed,
+            shows_hidden: self.hidden,
+            lists_dirs: self.listing,
             cache_memory,
-            cache_files: files_within(descriptors()),
-            policy: SharedPolicy::of(sources.clone()),
-            ..site::Options::default()
+            cache_files: max_cached_files(raise_descriptor_limit()),
+            policy: SharedPolicy::from_sources(sources.clone()),
+            ..site::SiteOptions::default()
         };
         let needs = sandbox::needs(&root, &symlinks, &sources, self.auth_file.as_deref());
-        let server = server::Options {
+        let server = server::ServerOptions {
             root,
             binds: Vec::new(),
             ports: Vec::new(),
@@ -646,7 +650,7 @@ impl SiteOptions {
             required: required.collect(),
             auth: (self.auth, self.auth_file),
             drain_delay: Duration::ZERO,
-            sandbox: Mode::Off,
+            sandbox: SandboxMode::Off,
             needs,
             log: None,
             show: Show::default(),
@@ -682,11 +686,13 @@ fn listed(file: &Path) -> Result<Users, String> {
     let name = file.display();
     let text = std::fs::read(file)
         .map_err(|error| format!("--auth-file {name}: {error}; name a file that can be read"))?;
-    Users::read(&text).map_err(|malformed| {
-        let said = malformed.iter().map(|Malformed { line, why }| match line {
-            0 => format!("{name}: {why}"),
-            line => format!("{name}:{line}: {why}"),
-        });
+    Users::parse(&text).map_err(|malformed| {
+        let said = malformed
+            .iter()
+            .map(|HtpasswdError { line, reason: why }| match line {
+                0 => format!("{name}: {why}"),
+                line => format!("{name}:{line}: {why}"),
+            });
         said.collect::<Vec<_>>().join("\n")
     })
 }
@@ -720,8 +726,8 @@ fn real(file: &Path) -> Option<PathBuf> {
 }
 
 impl Compress {
-    pub(crate) fn resolve(self) -> compress::Options {
-        compress::Options {
+    pub(crate) fn resolve(self) -> compress::CompressOptions {
+        compress::CompressOptions {
             root: self.dir,
             hidden: self.hidden,
             jobs: self.jobs.unwrap_or_else(default_workers),
@@ -758,7 +764,7 @@ fn default_workers() -> NonZeroUsize {
 }
 
 /// Fields for every answer: those of CORS and of isolation, and after them, so that they win, those that were given.
-fn fields(cors: Option<&str>, isolate: bool, given: Vec<Field>) -> Vec<Field> {
+fn fields(cors: Option<&str>, isolate: bool, given: Vec<ConfiguredField>) -> Vec<ConfiguredField> {
     let mut said = Vec::new();
     if isolate {
         said.extend([

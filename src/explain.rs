@@ -18,15 +18,15 @@ use std::time::{Instant, SystemTime};
 
 use docroot::auth::Verifier;
 use docroot::http::{
-    Accepted, Coding, Fields, Lookup, Origin, Progress, Request, Resource, Response, Standing,
-    Streamed, Target, admit, is_navigation, respond, standings,
+    AcceptEncoding, Coding, CodingReason, Fields, Lookup, Origin, Request, Resource, Response,
+    StreamKind, StreamProgress, Target, coding_reasons, is_navigation, respond, validate,
 };
 use docroot::http1::Http1;
-use docroot::http1::parse::{self, Lines, Parsed};
+use docroot::http1::parse::{self, FieldLines, Parsed};
 use docroot::net::{Inbox, Io, Next, Now, Outbox, Peer, Protocol as _};
 use docroot::site::{
-    Changed, Chosen, Link, Match, Note, Reading, Role, Seen, Site, Source, Stream, To, Trail,
-    Withheld,
+    ChosenFile, HiddenReason, LoadedPolicy, MediaTypeSource, ProbeResult, RedirectMatch,
+    RedirectTarget, ResponseRole, Site, SiteStream, Symlink, Trace, TraceEvent, TracedFieldChange,
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
@@ -40,95 +40,100 @@ use crate::text::{json, shown};
 pub(crate) fn explain(
     config: &Config,
     site: Site,
-    reading: &Reading,
-    trail: &Trail,
+    policy: &LoadedPolicy,
+    trace: &Trace,
     question: &Question,
 ) -> io::Result<String> {
-    let request = head(question);
-    let found = Found::default();
-    let witness = Witness {
+    let request = request_head(question);
+    let found = RecordedLookup::default();
+    let origin = RecordingOrigin {
         site,
-        found: found.clone(),
+        recorded: found.clone(),
     };
-    let said = ask(config, witness, &request)?;
+    let output = run_session(config, origin, &request)?;
     let found = found.borrow_mut().take();
-    let sources = Sources {
-        headers: reading.headers.as_deref().map(name),
-        redirects: reading.redirects.as_deref().map(name),
+    let sources = RulesFileNames {
+        headers: policy.headers.as_deref().map(file_name),
+        redirects: policy.redirects.as_deref().map(file_name),
     };
 
-    let mut lines = Lines::new();
-    let parsed = parse::request(&request, config.server.http1.max_header, &mut lines);
+    let mut lines = FieldLines::new();
+    let parsed = parse::request(&request, config.server.http1.max_head_bytes, &mut lines);
     let request = match &parsed {
-        Ok(Parsed::Whole { request, .. }) => Some(request),
+        Ok(Parsed::Complete { request, .. }) => Some(request),
         _ => None,
     };
-    let seen = Seeing {
+    let explainer = Explainer {
         request,
         lookup: found.as_ref(),
-        notes: trail.notes(),
-        sources,
+        events: trace.events(),
+        rules_files: sources,
     };
-    let account = seen.account(&said);
+    let explanation = explainer.explain(&output);
     Ok(match question.json {
-        true => account.json(question),
-        false => account.words(question),
+        true => explanation.to_json(question),
+        false => explanation.to_text(question),
     })
 }
 
 /// What was found for the request, once something was.
-type Found = Rc<RefCell<Option<Lookup>>>;
+type RecordedLookup = Rc<RefCell<Option<Lookup>>>;
 
 /// A site, and whoever sees what it finds.
-struct Witness {
+struct RecordingOrigin {
     site: Site,
-    found: Found,
+    recorded: RecordedLookup,
 }
 
-impl Origin for Witness {
-    type Stream = Stream;
+impl Origin for RecordingOrigin {
+    type Stream = SiteStream;
 
     fn find(&mut self, target: &Target<'_>, now: SystemTime) -> Lookup {
         let lookup = self.site.find(target, now);
-        *self.found.borrow_mut() = Some(lookup.clone());
+        *self.recorded.borrow_mut() = Some(lookup.clone());
         lookup
     }
 
-    fn code(
+    fn find_encoded(
         &mut self,
         target: &Target<'_>,
         found: &Lookup,
         coding: Coding,
         now: SystemTime,
     ) -> Option<Lookup> {
-        let lookup = self.site.code(target, found, coding, now)?;
-        *self.found.borrow_mut() = Some(lookup.clone());
+        let lookup = self.site.find_encoded(target, found, coding, now)?;
+        *self.recorded.borrow_mut() = Some(lookup.clone());
         Some(lookup)
     }
 
-    fn fields(&self, target: Option<&Target<'_>>) -> Cow<'_, Fields> {
-        self.site.fields(target)
+    fn generated_fields(&self, target: Option<&Target<'_>>) -> Cow<'_, Fields> {
+        self.site.generated_fields(target)
     }
 
-    fn doubt(&mut self, told: bool) {
-        self.site.doubt(told);
+    fn mark_stale(&mut self, is_notified: bool) {
+        self.site.mark_stale(is_notified);
     }
 
-    fn stream(&mut self, target: &Target<'_>, what: Streamed) -> Result<Stream, Lookup> {
-        let stream = self.site.stream(target, what);
+    fn open_stream(&mut self, target: &Target<'_>, kind: StreamKind) -> Result<SiteStream, Lookup> {
+        let stream = self.site.open_stream(target, kind);
         if let Err(instead) = &stream {
-            *self.found.borrow_mut() = Some(instead.clone());
+            *self.recorded.borrow_mut() = Some(instead.clone());
         }
         stream
     }
 
-    fn stream_on(&mut self, stream: &mut Stream, into: &mut Vec<u8>, now: Instant) -> Progress {
-        self.site.stream_on(stream, into, now)
+    fn read_stream(
+        &mut self,
+        stream: &mut SiteStream,
+        into: &mut Vec<u8>,
+        now: Instant,
+    ) -> StreamProgress {
+        self.site.read_stream(stream, into, now)
     }
 }
 
 /// The request's head, as somebody on this machine would send it.
-fn head(question: &Question) -> Vec<u8> {
+fn request_head(question: &Question) -> Vec<u8> {
     let Question {
         method,
         target,
@@ -152,25 +157,25 @@ fn head(question: &Question) -> Vec<u8> {
 }
 
 /// What a session says to this request: all that it queues in memory before anything has left.
-fn ask(config: &Config, origin: Witness, request: &[u8]) -> io::Result<String> {
+fn run_session(config: &Config, origin: RecordingOrigin, request: &[u8]) -> io::Result<String> {
     let options = config.server.http1.clone();
     let mut http = Http1::new(origin, options, None);
     let verifier = config.server.users.clone();
     let verifier = verifier.map(|users| Verifier::new(users, NonZeroUsize::MIN));
     let verifier = verifier.transpose()?;
-    let mut bell = None;
+    let mut waker = None;
     if let Some(verifier) = &verifier {
-        let guard = verifier.guard()?;
-        bell = Some(guard.bell()?);
-        http = http.guarded_by(guard);
+        let auth = verifier.handle()?;
+        waker = Some(auth.waker()?);
+        http = http.with_auth(auth);
     }
     let peer = Peer {
         address: (Ipv4Addr::LOCALHOST, 0).into(),
     };
-    let mut session = http.open(&peer);
+    let mut session = http.on_accept(&peer);
     let (mut inbox, mut outbox, mut deadline) = (Inbox::default(), Outbox::default(), None);
     inbox.receive(request);
-    http.begin(true);
+    http.on_turn_start(true);
     loop {
         let now = Now {
             instant: Instant::now(),
@@ -182,8 +187,8 @@ fn ask(config: &Config, origin: Witness, request: &[u8]) -> io::Result<String> {
             deadline: &mut deadline,
             now,
         };
-        match (http.advance(&mut session, &mut io), &bell) {
-            (Next::Wait, Some(bell)) => wait(bell)?,
+        match (http.on_ready(&mut session, &mut io), &waker) {
+            (Next::AwaitWake, Some(waker)) => wait_for_verdict(waker)?,
             _ => break,
         }
     }
@@ -191,130 +196,136 @@ fn ask(config: &Config, origin: Witness, request: &[u8]) -> io::Result<String> {
 }
 
 /// Until credentials have been verified, or for a second.
-fn wait(bell: &OwnedFd) -> io::Result<()> {
+fn wait_for_verdict(waker: &OwnedFd) -> io::Result<()> {
     let second = Timespec {
         tv_sec: 1,
         tv_nsec: 0,
     };
-    poll(&mut [PollFd::new(bell, PollFlags::IN)], Some(&second))?;
+    poll(&mut [PollFd::new(waker, PollFlags::IN)], Some(&second))?;
     // Whoever has heard it need not hear it again.
-    let _ = rustix::io::read(bell, &mut [0; 8]);
+    let _ = rustix::io::read(waker, &mut [0; 8]);
     Ok(())
 }
 
 /// The names of the files with rules, as they are told.
-struct Sources {
+struct RulesFileNames {
     headers: Option<String>,
     redirects: Option<String>,
 }
 
 /// What there is to read the reasons from.
-struct Seeing<'a> {
+struct Explainer<'a> {
     /// `None` where the bytes are no request.
     request: Option<&'a Request<'a>>,
     /// `None` where nothing was looked up.
     lookup: Option<&'a Lookup>,
-    notes: Vec<Note>,
-    sources: Sources,
+    events: Vec<TraceEvent>,
+    rules_files: RulesFileNames,
 }
 
 /// An answer, with all that is to be said of it.
-struct Account {
+struct Explanation {
     /// Status line and field lines.
     head: Vec<String>,
     /// One word for what it is.
     outcome: &'static str,
-    file: Option<Chosen>,
+    file: Option<ChosenFile>,
     /// What became of it, and why: sentences.
-    why: Vec<String>,
+    reasons: Vec<String>,
     /// Each place that was looked at, and what was there.
-    looked: Vec<(String, String)>,
-    media: Option<Reason>,
-    codings: Vec<Offer>,
-    cache: Option<Reason>,
-    rules: Vec<Rule>,
+    probes: Vec<(String, String)>,
+    media_type: Option<ExplainedValue>,
+    codings: Vec<CodingOffer>,
+    cache_control: Option<ExplainedValue>,
+    rules: Vec<AppliedRule>,
 }
 
 /// The value of a field, and why it is this one.
-struct Reason {
+struct ExplainedValue {
     value: String,
-    why: String,
+    reason: String,
 }
 
 /// A coding that the content is to be had in, or not.
-struct Offer {
+struct CodingOffer {
     coding: Coding,
     /// Its length in bytes, if it is to be had.
     len: Option<u64>,
     is_chosen: bool,
-    why: String,
+    reason: String,
 }
 
 /// A rule that has changed a field.
-struct Rule {
+struct AppliedRule {
     field: String,
     /// `None` if the field is taken away.
     value: Option<String>,
     /// Which file and line, or option.
-    from: String,
+    source: String,
 }
 
-impl Seeing<'_> {
-    fn account(&self, said: &str) -> Account {
-        let (head, content) = said.split_once("\r\n\r\n").unwrap_or((said, ""));
+impl Explainer<'_> {
+    fn explain(&self, output: &str) -> Explanation {
+        let (head, content) = output.split_once("\r\n\r\n").unwrap_or((output, ""));
         let head: Vec<String> = head.split("\r\n").map(str::to_owned).collect();
-        let target = self.request.and_then(|request| admit(request).ok());
+        let target = self.request.and_then(|request| validate(request).ok());
         let response = match (self.request, &target, self.lookup) {
             (Some(request), Some(target), Some(lookup)) => Some(respond(request, target, lookup)),
             _ => None,
         };
         let role = self.role(response.as_ref());
-        let file = self.chosen(role).cloned();
-        let rules = self.rules(role);
-        let mut why = self.why(response.as_ref(), file.as_ref());
-        if role == Role::Ours
-            && let Some(reason) = explained(content)
+        let file = self.chosen_file(role).cloned();
+        let rules = self.applied_rules(role);
+        let mut why = self.reasons(response.as_ref(), file.as_ref());
+        if role == ResponseRole::Generated
+            && let Some(reason) = page_message(content)
         {
             why.push(reason);
         }
-        Account {
+        Explanation {
             outcome: self.outcome(response.as_ref()),
-            media: media(&head, file.as_ref().filter(|_| role != Role::Ours), &rules),
-            codings: self.codings(response.as_ref()),
-            cache: cache(&head, file.as_ref(), role, &rules),
-            looked: self.looked(),
+            media_type: media_type_reason(
+                &head,
+                file.as_ref().filter(|_| role != ResponseRole::Generated),
+                &rules,
+            ),
+            codings: self.coding_offers(response.as_ref()),
+            cache_control: cache_reason(&head, file.as_ref(), role, &rules),
+            probes: self.probes(),
             head,
             file,
-            why,
+            reasons: why,
             rules,
         }
     }
 
     /// What the answer is.
-    fn role(&self, response: Option<&Response>) -> Role {
+    fn role(&self, response: Option<&Response>) -> ResponseRole {
         match (self.lookup, response) {
-            (_, None) => Role::Ours,
-            (_, Some(response)) if !response.is_represented => Role::Ours,
-            (Some(Lookup::Shell(..)), _) if self.request.is_some_and(is_navigation) => Role::Shell,
-            (Some(Lookup::Shell(..) | Lookup::Absent(_)), _) => Role::NotFound,
-            _ => Role::File,
+            (_, None) => ResponseRole::Generated,
+            (_, Some(response)) if !response.has_origin_fields => ResponseRole::Generated,
+            (Some(Lookup::SpaFallback(..)), _) if self.request.is_some_and(is_navigation) => {
+                ResponseRole::SpaFallback
+            }
+            (Some(Lookup::SpaFallback(..) | Lookup::NotFound(_)), _) => ResponseRole::NotFound,
+            _ => ResponseRole::File,
         }
     }
 
     /// The file that is sent. A rule may have made one the page for what is absent; and of what was found, something
     /// else may be said.
-    fn chosen(&self, role: Role) -> Option<&Chosen> {
+    fn chosen_file(&self, role: ResponseRole) -> Option<&ChosenFile> {
         let all = || {
-            self.notes.iter().rev().filter_map(|note| match note {
-                Note::Chosen(chosen) => Some(chosen),
+            self.events.iter().rev().filter_map(|event| match event {
+                TraceEvent::Chosen(chosen) => Some(chosen),
                 _ => None,
             })
         };
         let of = |role| all().find(|chosen| chosen.role == role);
         match role {
-            Role::NotFound => of(Role::NotFound).or_else(|| of(Role::File)),
-            Role::Ours => match self.lookup {
-                Some(Lookup::Found(_)) => of(Role::File),
+            ResponseRole::NotFound => of(ResponseRole::NotFound).or_else(|| of(ResponseRole::File)),
+            ResponseRole::Generated => match self.lookup {
+                Some(Lookup::Found(_)) => of(ResponseRole::File),
                 _ => None,
             },
             role => of(role),
@@ -328,58 +339,68 @@ impl Seeing<'_> {
             (Some(Lookup::Directory), _) => "folder",
             (Some(Lookup::Listing(_)), _) => "listing",
             (Some(Lookup::Events), _) => "events",
-            (Some(Lookup::Absent(_)), _) => "absent",
-            (Some(Lookup::Shell(..)), _) => match self.request.is_some_and(is_navigation) {
+            (Some(Lookup::NotFound(_)), _) => "absent",
+            (Some(Lookup::SpaFallback(..)), _) => match self.request.is_some_and(is_navigation) {
                 true => "shell",
                 false => "absent",
             },
-            (Some(Lookup::Moved(..)), _) => "redirect",
+            (Some(Lookup::Redirect(..)), _) => "redirect",
             (Some(Lookup::Forbidden), _) => "forbidden",
             (Some(Lookup::Unavailable), _) => "unavailable",
         }
     }
 
     /// In the order in which it was decided.
-    fn why(&self, response: Option<&Response>, file: Option<&Chosen>) -> Vec<String> {
+    fn reasons(&self, response: Option<&Response>, file: Option<&ChosenFile>) -> Vec<String> {
         let mut why: Vec<String> = Vec::new();
-        for note in &self.notes {
-            match note {
-                Note::Outside => {
+        for event in &self.events {
+            match event {
+                TraceEvent::OutsidePrefix => {
                     why.push("the address does not begin with the path prefix".into());
                 }
-                Note::Withheld(path, Withheld::Hidden) => why.push(format!(
+                TraceEvent::Hidden(path, HiddenReason::Dotfile) => why.push(format!(
                     "/{} is not shown: a name in it begins with a dot (see --hidden)",
                     shown(path)
                 )),
-                Note::Withheld(path, Withheld::Rules) => why.push(format!(
+                TraceEvent::Hidden(path, HiddenReason::RulesFile) => why.push(format!(
                     "/{} is not shown: rules are read from it",
                     shown(path)
                 )),
-                Note::Rule(rule, counts) => why.push(self.rule(rule, *counts)),
-                Note::Looked(_, Seen::Refused(Some(link))) => {
-                    let way = way(link);
+                TraceEvent::Redirect(rule, counts) => {
+                    why.push(self.describe_redirect(rule, *counts));
+                }
+                TraceEvent::Probed(_, ProbeResult::OutsideRoot(Some(link))) => {
+                    let link_text = describe_symlink(link);
                     why.push(format!(
-                        "the link {way} leads where none may (see --symlinks)"
+                        "the link {link_text} leads where none may (see --symlinks)"
                     ));
                 }
-                Note::Route(Err(reason)) => {
+                TraceEvent::SpaRoute(Err(reason)) => {
                     why.push(format!("it is no place for the page of --spa: {reason}"));
                 }
-                Note::Route(Ok(())) => why.push(match self.request.is_some_and(is_navigation) {
-                    true => "somebody navigates to it, so the page of --spa is shown".into(),
-                    false => "it may be a place that the page of --spa knows, but the request is \
+                TraceEvent::SpaRoute(Ok(())) => {
+                    why.push(match self.request.is_some_and(is_navigation) {
+                        true => "somebody navigates to it, so the page of --spa is shown".into(),
+                        false => {
+                            "it may be a place that the page of --spa knows, but the request is \
                               no navigation"
-                        .into(),
-                }),
+                                .into()
+                        }
+                    });
+                }
                 _ => {}
             }
         }
-        why.extend(self.found(response, file));
+        why.extend(self.outcome_reason(response, file));
         why
     }
 
     /// What the look-up has ended with, and what the request has made of it.
-    fn found(&self, response: Option<&Response>, file: Option<&Chosen>) -> Option<String> {
+    fn outcome_reason(
+        &self,
+        response: Option<&Response>,
+        file: Option<&ChosenFile>,
+    ) -> Option<String> {
         let lookup = self.lookup?;
         let status = response.map_or("", |response| response.status.code());
         Some(match (lookup, status) {
@@ -388,7 +409,7 @@ impl Seeing<'_> {
             }
             (Lookup::Found(_), "206") => "the request asks for a part of it".into(),
             (Lookup::Found(_), _) => {
-                let target = self.request.and_then(|request| admit(request).ok())?;
+                let target = self.request.and_then(|request| validate(request).ok())?;
                 let path = target.path();
                 let file = file?;
                 let is_page = file.path.ends_with(b".html") && !path.ends_with(b".html");
@@ -405,21 +426,25 @@ impl Seeing<'_> {
             (Lookup::Directory, _) => "it is a folder, whose address ends in a slash".into(),
             (Lookup::Events, _) => "pages hear there of changes, with --live-reload".into(),
             (Lookup::Listing(_), _) => "the folder has no page of its own, so it is listed".into(),
-            (Lookup::Absent(Some(_)) | Lookup::Shell(..), "404") => match file {
+            (Lookup::NotFound(Some(_)) | Lookup::SpaFallback(..), "404") => match file {
                 Some(file) => format!("there is nothing, so /{} is shown", shown(&file.path)),
                 None => return None,
             },
-            (Lookup::Absent(None), _) => "there is nothing, and no page that says so".into(),
+            (Lookup::NotFound(None), _) => "there is nothing, and no page that says so".into(),
             _ => return None,
         })
     }
 
-    fn rule(&self, rule: &Match, counts: bool) -> String {
-        let file = self.sources.redirects.as_deref().unwrap_or("_redirects");
-        let to = match &rule.to {
-            To::Location(to) | To::Target(to) => shown(to.as_bytes()),
+    fn describe_redirect(&self, rule: &RedirectMatch, counts: bool) -> String {
+        let file = self
+            .rules_files
+            .redirects
+            .as_deref()
+            .unwrap_or("_redirects");
+        let to = match &rule.target {
+            RedirectTarget::Location(to) | RedirectTarget::Rewrite(to) => shown(to.as_bytes()),
         };
-        let Match { line, status, .. } = rule;
+        let RedirectMatch { line, status, .. } = rule;
         let to = format!("{} {to}", status.code());
         match (counts, rule.is_forced) {
             (true, true) => format!("{file}:{line} says {to}, whatever is there"),
@@ -430,38 +455,42 @@ impl Seeing<'_> {
         }
     }
 
-    fn looked(&self) -> Vec<(String, String)> {
-        let looked = self.notes.iter().filter_map(|note| match note {
-            Note::Looked(path, seen) => {
-                let seen = match seen {
-                    Seen::File => "a file".to_owned(),
-                    Seen::Folder => "a folder".to_owned(),
-                    Seen::Special => "neither a file nor a folder".to_owned(),
-                    Seen::Nothing => "nothing".to_owned(),
-                    Seen::Refused(Some(link)) => format!("behind the link {}", way(link)),
-                    Seen::Refused(None) => "behind a link that led where none may".to_owned(),
-                    Seen::Failed(why) => shown(why.as_bytes()),
+    fn probes(&self) -> Vec<(String, String)> {
+        let probes = self.events.iter().filter_map(|event| match event {
+            TraceEvent::Probed(path, probe) => {
+                let probe = match probe {
+                    ProbeResult::File => "a file".to_owned(),
+                    ProbeResult::Directory => "a folder".to_owned(),
+                    ProbeResult::Special => "neither a file nor a folder".to_owned(),
+                    ProbeResult::Missing => "nothing".to_owned(),
+                    ProbeResult::OutsideRoot(Some(link)) => {
+                        format!("behind the link {}", describe_symlink(link))
+                    }
+                    ProbeResult::OutsideRoot(None) => {
+                        "behind a link that led where none may".to_owned()
+                    }
+                    ProbeResult::Failed(why) => shown(why.as_bytes()),
                 };
-                Some((format!("/{}", shown(path)), seen))
+                Some((format!("/{}", shown(path)), probe))
             }
             _ => None,
         });
-        looked.collect()
+        probes.collect()
     }
 
     /// What rules have changed about an answer of this kind.
-    fn rules(&self, role: Role) -> Vec<Rule> {
-        let changed = self.notes.iter().rev().find_map(|note| match note {
-            Note::Changed(of, changed) if *of == role => Some(changed),
+    fn applied_rules(&self, role: ResponseRole) -> Vec<AppliedRule> {
+        let changed = self.events.iter().rev().find_map(|event| match event {
+            TraceEvent::FieldChanges(of, changed) if *of == role => Some(changed),
             _ => None,
         });
-        let rule = |changed: &Changed| {
+        let rule = |changed: &TracedFieldChange| {
             let numbers: Vec<String> = changed.lines.iter().map(usize::to_string).collect();
-            let file = self.sources.headers.as_deref().unwrap_or("_headers");
-            Rule {
+            let file = self.rules_files.headers.as_deref().unwrap_or("_headers");
+            AppliedRule {
                 field: changed.name.clone(),
                 value: changed.value.clone(),
-                from: match numbers.is_empty() {
+                source: match numbers.is_empty() {
                     true => "the command line".into(),
                     false => format!("{file}:{}", numbers.join(", ")),
                 },
@@ -471,11 +500,11 @@ impl Seeing<'_> {
     }
 
     /// In which codings the content is to be had, and how each fares.
-    fn codings(&self, response: Option<&Response>) -> Vec<Offer> {
+    fn coding_offers(&self, response: Option<&Response>) -> Vec<CodingOffer> {
         let (Some(request), Some(response)) = (self.request, response) else {
             return Vec::new();
         };
-        let Some(resource) = self.resource(response) else {
+        let Some(resource) = self.sent_resource(response) else {
             return Vec::new();
         };
         let offered: Vec<(Coding, u64)> = resource
@@ -483,45 +512,47 @@ impl Seeing<'_> {
             .iter()
             .map(|each| (each.coding, each.content.len()))
             .collect();
-        let standings = standings(&Accepted::of(request), &offered);
+        let standings = coding_reasons(&AcceptEncoding::from_request(request), &offered);
         let sent = response.representation.as_ref();
-        let mut codings: Vec<Offer> = Vec::new();
-        for (each, standing) in resource.representations.iter().zip(standings) {
+        let mut codings: Vec<CodingOffer> = Vec::new();
+        for (each, reason) in resource.representations.iter().zip(standings) {
             let is_chosen = sent.is_some_and(|sent| Arc::ptr_eq(sent, each));
-            codings.push(Offer {
+            codings.push(CodingOffer {
                 coding: each.coding,
                 len: Some(each.content.len()),
                 is_chosen,
-                why: match (is_chosen, standing) {
+                reason: match (is_chosen, reason) {
                     _ if offered.len() == 1 => "the only one that there is".into(),
-                    (false, Standing::Chosen) => "preferred, but the request names another".into(),
-                    (true, standing) if standing != Standing::Chosen => {
+                    (false, CodingReason::Chosen) => {
+                        "preferred, but the request names another".into()
+                    }
+                    (true, reason) if reason != CodingReason::Chosen => {
                         "the request names it, or nothing else is acceptable".into()
                     }
-                    (_, standing) => standing.to_string(),
+                    (_, reason) => reason.to_string(),
                 },
             });
         }
-        if let Some(coding) = response.wanted {
-            codings.push(Offer {
+        if let Some(coding) = response.wanted_coding {
+            codings.push(CodingOffer {
                 coding,
                 len: None,
                 is_chosen: false,
-                why: "made for later answers, if it saves enough (--compress)".into(),
+                reason: "made for later answers, if it saves enough (--compress)".into(),
             });
         }
-        for note in &self.notes {
-            if let Note::Beside(path, coding, Err(why)) = note
+        for event in &self.events {
+            if let TraceEvent::Sidecar(path, coding, Err(why)) = event
                 && resource
                     .representations
                     .iter()
                     .all(|it| it.coding != *coding)
             {
-                codings.push(Offer {
+                codings.push(CodingOffer {
                     coding: *coding,
                     len: None,
                     is_chosen: false,
-                    why: format!("/{} is not used: {why}", shown(path)),
+                    reason: format!("/{} is not used: {why}", shown(path)),
                 });
             }
         }
@@ -529,7 +560,7 @@ impl Seeing<'_> {
     }
 
     /// The resource that was asked about, or is shown instead.
-    fn resource(&self, response: &Response) -> Option<&Resource> {
+    fn sent_resource(&self, response: &Response) -> Option<&Resource> {
         let sent = response.representation.as_ref()?;
         let has = |resource: &&Arc<Resource>| {
             let mut all = resource.representations.iter();
@@ -537,8 +568,8 @@ impl Seeing<'_> {
         };
         let of_lookup: [Option<&Arc<Resource>>; 2] = match self.lookup? {
             Lookup::Found(found) => [Some(found), None],
-            Lookup::Absent(page) => [page.as_ref(), None],
-            Lookup::Shell(shell, page) => [Some(shell), page.as_ref()],
+            Lookup::NotFound(page) => [page.as_ref(), None],
+            Lookup::SpaFallback(fallback, page) => [Some(fallback), page.as_ref()],
             _ => [None, None],
         };
         of_lookup
@@ -550,51 +581,65 @@ impl Seeing<'_> {
 }
 
 /// The value of a field in a head.
-fn value<'a>(head: &'a [String], name: &str) -> Option<&'a str> {
+fn field_value<'a>(head: &'a [String], name: &str) -> Option<&'a str> {
     head.iter().find_map(|line| {
         let (other, value) = line.split_once(": ")?;
         other.eq_ignore_ascii_case(name).then_some(value)
     })
 }
 
-fn changing<'a>(rules: &'a [Rule], field: &str) -> Option<&'a Rule> {
+fn rule_for_field<'a>(rules: &'a [AppliedRule], field: &str) -> Option<&'a AppliedRule> {
     let mut rules = rules.iter().rev();
     rules.find(|rule| rule.field.eq_ignore_ascii_case(field))
 }
 
-fn media(head: &[String], file: Option<&Chosen>, rules: &[Rule]) -> Option<Reason> {
-    let said = value(head, "Content-Type");
+fn media_type_reason(
+    head: &[String],
+    file: Option<&ChosenFile>,
+    rules: &[AppliedRule],
+) -> Option<ExplainedValue> {
+    let output = field_value(head, "Content-Type");
     let Some(file) = file else {
-        let value = said?.to_owned();
+        let value = output?.to_owned();
         let why = "no file is sent".into();
-        return Some(Reason { value, why });
+        return Some(ExplainedValue { value, reason: why });
     };
-    let why = match (changing(rules, "Content-Type"), file.media.source) {
-        (Some(rule), _) => format!("{} says so", rule.from),
-        (None, Source::Added) => "--mime-types says so".into(),
-        (None, Source::Corrected | Source::Known) => "by its extension".into(),
-        (None, Source::Unknown) => "nothing is known of its extension, or it has none".into(),
+    let why = match (
+        rule_for_field(rules, "Content-Type"),
+        file.media_type.source,
+    ) {
+        (Some(rule), _) => format!("{} says so", rule.source),
+        (None, MediaTypeSource::Configured) => "--mime-types says so".into(),
+        (None, MediaTypeSource::Corrected | MediaTypeSource::Known) => "by its extension".into(),
+        (None, MediaTypeSource::Unknown) => {
+            "nothing is known of its extension, or it has none".into()
+        }
     };
-    let value = said.unwrap_or(&file.media.text).to_owned();
-    Some(Reason { value, why })
+    let value = output.unwrap_or(&file.media_type.value).to_owned();
+    Some(ExplainedValue { value, reason: why })
 }
 
-fn cache(head: &[String], file: Option<&Chosen>, role: Role, rules: &[Rule]) -> Option<Reason> {
-    let value = value(head, "Cache-Control")?.to_owned();
-    let is_kept = matches!(role, Role::File | Role::Shell);
-    let why = match (changing(rules, "Cache-Control"), file) {
-        (Some(rule), _) if is_kept => format!("{} says so", rule.from),
+fn cache_reason(
+    head: &[String],
+    file: Option<&ChosenFile>,
+    role: ResponseRole,
+    rules: &[AppliedRule],
+) -> Option<ExplainedValue> {
+    let value = field_value(head, "Cache-Control")?.to_owned();
+    let is_kept = matches!(role, ResponseRole::File | ResponseRole::SpaFallback);
+    let why = match (rule_for_field(rules, "Cache-Control"), file) {
+        (Some(rule), _) if is_kept => format!("{} says so", rule.source),
         (None, Some(file)) if is_kept => {
-            let rule = file.cache.as_ref();
+            let rule = file.cache_control.as_ref();
             rule.map_or_else(String::new, |rule| rule.reason.to_string())
         }
         _ => "what is said instead of a file may be otherwise for the next request".into(),
     };
-    Some(Reason { value, why })
+    Some(ExplainedValue { value, reason: why })
 }
 
 /// What one of our own pages says, in words.
-fn explained(content: &str) -> Option<String> {
+fn page_message(content: &str) -> Option<String> {
     let (_, rest) = content.split_once("<p>")?;
     let (text, _) = rest.split_once("</p>")?;
     match text.contains('<') {
@@ -605,29 +650,29 @@ fn explained(content: &str) -> Option<String> {
 }
 
 /// A link, and where it leads.
-fn way(link: &Link) -> String {
+fn describe_symlink(link: &Symlink) -> String {
     let shown = |path: &Path| shown(path.as_os_str().as_encoded_bytes());
     format!("/{} -> {}", shown(&link.path), shown(&link.target))
 }
 
 /// A file's name.
-fn name(file: &Path) -> String {
+fn file_name(file: &Path) -> String {
     let name = file.file_name().unwrap_or(file.as_os_str());
     shown(name.as_encoded_bytes())
 }
 
-impl Account {
+impl Explanation {
     fn status(&self) -> &str {
         let line = self.head.first().map_or("", String::as_str);
         line.split_once(' ').map_or(line, |(_, status)| status)
     }
 
     /// The facts first, then the head.
-    fn words(&self, question: &Question) -> String {
+    fn to_text(&self, question: &Question) -> String {
         let mut text = format!("{} {}\n", question.method, question.target);
-        let mut say = |name: &str, said: &str| {
+        let mut say = |name: &str, output: &str| {
             // Writing to a String does not fail.
-            let _ = writeln!(text, "{name:<8} {said}");
+            let _ = writeln!(text, "{name:<8} {output}");
         };
         say("status", self.status());
         if let Some(file) = &self.file {
@@ -635,21 +680,21 @@ impl Account {
                 "file",
                 &format!("/{}, {} bytes", shown(&file.path), file.len),
             );
-            for link in &file.links {
-                say("link", &way(link));
+            for link in &file.symlinks {
+                say("link", &describe_symlink(link));
             }
         }
-        for why in &self.why {
+        for why in &self.reasons {
             say("why", why);
         }
-        for (path, seen) in &self.looked {
-            say("looked", &format!("{path}: {seen}"));
+        for (path, probe) in &self.probes {
+            say("looked", &format!("{path}: {probe}"));
         }
-        if let Some(Reason { value, why }) = &self.media {
+        if let Some(ExplainedValue { value, reason: why }) = &self.media_type {
             say("type", &format!("{value} ({why})"));
         }
         for offer in &self.codings {
-            let (coding, why) = (offer.coding, &offer.why);
+            let (coding, why) = (offer.coding, &offer.reason);
             let sent = if offer.is_chosen { "sent; " } else { "" };
             say(
                 "coding",
@@ -659,13 +704,13 @@ impl Account {
                 },
             );
         }
-        if let Some(Reason { value, why }) = &self.cache {
+        if let Some(ExplainedValue { value, reason: why }) = &self.cache_control {
             say("cache", &format!("{value} ({why})"));
         }
         for rule in &self.rules {
             let value = rule.value.as_deref().unwrap_or("left out");
-            let said = format!("{}: {value} ({})", rule.field, rule.from);
-            say("rule", &shown(said.as_bytes()));
+            let output = format!("{}: {value} ({})", rule.field, rule.source);
+            say("rule", &shown(output.as_bytes()));
         }
         text.push('\n');
         for line in &self.head {
@@ -675,73 +720,77 @@ impl Account {
     }
 
     /// One object, in a line.
-    fn json(&self, question: &Question) -> String {
+    fn to_json(&self, question: &Question) -> String {
         let status = self.status();
         let code = status.get(..3).unwrap_or("0");
         let file = match &self.file {
             None => "null".to_owned(),
             Some(file) => {
-                let links = file.links.iter().map(|link| {
-                    let path = string(&format!("/{}", link.path.to_string_lossy()));
-                    let target = string(&link.target.to_string_lossy());
+                let links = file.symlinks.iter().map(|link| {
+                    let path = json_string(&format!("/{}", link.path.to_string_lossy()));
+                    let target = json_string(&link.target.to_string_lossy());
                     format!("{{\"path\":{path},\"target\":{target}}}")
                 });
                 format!(
                     "{{\"path\":{},\"bytes\":{},\"links\":{}}}",
-                    string(&format!("/{}", String::from_utf8_lossy(&file.path))),
+                    json_string(&format!("/{}", String::from_utf8_lossy(&file.path))),
                     file.len,
-                    array(links)
+                    json_array(links)
                 )
             }
         };
-        let looked = self.looked.iter().map(|(path, seen)| {
-            let (path, seen) = (string(path), string(seen));
-            format!("{{\"path\":{path},\"found\":{seen}}}")
+        let probes = self.probes.iter().map(|(path, probe)| {
+            let (path, probe) = (json_string(path), json_string(probe));
+            format!("{{\"path\":{path},\"found\":{probe}}}")
         });
         let codings = self.codings.iter().map(|offer| {
             format!(
                 "{{\"coding\":{},\"bytes\":{},\"sent\":{},\"why\":{}}}",
-                string(offer.coding.name()),
+                json_string(offer.coding.name()),
                 offer.len.map_or("null".to_owned(), |len| len.to_string()),
                 offer.is_chosen,
-                string(&offer.why)
+                json_string(&offer.reason)
             )
         });
         let rules = self.rules.iter().map(|rule| {
             format!(
                 "{{\"field\":{},\"value\":{},\"from\":{}}}",
-                string(&rule.field),
-                rule.value.as_deref().map_or("null".to_owned(), string),
-                string(&rule.from)
+                json_string(&rule.field),
+                rule.value.as_deref().map_or("null".to_owned(), json_string),
+                json_string(&rule.source)
             )
         });
-        let reason = |reason: &Option<Reason>| match reason {
+        let reason = |reason: &Option<ExplainedValue>| match reason {
             None => "null".to_owned(),
-            Some(Reason { value, why }) => {
-                format!("{{\"value\":{},\"why\":{}}}", string(value), string(why))
+            Some(ExplainedValue { value, reason: why }) => {
+                format!(
+                    "{{\"value\":{},\"why\":{}}}",
+                    json_string(value),
+                    json_string(why)
+                )
             }
         };
         format!(
             "{{\"method\":{},\"target\":{},\"status\":{code},\"outcome\":\"{}\",\"file\":{file},\"why\":{},\
              \"looked\":{},\"type\":{},\"codings\":{},\"cache\":{},\"rules\":{},\"head\":{}}}\n",
-            string(&question.method),
-            string(&question.target),
+            json_string(&question.method),
+            json_string(&question.target),
             self.outcome,
-            array(self.why.iter().map(|why| string(why))),
-            array(looked),
-            reason(&self.media),
-            array(codings),
-            reason(&self.cache),
-            array(rules),
-            array(self.head.iter().map(|line| string(line))),
+            json_array(self.reasons.iter().map(|why| json_string(why))),
+            json_array(probes),
+            reason(&self.media_type),
+            json_array(codings),
+            reason(&self.cache_control),
+            json_array(rules),
+            json_array(self.head.iter().map(|line| json_string(line))),
         )
     }
 }
 
-fn string(text: &str) -> String {
+fn json_string(text: &str) -> String {
     format!("\"{}\"", json(text))
 }
 
-fn array(elements: impl Iterator<Item = String>) -> String {
+fn json_array(elements: impl Iterator<Item = String>) -> String {
     format!("[{}]", elements.collect::<Vec<_>>().join(","))
 }

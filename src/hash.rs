@@ -12,10 +12,10 @@ use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr
 /// What is wrong, and what to do, in words.
 pub(crate) fn run(user: Option<&str>) -> Result<(), String> {
     let password = match io::stdin().is_terminal() {
-        true => ask()?,
-        false => line()?,
+        true => read_twice_from_terminal()?,
+        false => read_line()?,
     };
-    let hash = auth::hash(&password)?;
+    let hash = auth::hash_password(&password)?;
     let line = match user {
         Some(user) => format!("{user}:{hash}\n"),
         None => format!("{hash}\n"),
@@ -24,18 +24,18 @@ pub(crate) fn run(user: Option<&str>) -> Result<(), String> {
     printed.map_err(|error| format!("cannot print the hash: {error}"))
 }
 
-fn ask() -> Result<String, String> {
+fn read_twice_from_terminal() -> Result<String, String> {
     let unreadable = |error| format!("cannot read the password from the terminal: {error}");
-    let silence = Silence::begin().map_err(unreadable)?;
+    let silence = EchoOff::disable().map_err(unreadable)?;
     let ask = |prompt: &str| {
         // A closed standard error is no reason not to go on.
         let _ = write!(io::stderr(), "{prompt}");
-        let line = line();
+        let line = read_line();
         let _ = writeln!(io::stderr());
         line
     };
     let passwords = ask("Password: ").and_then(|password| Ok((password, ask("The same again: ")?)));
-    silence.end().map_err(unreadable)?;
+    silence.restore().map_err(unreadable)?;
     match passwords? {
         (password, again) if password == again => Ok(password),
         _ => Err("the two passwords are not the same; try again".into()),
@@ -43,7 +43,7 @@ fn ask() -> Result<String, String> {
 }
 
 /// One line of standard input, without its end.
-fn line() -> Result<String, String> {
+fn read_line() -> Result<String, String> {
     let mut line = Vec::new();
     // No password that could be hashed is longer.
     let read = io::Read::take(io::stdin().lock(), 4096).read_until(b'\n', &mut line);
@@ -54,10 +54,10 @@ fn line() -> Result<String, String> {
 }
 
 /// A terminal that shows nothing of what is typed, until this ends.
-struct Silence(Termios);
+struct EchoOff(Termios);
 
-impl Silence {
-    fn begin() -> io::Result<Self> {
+impl EchoOff {
+    fn disable() -> io::Result<Self> {
         let before = tcgetattr(io::stdin())?;
         let mut silent = before.clone();
         silent.local_modes.remove(LocalModes::ECHO);
@@ -65,7 +65,7 @@ impl Silence {
         Ok(Self(before))
     }
 
-    fn end(self) -> io::Result<()> {
+    fn restore(self) -> io::Result<()> {
         Ok(tcsetattr(io::stdin(), OptionalActions::Flush, &self.0)?)
     }
 }

@@ -61,7 +61,7 @@ fn examine(probe: &Probe) -> Result<(), String> {
             }
         };
         let proxies = probe.proxies.as_ref();
-        let is_proxy = proxies.is_some_and(|proxies| proxies.is_empty() || proxies.has(ip));
+        let is_proxy = proxies.is_some_and(|proxies| proxies.is_empty() || proxies.contains(ip));
         let header = if is_proxy { HEADER } else { "" };
         return match ask(&mut stream, place, header, &probe.target) {
             Ok(status) if is_well(status, probe.is_named) => Ok(()),

@@ -1,6 +1,6 @@
 //! `docroot`: a folder, served over HTTP, on a mio `Poll` loop.
 //!
-//! > **net** moves bytes, **http1** reads them, **admit** decides, **find** fetches, **respond**
+//! > **net** moves bytes, **http1** reads them, **validate** decides, **find** fetches, **respond**
 //! > decides, **http1** writes, **net** sends.
 //!
 //! Code that serves no word of that sentence stands in the wrong file.
@@ -30,7 +30,7 @@
 //!                      http/      net/
 //!                 what HTTP says    moves bytes
 //!                          \         /
-//!                            blob.rs         (and count.rs, numbers, and journal.rs,
+//!                            blob.rs         (and counter.rs, numbers, and line_writer.rs,
 //!                         bytes at rest       lines that are written elsewhere)
 //! ```
 //!
@@ -43,9 +43,9 @@
 //!      v
 //!    net/connection.rs   Connection::pump   flush, fill, ask - until nothing moves
 //!      v
-//!    http1/session.rs    Http1::advance     is there a whole head?
+//!    http1/session.rs    Http1::on_ready    is there a whole head?
 //!      |        .- http1/parse.rs   request(&[u8])       -> Request    pure
-//!      |        |- http/admit.rs    admit(&Request)      -> Target     pure (or a refusal: a Response)
+//!      |        |- http/validate.rs validate(&Request)  -> Target     pure (or a refusal: a Response)
 //!      |        |- site/find.rs     find(&Target)        -> Lookup     THE ONE EFFECT: cache, or disk
 //!      |        |- http/respond.rs  respond(&Request, &Target, &Lookup) -> Response   pure (precondition, range)
 //!      |        '- http1/encode.rs  head(&Response, ..)  -> bytes      pure
@@ -60,9 +60,9 @@
 //! ```
 //!
 //! Content whose length nobody knows beforehand, a folder's listing or what happens in it, is made while it leaves:
-//! `respond` decides that it is such, `Origin::stream` begins it, and the session, which frames it in chunks, asks
-//! `Origin::stream_on` for one bounded step at a time, whenever everything before it has left (`Next::Again`), or,
-//! where nothing more has happened, when a bell rings (`Next::Listen`). Who leaves drops it.
+//! `respond` decides that it is such, `Origin::open_stream` begins it, and the session, which frames it in chunks, asks
+//! `Origin::read_stream` for one bounded step at a time, whenever everything before it has left (`Next::Yield`), or,
+//! where nothing more has happened, when a bell rings (`Next::ReadOrWake`). Who leaves drops it.
 //!
 //! Downward only; each noun is made once and never edited by a later station.
 //!
@@ -71,26 +71,26 @@
 //! | file | lives here | may never be here |
 //! |---|---|---|
 //! | `blob.rs` | bytes at rest, in memory, in a sealed or in an open file, and which version of it | reading a file; HTTP; sockets |
-//! | `count.rs` | a number that one thread changes, and that any may read | what it counts |
-//! | `journal.rs` | lines handed to a thread that writes them, without ever waiting, and how many were lost | what a line says |
+//! | `counter.rs` | a number that one thread changes, and that any may read | what it counts |
+//! | `line_writer.rs` | lines handed to a thread that writes them, without ever waiting, and how many were lost | what a line says |
 //! | `trust.rs` | whose word about other peers is believed | what they say |
-//! | `walk.rs` | a name -> the way to where it leads, by symbolic links | opening what is there |
+//! | `path_resolution.rs` | a name -> the way to where it leads, by symbolic links | opening what is there |
 //! | `net/address.rs` | where a peer is, and where a listener listens | sockets |
-//! | `net/interfaces.rs` | by which address others know this machine | listening there |
+//! | `net/lan_address.rs` | by which address others know this machine | listening there |
 //! | `net/transport.rs` | what a connection can do to its peer: TCP, Unix sockets, `sendfile` | buffering |
 //! | `net/inbox.rs` | bytes received, not yet understood | parsing |
 //! | `net/outbox.rs` | bytes decided, not yet sent | deciding what to send |
 //! | `net/deadlines.rs` | when something is due, in order | reading the clock |
-//! | `net/reminder.rs` | what is said again once a minute at the most | what is said |
+//! | `net/log_throttle.rs` | what is said again once a minute at the most | what is said |
 //! | `net/limits.rs` | how much one reactor takes on, and its share of what all do | what the command line calls it |
 //! | `net/counters.rs` | what becomes of one reactor's connections, in numbers | who asks |
-//! | `net/census.rs` | how many connections each peer holds, with all reactors | what a connection says |
+//! | `net/per_ip_limit.rs` | how many connections each peer holds, with all reactors | what a connection says |
 //! | `net/protocol.rs` | everything a server says to the reactor | mio types, sockets |
 //! | `net/connection.rs` | the pump: flush, fill, ask; edges, pace, lingering | a token, another connection |
 //! | `net/listener.rs` | bind or inherit, accept, withdraw | sessions |
-//! | `net/unix.rs` | a Unix socket in the file system: bound, replaced, removed | what is said over it |
-//! | `net/activated.rs` | sockets that somebody else has bound, as systemd hands them over | binding any |
-//! | `net/reactor.rs` | the loop; the only reader of the clock; `Handle` | bytes |
+//! | `net/unix_socket.rs` | a Unix socket in the file system: bound, replaced, removed | what is said over it |
+//! | `net/socket_activation.rs` | sockets that somebody else has bound, as systemd hands them over | binding any |
+//! | `net/reactor.rs` | the loop; the only reader of the clock; `ReactorHandle` | bytes |
 //! | `http/syntax.rs` | tokens, comma lists, quoted strings, parameters, weights | a field's meaning |
 //! | `http/fields.rs` | our own field lines, rendered when pushed | a peer's text, unescaped |
 //! | `http/date.rs` | HTTP dates and RFC 3339's; one second's text, kept | asking what time it is |
@@ -107,14 +107,14 @@
 //! | `http/response.rs` | status, fields, representation, how much is sent; our own small pages | wire format |
 //! | `http/origin.rs` | `trait Origin`, `enum Lookup` | implementations (but closures, for tests) |
 //! | `http/accept.rs` | Accept -> which media type is preferred; whether somebody goes to a page | what is offered |
-//! | `http/admit.rs` | may we answer, and for which target? | anything learned from disk |
+//! | `http/validate.rs` | may we answer, and for which target? | anything learned from disk |
 //! | `http/respond.rs` | request + lookup = response | loops over bytes, logging |
 //! | `http/credentials.rs` | who a request says it comes from, and how it is asked to say so | whether that is true |
 //! | `http/forwarded.rs` | X-Forwarded-For, Forwarded -> for whom a proxy speaks | whether to ask |
 //! | `http/cors.rs` | requests on behalf of another site | which sites may |
 //! | `auth/hash.rs` | one hash of a password, and whether a password is its | whose it is |
 //! | `auth/users.rs` | users and their hashes, as an htpasswd file lists them | opening that file |
-//! | `auth/memory.rs` | which credentials were verified lately, by a seal | the credentials |
+//! | `auth/verdict_cache.rs` | which credentials were verified lately, by a seal | the credentials |
 //! | `auth/verifier.rs` | passwords verified beside the loops, once for all who send the same | HTTP |
 //! | `proxy/header.rs` | bytes -> a header of the PROXY protocol | what comes behind it |
 //! | `proxy/counters.rs` | who was hung up on before its conversation began, in numbers | who asks |
@@ -124,22 +124,22 @@
 //! | `http1/chunked.rs` | content of unknown length -> chunks | making it |
 //! | `http1/encode.rs` | response head -> bytes | deciding any of it |
 //! | `http1/decimal.rs` | numbers in decimal digits | any other form |
-//! | `http1/access.rs` | one request, as one line | writing it anywhere |
+//! | `http1/access_line.rs` | one request, as one line | writing it anywhere |
 //! | `http1/counters.rs` | what one worker has answered, in numbers | who asks |
-//! | `http1/log.rs` | answers on their way, each a line, and counted, once it has left | what a line looks like |
-//! | `http1/gate.rs` | who may have an answer, before anything is looked up | verifying |
+//! | `http1/access_log.rs` | answers on their way, each a line, and counted, once it has left | what a line looks like |
+//! | `http1/authorize.rs` | who may have an answer, before anything is looked up | verifying |
 //! | `http1/health.rs` | whether this server would like to be asked, told to whoever divides the requests | when that changes |
 //! | `http1/session.rs` | states, persistence, pipelining, deadlines | RFC 9110's rules; file names |
-//! | `site/disk.rs` | the door to the file system, for all that is read | HTTP status, fields |
-//! | `site/siblings.rs` | the second door: siblings in other codings, written whole or not at all | serving them |
+//! | `site/root.rs` | the door to the file system, for all that is read | HTTP status, fields |
+//! | `site/sidecar_writer.rs` | the second door: siblings in other codings, written whole or not at all | serving them |
 //! | `site/encoding.rs` | bytes into a coding, out of it again | files; what is worth encoding |
 //! | `site/compressor.rs` | what is encoded beside the loops, and what was, within a budget | making anybody wait |
 //! | `site/digests.rs` | files known by their content, each read once, long ones beside the loops | making anybody wait |
 //! | `site/validators.rs` | file -> validators, and why those | comparing them |
 //! | `site/media.rs` | file name -> media type, and whether that becomes smaller | I/O |
-//! | `site/caching.rs` | file name -> Cache-Control, by what looks like a hash | reading files |
+//! | `site/cache_control.rs` | file name -> Cache-Control, by what looks like a hash | reading files |
 //! | `site/watch.rs` | which files have changed, says inotify, and what it cannot say | comparing versions |
-//! | `site/way.rs` | whether something happened on the way to the root, or to where else links may lead, so that a name may lead elsewhere | looking where |
+//! | `site/root_watch.rs` | whether something happened on the way to the root, or to where else links may lead, so that a name may lead elsewhere | looking where |
 //! | `site/releases.rs` | which folders the root's name has led to, of which something may still be shown | what of them |
 //! | `site/cache.rs` | what was found before, within a budget, and what it rests on | disk access |
 //! | `site/pattern.rs` | which paths a rule is about, and what it captures of them | what the rule does |
@@ -151,17 +151,17 @@
 //! | `site/listing/natural.rs` | names in the order in which people count | what they name |
 //! | `site/listing/row.rs` | an entry as HTML, JSON or text | looking at it |
 //! | `site/live.rs` | what tells pages that the site has changed: counted, kept a while, told on streams | what a browser does |
-//! | `site/live/tree.rs` | what inotify says of all that is below a folder | what is served |
-//! | `site/live/burst.rs` | many changes that come together, as one | asking what time it is |
+//! | `site/live/tree_watcher.rs` | what inotify says of all that is below a folder | what is served |
+//! | `site/live/debouncer.rs` | many changes that come together, as one | asking what time it is |
 //! | `site/live/inject.rs` | a page, with a script in it | reading the page |
-//! | `site/sources.rs` | the files that a site's policy is written in, read as often as asked | what a line means |
+//! | `site/policy_sources.rs` | the files that a site's policy is written in, read as often as asked | what a line means |
 //! | `site/policy.rs` | address and file -> the fields that go with the answer | choosing the file |
-//! | `site/note.rs` | what was seen on the way to an answer, for who asks why | deciding anything |
+//! | `site/trace.rs` | what was seen on the way to an answer, for who asks why | deciding anything |
 //! | `site/survey.rs` | what a visitor of all there is would meet | another rule than who serves has |
 //! | `site/search.rs` | path -> file: as it is, with `.html`, a folder's index, and what stands beside it | request fields |
-//! | `site/variants.rs` | what may stand beside a file, and whether it is that, with a coding | choosing among them |
+//! | `site/sidecars.rs` | what may stand beside a file, and whether it is that, with a coding | choosing among them |
 //! | `site/resource.rs` | content and its fields -> a resource, with all that is said of it | choosing either |
-//! | `site/memory.rs` | what was found before, if it still is so: the cache, its evidence, and the watches over that | what is looked for |
+//! | `site/lookup_cache.rs` | what was found before, if it still is so: the cache, its evidence, and the watches over that | what is looked for |
 //! | `site/find.rs` | target -> lookup: memory, rules, search, the pages for what is absent | request fields |
 //! | `server.rs` | options -> listeners, sites, one reactor per worker; what happens when one fails | per-request code |
 //! | `metrics.rs` | how a server is doing, as Prometheus reads it: an origin | counting |
@@ -184,32 +184,32 @@
 //! | `config/healthcheck.rs` | whom `docroot healthcheck` asks, and for what | asking |
 //! | `announce.rs` | what the start says, for a person or for a program | deciding what is on |
 //! | `text.rs` | text of others, harmless for a terminal or in JSON | what it says |
-//! | `outlet.rs` | where access lines go: standard output, or a file that is opened again | what they say |
+//! | `log_sink.rs` | where access lines go: standard output, or a file that is opened again | what they say |
 //! | `browser.rs` | a browser that is ready before there is anything to be opened | which one, and what |
 //! | `qr.rs` | an address as a QR code, and which one a phone can reach | where it is shown |
 //! | `check.rs` | `docroot --check`: what would be served, and what is wrong with it | looking at files |
 //! | `explain.rs` | `docroot explain`: a request through a session without a socket, and the notes of its site | deciding anything |
 //! | `hash.rs` | `docroot hash`: a password in, a line out | how it is hashed |
-//! | `manager.rs` | what a service manager is told, and where | knowing when |
+//! | `service_manager.rs` | what a service manager is told, and where | knowing when |
 //! | `healthcheck.rs` | `docroot healthcheck`: one request to a server, and whether it is well | finding out where that is |
 //!
 //! **Floors:** `main > config > {server, compress, sandbox} > metrics > {http1, site, proxy} > auth > {http, net} > {blob,
-//! count, journal, trust, walk}`. (Main confines, by `sandbox.rs`, between two calls of the server.)
+//! counter, line_writer, trust, path_resolution}`. (Main confines, by `sandbox.rs`, between two calls of the server.)
 //!
 //! **Doors:** the clock is read only in `net/reactor.rs` (and in `compress.rs`, `explain.rs`, `check.rs` and
-//! `site/live.rs`, which are no loops, in `journal.rs`, where lines are lost, and, when it was started, in
-//! `metrics/process.rs`); files are opened only in `site/disk.rs` (one with passwords in `config.rs`; what the kernel says
+//! `site/live.rs`, which are no loops, in `line_writer.rs`, where lines are lost, and, when it was started, in
+//! `metrics/process.rs`); files are opened only in `site/root.rs` (one with passwords in `config.rs`; what the kernel says
 //! of this process and its limits in `metrics/process.rs`, `config/memory.rs` and `net/limits.rs`), and written only in
-//! `site/siblings.rs`, which whoever serves never enters, and in `outlet.rs`, the access log; a Unix socket's file is
-//! bound, with its folder locked, and removed in `net/unix.rs`; mio's sockets are named only in `net/`, the command line and
+//! `site/sidecar_writer.rs`, which whoever serves never enters, and in `log_sink.rs`, the access log; a Unix socket's file is
+//! bound, with its folder locked, and removed in `net/unix_socket.rs`; mio's sockets are named only in `net/`, the command line and
 //! the environment only in `config.rs`, the rooms below it, and `main.rs`.
 //!
 //! **One package, one home:** mio, socket2, nix, listenfd and slotmap in `net/`; arrayvec in `net/outbox.rs` and
 //! `http1/parse.rs`; httparse in `http1/parse.rs`; httpdate in `http/date.rs`; base64 in `http/credentials.rs`; what hashes
-//! passwords in `auth/hash.rs`, what seals them in `auth/memory.rs`; brotli, flate2 and zstd in `site/encoding.rs`;
+//! passwords in `auth/hash.rs`, what seals them in `auth/verdict_cache.rs`; brotli, flate2 and zstd in `site/encoding.rs`;
 //! mime_guess in `site/media.rs`; foldhash in `site/cache.rs`; twox-hash in `net/outbox.rs`, `site/validators.rs` and
 //! `site/digests.rs`; ipnet in `trust.rs`; landlock in `sandbox.rs`; indicatif in `compress.rs`; clap in `config.rs` and below it; fast_qr in
-//! `qr.rs`; tracing-subscriber and signal-hook in `main.rs`, sd-notify in `main.rs` and `manager.rs`; rustix in `net/`,
+//! `qr.rs`; tracing-subscriber and signal-hook in `main.rs`, sd-notify in `main.rs` and `service_manager.rs`; rustix in `net/`,
 //! `site/`, `auth/verifier.rs`, `sandbox.rs`, `metrics/process.rs`, `explain.rs` and `hash.rs`. `tests/keeps_its_house.rs`
 //! holds us to it.
 //!
@@ -231,12 +231,12 @@
 //!    the turn began, and after a change, is answered after another doubt: a connection that was just accepted,
 //!    and what came behind another request.
 //!
-//! What a loop may not wait for is done beside it: a session says `Next::Wait`, its head stays in the inbox,
+//! What a loop may not wait for is done beside it: a session says `Next::AwaitWake`, its head stays in the inbox,
 //! unparsed, a bell is rung, and the same session is asked again. So passwords are verified.
 //!
 //! Workers share nothing on the path of a request. Where they meet, it is under a lock that is held for
-//! a few instructions: lines, once a turn (`journal.rs`), and, if asked for, peers that come and leave
-//! (`net/census.rs`), credentials that a session does not know yet (`auth/verifier.rs`), and forms and digests of files
+//! a few instructions: lines, once a turn (`line_writer.rs`), and, if asked for, peers that come and leave
+//! (`net/per_ip_limit.rs`), credentials that a session does not know yet (`auth/verifier.rs`), and forms and digests of files
 //! that a worker has just found (`site/compressor.rs`, `site/digests.rs`).
 //!
 //! # When things go wrong
@@ -244,13 +244,13 @@
 //! | what | is a | becomes |
 //! |---|---|---|
 //! | the bytes are no request | `http1::ParseError`, `BodyError` | 400, 413, 414, 431, 501, 505; then close |
-//! | a request we do not serve | `Err(Response)` from `admit` | 400, 405 and 501 + Allow, 417, 421 |
-//! | credentials missing, not good, too many to verify | `Gate::Shut` | 401 + WWW-Authenticate, 503 + Retry-After |
-//! | If-..., Range | `Verdict`, `Selection` | 304, 412, 206, 416 |
-//! | nothing there, not ours to show, not to be had now | `Lookup::{Absent, Forbidden, Unavailable}` | 404, 403, 503 + Retry-After |
-//! | a folder cannot be read to its end | `Progress::Broken` | the connection is closed without the last chunk |
-//! | a file is written to while it is sent | `Closed::FileChanged` | the connection is cut: other bytes were promised |
-//! | peer gone, reset, too slow | `Closed` | a debug line; never leaves the reactor |
+//! | a request we do not serve | `Err(Response)` from `validate` | 400, 405 and 501 + Allow, 417, 421 |
+//! | credentials missing, not good, too many to verify | `Authorization::Denied` | 401 + WWW-Authenticate, 503 + Retry-After |
+//! | If-..., Range | `PreconditionOutcome`, `Selection` | 304, 412, 206, 416 |
+//! | nothing there, not ours to show, not to be had now | `Lookup::{NotFound, Forbidden, Unavailable}` | 404, 403, 503 + Retry-After |
+//! | a folder cannot be read to its end | `StreamProgress::Failed` | the connection is closed without the last chunk |
+//! | a file is written to while it is sent | `CloseReason::FileChanged` | the connection is cut: other bytes were promised |
+//! | peer gone, reset, too slow | `CloseReason` | a debug line; never leaves the reactor |
 //! | accept: no descriptors | the listener rests, one warning | it resumes when a connection closes |
 //! | a worker fails or panics | `io::Error` out of `Server::run` | the others drain; one line, exit code 1 |
 //! | bind, poll, root missing | error with context | one line on stderr that says what to do; exit code |
@@ -262,15 +262,15 @@
 pub mod auth;
 pub mod blob;
 pub mod compress;
-pub mod count;
+pub mod counter;
 pub mod http;
 pub mod http1;
-pub mod journal;
+pub mod line_writer;
 pub mod metrics;
 pub mod net;
+mod path_resolution;
 pub mod proxy;
 pub mod sandbox;
 pub mod server;
 pub mod site;
 pub mod trust;
-mod walk;

@@ -8,9 +8,9 @@ mod config;
 mod explain;
 mod hash;
 mod healthcheck;
-mod manager;
-mod outlet;
+mod log_sink;
 mod qr;
+mod service_manager;
 mod text;
 
 use std::io::{self, IsTerminal as _, Write as _};
@@ -26,12 +26,12 @@ use docroot::auth::Verifier;
 use docroot::compress::{self, Compression};
 use docroot::http::Origin as _;
 use docroot::http1::Health;
-use docroot::journal::{Journal, Writer};
+use docroot::line_writer::{LineWriter, WriterHandle};
 use docroot::net::Endpoint;
 use docroot::proxy;
 use docroot::sandbox::{self, Confinement, Unconfined};
-use docroot::server::{self, Server, Sockets};
-use docroot::site::{Disk, Reading, SharedPolicy, Site, Sources, Trail};
+use docroot::server::{self, BoundListeners, Server};
+use docroot::site::{LoadedPolicy, PolicySources, Root, SharedPolicy, Site, Trace};
 use sd_notify::NotifyState;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
@@ -42,8 +42,8 @@ use tracing_subscriber::prelude::*;
 use crate::announce::{Started, announcement};
 use crate::browser::Browser;
 use crate::config::{Arguments, Command, Config, Explain, Log};
-use crate::manager::Manager;
-use crate::outlet::Outlet;
+use crate::log_sink::LogSink;
+use crate::service_manager::ServiceManager;
 
 /// How long access lines gather before they are written together.
 const GATHER: Duration = Duration::from_millis(50);
@@ -105,7 +105,7 @@ fn obey(command: Command) -> Result<(), Failure> {
     }
 }
 
-fn run_compress(options: compress::Options) -> Result<(), Failure> {
+fn run_compress(options: compress::CompressOptions) -> Result<(), Failure> {
     let quiet = options.quiet;
     let compression = Compression::open(options).map_err(not_compressed)?;
     let handle = compression.handle();
@@ -124,10 +124,10 @@ fn run_compress(options: compress::Options) -> Result<(), Failure> {
     }
 }
 
-fn not_compressed(error: compress::Error) -> Failure {
+fn not_compressed(error: compress::CompressError) -> Failure {
     let code = match error {
-        compress::Error::Root(..) => NO_ROOT,
-        compress::Error::Stopped(_) | compress::Error::System(_) => FAILED,
+        compress::CompressError::Root(..) => NO_ROOT,
+        compress::CompressError::Stopped(_) | compress::CompressError::System(_) => FAILED,
     };
     (code, error.to_string())
 }
@@ -136,19 +136,19 @@ fn not_compressed(error: compress::Error) -> Failure {
 /// done from `confined` on, which returns what writes diagnostics from then on.
 fn run(
     arguments: Arguments,
-    confined: impl FnOnce() -> Result<Writer, Failure>,
+    confined: impl FnOnce() -> Result<WriterHandle, Failure>,
 ) -> Result<(), Failure> {
     let (quiet, check) = (arguments.quiet, arguments.check);
     let mut config = arguments.resolve().map_err(|why| (BAD_ARGUMENTS, why))?;
-    let disk = server::root(&config.server).map_err(refused)?;
+    let disk = server::open_root(&config.server).map_err(refused)?;
     if check {
         let (site, reading) = open(disk, &mut config)?;
         return run_check(&config, &site, &reading);
     }
-    let sockets = Sockets::listen(&config.server).map_err(refused)?;
+    let sockets = BoundListeners::listen(&config.server).map_err(refused)?;
     // It is started before that becomes impossible, and so is that one connected to.
     let browser = ready(config.show.browser.as_deref());
-    let manager = Manager::at(std::env::var_os("NOTIFY_SOCKET").as_deref());
+    let manager = ServiceManager::connect(std::env::var_os("NOTIFY_SOCKET").as_deref());
     let confinement = sandbox::confine(config.sandbox, &config.needs).map_err(unconfined)?;
     let diagnostics = confined()?;
     if let Confinement::None(_) = confinement {
@@ -159,18 +159,18 @@ fn run(
     let policy = config.server.site.policy.clone();
     let (journal, writer) = config.log.as_ref().map(log).transpose()?.unzip();
     let freshness = site.freshness();
-    let server = Server::start(site, sockets, &config.server, journal).map_err(refused)?;
+    let server = Server::new(site, sockets, &config.server, journal).map_err(refused)?;
     let addresses: Vec<Endpoint> = server.addresses().cloned().collect();
     let handle = server.handle();
     let (health, delay) = (config.server.http1.health.clone(), config.drain_delay);
     let told = manager.clone();
     let drain = move || {
-        told.tell(&[NotifyState::Stopping]);
+        told.notify(&[NotifyState::Stopping]);
         drain(&handle, health.as_ref(), delay);
     };
     let (handle, log) = (server.handle(), writer.clone());
     let at_once = move || {
-        handle.cut();
+        handle.abort();
         // With the loops all ends in good order; what hangs, or is read by nobody, is not waited for.
         thread::sleep(AT_ONCE);
         finish(log.as_ref(), Duration::ZERO);
@@ -186,13 +186,13 @@ fn run(
     let reload = move || {
         // Since when, so that it is known which of two reloads is over (sd_notify(3)).
         let since = NotifyState::monotonic_usec_now();
-        told.tell(
+        told.notify(
             &iter::once(NotifyState::Reloading)
                 .chain(since)
                 .collect::<Vec<_>>(),
         );
         reload(&sources, &policy, &auth, verifier.as_ref());
-        told.tell(&[NotifyState::Ready]);
+        told.notify(&[NotifyState::Ready]);
     };
     let log = writer.clone();
     let heed = move |signal| match (signal, &log) {
@@ -213,7 +213,7 @@ fn run(
         warn!("cannot say on standard output where it listens: {error}");
     }
     show(&config, &addresses, browser);
-    manager.tell(&[NotifyState::Ready]);
+    manager.notify(&[NotifyState::Ready]);
     let served = server.run().map_err(failed);
     finish(writer.as_ref(), LAST_LINES);
     served
@@ -251,9 +251,9 @@ fn show(config: &Config, addresses: &[Endpoint], browser: Option<Browser>) {
 }
 
 /// Stops a server, after it has said for a while that it will.
-fn drain(handle: &server::Handle, health: Option<&Health>, delay: Duration) {
+fn drain(handle: &server::ServerHandle, health: Option<&Health>, delay: Duration) {
     if let Some(health) = health {
-        health.drain();
+        health.start_draining();
     }
     if delay.is_zero() {
         info!("stopping: what is begun is finished, a second signal ends it at once");
@@ -272,35 +272,35 @@ fn drain(handle: &server::Handle, health: Option<&Health>, delay: Duration) {
 }
 
 /// Opens the access log, and starts what writes it.
-fn log(Log { file, .. }: &Log) -> Result<(Journal, Writer), Failure> {
+fn log(Log { file, .. }: &Log) -> Result<(LineWriter, WriterHandle), Failure> {
     let Some(file) = file else {
-        let out = Outlet::standard_output().map_err(failed)?;
-        return Journal::new("standard output", GATHER, out).map_err(failed);
+        let out = LogSink::standard_output().map_err(failed)?;
+        return LineWriter::new("standard output", GATHER, out).map_err(failed);
     };
     let name = file.display().to_string();
-    let out = Outlet::file(file).map_err(|error| {
+    let out = LogSink::file(file).map_err(|error| {
         let why = format!("--log-file {name}: {error}; name a file that can be written to");
         (BAD_ARGUMENTS, why)
     })?;
-    Journal::new(&name, GATHER, out).map_err(failed)
+    LineWriter::new(&name, GATHER, out).map_err(failed)
 }
 
 /// Makes a site of the root, with its policy in force.
-fn open(disk: Disk, config: &mut Config) -> Result<(Site, Reading), Failure> {
-    let mut site = server::open(disk, &mut config.server).map_err(refused)?;
-    let reading = config.sources.read();
+fn open(disk: Root, config: &mut Config) -> Result<(Site, LoadedPolicy), Failure> {
+    let mut site = server::open_site(disk, &mut config.server).map_err(refused)?;
+    let reading = config.sources.load();
     let reading = reading.map_err(|wrong| (BAD_ARGUMENTS, wrong.join("\n")))?;
     config.server.site.policy.replace(reading.policy.clone());
-    site.doubt(true);
+    site.mark_stale(true);
     require_pages(config, &site)?;
     Ok((site, reading))
 }
 
-fn run_check(config: &Config, site: &Site, reading: &Reading) -> Result<(), Failure> {
-    let confinement = sandbox::tried(config.sandbox, &config.needs).map_err(unconfined)?;
+fn run_check(config: &Config, site: &Site, reading: &LoadedPolicy) -> Result<(), Failure> {
+    let confinement = sandbox::try_confine(config.sandbox, &config.needs).map_err(unconfined)?;
     let report = check::check(config, site, reading, &confinement);
     print(&report.text).map_err(failed)?;
-    match report.wrong {
+    match report.problems {
         0 => Ok(()),
         1 => Err((FAILED, "1 thing is wrong, and named above".into())),
         count => Err((FAILED, format!("{count} things are wrong, and named above"))),
@@ -309,11 +309,11 @@ fn run_check(config: &Config, site: &Site, reading: &Reading) -> Result<(), Fail
 
 fn run_explain(explain: Explain) -> Result<(), Failure> {
     let (mut config, question) = explain.resolve().map_err(|why| (BAD_ARGUMENTS, why))?;
-    let trail = Trail::default();
-    config.server.site.trail = Some(trail.clone());
-    let disk = server::root(&config.server).map_err(refused)?;
+    let trail = Trace::default();
+    config.server.site.trace = Some(trail.clone());
+    let disk = server::open_root(&config.server).map_err(refused)?;
     let (site, reading) = open(disk, &mut config)?;
-    for left_out in &reading.left_out {
+    for left_out in &reading.warnings {
         // As in the log of a server.
         let _ = writeln!(io::stderr(), "docroot: {left_out}");
     }
@@ -322,8 +322,8 @@ fn run_explain(explain: Explain) -> Result<(), Failure> {
 }
 
 /// What is wrong with rules that nobody named is left out, and not passed over.
-fn warn_of_left_out(reading: &Reading) {
-    for left_out in &reading.left_out {
+fn warn_of_left_out(reading: &LoadedPolicy) {
+    for left_out in &reading.warnings {
         warn!("{left_out}");
     }
 }
@@ -343,7 +343,7 @@ fn warn_of_strangers(config: &Config, addresses: &[Endpoint]) {
         );
     }
     let proxy = config.server.proxy.as_ref();
-    if proxy.is_some_and(proxy::Options::is_credulous)
+    if proxy.is_some_and(proxy::ProxyHeaderOptions::trusts_every_peer)
         && let Some(address) = addresses.iter().find(|address| is_remote(address))
     {
         warn!(
@@ -356,7 +356,7 @@ fn warn_of_strangers(config: &Config, addresses: &[Endpoint]) {
 /// The pages that were asked for must be there.
 fn require_pages(config: &Config, site: &Site) -> Result<(), Failure> {
     for (option, page) in &config.required {
-        if let Err(error) = site.has(page) {
+        if let Err(error) = site.check_file(page) {
             let root = config.server.root.display();
             let why = format!("{option} {page}: {error}; name a file below {root}");
             return Err((BAD_ARGUMENTS, why));
@@ -367,18 +367,18 @@ fn require_pages(config: &Config, site: &Site) -> Result<(), Failure> {
 
 /// Reads again what may have changed. Where something is wrong with it, all stays as it is.
 fn reload(
-    sources: &Sources,
+    sources: &PolicySources,
     policy: &SharedPolicy,
     (entries, file): &(Vec<String>, Option<PathBuf>),
     verifier: Option<&Verifier>,
 ) {
     let users = || config::users(entries, file.as_deref()).map_err(|wrong| vec![wrong]);
-    match sources.read().and_then(|reading| Ok((reading, users()?))) {
+    match sources.load().and_then(|reading| Ok((reading, users()?))) {
         Ok((reading, users)) => {
             warn_of_left_out(&reading);
             policy.replace(reading.policy);
             if let (Some(verifier), Some(users)) = (verifier, users) {
-                verifier.replace(users);
+                verifier.replace_users(users);
             }
             info!("what can be read again was, and is in force");
         }
@@ -397,14 +397,14 @@ fn unconfined(error: Unconfined) -> Failure {
     (FAILED, error.to_string())
 }
 
-fn refused(error: server::Error) -> Failure {
+fn refused(error: server::StartError) -> Failure {
     let code = match error {
-        server::Error::Root(..) => NO_ROOT,
-        server::Error::Bind(..)
-        | server::Error::Metrics(..)
-        | server::Error::Zone(..)
-        | server::Error::Activation(_) => CANNOT_BIND,
-        server::Error::System(_) => FAILED,
+        server::StartError::Root(..) => NO_ROOT,
+        server::StartError::Bind(..)
+        | server::StartError::Metrics(..)
+        | server::StartError::Zone(..)
+        | server::StartError::Activation(_) => CANNOT_BIND,
+        server::StartError::System(_) => FAILED,
     };
     (code, error.to_string())
 }
@@ -440,13 +440,13 @@ fn subscribe(verbose: u8) -> Diagnostics {
 /// Standard error, a line at a time; once somebody is served, by way of a journal, so that nobody who has something
 /// to say waits for who reads it.
 #[derive(Clone, Default)]
-struct Diagnostics(Arc<OnceLock<Mutex<Journal>>>);
+struct Diagnostics(Arc<OnceLock<Mutex<LineWriter>>>);
 
 impl Diagnostics {
     /// Starts the journal's thread.
-    fn start(&self) -> Result<Writer, Failure> {
+    fn start(&self) -> Result<WriterHandle, Failure> {
         let (journal, writer) =
-            Journal::of_diagnostics("standard error", io::stderr()).map_err(failed)?;
+            LineWriter::for_diagnostics("standard error", io::stderr()).map_err(failed)?;
         let _ = self.0.set(Mutex::new(journal));
         Ok(writer)
     }
@@ -460,7 +460,7 @@ impl io::Write for Diagnostics {
         };
         // A panic elsewhere leaves a journal whole.
         let mut journal = journal.lock().unwrap_or_else(PoisonError::into_inner);
-        journal.lines().extend_from_slice(line);
+        journal.batch().extend_from_slice(line);
         journal.flush();
         Ok(line.len())
     }
@@ -510,7 +510,7 @@ fn on_signals(
 }
 
 /// Waits for the last access lines, and says how many were lost.
-fn finish(writer: Option<&Writer>, time: Duration) {
+fn finish(writer: Option<&WriterHandle>, time: Duration) {
     if let Some(writer) = writer
         && let Err(lines) = writer.finish(time)
     {

@@ -6,12 +6,12 @@ use std::fmt::{Display, Write as _};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use self::process::Process;
+use self::process::ProcessStats;
 use crate::auth::Verifier;
-use crate::count::Count;
-use crate::http::{Lookup, Origin, Recall, Representation, Status, Target, Unstreamed};
-use crate::http1::{self, Awaited, Verb};
-use crate::journal::Writer;
+use crate::counter::Counter;
+use crate::http::{CacheStatus, Lookup, NoStream, Origin, Representation, Status, Target};
+use crate::http1::{self, MethodLabel, TimeoutKind};
+use crate::line_writer::WriterHandle;
 use crate::net;
 use crate::proxy;
 use crate::site::Compressor;
@@ -20,32 +20,32 @@ use crate::site::Compressor;
 pub const PATH: &str = "/metrics";
 
 /// Prometheus' text format (prometheus.io, "Exposition formats").
-const TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// What one worker counts, by itself.
 #[derive(Clone, Debug, Default)]
-pub struct Worker {
+pub struct WorkerCounters {
     /// Its connections.
-    pub net: Arc<net::Counters>,
+    pub net: Arc<net::ConnectionCounters>,
     /// Who does not get to a conversation.
-    pub proxy: Arc<proxy::Counters>,
+    pub proxy: Arc<proxy::ProxyCounters>,
     /// Its answers.
-    pub http1: Arc<http1::Counters>,
+    pub http1: Arc<http1::RequestCounters>,
     /// Bytes that it remembers.
-    pub cache: Arc<Count>,
+    pub cache_bytes: Arc<Counter>,
 }
 
 /// All that there is to be told of a server: an origin with one resource, which is made anew for each who asks.
 #[derive(Debug)]
 pub struct Metrics {
-    process: Process,
-    workers: Vec<Worker>,
+    process: ProcessStats,
+    workers: Vec<WorkerCounters>,
     /// What works beside the loops.
     pub compressor: Option<Compressor>,
     /// The same.
     pub verifier: Option<Verifier>,
     /// What writes the access log.
-    pub log: Option<Writer>,
+    pub log: Option<WriterHandle>,
 }
 
 impl Metrics {
@@ -53,8 +53,8 @@ impl Metrics {
     #[must_use]
     pub fn new(workers: usize) -> Self {
         Self {
-            process: Process::this(),
-            workers: (0..workers).map(|_| Worker::default()).collect(),
+            process: ProcessStats::open(),
+            workers: (0..workers).map(|_| WorkerCounters::default()).collect(),
             compressor: None,
             verifier: None,
             log: None,
@@ -63,210 +63,238 @@ impl Metrics {
 
     /// What this worker, counted from 0, is to count with.
     #[must_use]
-    pub fn of(&self, worker: usize) -> Worker {
+    pub fn worker_counters(&self, worker: usize) -> WorkerCounters {
         self.workers.get(worker).cloned().unwrap_or_default()
     }
 
     /// What all workers have counted, together.
-    fn sum(&self, count: impl Fn(&Worker) -> u64) -> u64 {
+    fn sum(&self, count: impl Fn(&WorkerCounters) -> u64) -> u64 {
         self.workers.iter().map(count).sum()
     }
 
-    fn text(&self) -> String {
-        let mut text = Text::default();
+    fn render(&self) -> String {
+        let mut text = MetricsText::default();
         let version = env!("CARGO_PKG_VERSION");
         let help = "The version that is running.";
-        text.family("docroot_build_info", Kind::Gauge, help);
+        text.family("docroot_build_info", MetricType::Gauge, help);
         text.sample("", &[("version", version)], 1);
         let help = "Loops that serve, each on a thread of its own.";
-        text.one("docroot_workers", Kind::Gauge, help, self.workers.len());
-        self.answers(&mut text);
-        self.connections(&mut text);
-        self.memory(&mut text);
-        self.beside(&mut text);
-        self.process(&mut text);
+        text.single(
+            "docroot_workers",
+            MetricType::Gauge,
+            help,
+            self.workers.len(),
+        );
+        self.write_requests(&mut text);
+        self.write_connections(&mut text);
+        self.write_cache(&mut text);
+        self.write_background_threads(&mut text);
+        self.write_process(&mut text);
         text.0
     }
 
-    fn answers(&self, text: &mut Text) {
+    fn write_requests(&self, text: &mut MetricsText) {
         let help = "Requests that were answered, by method and status code.";
-        text.family("docroot_http_requests_total", Kind::Counter, help);
-        for verb in Verb::ALL {
+        text.family("docroot_http_requests_total", MetricType::Counter, help);
+        for verb in MethodLabel::ALL {
             for status in Status::ALL {
-                let count = self.sum(|worker| worker.http1.answers(verb, status));
+                let count = self.sum(|worker| worker.http1.responses(verb, status));
                 // What is asked for most is there from the beginning, so that its rate is known.
-                if count > 0 || (verb, status) == (Verb::Get, Status::Ok) {
+                if count > 0 || (verb, status) == (MethodLabel::Get, Status::Ok) {
                     let labels = [("method", verb.name()), ("code", status.code())];
                     text.sample("", &labels, count);
                 }
             }
         }
-        text.one(
+        text.single(
             "docroot_http_content_sent_bytes_total",
-            Kind::Counter,
+            MetricType::Counter,
             "Bytes of content that were sent, as they leave, without heads and framing.",
-            self.sum(|worker| worker.http1.content()),
+            self.sum(|worker| worker.http1.content_bytes()),
         );
         let help = "From the beginning of the turn of the loop that saw a request's first byte to the end of the one that sent its answer's last.";
         let name = "docroot_http_request_duration_seconds";
-        text.family(name, Kind::Histogram, help);
-        let counters = http1::Counters::default();
+        text.family(name, MetricType::Histogram, help);
+        let counters = http1::RequestCounters::default();
         let mut total = 0;
-        for (place, (bound, _)) in counters.durations().enumerate() {
-            let count = |worker: &Worker| worker.http1.durations().nth(place);
+        for (index, (bound, _)) in counters.durations().enumerate() {
+            let count = |worker: &WorkerCounters| worker.http1.durations().nth(index);
             total += self.sum(|worker| count(worker).map_or(0, |(_, count)| count));
             text.sample("_bucket", &[("le", bound)], total);
         }
-        let durations = self.workers.iter().map(|worker| worker.http1.duration());
+        let durations = self
+            .workers
+            .iter()
+            .map(|worker| worker.http1.total_duration());
         let duration: f64 = durations.map(|duration| duration.as_secs_f64()).sum();
         text.sample("_sum", &[], duration);
         text.sample("_count", &[], total);
     }
 
-    fn connections(&self, text: &mut Text) {
+    fn write_connections(&self, text: &mut MetricsText) {
         let closed = self.sum(|worker| worker.net.closed.get());
         // Read in this order, it is never less.
         let accepted = self.sum(|worker| worker.net.accepted.get());
-        text.one(
+        text.single(
             "docroot_connections_accepted_total",
-            Kind::Counter,
+            MetricType::Counter,
             "Connections that were accepted.",
             accepted,
         );
-        text.one(
+        text.single(
             "docroot_connections_open",
-            Kind::Gauge,
+            MetricType::Gauge,
             "Connections that are open now.",
             accepted.saturating_sub(closed),
         );
-        text.one(
+        text.single(
             "docroot_connections_displaced_total",
-            Kind::Counter,
+            MetricType::Counter,
             "Connections that were hung up on, while they waited, to make room for others.",
-            self.sum(|worker| worker.net.displaced.get()),
+            self.sum(|worker| worker.net.evicted.get()),
         );
-        text.one(
+        text.single(
             "docroot_connections_turned_away_total",
-            Kind::Counter,
+            MetricType::Counter,
             "Connections that were closed at once, as their address had enough.",
-            self.sum(|worker| worker.net.turned_away.get()),
+            self.sum(|worker| worker.net.over_ip_limit.get()),
         );
-        text.one(
+        text.single(
             "docroot_accept_rests_total",
-            Kind::Counter,
+            MetricType::Counter,
             "How often a listener had to rest, as there was no room for one more connection.",
-            self.sum(|worker| worker.net.rests.get()),
+            self.sum(|worker| worker.net.accept_pauses.get()),
         );
         let name = "docroot_connections_refused_total";
         let help = "Connections that were hung up on, by what their peer should have begun with.";
-        text.family(name, Kind::Counter, help);
-        let refused = self.sum(|worker| worker.proxy.refused.get());
+        text.family(name, MetricType::Counter, help);
+        let refused = self.sum(|worker| worker.proxy.invalid_headers.get());
         text.sample("", &[("reason", "proxy_header")], refused);
         let help = "Connections that were given up, as their peer was too slow, by the option that says so.";
-        text.family("docroot_connections_expired_total", Kind::Counter, help);
+        text.family(
+            "docroot_connections_expired_total",
+            MetricType::Counter,
+            help,
+        );
         for (awaited, waited, limit) in [
-            (Awaited::Head, "head", "header_timeout"),
-            (Awaited::Content, "content", "idle_timeout"),
-            (Awaited::Request, "request", "idle_timeout"),
+            (TimeoutKind::Head, "head", "header_timeout"),
+            (TimeoutKind::Content, "content", "idle_timeout"),
+            (TimeoutKind::Request, "request", "idle_timeout"),
         ] {
             let labels = [("limit", limit), ("awaited", waited)];
-            let count = self.sum(|worker| worker.http1.too_slow(awaited));
+            let count = self.sum(|worker| worker.http1.timeouts(awaited));
             text.sample("", &labels, count);
         }
         let labels = [("limit", "header_timeout"), ("awaited", "proxy_header")];
-        let count = self.sum(|worker| worker.proxy.too_slow.get());
+        let count = self.sum(|worker| worker.proxy.header_timeouts.get());
         text.sample("", &labels, count);
         let labels = [("limit", "min_rate"), ("awaited", "reading")];
-        let count = self.sum(|worker| worker.net.too_slow.get());
+        let count = self.sum(|worker| worker.net.below_min_rate.get());
         text.sample("", &labels, count);
     }
 
-    fn memory(&self, text: &mut Text) {
+    fn write_cache(&self, text: &mut MetricsText) {
         let help = "Lookups, by how the memory answered: by itself, after a look whether it still is so, or not.";
-        text.family("docroot_cache_lookups_total", Kind::Counter, help);
-        for recall in Recall::ALL {
+        text.family("docroot_cache_lookups_total", MetricType::Counter, help);
+        for recall in CacheStatus::ALL {
             let count = self.sum(|worker| worker.http1.lookups(recall));
             text.sample("", &[("outcome", recall.name())], count);
         }
-        text.one(
+        text.single(
             "docroot_cache_bytes",
-            Kind::Gauge,
+            MetricType::Gauge,
             "Bytes that are remembered, with what it takes to remember them.",
-            self.sum(|worker| worker.cache.get()),
+            self.sum(|worker| worker.cache_bytes.get()),
         );
     }
 
     /// What is done beside the loops.
-    fn beside(&self, text: &mut Text) {
+    fn write_background_threads(&self, text: &mut MetricsText) {
         if let Some(compressor) = &self.compressor {
-            text.one(
+            text.single(
                 "docroot_compressor_queue_length",
-                Kind::Gauge,
+                MetricType::Gauge,
                 "Files that wait to be compressed.",
-                compressor.waiting(),
+                compressor.queue_len(),
             );
         }
         if let Some(verifier) = &self.verifier {
-            text.one(
+            text.single(
                 "docroot_password_queue_length",
-                Kind::Gauge,
+                MetricType::Gauge,
                 "Credentials that wait to be verified.",
-                verifier.waiting(),
+                verifier.queue_len(),
             );
         }
         if let Some(log) = &self.log {
             let (written, lost) = log.counts();
             let help = "Lines of the access log that were written.";
-            text.one(
+            text.single(
                 "docroot_log_lines_written_total",
-                Kind::Counter,
+                MetricType::Counter,
                 help,
                 written,
             );
             let help = "Lines of the access log that were lost.";
-            text.one("docroot_log_lines_lost_total", Kind::Counter, help, lost);
+            text.single(
+                "docroot_log_lines_lost_total",
+                MetricType::Counter,
+                help,
+                lost,
+            );
         }
     }
 
-    fn process(&self, text: &mut Text) {
+    fn write_process(&self, text: &mut MetricsText) {
         let process = &self.process;
-        text.one(
+        text.single(
             "process_start_time_seconds",
-            Kind::Gauge,
+            MetricType::Gauge,
             "When it was started, in seconds since 1970.",
-            process.started(),
+            process.start_seconds(),
         );
-        if let Some(seconds) = process.cpu() {
+        if let Some(seconds) = process.cpu_seconds() {
             let help = "CPU time that was used, by user and system.";
-            text.one("process_cpu_seconds_total", Kind::Counter, help, seconds);
+            text.single(
+                "process_cpu_seconds_total",
+                MetricType::Counter,
+                help,
+                seconds,
+            );
         }
-        if let Some(bytes) = process.resident() {
+        if let Some(bytes) = process.resident_bytes() {
             let help = "Memory that is resident.";
-            text.one("process_resident_memory_bytes", Kind::Gauge, help, bytes);
+            text.single(
+                "process_resident_memory_bytes",
+                MetricType::Gauge,
+                help,
+                bytes,
+            );
         }
-        if let Some(count) = process.descriptors() {
+        if let Some(count) = process.open_descriptors() {
             let help = "Descriptors that are open.";
-            text.one("process_open_fds", Kind::Gauge, help, count);
+            text.single("process_open_fds", MetricType::Gauge, help, count);
         }
     }
 }
 
 impl Origin for Metrics {
-    type Stream = Unstreamed;
+    type Stream = NoStream;
 
     fn find(&mut self, target: &Target<'_>, _: SystemTime) -> Lookup {
         if *target.path() != *b"metrics" || target.is_directory() {
-            return Lookup::Absent(None);
+            return Lookup::NotFound(None);
         }
-        let content = self.text().into_bytes().into();
-        let page = Representation::new(content, TYPE).telling("Cache-Control", "no-store");
+        let content = self.render().into_bytes().into();
+        let page = Representation::new(content, CONTENT_TYPE)
+            .with_metadata_field("Cache-Control", "no-store");
         Lookup::Found(Arc::new(page.into()))
     }
 }
 
 /// What a number is.
 #[derive(Clone, Copy, Debug)]
-enum Kind {
+enum MetricType {
     /// It only grows.
     Counter,
     Gauge,
@@ -275,16 +303,16 @@ enum Kind {
 
 /// The text, and of which family the next sample is.
 #[derive(Debug, Default)]
-struct Text(String, &'static str);
+struct MetricsText(String, &'static str);
 
 // Writing to a String does not fail.
-impl Text {
-    fn family(&mut self, name: &'static str, kind: Kind, help: &str) {
+impl MetricsText {
+    fn family(&mut self, name: &'static str, kind: MetricType, help: &str) {
         self.1 = name;
         let kind = match kind {
-            Kind::Counter => "counter",
-            Kind::Gauge => "gauge",
-            Kind::Histogram => "histogram",
+            MetricType::Counter => "counter",
+            MetricType::Gauge => "gauge",
+            MetricType::Histogram => "histogram",
         };
         let _ = write!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}\n");
     }
@@ -293,8 +321,8 @@ impl Text {
     fn sample(&mut self, suffix: &str, labels: &[(&str, &str)], value: impl Display) {
         let Self(text, name) = self;
         let _ = write!(text, "{name}{suffix}");
-        for (place, (label, value)) in labels.iter().enumerate() {
-            let before = if place == 0 { '{' } else { ',' };
+        for (index, (label, value)) in labels.iter().enumerate() {
+            let before = if index == 0 { '{' } else { ',' };
             let _ = write!(text, "{before}{label}=\"{value}\"");
         }
         let end = if labels.is_empty() { "" } else { "}" };
@@ -302,7 +330,7 @@ impl Text {
     }
 
     /// A family of one number.
-    fn one(&mut self, name: &'static str, kind: Kind, help: &str, value: impl Display) {
+    fn single(&mut self, name: &'static str, kind: MetricType, help: &str, value: impl Display) {
         self.family(name, kind, help);
         self.sample("", &[], value);
     }
@@ -313,15 +341,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn workers_are_added_up() {
+    fn worker_counters_are_summed() {
         let metrics = Metrics::new(2);
         for worker in 0..2 {
-            let worker = metrics.of(worker);
+            let worker = metrics.worker_counters(worker);
             worker.net.accepted.add(3);
             worker.net.closed.add(1);
-            worker.cache.set(100);
+            worker.cache_bytes.set(100);
         }
-        let text = metrics.text();
+        let text = metrics.render();
         for line in [
             "docroot_connections_accepted_total 6",
             "docroot_connections_open 4",
@@ -335,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn there_is_one_resource() {
+    fn metrics_path_is_the_only_resource() {
         let mut metrics = Metrics::new(1);
         let mut is_there = |target: &str| {
             let target = Target::parse(target, None).unwrap();

@@ -19,24 +19,24 @@ use landlock::{
 use rustix::thread::set_no_new_privs;
 use tracing::debug;
 
-use crate::walk::{self, Walk, walk};
+use crate::path_resolution::{self, ResolvedPath, resolve};
 
 /// The newest version that this was tried with. What it adds to an older one is taken where it is to be had.
-const TRIED: ABI = ABI::V7;
+const NEWEST_ABI: ABI = ABI::V7;
 
 /// What a kernel cannot forbid whose Landlock is older than this version.
-const SINCE: [(u32, &str); 2] = [
+const FORBIDDEN_SINCE: [(u32, &str); 2] = [
     (3, "to cut files off"),
     (4, "to bind and to connect over TCP"),
 ];
 
 /// Which list of mounts tells the watch over files that something was mounted. Once it is open, opening it again
 /// finds the same file.
-const MOUNTS: &str = "/proc/self/mountinfo";
+const MOUNTINFO: &str = "/proc/self/mountinfo";
 
 /// Whether to confine.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Mode {
+pub enum SandboxMode {
     /// As far as the kernel can.
     #[default]
     Auto,
@@ -48,13 +48,13 @@ pub enum Mode {
 
 /// What must still be possible, by the names that were given. All paths are absolute.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Needs {
+pub struct Requirements {
     /// Folders that are served from.
     pub folders: Vec<PathBuf>,
     /// Whether others may come in their place, of the same name.
-    pub replaced: bool,
+    pub folders_are_replaced: bool,
     /// Whether links in them may lead anywhere.
-    pub anywhere: bool,
+    pub read_everywhere: bool,
     /// Files that are read again, and may have been replaced by then.
     pub files: Vec<PathBuf>,
     /// Files that are appended to, and created anew.
@@ -69,16 +69,16 @@ pub struct Needs {
 
 /// What may be done with a file, or below a folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rule {
+pub struct SandboxRule {
     /// The file or folder, without symbolic links.
     pub path: PathBuf,
     /// What may be done there.
-    pub access: Access,
+    pub access: SandboxAccess,
 }
 
 /// What may be done. Each holds for all that is below a folder, as Landlock knows no other way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Access {
+pub enum SandboxAccess {
     /// Read files, and list folders.
     Read,
     /// Read files.
@@ -103,9 +103,9 @@ pub enum Confinement {
         /// Its version, from 1.
         abi: u32,
         /// What it would be to forbid, and this version cannot.
-        lacking: Vec<&'static str>,
+        unsupported: Vec<&'static str>,
         /// Whether everything may be read, as was asked for.
-        anywhere: bool,
+        reads_everywhere: bool,
     },
 }
 
@@ -116,14 +116,14 @@ pub struct Unconfined(Confinement);
 /// Confines the calling thread, and all that are started from it. Other threads go on as they are.
 ///
 /// # Errors
-/// With [`Mode::On`], if not all of it is enforced.
-pub fn confine(mode: Mode, needs: &Needs) -> Result<Confinement, Unconfined> {
-    if mode == Mode::Off {
+/// With [`SandboxMode::On`], if not all of it is enforced.
+pub fn confine(mode: SandboxMode, requirements: &Requirements) -> Result<Confinement, Unconfined> {
+    if mode == SandboxMode::Off {
         return Ok(Confinement::Off);
     }
-    let rules = allowed(needs, walk::link);
+    let rules = rules_for(requirements, path_resolution::read_link);
     let confinement = match restrict(&rules) {
-        Ok(status) => judge(&status.landlock, needs.anywhere),
+        Ok(status) => confinement_of(&status.landlock, requirements.read_everywhere),
         Err(error) => {
             let why = match set_no_new_privs(true) {
                 Ok(()) => error.to_string(),
@@ -132,7 +132,7 @@ pub fn confine(mode: Mode, needs: &Needs) -> Result<Confinement, Unconfined> {
             Confinement::None(why)
         }
     };
-    match mode == Mode::On && !confinement.is_whole() {
+    match mode == SandboxMode::On && !confinement.is_complete() {
         true => Err(Unconfined(confinement)),
         false => Ok(confinement),
     }
@@ -142,8 +142,11 @@ pub fn confine(mode: Mode, needs: &Needs) -> Result<Confinement, Unconfined> {
 ///
 /// # Errors
 /// As [`confine`].
-pub fn tried(mode: Mode, needs: &Needs) -> Result<Confinement, Unconfined> {
-    let tried = std::thread::scope(|scope| scope.spawn(|| confine(mode, needs)).join());
+pub fn try_confine(
+    mode: SandboxMode,
+    requirements: &Requirements,
+) -> Result<Confinement, Unconfined> {
+    let tried = std::thread::scope(|scope| scope.spawn(|| confine(mode, requirements)).join());
     tried.unwrap_or_else(|_| {
         let why = "the thread that tried it has panicked".into();
         Err(Unconfined(Confinement::None(why)))
@@ -152,53 +155,66 @@ pub fn tried(mode: Mode, needs: &Needs) -> Result<Confinement, Unconfined> {
 
 /// The least that these needs come to, whether it is there or not. `link` says what a symbolic link says; `None` is
 /// no link.
-pub fn allowed(needs: &Needs, link: impl Fn(&Path) -> Option<PathBuf>) -> Vec<Rule> {
-    let led = |path: &Path| walk(path, &link);
-    let real = |path: &Path| led(path).end;
+pub fn rules_for(
+    requirements: &Requirements,
+    link: impl Fn(&Path) -> Option<PathBuf>,
+) -> Vec<SandboxRule> {
+    let resolved = |path: &Path| resolve(path, &link);
+    let real_path_of = |path: &Path| resolved(path).real_path;
     let mut rules = Vec::new();
     let mut allow = |path: PathBuf, access| {
-        let has = |rule: &Rule| {
-            let is_wider = rule.access == Access::Read && access == Access::ReadFiles;
+        let has = |rule: &SandboxRule| {
+            let is_wider = rule.access == SandboxAccess::Read && access == SandboxAccess::ReadFiles;
             (rule.access == access || is_wider) && path.starts_with(&rule.path)
         };
         if !rules.iter().any(has) {
-            rules.push(Rule { path, access });
+            rules.push(SandboxRule { path, access });
         }
     };
-    allow(MOUNTS.into(), Access::ReadFiles);
-    if needs.anywhere {
-        allow("/".into(), Access::Read);
+    allow(MOUNTINFO.into(), SandboxAccess::ReadFiles);
+    if requirements.read_everywhere {
+        allow("/".into(), SandboxAccess::Read);
     }
-    for folder in &needs.folders {
-        let way = led(folder);
-        let beside = above(&way.end).filter(|beside| needs.replaced && !is_all(beside));
-        for folder in beside.into_iter().chain([reach(way)]) {
-            allow(folder, Access::Read);
+    for folder in &requirements.folders {
+        let resolved_path = resolved(folder);
+        let parent = parent_of(&resolved_path.real_path)
+            .filter(|parent| requirements.folders_are_replaced && !is_file_system_root(parent));
+        for folder in parent.into_iter().chain([readable_folder(resolved_path)]) {
+            allow(folder, SandboxAccess::Read);
         }
     }
-    let files = needs.files.iter().map(|file| (file, Access::ReadFiles));
-    let logs = needs.logs.iter().map(|file| (file, Access::Append));
+    let files = requirements
+        .files
+        .iter()
+        .map(|file| (file, SandboxAccess::ReadFiles));
+    let logs = requirements
+        .logs
+        .iter()
+        .map(|file| (file, SandboxAccess::Append));
     for (file, access) in files.chain(logs) {
         // Where the name is, and, if that is a link, where the file is. A new one may come in either place.
-        let folders = [file.parent().map(real), above(&real(file))];
+        let folders = [
+            file.parent().map(real_path_of),
+            parent_of(&real_path_of(file)),
+        ];
         for folder in folders.into_iter().flatten() {
-            match is_all(&folder) {
+            match is_file_system_root(&folder) {
                 false => allow(folder, access),
-                true => allow(real(file), access),
+                true => allow(real_path_of(file), access),
             }
         }
     }
-    for pipe in &needs.pipes {
-        allow(real(pipe), Access::ReadFiles);
+    for pipe in &requirements.pipes {
+        allow(real_path_of(pipe), SandboxAccess::ReadFiles);
     }
-    for device in &needs.devices {
-        allow(real(device), Access::Write);
+    for device in &requirements.devices {
+        allow(real_path_of(device), SandboxAccess::Write);
     }
-    for socket in &needs.sockets {
-        let folder = socket.parent().map(real);
+    for socket in &requirements.sockets {
+        let folder = socket.parent().map(real_path_of);
         // That what is left over may be replaced by the next one is worth less than all there is.
-        if let Some(folder) = folder.filter(|folder| !is_all(folder)) {
-            allow(folder, Access::Remove);
+        if let Some(folder) = folder.filter(|folder| !is_file_system_root(folder)) {
+            allow(folder, SandboxAccess::Remove);
         }
     }
     rules
@@ -207,30 +223,37 @@ pub fn allowed(needs: &Needs, link: impl Fn(&Path) -> Option<PathBuf>) -> Vec<Ru
 /// The folder below which to read for a folder that is served: itself. If its name leads through symbolic links, one
 /// may be switched, from one release to the next; so it is the folder that has what the last link on the way leads
 /// to, unless that has all there is.
-fn reach(way: Walk) -> PathBuf {
-    let beside = way.last_goal().as_deref().and_then(above);
-    let beside = beside.filter(|beside| way.end.starts_with(beside) && !is_all(beside));
-    beside.unwrap_or(way.end)
+fn readable_folder(resolved_path: ResolvedPath) -> PathBuf {
+    let parent = resolved_path
+        .last_link_target()
+        .as_deref()
+        .and_then(parent_of);
+    let parent = parent.filter(|parent| {
+        resolved_path.real_path.starts_with(parent) && !is_file_system_root(parent)
+    });
+    parent.unwrap_or(resolved_path.real_path)
 }
 
-fn above(path: &Path) -> Option<PathBuf> {
+fn parent_of(path: &Path) -> Option<PathBuf> {
     path.parent().map(Path::to_owned)
 }
 
 /// Whether everything is below this folder.
-fn is_all(folder: &Path) -> bool {
+fn is_file_system_root(folder: &Path) -> bool {
     folder.parent().is_none()
 }
 
-fn restrict(rules: &[Rule]) -> Result<RestrictionStatus, RulesetError> {
+fn restrict(rules: &[SandboxRule]) -> Result<RestrictionStatus, RulesetError> {
     let mut ruleset = Ruleset::default()
-        .handle_access(AccessFs::from_all(TRIED))?
-        .handle_access(AccessNet::from_all(TRIED))?
-        .scope(Scope::from_all(TRIED))?
+        .handle_access(AccessFs::from_all(NEWEST_ABI))?
+        .handle_access(AccessNet::from_all(NEWEST_ABI))?
+        .scope(Scope::from_all(NEWEST_ABI))?
         .create()?;
-    for Rule { path, access } in rules {
+    for SandboxRule { path, access } in rules {
         match PathFd::new(path) {
-            Ok(place) => ruleset = ruleset.add_rule(PathBeneath::new(place, access.rights()))?,
+            Ok(path_fd) => {
+                ruleset = ruleset.add_rule(PathBeneath::new(path_fd, access.rights()))?;
+            }
             // What cannot be reached now cannot be read either, and whoever reads it says so.
             Err(error) => debug!("the sandbox has no rule for {}: {error}", path.display()),
         }
@@ -238,7 +261,7 @@ fn restrict(rules: &[Rule]) -> Result<RestrictionStatus, RulesetError> {
     ruleset.restrict_self()
 }
 
-fn judge(status: &LandlockStatus, anywhere: bool) -> Confinement {
+fn confinement_of(status: &LandlockStatus, anywhere: bool) -> Confinement {
     let abi = match *status {
         LandlockStatus::NotEnabled => {
             let why = "this kernel's Landlock is not switched on (see lsm= of its command line)";
@@ -259,19 +282,19 @@ fn judge(status: &LandlockStatus, anywhere: bool) -> Confinement {
     };
     Confinement::Landlock {
         abi,
-        lacking: lacking(abi),
-        anywhere,
+        unsupported: unsupported(abi),
+        reads_everywhere: anywhere,
     }
 }
 
 /// What a version of Landlock cannot forbid of what is promised. (Signals to other processes and abstract Unix
 /// sockets are forbidden as well, from version 6 on, and not promised.)
-fn lacking(abi: u32) -> Vec<&'static str> {
-    let lacking = SINCE.iter().filter(|(since, _)| abi < *since);
+fn unsupported(abi: u32) -> Vec<&'static str> {
+    let lacking = FORBIDDEN_SINCE.iter().filter(|(since, _)| abi < *since);
     lacking.map(|(_, what)| *what).collect()
 }
 
-impl Access {
+impl SandboxAccess {
     fn rights(self) -> BitFlags<AccessFs> {
         match self {
             Self::Read => AccessFs::ReadFile | AccessFs::ReadDir,
@@ -286,13 +309,14 @@ impl Access {
 impl Confinement {
     /// In one word, for programs: `full`, `partial`, `none` or `off`.
     #[must_use]
-    pub fn word(&self) -> &'static str {
+    pub fn name(&self) -> &'static str {
         match self {
             Self::Off => "off",
             Self::None(_) => "none",
             Self::Landlock {
-                anywhere: false, ..
-            } if self.is_whole() => "full",
+                reads_everywhere: false,
+                ..
+            } if self.is_complete() => "full",
             Self::Landlock { .. } => "partial",
         }
     }
@@ -307,8 +331,8 @@ impl Confinement {
     }
 
     /// Whether the kernel enforces all that it was asked to.
-    fn is_whole(&self) -> bool {
-        matches!(self, Self::Landlock { lacking, .. } if lacking.is_empty())
+    fn is_complete(&self) -> bool {
+        matches!(self, Self::Landlock { unsupported: lacking, .. } if lacking.is_empty())
     }
 }
 
@@ -319,8 +343,8 @@ impl fmt::Display for Confinement {
             Self::None(why) => write!(f, "not confined: {why}"),
             Self::Landlock {
                 abi,
-                lacking,
-                anywhere,
+                unsupported: lacking,
+                reads_everywhere: anywhere,
             } => {
                 let degree = if lacking.is_empty() { "" } else { "partly " };
                 write!(f, "{degree}confined by Landlock {abi}")?;
@@ -369,55 +393,57 @@ mod tests {
         Some(target.into())
     }
 
-    fn check(needs: &Needs, expected: &[(&str, Access)]) {
-        let rules = allowed(needs, link);
+    fn check(requirements: &Requirements, expected: &[(&str, SandboxAccess)]) {
+        let rules = rules_for(requirements, link);
         let rules = rules
             .iter()
             .map(|rule| (rule.path.to_str().unwrap(), rule.access));
         let rules: Vec<_> = rules.collect();
-        assert_eq!(rules[0], (MOUNTS, Access::ReadFiles));
-        assert_eq!(&rules[1..], expected, "{needs:?}");
+        assert_eq!(rules[0], (MOUNTINFO, SandboxAccess::ReadFiles));
+        assert_eq!(&rules[1..], expected, "{requirements:?}");
     }
 
-    fn check_folder(named: &str, reached: &str) {
-        let needs = Needs {
-            folders: vec![named.into()],
-            ..Needs::default()
+    fn check_folder(folder: &str, readable: &str) {
+        let requirements = Requirements {
+            folders: vec![folder.into()],
+            ..Requirements::default()
         };
-        check(&needs, &[(reached, Access::Read)]);
+        check(&requirements, &[(readable, SandboxAccess::Read)]);
     }
 
     #[test]
-    fn a_plain_folder_is_all_that_is_read() {
+    fn plain_folder_is_readable() {
         check_folder("/srv/www", "/srv/www");
         check_folder("/srv/www/../releases", "/srv/releases");
     }
 
     #[test]
-    fn beside_a_release_is_the_next() {
+    fn folder_of_releases_is_readable() {
         check_folder("/srv/current", "/srv/releases");
         check_folder("/srv/current/public", "/srv/releases");
         check_folder("/srv/html", "/srv/releases");
     }
 
     #[test]
-    fn no_link_has_everything_read() {
+    fn symlink_never_makes_everything_readable() {
         check_folder("/top", "/data");
         check_folder("/srv/current/../../www", "/srv/www");
     }
 
     #[test]
-    fn files_are_read_from_where_a_new_one_may_come() {
-        let needs = |files: &[&str]| Needs {
+    fn folders_of_reread_files_are_readable() {
+        let requirements = |files: &[&str]| Requirements {
             folders: vec!["/srv/www".into()],
             files: files.iter().map(Into::into).collect(),
-            ..Needs::default()
+            ..Requirements::default()
         };
-        let www = ("/srv/www", Access::Read);
+        let www = ("/srv/www", SandboxAccess::Read);
         let check = |files: &[&str], expected: &[&str]| {
-            let expected = expected.iter().map(|path| (*path, Access::ReadFiles));
+            let expected = expected
+                .iter()
+                .map(|path| (*path, SandboxAccess::ReadFiles));
             let expected: Vec<_> = [www].into_iter().chain(expected).collect();
-            check(&needs(files), &expected);
+            check(&requirements(files), &expected);
         };
         check(&["/etc/docroot/new"], &["/etc/docroot"]);
         check(&["/etc/docroot/users"], &["/etc/docroot"]);
@@ -430,74 +456,80 @@ mod tests {
     }
 
     #[test]
-    fn logs_are_written_where_they_are() {
-        let needs = Needs {
+    fn log_folder_is_writable() {
+        let requirements = Requirements {
             folders: vec!["/srv/www".into()],
             logs: vec!["/var/log/access.log".into()],
-            ..Needs::default()
+            ..Requirements::default()
         };
-        let expected = [("/srv/www", Access::Read), ("/var/log", Access::Append)];
-        check(&needs, &expected);
+        let expected = [
+            ("/srv/www", SandboxAccess::Read),
+            ("/var/log", SandboxAccess::Append),
+        ];
+        check(&requirements, &expected);
     }
 
     #[test]
-    fn beside_a_pipe_nothing_is_read_and_beside_a_device_nothing_written() {
-        let needs = Needs {
+    fn only_the_pipe_is_readable_and_only_the_device_writable() {
+        let requirements = Requirements {
             folders: vec!["/srv/www".into()],
             pipes: vec!["/var/log/access.log".into()],
             devices: vec!["/dev/stdout".into()],
-            ..Needs::default()
+            ..Requirements::default()
         };
         let expected = [
-            ("/srv/www", Access::Read),
-            ("/var/log/docroot/access.log", Access::ReadFiles),
-            ("/proc/self/fd/1", Access::Write),
+            ("/srv/www", SandboxAccess::Read),
+            ("/var/log/docroot/access.log", SandboxAccess::ReadFiles),
+            ("/proc/self/fd/1", SandboxAccess::Write),
         ];
-        check(&needs, &expected);
+        check(&requirements, &expected);
     }
 
     #[test]
-    fn sockets_are_removed_where_they_are() {
-        let needs = Needs {
+    fn socket_folder_allows_removal() {
+        let requirements = Requirements {
             folders: vec!["/srv/www".into()],
             sockets: vec!["/etc/docroot/socket".into(), "/socket".into()],
-            ..Needs::default()
+            ..Requirements::default()
         };
-        let expected = [("/srv/www", Access::Read), ("/etc/docroot", Access::Remove)];
-        check(&needs, &expected);
+        let expected = [
+            ("/srv/www", SandboxAccess::Read),
+            ("/etc/docroot", SandboxAccess::Remove),
+        ];
+        check(&requirements, &expected);
     }
 
     #[test]
-    fn a_folder_that_is_replaced_is_read_beside_itself() {
-        let needs = Needs {
+    fn parent_of_replaced_folder_is_readable() {
+        let requirements = Requirements {
             folders: vec!["/srv/www".into()],
-            replaced: true,
-            ..Needs::default()
+            folders_are_replaced: true,
+            ..Requirements::default()
         };
-        check(&needs, &[("/srv", Access::Read)]);
+        check(&requirements, &[("/srv", SandboxAccess::Read)]);
     }
 
     #[test]
-    fn links_that_lead_anywhere_are_followed_anywhere() {
-        let needs = Needs {
+    fn read_everywhere_makes_everything_readable() {
+        let requirements = Requirements {
             folders: vec!["/srv/www".into()],
-            anywhere: true,
+            read_everywhere: true,
             files: vec!["/etc/docroot/users".into()],
-            ..Needs::default()
+            ..Requirements::default()
         };
-        check(&needs, &[("/", Access::Read)]);
+        check(&requirements, &[("/", SandboxAccess::Read)]);
     }
 
     #[test]
-    fn what_is_enforced_is_said() {
+    fn confinement_is_displayed() {
         let judge = |abi: ABI, anywhere| {
             let status = LandlockStatus::Available {
                 effective_abi: abi,
                 kernel_abi: None,
             };
-            judge(&status, anywhere)
+            confinement_of(&status, anywhere)
         };
-        for (confinement, word, abi, said) in [
+        for (confinement, word, abi, text) in [
             (Confinement::Off, "off", 0, "not confined (--sandbox off)"),
             (
                 Confinement::None("it is too old".into()),
@@ -527,16 +559,16 @@ mod tests {
                 "confined by Landlock 7, but may read everything (--symlinks follow)",
             ),
         ] {
-            assert_eq!(confinement.to_string(), said);
-            assert_eq!((confinement.word(), confinement.abi()), (word, abi));
+            assert_eq!(confinement.to_string(), text);
+            assert_eq!((confinement.name(), confinement.abi()), (word, abi));
         }
-        let none = super::judge(&LandlockStatus::NotImplemented, false);
+        let none = super::confinement_of(&LandlockStatus::NotImplemented, false);
         assert!(none.to_string().contains("has no Landlock"), "{none}");
     }
 
     #[test]
-    fn what_was_asked_for_and_cannot_be_had_is_refused_in_one_line() {
-        let none = Unconfined(judge(&LandlockStatus::NotEnabled, false)).to_string();
+    fn unconfined_error_is_one_line() {
+        let none = Unconfined(confinement_of(&LandlockStatus::NotEnabled, false)).to_string();
         assert!(
             none.contains("--sandbox auto") && !none.contains('\n'),
             "{none}"

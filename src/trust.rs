@@ -8,18 +8,18 @@ use ipnet::{IpNet, Ipv4Net};
 
 /// The proxies that are trusted: networks, and whoever comes by a Unix socket. Nobody, by default.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Trusted(Arc<[Source]>);
+pub struct TrustedProxies(Arc<[TrustedSource]>);
 
 /// Where trusted proxies come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Source {
+pub enum TrustedSource {
     /// These addresses.
     Network(IpNet),
     /// Unix sockets.
     Unix,
 }
 
-impl Trusted {
+impl TrustedProxies {
     /// Whether nobody is trusted.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -29,24 +29,24 @@ impl Trusted {
     /// Whether the peer with this address is trusted; one without an address is there by a Unix socket. An IPv4
     /// address that is written as one of IPv6 is the IPv4 address.
     #[must_use]
-    pub fn has(&self, ip: Option<IpAddr>) -> bool {
+    pub fn contains(&self, ip: Option<IpAddr>) -> bool {
         let ip = ip.map(|ip| ip.to_canonical());
         self.0.iter().any(|source| match (source, &ip) {
-            (Source::Network(network), Some(ip)) => network.contains(ip),
-            (Source::Unix, None) => true,
+            (TrustedSource::Network(network), Some(ip)) => network.contains(ip),
+            (TrustedSource::Unix, None) => true,
             _ => false,
         })
     }
 }
 
-impl FromIterator<Source> for Trusted {
-    fn from_iter<T: IntoIterator<Item = Source>>(sources: T) -> Self {
+impl FromIterator<TrustedSource> for TrustedProxies {
+    fn from_iter<T: IntoIterator<Item = TrustedSource>>(sources: T) -> Self {
         Self(sources.into_iter().collect())
     }
 }
 
 /// A network, `10.0.0.0/8`; an address, which is a network of one; or `unix`.
-impl FromStr for Source {
+impl FromStr for TrustedSource {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -81,11 +81,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_are_in_networks() {
+    fn trusted_networks_contain_addresses() {
         let check = |sources: &[&str], ip: &str, expected| {
-            let trusted: Trusted = sources.iter().map(|it| it.parse().unwrap()).collect();
+            let trusted: TrustedProxies = sources.iter().map(|it| it.parse().unwrap()).collect();
             let ip = (ip != "unix:").then(|| ip.parse().unwrap());
-            assert_eq!(trusted.has(ip), expected, "{sources:?} {ip:?}");
+            assert_eq!(trusted.contains(ip), expected, "{sources:?} {ip:?}");
         };
         check(&[], "127.0.0.1", false);
         check(&["10.0.0.0/8"], "10.255.0.1", true);
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_network_is_refused() {
+    fn malformed_network_is_rejected() {
         for bad in [
             "",
             "10.0.0.0/33",
@@ -117,7 +117,7 @@ mod tests {
             "10.0.0.1:80",
             "unix:",
         ] {
-            assert!(bad.parse::<Source>().is_err(), "{bad}");
+            assert!(bad.parse::<TrustedSource>().is_err(), "{bad}");
         }
     }
 }

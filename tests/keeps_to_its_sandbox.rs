@@ -11,7 +11,7 @@ use std::process::{Command, Output};
 use std::thread;
 
 use crate::support::{Root, Server, Signal, Trace, docroot, eventually, filling, large, upon};
-use docroot::sandbox::{Confinement, Mode, Needs, confine};
+use docroot::sandbox::{Confinement, Requirements, SandboxMode, confine};
 use rustix::process::{Pid, test_kill_process};
 
 /// htpasswd -nbB -C 5 alice 'correct horse', and its credentials.
@@ -22,9 +22,9 @@ const BOB: &str = "bob:$6$saltsalt$rVIyJtXnL0mXUCLepstXWqeOv9JVyd7nOH8wn0BvOU5lC
 const FOR_BOB: &str = "Ym9iOnDDpHNzd29yZA==";
 
 /// What confines a thread of its own, and has it try something. `None`, said loudly, where the kernel cannot confine.
-fn confined<T: Send>(needs: &Needs, attempt: impl FnOnce(u32) -> T + Send) -> Option<T> {
+fn confined<T: Send>(needs: &Requirements, attempt: impl FnOnce(u32) -> T + Send) -> Option<T> {
     thread::scope(|scope| {
-        let confined = scope.spawn(|| match confine(Mode::Auto, needs) {
+        let confined = scope.spawn(|| match confine(SandboxMode::Auto, needs) {
             // A thread that it starts is confined as well.
             Ok(Confinement::Landlock { abi, .. }) => thread::scope(|scope| {
                 let attempt = scope.spawn(move || attempt(abi));
@@ -39,10 +39,10 @@ fn confined<T: Send>(needs: &Needs, attempt: impl FnOnce(u32) -> T + Send) -> Op
     })
 }
 
-fn needs(folders: &[&Path]) -> Needs {
-    Needs {
+fn needs(folders: &[&Path]) -> Requirements {
+    Requirements {
         folders: folders.iter().map(|&path| path.into()).collect(),
-        ..Needs::default()
+        ..Requirements::default()
     }
 }
 
@@ -157,8 +157,8 @@ fn who_is_confined_reads_what_is_served_and_can_do_nothing_else() {
 #[test]
 fn with_links_that_lead_anywhere_everything_is_read_and_nothing_changed() {
     let stage = Stage::new();
-    let needs = Needs {
-        anywhere: true,
+    let needs = Requirements {
+        read_everywhere: true,
         ..needs(&[&stage.root()])
     };
     let Some(possible) = confined(&needs, |abi| stage.possible(abi)) else {
@@ -173,7 +173,7 @@ fn with_links_that_lead_anywhere_everything_is_read_and_nothing_changed() {
 fn logs_are_made_and_appended_to_and_neither_cut_off_nor_read() {
     let folder = Root::of(&[("log/access.log", "1\n"), ("root/a.txt", "a")]);
     let log = folder.join("log/access.log");
-    let needs = Needs {
+    let needs = Requirements {
         logs: vec![log.clone()],
         ..needs(&[&folder.join("root")])
     };
@@ -282,7 +282,7 @@ fn a_log_is_made_where_its_link_leads() {
 
 /// Whether this kernel confines, and if not, that nothing is shown here.
 fn can_confine() -> bool {
-    confined(&Needs::default(), |_| ()).is_some()
+    confined(&Requirements::default(), |_| ()).is_some()
 }
 
 #[test]

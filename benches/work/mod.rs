@@ -11,15 +11,15 @@ use std::time::{Duration, Instant, SystemTime};
 
 use docroot::blob::Blob;
 use docroot::http::{
-    Fields, Line, Lookup, Method, Origin, Representation, Request, Target, Unstreamed, Version,
-    admit, respond,
+    FieldLine, Fields, Lookup, Method, NoStream, Origin, Representation, Request, Target, Version,
+    respond, validate,
 };
-use docroot::http1::encode::{self, Persistence};
-use docroot::http1::parse::{self, Lines};
-use docroot::http1::{Http1, Options, Session};
-use docroot::journal::{Journal, Writer};
+use docroot::http1::encode::{self, ConnectionOption};
+use docroot::http1::parse::{self, FieldLines};
+use docroot::http1::{Http1, HttpOptions, Session};
+use docroot::line_writer::{LineWriter, WriterHandle};
 use docroot::net::{Inbox, Io, Next, Now, Outbox, Peer, Protocol};
-use docroot::site::{self, Disk, Site, Symlinks};
+use docroot::site::{self, Root, Site, Symlinks};
 use tempfile::TempDir;
 
 /// A step, as often as it is called.
@@ -125,7 +125,7 @@ const REQUEST: Request<'_> = Request {
     method: Method::Get,
     target: PLAIN,
     version: Version::Http11,
-    lines: &[Line {
+    lines: &[FieldLine {
         name: "Host",
         value: b"127.0.0.1:8080",
     }],
@@ -138,20 +138,20 @@ fn target(raw: &str) -> Target<'_> {
 fn found() -> Lookup {
     let content = Blob::from(vec![b'x'; 1024]);
     let page = Representation::new(content, "text/html; charset=utf-8")
-        .telling("Last-Modified", "Sun, 06 Nov 1994 08:49:37 GMT");
+        .with_metadata_field("Last-Modified", "Sun, 06 Nov 1994 08:49:37 GMT");
     Lookup::Found(Arc::new(page.into()))
 }
 
 fn parse(head: &'static [u8]) -> Work {
     Box::new(move || {
-        let mut lines = Lines::new();
+        let mut lines = FieldLines::new();
         black_box(parse::request(black_box(head), 32 * 1024, &mut lines).is_ok());
     })
 }
 
 fn decide() -> Work {
     Box::new(|| {
-        black_box(admit(black_box(&REQUEST)).is_ok());
+        black_box(validate(black_box(&REQUEST)).is_ok());
     })
 }
 
@@ -172,7 +172,7 @@ fn put() -> Work {
             black_box(&response),
             &Fields::new(),
             None,
-            Persistence::Default,
+            ConnectionOption::Omitted,
             date,
             &mut run,
         );
@@ -195,8 +195,8 @@ impl Rooted {
             fs::create_dir_all(folder).expect("a folder");
             fs::write(path, [b'x'; 1024]).expect("a file");
         }
-        let disk = Disk::open(root.path(), &Symlinks::default()).expect("the folder is there");
-        let site = Site::new(disk, site::Options::default());
+        let disk = Root::open(root.path(), &Symlinks::default()).expect("the folder is there");
+        let site = Site::new(disk, site::SiteOptions::default());
         Self { site, _root: root }
     }
 
@@ -208,7 +208,7 @@ impl Rooted {
         for _ in 0..3 {
             let lookup = rooted.find(target, now);
             assert!(matches!(lookup, Lookup::Found(_)), "{lookup:?}");
-            rooted.doubt(true);
+            rooted.mark_stale(true);
         }
         rooted.find(target, now);
         (rooted, now)
@@ -216,14 +216,14 @@ impl Rooted {
 }
 
 impl Origin for Rooted {
-    type Stream = Unstreamed;
+    type Stream = NoStream;
 
     fn find(&mut self, target: &Target<'_>, now: SystemTime) -> Lookup {
         self.site.find(target, now)
     }
 
-    fn doubt(&mut self, told: bool) {
-        self.site.doubt(told);
+    fn mark_stale(&mut self, told: bool) {
+        self.site.mark_stale(told);
     }
 }
 
@@ -234,7 +234,7 @@ fn recall(raw: &'static str, rested: Duration, turn: Option<bool>) -> Work {
     let (mut site, now) = Rooted::warm(&target, rested);
     Box::new(move || {
         if let Some(told) = turn {
-            site.doubt(told);
+            site.mark_stale(told);
         }
         black_box(site.find(black_box(&target), now));
     })
@@ -248,7 +248,7 @@ fn miss() -> Work {
     let names: &[Target<'_>] = names.collect::<Vec<_>>().leak();
     let mut names = names.iter().cycle();
     Box::new(move || {
-        site.doubt(false);
+        site.mark_stale(false);
         let target = names.next().expect("a ring has no end");
         black_box(site.find(black_box(target), now));
     })
@@ -258,7 +258,7 @@ fn miss() -> Work {
 struct Always(Lookup);
 
 impl Origin for Always {
-    type Stream = Unstreamed;
+    type Stream = NoStream;
 
     fn find(&mut self, _: &Target<'_>, _: SystemTime) -> Lookup {
         self.0.clone()
@@ -278,7 +278,7 @@ enum Leaving {
 /// A conversation without a socket, a turn of the loop for each time that something is heard.
 struct Talk<O: Origin> {
     http: Http1<O>,
-    writer: Option<Writer>,
+    writer: Option<WriterHandle>,
     session: Session<O::Stream>,
     inbox: Inbox,
     outbox: Outbox,
@@ -288,15 +288,15 @@ struct Talk<O: Origin> {
 
 impl<O: Origin> Talk<O> {
     fn new(origin: O, logged: bool, wall: SystemTime) -> Self {
-        let nowhere = || Journal::new("nowhere", GATHER, io::sink()).expect("a thread");
+        let nowhere = || LineWriter::new("nowhere", GATHER, io::sink()).expect("a thread");
         let (journal, writer) = logged.then(nowhere).unzip();
-        let mut http = Http1::new(origin, Options::default(), journal);
+        let mut http = Http1::new(origin, HttpOptions::default(), journal);
         let peer = Peer {
             address: ([127, 0, 0, 1], 53412).into(),
         };
         let instant = Instant::now();
         Self {
-            session: http.open(&peer),
+            session: http.on_accept(&peer),
             http,
             writer,
             inbox: Inbox::default(),
@@ -307,7 +307,7 @@ impl<O: Origin> Talk<O> {
     }
 
     fn turn(&mut self, heard: &[u8], leaving: Leaving) {
-        self.http.begin(false);
+        self.http.on_turn_start(false);
         self.inbox.receive(heard);
         let next = self.advance();
         match leaving {
@@ -321,11 +321,11 @@ impl<O: Origin> Talk<O> {
             }
         }
         // It is asked again when everything has left, if it wants to know.
-        if next != Next::Answered {
-            assert_eq!(next, Next::Drain);
+        if next != Next::FlushThenRead {
+            assert_eq!(next, Next::Flush);
             assert_eq!(self.advance(), Next::Read);
         }
-        self.http.rest(|| self.now);
+        self.http.on_turn_end(|| self.now);
     }
 
     fn advance(&mut self) -> Next {
@@ -335,7 +335,7 @@ impl<O: Origin> Talk<O> {
             deadline: &mut self.deadline,
             now: self.now,
         };
-        self.http.advance(&mut self.session, &mut io)
+        self.http.on_ready(&mut self.session, &mut io)
     }
 }
 

@@ -4,8 +4,8 @@
 use std::sync::LazyLock;
 use std::time::SystemTime;
 
-use docroot::http::{Line, Lookup, Method, Request, Target, Version, admit, respond};
-use docroot::http1::Options;
+use docroot::http::{FieldLine, Lookup, Method, Request, Target, Version, respond, validate};
+use docroot::http1::HttpOptions;
 use docroot::net::Next;
 use docroot_fuzz::{Answer, Conversation, DATE_TEXT, Known, TAG, answers, filling, found};
 use libfuzzer_sys::fuzz_target;
@@ -51,11 +51,11 @@ fuzz_target!(|bytes: &[u8]| {
         .split(|&byte| byte == b'\n')
         .filter_map(field)
         .collect();
-    let fields: Vec<Line<'_>> = values
+    let fields: Vec<FieldLine<'_>> = values
         .iter()
-        .map(|(name, value)| Line { name, value })
+        .map(|(name, value)| FieldLine { name, value })
         .collect();
-    let host = Line {
+    let host = FieldLine {
         name: "Host",
         value: b"a",
     };
@@ -65,7 +65,7 @@ fuzz_target!(|bytes: &[u8]| {
         version: Version::Http11,
         lines: &[&[host], &*fields].concat(),
     };
-    let target = admit(&request).expect("it asks for what there may be");
+    let target = validate(&request).expect("it asks for what there may be");
     let response = respond(&request, &target, lookup);
     let status = response.status.code();
 
@@ -74,9 +74,9 @@ fuzz_target!(|bytes: &[u8]| {
         head.extend([line.name.as_bytes(), b": ", line.value, b"\r\n"].concat());
     }
     head.extend(b"\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n");
-    let options = Options {
-        max_header: 1 << 20,
-        ..Options::default()
+    let options = HttpOptions {
+        max_head_bytes: 1 << 20,
+        ..HttpOptions::default()
     };
     let origin = |_: &Target<'_>, _: SystemTime| lookup.clone();
     let mut conversation = Conversation::new(origin, options);

@@ -2,7 +2,7 @@
 #![no_main]
 
 use docroot::http::{Request, Version, is_token};
-use docroot::http1::parse::{self, Lines, ParseError, Parsed};
+use docroot::http1::parse::{self, FieldLines, ParseError, Parsed};
 use libfuzzer_sys::fuzz_target;
 
 /// Bytes that a head may have; few, so that the bound is met often.
@@ -14,10 +14,10 @@ fuzz_target!(|bytes: &[u8]| {
     // A head's end, or the bound, decides.
     let end = bytes.windows(4).position(|bytes| bytes == b"\r\n\r\n");
     let decided = end.map_or(MOST, |end| MOST.min(end + 4));
-    let mut lines = Lines::new();
+    let mut lines = FieldLines::new();
     let whole = parse(bytes, &mut lines);
     for cut in 0..=bytes.len() {
-        let mut lines = Lines::new();
+        let mut lines = FieldLines::new();
         let part = parse(&bytes[..cut], &mut lines);
         let awaits = part == Ok(Parsed::Partial);
         assert!(
@@ -29,13 +29,16 @@ fuzz_target!(|bytes: &[u8]| {
             "more is awaited behind {cut} bytes"
         );
     }
-    if let Ok(Parsed::Whole { request, length }) = &whole {
+    if let Ok(Parsed::Complete { request, length }) = &whole {
         assert!(*length <= MOST, "a head is longer than it may be");
         check(&bytes[..*length], request);
     }
 });
 
-fn parse<'h: 'l, 'l>(bytes: &'h [u8], lines: &'l mut Lines<'h>) -> Result<Parsed<'l>, ParseError> {
+fn parse<'h: 'l, 'l>(
+    bytes: &'h [u8],
+    lines: &'l mut FieldLines<'h>,
+) -> Result<Parsed<'l>, ParseError> {
     parse::request(bytes, MOST, lines)
 }
 

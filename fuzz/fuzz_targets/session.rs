@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use std::time::SystemTime;
 
 use docroot::http::{Lookup, Origin, Target};
-use docroot::http1::Options;
+use docroot::http1::HttpOptions;
 use docroot::net::Next;
 use docroot_fuzz::{Answer, Conversation, Known, answers, filling, found, unbounded};
 use libfuzzer_sys::fuzz_target;
@@ -82,10 +82,10 @@ impl<'a> Script<'a> {
             finds.set(finds.get() + 1);
             find(target)
         };
-        let options = Options {
-            max_header: 512,
-            max_content: 64,
-            ..Options::default()
+        let options = HttpOptions {
+            max_head_bytes: 512,
+            max_content_bytes: 64,
+            ..HttpOptions::default()
         };
         let mut conversation = Conversation::new(origin, options);
         let (before, after) = self.stream.split_at(self.at);
@@ -149,11 +149,11 @@ impl<'a> Script<'a> {
         let closes = says_close(answers.last());
         match outcome.next {
             Next::Read => assert!(!closes, "close was said, and more is read"),
-            Next::Linger => assert!(closes, "a refusal says that it is the last answer"),
-            Next::Close | Next::Drain | Next::Answered => {}
-            Next::Wait => unreachable!("nobody is guarded"),
-            Next::Again => unreachable!("nothing here is listed"),
-            Next::Listen => unreachable!("nothing here is live"),
+            Next::LingeringClose => assert!(closes, "a refusal says that it is the last answer"),
+            Next::Close | Next::Flush | Next::FlushThenRead => {}
+            Next::AwaitWake => unreachable!("nobody is guarded"),
+            Next::Yield => unreachable!("nothing here is listed"),
+            Next::ReadOrWake => unreachable!("nothing here is live"),
         }
     }
 }
@@ -207,10 +207,10 @@ fn find(target: &Target<'_>) -> Lookup {
         b"forbidden" => Lookup::Forbidden,
         b"busy" => Lookup::Unavailable,
         b"page" => match &*HELLO {
-            Lookup::Found(page) => Lookup::Absent(Some(page.clone())),
+            Lookup::Found(page) => Lookup::NotFound(Some(page.clone())),
             other => other.clone(),
         },
-        _ => Lookup::Absent(None),
+        _ => Lookup::NotFound(None),
     }
 }
 

@@ -1,7 +1,7 @@
 //! A target names something inside the root, and a folder's own address names the same.
 #![no_main]
 
-use docroot::http::{Line, Malformed, Method, Request, Target, Version, admit};
+use docroot::http::{FieldLine, Method, Request, Target, TargetError, Version, validate};
 use libfuzzer_sys::fuzz_target;
 
 // The first line is a target, the rest is a Host field.
@@ -19,7 +19,7 @@ fuzz_target!(|bytes: &[u8]| {
         check_rewritten(raw, target);
     }
 
-    let host = host.map(|value| Line {
+    let host = host.map(|value| FieldLine {
         name: "Host",
         value,
     });
@@ -29,19 +29,19 @@ fuzz_target!(|bytes: &[u8]| {
         version: Version::Http10,
         lines: host.as_slice(),
     };
-    match admit(&request) {
+    match validate(&request) {
         Ok(admitted) => {
             let target = target.expect("what is admitted is a target");
             assert_eq!(admitted.path(), target.path(), "a host changes no path");
             assert_eq!(admitted.is_directory(), target.is_directory());
             let said = host.and_then(|line| std::str::from_utf8(line.value).ok());
             // An absolute form's authority wins (RFC 9112 section 3.2.2).
-            assert_eq!(admitted.host(), target.host().or(said));
-            check_authority(admitted.host().unwrap_or_default());
+            assert_eq!(admitted.authority(), target.authority().or(said));
+            check_authority(admitted.authority().unwrap_or_default());
         }
         Err(refusal) => {
             // (RFC 9110 section 7.4: what is to be had over TLS is not to be had here.)
-            let is_misdirected = target == Err(Malformed::Unsecured);
+            let is_misdirected = target == Err(TargetError::HttpsScheme);
             let code = refusal.status.code();
             assert!(code == "400" || code == "421" && is_misdirected, "{code}");
             assert!(
@@ -69,7 +69,7 @@ fn check(target: &Target<'_>) {
             "a segment without a name"
         );
     }
-    let address = target.as_directory();
+    let address = target.with_trailing_slash();
     let plain = |byte: u8| byte.is_ascii_graphic() && !b"\"#<>[\\]^`{|}".contains(&byte);
     assert!(address.bytes().all(plain), "{address} has what no URI has");
     assert!(
@@ -80,7 +80,7 @@ fn check(target: &Target<'_>) {
     assert_eq!(again.path(), path, "{address} names something else");
     assert!(again.is_directory(), "{address} names no folder");
     assert_eq!(
-        again.as_directory(),
+        again.with_trailing_slash(),
         address,
         "an address is written in one way"
     );

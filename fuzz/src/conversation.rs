@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 use std::time::Instant;
 
 use docroot::http::Origin;
-use docroot::http1::{Http1, Options, Session};
+use docroot::http1::{Http1, HttpOptions, Session};
 use docroot::net::{Inbox, Io, Next, Now, Outbox, Peer, Protocol};
 
 use crate::now;
@@ -25,9 +25,9 @@ pub struct Conversation<O: Origin> {
 
 impl<O: Origin> Conversation<O> {
     /// A peer has connected.
-    pub fn new(origin: O, options: Options) -> Self {
+    pub fn new(origin: O, options: HttpOptions) -> Self {
         let mut http = Http1::new(origin, options, None);
-        let session = http.open(&Peer {
+        let session = http.on_accept(&Peer {
             address: ([127, 0, 0, 1], 80).into(),
         });
         let mut conversation = Self {
@@ -62,7 +62,7 @@ impl<O: Origin> Conversation<O> {
     /// What is awaited has taken too long.
     pub fn expire(&mut self) {
         if self.next == Next::Read && self.deadline.take().is_some() {
-            self.call(Http1::expire);
+            self.call(Http1::on_timeout);
             self.drain();
         }
     }
@@ -70,7 +70,7 @@ impl<O: Origin> Conversation<O> {
     /// The server is going away.
     pub fn retire(&mut self) {
         if self.next == Next::Read {
-            self.call(Http1::retire);
+            self.call(Http1::on_shutdown);
             self.drain();
         }
     }
@@ -85,7 +85,7 @@ impl<O: Origin> Conversation<O> {
     }
 
     fn advance(&mut self) {
-        self.call(Http1::advance);
+        self.call(Http1::on_ready);
         self.drain();
     }
 
@@ -95,9 +95,9 @@ impl<O: Origin> Conversation<O> {
             let said = self.outbox.take();
             self.said.extend_from_slice(&said);
             match self.next {
-                Next::Drain | Next::Answered if !said.is_empty() => self.call(Http1::advance),
+                Next::Flush | Next::FlushThenRead if !said.is_empty() => self.call(Http1::on_ready),
                 // With nothing queued it is the same.
-                Next::Drain | Next::Answered => return self.next = Next::Read,
+                Next::Flush | Next::FlushThenRead => return self.next = Next::Read,
                 _ => return,
             }
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use docroot::blob::Blob;
-use docroot::http::{EntityTag, Lookup, Modified, Representation, Strength, Validators};
+use docroot::http::{DateStrength, EntityTag, LastModified, Lookup, Representation, Validators};
 
 /// The entity tag of everything that has one here.
 pub const TAG: &str = "\"0000000000000000000000000000000a\"";
@@ -33,7 +33,7 @@ pub enum Known {
 pub fn found(content: &[u8], known: Known) -> Lookup {
     let content = Blob::from(content.to_vec());
     let representation = Representation::new(content, "text/plain");
-    let modified = |strength| Modified {
+    let modified = |strength| LastModified {
         date: UNIX_EPOCH + DATE,
         strength,
     };
@@ -41,11 +41,11 @@ pub fn found(content: &[u8], known: Known) -> Lookup {
         tag: matches!(known, Known::Tag).then(|| EntityTag::new(0xa)),
         modified: match known {
             Known::Nothing => None,
-            Known::Date | Known::Tag => Some(modified(Strength::Weak)),
-            Known::StrongDate => Some(modified(Strength::Strong)),
+            Known::Date | Known::Tag => Some(modified(DateStrength::Weak)),
+            Known::StrongDate => Some(modified(DateStrength::Strong)),
         },
     };
-    Lookup::Found(Arc::new(representation.with(validators).into()))
+    Lookup::Found(Arc::new(representation.with_validators(validators).into()))
 }
 
 /// A time long after everything served here was made.

@@ -5,33 +5,33 @@ use std::str::FromStr as _;
 use sha_crypt::{PasswordVerifier as _, ShaCrypt};
 
 /// What bcrypt takes of a password, in bytes, less the NUL behind it: more would be cut off unseen.
-const MOST_HASHED: usize = 71;
+const MAX_HASHED_BYTES: usize = 71;
 
 /// Bytes of a password that is looked at: hashes of the SHA kind take a time that grows with its square.
 /// htpasswd(1) and passwd(1ssl) take no more than 256.
-const MOST_VERIFIED: usize = 512;
+const MAX_VERIFIED_BYTES: usize = 512;
 
 /// The cost of what we make: 50 ms or so. Each more doubles that.
-const COST: u32 = 10;
+const BCRYPT_COST: u32 = 10;
 
 /// The highest that is accepted: with more, it takes longer than anybody waits for a page.
-const MOST_COST: u32 = 16;
-const ROUNDS: std::ops::RangeInclusive<u32> = 1000..=5_000_000;
+const MAX_BCRYPT_COST: u32 = 16;
+const SHA_CRYPT_ROUNDS: std::ops::RangeInclusive<u32> = 1000..=5_000_000;
 
 /// The digits of a SHA-crypt hash, by the length of its digest.
-const SHA_256: usize = 43;
-const SHA_512: usize = 86;
+const SHA_256_DIGITS: usize = 43;
+const SHA_512_DIGITS: usize = 86;
 
 /// The hash of a password, of a kind that is made to be slow to guess.
 #[derive(Clone, PartialEq, Eq)]
-pub struct PasswordHash(Kind);
+pub struct PasswordHash(HashScheme);
 
 #[derive(Clone, PartialEq, Eq)]
-enum Kind {
+enum HashScheme {
     /// `$2a$`, `$2b$`, `$2y$`: bcrypt. All three are the same by now.
     Bcrypt(Box<str>),
     /// `$5$`, `$6$`: crypt(5) with SHA-256 and SHA-512.
-    Sha(Box<str>),
+    ShaCrypt(Box<str>),
 }
 
 impl PasswordHash {
@@ -51,15 +51,19 @@ impl PasswordHash {
                      make another with 'htpasswd -B' or 'docroot hash'"
                 })?;
                 match parts.get_cost() {
-                    4..=MOST_COST => Ok(Self(Kind::Bcrypt(text.into()))),
+                    4..=MAX_BCRYPT_COST => Ok(Self(HashScheme::Bcrypt(text.into()))),
                     _ => Err("the cost of the bcrypt hash is not from 4 to 16; \
                               make another with 'htpasswd -B' or 'docroot hash'"),
                 }
             }
             "5" | "6" => {
-                let digits = if kind == "5" { SHA_256 } else { SHA_512 };
-                sha(rest, digits)?;
-                Ok(Self(Kind::Sha(text.into())))
+                let digits = if kind == "5" {
+                    SHA_256_DIGITS
+                } else {
+                    SHA_512_DIGITS
+                };
+                check_sha_crypt(rest, digits)?;
+                Ok(Self(HashScheme::ShaCrypt(text.into())))
             }
             "apr1" | "1" => Err("a hash made with MD5 is guessed too fast; \
                  make another with 'htpasswd -B' or 'docroot hash'"),
@@ -82,12 +86,12 @@ impl PasswordHash {
     /// As with htpasswd(1), bcrypt looks at the first 72 bytes. A password of more than 512 bytes is nobody's.
     #[must_use]
     pub fn verify(&self, password: &[u8]) -> bool {
-        if password.len() > MOST_VERIFIED {
+        if password.len() > MAX_VERIFIED_BYTES {
             return false;
         }
         match &self.0 {
-            Kind::Bcrypt(hash) => bcrypt::verify(password, hash).unwrap_or(false),
-            Kind::Sha(hash) => ShaCrypt::default()
+            HashScheme::Bcrypt(hash) => bcrypt::verify(password, hash).unwrap_or(false),
+            HashScheme::ShaCrypt(hash) => ShaCrypt::default()
                 .verify_password(password, &**hash)
                 .is_ok(),
         }
@@ -98,22 +102,22 @@ impl std::fmt::Debug for PasswordHash {
     /// Not even its hash is shown.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let kind = match self.0 {
-            Kind::Bcrypt(_) => "bcrypt",
-            Kind::Sha(_) => "SHA-crypt",
+            HashScheme::Bcrypt(_) => "bcrypt",
+            HashScheme::ShaCrypt(_) => "SHA-crypt",
         };
         f.debug_tuple("PasswordHash").field(&kind).finish()
     }
 }
 
 /// What stands behind `$5$` or `$6$`: rounds, if they are not 5000, a salt, and so many digits.
-fn sha(rest: &str, digits: usize) -> Result<(), &'static str> {
+fn check_sha_crypt(rest: &str, digits: usize) -> Result<(), &'static str> {
     let broken = "the SHA-crypt hash is not whole (in a shell, write it in single quotes); \
                   make another with 'openssl passwd -6', 'htpasswd -B' or 'docroot hash'";
     let rest = match rest.strip_prefix("rounds=") {
         None => rest,
         Some(rest) => {
             let (rounds, rest) = rest.split_once('$').ok_or(broken)?;
-            if !ROUNDS.contains(&rounds.parse().map_err(|_| broken)?) {
+            if !SHA_CRYPT_ROUNDS.contains(&rounds.parse().map_err(|_| broken)?) {
                 return Err(
                     "the rounds of the SHA-crypt hash are not from 1000 to 5000000; \
                             make another with 'htpasswd -B' or 'docroot hash'",
@@ -134,13 +138,13 @@ fn sha(rest: &str, digits: usize) -> Result<(), &'static str> {
 ///
 /// # Errors
 /// What is wrong with the password, or with the system's randomness, in words.
-pub fn hash(password: &str) -> Result<String, String> {
+pub fn hash_password(password: &str) -> Result<String, String> {
     match password.len() {
         0 => return Err("an empty password keeps nobody out".into()),
-        1..=MOST_HASHED => {}
+        1..=MAX_HASHED_BYTES => {}
         length => {
             return Err(format!(
-                "the password has {length} bytes, and bcrypt looks at no more than {MOST_HASHED}; \
+                "the password has {length} bytes, and bcrypt looks at no more than {MAX_HASHED_BYTES}; \
                  choose a shorter one"
             ));
         }
@@ -150,7 +154,7 @@ pub fn hash(password: &str) -> Result<String, String> {
             "no browser can send a password with control characters; choose another".into(),
         );
     }
-    bcrypt::non_truncating_hash_with_result(password, COST)
+    bcrypt::non_truncating_hash_with_result(password, BCRYPT_COST)
         .map(|parts| parts.format_for_version(bcrypt::Version::TwoY))
         .map_err(|error| format!("cannot make a salt: {error}"))
 }
@@ -165,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn what_others_have_made_is_verified() {
+    fn hashes_of_htpasswd_crypt_and_openssl_are_verified() {
         for (hash, password) in [
             // htpasswd -nbB -C 5
             (
@@ -204,19 +208,19 @@ mod tests {
     }
 
     #[test]
-    fn bcrypt_looks_at_72_bytes_as_htpasswd_does() {
+    fn bcrypt_compares_the_first_72_bytes() {
         // htpasswd -nbB -C 4, of 80 times "a"
         let hash = "$2y$04$GOyLB8fYp437HNiAqo1KZ.W6qyupo9d/P.hOJJo8g2PmwEjRER8du";
         check(hash, &"a".repeat(80), true);
         check(hash, &"a".repeat(72), true);
         check(hash, &"a".repeat(71), false);
-        check(hash, &"a".repeat(MOST_VERIFIED), true);
-        check(hash, &"a".repeat(MOST_VERIFIED + 1), false);
+        check(hash, &"a".repeat(MAX_VERIFIED_BYTES), true);
+        check(hash, &"a".repeat(MAX_VERIFIED_BYTES + 1), false);
     }
 
     #[test]
-    fn what_is_refused_says_what_to_do_and_not_what_it_was() {
-        let digits = "x".repeat(SHA_512);
+    fn parse_errors_say_what_to_do_and_omit_the_hash() {
+        let digits = "x".repeat(SHA_512_DIGITS);
         for hash in [
             "",
             "secret",
@@ -241,23 +245,29 @@ mod tests {
             "$argon2id$v=19$m=19456,t=2,p=1$c2FsdA$aGFzaA",
             "rl.3StKT.4T8M",
         ] {
-            let why = PasswordHash::parse(hash).expect_err(hash);
-            assert!(why.contains("'htpasswd -B' or 'docroot hash'"), "{why}");
-            assert!(hash.len() < 6 || !why.contains(hash), "{why}");
+            let reason = PasswordHash::parse(hash).expect_err(hash);
+            assert!(
+                reason.contains("'htpasswd -B' or 'docroot hash'"),
+                "{reason}"
+            );
+            assert!(hash.len() < 6 || !reason.contains(hash), "{reason}");
         }
         let shown = PasswordHash::parse("$5$xyz$GZTwEiuzbn0b8JBxEjbZY0ruQB9CvEuuXuHdblBmlW8");
         assert!(!format!("{shown:?}").contains("GZTw"));
     }
 
     #[test]
-    fn a_hash_of_ours_is_verified_and_has_its_own_salt() {
-        let made = hash("p\u{e4}ss word").unwrap();
-        assert!(made.starts_with("$2y$10$") && made.len() == 60, "{made}");
-        check(&made, "p\u{e4}ss word", true);
-        assert_ne!(made, hash("p\u{e4}ss word").unwrap());
-        assert!(hash(&"a".repeat(MOST_HASHED)).is_ok());
-        for bad in ["", "a\nb", "\u{7f}", &"a".repeat(MOST_HASHED + 1)] {
-            assert!(hash(bad).is_err(), "{bad}");
+    fn generated_hash_verifies_and_has_a_random_salt() {
+        let generated = hash_password("p\u{e4}ss word").unwrap();
+        assert!(
+            generated.starts_with("$2y$10$") && generated.len() == 60,
+            "{generated}"
+        );
+        check(&generated, "p\u{e4}ss word", true);
+        assert_ne!(generated, hash_password("p\u{e4}ss word").unwrap());
+        assert!(hash_password(&"a".repeat(MAX_HASHED_BYTES)).is_ok());
+        for bad in ["", "a\nb", "\u{7f}", &"a".repeat(MAX_HASHED_BYTES + 1)] {
+            assert!(hash_password(bad).is_err(), "{bad}");
         }
     }
 }

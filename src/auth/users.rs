@@ -10,17 +10,17 @@ use crate::http::Credentials;
 /// Who has a password, and its hash.
 #[derive(Clone, Default)]
 pub struct Users {
-    places: HashMap<Box<[u8]>, usize, RandomState>,
+    indices: HashMap<Box<[u8]>, usize, RandomState>,
     hashes: Vec<PasswordHash>,
 }
 
 /// A line that is none of an htpasswd file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Malformed {
+pub struct HtpasswdError {
     /// Its number, from 1; 0 is the file as a whole.
     pub line: usize,
     /// What is wrong with it, and what to do. It names the user, and never the hash.
-    pub why: String,
+    pub reason: String,
 }
 
 impl Users {
@@ -29,9 +29,9 @@ impl Users {
     ///
     /// # Errors
     /// Everything that is wrong with it, in order. A file that lists nobody is wrong, too.
-    pub fn read(text: &[u8]) -> Result<Self, Vec<Malformed>> {
+    pub fn parse(text: &[u8]) -> Result<Self, Vec<HtpasswdError>> {
         let mut users = Self::default();
-        let mut malformed = Vec::new();
+        let mut errors = Vec::new();
         // Some editors begin a file with U+FEFF, which would become a part of the first name.
         let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
         for (line, text) in (1..).zip(text.split(|&byte| byte == b'\n')) {
@@ -42,18 +42,18 @@ impl Users {
             let added = std::str::from_utf8(text)
                 .map_err(|_| "the line is not UTF-8".to_owned())
                 .and_then(|text| users.add(text));
-            if let Err(why) = added {
-                malformed.push(Malformed { line, why });
+            if let Err(reason) = added {
+                errors.push(HtpasswdError { line, reason });
             }
         }
-        if users.is_empty() && malformed.is_empty() {
-            let why =
+        if users.is_empty() && errors.is_empty() {
+            let reason =
                 "nobody is listed; add a line with 'htpasswd -B' or 'docroot hash USER'".into();
-            malformed.push(Malformed { line: 0, why });
+            errors.push(HtpasswdError { line: 0, reason });
         }
-        match malformed.is_empty() {
+        match errors.is_empty() {
             true => Ok(users),
-            false => Err(malformed),
+            false => Err(errors),
         }
     }
 
@@ -73,11 +73,11 @@ impl Users {
         if name.bytes().any(|byte| byte.is_ascii_control()) {
             return Err(format!("{shown}: a name has no control characters"));
         }
-        let hash = PasswordHash::parse(hash).map_err(|why| format!("{shown}: {why}"))?;
-        match self.places.entry(name.as_bytes().into()) {
+        let hash = PasswordHash::parse(hash).map_err(|reason| format!("{shown}: {reason}"))?;
+        match self.indices.entry(name.as_bytes().into()) {
             Entry::Occupied(_) => Err(format!("{shown} is listed twice; leave one of the two out")),
-            Entry::Vacant(place) => {
-                place.insert(self.hashes.len());
+            Entry::Vacant(index) => {
+                index.insert(self.hashes.len());
                 self.hashes.push(hash);
                 Ok(())
             }
@@ -102,14 +102,14 @@ impl Users {
     #[must_use]
     pub fn verify(&self, credentials: &Credentials) -> bool {
         let Credentials { user, password } = credentials;
-        let place = self.places.get(user.as_slice()).copied();
+        let index = self.indices.get(user.as_slice()).copied();
         let decoy = || {
             let count = self.hashes.len().max(1) as u64;
-            usize::try_from(self.places.hasher().hash_one(user) % count).unwrap_or_default()
+            usize::try_from(self.indices.hasher().hash_one(user) % count).unwrap_or_default()
         };
-        let hash = self.hashes.get(place.unwrap_or_else(decoy));
-        let is_its = hash.is_some_and(|hash| hash.verify(password));
-        place.is_some() && is_its
+        let hash = self.hashes.get(index.unwrap_or_else(decoy));
+        let is_valid = hash.is_some_and(|hash| hash.verify(password));
+        index.is_some() && is_valid
     }
 }
 
@@ -137,9 +137,9 @@ mod tests {
     }
 
     #[test]
-    fn each_has_a_password_of_its_own() {
+    fn each_user_has_its_own_password() {
         let text = format!("\u{feff}# who may\n\nann:{ONE}\r\n  \nb\u{f6}b the 2nd:{TWO}");
-        let users = Users::read(text.as_bytes()).unwrap();
+        let users = Users::parse(text.as_bytes()).unwrap();
         assert_eq!(users.len(), 2);
         check(&users, "ann", "one", true);
         check(&users, "b\u{f6}b the 2nd", "two", true);
@@ -155,13 +155,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_named_by_its_line() {
+    fn errors_name_line_and_user() {
         let check = |text: &str, expected: &[(usize, &str)]| {
-            let malformed = Users::read(text.as_bytes()).expect_err(text);
-            assert_eq!(malformed.len(), expected.len(), "{malformed:?}");
-            for (malformed, (line, why)) in malformed.iter().zip(expected) {
-                assert_eq!(malformed.line, *line);
-                assert!(malformed.why.contains(why), "{malformed:?}");
+            let errors = Users::parse(text.as_bytes()).expect_err(text);
+            assert_eq!(errors.len(), expected.len(), "{errors:?}");
+            for (errors, (line, reason)) in errors.iter().zip(expected) {
+                assert_eq!(errors.line, *line);
+                assert!(errors.reason.contains(reason), "{errors:?}");
             }
         };
         check("", &[(0, "nobody is listed")]);
@@ -176,7 +176,7 @@ mod tests {
         check("ann:secret\nbob:\n", &[(1, "ann: "), (2, "bob: ")]);
         let twice = format!("ann:{ONE}\nbob:{TWO}\nann:{TWO}\n\nx");
         check(&twice, &[(3, "ann is listed twice"), (5, "USER:HASH")]);
-        let latin = Users::read(b"\xe4:x").unwrap_err();
+        let latin = Users::parse(b"\xe4:x").unwrap_err();
         assert_eq!((latin.len(), latin[0].line), (1, 1));
     }
 }

@@ -23,7 +23,7 @@ impl HealthOptions {
     /// Where health is told, and how long the delay is.
     pub(super) fn resolve(self) -> (Option<Health>, Duration) {
         (
-            self.health.map(Health::under),
+            self.health.map(Health::at_path),
             self.drain_delay.unwrap_or_default(),
         )
     }
@@ -32,7 +32,7 @@ impl HealthOptions {
 /// A path as a request has it.
 fn path(text: &str) -> Result<String, String> {
     let target = Target::parse(text, None);
-    let is_plain = target.is_ok_and(|target| target.raw() == text);
+    let is_plain = target.is_ok_and(|target| target.raw_path() == text);
     match text.starts_with('/') && is_plain {
         true => Ok(text.to_owned()),
         false => Err("expected a path, such as /healthz".into()),

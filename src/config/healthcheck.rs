@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use clap::Args;
 use docroot::net::{self, Endpoint};
 use docroot::server::Bind;
-use docroot::trust::{Source, Trusted};
+use docroot::trust::{TrustedProxies, TrustedSource};
 
 use super::{PORT, binds, metrics};
 
@@ -31,7 +31,7 @@ pub(crate) struct Probe {
     /// Whether somebody has named what is asked for, so that it must be there.
     pub(crate) is_named: bool,
     /// From whom the server expects a PROXY header; nobody named is everybody, and `None` nobody.
-    pub(crate) proxies: Option<Trusted>,
+    pub(crate) proxies: Option<TrustedProxies>,
 }
 
 impl Probe {
@@ -156,7 +156,10 @@ fn plain_zone(authority: &str) -> String {
 }
 
 /// Who begins with a PROXY header, as `--proxy-protocol` and `--trusted-proxy` have it.
-fn proxies(protocol: Option<&str>, trusted: Option<&str>) -> Result<Option<Trusted>, String> {
+fn proxies(
+    protocol: Option<&str>,
+    trusted: Option<&str>,
+) -> Result<Option<TrustedProxies>, String> {
     // What clap takes for a yes.
     let yes = ["y", "yes", "t", "true", "on", "1"];
     if !protocol.is_some_and(|said| yes.contains(&said.to_lowercase().as_str())) {
@@ -165,7 +168,7 @@ fn proxies(protocol: Option<&str>, trusted: Option<&str>) -> Result<Option<Trust
     let sources = trusted.into_iter().flat_map(|list| list.split(','));
     let sources = sources.map(|text| {
         let wrong = |why| format!("DOCROOT_TRUSTED_PROXY={text}: {why}");
-        text.parse::<Source>().map_err(wrong)
+        text.parse::<TrustedSource>().map_err(wrong)
     });
     sources.collect::<Result<_, _>>().map(Some)
 }
@@ -212,7 +215,7 @@ fn reached(bind: &str, port: u16) -> Result<Vec<Endpoint>, String> {
             (IpAddr::V6(Ipv6Addr::UNSPECIFIED), _) => places.extend([at(v4), at(v6)]),
             (IpAddr::V4(Ipv4Addr::UNSPECIFIED), _) => places.push(at(v4)),
             (IpAddr::V6(ip), Some(zone)) => {
-                let zone = net::zone(&zone).map_err(|error| format!("{zone}: {error}"))?;
+                let zone = net::zone_index(&zone).map_err(|error| format!("{zone}: {error}"))?;
                 places.push(Endpoint::Ip(SocketAddrV6::new(ip, port, 0, zone).into()));
             }
             (ip, _) => places.push(at(ip)),

@@ -2,7 +2,7 @@
 
 use clap::Args;
 use clap::builder::BoolishValueParser;
-use docroot::site::Live;
+use docroot::site::LiveReload;
 
 /// What pages do while somebody works on them.
 #[derive(Debug, Args)]
@@ -35,8 +35,8 @@ pub(crate) struct Show {
 
 impl LiveOptions {
     /// What tells pages of changes, for addresses with this in front.
-    pub(super) fn resolve(self, prefix: &str) -> Option<Live> {
-        self.live_reload.then(|| Live::new(prefix))
+    pub(super) fn resolve(self, prefix: &str) -> Option<LiveReload> {
+        self.live_reload.then(|| LiveReload::new(prefix))
     }
 }
 

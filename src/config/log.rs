@@ -5,10 +5,10 @@ use std::os::unix::fs::FileTypeExt;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use docroot::http1::Format;
-use docroot::sandbox::Needs;
+use docroot::http1::LogFormat;
+use docroot::sandbox::Requirements;
 
-use crate::outlet::is_open;
+use crate::log_sink::is_open_descriptor;
 
 /// What is said of each request, and where.
 #[derive(Debug, Args)]
@@ -37,7 +37,7 @@ enum Shape {
 /// What is said of each request, and where.
 #[derive(Clone, Debug)]
 pub(crate) struct Log {
-    pub(crate) format: Format,
+    pub(crate) format: LogFormat,
     /// `None` is standard output.
     pub(crate) file: Option<PathBuf>,
 }
@@ -62,10 +62,10 @@ impl LogOptions {
             (None, file) => {
                 let is_terminal = file.is_none() && std::io::stdout().is_terminal();
                 let format = match self.log_format {
-                    Some(Shape::Combined) => Format::Combined,
-                    Some(Shape::Json) => Format::Json,
-                    None if !is_terminal => Format::Json,
-                    _ => Format::Pretty {
+                    Some(Shape::Combined) => LogFormat::Combined,
+                    Some(Shape::Json) => LogFormat::Json,
+                    None if !is_terminal => LogFormat::Json,
+                    _ => LogFormat::Pretty {
                         is_coloured: is_terminal && has_colours(),
                     },
                 };
@@ -77,11 +77,11 @@ impl LogOptions {
 
 /// Adds what it takes to open this file of a log, and to open it again. It may be moved away and be made anew, unless it
 /// is a device, or open already.
-pub(super) fn add_needs(file: PathBuf, needs: &mut Needs) {
+pub(super) fn add_needs(file: PathBuf, needs: &mut Requirements) {
     let kind = std::fs::metadata(&file).map(|metadata| metadata.file_type());
     let is_pipe = kind.as_ref().is_ok_and(FileTypeExt::is_fifo);
     let is_device = kind.is_ok_and(|kind| !kind.is_file() && !is_pipe);
-    if is_device || is_open(&file) {
+    if is_device || is_open_descriptor(&file) {
         needs.devices.push(file);
         return;
     }

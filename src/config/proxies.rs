@@ -4,17 +4,17 @@ use std::time::Duration;
 
 use clap::Args;
 use clap::builder::BoolishValueParser;
-use docroot::net::Census;
+use docroot::net::PerIpLimit;
 use docroot::proxy;
-use docroot::trust::{Source, Trusted};
+use docroot::trust::{TrustedProxies, TrustedSource};
 
 /// Who speaks for others.
 #[derive(Debug, Args)]
 pub(super) struct ProxyOptions {
     /// A proxy's address or network, or unix: its X-Forwarded-For is believed in the access log; repeatable
     #[arg(long, value_name = "CIDR", env = "DOCROOT_TRUSTED_PROXY")]
-    #[arg(value_delimiter = ',', value_parser = str::parse::<Source>)]
-    trusted_proxy: Vec<Source>,
+    #[arg(value_delimiter = ',', value_parser = str::parse::<TrustedSource>)]
+    trusted_proxy: Vec<TrustedSource>,
 
     /// Expect the PROXY protocol (v1, v2), from trusted proxies; from everybody, if none are named
     #[arg(long, env = "DOCROOT_PROXY_PROTOCOL", value_parser = BoolishValueParser::new())]
@@ -24,9 +24,9 @@ pub(super) struct ProxyOptions {
 /// What it means.
 #[derive(Debug)]
 pub(super) struct Proxies {
-    pub(super) trusted: Trusted,
-    pub(super) proxy: Option<proxy::Options>,
-    pub(super) census: Option<Census>,
+    pub(super) trusted: TrustedProxies,
+    pub(super) proxy: Option<proxy::ProxyHeaderOptions>,
+    pub(super) census: Option<PerIpLimit>,
 }
 
 impl ProxyOptions {
@@ -35,7 +35,7 @@ impl ProxyOptions {
     /// # Errors
     /// A sentence that says what to do.
     pub(super) fn resolve(self, timeout: Duration, most: Option<usize>) -> Result<Proxies, String> {
-        let trusted: Trusted = self.trusted_proxy.into_iter().collect();
+        let trusted: TrustedProxies = self.trusted_proxy.into_iter().collect();
         if self.proxy_protocol && trusted.is_empty() && most.is_some() {
             return Err(
                 "--max-connections-per-ip would count the connections of the proxies that --proxy-protocol \
@@ -45,9 +45,9 @@ impl ProxyOptions {
         }
         let proxy = self
             .proxy_protocol
-            .then(|| proxy::Options::new(trusted.clone(), timeout));
+            .then(|| proxy::ProxyHeaderOptions::new(trusted.clone(), timeout));
         Ok(Proxies {
-            census: most.map(|most| Census::new(most).sparing(trusted.clone())),
+            census: most.map(|most| PerIpLimit::new(most).with_exempt(trusted.clone())),
             proxy,
             trusted,
         })

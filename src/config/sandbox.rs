@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf, absolute};
 
 use clap::{Args, ValueEnum};
-use docroot::sandbox::{Mode, Needs};
-use docroot::site::{Sources, Symlinks, TypeSource};
+use docroot::sandbox::{Requirements, SandboxMode};
+use docroot::site::{MediaTypesInput, PolicySources, Symlinks};
 
 /// Whether the process is confined.
 #[derive(Debug, Args)]
@@ -27,11 +27,11 @@ enum How {
 }
 
 impl SandboxOptions {
-    pub(super) fn resolve(self) -> Mode {
+    pub(super) fn resolve(self) -> SandboxMode {
         match self.sandbox {
-            How::Auto => Mode::Auto,
-            How::On => Mode::On,
-            How::Off => Mode::Off,
+            How::Auto => SandboxMode::Auto,
+            How::On => SandboxMode::On,
+            How::Off => SandboxMode::Off,
         }
     }
 }
@@ -40,30 +40,33 @@ impl SandboxOptions {
 pub(super) fn needs(
     named: &Path,
     symlinks: &Symlinks,
-    sources: &Sources,
+    sources: &PolicySources,
     users: Option<&Path>,
-) -> Needs {
+) -> Requirements {
     let others = match symlinks {
         Symlinks::Inside(others) => others.as_slice(),
         Symlinks::Deny | Symlinks::Follow => &[],
     };
-    let types = sources.types.iter().filter_map(|source| match source {
-        TypeSource::File(file) => Some(file.as_path()),
-        TypeSource::Pair(_) => None,
-    });
-    let rules = sources.rules_for(named);
+    let types = sources
+        .media_types
+        .iter()
+        .filter_map(|source| match source {
+            MediaTypesInput::File(file) => Some(file.as_path()),
+            MediaTypesInput::Pair(_) => None,
+        });
+    let rules = sources.rules_paths(named);
     let files = types.chain(users).chain(rules.iter().map(PathBuf::as_path));
     // Only without a current directory is there no absolute path, and nothing at such a one.
     let absolute = |path: &Path| absolute(path).ok();
     let folders = others.iter().map(|other| other.as_path());
-    Needs {
+    Requirements {
         folders: [named]
             .into_iter()
             .chain(folders)
             .filter_map(absolute)
             .collect(),
-        replaced: false,
-        anywhere: *symlinks == Symlinks::Follow,
+        folders_are_replaced: false,
+        read_everywhere: *symlinks == Symlinks::Follow,
         files: files.filter_map(absolute).collect(),
         logs: Vec::new(),
         pipes: Vec::new(),

@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use docroot::http::is_token;
-use docroot::site::{Field, TypeSource};
+use docroot::site::{ConfiguredField, MediaTypesInput};
 
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
     let end = text
@@ -60,7 +60,7 @@ pub(super) fn level(text: &str) -> Result<u8, String> {
 }
 
 /// One line of several, of which the last may have nothing behind its end.
-pub(super) fn field(text: &str) -> Result<Option<Field>, String> {
+pub(super) fn field(text: &str) -> Result<Option<ConfiguredField>, String> {
     match text.trim_ascii() {
         "" => Ok(None),
         text => text.parse().map(Some),
@@ -92,10 +92,10 @@ pub(super) fn prefix(text: &str) -> Result<String, String> {
     }
 }
 
-pub(super) fn types(text: &str) -> Result<TypeSource, String> {
+pub(super) fn types(text: &str) -> Result<MediaTypesInput, String> {
     Ok(match text.starts_with('.') && text.contains('=') {
-        true => TypeSource::Pair(text.to_owned()),
-        false => TypeSource::File(text.into()),
+        true => MediaTypesInput::Pair(text.to_owned()),
+        false => MediaTypesInput::File(text.into()),
     })
 }
 

@@ -1,7 +1,9 @@
 //! Accept: which media types a request prefers (RFC 9110 section 12.5.1).
 
 use super::request::{Method, Request};
-use super::syntax::{essence, parameter, parameters, weight as weight_in};
+use super::syntax::{
+    parse_parameter, parse_weight as weight_in, split_media_type, split_parameters,
+};
 
 /// How welcome this media type is, in thousandths, by the most specific media range that matches it: one with
 /// parameters before one without, a type before `type/*`, and that before `*/*`. `Some(0)` if it is refused, `None`
@@ -10,8 +12,8 @@ use super::syntax::{essence, parameter, parameters, weight as weight_in};
 /// A request without the field, or with one that lists nothing, accepts everything equally. An element that is
 /// malformed says nothing; of two that are equally specific the later one counts.
 #[must_use]
-pub fn weight(request: &Request<'_>, media_type: &str) -> Option<u16> {
-    let mut ranges = ranges(request).peekable();
+pub fn media_type_weight(request: &Request<'_>, media_type: &str) -> Option<u16> {
+    let mut ranges = media_ranges(request).peekable();
     if ranges.peek().is_none() {
         return Some(1000);
     }
@@ -26,10 +28,10 @@ pub fn weight(request: &Request<'_>, media_type: &str) -> Option<u16> {
 /// Which of these media types is the most welcome; of those that are equally welcome, the first. `None` if none is
 /// acceptable.
 #[must_use]
-pub fn preferred(request: &Request<'_>, offered: &[&str]) -> Option<usize> {
+pub fn preferred_media_type(request: &Request<'_>, offered: &[&str]) -> Option<usize> {
     let weights = offered
         .iter()
-        .map(|media_type| weight(request, media_type).unwrap_or(0));
+        .map(|media_type| media_type_weight(request, media_type).unwrap_or(0));
     let acceptable = weights.enumerate().filter(|(_, weight)| *weight > 0);
     let best = acceptable.reduce(|best, other| if other.1 > best.1 { other } else { best });
     best.map(|(index, _)| index)
@@ -65,7 +67,7 @@ fn accepts_pages(request: &Request<'_>) -> bool {
             .any(|page| range.matches(page.as_bytes()).is_some())
     };
     let mut is_particular = false;
-    for range in ranges(request) {
+    for range in media_ranges(request) {
         if range.kind != b"*" {
             is_particular = true;
             if is_page(&range) && range.weight > 0 {
@@ -89,14 +91,14 @@ struct MediaRange<'a> {
 }
 
 /// What the Accept lines list, without what is malformed.
-fn ranges<'a>(request: &Request<'a>) -> impl Iterator<Item = MediaRange<'a>> {
+fn media_ranges<'a>(request: &Request<'a>) -> impl Iterator<Item = MediaRange<'a>> {
     request.list("Accept").filter_map(MediaRange::parse)
 }
 
 impl<'a> MediaRange<'a> {
     fn parse(element: &'a [u8]) -> Option<Self> {
-        let mut parts = parameters(element);
-        let (kind, subtype) = essence(parts.next()?)?;
+        let mut parts = split_parameters(element);
+        let (kind, subtype) = split_media_type(parts.next()?)?;
         if kind == b"*" && subtype != b"*" {
             return None;
         }
@@ -108,7 +110,7 @@ impl<'a> MediaRange<'a> {
                 break;
             }
             if !part.is_empty() {
-                parameter(part)?;
+                parse_parameter(part)?;
             }
         }
         Some(Self {
@@ -122,7 +124,7 @@ impl<'a> MediaRange<'a> {
     /// How specifically this matches a media type: 0 for `*/*`, 1 for `type/*`, 2 for the type, and 1 more for each
     /// parameter. `None` if it does not match.
     fn matches(&self, media_type: &[u8]) -> Option<usize> {
-        let (kind, subtype) = essence(parameters(media_type).next()?)?;
+        let (kind, subtype) = split_media_type(split_parameters(media_type).next()?)?;
         let essence = match (self.kind, self.subtype) {
             (b"*", _) => 0,
             (own, b"*") if own.eq_ignore_ascii_case(kind) => 1,
@@ -131,11 +133,11 @@ impl<'a> MediaRange<'a> {
             }
             _ => return None,
         };
-        let own = parameters(self.element)
+        let own = split_parameters(self.element)
             .skip(1)
             .take_while(|part| weight_in(part).is_none());
         let mut count = 0;
-        for (name, value) in own.filter_map(parameter) {
+        for (name, value) in own.filter_map(parse_parameter) {
             // All text of ours is that, whether its type says so or, as that of JSON, cannot.
             if name.eq_ignore_ascii_case(b"charset")
                 && unquoted(value).eq_ignore_ascii_case(b"utf-8")
@@ -146,9 +148,9 @@ impl<'a> MediaRange<'a> {
                 other.eq_ignore_ascii_case(name)
                     && unquoted(said).eq_ignore_ascii_case(unquoted(value))
             };
-            if !parameters(media_type)
+            if !split_parameters(media_type)
                 .skip(1)
-                .filter_map(parameter)
+                .filter_map(parse_parameter)
                 .any(is_it)
             {
                 return None;
@@ -169,27 +171,31 @@ fn unquoted(value: &[u8]) -> &[u8] {
 
 #[cfg(test)]
 mod tests {
-    use super::super::request::{Line, Version};
+    use super::super::request::{FieldLine, Version};
     use super::*;
 
-    fn with<T>(method: &str, lines: &[(&str, &str)], then: impl FnOnce(&Request<'_>) -> T) -> T {
+    fn with_request<T>(
+        method: &str,
+        lines: &[(&str, &str)],
+        then: impl FnOnce(&Request<'_>) -> T,
+    ) -> T {
         then(&Request {
-            method: Method::named(method),
+            method: Method::from_name(method),
             target: "/",
             version: Version::Http11,
-            lines: &Line::all(lines),
+            lines: &FieldLine::from_pairs(lines),
         })
     }
 
     fn check_weight(accept: &str, media_type: &str, expected: Option<u16>) {
-        let weight = with("GET", &[("Accept", accept)], |request| {
-            weight(request, media_type)
+        let weight = with_request("GET", &[("Accept", accept)], |request| {
+            media_type_weight(request, media_type)
         });
         assert_eq!(weight, expected, "{accept:?} {media_type}");
     }
 
     #[test]
-    fn the_most_specific_range_counts() {
+    fn most_specific_media_range_decides_the_weight() {
         // The example of RFC 9110 section 12.5.1.
         let example = "text/*;q=0.3, text/plain;q=0.7, text/plain;format=flowed, \
                        text/plain;format=fixed;q=0.4, */*;q=0.5";
@@ -227,13 +233,13 @@ mod tests {
             check_weight(accept, media_type, expected);
         }
         assert_eq!(
-            with("GET", &[], |request| weight(request, "a/b")),
+            with_request("GET", &[], |request| media_type_weight(request, "a/b")),
             Some(1000)
         );
     }
 
     #[test]
-    fn the_most_welcome_type_is_preferred() {
+    fn media_type_with_the_greatest_weight_is_preferred() {
         let offered = &["text/html", "application/json", "text/plain"];
         for (lines, expected) in [
             (&[][..], Some(0)),
@@ -251,7 +257,9 @@ mod tests {
             (&[("Accept", "*/*;q=0")], None),
         ] {
             assert_eq!(
-                with("GET", lines, |request| preferred(request, offered)),
+                with_request("GET", lines, |request| preferred_media_type(
+                    request, offered
+                )),
                 expected,
                 "{lines:?}"
             );
@@ -259,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn browsers_say_when_they_go_to_a_page() {
+    fn navigation_is_told_from_subresource_requests() {
         let chrome = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,image/apng,*/*;q=0.8,\
                       application/signed-exchange;v=b3;q=0.7";
         let firefox = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8";
@@ -357,13 +365,21 @@ mod tests {
             if let Some((dest, mode)) = fetch {
                 lines.extend([("Sec-Fetch-Dest", dest), ("Sec-Fetch-Mode", mode)]);
             }
-            assert_eq!(with("GET", &lines, is_navigation), expected, "{what}");
-            assert_eq!(with("HEAD", &lines, is_navigation), expected, "{what}");
-            assert!(!with("POST", &lines, is_navigation), "{what}");
+            assert_eq!(
+                with_request("GET", &lines, is_navigation),
+                expected,
+                "{what}"
+            );
+            assert_eq!(
+                with_request("HEAD", &lines, is_navigation),
+                expected,
+                "{what}"
+            );
+            assert!(!with_request("POST", &lines, is_navigation), "{what}");
         }
-        assert!(with("GET", &[], is_navigation));
-        assert!(!with("OPTIONS", &[], is_navigation));
+        assert!(with_request("GET", &[], is_navigation));
+        assert!(!with_request("OPTIONS", &[], is_navigation));
         let twice = [("Sec-Fetch-Dest", "document"), ("Sec-Fetch-Dest", "script")];
-        assert!(!with("GET", &twice, is_navigation));
+        assert!(!with_request("GET", &twice, is_navigation));
     }
 }

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::fmt;
 
 use super::request::Request;
-use super::syntax::{elements, parameters, weight};
+use super::syntax::{list_elements, parse_weight, split_parameters};
 
 /// A content coding. Of two that are equally good, the greater is preferred.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -22,21 +22,21 @@ pub enum Coding {
 
 /// What a request's Accept-Encoding says.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Accepted {
+pub struct AcceptEncoding {
     /// Whether there is such a field at all.
-    is_said: bool,
+    is_present: bool,
     /// Thousandths; `None` for what is not listed.
     identity: Option<u16>,
     gzip: Option<u16>,
     zstd: Option<u16>,
     brotli: Option<u16>,
     /// `*`: what is not listed.
-    others: Option<u16>,
+    wildcard: Option<u16>,
 }
 
 /// How an offered coding fares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub enum CodingReason {
     /// It is the one.
     Chosen,
     /// The request says `q=0` of it, or of all that it does not list.
@@ -44,7 +44,7 @@ pub enum Standing {
     /// The request lists others, and not this.
     Unlisted,
     /// The request says nothing of codings, so none is used.
-    Unasked,
+    NoAcceptEncoding,
     /// The request gives another one more weight.
     LessPreferred,
     /// Another one has the same weight, and is shorter.
@@ -86,18 +86,18 @@ impl fmt::Display for Coding {
     }
 }
 
-impl Accepted {
+impl AcceptEncoding {
     /// What the request accepts, by all lines of Accept-Encoding. An element that is malformed says nothing, and
     /// of two about one coding the later one counts. `x-gzip` is gzip (RFC 9110 section 8.4.1.3).
     #[must_use]
-    pub fn of(request: &Request<'_>) -> Self {
-        let mut accepted = Self::default();
+    pub fn from_request(request: &Request<'_>) -> Self {
+        let mut accept_encoding = Self::default();
         let mut values = request.values("Accept-Encoding").peekable();
-        accepted.is_said = values.peek().is_some();
-        for element in values.flat_map(elements) {
-            accepted.read(element);
+        accept_encoding.is_present = values.peek().is_some();
+        for element in values.flat_map(list_elements) {
+            accept_encoding.add_element(element);
         }
-        accepted
+        accept_encoding
     }
 
     /// How welcome this coding is, in thousandths, 0 if it is not acceptable. Without the field everything is
@@ -105,25 +105,25 @@ impl Accepted {
     /// excludes it.
     #[must_use]
     pub fn weight(&self, coding: Coding) -> u16 {
-        match (self.listed(coding), coding) {
-            _ if !self.is_said => 1000,
+        match (self.listed_weight(coding), coding) {
+            _ if !self.is_present => 1000,
             (Some(weight), _) => weight,
-            (None, Coding::Identity) => u16::from(self.others != Some(0)),
-            (None, _) => self.others.unwrap_or(0),
+            (None, Coding::Identity) => u16::from(self.wildcard != Some(0)),
+            (None, _) => self.wildcard.unwrap_or(0),
         }
     }
 
-    fn read(&mut self, element: &[u8]) {
-        let mut parts = parameters(element);
+    fn add_element(&mut self, element: &[u8]) {
+        let mut parts = split_parameters(element);
         let name = parts.next().unwrap_or_default();
-        let thousandths = match (parts.next().map(weight), parts.next()) {
+        let thousandths = match (parts.next().map(parse_weight), parts.next()) {
             (None, None) => 1000,
             (Some(Some(Some(thousandths))), None) => thousandths,
             _ => return,
         };
         let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
-        let place = match () {
-            () if name == b"*" => &mut self.others,
+        let slot = match () {
+            () if name == b"*" => &mut self.wildcard,
             () if is("gzip") || is("x-gzip") => &mut self.gzip,
             () if is("br") => &mut self.brotli,
             () if is("zstd") => &mut self.zstd,
@@ -131,10 +131,10 @@ impl Accepted {
             // Another coding, or no coding at all: neither changes what we do.
             () => return,
         };
-        *place = Some(thousandths);
+        *slot = Some(thousandths);
     }
 
-    fn listed(&self, coding: Coding) -> Option<u16> {
+    fn listed_weight(&self, coding: Coding) -> Option<u16> {
         match coding {
             Coding::Identity => self.identity,
             Coding::Gzip => self.gzip,
@@ -147,7 +147,7 @@ impl Accepted {
     /// asks for behind all that is asked for, and before all if nothing is asked for.
     fn rank(&self, coding: Coding) -> u16 {
         match (self.weight(coding), coding) {
-            (weight, Coding::Identity) if !self.is_said => 2 * weight + 1,
+            (weight, Coding::Identity) if !self.is_present => 2 * weight + 1,
             (weight, Coding::Identity) if self.identity.is_none() => weight,
             (weight, _) => 2 * weight,
         }
@@ -160,55 +160,65 @@ impl Accepted {
 /// `None` if none is acceptable. The content should then be sent without a coding, if there is such a form: that
 /// is what RFC 9110 section 12.5.3 says servers ought to do, and a 406 would help nobody.
 #[must_use]
-pub fn choose(accepted: &Accepted, offered: &[(Coding, u64)]) -> Option<usize> {
+pub fn choose_coding(accept_encoding: &AcceptEncoding, offered: &[(Coding, u64)]) -> Option<usize> {
     let acceptable = offered
         .iter()
         .enumerate()
-        .filter(|(_, (coding, _))| accepted.rank(*coding) > 0);
+        .filter(|(_, (coding, _))| accept_encoding.rank(*coding) > 0);
     // Of several greatest elements `max_by_key` gives the last one.
     let best = acceptable
         .rev()
-        .max_by_key(|(_, (coding, len))| (accepted.rank(*coding), Reverse(*len), *coding));
+        .max_by_key(|(_, (coding, len))| (accept_encoding.rank(*coding), Reverse(*len), *coding));
     best.map(|(index, _)| index)
 }
 
 /// Which coding to make of content that there is only without one, if any is at least as welcome as that: the most
 /// welcome; of those that are equally welcome, the one that makes the content small soonest.
-pub(super) fn wanted(accepted: &Accepted) -> Option<Coding> {
+pub(super) fn wanted_coding(accept_encoding: &AcceptEncoding) -> Option<Coding> {
     let codings = [Coding::Gzip, Coding::Brotli, Coding::Zstd].into_iter();
-    let identity = accepted.rank(Coding::Identity);
-    let welcome = codings.filter(|&coding| accepted.rank(coding) >= identity.max(1));
+    let identity = accept_encoding.rank(Coding::Identity);
+    let welcome = codings.filter(|&coding| accept_encoding.rank(coding) >= identity.max(1));
     // Of several greatest elements `max_by_key` gives the last one.
-    welcome.max_by_key(|&coding| accepted.rank(coding))
+    welcome.max_by_key(|&coding| accept_encoding.rank(coding))
 }
 
-/// How each of these fares, and why: in words what [`choose`] does.
+/// How each of these fares, and why: in words what [`choose_coding`] does.
 #[must_use]
-pub fn standings(accepted: &Accepted, offered: &[(Coding, u64)]) -> Vec<Standing> {
-    let chosen = choose(accepted, offered);
+pub fn coding_reasons(
+    accept_encoding: &AcceptEncoding,
+    offered: &[(Coding, u64)],
+) -> Vec<CodingReason> {
+    let chosen = choose_coding(accept_encoding, offered);
     let best = chosen.and_then(|index| offered.get(index)).copied();
-    let standing =
-        |(index, &(coding, len)): (usize, &(Coding, u64))| match (accepted.rank(coding), best) {
-            _ if chosen == Some(index) => Standing::Chosen,
-            (0, _) if accepted.listed(coding) == Some(0) || accepted.others == Some(0) => {
-                Standing::Refused
-            }
-            (0, _) => Standing::Unlisted,
-            (_, Some((Coding::Identity, _))) if !accepted.is_said => Standing::Unasked,
-            (rank, Some((best, _))) if rank < accepted.rank(best) => Standing::LessPreferred,
-            (_, Some((_, shortest))) if shortest < len => Standing::Longer,
-            _ => Standing::Tied,
-        };
-    offered.iter().enumerate().map(standing).collect()
+    let reason = |(index, &(coding, len)): (usize, &(Coding, u64))| match (
+        accept_encoding.rank(coding),
+        best,
+    ) {
+        _ if chosen == Some(index) => CodingReason::Chosen,
+        (0, _)
+            if accept_encoding.listed_weight(coding) == Some(0)
+                || accept_encoding.wildcard == Some(0) =>
+        {
+            CodingReason::Refused
+        }
+        (0, _) => CodingReason::Unlisted,
+        (_, Some((Coding::Identity, _))) if !accept_encoding.is_present => {
+            CodingReason::NoAcceptEncoding
+        }
+        (rank, Some((best, _))) if rank < accept_encoding.rank(best) => CodingReason::LessPreferred,
+        (_, Some((_, shortest))) if shortest < len => CodingReason::Longer,
+        _ => CodingReason::Tied,
+    };
+    offered.iter().enumerate().map(reason).collect()
 }
 
-impl fmt::Display for Standing {
+impl fmt::Display for CodingReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Chosen => "chosen",
             Self::Refused => "refused by q=0 in Accept-Encoding",
             Self::Unlisted => "not listed in Accept-Encoding",
-            Self::Unasked => "not asked for: there is no Accept-Encoding",
+            Self::NoAcceptEncoding => "not asked for: there is no Accept-Encoding",
             Self::LessPreferred => "less preferred by Accept-Encoding",
             Self::Longer => "longer than the one that is chosen",
             Self::Tied => "as good as the one that is chosen",
@@ -218,35 +228,35 @@ impl fmt::Display for Standing {
 
 #[cfg(test)]
 mod tests {
-    use super::super::request::{Line, Method, Version};
+    use super::super::request::{FieldLine, Method, Version};
     use super::Coding::{Brotli, Gzip, Identity, Zstd};
     use super::*;
 
-    fn accepted(lines: &[&str]) -> Accepted {
+    fn accept_encoding(lines: &[&str]) -> AcceptEncoding {
         let lines: Vec<_> = lines
             .iter()
             .map(|value| ("accept-encoding", *value))
             .collect();
-        Accepted::of(&Request {
+        AcceptEncoding::from_request(&Request {
             method: Method::Get,
             target: "/",
             version: Version::Http11,
-            lines: &Line::all(&lines),
+            lines: &FieldLine::from_pairs(&lines),
         })
     }
 
     fn check(lines: &[&str], offered: &[(Coding, u64)], expected: Option<Coding>) {
-        let chosen = choose(&accepted(lines), offered);
+        let chosen = choose_coding(&accept_encoding(lines), offered);
         assert_eq!(
             chosen.map(|index| offered[index].0),
             expected,
             "{lines:?} {offered:?}"
         );
-        let standings = standings(&accepted(lines), offered);
+        let reasons = coding_reasons(&accept_encoding(lines), offered);
         assert_eq!(
-            standings
+            reasons
                 .iter()
-                .position(|standing| *standing == Standing::Chosen),
+                .position(|reason| *reason == CodingReason::Chosen),
             chosen,
             "{lines:?}"
         );
@@ -255,7 +265,7 @@ mod tests {
     const ALL: &[(Coding, u64)] = &[(Identity, 1000), (Gzip, 300), (Zstd, 280), (Brotli, 250)];
 
     #[test]
-    fn the_most_welcome_one_is_chosen() {
+    fn coding_with_the_greatest_weight_is_chosen() {
         for (value, expected) in [
             // What browsers say.
             ("gzip, deflate, br, zstd", Some(Brotli)),
@@ -314,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn of_the_equally_welcome_the_shortest_is_chosen() {
+    fn equal_weights_choose_the_shortest_content() {
         let browser = &["gzip, deflate, br, zstd"][..];
         check(
             browser,
@@ -346,11 +356,14 @@ mod tests {
         check(browser, &[], None);
         check(&["zstd"], &[(Gzip, 1)], None);
         // Of the same twice, the first.
-        assert_eq!(choose(&accepted(browser), &[(Gzip, 1), (Gzip, 1)]), Some(0));
+        assert_eq!(
+            choose_coding(&accept_encoding(browser), &[(Gzip, 1), (Gzip, 1)]),
+            Some(0)
+        );
     }
 
     #[test]
-    fn weights_are_told() {
+    fn weights_of_listed_and_unlisted_codings() {
         for (lines, expected) in [
             (&[][..], [1000, 1000, 1000, 1000]),
             (&[""], [1, 0, 0, 0]),
@@ -359,7 +372,7 @@ mod tests {
             (&["*;q=0"], [0, 0, 0, 0]),
         ] {
             assert_eq!(
-                Coding::ALL.map(|coding| accepted(lines).weight(coding)),
+                Coding::ALL.map(|coding| accept_encoding(lines).weight(coding)),
                 expected,
                 "{lines:?}"
             );
@@ -367,10 +380,13 @@ mod tests {
     }
 
     #[test]
-    fn all_are_told_why() {
-        use Standing::*;
+    fn each_offered_coding_has_a_reason() {
+        use CodingReason::*;
         for (lines, expected) in [
-            (&[][..], [Chosen, Unasked, Unasked, Unasked]),
+            (
+                &[][..],
+                [Chosen, NoAcceptEncoding, NoAcceptEncoding, NoAcceptEncoding],
+            ),
             (&["gzip, br"], [LessPreferred, Longer, Unlisted, Chosen]),
             (
                 &["gzip, br;q=0.5, zstd;q=0"],
@@ -382,9 +398,13 @@ mod tests {
                 [Refused, Unlisted, Unlisted, Unlisted],
             ),
         ] {
-            assert_eq!(standings(&accepted(lines), ALL), expected, "{lines:?}");
+            assert_eq!(
+                coding_reasons(&accept_encoding(lines), ALL),
+                expected,
+                "{lines:?}"
+            );
         }
-        let tied = standings(&accepted(&["gzip, br"]), &[(Gzip, 1), (Brotli, 1)]);
+        let tied = coding_reasons(&accept_encoding(&["gzip, br"]), &[(Gzip, 1), (Brotli, 1)]);
         assert_eq!(tied, [Tied, Chosen]);
     }
 }

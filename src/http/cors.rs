@@ -15,49 +15,49 @@ pub fn is_preflight(request: &Request<'_>) -> bool {
 /// The answer to a preflight, from one to OPTIONS: a page of another origin may ask for what there is to be had, with
 /// any field that it has named, and need not ask again for a day (browsers make that less).
 #[must_use]
-pub fn allowing(request: &Request<'_>, response: Response) -> Response {
+pub fn allow_preflight(request: &Request<'_>, response: Response) -> Response {
     let asked = request.list("Access-Control-Request-Headers");
     let names = asked
         .filter(|name| is_token(name))
         .filter_map(|name| std::str::from_utf8(name).ok());
     let names: Vec<&str> = names.collect();
     let response = response
-        .with("Access-Control-Allow-Methods", "GET, HEAD, OPTIONS")
-        .with("Access-Control-Max-Age", 86400)
-        .with("Vary", "Access-Control-Request-Headers");
+        .with_field("Access-Control-Allow-Methods", "GET, HEAD, OPTIONS")
+        .with_field("Access-Control-Max-Age", 86400)
+        .with_field("Vary", "Access-Control-Request-Headers");
     match names.is_empty() {
         true => response,
-        false => response.with("Access-Control-Allow-Headers", names.join(", ")),
+        false => response.with_field("Access-Control-Allow-Headers", names.join(", ")),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::request::{Line, Version};
+    use super::super::request::{FieldLine, Version};
     use super::super::status::Status;
     use super::*;
 
     fn check(method: &str, lines: &[(&str, &str)], expected: bool) {
         let request = Request {
-            method: Method::named(method),
+            method: Method::from_name(method),
             target: "/",
             version: Version::Http11,
-            lines: &Line::all(lines),
+            lines: &FieldLine::from_pairs(lines),
         };
         assert_eq!(is_preflight(&request), expected, "{method} {lines:?}");
     }
 
     #[test]
-    fn what_is_asked_for_is_allowed() {
+    fn preflight_response_allows_the_requested_fields() {
         let asked = |fields: &'static str| {
             let lines = [("Access-Control-Request-Headers", fields)];
             let request = Request {
                 method: Method::Options,
                 target: "/",
                 version: Version::Http11,
-                lines: &Line::all(&lines),
+                lines: &FieldLine::from_pairs(&lines),
             };
-            let response = allowing(&request, Response::empty(Status::NoContent));
+            let response = allow_preflight(&request, Response::empty(Status::NoContent));
             let allowed = response
                 .fields
                 .lines()
@@ -70,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn a_preflight_has_all_three() {
+    fn preflight_is_options_with_origin_and_requested_method() {
         let (origin, asks) = (
             ("origin", "https://a"),
             ("Access-Control-Request-Method", "PUT"),

@@ -30,7 +30,7 @@ impl Credentials {
     /// Reads the value of an Authorization field. `None` for another scheme than Basic, and for what
     /// that does not allow: no base64, no colon, control characters (RFC 7617 section 2).
     #[must_use]
-    pub fn read(value: &[u8]) -> Option<Self> {
+    pub fn parse(value: &[u8]) -> Option<Self> {
         let (scheme, rest) =
             value.split_at_checked(value.iter().position(|&byte| byte == b' ')?)?;
         if !scheme.eq_ignore_ascii_case(b"Basic") {
@@ -48,8 +48,8 @@ impl Credentials {
 }
 
 /// Appends the user's name that the value of an Authorization field has, and nothing of its password. How long it is;
-/// `None` where [`Credentials::read`] reads none.
-pub fn user(value: &[u8], into: &mut Vec<u8>) -> Option<usize> {
+/// `None` where [`Credentials::parse`] reads none.
+pub fn append_user(value: &[u8], into: &mut Vec<u8>) -> Option<usize> {
     let (scheme, rest) = value.split_at_checked(value.iter().position(|&byte| byte == b' ')?)?;
     if !scheme.eq_ignore_ascii_case(b"Basic") {
         return None;
@@ -79,8 +79,8 @@ impl std::fmt::Debug for Credentials {
 /// Nobody keeps it.
 #[must_use]
 pub fn challenge() -> Response {
-    let why = "This site is shown to those who have a password.";
-    Response::refusal(Status::Unauthorized, why).with("WWW-Authenticate", CHALLENGE)
+    let reason = "This site is shown to those who have a password.";
+    Response::error_page(Status::Unauthorized, reason).with_field("WWW-Authenticate", CHALLENGE)
 }
 
 #[cfg(test)]
@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     fn check(value: &[u8], expected: Option<(&[u8], &[u8])>) {
-        let found = Credentials::read(value);
+        let found = Credentials::parse(value);
         let expected_user = expected;
         let expected = expected.map(|(user, password)| Credentials {
             user: user.to_vec(),
@@ -96,14 +96,14 @@ mod tests {
         });
         assert_eq!(found, expected, "{}", value.escape_ascii());
         if let Some((name, _)) = expected_user {
-            let mut words = b"GET".to_vec();
-            assert_eq!(user(value, &mut words), Some(name.len()));
-            assert_eq!(words, [b"GET", name].concat());
+            let mut output = b"GET".to_vec();
+            assert_eq!(append_user(value, &mut output), Some(name.len()));
+            assert_eq!(output, [b"GET", name].concat());
         }
     }
 
     #[test]
-    fn a_name_and_a_password() {
+    fn basic_credentials_are_parsed() {
         // The examples of RFC 7617 sections 2 and 2.1.
         let aladdin = Some((&b"Aladdin"[..], &b"open sesame"[..]));
         check(b"Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==", aladdin);
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_else_is_none() {
+    fn malformed_credentials_are_none() {
         for value in [
             &b""[..],
             b"Basic",
@@ -148,8 +148,8 @@ mod tests {
     }
 
     #[test]
-    fn a_password_is_not_shown() {
-        let credentials = Credentials::read(b"Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==");
+    fn debug_output_omits_the_password() {
+        let credentials = Credentials::parse(b"Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==");
         let shown = format!("{credentials:?}");
         assert!(
             shown.contains("Aladdin") && !shown.contains("sesame"),
@@ -158,12 +158,12 @@ mod tests {
     }
 
     #[test]
-    fn the_challenge_names_scheme_and_realm() {
+    fn challenge_has_scheme_and_realm() {
         let challenge = challenge();
         assert_eq!(challenge.status, Status::Unauthorized);
         let expected = "WWW-Authenticate: Basic realm=\"docroot\", charset=\"UTF-8\"\r\n";
         assert_eq!(challenge.fields.as_str(), expected);
         let page = challenge.representation.unwrap();
-        assert_eq!(page.told(), "Cache-Control: no-store\r\n");
+        assert_eq!(page.metadata_fields(), "Cache-Control: no-store\r\n");
     }
 }

@@ -6,14 +6,14 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use httpdate::HttpDate;
 
 /// The first second that an IMF-fixdate with its four-digit year cannot say: 10000-01-01.
-const END: Duration = Duration::from_secs(253_402_300_800);
+const END_OF_9999: Duration = Duration::from_secs(253_402_300_800);
 
 /// `time` as an IMF-fixdate (`Sun, 06 Nov 1994 08:49:37 GMT`), rounded down to the second; `None`
 /// before 1970 and after 9999.
 #[must_use]
-pub fn date(time: SystemTime) -> Option<HttpDate> {
+pub fn http_date(time: SystemTime) -> Option<HttpDate> {
     let since = time.duration_since(UNIX_EPOCH).ok()?;
-    (since < END).then(|| HttpDate::from(time))
+    (since < END_OF_9999).then(|| HttpDate::from(time))
 }
 
 /// The time that an HTTP date says, in any of its three forms: IMF-fixdate, and the obsolete forms of
@@ -26,7 +26,7 @@ pub(super) fn parse(text: &[u8]) -> Option<SystemTime> {
 }
 
 /// The second in which a time lies, since 1970; times before that are one.
-pub(super) fn second(time: SystemTime) -> u64 {
+pub(super) fn unix_second(time: SystemTime) -> u64 {
     time.duration_since(UNIX_EPOCH)
         .unwrap_or_default()
         .as_secs()
@@ -88,24 +88,24 @@ impl fmt::Display for Timestamp {
 
 /// The current date, rendered once a second.
 #[derive(Clone, Debug, Default)]
-pub struct DateText {
+pub struct CachedDate {
     /// When it was asked for last, mostly in the same turn of the loop.
-    asked: Option<SystemTime>,
+    time: Option<SystemTime>,
     second: Option<u64>,
     text: String,
 }
 
-impl DateText {
+impl CachedDate {
     /// `now` as an IMF-fixdate. A clock before 1970 or after 9999 is wrong, and reads as 1970.
-    pub fn at(&mut self, now: SystemTime) -> &str {
-        if self.asked == Some(now) {
+    pub fn render(&mut self, now: SystemTime) -> &str {
+        if self.time == Some(now) {
             return &self.text;
         }
-        self.asked = Some(now);
+        self.time = Some(now);
         let since = now.duration_since(UNIX_EPOCH).unwrap_or_default();
         if self.second != Some(since.as_secs()) {
             self.second = Some(since.as_secs());
-            let date = date(now).unwrap_or_else(|| HttpDate::from(UNIX_EPOCH));
+            let date = http_date(now).unwrap_or_else(|| HttpDate::from(UNIX_EPOCH));
             self.text = date.to_string();
         }
         &self.text
@@ -124,14 +124,14 @@ mod tests {
             UNIX_EPOCH + step
         };
         assert_eq!(
-            date(time).map(|date| date.to_string()).as_deref(),
+            http_date(time).map(|date| date.to_string()).as_deref(),
             expected,
             "{seconds}"
         );
     }
 
     #[test]
-    fn dates_that_have_a_form_and_dates_that_have_none() {
+    fn imf_fixdate_covers_1970_to_9999() {
         check(784_111_777, Some("Sun, 06 Nov 1994 08:49:37 GMT"));
         check(0, Some("Thu, 01 Jan 1970 00:00:00 GMT"));
         check(253_402_300_799, Some("Fri, 31 Dec 9999 23:59:59 GMT"));
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn timestamps() {
+    fn timestamp_is_rfc_3339_in_utc() {
         let check = |seconds: i64, expected: Option<&str>| {
             let step = Duration::from_secs(seconds.unsigned_abs());
             let time = match seconds {
@@ -165,9 +165,9 @@ mod tests {
     }
 
     #[test]
-    fn three_forms_are_read_and_no_other() {
+    fn all_three_http_date_formats_are_parsed() {
         let check = |text: &str, expected: Option<u64>| {
-            assert_eq!(parse(text.as_bytes()).map(second), expected, "{text}");
+            assert_eq!(parse(text.as_bytes()).map(unix_second), expected, "{text}");
         };
         let the_rfcs = Some(784_111_777);
         check("Sun, 06 Nov 1994 08:49:37 GMT", the_rfcs);
@@ -196,12 +196,15 @@ mod tests {
     }
 
     #[test]
-    fn the_text_follows_the_second() {
-        let mut text = DateText::default();
+    fn cached_date_changes_with_the_second() {
+        let mut text = CachedDate::default();
         let at = |millis| UNIX_EPOCH + Duration::from_millis(millis);
-        assert_eq!(text.at(at(1000)), "Thu, 01 Jan 1970 00:00:01 GMT");
-        assert_eq!(text.at(at(1999)), "Thu, 01 Jan 1970 00:00:01 GMT");
-        assert_eq!(text.at(at(2000)), "Thu, 01 Jan 1970 00:00:02 GMT");
-        assert_eq!(text.at(UNIX_EPOCH - END), "Thu, 01 Jan 1970 00:00:00 GMT");
+        assert_eq!(text.render(at(1000)), "Thu, 01 Jan 1970 00:00:01 GMT");
+        assert_eq!(text.render(at(1999)), "Thu, 01 Jan 1970 00:00:01 GMT");
+        assert_eq!(text.render(at(2000)), "Thu, 01 Jan 1970 00:00:02 GMT");
+        assert_eq!(
+            text.render(UNIX_EPOCH - END_OF_9999),
+            "Thu, 01 Jan 1970 00:00:00 GMT"
+        );
     }
 }

@@ -31,7 +31,7 @@ impl Fields {
         self.text.push_str(name);
         self.text.push_str(": ");
         // Writing to a String does not fail.
-        let _ = write!(Line(&mut self.text), "{value}");
+        let _ = write!(FieldValueWriter(&mut self.text), "{value}");
         self.text.push_str("\r\n");
         let len = self.text.len() - before;
         if place < before {
@@ -113,9 +113,9 @@ impl PartialEq for FieldName {
 }
 
 /// Text without control characters.
-struct Line<'a>(&'a mut String);
+struct FieldValueWriter<'a>(&'a mut String);
 
-impl fmt::Write for Line<'_> {
+impl fmt::Write for FieldValueWriter<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         let mut parts = text.split(|char: char| char.is_ascii_control());
         self.0.push_str(parts.next().unwrap_or_default());
@@ -132,7 +132,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_is_a_name_and_a_value() {
+    fn field_line_is_name_and_value() {
         let fields = Fields::new()
             .with("Allow", "GET, HEAD")
             .with("Retry-After", 1);
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn a_configured_name_is_a_token() {
+    fn field_name_is_a_token() {
         for none in ["", "a b", "a:", "a\r\nb", "caf\u{e9}", " a"] {
             assert_eq!(FieldName::new(none), None, "{none:?}");
         }
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn a_field_is_taken_away_by_its_whole_name() {
+    fn remove_compares_the_whole_field_name() {
         let fields = Fields::new().with("A", 1).with("Aa", "A: 1").with("a", 2);
         for (name, expected) in [
             ("a", "Aa: A: 1\r\n"),
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn no_value_ends_its_line() {
+    fn control_characters_in_values_become_spaces() {
         let fields = Fields::new().with("Location", "/a\r\nSet-Cookie: b\0");
         assert_eq!(fields.as_str(), "Location: /a  Set-Cookie: b \r\n");
     }

@@ -4,12 +4,12 @@ use std::net::{IpAddr, SocketAddr};
 use std::str;
 
 use super::request::Request;
-use super::syntax::{elements, parameter, parameters, trim};
-use crate::trust::Trusted;
+use super::syntax::{list_elements, parse_parameter, split_parameters, trim_ows};
+use crate::trust::TrustedProxies;
 
 /// Where a peer is, as a proxy has heard it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Forwarded {
+pub struct ForwardedAddress {
     /// Its address.
     pub ip: IpAddr,
     /// Its port, if that is said.
@@ -22,34 +22,40 @@ pub struct Forwarded {
 /// Where both fields are there, the first is the proxy's, as nearly all proxies write it, and the other may be the peer's
 /// own, which was let through: it is not looked at. `None`: nothing is said, or nothing that can be believed.
 #[must_use]
-pub fn forwarded(request: &Request<'_>, trusted: &Trusted) -> Option<Forwarded> {
+pub fn forwarded_client(
+    request: &Request<'_>,
+    trusted: &TrustedProxies,
+) -> Option<ForwardedAddress> {
     match request.values("X-Forwarded-For").next() {
-        Some(_) => walk(plain_nodes(request), trusted),
-        None => walk(named_nodes(request), trusted),
+        Some(_) => first_untrusted(x_forwarded_for_nodes(request), trusted),
+        None => first_untrusted(forwarded_nodes(request), trusted),
     }
 }
 
 /// One that a request has passed.
 #[derive(Clone, Copy)]
 enum Node {
-    Ip(Forwarded),
+    Ip(ForwardedAddress),
     /// Behind a Unix socket.
     Unix,
 }
 
 /// `nodes` come from the last one to the first; one that is `None` cannot be read.
-fn walk(nodes: impl Iterator<Item = Option<Node>>, trusted: &Trusted) -> Option<Forwarded> {
+fn first_untrusted(
+    nodes: impl Iterator<Item = Option<Node>>,
+    trusted: &TrustedProxies,
+) -> Option<ForwardedAddress> {
     let mut last = None;
     for node in nodes {
         let Some(node) = node else {
             break;
         };
         match node {
-            Node::Unix if trusted.has(None) => {}
+            Node::Unix if trusted.contains(None) => {}
             Node::Unix => break,
             Node::Ip(node) => {
                 last = Some(node);
-                if !trusted.has(Some(node.ip)) {
+                if !trusted.contains(Some(node.ip)) {
                     break;
                 }
             }
@@ -59,21 +65,24 @@ fn walk(nodes: impl Iterator<Item = Option<Node>>, trusted: &Trusted) -> Option<
 }
 
 /// What is between commas. Quotes mean nothing here: a peer could hide with one what a proxy has added.
-fn plain_nodes(request: &Request<'_>) -> impl Iterator<Item = Option<Node>> {
+fn x_forwarded_for_nodes(request: &Request<'_>) -> impl Iterator<Item = Option<Node>> {
     let lines: Vec<&[u8]> = request.values("X-Forwarded-For").collect();
     let nodes = lines
         .into_iter()
         .rev()
         .flat_map(|line| line.rsplit(|&byte| byte == b','));
-    nodes.map(|text| node(trim(text)))
+    nodes.map(|text| parse_node(trim_ows(text)))
 }
 
 /// The `for` of each element.
-fn named_nodes<'a>(request: &Request<'a>) -> impl Iterator<Item = Option<Node>> + use<'a> {
-    let mut all: Vec<&[u8]> = request.values("Forwarded").flat_map(elements).collect();
+fn forwarded_nodes<'a>(request: &Request<'a>) -> impl Iterator<Item = Option<Node>> + use<'a> {
+    let mut all: Vec<&[u8]> = request
+        .values("Forwarded")
+        .flat_map(list_elements)
+        .collect();
     all.reverse();
     all.into_iter().map(|element| {
-        let mut pairs = parameters(element).map(parameter);
+        let mut pairs = split_parameters(element).map(parse_parameter);
         let mut found = None;
         pairs.try_for_each(|pair| {
             let (name, value) = pair?;
@@ -89,12 +98,12 @@ fn named_nodes<'a>(request: &Request<'a>) -> impl Iterator<Item = Option<Node>> 
         let bare = value
             .strip_prefix(b"\"")
             .and_then(|it| it.strip_suffix(b"\""));
-        node(bare.unwrap_or(value))
+        parse_node(bare.unwrap_or(value))
     })
 }
 
 /// `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1`, `[2001:db8::1]`, `[2001:db8::1]:80`, or `unix:`.
-fn node(text: &[u8]) -> Option<Node> {
+fn parse_node(text: &[u8]) -> Option<Node> {
     let text = str::from_utf8(text).ok()?;
     if text == "unix:" {
         return Some(Node::Unix);
@@ -106,7 +115,7 @@ fn node(text: &[u8]) -> Option<Node> {
         (None, Err(_)) => (text.parse().ok()?, None),
     };
     let (ip, port) = found;
-    Some(Node::Ip(Forwarded {
+    Some(Node::Ip(ForwardedAddress {
         ip: ip.to_canonical(),
         port,
     }))
@@ -114,28 +123,28 @@ fn node(text: &[u8]) -> Option<Node> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::request::{Line, Method, Version};
+    use super::super::request::{FieldLine, Method, Version};
     use super::*;
 
     /// What comes of these field lines where 10.0.0.0/8, 2001:db8::/32 and perhaps Unix sockets are trusted.
     fn check_with(trusted: &[&str], lines: &[(&str, &str)], expected: &str) {
-        let trusted: Trusted = trusted.iter().map(|it| it.parse().unwrap()).collect();
-        let lines = Line::all(lines);
+        let trusted: TrustedProxies = trusted.iter().map(|it| it.parse().unwrap()).collect();
+        let lines = FieldLine::from_pairs(lines);
         let request = Request {
             method: Method::Get,
             target: "/",
             version: Version::Http11,
             lines: &lines,
         };
-        let said = match forwarded(&request, &trusted) {
+        let found = match forwarded_client(&request, &trusted) {
             None => "-".to_owned(),
-            Some(Forwarded { ip, port: None }) => ip.to_string(),
-            Some(Forwarded {
+            Some(ForwardedAddress { ip, port: None }) => ip.to_string(),
+            Some(ForwardedAddress {
                 ip,
                 port: Some(port),
             }) => SocketAddr::new(ip, port).to_string(),
         };
-        assert_eq!(said, expected, "{lines:?}");
+        assert_eq!(found, expected, "{lines:?}");
     }
 
     fn check(lines: &[(&str, &str)], expected: &str) {
@@ -143,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_from_the_right_that_is_not_trusted() {
+    fn rightmost_untrusted_address_is_the_client() {
         let check = |list: &str, expected: &str| check(&[("X-Forwarded-For", list)], expected);
         check("192.0.2.1", "192.0.2.1");
         check("192.0.2.1, 10.0.0.2", "192.0.2.1");
@@ -160,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_is_not_believed_nor_what_is_before_it() {
+    fn malformed_node_ends_the_walk() {
         let check = |list: &str, expected: &str| check(&[("X-Forwarded-For", list)], expected);
         for bad in [
             "",
@@ -188,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_are_one_list() {
+    fn several_field_lines_are_one_list() {
         let name = "x-forwarded-for";
         check(
             &[(name, "6.6.6.6"), (name, "192.0.2.1"), (name, "10.0.0.2")],
@@ -198,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_hides_behind_a_quote() {
+    fn quotes_have_no_meaning_in_x_forwarded_for() {
         check(&[("X-Forwarded-For", "\"6.6.6.6, 192.0.2.1")], "192.0.2.1");
         check(
             &[("X-Forwarded-For", "\\, 192.0.2.1, 10.0.0.2")],
@@ -207,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn the_other_field() {
+    fn forwarded_field_is_parsed_by_rfc_7239() {
         let check = |list: &str, expected: &str| check(&[("Forwarded", list)], expected);
         check("for=192.0.2.1", "192.0.2.1");
         check(
@@ -241,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_hides_behind_the_other_field() {
+    fn x_forwarded_for_takes_precedence_over_forwarded() {
         let check = |plain, named, expected| {
             check(
                 &[("X-Forwarded-For", plain), ("Forwarded", named)],
@@ -257,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn unix_sockets_are_passed_if_they_are_trusted() {
+    fn unix_node_is_skipped_if_trusted() {
         let lines = [("X-Forwarded-For", "192.0.2.1, unix:, 10.0.0.2")];
         check_with(&["10.0.0.0/8", "unix"], &lines, "192.0.2.1");
         check_with(&["10.0.0.0/8"], &lines, "10.0.0.2");

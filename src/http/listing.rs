@@ -3,17 +3,17 @@
 use std::sync::Arc;
 
 use super::accept;
-use super::origin::Streamed;
+use super::origin::StreamKind;
 use super::representation::Representation;
 use super::request::Request;
-use super::response::{Content, Response};
+use super::response::{Body, Response};
 use super::status::Status;
 use super::target::Target;
 
 /// A listing in the forms in which it can be sent. Their content is made while it is sent, so theirs is
 /// empty.
 #[derive(Clone, Debug)]
-pub struct Forms {
+pub struct ListingRepresentations {
     /// For people: the one for whoever says nothing about it, or wants none of these.
     pub html: Arc<Representation>,
     /// For programs.
@@ -24,18 +24,18 @@ pub struct Forms {
 
 /// How a listing is to look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct View {
+pub struct ListingView {
     /// Which form.
-    pub form: Form,
+    pub format: ListingFormat,
     /// What its entries are in order of.
-    pub by: Key,
+    pub sort_key: SortKey,
     /// Whether that order is turned around.
-    pub descending: bool,
+    pub is_descending: bool,
 }
 
-/// One of [`Forms`].
+/// One of [`ListingRepresentations`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Form {
+pub enum ListingFormat {
     /// A page.
     Html,
     /// An array of objects.
@@ -46,7 +46,7 @@ pub enum Form {
 
 /// What entries are in order of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Key {
+pub enum SortKey {
     /// Their names, as people count.
     Name,
     /// Their lengths in bytes.
@@ -55,7 +55,7 @@ pub enum Key {
     Time,
 }
 
-impl Form {
+impl ListingFormat {
     const ALL: [(Self, &'static str); 3] = [
         (Self::Html, "text/html"),
         (Self::Json, "application/json"),
@@ -63,7 +63,7 @@ impl Form {
     ];
 }
 
-impl Key {
+impl SortKey {
     /// All of them, and what each is called in a query.
     pub const ALL: [(Self, &'static str); 3] = [
         (Self::Name, "name"),
@@ -72,23 +72,23 @@ impl Key {
     ];
 }
 
-impl View {
+impl ListingView {
     /// What a request's Accept and its query, `sort=name|size|time` and `order=asc|desc`, ask for. What they
     /// say beside that is for somebody else.
     #[must_use]
-    pub fn asked(request: &Request<'_>, target: &Target<'_>) -> Self {
+    pub fn from_request(request: &Request<'_>, target: &Target<'_>) -> Self {
         let mut view = Self {
-            form: preferred(request),
-            by: Key::Name,
-            descending: false,
+            format: preferred_format(request),
+            sort_key: SortKey::Name,
+            is_descending: false,
         };
         for pair in target.query().unwrap_or_default().split('&') {
             match pair.split_once('=') {
                 Some(("sort", name)) => {
-                    let found = Key::ALL.iter().find(|(_, known)| *known == name);
-                    view.by = found.map_or(view.by, |(key, _)| *key);
+                    let found = SortKey::ALL.iter().find(|(_, known)| *known == name);
+                    view.sort_key = found.map_or(view.sort_key, |(key, _)| *key);
                 }
-                Some(("order", order)) => view.descending = order == "desc",
+                Some(("order", order)) => view.is_descending = order == "desc",
                 _ => {}
             }
         }
@@ -97,83 +97,97 @@ impl View {
 }
 
 /// A response that begins a listing.
-pub(super) fn listed(request: &Request<'_>, target: &Target<'_>, forms: &Forms) -> Response {
-    let view = View::asked(request, target);
-    let representation = match view.form {
-        Form::Html => &forms.html,
-        Form::Json => &forms.json,
-        Form::Text => &forms.text,
+pub(super) fn respond_listing(
+    request: &Request<'_>,
+    target: &Target<'_>,
+    representations: &ListingRepresentations,
+) -> Response {
+    let view = ListingView::from_request(request, target);
+    let representation = match view.format {
+        ListingFormat::Html => &representations.html,
+        ListingFormat::Json => &representations.json,
+        ListingFormat::Text => &representations.text,
     };
     Response {
         // What goes with every answer does not come with it.
-        is_represented: false,
+        has_origin_fields: false,
         ..Response::new(Status::Ok, representation.clone())
-            .sending(Content::Streamed(Streamed::Listing(view)))
+            .with_body(Body::Streamed(StreamKind::Listing(view)))
     }
 }
 
 /// The form that Accept prefers. Whoever accepts none gets a page all the same.
-fn preferred(request: &Request<'_>) -> Form {
-    let place = accept::preferred(request, &Form::ALL.map(|(_, media_type)| media_type));
-    let form = place.and_then(|place| Form::ALL.get(place));
-    form.map_or(Form::Html, |(form, _)| *form)
+fn preferred_format(request: &Request<'_>) -> ListingFormat {
+    let index = accept::preferred_media_type(
+        request,
+        &ListingFormat::ALL.map(|(_, media_type)| media_type),
+    );
+    let format = index.and_then(|index| ListingFormat::ALL.get(index));
+    format.map_or(ListingFormat::Html, |(format, _)| *format)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::request::{Line, Method, Version};
+    use super::super::request::{FieldLine, Method, Version};
     use super::*;
 
-    fn view(target: &str, accept: &[&str]) -> View {
+    fn view(target: &str, accept: &[&str]) -> ListingView {
         let lines: Vec<_> = accept.iter().map(|value| ("Accept", *value)).collect();
-        let lines = Line::all(&lines);
+        let lines = FieldLine::from_pairs(&lines);
         let request = Request {
             method: Method::Get,
             target,
             version: Version::Http11,
             lines: &lines,
         };
-        View::asked(&request, &Target::parse(target, None).unwrap())
+        ListingView::from_request(&request, &Target::parse(target, None).unwrap())
     }
 
     #[test]
-    fn accept_chooses_the_form() {
+    fn accept_selects_the_format() {
         const BROWSER: &str =
             "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;q=0.8";
-        for (accept, form) in [
-            (&[][..], Form::Html),
-            (&["*/*"], Form::Html),
-            (&[BROWSER], Form::Html),
-            (&["application/json"], Form::Json),
-            (&["Application/JSON; charset=utf-8"], Form::Json),
-            (&["application/*"], Form::Json),
-            (&["text/plain"], Form::Text),
-            (&["text/*"], Form::Html),
-            (&["text/plain, */*;q=0.5"], Form::Text),
-            (&["*/*;q=0.5", "text/plain"], Form::Text),
-            (&["text/html;q=0.1, application/json;q=0.12"], Form::Json),
-            (&["text/html;q=0, */*"], Form::Json),
-            (&["image/png"], Form::Html),
-            (&["text/html;q=2, text/plain;q=0.001"], Form::Text),
-            (&["nonsense", ",;q=,"], Form::Html),
+        for (accept, format) in [
+            (&[][..], ListingFormat::Html),
+            (&["*/*"], ListingFormat::Html),
+            (&[BROWSER], ListingFormat::Html),
+            (&["application/json"], ListingFormat::Json),
+            (&["Application/JSON; charset=utf-8"], ListingFormat::Json),
+            (&["application/*"], ListingFormat::Json),
+            (&["text/plain"], ListingFormat::Text),
+            (&["text/*"], ListingFormat::Html),
+            (&["text/plain, */*;q=0.5"], ListingFormat::Text),
+            (&["*/*;q=0.5", "text/plain"], ListingFormat::Text),
+            (
+                &["text/html;q=0.1, application/json;q=0.12"],
+                ListingFormat::Json,
+            ),
+            (&["text/html;q=0, */*"], ListingFormat::Json),
+            (&["image/png"], ListingFormat::Html),
+            (&["text/html;q=2, text/plain;q=0.001"], ListingFormat::Text),
+            (&["nonsense", ",;q=,"], ListingFormat::Html),
         ] {
-            assert_eq!(view("/", accept).form, form, "{accept:?}");
+            assert_eq!(view("/", accept).format, format, "{accept:?}");
         }
     }
 
     #[test]
-    fn the_query_chooses_the_order() {
+    fn query_selects_sort_key_and_order() {
         for (target, by, descending) in [
-            ("/", Key::Name, false),
-            ("/?", Key::Name, false),
-            ("/?sort=size", Key::Size, false),
-            ("/?sort=time&order=desc", Key::Time, true),
-            ("/?order=desc", Key::Name, true),
-            ("/?order=desc&order=asc", Key::Name, false),
-            ("/?sort=colour&order=sideways&x", Key::Name, false),
+            ("/", SortKey::Name, false),
+            ("/?", SortKey::Name, false),
+            ("/?sort=size", SortKey::Size, false),
+            ("/?sort=time&order=desc", SortKey::Time, true),
+            ("/?order=desc", SortKey::Name, true),
+            ("/?order=desc&order=asc", SortKey::Name, false),
+            ("/?sort=colour&order=sideways&x", SortKey::Name, false),
         ] {
             let view = view(target, &[]);
-            assert_eq!((view.by, view.descending), (by, descending), "{target}");
+            assert_eq!(
+                (view.sort_key, view.is_descending),
+                (by, descending),
+                "{target}"
+            );
         }
     }
 }

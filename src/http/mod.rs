@@ -7,7 +7,6 @@
 )]
 
 mod accept;
-mod admit;
 mod coding;
 mod cors;
 mod credentials;
@@ -26,24 +25,25 @@ mod response;
 mod status;
 mod syntax;
 mod target;
+mod validate;
 mod validator;
 
-pub use accept::{is_navigation, preferred, weight};
-pub use admit::admit;
-pub use coding::{Accepted, Coding, Standing, choose, standings};
-pub use cors::{allowing, is_preflight};
-pub use credentials::{Credentials, challenge, user};
-pub use date::{DateText, Timestamp, date};
+pub use accept::{is_navigation, media_type_weight, preferred_media_type};
+pub use coding::{AcceptEncoding, Coding, CodingReason, choose_coding, coding_reasons};
+pub use cors::{allow_preflight, is_preflight};
+pub use credentials::{Credentials, append_user, challenge};
+pub use date::{CachedDate, Timestamp, http_date};
 pub use fields::{FieldName, Fields};
-pub use forwarded::{Forwarded, forwarded};
-pub use listing::{Form, Forms, Key, View};
-pub use multipart::{Boundaries, Boundary, ContentRange, Multipart};
-pub use origin::{Account, Lookup, Origin, Progress, Recall, Streamed, Unstreamed};
+pub use forwarded::{ForwardedAddress, forwarded_client};
+pub use listing::{ListingFormat, ListingRepresentations, ListingView, SortKey};
+pub use multipart::{Boundary, BoundaryGenerator, ContentRange, Multipart};
+pub use origin::{CacheStatus, Lookup, LookupStatus, NoStream, Origin, StreamKind, StreamProgress};
 pub use representation::{Representation, Resource};
-pub use request::{Line, Method, Repeated, Request, Version};
+pub use request::{FieldLine, Method, RepeatedField, Request, Version};
 pub use respond::respond;
-pub use response::{Content, Response};
+pub use response::{Body, Response};
 pub use status::Status;
-pub use syntax::{elements, essence, is_token, parameter, parameters};
-pub use target::{Malformed, PATH, Target, encode, is_authority};
-pub use validator::{EntityTag, Modified, Strength, Validators};
+pub use syntax::{is_token, list_elements, parse_parameter, split_media_type, split_parameters};
+pub use target::{PATH_CHARACTERS, Target, TargetError, is_authority, percent_encode};
+pub use validate::validate;
+pub use validator::{DateStrength, EntityTag, LastModified, Validators};

@@ -8,9 +8,9 @@ use super::representation::Representation;
 
 /// Where boundaries come from. Nobody can tell the next one, so nobody can have put it into a file.
 #[derive(Clone, Debug, Default)]
-pub struct Boundaries {
+pub struct BoundaryGenerator {
     secret: RandomState,
-    used: u64,
+    count: u64,
 }
 
 /// What parts are kept apart by (RFC 2046 section 5.1.1): 32 hexadecimal digits.
@@ -25,18 +25,18 @@ pub struct Multipart<'a> {
     boundary: Boundary,
 }
 
-impl Boundaries {
+impl BoundaryGenerator {
     /// Another boundary.
-    pub fn draw(&mut self) -> Boundary {
-        self.used += 1;
-        let half = |which: u8| u128::from(self.secret.hash_one((self.used, which)));
+    pub fn generate(&mut self) -> Boundary {
+        self.count += 1;
+        let half = |which: u8| u128::from(self.secret.hash_one((self.count, which)));
         Boundary(half(0) << 64 | half(1))
     }
 }
 
 impl Boundary {
     /// One that is as long as any other, for whoever needs to know how long.
-    const ANY: Self = Self(0);
+    const PLACEHOLDER: Self = Self(0);
 }
 
 impl<'a> Multipart<'a> {
@@ -55,8 +55,11 @@ impl<'a> Multipart<'a> {
     }
 
     /// Whether these parts are shorter than the whole, with all that stands between them.
-    pub(super) fn is_worth_it(representation: &Representation, parts: &[Range<u64>]) -> bool {
-        let multipart = Multipart::new(representation, parts, Boundary::ANY);
+    pub(super) fn is_shorter_than_whole(
+        representation: &Representation,
+        parts: &[Range<u64>],
+    ) -> bool {
+        let multipart = Multipart::new(representation, parts, Boundary::PLACEHOLDER);
         multipart.length() < representation.content.len()
     }
 
@@ -72,7 +75,7 @@ impl<'a> Multipart<'a> {
         let parts = self
             .parts()
             .map(|(head, part)| head.len() as u64 + (part.end - part.start));
-        parts.sum::<u64>() + self.end().len() as u64
+        parts.sum::<u64>() + self.close_delimiter().len() as u64
     }
 
     /// What stands before each part, and the part.
@@ -90,7 +93,7 @@ impl<'a> Multipart<'a> {
 
     /// What stands after the last part.
     #[must_use]
-    pub fn end(&self) -> String {
+    pub fn close_delimiter(&self) -> String {
         format!("\r\n--{}--\r\n", self.boundary)
     }
 }
@@ -118,7 +121,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn parts_are_kept_apart() {
+    fn parts_are_separated_by_the_boundary() {
         let content = vec![b'x'; 10_000].into();
         let representation = Representation::new(content, "text/plain");
         let parts = [0..1, 9998..10_000];
@@ -129,7 +132,7 @@ mod tests {
             whole += &head;
             whole.extend(part.map(|_| 'x'));
         }
-        whole += &multipart.end();
+        whole += &multipart.close_delimiter();
         let expected = format!(
             "\r\n--{boundary}\r\nContent-Type: text/plain\r\n\
              Content-Range: bytes 0-0/10000\r\n\r\nx\
@@ -144,20 +147,25 @@ mod tests {
     }
 
     #[test]
-    fn parts_that_cost_more_than_the_whole_are_not_worth_it() {
+    fn multipart_longer_than_the_whole_is_recognized() {
         let check = |len, expected| {
             let representation = Representation::new(vec![b'x'; len].into(), "text/plain");
-            let is_worth_it = Multipart::is_worth_it(&representation, &[0..1, 2..3]);
-            assert_eq!(is_worth_it, expected, "{len}");
+            let is_shorter = Multipart::is_shorter_than_whole(&representation, &[0..1, 2..3]);
+            assert_eq!(is_shorter, expected, "{len}");
         };
         check(100, false);
         check(1000, true);
     }
 
     #[test]
-    fn no_two_boundaries_are_the_same() {
-        let (mut some, mut others) = (Boundaries::default(), Boundaries::default());
-        let drawn = [some.draw(), some.draw(), others.draw(), others.draw()];
+    fn boundaries_are_unique() {
+        let (mut some, mut others) = (BoundaryGenerator::default(), BoundaryGenerator::default());
+        let drawn = [
+            some.generate(),
+            some.generate(),
+            others.generate(),
+            others.generate(),
+        ];
         for (place, boundary) in drawn.iter().enumerate() {
             assert_eq!(boundary.to_string().len(), 32);
             assert!(!drawn[place + 1..].contains(boundary), "{boundary}");

@@ -4,11 +4,11 @@ use std::time::SystemTime;
 
 use super::date;
 use super::request::Request;
-use super::validator::{Listed, Validators, tags};
+use super::validator::{ListedTag, Validators, parse_tags};
 
 /// What comes of a request's preconditions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum PreconditionOutcome {
     /// They hold, or there are none.
     Proceed,
     /// The peer has what it asks for.
@@ -19,49 +19,56 @@ pub(super) enum Verdict {
 
 /// Evaluates the preconditions of a GET or HEAD for a representation with these validators, in the
 /// order of RFC 9110 section 13.2.2. If-Range is not among them: it says how a range is meant.
-pub(super) fn evaluate(request: &Request<'_>, validators: &Validators) -> Verdict {
+pub(super) fn evaluate(request: &Request<'_>, validators: &Validators) -> PreconditionOutcome {
     let has = |name| request.values(name).next().is_some();
-    let is_the_one = match has("If-Match") {
+    let is_unchanged = match has("If-Match") {
         true => if_match(request, validators),
         false => if_unmodified_since(request, validators),
     };
-    let is_another = match has("If-None-Match") {
+    let is_new = match has("If-None-Match") {
         true => if_none_match(request, validators),
         false => if_modified_since(request, validators),
     };
-    match (is_the_one, is_another) {
-        (false, _) => Verdict::Failed,
-        (true, false) => Verdict::NotModified,
-        (true, true) => Verdict::Proceed,
+    match (is_unchanged, is_new) {
+        (false, _) => PreconditionOutcome::Failed,
+        (true, false) => PreconditionOutcome::NotModified,
+        (true, true) => PreconditionOutcome::Proceed,
     }
 }
 
 /// Whether the request is about this very representation: it names its tag. Which one of several is sent is ours to
 /// choose (RFC 9110 section 12.1), and who has one of them, or a part of it, is best served with that.
-pub(super) fn names(request: &Request<'_>, validators: &Validators) -> bool {
-    let is_it = |listed| validators.tag.is_some_and(|tag| tag.is_weakly(listed));
+pub(super) fn names_tag(request: &Request<'_>, validators: &Validators) -> bool {
+    let is_it = |listed| validators.tag.is_some_and(|tag| tag.matches_weakly(listed));
     let mut fields = ["If-Match", "If-None-Match", "If-Range"].into_iter();
-    fields.any(|name| request.values(name).flat_map(tags).any(is_it))
+    fields.any(|name| request.values(name).flat_map(parse_tags).any(is_it))
 }
 
 /// Whether If-Match holds, by strong comparison (RFC 9110 section 13.1.1).
 fn if_match(request: &Request<'_>, validators: &Validators) -> bool {
-    lists(request, "If-Match", |listed| {
-        validators.tag.is_some_and(|tag| tag.is_strongly(listed))
+    lists_tag(request, "If-Match", |listed| {
+        validators
+            .tag
+            .is_some_and(|tag| tag.matches_strongly(listed))
     })
 }
 
 /// Whether If-None-Match holds, by weak comparison (RFC 9110 section 13.1.2).
 fn if_none_match(request: &Request<'_>, validators: &Validators) -> bool {
-    !lists(request, "If-None-Match", |listed| {
-        validators.tag.is_some_and(|tag| tag.is_weakly(listed))
+    !lists_tag(request, "If-None-Match", |listed| {
+        validators.tag.is_some_and(|tag| tag.matches_weakly(listed))
     })
 }
 
 /// Whether If-Unmodified-Since holds, or says nothing (RFC 9110 section 13.1.4).
 fn if_unmodified_since(request: &Request<'_>, validators: &Validators) -> bool {
-    match (date_in(request, "If-Unmodified-Since"), validators.modified) {
-        (Some(since), Some(modified)) => date::second(modified.date) <= date::second(since),
+    match (
+        single_date(request, "If-Unmodified-Since"),
+        validators.modified,
+    ) {
+        (Some(since), Some(modified)) => {
+            date::unix_second(modified.date) <= date::unix_second(since)
+        }
         _ => true,
     }
 }
@@ -71,19 +78,19 @@ fn if_unmodified_since(request: &Request<'_>, validators: &Validators) -> bool {
 /// back, and several files may have been given one date.
 fn if_modified_since(request: &Request<'_>, validators: &Validators) -> bool {
     match (
-        date_in(request, "If-Modified-Since"),
+        single_date(request, "If-Modified-Since"),
         validators.strong_date(),
     ) {
-        (Some(since), Some(date)) => date::second(since) != date::second(date),
+        (Some(since), Some(date)) => date::unix_second(since) != date::unix_second(date),
         _ => true,
     }
 }
 
 /// Whether a field is `*`, which there being a representation fulfils, or lists a tag like this.
-fn lists(request: &Request<'_>, name: &str, is_it: impl Fn(Listed<'_>) -> bool) -> bool {
-    let mut listed = request.values(name).flat_map(tags);
+fn lists_tag(request: &Request<'_>, name: &str, is_it: impl Fn(ListedTag<'_>) -> bool) -> bool {
+    let mut listed = request.values(name).flat_map(parse_tags);
     match (listed.next(), listed.next()) {
-        (Some(Listed::Any), None) => true,
+        (Some(ListedTag::Any), None) => true,
         (first, second) => [first, second]
             .into_iter()
             .flatten()
@@ -93,7 +100,7 @@ fn lists(request: &Request<'_>, name: &str, is_it: impl Fn(Listed<'_>) -> bool) 
 }
 
 /// The date in a field. What is none, and what comes twice, is ignored.
-fn date_in(request: &Request<'_>, name: &str) -> Option<SystemTime> {
+fn single_date(request: &Request<'_>, name: &str) -> Option<SystemTime> {
     request.single(name).ok().flatten().and_then(date::parse)
 }
 
@@ -101,9 +108,9 @@ fn date_in(request: &Request<'_>, name: &str) -> Option<SystemTime> {
 mod tests {
     use std::time::Duration;
 
-    use super::super::request::{Line, Method, Version};
-    use super::super::validator::{EntityTag, Modified, Strength};
-    use super::Verdict::{Failed, NotModified, Proceed};
+    use super::super::request::{FieldLine, Method, Version};
+    use super::super::validator::{DateStrength, EntityTag, LastModified};
+    use super::PreconditionOutcome::{Failed, NotModified, Proceed};
     use super::*;
 
     const TAG: &str = "\"0000000000000000000000000000000a\"";
@@ -111,16 +118,16 @@ mod tests {
     const DATE: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
     const AFTER: &str = "Sun, 06 Nov 1994 08:49:38 GMT";
 
-    fn validators(strength: Strength) -> Validators {
+    fn validators(strength: DateStrength) -> Validators {
         let date = SystemTime::UNIX_EPOCH + Duration::from_millis(784_111_777_900);
         Validators {
             tag: Some(EntityTag::new(0xa)),
-            modified: Some(Modified { date, strength }),
+            modified: Some(LastModified { date, strength }),
         }
     }
 
-    fn evaluated(lines: &[(&str, &str)], validators: &Validators) -> Verdict {
-        let lines = Line::all(lines);
+    fn evaluate_lines(lines: &[(&str, &str)], validators: &Validators) -> PreconditionOutcome {
+        let lines = FieldLine::from_pairs(lines);
         let request = Request {
             method: Method::Get,
             target: "/",
@@ -130,13 +137,13 @@ mod tests {
         evaluate(&request, validators)
     }
 
-    fn check(lines: &[(&str, &str)], expected: Verdict) {
-        let validators = validators(Strength::Strong);
-        assert_eq!(evaluated(lines, &validators), expected, "{lines:?}");
+    fn check(lines: &[(&str, &str)], expected: PreconditionOutcome) {
+        let validators = validators(DateStrength::Strong);
+        assert_eq!(evaluate_lines(lines, &validators), expected, "{lines:?}");
     }
 
     #[test]
-    fn tags() {
+    fn entity_tags_are_compared_by_each_field() {
         let weak = format!("W/{TAG}");
         for (list, has_strong, has_weak) in [
             (TAG, true, true),
@@ -161,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn dates() {
+    fn dates_are_compared_by_each_field() {
         for (date, modified_since, unmodified_since) in [
             (BEFORE, Proceed, Failed),
             (DATE, NotModified, Proceed),
@@ -177,10 +184,10 @@ mod tests {
     }
 
     #[test]
-    fn a_date_that_proves_nothing_changes_nothing() {
-        for strength in [Strength::Weak, Strength::Fleeting] {
+    fn weak_dates_never_answer_not_modified() {
+        for strength in [DateStrength::Weak, DateStrength::TooRecent] {
             let validators = validators(strength);
-            let verdict = |name, date| evaluated(&[(name, date)], &validators);
+            let verdict = |name, date| evaluate_lines(&[(name, date)], &validators);
             assert_eq!(verdict("If-Modified-Since", DATE), Proceed);
             assert_eq!(verdict("If-Unmodified-Since", DATE), Proceed);
             assert_eq!(verdict("If-Unmodified-Since", BEFORE), Failed);
@@ -188,9 +195,9 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_validators_is_only_anything() {
+    fn without_validators_only_the_wildcard_matches() {
         let check = |name, value, expected| {
-            let verdict = evaluated(&[(name, value)], &Validators::default());
+            let verdict = evaluate_lines(&[(name, value)], &Validators::default());
             assert_eq!(verdict, expected, "{name}: {value}");
         };
         check("If-Match", TAG, Failed);
@@ -202,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tag_counts_before_a_date_and_a_match_before_all() {
+    fn tags_take_precedence_over_dates() {
         let none = ("If-None-Match", TAG);
         check(
             &[("If-Match", TAG), ("If-Unmodified-Since", BEFORE)],

@@ -4,11 +4,11 @@ use std::ops::Range;
 
 use super::date;
 use super::request::{Method, Request};
-use super::syntax::elements;
-use super::validator::{EntityTag, Listed, Validators};
+use super::syntax::list_elements;
+use super::validator::{EntityTag, ListedTag, Validators};
 
 /// Ranges that one field may ask for. Whoever asks for more, gets the whole.
-const MOST: usize = 32;
+const MAX_RANGES: usize = 32;
 
 /// Which part of a representation is asked for. Ranges are of bytes, half-open, within its length, and
 /// not empty.
@@ -31,7 +31,7 @@ pub(super) enum Selection {
 pub(super) fn select(request: &Request<'_>, validators: &Validators, len: u64) -> Selection {
     match request.single("Range") {
         Ok(Some(field)) if request.method == Method::Get && if_range(request, validators) => {
-            parse(field, len).unwrap_or(Selection::Whole)
+            parse_ranges_specifier(field, len).unwrap_or(Selection::Whole)
         }
         _ => Selection::Whole,
     }
@@ -45,37 +45,37 @@ fn if_range(request: &Request<'_>, validators: &Validators) -> bool {
         Err(_) => return false,
     };
     if let Some(since) = date::parse(field) {
-        let is_it = |date| date::second(date) == date::second(since);
+        let is_it = |date| date::unix_second(date) == date::unix_second(since);
         return validators.strong_date().is_some_and(is_it);
     }
-    let is_it = |tag: EntityTag| tag.is_strongly(Listed::one(field));
+    let is_it = |tag: EntityTag| tag.matches_strongly(ListedTag::parse_single(field));
     validators.tag.is_some_and(is_it)
 }
 
 /// Reads a `ranges-specifier` (section 14.1.1); `None` if it is malformed, greedy, or no bytes are
 /// meant.
-fn parse(field: &[u8], len: u64) -> Option<Selection> {
+fn parse_ranges_specifier(field: &[u8], len: u64) -> Option<Selection> {
     let equals = field.iter().position(|&byte| byte == b'=')?;
     let (unit, set) = field.split_at_checked(equals)?;
     if !unit.eq_ignore_ascii_case(b"bytes") {
         return None;
     }
     let mut parts: Vec<Range<u64>> = Vec::new();
-    let mut asked = 0;
-    for spec in elements(set.get(1..)?) {
-        asked += 1;
-        if asked > MOST {
+    let mut count = 0;
+    for spec in list_elements(set.get(1..)?) {
+        count += 1;
+        if count > MAX_RANGES {
             return None;
         }
-        let part = range(spec, len)?;
+        let part = parse_range_spec(spec, len)?;
         if !part.is_empty() {
             coalesce(&mut parts, part);
         }
     }
     match parts.as_slice() {
-        _ if asked == 0 => None,
+        _ if count == 0 => None,
         // The suffix of something empty is empty, and has no place that could be named.
-        [] if len == 0 && elements(set.get(1..)?).any(is_suffix) => None,
+        [] if len == 0 && list_elements(set.get(1..)?).any(is_suffix) => None,
         [] => Some(Selection::Unsatisfiable),
         [part] => Some(Selection::Part(part.clone())),
         _ => Some(Selection::Parts(parts)),
@@ -83,14 +83,14 @@ fn parse(field: &[u8], len: u64) -> Option<Selection> {
 }
 
 /// The part that a `range-spec` means, empty if there is none; `None` if it is malformed.
-fn range(spec: &[u8], len: u64) -> Option<Range<u64>> {
+fn parse_range_spec(spec: &[u8], len: u64) -> Option<Range<u64>> {
     let dash = spec.iter().position(|&byte| byte == b'-')?;
     let (first, last) = spec.split_at_checked(dash)?;
     match (first, last.get(1..)?) {
-        (b"", suffix) => Some(len.saturating_sub(number(suffix)?)..len),
-        (first, b"") => Some(number(first)?.min(len)..len),
+        (b"", suffix) => Some(len.saturating_sub(parse_number(suffix)?)..len),
+        (first, b"") => Some(parse_number(first)?.min(len)..len),
         (first, last) => {
-            let (first, last) = (number(first)?, number(last)?);
+            let (first, last) = (parse_number(first)?, parse_number(last)?);
             let end = last.saturating_add(1).min(len);
             (first <= last).then(|| first.min(end)..end)
         }
@@ -99,11 +99,11 @@ fn range(spec: &[u8], len: u64) -> Option<Range<u64>> {
 
 /// Whether this asks for a number of last bytes, other than 0.
 fn is_suffix(spec: &[u8]) -> bool {
-    spec.strip_prefix(b"-").and_then(number) > Some(0)
+    spec.strip_prefix(b"-").and_then(parse_number) > Some(0)
 }
 
 /// Digits and nothing else. What is too large to count is larger than any file.
-fn number(digits: &[u8]) -> Option<u64> {
+fn parse_number(digits: &[u8]) -> Option<u64> {
     let digit = |&byte: &u8| char::from(byte).to_digit(10).map(u64::from);
     let more = |number: u64, digit| number.saturating_mul(10).saturating_add(digit);
     let mut number = (!digits.is_empty()).then_some(0)?;
@@ -115,16 +115,16 @@ fn number(digits: &[u8]) -> Option<u64> {
 
 /// Adds a part; those that it overlaps or touches become one with it, in the place of the first.
 fn coalesce(parts: &mut Vec<Range<u64>>, mut part: Range<u64>) {
-    let mut place = parts.len();
-    while let Some(other) = parts.iter().position(|other| touch(other, &part)) {
-        place = place.min(other);
+    let mut index = parts.len();
+    while let Some(other) = parts.iter().position(|other| touches(other, &part)) {
+        index = index.min(other);
         let other = parts.remove(other);
         part = part.start.min(other.start)..part.end.max(other.end);
     }
-    parts.insert(place.min(parts.len()), part);
+    parts.insert(index.min(parts.len()), part);
 }
 
-fn touch(one: &Range<u64>, other: &Range<u64>) -> bool {
+fn touches(one: &Range<u64>, other: &Range<u64>) -> bool {
     one.start <= other.end && other.start <= one.end
 }
 
@@ -132,20 +132,20 @@ fn touch(one: &Range<u64>, other: &Range<u64>) -> bool {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::request::{Line, Version};
-    use super::super::validator::{Modified, Strength};
+    use super::super::request::{FieldLine, Version};
+    use super::super::validator::{DateStrength, LastModified};
     use super::Selection::{Part, Parts, Unsatisfiable, Whole};
     use super::*;
 
-    fn selected(
+    fn select_lines(
         method: &str,
         lines: &[(&str, &str)],
         validators: &Validators,
         len: u64,
     ) -> Selection {
-        let lines = Line::all(lines);
+        let lines = FieldLine::from_pairs(lines);
         let request = Request {
-            method: Method::named(method),
+            method: Method::from_name(method),
             target: "/",
             version: Version::Http11,
             lines: &lines,
@@ -154,12 +154,12 @@ mod tests {
     }
 
     fn check(field: &str, len: u64, expected: Selection) {
-        let found = selected("GET", &[("Range", field)], &Validators::default(), len);
+        let found = select_lines("GET", &[("Range", field)], &Validators::default(), len);
         assert_eq!(found, expected, "{field} of {len}");
     }
 
     #[test]
-    fn one_range() {
+    fn single_range_is_half_open() {
         check("bytes=0-499", 10_000, Part(0..500));
         check("bytes=500-999", 10_000, Part(500..1000));
         check("bytes=9500-", 10_000, Part(9500..10_000));
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn a_range_is_clamped_to_what_there_is() {
+    fn range_past_end_is_clamped() {
         check("bytes=400-900", 500, Part(400..500));
         check("bytes=-900", 500, Part(0..500));
         check("bytes=1-99999999999999999999999", 500, Part(1..500));
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn a_range_of_nothing_is_unsatisfiable() {
+    fn range_outside_content_is_unsatisfiable() {
         check("bytes=500-", 500, Unsatisfiable);
         check("bytes=500-600", 500, Unsatisfiable);
         check("bytes=-0", 500, Unsatisfiable);
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn several_ranges() {
+    fn several_ranges_keep_their_order() {
         check("bytes=0-0,-1", 10_000, Parts(vec![0..1, 9999..10_000]));
         check("bytes=-1, 0-0", 10_000, Parts(vec![9999..10_000, 0..1]));
         check("bytes=0-0,,600-,500-", 550, Parts(vec![0..1, 500..550]));
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn ranges_that_touch_are_one() {
+    fn touching_ranges_are_coalesced() {
         check("bytes=0-9,5-14", 500, Part(0..15));
         check("bytes=0-9,10-19", 500, Part(0..20));
         check("bytes=10-19,0-9", 500, Part(0..20));
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_range_asks_for_nothing() {
+    fn malformed_range_is_ignored() {
         for field in [
             "",
             "bytes",
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn greed_gets_the_whole() {
+    fn more_than_max_ranges_is_ignored() {
         let field = |count: usize| {
             let specs: Vec<String> = (0..count).map(|at| format!("{0}-{0}", 2 * at)).collect();
             format!("bytes={}", specs.join(","))
@@ -258,39 +258,43 @@ mod tests {
     }
 
     #[test]
-    fn only_a_get_and_only_one_field_has_ranges() {
+    fn range_is_ignored_on_head_and_if_repeated() {
         let none = Validators::default();
         let range = ("Range", "bytes=0-0");
-        assert_eq!(selected("GET", &[], &none, 500), Whole);
-        assert_eq!(selected("HEAD", &[range], &none, 500), Whole);
-        assert_eq!(selected("GET", &[range, range], &none, 500), Whole);
+        assert_eq!(select_lines("GET", &[], &none, 500), Whole);
+        assert_eq!(select_lines("HEAD", &[range], &none, 500), Whole);
+        assert_eq!(select_lines("GET", &[range, range], &none, 500), Whole);
     }
 
     #[test]
-    fn if_range_is_the_very_tag_or_a_strong_date() {
+    fn if_range_needs_a_strong_validator() {
         const TAG: &str = "\"0000000000000000000000000000000a\"";
         const DATE: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
         let check = |strength, field: &str, holds| {
             let validators = Validators {
                 tag: Some(EntityTag::new(0xa)),
-                modified: date::parse(DATE.as_bytes()).map(|date| Modified { date, strength }),
+                modified: date::parse(DATE.as_bytes()).map(|date| LastModified { date, strength }),
             };
             let lines = [("Range", "bytes=0-0"), ("If-Range", field)];
             let expected = if holds { Part(0..1) } else { Whole };
             assert_eq!(
-                selected("GET", &lines, &validators, 500),
+                select_lines("GET", &lines, &validators, 500),
                 expected,
                 "{field}"
             );
             let twice = [lines[0], lines[1], lines[1]];
-            assert_eq!(selected("GET", &twice, &validators, 500), Whole, "{field}");
+            assert_eq!(
+                select_lines("GET", &twice, &validators, 500),
+                Whole,
+                "{field}"
+            );
         };
-        check(Strength::Strong, TAG, true);
-        check(Strength::Weak, TAG, true);
-        check(Strength::Strong, DATE, true);
-        check(Strength::Strong, "Sunday, 06-Nov-94 08:49:37 GMT", true);
-        check(Strength::Weak, DATE, false);
-        check(Strength::Fleeting, DATE, false);
+        check(DateStrength::Strong, TAG, true);
+        check(DateStrength::Weak, TAG, true);
+        check(DateStrength::Strong, DATE, true);
+        check(DateStrength::Strong, "Sunday, 06-Nov-94 08:49:37 GMT", true);
+        check(DateStrength::Weak, DATE, false);
+        check(DateStrength::TooRecent, DATE, false);
         for wrong in [
             "",
             "*",
@@ -303,36 +307,36 @@ mod tests {
             &format!(", {TAG}"),
             "Sun, 06 Nov 1994 08:49:38 GMT",
         ] {
-            check(Strength::Strong, wrong, false);
+            check(DateStrength::Strong, wrong, false);
         }
     }
 
     proptest! {
         #[test]
-        fn parts_lie_within_and_apart_and_hold_what_was_asked(
+        fn parts_are_disjoint_and_cover_the_requested_bytes(
             specs in prop::collection::vec((0u64..60, 0u64..60), 1..12),
             len in 1u64..50,
         ) {
-            let asked: Vec<Range<u64>> =
+            let count: Vec<Range<u64>> =
                 specs.iter().map(|&(first, more)| first..(first + more + 1).min(len)).collect();
             let field: Vec<String> =
                 specs.iter().map(|(first, more)| format!("{first}-{}", first + more)).collect();
             let field = format!("bytes={}", field.join(","));
-            let parts = match parse(field.as_bytes(), len) {
+            let parts = match parse_ranges_specifier(field.as_bytes(), len) {
                 Some(Part(part)) => vec![part],
                 Some(Parts(parts)) => parts,
                 Some(Unsatisfiable) => Vec::new(),
                 other => panic!("{field} of {len}: {other:?}"),
             };
             for byte in 0..len {
-                let wanted = asked.iter().any(|part| part.contains(&byte));
+                let wanted = count.iter().any(|part| part.contains(&byte));
                 let sent = parts.iter().filter(|part| part.contains(&byte)).count();
                 prop_assert_eq!(sent, usize::from(wanted), "{} in {}", byte, field);
             }
-            for (place, part) in parts.iter().enumerate() {
+            for (index, part) in parts.iter().enumerate() {
                 prop_assert!(part.start < part.end && part.end <= len);
-                let others = parts.iter().skip(place + 1);
-                prop_assert!(others.into_iter().all(|other| !touch(part, other)));
+                let others = parts.iter().skip(index + 1);
+                prop_assert!(others.into_iter().all(|other| !touches(part, other)));
             }
         }
     }

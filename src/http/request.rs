@@ -1,6 +1,6 @@
 //! A request, as it was received.
 
-use super::syntax::elements;
+use super::syntax::list_elements;
 
 /// A request's head, borrowed from the bytes it was parsed from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,7 +12,7 @@ pub struct Request<'a> {
     /// The version the sender speaks.
     pub version: Version,
     /// The field lines in the order in which they came.
-    pub lines: &'a [Line<'a>],
+    pub lines: &'a [FieldLine<'a>],
 }
 
 /// A request method (RFC 9110 section 9), by how we treat it.
@@ -25,7 +25,7 @@ pub enum Method<'a> {
     /// OPTIONS.
     Options,
     /// A method that RFC 9110 or RFC 5789 defines, and that a server of files has no use for.
-    Unserved(&'a str),
+    Unsupported(&'a str),
     /// A method that we do not know.
     Unknown(&'a str),
 }
@@ -41,7 +41,7 @@ pub enum Version {
 
 /// One field line: the name as it was sent, and the value without white space around it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Line<'a> {
+pub struct FieldLine<'a> {
     /// The field name; compare it without regard to case.
     pub name: &'a str,
     /// The field value; any bytes but control characters, tabs excepted.
@@ -50,44 +50,44 @@ pub struct Line<'a> {
 
 /// A field that may come once came several times.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Repeated;
+pub struct RepeatedField;
 
 impl<'a> Request<'a> {
     /// The values of all lines with this name, in order.
     pub fn values(&self, name: &str) -> impl Iterator<Item = &'a [u8]> {
-        let named = move |line: &&Line<'_>| line.name.eq_ignore_ascii_case(name);
+        let named = move |line: &&FieldLine<'_>| line.name.eq_ignore_ascii_case(name);
         self.lines.iter().filter(named).map(|line| line.value)
     }
 
     /// The value of a field that may come at most once.
     ///
     /// # Errors
-    /// [`Repeated`] if there are several lines with this name.
-    pub fn single(&self, name: &str) -> Result<Option<&'a [u8]>, Repeated> {
+    /// [`RepeatedField`] if there are several lines with this name.
+    pub fn single(&self, name: &str) -> Result<Option<&'a [u8]>, RepeatedField> {
         let mut values = self.values(name);
         match (values.next(), values.next()) {
             (first, None) => Ok(first),
-            _ => Err(Repeated),
+            _ => Err(RepeatedField),
         }
     }
 
     /// The elements of a list field: those of all its lines, in order (RFC 9110 section 5.3).
     pub fn list(&self, name: &str) -> impl Iterator<Item = &'a [u8]> {
-        self.values(name).flat_map(elements)
+        self.values(name).flat_map(list_elements)
     }
 
     /// Whether a list field has this element, without regard to case.
     #[must_use]
-    pub fn lists(&self, name: &str, element: &str) -> bool {
+    pub fn list_has(&self, name: &str, element: &str) -> bool {
         self.list(name)
             .any(|listed| listed.eq_ignore_ascii_case(element.as_bytes()))
     }
 }
 
 #[cfg(test)]
-impl<'a> Line<'a> {
+impl<'a> FieldLine<'a> {
     /// These lines, given as name and value.
-    pub(crate) fn all(lines: &[(&'a str, &'a str)]) -> Vec<Self> {
+    pub(crate) fn from_pairs(lines: &[(&'a str, &'a str)]) -> Vec<Self> {
         let line = |&(name, value): &(&'a str, &'a str)| Self {
             name,
             value: value.as_bytes(),
@@ -99,12 +99,12 @@ impl<'a> Line<'a> {
 impl<'a> Method<'a> {
     /// The method of this name. Method names are case-sensitive.
     #[must_use]
-    pub fn named(name: &'a str) -> Self {
+    pub fn from_name(name: &'a str) -> Self {
         match name {
             "GET" => Self::Get,
             "HEAD" => Self::Head,
             "OPTIONS" => Self::Options,
-            "POST" | "PUT" | "DELETE" | "CONNECT" | "TRACE" | "PATCH" => Self::Unserved(name),
+            "POST" | "PUT" | "DELETE" | "CONNECT" | "TRACE" | "PATCH" => Self::Unsupported(name),
             _ => Self::Unknown(name),
         }
     }
@@ -116,7 +116,7 @@ impl<'a> Method<'a> {
             Self::Get => "GET",
             Self::Head => "HEAD",
             Self::Options => "OPTIONS",
-            Self::Unserved(name) | Self::Unknown(name) => name,
+            Self::Unsupported(name) | Self::Unknown(name) => name,
         }
     }
 }
@@ -130,15 +130,15 @@ mod tests {
         target: "/",
         version: Version::Http11,
         lines: &[
-            Line {
+            FieldLine {
                 name: "Host",
                 value: b"a",
             },
-            Line {
+            FieldLine {
                 name: "connection",
                 value: b"keep-alive, Upgrade",
             },
-            Line {
+            FieldLine {
                 name: "CONNECTION",
                 value: b"close",
             },
@@ -146,24 +146,24 @@ mod tests {
     };
 
     #[test]
-    fn a_single_field_comes_once_or_not_at_all() {
+    fn single_rejects_repeated_field_lines() {
         assert_eq!(REQUEST.single("host"), Ok(Some(&b"a"[..])));
         assert_eq!(REQUEST.single("Range"), Ok(None));
-        assert_eq!(REQUEST.single("Connection"), Err(Repeated));
+        assert_eq!(REQUEST.single("Connection"), Err(RepeatedField));
     }
 
     #[test]
-    fn a_list_is_all_its_lines() {
+    fn list_joins_all_field_lines() {
         let all: Vec<&[u8]> = REQUEST.list("Connection").collect();
         assert_eq!(all, [&b"keep-alive"[..], b"Upgrade", b"close"]);
-        assert!(REQUEST.lists("Connection", "Close"));
-        assert!(!REQUEST.lists("Connection", "clos"));
+        assert!(REQUEST.list_has("Connection", "Close"));
+        assert!(!REQUEST.list_has("Connection", "clos"));
     }
 
     #[test]
-    fn methods_are_case_sensitive() {
-        assert_eq!(Method::named("GET"), Method::Get);
-        assert_eq!(Method::named("get"), Method::Unknown("get"));
-        assert_eq!(Method::named("TRACE"), Method::Unserved("TRACE"));
+    fn method_names_are_case_sensitive() {
+        assert_eq!(Method::from_name("GET"), Method::Get);
+        assert_eq!(Method::from_name("get"), Method::Unknown("get"));
+        assert_eq!(Method::from_name("TRACE"), Method::Unsupported("TRACE"));
     }
 }

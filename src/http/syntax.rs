@@ -9,20 +9,20 @@ pub fn is_token(text: &[u8]) -> bool {
 
 /// The elements of a comma-separated list, without the white space around them and without empty
 /// ones (RFC 9110 section 5.6.1.2). A comma inside a quoted string separates nothing.
-pub fn elements(list: &[u8]) -> impl Iterator<Item = &[u8]> {
-    split(list, b',').filter(|element| !element.is_empty())
+pub fn list_elements(list: &[u8]) -> impl Iterator<Item = &[u8]> {
+    split_unquoted(list, b',').filter(|element| !element.is_empty())
 }
 
 /// What stands between semicolons, without the white space around it: first the value itself, then its
 /// parameters (RFC 9110 section 5.6.6). A semicolon inside a quoted string separates nothing.
-pub fn parameters(value: &[u8]) -> impl Iterator<Item = &[u8]> {
-    split(value, b';')
+pub fn split_parameters(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    split_unquoted(value, b';')
 }
 
 /// The name and the value of a parameter, `name=value`; the value is a token, or a quoted string with its
 /// quotes (RFC 9110 section 5.6.6). `None` if it is malformed.
 #[must_use]
-pub fn parameter(text: &[u8]) -> Option<(&[u8], &[u8])> {
+pub fn parse_parameter(text: &[u8]) -> Option<(&[u8], &[u8])> {
     let equals = text.iter().position(|&byte| byte == b'=')?;
     let (name, value) = text.split_at_checked(equals)?;
     let value = value.get(1..)?;
@@ -32,7 +32,7 @@ pub fn parameter(text: &[u8]) -> Option<(&[u8], &[u8])> {
 /// The type and the subtype of a media type, or of a media range (RFC 9110 sections 8.3.1 and 12.5.1), without
 /// its parameters. `None` if it is malformed.
 #[must_use]
-pub fn essence(text: &[u8]) -> Option<(&[u8], &[u8])> {
+pub fn split_media_type(text: &[u8]) -> Option<(&[u8], &[u8])> {
     let slash = text.iter().position(|&byte| byte == b'/')?;
     let (kind, subtype) = text.split_at_checked(slash)?;
     let subtype = subtype.get(1..)?;
@@ -41,16 +41,16 @@ pub fn essence(text: &[u8]) -> Option<(&[u8], &[u8])> {
 
 /// The thousandths that a `weight` parameter, `q=0.8`, says: 0 to 1000 (RFC 9110 section 12.4.2). `None` if
 /// it is another parameter, `Some(None)` if it is malformed.
-pub(super) fn weight(parameter: &[u8]) -> Option<Option<u16>> {
+pub(super) fn parse_weight(parameter: &[u8]) -> Option<Option<u16>> {
     match parameter {
-        [b'q' | b'Q', b'=', value @ ..] => Some(thousandths(value)),
+        [b'q' | b'Q', b'=', value @ ..] => Some(parse_qvalue(value)),
         [b'q' | b'Q'] => Some(None),
         _ => None,
     }
 }
 
 /// A `qvalue`: 0 or 1, with up to three digits after the point, which are zeros if it is 1.
-fn thousandths(value: &[u8]) -> Option<u16> {
+fn parse_qvalue(value: &[u8]) -> Option<u16> {
     let (whole, fraction) = match value {
         [whole] | [whole, b'.'] => (whole, &[][..]),
         [whole, b'.', fraction @ ..] if fraction.len() <= 3 => (whole, fraction),
@@ -83,7 +83,7 @@ fn is_quoted(text: &[u8]) -> bool {
 }
 
 /// The parts between these separators, but for those in quoted strings, without the white space around them.
-fn split(text: &[u8], separator: u8) -> impl Iterator<Item = &[u8]> {
+fn split_unquoted(text: &[u8], separator: u8) -> impl Iterator<Item = &[u8]> {
     let mut quoted = false;
     let mut escaped = false;
     text.split(move |&byte| {
@@ -95,11 +95,11 @@ fn split(text: &[u8], separator: u8) -> impl Iterator<Item = &[u8]> {
         }
         false
     })
-    .map(trim)
+    .map(trim_ows)
 }
 
 /// Without the spaces and tabs at both ends (OWS, RFC 9110 section 5.6.3).
-pub(super) fn trim(mut text: &[u8]) -> &[u8] {
+pub(super) fn trim_ows(mut text: &[u8]) -> &[u8] {
     while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = text {
         text = rest;
     }
@@ -111,13 +111,13 @@ mod tests {
     use super::*;
 
     fn check(list: &str, expected: &[&str]) {
-        let found: Vec<&[u8]> = elements(list.as_bytes()).collect();
+        let found: Vec<&[u8]> = list_elements(list.as_bytes()).collect();
         let expected: Vec<&[u8]> = expected.iter().map(|element| element.as_bytes()).collect();
         assert_eq!(found, expected, "{list:?}");
     }
 
     #[test]
-    fn lists() {
+    fn list_is_split_at_unquoted_commas() {
         check("", &[]);
         check("close", &["close"]);
         check("keep-alive, close", &["keep-alive", "close"]);
@@ -128,12 +128,12 @@ mod tests {
     }
 
     #[test]
-    fn parameters_are_a_token_and_a_token_or_a_quoted_string() {
-        let all: Vec<&[u8]> = parameters(br#"text/html; a="b;c" ;q=1"#).collect();
+    fn parameter_value_is_a_token_or_a_quoted_string() {
+        let all: Vec<&[u8]> = split_parameters(br#"text/html; a="b;c" ;q=1"#).collect();
         assert_eq!(all, [&b"text/html"[..], br#"a="b;c""#, b"q=1"]);
-        assert_eq!(parameter(b"a=b"), Some((&b"a"[..], &b"b"[..])));
+        assert_eq!(parse_parameter(b"a=b"), Some((&b"a"[..], &b"b"[..])));
         assert_eq!(
-            parameter(br#"a="b\"c""#),
+            parse_parameter(br#"a="b\"c""#),
             Some((&b"a"[..], &br#""b\"c""#[..]))
         );
         for malformed in [
@@ -149,17 +149,21 @@ mod tests {
             r#"a="b\""#,
             "a=\"\0\"",
         ] {
-            assert_eq!(parameter(malformed.as_bytes()), None, "{malformed:?}");
+            assert_eq!(parse_parameter(malformed.as_bytes()), None, "{malformed:?}");
         }
-        assert_eq!(essence(b"a/b"), Some((&b"a"[..], &b"b"[..])));
-        assert_eq!(essence(b"*/*"), Some((&b"*"[..], &b"*"[..])));
+        assert_eq!(split_media_type(b"a/b"), Some((&b"a"[..], &b"b"[..])));
+        assert_eq!(split_media_type(b"*/*"), Some((&b"*"[..], &b"*"[..])));
         for malformed in ["", "a", "/", "a/", "/b", "a/b/c", "a /b", "a/b;c"] {
-            assert_eq!(essence(malformed.as_bytes()), None, "{malformed:?}");
+            assert_eq!(
+                split_media_type(malformed.as_bytes()),
+                None,
+                "{malformed:?}"
+            );
         }
     }
 
     #[test]
-    fn weights() {
+    fn qvalues_have_at_most_three_decimals() {
         for (parameter, expected) in [
             ("q=1", Some(Some(1000))),
             ("Q=1.000", Some(Some(1000))),
@@ -180,12 +184,16 @@ mod tests {
             ("quality=1", None),
             ("", None),
         ] {
-            assert_eq!(weight(parameter.as_bytes()), expected, "{parameter:?}");
+            assert_eq!(
+                parse_weight(parameter.as_bytes()),
+                expected,
+                "{parameter:?}"
+            );
         }
     }
 
     #[test]
-    fn tokens() {
+    fn token_has_only_tchars() {
         assert!(is_token(b"keep-alive"));
         assert!(!is_token(b""));
         assert!(!is_token(b"a b"));

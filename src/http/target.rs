@@ -12,58 +12,60 @@ use super::status::Status;
 /// that was encoded; there is no other way to make one than [`Target::parse`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Target<'a> {
-    host: Option<&'a [u8]>,
+    authority: Option<&'a [u8]>,
     /// As it was sent, found to be well-formed, and not yet decoded: who has seen it before need not.
-    raw: &'a str,
+    raw_path: &'a str,
     /// Whether decoding and resolving would change nothing.
-    plain: bool,
-    directory: bool,
+    is_plain: bool,
+    is_directory: bool,
     query: Option<&'a str>,
 }
 
 /// Why a request target is none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Malformed {
+pub enum TargetError {
     /// Neither a path nor an absolute URI (RFC 9112 sections 3.2.1 and 3.2.2).
     Form,
     /// The request is for a resource that is to be had over TLS, which this connection is not (RFC 9110
     /// section 7.4).
-    Unsecured,
+    HttpsScheme,
     /// The authority of an absolute URI is none.
     Authority,
     /// A `%` without two hexadecimal digits behind it.
-    Percent,
+    PercentEncoding,
     /// A control character, NUL among them, raw or encoded.
-    Control,
+    ControlCharacter,
     /// An encoded slash, which could mean a part of a name or the end of it.
     EncodedSlash,
     /// More `..` than there are segments before.
-    Climbs,
+    AboveRoot,
 }
 
-impl Malformed {
+impl TargetError {
     /// The status that says so.
     #[must_use]
     pub const fn status(self) -> Status {
         match self {
-            Self::Unsecured => Status::MisdirectedRequest,
+            Self::HttpsScheme => Status::MisdirectedRequest,
             _ => Status::BadRequest,
         }
     }
 
     /// The reason, as a sentence for the peer.
     #[must_use]
-    pub const fn why(self) -> &'static str {
+    pub const fn reason(self) -> &'static str {
         match self {
             Self::Form => "The request's target is neither a path nor an absolute URI.",
-            Self::Unsecured => {
+            Self::HttpsScheme => {
                 "The request is for a secure resource, and came over a connection that is not."
             }
             Self::Authority => "The authority in the request's target is malformed.",
-            Self::Percent => "The request's target has a percent sign that encodes nothing.",
-            Self::Control => "The request's target has a control character.",
+            Self::PercentEncoding => {
+                "The request's target has a percent sign that encodes nothing."
+            }
+            Self::ControlCharacter => "The request's target has a control character.",
             Self::EncodedSlash => "The request's target has an encoded slash.",
-            Self::Climbs => "The request's target climbs out of the site.",
+            Self::AboveRoot => "The request's target climbs out of the site.",
         }
     }
 }
@@ -76,56 +78,56 @@ impl<'a> Target<'a> {
     /// segments are left out. That nothing stands in the way of it is made sure of here.
     ///
     /// # Errors
-    /// [`Malformed`], for a target that has no meaning, or one outside the root.
-    pub fn parse(raw: &'a str, host: Option<&'a [u8]>) -> Result<Self, Malformed> {
-        let (host, raw) = match raw.starts_with('/') {
-            true => (host, raw),
-            false => absolute(raw)?,
+    /// [`TargetError`], for a target that has no meaning, or one outside the root.
+    pub fn parse(target: &'a str, host: Option<&'a [u8]>) -> Result<Self, TargetError> {
+        let (authority, path) = match target.starts_with('/') {
+            true => (host, target),
+            false => parse_absolute_form(target)?,
         };
-        let (end, plain) = scan(raw)?;
-        let (raw, query) = raw.split_at_checked(end).unwrap_or((raw, ""));
+        let (end, is_plain) = scan(path)?;
+        let (raw_path, query) = path.split_at_checked(end).unwrap_or((path, ""));
         let query = query.strip_prefix('?');
-        let directory = match plain {
-            true => raw.ends_with('/'),
-            false => is_directory(raw)?,
+        let is_directory = match is_plain {
+            true => raw_path.ends_with('/'),
+            false => names_directory(raw_path)?,
         };
         Ok(Self {
-            host,
-            raw,
-            plain,
-            directory,
+            authority,
+            raw_path,
+            is_plain,
+            is_directory,
             query,
         })
     }
 
     /// The authority asked for: the host, and the port if one was said. `None` if none was said.
     #[must_use]
-    pub fn host(&self) -> Option<&'a str> {
+    pub fn authority(&self) -> Option<&'a str> {
         // An authority is ASCII.
-        std::str::from_utf8(self.host?).ok()
+        std::str::from_utf8(self.authority?).ok()
     }
 
     /// The path as it was sent, without the query. Two that are the same mean the same; two that differ
     /// may, too.
     #[must_use]
-    pub fn raw(&self) -> &'a str {
-        self.raw
+    pub fn raw_path(&self) -> &'a str {
+        self.raw_path
     }
 
     /// The decoded path below the root, without a slash at either end; empty for the root itself.
     #[must_use]
     pub fn path(&self) -> Cow<'a, [u8]> {
-        let inner = self.raw.strip_prefix('/').unwrap_or(self.raw);
-        match self.plain {
+        let inner = self.raw_path.strip_prefix('/').unwrap_or(self.raw_path);
+        match self.is_plain {
             true => Cow::Borrowed(inner.strip_suffix('/').unwrap_or(inner).as_bytes()),
-            false => Cow::Owned(resolve(self.raw)),
+            false => Cow::Owned(resolve_path(self.raw_path)),
         }
     }
 
     /// Whether the target ends in a slash, and so names a folder.
     #[must_use]
     pub fn is_directory(&self) -> bool {
-        self.directory
+        self.is_directory
     }
 
     /// The query as it was sent, without its question mark.
@@ -137,35 +139,35 @@ impl<'a> Target<'a> {
     /// A reference to the same path with a slash at its end and the same query, encoded anew. It
     /// begins with exactly one slash, so it never names another host.
     #[must_use]
-    pub fn as_directory(&self) -> String {
+    pub fn with_trailing_slash(&self) -> String {
         let mut text = String::from("/");
-        encode(&self.path(), PATH, &mut text);
+        percent_encode(&self.path(), PATH_CHARACTERS, &mut text);
         if !text.ends_with('/') {
             text.push('/');
         }
         if let Some(query) = self.query {
             text.push('?');
-            encode(query.as_bytes(), b"-._~!$&'()*+,;=:@/?%", &mut text);
+            percent_encode(query.as_bytes(), b"-._~!$&'()*+,;=:@/?%", &mut text);
         }
         text
     }
 }
 
 /// Host and rest of a target in absolute-form.
-fn absolute(raw: &str) -> Result<(Option<&[u8]>, &str), Malformed> {
-    let (scheme, rest) = raw.split_once("://").ok_or(Malformed::Form)?;
+fn parse_absolute_form(target: &str) -> Result<(Option<&[u8]>, &str), TargetError> {
+    let (scheme, rest) = target.split_once("://").ok_or(TargetError::Form)?;
     match scheme {
         scheme if scheme.eq_ignore_ascii_case("http") => {}
-        scheme if scheme.eq_ignore_ascii_case("https") => return Err(Malformed::Unsecured),
-        _ => return Err(Malformed::Form),
+        scheme if scheme.eq_ignore_ascii_case("https") => return Err(TargetError::HttpsScheme),
+        _ => return Err(TargetError::Form),
     }
     let end = rest.find(['/', '?']).unwrap_or(rest.len());
-    let (host, path) = rest.split_at_checked(end).ok_or(Malformed::Form)?;
+    let (authority, path) = rest.split_at_checked(end).ok_or(TargetError::Form)?;
     // An http URI with an empty host is invalid (RFC 9110 section 4.2.1).
-    let is_named = !host.is_empty() && !host.starts_with(':');
-    match is_named && is_authority(host.as_bytes()) {
-        true => Ok((Some(host.as_bytes()), path)),
-        false => Err(Malformed::Authority),
+    let is_named = !authority.is_empty() && !authority.starts_with(':');
+    match is_named && is_authority(authority.as_bytes()) {
+        true => Ok((Some(authority.as_bytes()), path)),
+        false => Err(TargetError::Authority),
     }
 }
 
@@ -173,27 +175,32 @@ fn absolute(raw: &str) -> Result<(Option<&[u8]>, &str), Malformed> {
 #[must_use]
 pub fn is_authority(value: &[u8]) -> bool {
     if let Some(rest) = value.strip_prefix(b"[") {
-        return is_literal(rest);
+        return is_ip_literal(rest);
     }
     let mut rest = value;
     loop {
-        let named = rest.iter().take_while(|byte| is_name(**byte)).count();
+        let named = rest
+            .iter()
+            .take_while(|byte| is_reg_name_byte(**byte))
+            .count();
         rest = match rest.get(named..).unwrap_or_default() {
             [] => return true,
             [b':', port @ ..] => return is_port(port),
-            [b'%', high, low, after @ ..] if hex(*high).zip(hex(*low)).is_some() => after,
+            [b'%', high, low, after @ ..] if hex_value(*high).zip(hex_value(*low)).is_some() => {
+                after
+            }
             _ => return false,
         };
     }
 }
 
 /// Whether this is an address, `]`, and perhaps a port.
-fn is_literal(value: &[u8]) -> bool {
+fn is_ip_literal(value: &[u8]) -> bool {
     let split = std::str::from_utf8(value).ok();
     split
         .and_then(|value| value.split_once(']'))
         .is_some_and(|(address, port)| {
-            let is_address = address.parse::<Ipv6Addr>().is_ok() || is_of_the_future(address);
+            let is_address = address.parse::<Ipv6Addr>().is_ok() || is_ip_future(address);
             let port = port.as_bytes();
             is_address && (port.is_empty() || port.strip_prefix(b":").is_some_and(is_port))
         })
@@ -214,8 +221,8 @@ fn is_port(value: &[u8]) -> bool {
 }
 
 /// Whether a byte may stand for itself in a host (RFC 3986 section 3.2.2).
-fn is_name(byte: u8) -> bool {
-    NAMES.get(usize::from(byte)) == Some(&true)
+fn is_reg_name_byte(byte: u8) -> bool {
+    REG_NAME_BYTES.get(usize::from(byte)) == Some(&true)
 }
 
 /// The answer for every byte: to look it up is quicker than to think about it.
@@ -223,7 +230,7 @@ fn is_name(byte: u8) -> bool {
     clippy::indexing_slicing,
     reason = "it is worked out when this is compiled"
 )]
-const NAMES: [bool; 256] = {
+const REG_NAME_BYTES: [bool; 256] = {
     let mut names = [false; 256];
     let mut rest: &[u8] =
         b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789.-_~!$&'()*+,;=";
@@ -235,62 +242,62 @@ const NAMES: [bool; 256] = {
 };
 
 /// `IPvFuture`: a version of IP that is yet to come (RFC 3986 section 3.2.2).
-fn is_of_the_future(address: &str) -> bool {
+fn is_ip_future(address: &str) -> bool {
     let parts = address
         .strip_prefix(['v', 'V'])
         .and_then(|rest| rest.split_once('.'));
     parts.is_some_and(|(version, address)| {
         let is_number = !version.is_empty() && version.bytes().all(|byte| byte.is_ascii_hexdigit());
-        let is_address = |byte| is_name(byte) || byte == b':';
+        let is_address = |byte| is_reg_name_byte(byte) || byte == b':';
         is_number && !address.is_empty() && address.bytes().all(is_address)
     })
 }
 
 /// Where the path ends and the query begins, and whether the path is its own decoded form: nothing in it is
 /// encoded, and no segment is empty, `.` or `..`, or looks a little like that.
-fn scan(raw: &str) -> Result<(usize, bool), Malformed> {
-    let mut plain = raw.starts_with('/');
+fn scan(path_and_query: &str) -> Result<(usize, bool), TargetError> {
+    let mut is_plain = path_and_query.starts_with('/');
     let mut end = None;
     let mut before = 0;
-    for (place, byte) in raw.bytes().enumerate() {
+    for (place, byte) in path_and_query.bytes().enumerate() {
         match byte {
-            _ if is_name(byte) && byte != b'.' => {}
-            b'#' => return Err(Malformed::Form),
-            0..b' ' | 0x7f => return Err(Malformed::Control),
+            _ if is_reg_name_byte(byte) && byte != b'.' => {}
+            b'#' => return Err(TargetError::Form),
+            0..b' ' | 0x7f => return Err(TargetError::ControlCharacter),
             _ if end.is_some() => {}
             b'?' => end = Some(place),
-            b'%' => plain = false,
-            b'/' | b'.' if before == b'/' => plain = false,
+            b'%' => is_plain = false,
+            b'/' | b'.' if before == b'/' => is_plain = false,
             _ => {}
         }
         before = byte;
     }
-    Ok((end.unwrap_or(raw.len()), plain))
+    Ok((end.unwrap_or(path_and_query.len()), is_plain))
 }
 
 /// Whether a path names a folder, if it names anything at all.
-fn is_directory(path: &str) -> Result<bool, Malformed> {
+fn names_directory(path: &str) -> Result<bool, TargetError> {
     let mut depth: usize = 0;
-    let mut directory = true;
+    let mut is_directory = true;
     for segment in path.split('/') {
         let (mut length, mut dots) = (0, 0);
-        for byte in decode(segment) {
+        for byte in percent_decode(segment) {
             length += 1;
             dots += usize::from(byte? == b'.');
         }
-        directory = length == dots && length <= 2;
-        depth = match (directory, length) {
-            (true, 2) => depth.checked_sub(1).ok_or(Malformed::Climbs)?,
+        is_directory = length == dots && length <= 2;
+        depth = match (is_directory, length) {
+            (true, 2) => depth.checked_sub(1).ok_or(TargetError::AboveRoot)?,
             (true, _) => depth,
             (false, _) => depth + 1,
         };
     }
-    Ok(directory)
+    Ok(is_directory)
 }
 
 /// Decodes a path that is well-formed, leaves out empty segments and `.`, and goes back one segment
 /// for each `..`.
-fn resolve(path: &str) -> Vec<u8> {
+fn resolve_path(path: &str) -> Vec<u8> {
     let mut resolved = Vec::with_capacity(path.len());
     for segment in path.split('/') {
         let start = resolved.len();
@@ -298,7 +305,7 @@ fn resolve(path: &str) -> Vec<u8> {
             resolved.push(b'/');
         }
         let name = resolved.len();
-        resolved.extend(decode(segment).map_while(Result::ok));
+        resolved.extend(percent_decode(segment).map_while(Result::ok));
         match resolved.get(name..).unwrap_or_default() {
             b"" | b"." => resolved.truncate(start),
             b".." => {
@@ -313,7 +320,7 @@ fn resolve(path: &str) -> Vec<u8> {
 }
 
 /// A segment's bytes, each decoded once.
-fn decode(segment: &str) -> impl Iterator<Item = Result<u8, Malformed>> {
+fn percent_decode(segment: &str) -> impl Iterator<Item = Result<u8, TargetError>> {
     let mut rest = segment.as_bytes();
     std::iter::from_fn(move || {
         let (&byte, after) = rest.split_first()?;
@@ -324,32 +331,32 @@ fn decode(segment: &str) -> impl Iterator<Item = Result<u8, Malformed>> {
             }
             [high, low, after @ ..] => {
                 rest = after;
-                match hex(*high).zip(hex(*low)) {
+                match hex_value(*high).zip(hex_value(*low)) {
                     Some((high, low)) => high << 4 | low,
-                    None => return Some(Err(Malformed::Percent)),
+                    None => return Some(Err(TargetError::PercentEncoding)),
                 }
             }
-            _ => return Some(Err(Malformed::Percent)),
+            _ => return Some(Err(TargetError::PercentEncoding)),
         };
         Some(match byte {
-            b'/' => Err(Malformed::EncodedSlash),
-            byte if byte.is_ascii_control() => Err(Malformed::Control),
+            b'/' => Err(TargetError::EncodedSlash),
+            byte if byte.is_ascii_control() => Err(TargetError::ControlCharacter),
             byte => Ok(byte),
         })
     })
 }
 
-fn hex(digit: u8) -> Option<u8> {
+fn hex_value(digit: u8) -> Option<u8> {
     char::from(digit)
         .to_digit(16)
         .and_then(|digit| u8::try_from(digit).ok())
 }
 
 /// What stands for itself in a path beside letters and digits (RFC 3986 section 3.3).
-pub const PATH: &[u8] = b"-._~!$&'()*+,;=:@/";
+pub const PATH_CHARACTERS: &[u8] = b"-._~!$&'()*+,;=:@/";
 
 /// Appends `bytes`, percent-encoding all but ASCII letters and digits, and what is `kept`.
-pub fn encode(bytes: &[u8], kept: &[u8], text: &mut String) {
+pub fn percent_encode(bytes: &[u8], kept: &[u8], text: &mut String) {
     for &byte in bytes {
         if byte.is_ascii_alphanumeric() || kept.contains(&byte) {
             text.push(char::from(byte));
@@ -366,15 +373,15 @@ mod tests {
 
     use super::*;
 
-    fn check(raw: &str, expected: Result<(&[u8], bool), Malformed>) {
-        let found =
-            Target::parse(raw, Some(b"host")).map(|target| (target.path(), target.is_directory()));
-        let expected = expected.map(|(path, directory)| (Cow::Borrowed(path), directory));
-        assert_eq!(found, expected, "{raw}");
+    fn check(target: &str, expected: Result<(&[u8], bool), TargetError>) {
+        let found = Target::parse(target, Some(b"host"))
+            .map(|target| (target.path(), target.is_directory()));
+        let expected = expected.map(|(path, is_directory)| (Cow::Borrowed(path), is_directory));
+        assert_eq!(found, expected, "{target}");
     }
 
     #[test]
-    fn paths_are_decoded_once_and_resolved() {
+    fn path_is_decoded_once_and_resolved() {
         check("/", Ok((b"", true)));
         check("/a", Ok((b"a", false)));
         check("/a/", Ok((b"a", true)));
@@ -396,44 +403,48 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_meaning_is_refused() {
-        check("/..", Err(Malformed::Climbs));
-        check("/a/../..", Err(Malformed::Climbs));
-        check("/%2e%2e/a", Err(Malformed::Climbs));
-        check("/a/..//../b", Err(Malformed::Climbs));
-        check("/%", Err(Malformed::Percent));
-        check("/%4", Err(Malformed::Percent));
-        check("/%+1", Err(Malformed::Percent));
-        check("/%g0", Err(Malformed::Percent));
-        check("/a%00", Err(Malformed::Control));
-        check("/a%0d%0a", Err(Malformed::Control));
-        check("/%7f", Err(Malformed::Control));
-        check("/a%2fb", Err(Malformed::EncodedSlash));
-        check("/..%2F..", Err(Malformed::EncodedSlash));
-        check("/a#b", Err(Malformed::Form));
-        check("*", Err(Malformed::Form));
-        check("a", Err(Malformed::Form));
-        check("", Err(Malformed::Form));
-        check("host:80", Err(Malformed::Form));
+    fn malformed_target_is_refused() {
+        check("/..", Err(TargetError::AboveRoot));
+        check("/a/../..", Err(TargetError::AboveRoot));
+        check("/%2e%2e/a", Err(TargetError::AboveRoot));
+        check("/a/..//../b", Err(TargetError::AboveRoot));
+        check("/%", Err(TargetError::PercentEncoding));
+        check("/%4", Err(TargetError::PercentEncoding));
+        check("/%+1", Err(TargetError::PercentEncoding));
+        check("/%g0", Err(TargetError::PercentEncoding));
+        check("/a%00", Err(TargetError::ControlCharacter));
+        check("/a%0d%0a", Err(TargetError::ControlCharacter));
+        check("/%7f", Err(TargetError::ControlCharacter));
+        check("/a%2fb", Err(TargetError::EncodedSlash));
+        check("/..%2F..", Err(TargetError::EncodedSlash));
+        check("/a#b", Err(TargetError::Form));
+        check("*", Err(TargetError::Form));
+        check("a", Err(TargetError::Form));
+        check("", Err(TargetError::Form));
+        check("host:80", Err(TargetError::Form));
     }
 
     #[test]
-    fn an_absolute_form_says_the_host_itself() {
-        let host = |raw| Target::parse(raw, Some(b"field")).map(|target| target.host());
-        assert_eq!(host("/a"), Ok(Some("field")));
-        assert_eq!(host("http://other:81/a"), Ok(Some("other:81")));
-        assert_eq!(host("HTTP://[::1]"), Ok(Some("[::1]")));
-        assert_eq!(host("HTTPS://other/"), Err(Malformed::Unsecured));
-        assert_eq!(host("ftp://other/a"), Err(Malformed::Form));
-        assert_eq!(host("http:///a"), Err(Malformed::Authority));
-        assert_eq!(host("http://user@other/a"), Err(Malformed::Authority));
+    fn absolute_form_overrides_host() {
+        let authority =
+            |target| Target::parse(target, Some(b"field")).map(|target| target.authority());
+        assert_eq!(authority("/a"), Ok(Some("field")));
+        assert_eq!(authority("http://other:81/a"), Ok(Some("other:81")));
+        assert_eq!(authority("HTTP://[::1]"), Ok(Some("[::1]")));
+        assert_eq!(authority("HTTPS://other/"), Err(TargetError::HttpsScheme));
+        assert_eq!(authority("ftp://other/a"), Err(TargetError::Form));
+        assert_eq!(authority("http:///a"), Err(TargetError::Authority));
+        assert_eq!(
+            authority("http://user@other/a"),
+            Err(TargetError::Authority)
+        );
         check("http://other", Ok((b"", true)));
         check("http://other?a/b", Ok((b"", true)));
-        check("http://other/a/../../b", Err(Malformed::Climbs));
+        check("http://other/a/../../b", Err(TargetError::AboveRoot));
     }
 
     #[test]
-    fn authorities() {
+    fn authority_is_host_and_port() {
         for good in [
             "",
             "a",
@@ -473,8 +484,8 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_reference_stays_here() {
-        let reference = |raw| Target::parse(raw, None).unwrap().as_directory();
+    fn trailing_slash_reference_keeps_the_host() {
+        let reference = |target| Target::parse(target, None).unwrap().with_trailing_slash();
         assert_eq!(reference("/a"), "/a/");
         assert_eq!(
             reference("//evil.example/a?b=%20\"c\""),
@@ -487,7 +498,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_path_ever_leaves_the_root(raw in "(/|%2f|%2F|\\.|%2e|%2E|\\\\|%5c|%00|%25|a|é|;|\\?|//){0,24}") {
+        fn parsed_path_stays_below_the_root(raw in "(/|%2f|%2F|\\.|%2e|%2E|\\\\|%5c|%00|%25|a|é|;|\\?|//){0,24}") {
             let raw = format!("/{raw}");
             if let Ok(target) = Target::parse(&raw, None) {
                 let path = target.path();
@@ -496,22 +507,22 @@ mod tests {
                     prop_assert!(!segment.is_empty() || path.is_empty(), "{raw}");
                     prop_assert!(!segment.iter().any(|byte| byte.is_ascii_control()), "{raw}");
                 }
-                let reference = target.as_directory();
+                let reference = target.with_trailing_slash();
                 prop_assert!(reference.starts_with('/') && !reference.starts_with("//"), "{raw}");
             }
         }
 
         #[test]
-        fn any_text_is_a_target_or_a_refusal(raw in "\\PC{0,60}") {
+        fn arbitrary_text_never_panics(raw in "\\PC{0,60}") {
             let _ = Target::parse(&raw, None);
         }
 
         #[test]
-        fn a_directory_reference_means_the_same_path(path in prop::collection::vec(1u8.., 1..20)) {
+        fn trailing_slash_reference_keeps_the_path(path in prop::collection::vec(1u8.., 1..20)) {
             let mut raw = String::from("/");
-            encode(&path, b"", &mut raw);
+            percent_encode(&path, b"", &mut raw);
             if let Ok(target) = Target::parse(&raw, None) {
-                let reference = target.as_directory();
+                let reference = target.with_trailing_slash();
                 let again = Target::parse(&reference, None).unwrap();
                 prop_assert_eq!(again.path(), target.path());
                 prop_assert!(again.is_directory());

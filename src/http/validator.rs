@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::SystemTime;
 
-use super::syntax::trim;
+use super::syntax::trim_ows;
 
 /// What tells one state of a representation from another.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -11,7 +11,7 @@ pub struct Validators {
     /// Equal only for equal content; `None` if nothing is known that would make it so.
     pub tag: Option<EntityTag>,
     /// `None` if it is unknown, or before 1970, or after 9999.
-    pub modified: Option<Modified>,
+    pub modified: Option<LastModified>,
 }
 
 /// An entity tag of ours. It is strong: other bytes have another one (RFC 9110 section 8.8.1).
@@ -20,27 +20,27 @@ pub struct EntityTag(u128);
 
 /// When a representation was last modified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Modified {
+pub struct LastModified {
     /// The time; as an HTTP date it has no fraction of a second.
     pub date: SystemTime,
     /// How much it proves.
-    pub strength: Strength,
+    pub strength: DateStrength,
 }
 
 /// How much a date proves (RFC 9110 section 8.8.2.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Strength {
+pub enum DateStrength {
     /// There was and there will be one state with this date, so whoever has it has this one.
     Strong,
     /// It is what is known, and no more: other states may have the same date.
     Weak,
     /// Another state may yet come to have the same date, so nobody is told.
-    Fleeting,
+    TooRecent,
 }
 
 /// A member of a list of entity tags, as a peer sent it, without its quotes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Listed<'a> {
+pub(super) enum ListedTag<'a> {
     Strong(&'a [u8]),
     Weak(&'a [u8]),
     /// `*`: whatever there is.
@@ -49,10 +49,10 @@ pub(super) enum Listed<'a> {
     Malformed,
 }
 
-impl<'a> Listed<'a> {
+impl<'a> ListedTag<'a> {
     /// The tag in a field that has one and no list (RFC 9110 section 13.1.5).
-    pub(super) fn one(field: &'a [u8]) -> Self {
-        match first(field) {
+    pub(super) fn parse_single(field: &'a [u8]) -> Self {
+        match parse_first_tag(field) {
             Some((tag, b"")) => tag,
             _ => Self::Malformed,
         }
@@ -64,16 +64,16 @@ impl Validators {
     #[must_use]
     pub fn weakened(mut self) -> Self {
         if let Some(modified) = &mut self.modified
-            && modified.strength == Strength::Strong
+            && modified.strength == DateStrength::Strong
         {
-            modified.strength = Strength::Weak;
+            modified.strength = DateStrength::Weak;
         }
         self
     }
 
     /// The date, if it can take the place of a tag.
     pub(super) fn strong_date(&self) -> Option<SystemTime> {
-        let strong = |modified: &Modified| modified.strength == Strength::Strong;
+        let strong = |modified: &LastModified| modified.strength == DateStrength::Strong;
         self.modified.filter(strong).map(|modified| modified.date)
     }
 }
@@ -86,16 +86,16 @@ impl EntityTag {
     }
 
     /// Whether a listed tag is this one, by strong comparison (RFC 9110 section 8.8.3.2).
-    pub(super) fn is_strongly(&self, listed: Listed<'_>) -> bool {
-        matches!(listed, Listed::Strong(opaque) if self.says(opaque))
+    pub(super) fn matches_strongly(&self, listed: ListedTag<'_>) -> bool {
+        matches!(listed, ListedTag::Strong(opaque) if self.has_opaque(opaque))
     }
 
     /// The same, by weak comparison.
-    pub(super) fn is_weakly(&self, listed: Listed<'_>) -> bool {
-        matches!(listed, Listed::Strong(opaque) | Listed::Weak(opaque) if self.says(opaque))
+    pub(super) fn matches_weakly(&self, listed: ListedTag<'_>) -> bool {
+        matches!(listed, ListedTag::Strong(opaque) | ListedTag::Weak(opaque) if self.has_opaque(opaque))
     }
 
-    fn says(&self, opaque: &[u8]) -> bool {
+    fn has_opaque(&self, opaque: &[u8]) -> bool {
         let is_digit = |byte: &u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
         let digits = std::str::from_utf8(opaque).ok();
         let digits = digits.filter(|_| opaque.len() == 32 && opaque.iter().all(is_digit));
@@ -111,7 +111,7 @@ impl fmt::Display for EntityTag {
 
 /// The members of a list of entity tags (RFC 9110 section 8.8.3). Between its quotes a tag may have
 /// commas, and a backslash there is like any other character.
-pub(super) fn tags(mut list: &[u8]) -> impl Iterator<Item = Listed<'_>> {
+pub(super) fn parse_tags(mut list: &[u8]) -> impl Iterator<Item = ListedTag<'_>> {
     std::iter::from_fn(move || {
         while let [b' ' | b'\t' | b',', rest @ ..] = list {
             list = rest;
@@ -119,23 +119,23 @@ pub(super) fn tags(mut list: &[u8]) -> impl Iterator<Item = Listed<'_>> {
         if list.is_empty() {
             return None;
         }
-        let (tag, rest) = first(list).unwrap_or((Listed::Malformed, list));
+        let (tag, rest) = parse_first_tag(list).unwrap_or((ListedTag::Malformed, list));
         // Up to the comma there must be nothing else.
         let end = rest.iter().position(|&byte| byte == b',');
         let (extra, rest) = rest.split_at_checked(end.unwrap_or(rest.len()))?;
         list = rest;
-        Some(if trim(extra).is_empty() {
+        Some(if trim_ows(extra).is_empty() {
             tag
         } else {
-            Listed::Malformed
+            ListedTag::Malformed
         })
     })
 }
 
 /// The tag at the front, and what follows it.
-fn first(list: &[u8]) -> Option<(Listed<'_>, &[u8])> {
+fn parse_first_tag(list: &[u8]) -> Option<(ListedTag<'_>, &[u8])> {
     if let [b'*', rest @ ..] = list {
-        return Some((Listed::Any, rest));
+        return Some((ListedTag::Any, rest));
     }
     let (is_weak, quoted) = match list.strip_prefix(b"W/") {
         Some(quoted) => (true, quoted),
@@ -148,8 +148,8 @@ fn first(list: &[u8]) -> Option<(Listed<'_>, &[u8])> {
         return None;
     }
     let tag = match is_weak {
-        true => Listed::Weak(opaque),
-        false => Listed::Strong(opaque),
+        true => ListedTag::Weak(opaque),
+        false => ListedTag::Strong(opaque),
     };
     Some((tag, rest.get(1..)?))
 }
@@ -158,14 +158,14 @@ fn first(list: &[u8]) -> Option<(Listed<'_>, &[u8])> {
 mod tests {
     use super::*;
 
-    fn check(list: &str, expected: &[Listed<'_>]) {
-        let found: Vec<Listed<'_>> = tags(list.as_bytes()).collect();
+    fn check(list: &str, expected: &[ListedTag<'_>]) {
+        let found: Vec<ListedTag<'_>> = parse_tags(list.as_bytes()).collect();
         assert_eq!(found, expected, "{list}");
     }
 
     #[test]
-    fn lists_of_tags() {
-        use Listed::{Any, Malformed, Strong, Weak};
+    fn list_of_entity_tags_is_parsed() {
+        use ListedTag::{Any, Malformed, Strong, Weak};
         check("", &[]);
         check(" , ,\t", &[]);
         check("*", &[Any]);
@@ -187,46 +187,50 @@ mod tests {
     }
 
     #[test]
-    fn one_tag() {
+    fn single_entity_tag_is_parsed() {
         let check = |field: &str, expected| {
-            assert_eq!(Listed::one(field.as_bytes()), expected, "{field}");
+            assert_eq!(
+                ListedTag::parse_single(field.as_bytes()),
+                expected,
+                "{field}"
+            );
         };
-        check("\"a\"", Listed::Strong(b"a"));
-        check("W/\"a\"", Listed::Weak(b"a"));
-        check("*", Listed::Any);
+        check("\"a\"", ListedTag::Strong(b"a"));
+        check("W/\"a\"", ListedTag::Weak(b"a"));
+        check("*", ListedTag::Any);
         for malformed in ["", "a", "\"a\",", ",\"a\"", "\"a\" ", "\"a\", \"b\""] {
-            check(malformed, Listed::Malformed);
+            check(malformed, ListedTag::Malformed);
         }
     }
 
     #[test]
-    fn comparisons() {
+    fn strong_and_weak_comparison() {
         let tag = EntityTag::new(0xa);
         let opaque: &[u8] = b"0000000000000000000000000000000a";
         assert_eq!(tag.to_string(), "\"0000000000000000000000000000000a\"");
         let check = |listed, strongly, weakly| {
-            assert_eq!(tag.is_strongly(listed), strongly, "{listed:?}");
-            assert_eq!(tag.is_weakly(listed), weakly, "{listed:?}");
+            assert_eq!(tag.matches_strongly(listed), strongly, "{listed:?}");
+            assert_eq!(tag.matches_weakly(listed), weakly, "{listed:?}");
         };
-        check(Listed::Strong(opaque), true, true);
-        check(Listed::Weak(opaque), false, true);
-        check(Listed::Strong(b"0a"), false, false);
+        check(ListedTag::Strong(opaque), true, true);
+        check(ListedTag::Weak(opaque), false, true);
+        check(ListedTag::Strong(b"0a"), false, false);
         check(
-            Listed::Strong(b"0000000000000000000000000000000A"),
+            ListedTag::Strong(b"0000000000000000000000000000000A"),
             false,
             false,
         );
         check(
-            Listed::Strong(b"+000000000000000000000000000000a"),
+            ListedTag::Strong(b"+000000000000000000000000000000a"),
             false,
             false,
         );
         check(
-            Listed::Strong(b"00000000000000000000000000000000a"),
+            ListedTag::Strong(b"00000000000000000000000000000000a"),
             false,
             false,
         );
-        check(Listed::Any, false, false);
-        check(Listed::Malformed, false, false);
+        check(ListedTag::Any, false, false);
+        check(ListedTag::Malformed, false, false);
     }
 }

@@ -1,9 +1,9 @@
 //! Where a request's content ends (RFC 9112 sections 6 and 7).
 
-use crate::http::{Repeated, Request, Status, Version, elements, is_token};
+use crate::http::{RepeatedField, Request, Status, Version, is_token, list_elements};
 
 /// Bytes of a trailer section and of all that stands in chunk-size lines beside the sizes, that are read.
-const OVERHEAD: u64 = 16 * 1024;
+const MAX_FRAMING_BYTES: u64 = 16 * 1024;
 
 /// How a request says where its content ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +34,7 @@ impl BodyError {
         }
     }
 
-    pub(super) const fn why(self) -> &'static str {
+    pub(super) const fn reason(self) -> &'static str {
         match self {
             Self::Ambiguous => "It is not clear where the request's content ends.",
             Self::UnknownCoding => "This server does not know the request's transfer coding.",
@@ -43,8 +43,8 @@ impl BodyError {
     }
 }
 
-impl From<Repeated> for BodyError {
-    fn from(_: Repeated) -> Self {
+impl From<RepeatedField> for BodyError {
+    fn from(_: RepeatedField) -> Self {
         Self::Ambiguous
     }
 }
@@ -60,14 +60,14 @@ pub(super) fn framing(request: &Request<'_>) -> Result<Framing, BodyError> {
     let coding = request.single("Transfer-Encoding")?;
     match (coding, length) {
         (None, None) => Ok(Framing::Length(0)),
-        (None, Some(length)) => number(length, 10)
+        (None, Some(length)) => parse_number(length, 10)
             .map(Framing::Length)
             .ok_or(BodyError::Ambiguous),
         (Some(_), Some(_)) => Err(BodyError::Ambiguous),
         (Some(_), None) if request.version < Version::Http11 => Err(BodyError::Ambiguous),
         (Some(coding), None) => {
             let is_chunked = |coding: &[u8]| coding.eq_ignore_ascii_case(b"chunked");
-            let codings: Vec<bool> = elements(coding).map(is_chunked).collect();
+            let codings: Vec<bool> = list_elements(coding).map(is_chunked).collect();
             match codings.as_slice() {
                 [true] => Ok(Framing::Chunked),
                 [others @ .., true] if !others.contains(&true) => Err(BodyError::UnknownCoding),
@@ -79,7 +79,7 @@ pub(super) fn framing(request: &Request<'_>) -> Result<Framing, BodyError> {
 }
 
 /// Digits and nothing else, without overflow.
-fn number(digits: &[u8], radix: u32) -> Option<u64> {
+fn parse_number(digits: &[u8], radix: u32) -> Option<u64> {
     let is_digit = |&byte: &u8| char::from(byte).is_digit(radix);
     let text = std::str::from_utf8(digits).ok()?;
     (!digits.is_empty() && digits.iter().all(is_digit)).then_some(())?;
@@ -88,22 +88,22 @@ fn number(digits: &[u8], radix: u32) -> Option<u64> {
 
 /// Content that is counted away.
 #[derive(Debug)]
-pub(super) struct Discard {
-    state: State,
+pub(super) struct BodyDrain {
+    state: BodyState,
     /// Bytes of content that may still come.
-    content: u64,
+    content_left: u64,
     /// Bytes of framing that may still come.
-    overhead: u64,
+    framing_left: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
+enum BodyState {
     /// In content of a known length, the last.
     Content(u64),
     /// In a chunk-size line.
-    Size,
+    ChunkSize,
     /// In a chunk's data, and the CRLF after it.
-    Chunk(u64),
+    ChunkData(u64),
     /// At the CRLF after a chunk's data.
     ChunkEnd,
     /// In the trailer section, at a line's start.
@@ -113,28 +113,28 @@ enum State {
 }
 
 /// What a step of counting took.
-enum Step {
+enum DrainStep {
     /// So many bytes, and now in this state.
-    Took(usize, State),
+    Consumed(usize, BodyState),
     /// Too little has arrived to take any.
     Partial,
 }
 
-impl Discard {
-    /// Counts content with this framing away, at most `most` bytes of it.
+impl BodyDrain {
+    /// Counts content with this framing away, at most `max_content` bytes of it.
     ///
     /// # Errors
     /// [`BodyError::TooLarge`] if the length is known to be more.
-    pub(super) fn new(framing: Framing, most: u64) -> Result<Self, BodyError> {
+    pub(super) fn new(framing: Framing, max_content: u64) -> Result<Self, BodyError> {
         let (state, content) = match framing {
-            Framing::Length(length) if length > most => return Err(BodyError::TooLarge),
-            Framing::Length(length) => (State::Content(length), length),
-            Framing::Chunked => (State::Size, most),
+            Framing::Length(length) if length > max_content => return Err(BodyError::TooLarge),
+            Framing::Length(length) => (BodyState::Content(length), length),
+            Framing::Chunked => (BodyState::ChunkSize, max_content),
         };
         Ok(Self {
             state,
-            content,
-            overhead: OVERHEAD,
+            content_left: content,
+            framing_left: MAX_FRAMING_BYTES,
         })
     }
 
@@ -143,20 +143,20 @@ impl Discard {
     ///
     /// # Errors
     /// [`BodyError::Ambiguous`] for a malformed chunk, [`BodyError::TooLarge`] for too much.
-    pub(super) fn count(&mut self, bytes: &[u8]) -> Result<(usize, bool), BodyError> {
+    pub(super) fn advance(&mut self, bytes: &[u8]) -> Result<(usize, bool), BodyError> {
         let mut counted = 0;
         loop {
             let rest = bytes.get(counted..).unwrap_or_default();
             match self.step(rest)? {
-                Step::Took(count, state) => {
+                DrainStep::Consumed(count, state) => {
                     counted += count;
                     self.state = state;
                 }
-                Step::Partial => return Ok((counted, false)),
+                DrainStep::Partial => return Ok((counted, false)),
             }
             match self.state {
-                State::Done => return Ok((counted, true)),
-                _ if counted == bytes.len() && !matches!(self.state, State::Content(0)) => {
+                BodyState::Done => return Ok((counted, true)),
+                _ if counted == bytes.len() && !matches!(self.state, BodyState::Content(0)) => {
                     return Ok((counted, false));
                 }
                 _ => {}
@@ -164,16 +164,16 @@ impl Discard {
         }
     }
 
-    fn step(&mut self, bytes: &[u8]) -> Result<Step, BodyError> {
+    fn step(&mut self, bytes: &[u8]) -> Result<DrainStep, BodyError> {
         match self.state {
-            State::Done | State::Content(0) => Ok(Step::Took(0, State::Done)),
-            State::Content(left) => {
-                let (took, left) = part(bytes, left);
-                Ok(Step::Took(took, State::Content(left)))
+            BodyState::Done | BodyState::Content(0) => Ok(DrainStep::Consumed(0, BodyState::Done)),
+            BodyState::Content(left) => {
+                let (count, left) = take_up_to(bytes, left);
+                Ok(DrainStep::Consumed(count, BodyState::Content(left)))
             }
-            State::Size => {
-                let Some(line) = self.line(bytes)? else {
-                    return Ok(Step::Partial);
+            BodyState::ChunkSize => {
+                let Some(line) = self.read_line(bytes)? else {
+                    return Ok(DrainStep::Partial);
                 };
                 let size = line.split(|&byte| byte == b';').next().unwrap_or_default();
                 // White space before an extension is bad, but to be read (RFC 9112 section 7.1.1).
@@ -183,61 +183,64 @@ impl Discard {
                     size
                 };
                 // Without what is put around them, any number of small chunks is as good as a large one.
-                self.overhead += size.len().min(16) as u64;
-                let size = number(size, 16).ok_or(BodyError::Ambiguous)?;
-                self.content = self.content.checked_sub(size).ok_or(BodyError::TooLarge)?;
+                self.framing_left += size.len().min(16) as u64;
+                let size = parse_number(size, 16).ok_or(BodyError::Ambiguous)?;
+                self.content_left = self
+                    .content_left
+                    .checked_sub(size)
+                    .ok_or(BodyError::TooLarge)?;
                 let next = if size == 0 {
-                    State::Trailer
+                    BodyState::Trailer
                 } else {
-                    State::Chunk(size)
+                    BodyState::ChunkData(size)
                 };
-                Ok(Step::Took(line.len() + 2, next))
+                Ok(DrainStep::Consumed(line.len() + 2, next))
             }
-            State::Chunk(left) => {
-                let (took, left) = part(bytes, left);
-                Ok(Step::Took(
-                    took,
+            BodyState::ChunkData(left) => {
+                let (count, left) = take_up_to(bytes, left);
+                Ok(DrainStep::Consumed(
+                    count,
                     if left == 0 {
-                        State::ChunkEnd
+                        BodyState::ChunkEnd
                     } else {
-                        State::Chunk(left)
+                        BodyState::ChunkData(left)
                     },
                 ))
             }
-            State::ChunkEnd => match bytes {
-                [b'\r', b'\n', ..] => Ok(Step::Took(2, State::Size)),
-                [] | [b'\r'] => Ok(Step::Partial),
+            BodyState::ChunkEnd => match bytes {
+                [b'\r', b'\n', ..] => Ok(DrainStep::Consumed(2, BodyState::ChunkSize)),
+                [] | [b'\r'] => Ok(DrainStep::Partial),
                 _ => Err(BodyError::Ambiguous),
             },
-            State::Trailer => {
-                let Some(line) = self.line(bytes)? else {
-                    return Ok(Step::Partial);
+            BodyState::Trailer => {
+                let Some(line) = self.read_line(bytes)? else {
+                    return Ok(DrainStep::Partial);
                 };
                 let mut name = line.splitn(2, |&byte| byte == b':');
                 let next = match (name.next(), name.next()) {
-                    _ if line.is_empty() => State::Done,
-                    (Some(name), Some(_)) if is_token(name) => State::Trailer,
+                    _ if line.is_empty() => BodyState::Done,
+                    (Some(name), Some(_)) if is_token(name) => BodyState::Trailer,
                     _ => return Err(BodyError::Ambiguous),
                 };
-                Ok(Step::Took(line.len() + 2, next))
+                Ok(DrainStep::Consumed(line.len() + 2, next))
             }
         }
     }
 
     /// The line at the front, without its CRLF, once it is whole. A bare CR or LF is no line end.
-    fn line<'a>(&mut self, bytes: &'a [u8]) -> Result<Option<&'a [u8]>, BodyError> {
+    fn read_line<'a>(&mut self, bytes: &'a [u8]) -> Result<Option<&'a [u8]>, BodyError> {
         let is_control = |&byte: &u8| byte.is_ascii_control() && byte != b'\t';
         let end = bytes.iter().position(is_control).unwrap_or(bytes.len());
         let (line, rest) = bytes.split_at_checked(end).unwrap_or_default();
         // Counted against what is allowed before it is whole: an endless line is not waited for.
         let left = self
-            .overhead
+            .framing_left
             .checked_sub(line.len() as u64)
             .ok_or(BodyError::TooLarge)?;
         match rest {
             [] | [b'\r'] => Ok(None),
             [b'\r', b'\n', ..] => {
-                self.overhead = left;
+                self.framing_left = left;
                 Ok(Some(line))
             }
             _ => Err(BodyError::Ambiguous),
@@ -246,7 +249,7 @@ impl Discard {
 }
 
 /// How many of `bytes` are among the next `left`, and how many are left then.
-fn part(bytes: &[u8], left: u64) -> (usize, u64) {
+fn take_up_to(bytes: &[u8], left: u64) -> (usize, u64) {
     let count = usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len());
     (count, left - count as u64)
 }
@@ -254,10 +257,14 @@ fn part(bytes: &[u8], left: u64) -> (usize, u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::{Line, Method};
+    use crate::http::{FieldLine, Method};
 
-    fn says(version: Version, lines: &[(&str, &str)], expected: Result<Framing, BodyError>) {
-        let lines = Line::all(lines);
+    fn check_framing(
+        version: Version,
+        lines: &[(&str, &str)],
+        expected: Result<Framing, BodyError>,
+    ) {
+        let lines = FieldLine::from_pairs(lines);
         let request = Request {
             method: Method::Get,
             target: "/",
@@ -268,33 +275,33 @@ mod tests {
     }
 
     #[test]
-    fn framings() {
+    fn framing_is_decided_by_length_and_transfer_encoding() {
         use BodyError::{Ambiguous, UnknownCoding};
         use Version::{Http10, Http11};
         const LENGTH: &str = "Content-Length";
         const CODING: &str = "Transfer-Encoding";
-        says(Http11, &[], Ok(Framing::Length(0)));
-        says(Http11, &[(LENGTH, "12")], Ok(Framing::Length(12)));
-        says(Http10, &[(LENGTH, "12")], Ok(Framing::Length(12)));
-        says(Http11, &[(CODING, "Chunked")], Ok(Framing::Chunked));
-        says(Http10, &[(CODING, "chunked")], Err(Ambiguous));
-        says(
+        check_framing(Http11, &[], Ok(Framing::Length(0)));
+        check_framing(Http11, &[(LENGTH, "12")], Ok(Framing::Length(12)));
+        check_framing(Http10, &[(LENGTH, "12")], Ok(Framing::Length(12)));
+        check_framing(Http11, &[(CODING, "Chunked")], Ok(Framing::Chunked));
+        check_framing(Http10, &[(CODING, "chunked")], Err(Ambiguous));
+        check_framing(
             Http11,
             &[(CODING, "chunked"), (LENGTH, "1")],
             Err(Ambiguous),
         );
-        says(
+        check_framing(
             Http11,
             &[(CODING, "chunked"), (CODING, "chunked")],
             Err(Ambiguous),
         );
-        says(Http11, &[(CODING, "")], Err(Ambiguous));
-        says(Http11, &[(CODING, "gzip")], Err(Ambiguous));
-        says(Http11, &[(CODING, "gzip, chunked")], Err(UnknownCoding));
-        says(Http11, &[(CODING, "chunked, chunked")], Err(Ambiguous));
-        says(Http11, &[(CODING, "chunked, gzip")], Err(Ambiguous));
-        says(Http11, &[(LENGTH, "1"), (LENGTH, "2")], Err(Ambiguous));
-        says(Http11, &[(LENGTH, "1"), (LENGTH, "1")], Err(Ambiguous));
+        check_framing(Http11, &[(CODING, "")], Err(Ambiguous));
+        check_framing(Http11, &[(CODING, "gzip")], Err(Ambiguous));
+        check_framing(Http11, &[(CODING, "gzip, chunked")], Err(UnknownCoding));
+        check_framing(Http11, &[(CODING, "chunked, chunked")], Err(Ambiguous));
+        check_framing(Http11, &[(CODING, "chunked, gzip")], Err(Ambiguous));
+        check_framing(Http11, &[(LENGTH, "1"), (LENGTH, "2")], Err(Ambiguous));
+        check_framing(Http11, &[(LENGTH, "1"), (LENGTH, "1")], Err(Ambiguous));
         for length in [
             "",
             "+1",
@@ -305,7 +312,7 @@ mod tests {
             "1.0",
             "18446744073709551616",
         ] {
-            says(Http11, &[(LENGTH, length)], Err(Ambiguous));
+            check_framing(Http11, &[(LENGTH, length)], Err(Ambiguous));
         }
     }
 
@@ -313,18 +320,22 @@ mod tests {
     fn check(framing: Framing, bytes: &str, expected: Result<Option<usize>, BodyError>) {
         for size in 1..=bytes.len().max(1) {
             assert_eq!(
-                count(framing, bytes.as_bytes(), size),
+                drain_in_pieces(framing, bytes.as_bytes(), size),
                 expected,
                 "{bytes:?} by {size}"
             );
         }
     }
 
-    fn count(framing: Framing, bytes: &[u8], size: usize) -> Result<Option<usize>, BodyError> {
-        let mut discard = Discard::new(framing, 100)?;
+    fn drain_in_pieces(
+        framing: Framing,
+        bytes: &[u8],
+        size: usize,
+    ) -> Result<Option<usize>, BodyError> {
+        let mut drain = BodyDrain::new(framing, 100)?;
         let (mut consumed, mut arrived) = (0, 0);
         loop {
-            let (counted, done) = discard.count(&bytes[consumed..arrived])?;
+            let (counted, done) = drain.advance(&bytes[consumed..arrived])?;
             consumed += counted;
             if done {
                 return Ok(Some(consumed));
@@ -337,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn lengths_are_counted() {
+    fn content_length_is_drained() {
         check(Framing::Length(0), "GET", Ok(Some(0)));
         check(Framing::Length(3), "abcGET", Ok(Some(3)));
         check(Framing::Length(3), "ab", Ok(None));
@@ -345,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn chunks_are_counted() {
+    fn chunked_content_is_drained() {
         let check = |bytes, expected| check(Framing::Chunked, bytes, expected);
         check("0\r\n\r\nGET", Ok(Some(5)));
         check("3\r\nabc\r\n0\r\n\r\nGET", Ok(Some(13)));
@@ -380,10 +391,10 @@ mod tests {
     }
 
     #[test]
-    fn framing_is_bounded() {
+    fn chunk_framing_is_bounded() {
         let check = |bytes: String, size| {
             assert_eq!(
-                count(Framing::Chunked, bytes.as_bytes(), size),
+                drain_in_pieces(Framing::Chunked, bytes.as_bytes(), size),
                 Err(BodyError::TooLarge)
             );
         };
@@ -394,9 +405,9 @@ mod tests {
     }
 
     #[test]
-    fn many_small_chunks_are_as_good_as_a_large_one() {
+    fn many_small_chunks_are_accepted() {
         let bytes = "01\r\nx\r\n".repeat(50_000) + "0\r\n\r\n";
-        let mut discard = Discard::new(Framing::Chunked, 50_000).unwrap();
-        assert_eq!(discard.count(bytes.as_bytes()), Ok((bytes.len(), true)));
+        let mut drain = BodyDrain::new(Framing::Chunked, 50_000).unwrap();
+        assert_eq!(drain.advance(bytes.as_bytes()), Ok((bytes.len(), true)));
     }
 }

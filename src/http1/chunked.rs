@@ -3,11 +3,11 @@
 use crate::http::Response;
 
 /// The last chunk, and no trailer fields behind it.
-pub(super) const LAST: &[u8] = b"0\r\n\r\n";
+pub(super) const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 
 /// The same response with the field that says that its content comes in chunks.
-pub(super) fn promised(response: Response) -> Response {
-    response.with("Transfer-Encoding", "chunked")
+pub(super) fn with_transfer_encoding(response: Response) -> Response {
+    response.with_field("Transfer-Encoding", "chunked")
 }
 
 /// Makes one chunk of the bytes from `start` to the end; of none, none: that would be the last one.
@@ -34,7 +34,7 @@ mod tests {
     }
 
     #[test]
-    fn chunks() {
+    fn chunk_has_hexadecimal_size() {
         check("a", "1\r\na\r\n");
         check("\r\n0123456789abcd", "10\r\n\r\n0123456789abcd\r\n");
         check("", "");

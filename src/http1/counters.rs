@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use crate::count::Count;
-use crate::http::{Method, Recall, Status};
+use crate::counter::Counter;
+use crate::http::{CacheStatus, Method, Status};
 
 /// The bounds of the durations that are told apart: microseconds, and seconds in words.
-const BOUNDS: [(u64, &str); 16] = [
+const DURATION_BUCKETS: [(u64, &str); 16] = [
     (100, "0.0001"),
     (250, "0.00025"),
     (500, "0.0005"),
@@ -31,19 +31,19 @@ const BOUNDS: [(u64, &str); 16] = [
 /// They lie in cache lines of their own: what one worker counts holds up no other.
 #[derive(Debug, Default)]
 #[repr(align(128))]
-pub struct Counters {
-    answers: [[Count; Status::ALL.len()]; Verb::ALL.len()],
-    content: Count,
+pub struct RequestCounters {
+    responses: [[Counter; Status::ALL.len()]; MethodLabel::ALL.len()],
+    content_bytes: Counter,
     /// One for each bound, and one for what is beyond all.
-    durations: [Count; BOUNDS.len() + 1],
-    nanos: Count,
-    recalls: [Count; Recall::ALL.len()],
-    waits: [Count; Awaited::ALL.len()],
+    durations: [Counter; DURATION_BUCKETS.len() + 1],
+    nanos: Counter,
+    lookups: [Counter; CacheStatus::ALL.len()],
+    timeouts: [Counter; TimeoutKind::ALL.len()],
 }
 
 /// A request's method, as far as it is told apart: a peer can make up any number of others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verb {
+pub enum MethodLabel {
     /// GET.
     Get,
     /// HEAD.
@@ -58,7 +58,7 @@ pub enum Verb {
 
 /// What a peer was too slow with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Awaited {
+pub enum TimeoutKind {
     /// The head of a request.
     Head,
     /// The content of one.
@@ -67,7 +67,7 @@ pub enum Awaited {
     Request,
 }
 
-impl Verb {
+impl MethodLabel {
     /// All of them.
     pub const ALL: [Self; 5] = [
         Self::Get,
@@ -94,98 +94,101 @@ impl Verb {
             Some(Method::Get) => Self::Get,
             Some(Method::Head) => Self::Head,
             Some(Method::Options) => Self::Options,
-            Some(Method::Unserved(_) | Method::Unknown(_)) => Self::Other,
+            Some(Method::Unsupported(_) | Method::Unknown(_)) => Self::Other,
             None => Self::None,
         }
     }
 }
 
-impl Awaited {
+impl TimeoutKind {
     /// All of it.
     pub const ALL: [Self; 3] = [Self::Head, Self::Content, Self::Request];
 }
 
-impl Counters {
+impl RequestCounters {
     /// So many more bytes of content have left.
-    pub(super) fn sent(&self, content: u64) {
-        self.content.add(content);
+    pub(super) fn add_content(&self, content: u64) {
+        self.content_bytes.add(content);
     }
 
     /// An answer has left, so long after its request began.
-    pub(super) fn answered(
+    pub(super) fn record_response(
         &self,
-        verb: Verb,
+        method: MethodLabel,
         status: Status,
         duration: Duration,
-        recall: Option<Recall>,
+        cache_status: Option<CacheStatus>,
     ) {
-        let answers = self.answers.get(verb as usize);
-        add(answers.and_then(|of| of.get(status as usize)), 1);
+        let responses = self.responses.get(method as usize);
+        add(responses.and_then(|of| of.get(status as usize)), 1);
         let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
         // Mostly it is the first.
-        let place = BOUNDS.iter().position(|&(most, _)| micros <= most);
-        add(self.durations.get(place.unwrap_or(BOUNDS.len())), 1);
+        let index = DURATION_BUCKETS.iter().position(|&(max, _)| micros <= max);
+        add(
+            self.durations.get(index.unwrap_or(DURATION_BUCKETS.len())),
+            1,
+        );
         self.nanos
             .add(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX));
-        if let Some(recall) = recall {
-            add(self.recalls.get(recall as usize), 1);
+        if let Some(cache_status) = cache_status {
+            add(self.lookups.get(cache_status as usize), 1);
         }
     }
 
     /// A peer has been given up that was too slow.
-    pub(super) fn gave_up(&self, awaited: Awaited) {
-        add(self.waits.get(awaited as usize), 1);
+    pub(super) fn record_timeout(&self, timeout: TimeoutKind) {
+        add(self.timeouts.get(timeout as usize), 1);
     }
 
     /// How many requests with this method were answered with this status.
     #[must_use]
-    pub fn answers(&self, verb: Verb, status: Status) -> u64 {
-        let answers = self.answers.get(verb as usize);
-        get(answers.and_then(|of| of.get(status as usize)))
+    pub fn responses(&self, method: MethodLabel, status: Status) -> u64 {
+        let responses = self.responses.get(method as usize);
+        get(responses.and_then(|of| of.get(status as usize)))
     }
 
     /// Bytes of content that were sent.
     #[must_use]
-    pub fn content(&self) -> u64 {
-        self.content.get()
+    pub fn content_bytes(&self) -> u64 {
+        self.content_bytes.get()
     }
 
     /// For each bound, in seconds, how many requests took longer than the one before it and not longer than that;
     /// and at the end how many took longer than all.
     pub fn durations(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        let bounds = BOUNDS.iter().map(|&(_, seconds)| seconds);
+        let bounds = DURATION_BUCKETS.iter().map(|&(_, seconds)| seconds);
         bounds
             .chain(["+Inf"])
-            .zip(self.durations.iter().map(Count::get))
+            .zip(self.durations.iter().map(Counter::get))
     }
 
     /// How long all requests took together.
     #[must_use]
-    pub fn duration(&self) -> Duration {
+    pub fn total_duration(&self) -> Duration {
         Duration::from_nanos(self.nanos.get())
     }
 
     /// How many lookups went like this.
     #[must_use]
-    pub fn lookups(&self, recall: Recall) -> u64 {
-        get(self.recalls.get(recall as usize))
+    pub fn lookups(&self, cache_status: CacheStatus) -> u64 {
+        get(self.lookups.get(cache_status as usize))
     }
 
     /// How many peers were given up that were too slow with this.
     #[must_use]
-    pub fn too_slow(&self, awaited: Awaited) -> u64 {
-        get(self.waits.get(awaited as usize))
+    pub fn timeouts(&self, timeout: TimeoutKind) -> u64 {
+        get(self.timeouts.get(timeout as usize))
     }
 }
 
-fn add(count: Option<&Count>, more: u64) {
+fn add(count: Option<&Counter>, more: u64) {
     if let Some(count) = count {
         count.add(more);
     }
 }
 
-fn get(count: Option<&Count>) -> u64 {
-    count.map_or(0, Count::get)
+fn get(count: Option<&Counter>) -> u64 {
+    count.map_or(0, Counter::get)
 }
 
 #[cfg(test)]
@@ -193,32 +196,37 @@ mod tests {
     use super::*;
 
     #[test]
-    fn everything_has_its_place() {
-        for (place, verb) in Verb::ALL.into_iter().enumerate() {
-            assert_eq!(verb as usize, place);
+    fn all_lists_variants_in_declaration_order() {
+        for (index, method) in MethodLabel::ALL.into_iter().enumerate() {
+            assert_eq!(method as usize, index);
         }
-        for (place, status) in Status::ALL.into_iter().enumerate() {
-            assert_eq!(status as usize, place);
+        for (index, status) in Status::ALL.into_iter().enumerate() {
+            assert_eq!(status as usize, index);
         }
-        for (place, recall) in Recall::ALL.into_iter().enumerate() {
-            assert_eq!(recall as usize, place);
+        for (index, cache_status) in CacheStatus::ALL.into_iter().enumerate() {
+            assert_eq!(cache_status as usize, index);
         }
-        for (place, awaited) in Awaited::ALL.into_iter().enumerate() {
-            assert_eq!(awaited as usize, place);
+        for (index, timeout) in TimeoutKind::ALL.into_iter().enumerate() {
+            assert_eq!(timeout as usize, index);
         }
     }
 
     #[test]
-    fn durations_are_told_apart_by_their_bounds() {
+    fn durations_are_counted_in_buckets() {
         let micros = |text: &str| text.parse::<f64>().unwrap() * 1e6;
-        for (most, seconds) in BOUNDS {
-            assert!((micros(seconds) - f64::from(u32::try_from(most).unwrap())).abs() < 1e-6);
+        for (max, seconds) in DURATION_BUCKETS {
+            assert!((micros(seconds) - f64::from(u32::try_from(max).unwrap())).abs() < 1e-6);
         }
-        let counters = Counters::default();
+        let counters = RequestCounters::default();
         for nanos in [0, 100_000, 100_999, 101_000, 10_000_000_000, 10_000_001_000] {
             let duration = Duration::from_nanos(nanos);
-            counters.answered(Verb::Get, Status::Ok, duration, Some(Recall::Hit));
-            counters.sent(2);
+            counters.record_response(
+                MethodLabel::Get,
+                Status::Ok,
+                duration,
+                Some(CacheStatus::Hit),
+            );
+            counters.add_content(2);
         }
         let some: Vec<_> = counters
             .durations()
@@ -228,9 +236,15 @@ mod tests {
             some,
             [("0.0001", 3), ("0.00025", 1), ("10", 1), ("+Inf", 1)]
         );
-        assert_eq!(counters.duration(), Duration::from_nanos(20_000_302_999));
-        assert_eq!(counters.answers(Verb::Get, Status::Ok), 6);
-        assert_eq!(counters.answers(Verb::Head, Status::Ok), 0);
-        assert_eq!((counters.content(), counters.lookups(Recall::Hit)), (12, 6));
+        assert_eq!(
+            counters.total_duration(),
+            Duration::from_nanos(20_000_302_999)
+        );
+        assert_eq!(counters.responses(MethodLabel::Get, Status::Ok), 6);
+        assert_eq!(counters.responses(MethodLabel::Head, Status::Ok), 0);
+        assert_eq!(
+            (counters.content_bytes(), counters.lookups(CacheStatus::Hit)),
+            (12, 6)
+        );
     }
 }

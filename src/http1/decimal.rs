@@ -21,7 +21,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_are_as_the_standard_library_has_them() {
+    fn decimal_matches_std_formatting() {
         for number in [0, 9, 10, 99, 100, 65_536, 10_000_000_000, u64::MAX] {
             let mut digits = b"x".to_vec();
             push(number, &mut digits);

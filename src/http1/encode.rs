@@ -3,13 +3,13 @@
 use std::io::Write as _;
 
 use super::decimal;
-use crate::http::{Content, ContentRange, Fields, Multipart, Representation, Response};
+use crate::http::{Body, ContentRange, Fields, Multipart, Representation, Response};
 
 /// What the Connection field says about the connection, where it says anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Persistence {
+pub enum ConnectionOption {
     /// It stays open, as HTTP/1.1 has it.
-    Default,
+    Omitted,
     /// It stays open, as an HTTP/1.0 peer asked for: `keep-alive`.
     KeepAlive,
     /// It closes after this response: `close`.
@@ -19,13 +19,13 @@ pub enum Persistence {
 /// The interim response that asks for a request's content (RFC 9110 section 15.2.1).
 pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
-/// Appends the head of `response`: status line, Date, fields, length, empty line. `own` are fields that go with it
-/// whatever it is about; `date` is an IMF-fixdate; `multipart` is what the content is made of if it is [`Content::Parts`].
+/// Appends the head of `response`: status line, Date, fields, length, empty line. `generated_fields` are fields that go with it
+/// whatever it is about; `date` is an IMF-fixdate; `multipart` is what the content is made of if it is [`Body::Parts`].
 pub fn head(
     response: &Response,
-    own: &Fields,
+    generated_fields: &Fields,
     multipart: Option<&Multipart<'_>>,
-    persistence: Persistence,
+    connection_option: ConnectionOption,
     date: &str,
     into: &mut Vec<u8>,
 ) {
@@ -35,47 +35,49 @@ pub fn head(
     push("\r\nDate: ");
     push(date);
     push("\r\n");
-    match persistence {
-        Persistence::Default => {}
-        Persistence::KeepAlive => push("Connection: keep-alive\r\n"),
-        Persistence::Close => push("Connection: close\r\n"),
+    match connection_option {
+        ConnectionOption::Omitted => {}
+        ConnectionOption::KeepAlive => push("Connection: keep-alive\r\n"),
+        ConnectionOption::Close => push("Connection: close\r\n"),
     }
     push(response.fields.as_str());
-    push(own.as_str());
+    push(generated_fields.as_str());
     if let Some(representation) = &response.representation {
-        describe(representation, &response.content, multipart, into);
+        push_representation_fields(representation, &response.body, multipart, into);
     }
     into.extend_from_slice(b"\r\n");
 }
 
 /// Appends what is said of a representation of which this much is sent.
-fn describe(
+fn push_representation_fields(
     representation: &Representation,
-    content: &Content,
+    content: &Body,
     multipart: Option<&Multipart<'_>>,
     into: &mut Vec<u8>,
 ) {
     let length = match (content, multipart) {
-        (Content::Known, _) => return into.extend_from_slice(representation.told().as_bytes()),
-        (Content::Part(part), _) => {
-            into.extend_from_slice(representation.in_part().as_bytes());
+        (Body::NotModified, _) => {
+            return into.extend_from_slice(representation.metadata_fields().as_bytes());
+        }
+        (Body::Part(part), _) => {
+            into.extend_from_slice(representation.partial_fields().as_bytes());
             // Writing to a Vec does not fail.
             let range = ContentRange(part, representation.content.len());
             let _ = write!(into, "Content-Range: {range}\r\n");
             part.end - part.start
         }
         (_, Some(multipart)) => {
-            into.extend_from_slice(representation.told().as_bytes());
+            into.extend_from_slice(representation.metadata_fields().as_bytes());
             let _ = write!(into, "Content-Type: {}\r\n", multipart.media_type());
-            into.extend_from_slice(representation.described().as_bytes());
+            into.extend_from_slice(representation.content_fields().as_bytes());
             multipart.length()
         }
         // How its end is told is not for this head to say.
-        (Content::Streamed(_) | Content::Untold, _) => {
-            return into.extend_from_slice(representation.in_part().as_bytes());
+        (Body::Streamed(_) | Body::HeadOnlyStream, _) => {
+            return into.extend_from_slice(representation.partial_fields().as_bytes());
         }
-        (Content::Whole | Content::Withheld | Content::Parts(_), None) => {
-            return into.extend_from_slice(representation.all().as_bytes());
+        (Body::Whole | Body::HeadOnly | Body::Parts(_), None) => {
+            return into.extend_from_slice(representation.full_fields().as_bytes());
         }
     };
     into.extend_from_slice(b"Content-Length: ");
@@ -89,12 +91,19 @@ mod tests {
 
     use super::*;
     use crate::blob::Blob;
-    use crate::http::{Boundaries, Status};
+    use crate::http::{BoundaryGenerator, Status};
 
-    fn check(response: &Response, persistence: Persistence, expected: &str) {
+    fn check(response: &Response, connection_option: ConnectionOption, expected: &str) {
         let mut bytes = b"before|".to_vec();
-        let own = Fields::new();
-        head(response, &own, None, persistence, "now", &mut bytes);
+        let generated_fields = Fields::new();
+        head(
+            response,
+            &generated_fields,
+            None,
+            connection_option,
+            "now",
+            &mut bytes,
+        );
         assert_eq!(
             String::from_utf8(bytes).unwrap(),
             format!("before|{expected}")
@@ -102,10 +111,10 @@ mod tests {
     }
 
     #[test]
-    fn heads() {
+    fn head_has_status_date_and_fields() {
         let page = Representation::new(Blob::Static(b"hello"), "text/plain")
-            .telling("Last-Modified", "then")
-            .describing("X-Content-Type-Options", "nosniff");
+            .with_metadata_field("Last-Modified", "then")
+            .with_content_field("X-Content-Type-Options", "nosniff");
         let found = Response::new(Status::Ok, Arc::new(page));
         let head = |connection: &str| {
             format!(
@@ -114,45 +123,50 @@ mod tests {
                  Content-Length: 5\r\n\r\n"
             )
         };
-        check(&found, Persistence::Default, &head(""));
-        check(&found, Persistence::Close, &head("Connection: close\r\n"));
-        let withheld = found.sending(Content::Withheld);
+        check(&found, ConnectionOption::Omitted, &head(""));
+        check(
+            &found,
+            ConnectionOption::Close,
+            &head("Connection: close\r\n"),
+        );
+        let withheld = found.with_body(Body::HeadOnly);
         check(
             &withheld,
-            Persistence::KeepAlive,
+            ConnectionOption::KeepAlive,
             &head("Connection: keep-alive\r\n"),
         );
-        let empty = Response::empty(Status::NoContent).with("Allow", "GET");
+        let empty = Response::empty(Status::NoContent).with_field("Allow", "GET");
         let expected = "HTTP/1.1 204 No Content\r\nDate: now\r\nAllow: GET\r\n\r\n";
-        check(&empty, Persistence::Default, expected);
+        check(&empty, ConnectionOption::Omitted, expected);
     }
 
     #[test]
-    fn heads_of_parts_and_of_what_is_known() {
+    fn heads_of_partial_and_not_modified_responses() {
         let page = Representation::new(Blob::Static(b"hello"), "text/plain")
-            .describing("X-Content-Type-Options", "nosniff");
+            .with_content_field("X-Content-Type-Options", "nosniff");
         let page = Arc::new(page);
         let partial = Response::new(Status::PartialContent, page.clone());
         check(
-            &partial.clone().sending(Content::Part(1..3)),
-            Persistence::Default,
+            &partial.clone().with_body(Body::Part(1..3)),
+            ConnectionOption::Omitted,
             "HTTP/1.1 206 Partial Content\r\nDate: now\r\nContent-Type: text/plain\r\n\
              X-Content-Type-Options: nosniff\r\nContent-Range: bytes 1-2/5\r\n\
              Content-Length: 2\r\n\r\n",
         );
-        let known = Response::new(Status::NotModified, page.clone()).sending(Content::Known);
+        let not_modified =
+            Response::new(Status::NotModified, page.clone()).with_body(Body::NotModified);
         let expected = "HTTP/1.1 304 Not Modified\r\nDate: now\r\n\r\n";
-        check(&known, Persistence::Default, expected);
+        check(&not_modified, ConnectionOption::Omitted, expected);
 
         let parts = vec![0..1, 3..5];
-        let multipart = Multipart::new(&page, &parts, Boundaries::default().draw());
-        let response = partial.sending(Content::Parts(parts.clone()));
+        let multipart = Multipart::new(&page, &parts, BoundaryGenerator::default().generate());
+        let response = partial.with_body(Body::Parts(parts.clone()));
         let mut bytes = Vec::new();
-        let default = Persistence::Default;
-        let own = Fields::new();
+        let default = ConnectionOption::Omitted;
+        let generated_fields = Fields::new();
         head(
             &response,
-            &own,
+            &generated_fields,
             Some(&multipart),
             default,
             "now",

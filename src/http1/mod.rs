@@ -7,19 +7,19 @@
     deny(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)
 )]
 
-mod access;
+mod access_line;
+mod access_log;
+mod authorize;
 mod body;
 mod chunked;
 mod counters;
 mod decimal;
 pub mod encode;
-mod gate;
 mod health;
-mod log;
 pub mod parse;
 mod session;
 
-pub use access::Format;
-pub use counters::{Awaited, Counters, Verb};
+pub use access_line::LogFormat;
+pub use counters::{MethodLabel, RequestCounters, TimeoutKind};
 pub use health::Health;
-pub use session::{Http1, Options, Session};
+pub use session::{Http1, HttpOptions, Session};

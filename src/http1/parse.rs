@@ -4,13 +4,13 @@ use std::mem::MaybeUninit;
 
 use arrayvec::ArrayVec;
 
-use crate::http::{Line, Method, Request, Status, Version};
+use crate::http::{FieldLine, Method, Request, Status, Version};
 
 /// Field lines that a head may have.
-pub const MOST_LINES: usize = 100;
+pub const MAX_FIELD_LINES: usize = 100;
 
 /// Where a head's field lines are put: on the stack, and not cleared first.
-pub type Lines<'a> = ArrayVec<Line<'a>, MOST_LINES>;
+pub type FieldLines<'a> = ArrayVec<FieldLine<'a>, MAX_FIELD_LINES>;
 
 /// What the bytes are.
 #[derive(Debug, PartialEq, Eq)]
@@ -18,7 +18,7 @@ pub enum Parsed<'a> {
     /// The beginning of a head; more is needed.
     Partial,
     /// A whole head, which is the first `length` bytes.
-    Whole {
+    Complete {
         /// The request.
         request: Request<'a>,
         /// Bytes of the head, with the empty line at its end.
@@ -32,7 +32,7 @@ pub enum ParseError {
     /// They follow no rule of RFC 9112.
     Malformed,
     /// A major version of HTTP that is spoken otherwise.
-    Version,
+    UnsupportedVersion,
     /// The request line alone is longer than a head may be.
     TargetTooLong,
     /// The head is longer than a head may be, or has too many lines.
@@ -45,7 +45,7 @@ impl ParseError {
     pub const fn status(self) -> Status {
         match self {
             Self::Malformed => Status::BadRequest,
-            Self::Version => Status::HttpVersionNotSupported,
+            Self::UnsupportedVersion => Status::HttpVersionNotSupported,
             Self::TargetTooLong => Status::UriTooLong,
             Self::HeadTooLarge => Status::RequestHeaderFieldsTooLarge,
         }
@@ -53,10 +53,10 @@ impl ParseError {
 
     /// The reason, as a sentence for the peer.
     #[must_use]
-    pub const fn why(self) -> &'static str {
+    pub const fn reason(self) -> &'static str {
         match self {
             Self::Malformed => "This is not a well-formed HTTP request.",
-            Self::Version => "This server speaks HTTP/1.1 and HTTP/1.0.",
+            Self::UnsupportedVersion => "This server speaks HTTP/1.1 and HTTP/1.0.",
             Self::TargetTooLong => "The request's target is too long.",
             Self::HeadTooLarge => "The request has more header fields than this server reads.",
         }
@@ -64,7 +64,7 @@ impl ParseError {
 }
 
 /// Reads one request head from the front of `bytes`, which may be of any length; a head may have
-/// at most `most` bytes. `lines` must be empty.
+/// at most `max_bytes` bytes. `lines` must be empty.
 ///
 /// What comes of the bytes does not depend on how they were cut: a longer prefix of the same
 /// stream has the same outcome, unless the shorter one was [`Parsed::Partial`].
@@ -74,33 +74,33 @@ impl ParseError {
 /// LF alone, when the head is whole.
 pub fn request<'h: 'l, 'l>(
     bytes: &'h [u8],
-    most: usize,
-    lines: &'l mut Lines<'h>,
+    max_bytes: usize,
+    lines: &'l mut FieldLines<'h>,
 ) -> Result<Parsed<'l>, ParseError> {
-    let readable = bytes.get(..most).unwrap_or(bytes);
+    let readable = bytes.get(..max_bytes).unwrap_or(bytes);
     // The parser would skip any number of empty lines.
     if let [b'\r', _, ..] | [b'\n', ..] = readable {
         return Err(ParseError::Malformed);
     }
-    let full = bytes.len() >= most;
-    let mut headers = [const { MaybeUninit::uninit() }; MOST_LINES];
-    let mut later = [httparse::EMPTY_HEADER; 0];
-    let mut head = httparse::Request::new(&mut later);
+    let is_full = bytes.len() >= max_bytes;
+    let mut headers = [const { MaybeUninit::uninit() }; MAX_FIELD_LINES];
+    let mut no_headers = [httparse::EMPTY_HEADER; 0];
+    let mut head = httparse::Request::new(&mut no_headers);
     let (length, version) = match head.parse_with_uninit_headers(readable, &mut headers) {
         Ok(httparse::Status::Complete(length)) => {
-            lines.extend(head.headers.iter().map(line));
+            lines.extend(head.headers.iter().map(field_line));
             (length, head.version)
         }
         // The request line was well-formed up to its version.
-        Err(httparse::Error::Version) => match version(readable, full)? {
+        Err(httparse::Error::Version) => match later_minor_version(readable, is_full)? {
             Some(end) => match field_lines(readable, end, lines)? {
                 Some(length) => (length, Some(1)),
-                None if full => return Err(ParseError::HeadTooLarge),
+                None if is_full => return Err(ParseError::HeadTooLarge),
                 None => return Ok(Parsed::Partial),
             },
             None => return Ok(Parsed::Partial),
         },
-        Ok(httparse::Status::Partial) if full => return Err(too_large(readable)),
+        Ok(httparse::Status::Partial) if is_full => return Err(too_large_error(readable)),
         Ok(httparse::Status::Partial) => return Ok(Parsed::Partial),
         Err(error) => return Err(error.into()),
     };
@@ -115,12 +115,12 @@ pub fn request<'h: 'l, 'l>(
         _ => Version::Http11,
     };
     let request = Request {
-        method: Method::named(method),
+        method: Method::from_name(method),
         target,
         version,
         lines,
     };
-    Ok(Parsed::Whole { request, length })
+    Ok(Parsed::Complete { request, length })
 }
 
 impl From<httparse::Error> for ParseError {
@@ -132,8 +132,8 @@ impl From<httparse::Error> for ParseError {
     }
 }
 
-fn line<'h>(header: &httparse::Header<'h>) -> Line<'h> {
-    Line {
+fn field_line<'h>(header: &httparse::Header<'h>) -> FieldLine<'h> {
+    FieldLine {
         name: header.name,
         value: header.value,
     }
@@ -144,14 +144,14 @@ fn line<'h>(header: &httparse::Header<'h>) -> Line<'h> {
 fn field_lines<'h>(
     head: &'h [u8],
     start: usize,
-    lines: &mut Lines<'h>,
+    lines: &mut FieldLines<'h>,
 ) -> Result<Option<usize>, ParseError> {
-    let mut headers = [httparse::EMPTY_HEADER; MOST_LINES];
+    let mut headers = [httparse::EMPTY_HEADER; MAX_FIELD_LINES];
     let rest = head.get(start..).unwrap_or_default();
     match httparse::parse_headers(rest, &mut headers)? {
         httparse::Status::Partial => Ok(None),
         httparse::Status::Complete((length, headers)) => {
-            lines.extend(headers.iter().map(line));
+            lines.extend(headers.iter().map(field_line));
             Ok(Some(start + length))
         }
     }
@@ -168,7 +168,7 @@ fn has_bare_line_feed(head: &[u8]) -> bool {
 }
 
 /// Which part of a head of the greatest length is too long.
-fn too_large(head: &[u8]) -> ParseError {
+fn too_large_error(head: &[u8]) -> ParseError {
     if head.contains(&b'\n') {
         ParseError::HeadTooLarge
     } else {
@@ -179,9 +179,9 @@ fn too_large(head: &[u8]) -> ParseError {
 /// Where a request line ends that does not end in HTTP/1.0 or HTTP/1.1, if it is to be read as if it
 /// did: a later minor version means the same in the words of this one (RFC 9110 section 2.5). To
 /// tell, the whole line is needed.
-fn version(head: &[u8], full: bool) -> Result<Option<usize>, ParseError> {
+fn later_minor_version(head: &[u8], is_full: bool) -> Result<Option<usize>, ParseError> {
     let Some(end) = head.iter().position(|&byte| byte == b'\n') else {
-        return match full {
+        return match is_full {
             true => Err(ParseError::TargetTooLong),
             false => Ok(None),
         };
@@ -197,7 +197,7 @@ fn version(head: &[u8], full: bool) -> Result<Option<usize>, ParseError> {
         [b'H', b'T', b'T', b'P', b'/', major, b'.', minor]
             if major.is_ascii_digit() && minor.is_ascii_digit() =>
         {
-            Err(ParseError::Version)
+            Err(ParseError::UnsupportedVersion)
         }
         _ => Err(ParseError::Malformed),
     }
@@ -209,23 +209,23 @@ mod tests {
 
     use super::*;
 
-    const MOST: usize = 256;
+    const MAX_HEAD_BYTES: usize = 256;
 
     /// What a head is, and that it is the same however little of what follows has arrived.
     fn check(bytes: &[u8], expected: Result<Option<(&str, &str, usize)>, ParseError>) {
-        let found = outcome(bytes, MOST);
+        let found = parse_at_every_cut(bytes, MAX_HEAD_BYTES);
         let expected = expected.map(|whole| {
             whole.map(|(method, target, lines)| (method.to_owned(), target.to_owned(), lines))
         });
         assert_eq!(found, expected, "{}", bytes.escape_ascii());
     }
 
-    type Outcome = Result<Option<(String, String, usize)>, ParseError>;
+    type ParseResult = Result<Option<(String, String, usize)>, ParseError>;
 
-    fn outcome(bytes: &[u8], most: usize) -> Outcome {
-        let whole = parse(bytes, most);
+    fn parse_at_every_cut(bytes: &[u8], max_bytes: usize) -> ParseResult {
+        let whole = parse(bytes, max_bytes);
         for cut in 0..bytes.len() {
-            let part = parse(&bytes[..cut], most);
+            let part = parse(&bytes[..cut], max_bytes);
             assert!(
                 part == Ok(None) || part == whole,
                 "cut at {cut}: {}",
@@ -235,11 +235,11 @@ mod tests {
         whole
     }
 
-    fn parse(bytes: &[u8], most: usize) -> Outcome {
-        match request(bytes, most, &mut Lines::new())? {
+    fn parse(bytes: &[u8], max_bytes: usize) -> ParseResult {
+        match request(bytes, max_bytes, &mut FieldLines::new())? {
             Parsed::Partial => Ok(None),
-            Parsed::Whole { request, length } => {
-                assert!(length <= most);
+            Parsed::Complete { request, length } => {
+                assert!(length <= max_bytes);
                 let method = request.method.name().to_owned();
                 Ok(Some((
                     method,
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn heads() {
+    fn valid_heads_are_parsed() {
         check(b"GET / HTTP/1.1\r\n\r\n", Ok(Some(("GET", "/", 0))));
         check(
             b"GET /a?b HTTP/1.0\r\nHost: a\r\nB:\r\n\r\nrest",
@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_head() {
+    fn malformed_heads_are_refused() {
         for malformed in [
             &b"GET / HTTP/1.1\r\nHost : a\r\n\r\n"[..],
             b"GET / HTTP/1.1\r\nA: b\r\n folded\r\n\r\n",
@@ -299,15 +299,21 @@ mod tests {
         }
         check(
             b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
-            Err(ParseError::Version),
+            Err(ParseError::UnsupportedVersion),
         );
-        check(b"GET / HTTP/3.1\r\n\r\n", Err(ParseError::Version));
+        check(
+            b"GET / HTTP/3.1\r\n\r\n",
+            Err(ParseError::UnsupportedVersion),
+        );
     }
 
     #[test]
-    fn heads_are_bounded() {
+    fn head_size_is_bounded() {
         let long = |count| [&b"GET /"[..], &vec![b'a'; count], b" HTTP/1.1\r\n\r\n"].concat();
-        assert!(matches!(outcome(&long(238), MOST), Ok(Some(_))));
+        assert!(matches!(
+            parse_at_every_cut(&long(238), MAX_HEAD_BYTES),
+            Ok(Some(_))
+        ));
         check(&long(239), Err(ParseError::HeadTooLarge));
         check(&long(252), Err(ParseError::TargetTooLong));
         for version in [1, 7] {
@@ -315,23 +321,32 @@ mod tests {
                 let line = format!("GET / HTTP/1.{version}\r\n");
                 [line.as_bytes(), &b"a:\r\n".repeat(count), b"\r\n"].concat()
             };
-            assert!(matches!(outcome(&lines(100), 4096), Ok(Some((_, _, 100)))));
-            assert_eq!(outcome(&lines(101), 4096), Err(ParseError::HeadTooLarge));
-            assert_eq!(outcome(&lines(80), MOST), Err(ParseError::HeadTooLarge));
+            assert!(matches!(
+                parse_at_every_cut(&lines(100), 4096),
+                Ok(Some((_, _, 100)))
+            ));
+            assert_eq!(
+                parse_at_every_cut(&lines(101), 4096),
+                Err(ParseError::HeadTooLarge)
+            );
+            assert_eq!(
+                parse_at_every_cut(&lines(80), MAX_HEAD_BYTES),
+                Err(ParseError::HeadTooLarge)
+            );
         }
     }
 
     proptest! {
         #[test]
         fn arbitrary_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
-            let _ = outcome(&bytes, MOST);
+            let _ = parse_at_every_cut(&bytes, MAX_HEAD_BYTES);
         }
 
         #[test]
-        fn pieces_of_heads_never_panic(
+        fn fragments_of_heads_never_panic(
             text in "(GET|POST|/|/%2e| |  |HTTP/1\\.[0-9]|HTTP/2\\.0|\r\n|\n|\r|:|Host: a|\t|\0|é|x){0,40}"
         ) {
-            let _ = outcome(text.as_bytes(), MOST);
+            let _ = parse_at_every_cut(text.as_bytes(), MAX_HEAD_BYTES);
         }
     }
 }

@@ -2,74 +2,74 @@
 //!
 //! ```text
 //!            whole head, no content            content counted away
-//!   Head ------------------------------> answer <------------------ Content
+//!   Head ------------------------------> answer <------------------ Body
 //!    |  \----- whole head, content follows ------------------------> |
 //!    |                                     |                         |
 //!    | malformed, too long, too slow       | says close              | malformed, too much, too slow
-//!    '--------------> refuse ----------> Over <--------- refuse <----'
+//!    '--------------> reject ---------> Closing <------- reject <----'
 //! ```
 //!
 //! Answers leave in the order of their requests, because a request is not looked at before the one
 //! ahead of it has been answered. After a refusal nothing more is interpreted. Where credentials have yet to be
-//! verified, Head and Content stay as they are, head unparsed, until the bell rings, and then answer. An answer of
+//! verified, Head and Body stay as they are, head unparsed, until the bell rings, and then answer. An answer of
 //! unknown length is made as it leaves: it is a state of its own, between its request and what comes then.
 
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use super::access::Format;
-use super::body::{self, BodyError, Discard, Framing};
+use super::access_line::LogFormat;
+use super::access_log::{AccessLog, InFlight, LogRecord};
+use super::authorize::{Authorization, authorize, early_error, is_for_authorized_only};
+use super::body::{self, BodyDrain, BodyError, Framing};
 use super::chunked;
-use super::counters::{Awaited, Counters};
-use super::encode::{self, Persistence};
-use super::gate::{Gate, foregone, gate, is_behind};
+use super::counters::{RequestCounters, TimeoutKind};
+use super::encode::{self, ConnectionOption};
 use super::health::Health;
-use super::log::{Answer, Leaving, Log};
-use super::parse::{self, Lines, Parsed};
-use crate::auth::{Guard, Known};
+use super::parse::{self, FieldLines, Parsed};
+use crate::auth::{AuthHandle, CachedVerdict};
 use crate::http::{
-    Account, Boundaries, Coding, Content, DateText, Fields, Lookup, Multipart, Origin, Progress,
-    Representation, Request, Response, Status, Target, Version, admit, allowing, forwarded,
-    is_preflight, respond,
+    Body, BoundaryGenerator, CachedDate, Coding, Fields, Lookup, LookupStatus, Multipart, Origin,
+    Representation, Request, Response, Status, StreamProgress, Target, Version, allow_preflight,
+    forwarded_client, is_preflight, respond, validate,
 };
-use crate::journal::Journal;
-use crate::net::{Address, Closed, Inbox, Io, Next, Now, Outbox, Peer, Protocol};
-use crate::trust::Trusted;
+use crate::line_writer::LineWriter;
+use crate::net::{Address, CloseReason, Inbox, Io, Next, Now, Outbox, Peer, Protocol};
+use crate::trust::TrustedProxies;
 
 /// How long a peer may take, and how much it may say.
 #[derive(Clone, Debug)]
-pub struct Options {
+pub struct HttpOptions {
     /// From a head's first byte to its last; also from being accepted to the first head's last byte.
     pub header_timeout: Duration,
     /// From an answer to the next head's first byte; also from a head to the end of its content.
     pub idle_timeout: Duration,
     /// Bytes of a head.
-    pub max_header: usize,
+    pub max_head_bytes: usize,
     /// Bytes of content that are counted away; more is refused.
-    pub max_content: u64,
+    pub max_content_bytes: u64,
     /// Whether pages of other origins may ask what they like.
-    pub cors: bool,
+    pub allow_cors: bool,
     /// Where it says whether it would like to be asked, if anywhere.
     pub health: Option<Health>,
     /// Who is believed when it says for whom it sends a request, which then is the peer in the log.
-    pub trusted: Trusted,
+    pub trusted_proxies: TrustedProxies,
     /// What the lines of the access log look like.
-    pub log: Format,
+    pub log_format: LogFormat,
 }
 
-impl Default for Options {
+impl Default for HttpOptions {
     /// 10 seconds, 60 seconds, 32 KiB, 1 MiB, JSON.
     fn default() -> Self {
         Self {
             header_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(60),
-            max_header: 32 * 1024,
-            max_content: 1024 * 1024,
-            cors: false,
+            max_head_bytes: 32 * 1024,
+            max_content_bytes: 1024 * 1024,
+            allow_cors: false,
             health: None,
-            trusted: Trusted::default(),
-            log: Format::default(),
+            trusted_proxies: TrustedProxies::default(),
+            log_format: LogFormat::default(),
         }
     }
 }
@@ -78,88 +78,88 @@ impl Default for Options {
 #[derive(Debug)]
 pub struct Http1<O> {
     origin: O,
-    options: Options,
-    guard: Option<Guard>,
-    log: Option<Log>,
-    date: DateText,
-    boundaries: Boundaries,
-    retiring: bool,
+    options: HttpOptions,
+    auth: Option<AuthHandle>,
+    log: Option<AccessLog>,
+    date: CachedDate,
+    boundaries: BoundaryGenerator,
+    is_shutting_down: bool,
 }
 
 /// What is remembered of one conversation.
 #[derive(Debug)]
 pub struct Session<L> {
     peer: Address,
-    state: State<L>,
+    state: SessionState<L>,
     /// When the request that is being read began.
-    begun: Option<Instant>,
+    request_start: Option<Instant>,
     /// Answers that have not yet left, for the access log.
-    leaving: Option<Box<Leaving>>,
+    in_flight: Option<Box<InFlight>>,
     /// What came of the credentials that were sent last, if there is a guard.
-    known: Option<Box<Known>>,
+    cached_verdict: Option<Box<CachedVerdict>>,
 }
 
 #[derive(Debug)]
-enum State<L> {
-    /// Waiting `since` then for a whole head; the first head of a connection begins with the
+enum SessionState<L> {
+    /// Waiting `wait_start` then for a whole head; the first head of a connection begins with the
     /// connection.
     Head {
-        first: bool,
-        since: Option<Instant>,
-        forgiven: bool,
+        is_first: bool,
+        wait_start: Option<Instant>,
+        has_skipped_empty_line: bool,
     },
     /// The head has come. Requests with content are rare: what they need is no part of all others.
-    Content(Box<Discarded>),
+    Body(Box<PendingRequest>),
     /// The answer is made while it leaves, and more of it is to come.
-    Stream(Box<Streaming<L>>),
+    Stream(Box<StreamingResponse<L>>),
     /// The last word has been said; once it has left, this.
-    Over(Next),
+    Closing(Next),
 }
 
-/// A request of which the head is kept, while its content is counted away, `since` then.
+/// A request of which the head is kept, while its content is counted away, `wait_start` then.
 #[derive(Debug)]
-struct Discarded {
+struct PendingRequest {
     head: Box<[u8]>,
-    discard: Discard,
-    since: Instant,
+    drain: BodyDrain,
+    start: Instant,
 }
 
 /// An answer that is made while it leaves. Its head has been queued.
 #[derive(Debug)]
-struct Streaming<L> {
+struct StreamingResponse<L> {
     stream: L,
     /// Until when there is nothing more of it, unless a bell rings.
-    rests: Option<Instant>,
+    wait_until: Option<Instant>,
     /// Whether its content is in chunks; otherwise it ends with the connection.
     is_chunked: bool,
-    persistence: Persistence,
+    connection_option: ConnectionOption,
 }
 
 impl<O: Origin> Http1<O> {
-    /// Answers come from `origin`; each is a line in `journal`, if there is one.
-    pub fn new(origin: O, options: Options, journal: Option<Journal>) -> Self {
+    /// Answers come from `origin`; each is a line in `line_writer`, if there is one.
+    pub fn new(origin: O, options: HttpOptions, line_writer: Option<LineWriter>) -> Self {
         Self {
             origin,
-            guard: None,
-            log: journal.map(|journal| Log::new(journal, options.log)),
+            auth: None,
+            log: line_writer.map(|line_writer| AccessLog::new(line_writer, options.log_format)),
             options,
-            date: DateText::default(),
-            boundaries: Boundaries::default(),
-            retiring: false,
+            date: CachedDate::default(),
+            boundaries: BoundaryGenerator::default(),
+            is_shutting_down: false,
         }
     }
 
     /// The same, but answering only those whom this guard lets pass. Its bell is for the reactor to attend.
     #[must_use]
-    pub fn guarded_by(mut self, guard: Guard) -> Self {
-        self.guard = Some(guard);
+    pub fn with_auth(mut self, auth: AuthHandle) -> Self {
+        self.auth = Some(auth);
         self
     }
 
     /// The same, with what it answers counted.
     #[must_use]
-    pub fn counted_by(mut self, counters: Arc<Counters>) -> Self {
-        self.log = Some(self.log.unwrap_or_default().counted_by(counters));
+    pub fn with_counters(mut self, counters: Arc<RequestCounters>) -> Self {
+        self.log = Some(self.log.unwrap_or_default().with_counters(counters));
         self
     }
 
@@ -167,45 +167,45 @@ impl<O: Origin> Http1<O> {
     /// made while it leaves is begun.
     fn answer(
         &mut self,
-        known: &mut Option<Box<Known>>,
+        cached_verdict: &mut Option<Box<CachedVerdict>>,
         request: &Request<'_>,
         now: Now,
     ) -> Option<(Response, Option<O::Stream>)> {
-        let admitted = admit(request);
+        let validated = validate(request);
         if let Some(health) = &self.options.health
-            && let Ok(target) = &admitted
-            && let Some(response) = health.answer(request, target)
+            && let Ok(target) = &validated
+            && let Some(response) = health.respond(request, target)
         {
             return Some((response, None));
         }
-        if let Some(guard) = &self.guard
-            && is_served(&admitted)
+        if let Some(auth) = &self.auth
+            && needs_authorization(&validated)
         {
-            match gate(guard, known, request, now.instant) {
-                Gate::Open => {}
-                Gate::Shut(response) => return Some((response, None)),
-                Gate::Waits => return None,
+            match authorize(auth, cached_verdict, request, now.instant) {
+                Authorization::Granted => {}
+                Authorization::Denied(response) => return Some((response, None)),
+                Authorization::Pending => return None,
             }
         }
-        let target = match admitted {
+        let target = match validated {
             Ok(target) => target,
             Err(answer)
-                if self.options.cors
+                if self.options.allow_cors
                     && answer.status == Status::NoContent
                     && is_preflight(request) =>
             {
-                return Some((allowing(request, answer), None));
+                return Some((allow_preflight(request, answer), None));
             }
-            Err(refusal) => return Some((refusal, None)),
+            Err(response) => return Some((response, None)),
         };
         let found = self.origin.find(&target, now.wall);
-        let account = self.origin.account();
-        let (response, listing) = self.represent(request, &target, &found, now);
-        Some((accounted(response, account), listing))
+        let lookup_status = self.origin.lookup_status();
+        let (response, stream) = self.build_response(request, &target, &found, now);
+        Some((with_lookup_status(response, lookup_status), stream))
     }
 
     /// The response with what was found, in the coding that is asked for, or with a listing that is begun.
-    fn represent(
+    fn build_response(
         &mut self,
         request: &Request<'_>,
         target: &Target<'_>,
@@ -213,116 +213,119 @@ impl<O: Origin> Http1<O> {
         now: Now,
     ) -> (Response, Option<O::Stream>) {
         let response = respond(request, target, found);
-        if let Some(coding) = response.wanted
-            && let Some(coded) = self.origin.code(target, found, coding, now.wall)
+        if let Some(coding) = response.wanted_coding
+            && let Some(coded) = self.origin.find_encoded(target, found, coding, now.wall)
         {
             return (respond(request, target, &coded), None);
         }
-        let Content::Streamed(what) = response.content else {
+        let Body::Streamed(kind) = response.body else {
             return (response, None);
         };
-        match self.origin.stream(target, what) {
+        match self.origin.open_stream(target, kind) {
             Ok(stream) => (response, Some(stream)),
             Err(Lookup::Listing(_) | Lookup::Events) => {
                 (respond(request, target, &Lookup::Unavailable), None)
             }
-            Err(instead) => (respond(request, target, &instead), None),
+            Err(lookup) => (respond(request, target, &lookup), None),
         }
     }
 
     /// What a request gets whatever its content and its credentials turn out to be.
-    fn foregone(&self, request: &Request<'_>) -> Option<Response> {
-        let admitted = admit(request);
-        match self.guard {
-            Some(_) if is_served(&admitted) => foregone(request),
-            _ => admitted.err(),
+    fn early_error(&self, request: &Request<'_>) -> Option<Response> {
+        let validated = validate(request);
+        match self.auth {
+            Some(_) if needs_authorization(&validated) => early_error(request),
+            _ => validated.err(),
         }
     }
 
     /// Answers what can be answered, then says what it waits for.
-    fn converse(&mut self, session: &mut Session<O::Stream>, io: &mut Io<'_>) -> Next {
-        self.log(session, io.outbox.sent(), io.now);
+    fn drive(&mut self, session: &mut Session<O::Stream>, io: &mut Io<'_>) -> Next {
+        self.log_sent(session, io.outbox.sent(), io.now);
         *io.deadline = None;
-        if let State::Head {
-            first: false,
-            since,
+        if let SessionState::Head {
+            is_first: false,
+            wait_start,
             ..
         } = &mut session.state
             && io.inbox.is_empty()
         {
             // Nothing has come, so it is an answer that has left, and the wait that begins.
-            *since = None;
+            *wait_start = None;
         }
-        let mut is_behind = false;
-        while io.outbox.has_room() && self.read(session, io) {
+        let mut is_pipelined = false;
+        while io.outbox.has_room() && self.step(session, io) {
             // What came behind a request may have been asked after the turn began, and after a change.
-            if !is_behind && !io.inbox.is_empty() {
-                is_behind = true;
-                self.origin.doubt(true);
+            if !is_pipelined && !io.inbox.is_empty() {
+                is_pipelined = true;
+                self.origin.mark_stale(true);
             }
         }
-        let between = session.is_between(io.inbox);
-        let awaited = session.awaited();
-        let rests = session.rests();
+        let is_idle = session.is_idle(io.inbox);
+        let verification_deadline = session.verification_deadline();
+        let stream_wait = session.stream_wait();
         match session.state {
-            State::Stream(_) if rests.is_none() => Next::Again,
-            State::Stream(_) if !io.outbox.is_empty() => Next::Drain,
+            SessionState::Stream(_) if stream_wait.is_none() => Next::Yield,
+            SessionState::Stream(_) if !io.outbox.is_empty() => Next::Flush,
             _ if !io.outbox.is_empty() => {
-                let is_logged = session.leaving.is_some();
-                if !between || is_logged || io.inbox.is_ended() || self.retiring {
-                    return Next::Drain;
+                let is_logged = session.in_flight.is_some();
+                if !is_idle || is_logged || io.inbox.is_ended() || self.is_shutting_down {
+                    return Next::Flush;
                 }
-                *io.deadline = Some(self.due(session, io.now.instant));
-                Next::Answered
+                *io.deadline = Some(self.read_deadline(session, io.now.instant));
+                Next::FlushThenRead
             }
-            State::Stream(_) => {
-                *io.deadline = rests;
-                Next::Listen
+            SessionState::Stream(_) => {
+                *io.deadline = stream_wait;
+                Next::ReadOrWake
             }
-            _ if awaited.is_some() => {
-                *io.deadline = awaited;
-                Next::Wait
+            _ if verification_deadline.is_some() => {
+                *io.deadline = verification_deadline;
+                Next::AwaitWake
             }
-            State::Over(next) => next,
-            _ if between && (io.inbox.is_ended() || self.retiring) => Next::Close,
+            SessionState::Closing(next) => next,
+            _ if is_idle && (io.inbox.is_ended() || self.is_shutting_down) => Next::Close,
             _ if io.inbox.is_ended() => {
                 let reason = (Status::BadRequest, "The request ended before it was whole.");
-                self.refuse_unfinished(session, io, reason)
+                self.reject_unfinished(session, io, reason)
             }
             _ => {
-                *io.deadline = Some(self.due(session, io.now.instant));
+                *io.deadline = Some(self.read_deadline(session, io.now.instant));
                 Next::Read
             }
         }
     }
 
     /// Takes one step. Whether there may be another; otherwise more must arrive.
-    fn read(&mut self, session: &mut Session<O::Stream>, io: &mut Io<'_>) -> bool {
+    fn step(&mut self, session: &mut Session<O::Stream>, io: &mut Io<'_>) -> bool {
         match session.state {
-            State::Head { .. } => self.read_head(session, io),
-            State::Content(_) => self.read_content(session, io),
-            State::Stream(_) => self.stream_on(session, io),
-            State::Over(_) => false,
+            SessionState::Head { .. } => self.read_head(session, io),
+            SessionState::Body(_) => self.read_content(session, io),
+            SessionState::Stream(_) => self.send_stream(session, io),
+            SessionState::Closing(_) => false,
         }
     }
 
     fn read_head(&mut self, session: &mut Session<O::Stream>, io: &mut Io<'_>) -> bool {
-        if let State::Head { forgiven, .. } = &mut session.state
-            && !*forgiven
+        if let SessionState::Head {
+            has_skipped_empty_line,
+            ..
+        } = &mut session.state
+            && !*has_skipped_empty_line
             && let Some(length) = empty_line(io.inbox.bytes())
         {
             // An empty line before a request line is ignored, once (RFC 9112 section 2.2).
-            *forgiven = true;
+            *has_skipped_empty_line = true;
             io.inbox.consume(length);
         }
         if io.inbox.is_empty() {
             return false;
         }
-        if session.begun.is_some() {
+        if session.request_start.is_some() {
             // Its beginning was reported before the turn, its end may have come in it, and after a change.
-            self.origin.doubt(true);
+            self.origin.mark_stale(true);
         }
-        session.begun.get_or_insert(io.now.instant);
+        session.request_start.get_or_insert(io.now.instant);
         let length = self.read_request(session, io.inbox.bytes(), io.outbox, io.now);
         io.inbox.consume(length);
         length > 0
@@ -337,38 +340,39 @@ impl<O: Origin> Http1<O> {
         outbox: &mut Outbox,
         now: Now,
     ) -> usize {
-        let mut lines = Lines::new();
-        let (request, length) = match parse::request(bytes, self.options.max_header, &mut lines) {
+        let mut lines = FieldLines::new();
+        let (request, length) = match parse::request(bytes, self.options.max_head_bytes, &mut lines)
+        {
             Ok(Parsed::Partial) => return 0,
-            Ok(Parsed::Whole { request, length }) => (request, length),
+            Ok(Parsed::Complete { request, length }) => (request, length),
             Err(error) => {
-                let reason = (error.status(), error.why());
-                self.refuse(session, outbox, bytes, None, reason, now);
+                let reason = (error.status(), error.reason());
+                self.reject(session, outbox, bytes, None, reason, now);
                 return 0;
             }
         };
-        let discard = match body::framing(&request) {
+        let drain = match body::framing(&request) {
             Ok(Framing::Length(0)) => {
                 let is_done = self.reply(session, outbox, &request, now);
                 return if is_done { length } else { 0 };
             }
-            Ok(framing) => Discard::new(framing, self.options.max_content),
+            Ok(framing) => BodyDrain::new(framing, self.options.max_content_bytes),
             Err(error) => Err(error),
         };
         let expects = request.values("Expect").next().is_some();
         let expects = expects && request.version >= Version::Http11;
-        if (expects || matches!(discard, Err(BodyError::TooLarge)))
-            && let Some(refusal) = self.foregone(&request)
+        if (expects || matches!(drain, Err(BodyError::TooLarge)))
+            && let Some(response) = self.early_error(&request)
         {
             // What is refused anyway is refused before its content is sent.
-            self.dismiss(session, outbox, Some(&request), &refusal, now);
+            self.send_and_linger(session, outbox, Some(&request), &response, now);
             return 0;
         }
-        let discard = match discard {
-            Ok(discard) => discard,
+        let drain = match drain {
+            Ok(drain) => drain,
             Err(error) => {
-                let reason = (error.status(), error.why());
-                self.refuse(session, outbox, bytes, Some(&request), reason, now);
+                let reason = (error.status(), error.reason());
+                self.reject(session, outbox, bytes, Some(&request), reason, now);
                 return 0;
             }
         };
@@ -376,51 +380,53 @@ impl<O: Origin> Http1<O> {
             outbox.tail().extend_from_slice(encode::CONTINUE);
         }
         let head = bytes.get(..length).unwrap_or_default().into();
-        session.state = State::Content(Box::new(Discarded {
+        session.state = SessionState::Body(Box::new(PendingRequest {
             head,
-            discard,
-            since: now.instant,
+            drain,
+            start: now.instant,
         }));
         length
     }
 
     fn read_content(&mut self, session: &mut Session<O::Stream>, io: &mut Io<'_>) -> bool {
-        let State::Content(content) = &mut session.state else {
+        let SessionState::Body(content) = &mut session.state else {
             return false;
         };
-        let (count, done) = match content.discard.count(io.inbox.bytes()) {
+        let (count, is_complete) = match content.drain.advance(io.inbox.bytes()) {
             Ok(counted) => counted,
             Err(error) => {
-                self.refuse_unfinished(session, io, (error.status(), error.why()));
+                self.reject_unfinished(session, io, (error.status(), error.reason()));
                 return false;
             }
         };
         io.inbox.consume(count);
-        if !done {
+        if !is_complete {
             return false;
         }
-        self.origin.doubt(true);
-        let kept = std::mem::replace(&mut session.state, State::Over(Next::Close));
-        let is_done = match &kept {
-            State::Content(content) => self.reply_kept(session, io, &content.head),
-            State::Head { .. } | State::Stream(_) | State::Over(_) => true,
+        self.origin.mark_stale(true);
+        let pending = std::mem::replace(&mut session.state, SessionState::Closing(Next::Close));
+        let is_done = match &pending {
+            SessionState::Body(content) => self.reply_to_pending(session, io, &content.head),
+            SessionState::Head { .. } | SessionState::Stream(_) | SessionState::Closing(_) => true,
         };
         if !is_done {
-            session.state = kept;
+            session.state = pending;
         }
         is_done
     }
 
     /// Answers a request whose head was whole when it was kept. Whether it is done with.
-    fn reply_kept(
+    fn reply_to_pending(
         &mut self,
         session: &mut Session<O::Stream>,
         io: &mut Io<'_>,
         head: &[u8],
     ) -> bool {
-        let mut lines = Lines::new();
-        match parse::request(head, self.options.max_header, &mut lines) {
-            Ok(Parsed::Whole { request, .. }) => self.reply(session, io.outbox, &request, io.now),
+        let mut lines = FieldLines::new();
+        match parse::request(head, self.options.max_head_bytes, &mut lines) {
+            Ok(Parsed::Complete { request, .. }) => {
+                self.reply(session, io.outbox, &request, io.now)
+            }
             _ => true,
         }
     }
@@ -434,125 +440,137 @@ impl<O: Origin> Http1<O> {
         request: &Request<'_>,
         now: Now,
     ) -> bool {
-        let Some((response, stream)) = self.answer(&mut session.known, request, now) else {
+        let Some((response, stream)) = self.answer(&mut session.cached_verdict, request, now)
+        else {
             return false;
         };
         if response.status == Status::BadRequest {
             // Whoever sends what is no request is not understood any further.
-            self.dismiss(session, outbox, Some(request), &response, now);
+            self.send_and_linger(session, outbox, Some(request), &response, now);
             return true;
         }
         let is_chunked = request.version >= Version::Http11;
-        let persistence = match persistence(request) {
-            _ if self.retiring => Persistence::Close,
+        let connection_option = match connection_option(request) {
+            _ if self.is_shutting_down => ConnectionOption::Close,
             // Only the connection's end tells where its content ends (RFC 9112 section 6.3).
-            _ if stream.is_some() && !is_chunked => Persistence::Close,
-            persistence => persistence,
+            _ if stream.is_some() && !is_chunked => ConnectionOption::Close,
+            connection_option => connection_option,
         };
         let response = match stream {
-            Some(_) if is_chunked => chunked::promised(response),
+            Some(_) if is_chunked => chunked::with_transfer_encoding(response),
             _ => response,
         };
-        self.send(session, outbox, Some(request), &response, persistence, now);
-        session.begun = None;
+        self.send(
+            session,
+            outbox,
+            Some(request),
+            &response,
+            connection_option,
+            now,
+        );
+        session.request_start = None;
         session.state = match stream {
-            None => State::after(persistence),
-            Some(stream) => State::Stream(Box::new(Streaming {
+            None => SessionState::after(connection_option),
+            Some(stream) => SessionState::Stream(Box::new(StreamingResponse {
                 stream,
-                rests: None,
+                wait_until: None,
                 is_chunked,
-                persistence,
+                connection_option,
             })),
         };
         true
     }
 
     /// Queues what comes next of a stream. Whether that was all, and another request may be read.
-    fn stream_on(&mut self, session: &mut Session<O::Stream>, io: &mut Io<'_>) -> bool {
-        let State::Stream(streaming) = &mut session.state else {
+    fn send_stream(&mut self, session: &mut Session<O::Stream>, io: &mut Io<'_>) -> bool {
+        let SessionState::Stream(streaming) = &mut session.state else {
             return false;
         };
         let tail = io.outbox.tail();
         let start = tail.len();
         let stream = &mut streaming.stream;
-        let progress = match self.origin.stream_on(stream, tail, io.now.instant) {
+        let progress = match self.origin.read_stream(stream, tail, io.now.instant) {
             // Nobody waits for what may never come.
-            Progress::Wait(_) if self.retiring || io.inbox.is_ended() => Progress::Done,
+            StreamProgress::Wait(_) if self.is_shutting_down || io.inbox.is_ended() => {
+                StreamProgress::Done
+            }
             progress => progress,
         };
         let content = (tail.len() - start) as u64;
         if streaming.is_chunked {
             chunked::wrap(tail, start);
         }
-        if streaming.is_chunked && progress == Progress::Done {
-            tail.extend_from_slice(chunked::LAST);
+        if streaming.is_chunked && progress == StreamProgress::Done {
+            tail.extend_from_slice(chunked::LAST_CHUNK);
         }
         let end = io.outbox.sent() + io.outbox.len();
-        Log::grown(
-            &mut session.leaving,
+        AccessLog::extend_last(
+            &mut session.in_flight,
             content,
             end,
-            matches!(progress, Progress::More | Progress::Wait(_)),
+            matches!(progress, StreamProgress::More | StreamProgress::Wait(_)),
         );
-        streaming.rests = match progress {
-            Progress::Wait(until) => Some(until),
+        streaming.wait_until = match progress {
+            StreamProgress::Wait(until) => Some(until),
             _ => None,
         };
         session.state = match progress {
-            Progress::More | Progress::Wait(_) => return false,
-            Progress::Done => State::after(streaming.persistence),
+            StreamProgress::More | StreamProgress::Wait(_) => return false,
+            StreamProgress::Done => SessionState::after(streaming.connection_option),
             // Without its last chunk it is known to be incomplete (RFC 9112 section 8).
-            Progress::Broken => State::Over(Next::Close),
+            StreamProgress::Failed => SessionState::Closing(Next::Close),
         };
         true
     }
 
     /// Answers what is no request, and ends the conversation. The peer may still be sending. `bytes`
     /// is where the request began.
-    fn refuse(
+    fn reject(
         &mut self,
         session: &mut Session<O::Stream>,
         outbox: &mut Outbox,
         bytes: &[u8],
         request: Option<&Request<'_>>,
-        (status, why): (Status, &'static str),
+        (status, reason): (Status, &'static str),
         now: Now,
     ) {
-        let refusal = Response::refusal(status, why);
-        let refusal = match bytes {
-            [b'H', b'E', b'A', b'D', b' ', ..] => refusal.withholding(),
-            _ => refusal,
+        let response = Response::error_page(status, reason);
+        let response = match bytes {
+            [b'H', b'E', b'A', b'D', b' ', ..] => response.for_head(),
+            _ => response,
         };
-        self.dismiss(session, outbox, request, &refusal, now);
+        self.send_and_linger(session, outbox, request, &response, now);
     }
 
     /// Refuses a request of which not all has come, or whose content is no content.
-    fn refuse_unfinished(
+    fn reject_unfinished(
         &mut self,
         session: &mut Session<O::Stream>,
         io: &mut Io<'_>,
         reason: (Status, &'static str),
     ) -> Next {
-        let kept = match &mut session.state {
-            State::Content(content) => std::mem::take(&mut content.head),
-            State::Head { .. } | State::Stream(_) | State::Over(_) => Box::default(),
+        let pending = match &mut session.state {
+            SessionState::Body(content) => std::mem::take(&mut content.head),
+            SessionState::Head { .. } | SessionState::Stream(_) | SessionState::Closing(_) => {
+                Box::default()
+            }
         };
-        let bytes = if kept.is_empty() {
+        let bytes = if pending.is_empty() {
             io.inbox.bytes()
         } else {
-            &kept
+            &pending
         };
-        let mut lines = Lines::new();
-        let request = match parse::request(bytes, self.options.max_header, &mut lines) {
-            Ok(Parsed::Whole { request, .. }) => Some(request),
+        let mut lines = FieldLines::new();
+        let request = match parse::request(bytes, self.options.max_head_bytes, &mut lines) {
+            Ok(Parsed::Complete { request, .. }) => Some(request),
             _ => None,
         };
-        self.refuse(session, io.outbox, bytes, request.as_ref(), reason, io.now);
-        Next::Drain
+        self.reject(session, io.outbox, bytes, request.as_ref(), reason, io.now);
+        Next::Flush
     }
 
     /// Queues the last response of a peer that may still be sending.
-    fn dismiss(
+    fn send_and_linger(
         &mut self,
         session: &mut Session<O::Stream>,
         outbox: &mut Outbox,
@@ -560,8 +578,15 @@ impl<O: Origin> Http1<O> {
         response: &Response,
         now: Now,
     ) {
-        self.send(session, outbox, request, response, Persistence::Close, now);
-        session.state = State::Over(Next::Linger);
+        self.send(
+            session,
+            outbox,
+            request,
+            response,
+            ConnectionOption::Close,
+            now,
+        );
+        session.state = SessionState::Closing(Next::LingeringClose);
     }
 
     /// Queues a response.
@@ -571,23 +596,23 @@ impl<O: Origin> Http1<O> {
         outbox: &mut Outbox,
         request: Option<&Request<'_>>,
         response: &Response,
-        persistence: Persistence,
+        connection_option: ConnectionOption,
         now: Now,
     ) {
-        let queued = self.queue(outbox, request, response, persistence, now);
+        let queued = self.queue(outbox, request, response, connection_option, now);
         if let Some(log) = &mut self.log {
-            let begun = session.begun.unwrap_or(now.instant);
+            let start = session.request_start.unwrap_or(now.instant);
             let end = outbox.sent() + outbox.len();
-            let peer = client(request, session.peer, &self.options.trusted);
+            let peer = client_address(request, session.peer, &self.options.trusted_proxies);
             let peer = peer.unwrap_or(session.peer);
-            let mut answer = Answer::new(response.status, peer, queued, begun, end);
-            answer.is_open = matches!(response.content, Content::Streamed(_));
+            let mut answer = LogRecord::new(response.status, peer, queued, start, end);
+            answer.is_streaming = matches!(response.body, Body::Streamed(_));
             let representation = response.representation.as_deref();
             answer.coding = representation.map_or(Coding::Identity, |it| it.coding);
-            answer.recall = response.recall;
+            answer.cache_status = response.cache_status;
             answer.reason = response.reason;
-            answer.is_verified = self.guard.is_some() && is_behind(response.status);
-            log.queued(&mut session.leaving, request, answer);
+            answer.is_authorized = self.auth.is_some() && is_for_authorized_only(response.status);
+            log.push(&mut session.in_flight, request, answer);
         }
     }
 
@@ -597,49 +622,51 @@ impl<O: Origin> Http1<O> {
         outbox: &mut Outbox,
         request: Option<&Request<'_>>,
         response: &Response,
-        persistence: Persistence,
+        connection_option: ConnectionOption,
         now: Now,
     ) -> u64 {
-        let multipart = match (&response.representation, &response.content) {
-            (Some(representation), Content::Parts(parts)) => {
-                let boundary = self.boundaries.draw();
+        let multipart = match (&response.representation, &response.body) {
+            (Some(representation), Body::Parts(parts)) => {
+                let boundary = self.boundaries.generate();
                 Some(Multipart::new(representation, parts, boundary))
             }
             _ => None,
         };
-        let own = match response.is_represented {
+        let generated_fields = match response.has_origin_fields {
             true => Cow::Owned(Fields::new()),
             // Who may not know what is there is not told what is said of it.
-            false if self.guard.is_some() && !is_behind(response.status) => {
-                self.origin.fields(None)
+            false if self.auth.is_some() && !is_for_authorized_only(response.status) => {
+                self.origin.generated_fields(None)
             }
             false => {
                 let target = request.and_then(|request| Target::parse(request.target, None).ok());
-                self.origin.fields(target.as_ref())
+                self.origin.generated_fields(target.as_ref())
             }
         };
-        let date = self.date.at(now.wall);
+        let date = self.date.render(now.wall);
         encode::head(
             response,
-            &own,
+            &generated_fields,
             multipart.as_ref(),
-            persistence,
+            connection_option,
             date,
             outbox.tail(),
         );
         let Some(Representation { content, .. }) = response.representation.as_deref() else {
             return 0;
         };
-        let part = match (&response.content, multipart) {
-            (Content::Whole, _) => 0..content.len(),
-            (Content::Part(part), _) => part.clone(),
-            (Content::Parts(_), Some(multipart)) => {
+        let part = match (&response.body, multipart) {
+            (Body::Whole, _) => 0..content.len(),
+            (Body::Part(part), _) => part.clone(),
+            (Body::Parts(_), Some(multipart)) => {
                 let before = outbox.len();
                 for (head, part) in multipart.parts() {
                     outbox.tail().extend_from_slice(head.as_bytes());
                     outbox.push(content.clone(), part);
                 }
-                outbox.tail().extend_from_slice(multipart.end().as_bytes());
+                outbox
+                    .tail()
+                    .extend_from_slice(multipart.close_delimiter().as_bytes());
                 return outbox.len() - before;
             }
             _ => return 0,
@@ -650,25 +677,29 @@ impl<O: Origin> Http1<O> {
     }
 
     /// Has the answers logged that have left, now that `sent` bytes have.
-    fn log(&mut self, session: &mut Session<O::Stream>, sent: u64, now: Now) {
+    fn log_sent(&mut self, session: &mut Session<O::Stream>, sent: u64, now: Now) {
         if let Some(log) = &mut self.log {
             let now = (now.instant, now.wall);
-            log.sent(&mut session.leaving, sent, now);
+            log.finish_sent(&mut session.in_flight, sent, now);
         }
     }
 
     /// Until when what is awaited may take.
-    fn due(&self, session: &mut Session<O::Stream>, now: Instant) -> Instant {
+    fn read_deadline(&self, session: &mut Session<O::Stream>, now: Instant) -> Instant {
         match &mut session.state {
-            State::Content(content) => content.since + self.options.idle_timeout,
-            State::Stream(_) | State::Over(_) => now + self.options.idle_timeout,
-            State::Head { first, since, .. } => {
-                let since = *since.get_or_insert(now);
-                match session.begun {
-                    _ if *first => since + self.options.header_timeout,
+            SessionState::Body(content) => content.start + self.options.idle_timeout,
+            SessionState::Stream(_) | SessionState::Closing(_) => now + self.options.idle_timeout,
+            SessionState::Head {
+                is_first,
+                wait_start,
+                ..
+            } => {
+                let wait_start = *wait_start.get_or_insert(now);
+                match session.request_start {
+                    _ if *is_first => wait_start + self.options.header_timeout,
                     // What has come while an answer was leaving is waited for since that had left.
-                    Some(begun) => begun.max(since) + self.options.header_timeout,
-                    None => since + self.options.idle_timeout,
+                    Some(start) => start.max(wait_start) + self.options.header_timeout,
+                    None => wait_start + self.options.idle_timeout,
                 }
             }
         }
@@ -676,104 +707,108 @@ impl<O: Origin> Http1<O> {
 }
 
 /// For whom this peer has sent this request, if it is trusted to say so.
-fn client(request: Option<&Request<'_>>, peer: Address, trusted: &Trusted) -> Option<Address> {
-    if trusted.is_empty() || !trusted.has(peer.ip()) {
+fn client_address(
+    request: Option<&Request<'_>>,
+    peer: Address,
+    trusted_proxies: &TrustedProxies,
+) -> Option<Address> {
+    if trusted_proxies.is_empty() || !trusted_proxies.contains(peer.ip()) {
         return None;
     }
-    forwarded(request?, trusted).map(|client| match client.port {
+    forwarded_client(request?, trusted_proxies).map(|client| match client.port {
         Some(port) => (client.ip, port).into(),
-        None => Address::Host(client.ip),
+        None => Address::IpWithoutPort(client.ip),
     })
 }
 
 impl<O: Origin> Protocol for Http1<O> {
     type Session = Session<O::Stream>;
 
-    fn open(&mut self, peer: &Peer) -> Session<O::Stream> {
+    fn on_accept(&mut self, peer: &Peer) -> Session<O::Stream> {
         Session {
             peer: peer.address,
-            state: State::head(true),
-            begun: None,
-            leaving: None,
-            known: None,
+            state: SessionState::head(true),
+            request_start: None,
+            in_flight: None,
+            cached_verdict: None,
         }
     }
 
-    fn advance(&mut self, session: &mut Session<O::Stream>, io: &mut Io<'_>) -> Next {
-        self.converse(session, io)
+    fn on_ready(&mut self, session: &mut Session<O::Stream>, io: &mut Io<'_>) -> Next {
+        self.drive(session, io)
     }
 
-    fn sent(&mut self, session: &mut Session<O::Stream>, sent: u64) {
+    fn on_progress(&mut self, session: &mut Session<O::Stream>, sent: u64) {
         if let Some(log) = &self.log {
-            log.going(&mut session.leaving, sent);
+            log.count_sent(&mut session.in_flight, sent);
         }
     }
 
-    fn expire(&mut self, session: &mut Session<O::Stream>, io: &mut Io<'_>) -> Next {
+    fn on_timeout(&mut self, session: &mut Session<O::Stream>, io: &mut Io<'_>) -> Next {
         // Asked again, the guard says that this has taken too long, or the stream what comes next.
-        if session.awaited().is_some() || session.rests().is_some() {
-            return self.converse(session, io);
+        if session.verification_deadline().is_some() || session.stream_wait().is_some() {
+            return self.drive(session, io);
         }
-        let is_between = session.is_between(io.inbox);
+        let is_idle = session.is_idle(io.inbox);
         if let Some(log) = &self.log
             // Otherwise it is we who are out of time.
-            && !(is_between && self.retiring)
+            && !(is_idle && self.is_shutting_down)
         {
-            log.gave_up(session.awaits(io.inbox));
+            log.record_timeout(session.timeout_kind(io.inbox));
         }
         // A peer that has said nothing is waiting for nothing.
-        if is_between {
+        if is_idle {
             return Next::Close;
         }
         let reason = (
             Status::RequestTimeout,
             "The request took too long to arrive.",
         );
-        self.refuse_unfinished(session, io, reason)
+        self.reject_unfinished(session, io, reason)
     }
 
-    fn waits_since(&self, session: &Session<O::Stream>) -> Option<Instant> {
+    fn idle_since(&self, session: &Session<O::Stream>) -> Option<Instant> {
         match session.state {
-            State::Head { since, .. } => since,
-            State::Content(ref content) => Some(content.since),
-            State::Stream(_) | State::Over(_) => None,
+            SessionState::Head { wait_start, .. } => wait_start,
+            SessionState::Body(ref content) => Some(content.start),
+            SessionState::Stream(_) | SessionState::Closing(_) => None,
         }
     }
 
-    fn retire(&mut self, session: &mut Session<O::Stream>, io: &mut Io<'_>) -> Next {
-        self.retiring = true;
-        if let Some(due) = session.may_be_about_to_ask(io) {
+    fn on_shutdown(&mut self, session: &mut Session<O::Stream>, io: &mut Io<'_>) -> Next {
+        self.is_shutting_down = true;
+        if let Some(due) = session.first_request_deadline(io) {
             *io.deadline = Some(due);
             return Next::Read;
         }
-        self.converse(session, io)
+        self.drive(session, io)
     }
 
-    fn close(&mut self, session: Session<O::Stream>, io: &mut Io<'_>, closed: Closed) {
+    fn on_close(&mut self, session: Session<O::Stream>, io: &mut Io<'_>, reason: CloseReason) {
         if let Some(log) = &mut self.log {
             let now = (io.now.instant, io.now.wall);
             let sent = io.outbox.sent();
-            log.closed(session.leaving, sent, cut(&closed), now);
+            log.finish_all(session.in_flight, sent, incomplete_reason(&reason), now);
         }
     }
 
-    fn begin(&mut self, told: bool) {
-        self.origin.doubt(told);
+    fn on_turn_start(&mut self, told: bool) {
+        self.origin.mark_stale(told);
     }
 
-    fn due(&self) -> Option<SystemTime> {
-        self.origin.due()
+    fn next_timer(&self) -> Option<SystemTime> {
+        self.origin.next_timer()
     }
 
-    fn tend(&mut self, now: Now) {
-        self.origin.tend(now.wall);
+    fn on_timer(&mut self, now: Now) {
+        self.origin.on_timer(now.wall);
     }
 
-    fn rest(&mut self, clock: impl FnOnce() -> Now) {
+    fn on_turn_end(&mut self, clock: impl FnOnce() -> Now) {
         // What is believed for a turn is not held beyond it.
-        self.origin.doubt(false);
+        self.origin.mark_stale(false);
         if let Some(log) = &mut self.log {
-            log.rest(|| {
+            log.on_turn_end(|| {
                 let now = clock();
                 (now.instant, now.wall)
             });
@@ -781,101 +816,107 @@ impl<O: Origin> Protocol for Http1<O> {
     }
 }
 
-impl<L> State<L> {
+impl<L> SessionState<L> {
     /// What comes after an answer.
-    fn after(persistence: Persistence) -> Self {
-        match persistence {
-            Persistence::Close => Self::Over(Next::Close),
-            Persistence::Default | Persistence::KeepAlive => Self::head(false),
+    fn after(connection_option: ConnectionOption) -> Self {
+        match connection_option {
+            ConnectionOption::Close => Self::Closing(Next::Close),
+            ConnectionOption::Omitted | ConnectionOption::KeepAlive => Self::head(false),
         }
     }
 
     /// Nothing of a head has come yet.
-    fn head(first: bool) -> Self {
+    fn head(is_first: bool) -> Self {
         Self::Head {
-            first,
-            since: None,
-            forgiven: false,
+            is_first,
+            wait_start: None,
+            has_skipped_empty_line: false,
         }
     }
 }
 
 impl<L> Session<L> {
     /// Until when somebody who has just come, and has said nothing yet, is not hung up on.
-    fn may_be_about_to_ask(&self, io: &Io<'_>) -> Option<Instant> {
+    fn first_request_deadline(&self, io: &Io<'_>) -> Option<Instant> {
         match self.state {
-            State::Head {
-                first: true,
-                since: Some(since),
+            SessionState::Head {
+                is_first: true,
+                wait_start: Some(wait_start),
                 ..
-            } if self.is_between(io.inbox) => io.may_be_about_to_ask(self.peer, since),
+            } if self.is_idle(io.inbox) => io.first_request_deadline(self.peer, wait_start),
             _ => None,
         }
     }
 
     /// Whether nothing of a next request has come.
-    fn is_between(&self, inbox: &Inbox) -> bool {
-        matches!(self.state, State::Head { .. }) && inbox.is_empty()
+    fn is_idle(&self, inbox: &Inbox) -> bool {
+        matches!(self.state, SessionState::Head { .. }) && inbox.is_empty()
     }
 
     /// What its peer is to send.
-    fn awaits(&self, inbox: &Inbox) -> Awaited {
+    fn timeout_kind(&self, inbox: &Inbox) -> TimeoutKind {
         match self.state {
-            State::Content(_) => Awaited::Content,
-            State::Head { first: false, .. } if inbox.is_empty() => Awaited::Request,
-            State::Head { .. } | State::Stream(_) | State::Over(_) => Awaited::Head,
+            SessionState::Body(_) => TimeoutKind::Content,
+            SessionState::Head {
+                is_first: false, ..
+            } if inbox.is_empty() => TimeoutKind::Request,
+            SessionState::Head { .. } | SessionState::Stream(_) | SessionState::Closing(_) => {
+                TimeoutKind::Head
+            }
         }
     }
 
     /// Until when its credentials may be verified, if they are being.
-    fn awaited(&self) -> Option<Instant> {
-        self.known.as_ref()?.awaited()
+    fn verification_deadline(&self) -> Option<Instant> {
+        self.cached_verdict.as_ref()?.pending_until()
     }
 
     /// Until when there is nothing more of its stream, if it has one and that is so.
-    fn rests(&self) -> Option<Instant> {
+    fn stream_wait(&self) -> Option<Instant> {
         match &self.state {
-            State::Stream(streaming) => streaming.rests,
+            SessionState::Stream(streaming) => streaming.wait_until,
             _ => None,
         }
     }
 }
 
 /// The same response, with the account of what it is about, if there is one.
-fn accounted(response: Response, account: Option<Account>) -> Response {
-    match account {
-        Some(account) => response.accounted(account),
+fn with_lookup_status(response: Response, lookup_status: Option<LookupStatus>) -> Response {
+    match lookup_status {
+        Some(lookup_status) => response.with_lookup(lookup_status),
         None => response,
     }
 }
 
 /// Why an answer ended before its end, where a conversation ended like this.
-fn cut(closed: &Closed) -> Option<&'static str> {
-    Some(match closed {
-        Closed::ByUs => return None,
-        Closed::ByPeer => "The peer left before the end.",
-        Closed::Expired => "The peer was too slow.",
-        Closed::Displaced => "The peer made room for another.",
-        Closed::FileChanged => "The file changed while it was sent.",
-        Closed::Broken(_) => "The connection broke.",
+fn incomplete_reason(reason: &CloseReason) -> Option<&'static str> {
+    Some(match reason {
+        CloseReason::Local => return None,
+        CloseReason::Peer => "The peer left before the end.",
+        CloseReason::TimedOut => "The peer was too slow.",
+        CloseReason::Evicted => "The peer made room for another.",
+        CloseReason::FileChanged => "The file changed while it was sent.",
+        CloseReason::Io(_) => "The connection broke.",
     })
 }
 
 /// Whether this is for who may have it: all but refusals, which the request's head alone has earned.
-fn is_served(admitted: &Result<Target<'_>, Response>) -> bool {
-    match admitted {
+fn needs_authorization(validated: &Result<Target<'_>, Response>) -> bool {
+    match validated {
         Ok(_) => true,
         Err(response) => response.status == Status::NoContent,
     }
 }
 
 /// Whether the connection persists after this request (RFC 9112 section 9.3).
-fn persistence(request: &Request<'_>) -> Persistence {
+fn connection_option(request: &Request<'_>) -> ConnectionOption {
     match request.version {
-        _ if request.lists("Connection", "close") => Persistence::Close,
-        Version::Http11 => Persistence::Default,
-        Version::Http10 if request.lists("Connection", "keep-alive") => Persistence::KeepAlive,
-        Version::Http10 => Persistence::Close,
+        _ if request.list_has("Connection", "close") => ConnectionOption::Close,
+        Version::Http11 => ConnectionOption::Omitted,
+        Version::Http10 if request.list_has("Connection", "keep-alive") => {
+            ConnectionOption::KeepAlive
+        }
+        Version::Http10 => ConnectionOption::Close,
     }
 }
 
@@ -896,17 +937,17 @@ mod tests {
     use super::*;
     use crate::auth::{Users, Verifier};
     use crate::blob::Blob;
-    use crate::http::{EntityTag, Forms, Streamed, Unstreamed, Validators};
+    use crate::http::{EntityTag, ListingRepresentations, NoStream, StreamKind, Validators};
 
     /// A conversation without a socket: the bytes are there, and so is the answer.
-    struct Driven<O> {
+    struct SessionHarness<O> {
         http: Http1<O>,
-        session: Session<Unstreamed>,
+        session: Session<NoStream>,
         inbox: Inbox,
         outbox: Outbox,
         deadline: Option<Instant>,
         now: Now,
-        said: Vec<u8>,
+        output: Vec<u8>,
     }
 
     fn find(target: &Target<'_>, _: SystemTime) -> Lookup {
@@ -922,28 +963,28 @@ mod tests {
             b"tagged" => {
                 let tagged = Representation::new(vec![b'x'; 1000].into(), "text/plain");
                 let tag = Some(EntityTag::new(0xa));
-                let tagged = tagged.with(Validators {
+                let tagged = tagged.with_validators(Validators {
                     tag,
                     modified: None,
                 });
                 Lookup::Found(Arc::new(tagged.into()))
             }
             b"folder" => Lookup::Directory,
-            _ => Lookup::Absent(None),
+            _ => Lookup::NotFound(None),
         }
     }
 
-    type Find = fn(&Target<'_>, SystemTime) -> Lookup;
+    type FindFunction = fn(&Target<'_>, SystemTime) -> Lookup;
 
-    impl Driven<Find> {
+    impl SessionHarness<FindFunction> {
         fn new() -> Self {
-            let options = Options {
-                max_header: 200,
-                max_content: 20,
-                ..Options::default()
+            let options = HttpOptions {
+                max_head_bytes: 200,
+                max_content_bytes: 20,
+                ..HttpOptions::default()
             };
-            let mut http = Http1::new(find as Find, options, None);
-            let session = http.open(&Peer {
+            let mut http = Http1::new(find as FindFunction, options, None);
+            let session = http.on_accept(&Peer {
                 address: Address::from(([127, 0, 0, 1], 80)),
             });
             Self {
@@ -956,13 +997,13 @@ mod tests {
                     instant: Instant::now(),
                     wall: UNIX_EPOCH,
                 },
-                said: Vec::new(),
+                output: Vec::new(),
             }
         }
 
         fn call<T>(
             &mut self,
-            call: impl FnOnce(&mut Http1<Find>, &mut Session<Unstreamed>, &mut Io<'_>) -> T,
+            call: impl FnOnce(&mut Http1<FindFunction>, &mut Session<NoStream>, &mut Io<'_>) -> T,
         ) -> T {
             let Self {
                 http,
@@ -986,20 +1027,20 @@ mod tests {
         }
 
         /// Says what there is to say, and takes everything that is answered.
-        fn advance(&mut self) -> Next {
+        fn drive(&mut self) -> Next {
             loop {
-                let next = self.call(Http1::advance);
-                let said = self.outbox.take();
-                self.said.extend(&said);
-                if !matches!(next, Next::Drain | Next::Answered) || said.is_empty() {
+                let next = self.call(Http1::on_ready);
+                let output = self.outbox.take();
+                self.output.extend(&output);
+                if !matches!(next, Next::Flush | Next::FlushThenRead) || output.is_empty() {
                     return next;
                 }
             }
         }
 
         /// Hears bytes, a part at a time, until the conversation ends.
-        fn hear(&mut self, bytes: &[u8], cuts: &[usize]) -> Next {
-            let mut next = self.advance();
+        fn receive(&mut self, bytes: &[u8], cuts: &[usize]) -> Next {
+            let mut next = self.drive();
             let mut start = 0;
             for end in cuts.iter().copied().chain([bytes.len()]) {
                 if !matches!(next, Next::Read) {
@@ -1007,14 +1048,14 @@ mod tests {
                 }
                 self.inbox.receive(&bytes[start..end]);
                 start = end;
-                next = self.advance();
+                next = self.drive();
             }
             next
         }
 
         fn statuses(&self) -> Vec<String> {
-            let said = String::from_utf8_lossy(&self.said);
-            let codes = said.split("HTTP/1.1 ").skip(1).map(|rest| &rest[..3]);
+            let output = String::from_utf8_lossy(&self.output);
+            let codes = output.split("HTTP/1.1 ").skip(1).map(|rest| &rest[..3]);
             codes
                 .filter(|code| code.parse::<u16>().is_ok())
                 .map(str::to_owned)
@@ -1025,99 +1066,101 @@ mod tests {
     /// What is answered to these bytes, and that it does not depend on how they are cut.
     fn check(bytes: &str, statuses: &[&str], next: Next) -> String {
         let bytes = bytes.as_bytes();
-        let mut whole = Driven::new();
-        assert_eq!(whole.hear(bytes, &[]), next, "{}", bytes.escape_ascii());
+        let mut whole = SessionHarness::new();
+        assert_eq!(whole.receive(bytes, &[]), next, "{}", bytes.escape_ascii());
         assert_eq!(whole.statuses(), statuses, "{}", bytes.escape_ascii());
         let each: Vec<usize> = (1..bytes.len()).collect();
         for cuts in (0..bytes.len()).map(|cut| vec![cut]).chain([each]) {
-            let mut cut = Driven::new();
-            assert_eq!(cut.hear(bytes, &cuts), next);
+            let mut cut = SessionHarness::new();
+            assert_eq!(cut.receive(bytes, &cuts), next);
             assert!(
-                cut.said == whole.said,
+                cut.output == whole.output,
                 "cut at {cuts:?}: {}",
                 bytes.escape_ascii()
             );
         }
-        String::from_utf8(whole.said).unwrap()
+        String::from_utf8(whole.output).unwrap()
     }
 
     const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
     #[test]
-    fn a_request_is_answered() {
-        let said = check(GET, &["200"], Next::Read);
+    fn request_gets_a_response() {
+        let output = check(GET, &["200"], Next::Read);
         let expected = "HTTP/1.1 200 OK\r\nDate: Thu, 01 Jan 1970 00:00:00 GMT\r\n\
             Content-Type: text/plain\r\n\
             Content-Length: 5\r\n\r\nhello";
-        assert_eq!(said, expected);
+        assert_eq!(output, expected);
     }
 
     const CREDENTIALS: &str = "Authorization: Basic YTpi\r\n";
 
     /// A conversation that is guarded, and knows of one user, whose hash takes seconds.
-    fn guarded() -> Driven<Find> {
+    fn harness_with_auth() -> SessionHarness<FindFunction> {
         let hash = "$2y$16$GOyLB8fYp437HNiAqo1KZ.W6qyupo9d/P.hOJJo8g2PmwEjRER8du";
-        let users = Users::read(format!("a:{hash}").as_bytes()).unwrap();
-        let guard = Verifier::new(users, NonZeroUsize::MIN)
+        let users = Users::parse(format!("a:{hash}").as_bytes()).unwrap();
+        let auth = Verifier::new(users, NonZeroUsize::MIN)
             .unwrap()
-            .guard()
+            .handle()
             .unwrap();
-        let mut driven = Driven::new();
-        driven.http.guard = Some(guard);
-        driven
+        let mut harness = SessionHarness::new();
+        harness.http.auth = Some(auth);
+        harness
     }
 
     #[test]
-    fn who_is_being_verified_waits_and_not_for_ever() {
+    fn request_waits_for_verification_until_a_deadline() {
         let plain = format!("GET / HTTP/1.1\r\nHost: a\r\n{CREDENTIALS}");
         for request in [
             format!("{plain}\r\n"),
             format!("{plain}Content-Length: 3\r\n\r\nabc"),
             format!("{plain}Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
         ] {
-            let mut driven = guarded();
-            driven.inbox.receive(GET.as_bytes());
-            driven.inbox.receive(request.as_bytes());
-            driven.inbox.receive(GET.as_bytes());
-            driven.inbox.end();
-            assert_eq!(driven.advance(), Next::Wait);
-            let said = String::from_utf8(std::mem::take(&mut driven.said)).unwrap();
-            assert!(said.starts_with("HTTP/1.1 401 ") && said.matches("HTTP/1.1").count() == 1);
-            assert_eq!(driven.advance(), Next::Wait, "nothing has changed");
+            let mut harness = harness_with_auth();
+            harness.inbox.receive(GET.as_bytes());
+            harness.inbox.receive(request.as_bytes());
+            harness.inbox.receive(GET.as_bytes());
+            harness.inbox.end();
+            assert_eq!(harness.drive(), Next::AwaitWake);
+            let output = String::from_utf8(std::mem::take(&mut harness.output)).unwrap();
+            assert!(output.starts_with("HTTP/1.1 401 ") && output.matches("HTTP/1.1").count() == 1);
+            assert_eq!(harness.drive(), Next::AwaitWake, "nothing has changed");
             assert_eq!(
-                driven.call(Http1::retire),
-                Next::Wait,
+                harness.call(Http1::on_shutdown),
+                Next::AwaitWake,
                 "what is begun is finished"
             );
-            driven.http.retiring = false;
-            assert!(driven.said.is_empty());
-            driven.now.instant = driven.deadline.take().expect("it is not waited for ever");
-            assert_eq!(driven.call(Http1::expire), Next::Drain);
-            let said = driven.outbox.take();
-            let said = String::from_utf8(said).unwrap();
-            assert!(said.starts_with("HTTP/1.1 503 ") && said.contains("\r\nRetry-After: 5\r\n"));
+            harness.http.is_shutting_down = false;
+            assert!(harness.output.is_empty());
+            harness.now.instant = harness.deadline.take().expect("it is not waited for ever");
+            assert_eq!(harness.call(Http1::on_timeout), Next::Flush);
+            let output = harness.outbox.take();
+            let output = String::from_utf8(output).unwrap();
+            assert!(
+                output.starts_with("HTTP/1.1 503 ") && output.contains("\r\nRetry-After: 5\r\n")
+            );
             // The next one is answered as if nothing had been.
-            assert!(said.contains("HTTP/1.1 401 "), "{said}");
-            assert_eq!(driven.advance(), Next::Close);
+            assert!(output.contains("HTTP/1.1 401 "), "{output}");
+            assert_eq!(harness.drive(), Next::Close);
         }
     }
 
     #[test]
-    fn answers_come_in_order() {
+    fn pipelined_responses_keep_their_order() {
         let pipelined = "GET /large HTTP/1.1\r\nHost: a\r\n\r\n\
             HEAD / HTTP/1.1\r\nHost: a\r\n\r\n\
             GET /nothing HTTP/1.1\r\nHost: a\r\n\r\n\
             GET /folder HTTP/1.1\r\nHost: a\r\n\r\n";
-        let said = check(
+        let output = check(
             &pipelined.repeat(2),
             &["200", "200", "404", "301"].repeat(2),
             Next::Read,
         );
-        assert_eq!(said.matches("xHTTP/1.1 200").count(), 2);
+        assert_eq!(output.matches("xHTTP/1.1 200").count(), 2);
     }
 
     #[test]
-    fn persistence_is_as_each_version_has_it() {
+    fn connection_persists_by_version_and_connection_field() {
         let get = |rest: &str| format!("GET / HTTP/{rest}\r\n\r\n");
         let host = "1.1\r\nHost: a\r\nConnection:";
         for close in [
@@ -1125,8 +1168,8 @@ mod tests {
             get(&format!("{host} x, Close")),
             get("1.0\r\nConnection: x"),
         ] {
-            let said = check(&(close + GET), &["200"], Next::Close);
-            assert!(said.contains("\r\nConnection: close\r\n"));
+            let output = check(&(close + GET), &["200"], Next::Close);
+            assert!(output.contains("\r\nConnection: close\r\n"));
         }
         for stays in [
             "1.0\r\nConnection: keep-alive",
@@ -1134,12 +1177,12 @@ mod tests {
         ] {
             check(&(get(stays) + GET), &["200", "200"], Next::Read);
         }
-        let said = check(&get("1.0\r\nConnection: Keep-Alive"), &["200"], Next::Read);
-        assert!(said.contains("\r\nConnection: keep-alive\r\n"));
+        let output = check(&get("1.0\r\nConnection: Keep-Alive"), &["200"], Next::Read);
+        assert!(output.contains("\r\nConnection: keep-alive\r\n"));
     }
 
     #[test]
-    fn content_is_counted_away() {
+    fn request_content_is_drained() {
         let get = |fields: &str, content: &str| {
             format!("GET / HTTP/1.1\r\nHost: a\r\n{fields}\r\n\r\n{content}{GET}")
         };
@@ -1153,29 +1196,33 @@ mod tests {
         check(
             &get("Transfer-Encoding: chunked", "3\r\nabcd"),
             &["400"],
-            Next::Linger,
+            Next::LingeringClose,
         );
-        check(&get("Content-Length: 21", ""), &["413"], Next::Linger);
+        check(
+            &get("Content-Length: 21", ""),
+            &["413"],
+            Next::LingeringClose,
+        );
         check(
             &get("Content-Length: 3\r\nTransfer-Encoding: chunked", ""),
             &["400"],
-            Next::Linger,
+            Next::LingeringClose,
         );
         check(
             &get("Transfer-Encoding: gzip, chunked", ""),
             &["501"],
-            Next::Linger,
+            Next::LingeringClose,
         );
         let expecting = get("Content-Length: 3\r\nExpect: 100-continue", "abc");
         check(&expecting, &["100", "200", "200"], Next::Read);
         let refused = expecting.replacen("GET", "POST", 1);
-        check(&refused, &["405"], Next::Linger);
+        check(&refused, &["405"], Next::LingeringClose);
         let large = get("Content-Length: 21", "").replacen("GET", "POST", 1);
-        check(&large, &["405"], Next::Linger);
+        check(&large, &["405"], Next::LingeringClose);
     }
 
     #[test]
-    fn nothing_after_a_refusal_is_interpreted() {
+    fn input_after_an_error_is_ignored() {
         for (refused, status) in [
             ("GET / HTTP/2.0\r\n\r\n", "505"),
             ("GET /\r\n\r\n", "400"),
@@ -1186,35 +1233,39 @@ mod tests {
                 "431",
             ),
         ] {
-            let said = check(
+            let output = check(
                 &(GET.to_owned() + refused + GET),
                 &["200", status],
-                Next::Linger,
+                Next::LingeringClose,
             );
-            assert!(said.contains("\r\nConnection: close\r\n"));
+            assert!(output.contains("\r\nConnection: close\r\n"));
         }
     }
 
     #[test]
-    fn a_part_is_sent_as_a_part_and_what_is_known_is_not_sent() {
+    fn partial_and_not_modified_responses_are_framed() {
         let get = |line: &str| format!("GET /tagged HTTP/1.1\r\nHost: a\r\n{line}\r\n\r\n");
-        let known = get("If-None-Match: \"0000000000000000000000000000000a\"");
+        let not_modified = get("If-None-Match: \"0000000000000000000000000000000a\"");
         let part = get("Range: bytes=990-");
-        let said = check(&(known + &part + GET), &["304", "206", "200"], Next::Read);
+        let output = check(
+            &(not_modified + &part + GET),
+            &["304", "206", "200"],
+            Next::Read,
+        );
         let end_of_304 = "ETag: \"0000000000000000000000000000000a\"\r\n\r\nHTTP/1.1 206";
-        assert!(said.contains(end_of_304), "{said}");
+        assert!(output.contains(end_of_304), "{output}");
         let end_of_206 = "Content-Range: bytes 990-999/1000\r\nContent-Length: 10\r\n\r\n\
             xxxxxxxxxxHTTP/1.1 200";
-        assert!(said.contains(end_of_206), "{said}");
+        assert!(output.contains(end_of_206), "{output}");
     }
 
     #[test]
-    fn several_parts_are_as_long_as_they_say() {
+    fn multipart_content_has_the_announced_length() {
         let parts = "GET /tagged HTTP/1.1\r\nHost: a\r\nRange: bytes=0-9,500-\r\n\r\n";
-        let mut driven = Driven::new();
-        driven.hear((parts.to_owned() + GET).as_bytes(), &[]);
-        let said = String::from_utf8(driven.said).unwrap();
-        let (head, rest) = said.split_once("\r\n\r\n").unwrap();
+        let mut harness = SessionHarness::new();
+        harness.receive((parts.to_owned() + GET).as_bytes(), &[]);
+        let output = String::from_utf8(harness.output).unwrap();
+        let (head, rest) = output.split_once("\r\n\r\n").unwrap();
         let (_, length) = head.split_once("Content-Length: ").unwrap();
         let (content, next) = rest.split_at(length.parse().unwrap());
         assert!(content.ends_with("--\r\n"), "{content}");
@@ -1226,199 +1277,205 @@ mod tests {
     }
 
     #[test]
-    fn who_is_waited_for_is_known_and_since_when() {
-        let mut driven = Driven::new();
-        let waits = |driven: &Driven<Find>| driven.http.waits_since(&driven.session);
-        let start = driven.now.instant;
-        driven.advance();
-        assert_eq!(waits(&driven), Some(start), "nothing said yet");
-        driven.now.instant += Duration::from_secs(1);
-        driven.inbox.receive(b"GET / HTTP/1.1\r\n");
-        driven.advance();
-        assert_eq!(waits(&driven), Some(start), "in a head");
-        driven.inbox.receive(b"Host: a\r\n\r\n");
-        driven.advance();
-        assert_eq!(waits(&driven), Some(driven.now.instant), "answered");
-        driven
+    fn idle_since_is_the_start_of_the_wait() {
+        let mut harness = SessionHarness::new();
+        let waits =
+            |harness: &SessionHarness<FindFunction>| harness.http.idle_since(&harness.session);
+        let start = harness.now.instant;
+        harness.drive();
+        assert_eq!(waits(&harness), Some(start), "nothing said yet");
+        harness.now.instant += Duration::from_secs(1);
+        harness.inbox.receive(b"GET / HTTP/1.1\r\n");
+        harness.drive();
+        assert_eq!(waits(&harness), Some(start), "in a head");
+        harness.inbox.receive(b"Host: a\r\n\r\n");
+        harness.drive();
+        assert_eq!(waits(&harness), Some(harness.now.instant), "answered");
+        harness
             .inbox
             .receive(b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\n");
-        driven.advance();
-        let asked = driven.now.instant;
-        driven.now.instant += Duration::from_secs(1);
-        driven.advance();
-        assert_eq!(waits(&driven), Some(asked), "in content");
-        driven.inbox.receive(b"abc");
-        driven.inbox.end();
-        driven.call(Http1::advance);
-        assert_eq!(waits(&driven), None, "with the last word said");
+        harness.drive();
+        let asked = harness.now.instant;
+        harness.now.instant += Duration::from_secs(1);
+        harness.drive();
+        assert_eq!(waits(&harness), Some(asked), "in content");
+        harness.inbox.receive(b"abc");
+        harness.inbox.end();
+        harness.call(Http1::on_ready);
+        assert_eq!(waits(&harness), None, "with the last word said");
     }
 
     #[test]
-    fn an_empty_line_before_a_request_is_forgiven_once() {
+    fn one_empty_line_before_a_request_is_ignored() {
         check(&format!("\r\n{GET}\r\n{GET}"), &["200", "200"], Next::Read);
     }
 
     #[test]
-    fn a_head_that_is_refused_has_no_content() {
+    fn error_response_to_head_has_no_content() {
         let head = GET.replace("GET", "HEAD");
         for bad in [
             head.replace("\r\n\r\n", "\r\nTransfer-Encoding: x\r\n\r\n"),
             head.replace("/ ", "/% "),
         ] {
-            let mut driven = Driven::new();
-            driven.hear(bad.as_bytes(), &[]);
+            let mut harness = SessionHarness::new();
+            harness.receive(bad.as_bytes(), &[]);
             assert!(
-                driven.said.ends_with(b"\r\n\r\n"),
+                harness.output.ends_with(b"\r\n\r\n"),
                 "{}",
-                driven.said.escape_ascii()
+                harness.output.escape_ascii()
             );
         }
     }
 
     #[test]
-    fn a_peer_that_finishes_gets_its_answers() {
+    fn half_closed_client_receives_response() {
         let end = |bytes: &str| {
-            let mut driven = Driven::new();
-            driven.inbox.receive(bytes.as_bytes());
-            driven.inbox.end();
-            let next = driven.advance();
-            (driven.statuses().join(" "), next)
+            let mut harness = SessionHarness::new();
+            harness.inbox.receive(bytes.as_bytes());
+            harness.inbox.end();
+            let next = harness.drive();
+            (harness.statuses().join(" "), next)
         };
         assert_eq!(end(""), (String::new(), Next::Close));
         assert_eq!(end(&GET.repeat(2)), ("200 200".into(), Next::Close));
-        assert_eq!(end("GET / HTTP"), ("400".into(), Next::Linger));
+        assert_eq!(end("GET / HTTP"), ("400".into(), Next::LingeringClose));
         let lacking = GET.replace("\r\n\r\n", "\r\nContent-Length: 9\r\n\r\nabc");
-        assert_eq!(end(&lacking), ("400".into(), Next::Linger));
+        assert_eq!(end(&lacking), ("400".into(), Next::LingeringClose));
     }
 
     #[test]
-    fn a_session_is_small() {
+    fn session_size_is_bounded() {
         // There are thousands, most of them idle; net/reactor.rs counts on this.
-        let size = size_of::<Session<Unstreamed>>();
+        let size = size_of::<Session<NoStream>>();
         assert!(size <= 96, "{size} bytes");
     }
 
     #[test]
-    fn deadlines_follow_what_is_awaited() {
-        let seconds = |driven: &Driven<Find>| {
-            driven
+    fn deadline_depends_on_state() {
+        let seconds = |harness: &SessionHarness<FindFunction>| {
+            harness
                 .deadline
-                .map(|due| due.duration_since(driven.now.instant).as_secs())
+                .map(|due| due.duration_since(harness.now.instant).as_secs())
         };
-        let mut driven = Driven::new();
-        driven.advance();
-        assert_eq!(seconds(&driven), Some(10), "nothing said yet");
-        driven.inbox.receive(GET.as_bytes());
-        driven.advance();
-        assert_eq!(seconds(&driven), Some(60), "idle");
-        driven.inbox.receive(b"GET");
-        driven.advance();
-        assert_eq!(seconds(&driven), Some(10), "in a head");
-        driven.now.instant += Duration::from_secs(4);
-        driven.inbox.receive(b" / HTTP/1.1\r\n");
-        driven.advance();
-        assert_eq!(seconds(&driven), Some(6), "still in the same head");
-        driven
+        let mut harness = SessionHarness::new();
+        harness.drive();
+        assert_eq!(seconds(&harness), Some(10), "nothing said yet");
+        harness.inbox.receive(GET.as_bytes());
+        harness.drive();
+        assert_eq!(seconds(&harness), Some(60), "idle");
+        harness.inbox.receive(b"GET");
+        harness.drive();
+        assert_eq!(seconds(&harness), Some(10), "in a head");
+        harness.now.instant += Duration::from_secs(4);
+        harness.inbox.receive(b" / HTTP/1.1\r\n");
+        harness.drive();
+        assert_eq!(seconds(&harness), Some(6), "still in the same head");
+        harness
             .inbox
             .receive(b"Host: a\r\nContent-Length: 2\r\n\r\n");
-        driven.advance();
-        assert_eq!(seconds(&driven), Some(60), "in content");
-        driven.inbox.receive(b"ab");
-        assert_eq!(driven.call(Http1::advance), Next::Answered);
-        assert_eq!(seconds(&driven), Some(60), "if it leaves at once");
-        driven.now.instant += Duration::from_secs(4);
-        driven.outbox.take();
-        assert_eq!(driven.call(Http1::advance), Next::Read);
-        assert_eq!(seconds(&driven), Some(60), "since it has left");
-        driven.inbox.receive(format!("{GET}GET").as_bytes());
-        assert_eq!(driven.call(Http1::advance), Next::Drain);
+        harness.drive();
+        assert_eq!(seconds(&harness), Some(60), "in content");
+        harness.inbox.receive(b"ab");
+        assert_eq!(harness.call(Http1::on_ready), Next::FlushThenRead);
+        assert_eq!(seconds(&harness), Some(60), "if it leaves at once");
+        harness.now.instant += Duration::from_secs(4);
+        harness.outbox.take();
+        assert_eq!(harness.call(Http1::on_ready), Next::Read);
+        assert_eq!(seconds(&harness), Some(60), "since it has left");
+        harness.inbox.receive(format!("{GET}GET").as_bytes());
+        assert_eq!(harness.call(Http1::on_ready), Next::Flush);
         assert_eq!(
-            seconds(&driven),
+            seconds(&harness),
             None,
             "while an answer leaves, its pace is watched"
         );
     }
 
     #[test]
-    fn what_takes_too_long_is_told_so_unless_nothing_was_asked() {
+    fn incomplete_request_gets_408_and_idle_connection_closes() {
         let expire = |bytes: &str| {
-            let mut driven = Driven::new();
-            driven.inbox.receive(bytes.as_bytes());
-            driven.advance();
-            let next = match driven.call(Http1::expire) {
-                Next::Drain => {
-                    driven.said.extend(driven.outbox.take());
-                    driven.advance()
+            let mut harness = SessionHarness::new();
+            harness.inbox.receive(bytes.as_bytes());
+            harness.drive();
+            let next = match harness.call(Http1::on_timeout) {
+                Next::Flush => {
+                    harness.output.extend(harness.outbox.take());
+                    harness.drive()
                 }
                 next => next,
             };
-            (driven.statuses().join(" "), next)
+            (harness.statuses().join(" "), next)
         };
         assert_eq!(expire(""), (String::new(), Next::Close));
         assert_eq!(expire(GET), ("200".into(), Next::Close));
-        assert_eq!(expire("GET /"), ("408".into(), Next::Linger));
+        assert_eq!(expire("GET /"), ("408".into(), Next::LingeringClose));
         let lacking = GET.replace("\r\n\r\n", "\r\nContent-Length: 9\r\n\r\nabc");
-        assert_eq!(expire(&lacking), ("408".into(), Next::Linger));
+        assert_eq!(expire(&lacking), ("408".into(), Next::LingeringClose));
     }
 
     #[test]
-    fn retiring_finishes_what_is_begun() {
-        let mut idle = Driven::new();
-        idle.hear(GET.as_bytes(), &[]);
-        assert_eq!(idle.call(Http1::retire), Next::Close);
-        let mut begun = Driven::new();
-        begun.hear(b"GET / HTTP/1.1\r\n", &[]);
-        assert_eq!(begun.call(Http1::retire), Next::Read);
-        begun.inbox.receive(b"Host: a\r\n\r\n");
-        assert_eq!(begun.advance(), Next::Close);
-        assert!(String::from_utf8_lossy(&begun.said).contains("\r\nConnection: close\r\n"));
+    fn shutdown_finishes_requests_in_progress() {
+        let mut idle = SessionHarness::new();
+        idle.receive(GET.as_bytes(), &[]);
+        assert_eq!(idle.call(Http1::on_shutdown), Next::Close);
+        let mut busy = SessionHarness::new();
+        busy.receive(b"GET / HTTP/1.1\r\n", &[]);
+        assert_eq!(busy.call(Http1::on_shutdown), Next::Read);
+        busy.inbox.receive(b"Host: a\r\n\r\n");
+        assert_eq!(busy.drive(), Next::Close);
+        assert!(String::from_utf8_lossy(&busy.output).contains("\r\nConnection: close\r\n"));
     }
 
     /// A folder of so many entries, read one in three steps.
-    struct Folder {
-        breaks: bool,
+    struct ListingOrigin {
+        fails: bool,
     }
 
-    impl Origin for Folder {
+    impl Origin for ListingOrigin {
         type Stream = u32;
 
         fn find(&mut self, _: &Target<'_>, _: SystemTime) -> Lookup {
             let form = Arc::new(Representation::new(Blob::Static(b""), "text/plain"));
-            Lookup::Listing(Arc::new(Forms {
+            Lookup::Listing(Arc::new(ListingRepresentations {
                 html: form.clone(),
                 json: form.clone(),
                 text: form,
             }))
         }
 
-        fn stream(&mut self, _: &Target<'_>, _: Streamed) -> Result<u32, Lookup> {
+        fn open_stream(&mut self, _: &Target<'_>, _: StreamKind) -> Result<u32, Lookup> {
             Ok(0)
         }
 
-        fn stream_on(&mut self, step: &mut u32, into: &mut Vec<u8>, _: Instant) -> Progress {
+        fn read_stream(
+            &mut self,
+            step: &mut u32,
+            into: &mut Vec<u8>,
+            _: Instant,
+        ) -> StreamProgress {
             *step += 1;
             if step.is_multiple_of(3) {
                 into.extend_from_slice(b"an entry\n");
             }
             match *step {
-                9 if self.breaks => Progress::Broken,
-                9 => Progress::Done,
-                _ => Progress::More,
+                9 if self.fails => StreamProgress::Failed,
+                9 => StreamProgress::Done,
+                _ => StreamProgress::More,
             }
         }
     }
 
     /// What is said to these words about a folder, how it ends, and how often more was to be done.
-    fn list(words: &str, breaks: bool) -> (String, Next, usize) {
-        let mut http = Http1::new(Folder { breaks }, Options::default(), None);
-        let mut session = http.open(&Peer {
+    fn drive_listing(request: &str, fails: bool) -> (String, Next, usize) {
+        let mut http = Http1::new(ListingOrigin { fails }, HttpOptions::default(), None);
+        let mut session = http.on_accept(&Peer {
             address: Address::from(([127, 0, 0, 1], 80)),
         });
         let (mut inbox, mut outbox, mut deadline) = Default::default();
-        Inbox::receive(&mut inbox, words.as_bytes());
-        let (mut said, mut again) = (Vec::new(), 0);
+        Inbox::receive(&mut inbox, request.as_bytes());
+        let (mut output, mut yields) = (Vec::new(), 0);
         loop {
-            let next = http.advance(
+            let next = http.on_ready(
                 &mut session,
                 &mut Io {
                     inbox: &mut inbox,
@@ -1431,24 +1488,24 @@ mod tests {
                 },
             );
             let is_quiet = outbox.is_empty();
-            said.extend(outbox.take());
-            again += usize::from(next == Next::Again);
-            if next != Next::Again && is_quiet {
-                return (String::from_utf8(said).unwrap(), next, again);
+            output.extend(outbox.take());
+            yields += usize::from(next == Next::Yield);
+            if next != Next::Yield && is_quiet {
+                return (String::from_utf8(output).unwrap(), next, yields);
             }
         }
     }
 
     #[test]
-    fn a_listing_is_made_as_it_leaves_and_ends_before_the_next_answer() {
+    fn listing_is_streamed_before_the_next_response() {
         let get =
             |version: &str, rest: &str| format!("GET / HTTP/{version}\r\nHost: a\r\n{rest}\r\n");
         let content = "9\r\nan entry\n\r\n".repeat(3);
-        let (said, next, again) = list(&get("1.1", "").repeat(2), false);
-        assert_eq!((next, again), (Next::Read, 16));
-        let answers: Vec<&str> = said.split("HTTP/1.1 200 OK\r\n").collect();
+        let (output, next, yields) = drive_listing(&get("1.1", "").repeat(2), false);
+        assert_eq!((next, yields), (Next::Read, 16));
+        let answers: Vec<&str> = output.split("HTTP/1.1 200 OK\r\n").collect();
         let [nothing, first, second] = answers[..] else {
-            panic!("{said}");
+            panic!("{output}");
         };
         assert_eq!((nothing, first), ("", second));
         let (head, rest) = first.split_once("\r\n\r\n").unwrap();
@@ -1459,20 +1516,20 @@ mod tests {
         assert!(!head.contains("Content-Length"), "{head}");
         assert_eq!(rest, format!("{content}0\r\n\r\n"));
 
-        let (said, next, _) = list(&get("1.1", ""), true);
+        let (output, next, _) = drive_listing(&get("1.1", ""), true);
         assert_eq!(next, Next::Close);
         assert!(
-            said.ends_with(&format!("\r\n\r\n{content}")),
-            "no last chunk: {said}"
+            output.ends_with(&format!("\r\n\r\n{content}")),
+            "no last chunk: {output}"
         );
 
-        let (said, next, _) = list(&get("1.1", "Connection: close\r\n"), false);
+        let (output, next, _) = drive_listing(&get("1.1", "Connection: close\r\n"), false);
         assert_eq!(next, Next::Close);
-        assert!(said.ends_with("0\r\n\r\n"), "{said}");
+        assert!(output.ends_with("0\r\n\r\n"), "{output}");
 
-        let (said, next, _) = list(&get("1.0", "Connection: keep-alive\r\n"), false);
+        let (output, next, _) = drive_listing(&get("1.0", "Connection: keep-alive\r\n"), false);
         assert_eq!(next, Next::Close, "its end is the connection's");
-        let (head, rest) = said.split_once("\r\n\r\n").unwrap();
+        let (head, rest) = output.split_once("\r\n\r\n").unwrap();
         assert!(head.contains("\r\nConnection: close\r\n"), "{head}");
         assert!(
             !head.contains("chunked") && !head.contains("Content-Length"),
@@ -1481,65 +1538,70 @@ mod tests {
         assert_eq!(rest, "an entry\n".repeat(3));
 
         let head = get("1.1", "").replace("GET", "HEAD");
-        let (said, next, again) = list(&(head + &get("1.0", "")), false);
-        assert_eq!((next, again), (Next::Close, 8), "of one of them");
-        let (head, rest) = said.split_once("\r\n\r\n").unwrap();
+        let (output, next, yields) = drive_listing(&(head + &get("1.0", "")), false);
+        assert_eq!((next, yields), (Next::Close, 8), "of one of them");
+        let (head, rest) = output.split_once("\r\n\r\n").unwrap();
         assert!(head.contains("\r\nContent-Type: text/plain"), "{head}");
         assert!(!head.contains("Content-Length"), "{head}");
         assert!(rest.starts_with("HTTP/1.1 200 OK\r\n"), "{rest}");
     }
 
     /// Says every ten seconds that nothing has happened.
-    struct Quiet;
+    struct HeartbeatOrigin;
 
-    const PULSE: Duration = Duration::from_secs(10);
+    const HEARTBEAT: Duration = Duration::from_secs(10);
 
-    impl Origin for Quiet {
+    impl Origin for HeartbeatOrigin {
         type Stream = Option<Instant>;
 
         fn find(&mut self, _: &Target<'_>, _: SystemTime) -> Lookup {
             Lookup::Events
         }
 
-        fn stream(&mut self, _: &Target<'_>, _: Streamed) -> Result<Option<Instant>, Lookup> {
+        fn open_stream(
+            &mut self,
+            _: &Target<'_>,
+            _: StreamKind,
+        ) -> Result<Option<Instant>, Lookup> {
             Ok(None)
         }
 
-        fn stream_on(
+        fn read_stream(
             &mut self,
             due: &mut Option<Instant>,
             into: &mut Vec<u8>,
             now: Instant,
-        ) -> Progress {
+        ) -> StreamProgress {
             let next = match *due {
                 Some(due) if now < due => due,
                 _ => {
                     into.extend_from_slice(b":\n\n");
-                    now + PULSE
+                    now + HEARTBEAT
                 }
             };
             *due = Some(next);
-            Progress::Wait(next)
+            StreamProgress::Wait(next)
         }
     }
 
     #[test]
-    fn events_are_told_until_somebody_has_had_enough() {
-        type Call = fn(&mut Http1<Quiet>, &mut Session<Option<Instant>>, &mut Io<'_>) -> Next;
+    fn event_stream_ends_on_close_or_shutdown() {
+        type ProtocolCall =
+            fn(&mut Http1<HeartbeatOrigin>, &mut Session<Option<Instant>>, &mut Io<'_>) -> Next;
         for is_over_by in ["their end", "ours", "nothing"] {
-            let mut http = Http1::new(Quiet, Options::default(), None);
-            let mut session = http.open(&Peer {
+            let mut http = Http1::new(HeartbeatOrigin, HttpOptions::default(), None);
+            let mut session = http.on_accept(&Peer {
                 address: Address::Ip(([127, 0, 0, 1], 80).into()),
             });
             let (mut inbox, mut outbox, mut deadline) = <(Inbox, Outbox, _)>::default();
             inbox.receive(GET.as_bytes());
             let start = Instant::now();
-            let mut call = |call: Call, seconds, ended: bool| {
+            let mut call = |call: ProtocolCall, seconds, ended: bool| {
                 if ended {
                     inbox.end();
                 }
                 let instant = start + Duration::from_secs(seconds);
-                let mut said = String::new();
+                let mut output = String::new();
                 loop {
                     let wall = UNIX_EPOCH;
                     let (inbox, outbox) = (&mut inbox, &mut outbox);
@@ -1556,41 +1618,44 @@ mod tests {
                     );
                     let taken = outbox.take();
                     if taken.is_empty() || next == Next::Close {
-                        said += &String::from_utf8(taken).unwrap();
-                        assert_eq!(http.waits_since(&session), None, "it makes no room");
-                        return (next, said, deadline.map(|due| due - start));
+                        output += &String::from_utf8(taken).unwrap();
+                        assert_eq!(http.idle_since(&session), None, "it makes no room");
+                        return (next, output, deadline.map(|due| due - start));
                     }
-                    assert_eq!((next, *deadline), (Next::Drain, None));
-                    said += &String::from_utf8(taken).unwrap();
+                    assert_eq!((next, *deadline), (Next::Flush, None));
+                    output += &String::from_utf8(taken).unwrap();
                 }
             };
-            let (next, said, due) = call(Http1::advance, 0, false);
-            let (head, content) = said.split_once("\r\n\r\n").unwrap();
+            let (next, output, due) = call(Http1::on_ready, 0, false);
+            let (head, content) = output.split_once("\r\n\r\n").unwrap();
             assert!(head.contains("\r\nContent-Type: text/event-stream\r\n"));
             assert!(head.contains("\r\nCache-Control: no-store\r\n"));
-            assert_eq!((next, due), (Next::Listen, Some(PULSE)));
+            assert_eq!((next, due), (Next::ReadOrWake, Some(HEARTBEAT)));
             let pulse = "3\r\n:\n\n\r\n";
             assert_eq!(content, pulse);
-            let rest = call(Http1::advance, 1, false);
-            assert_eq!(rest, (Next::Listen, String::new(), Some(PULSE)));
-            let rest = call(Http1::expire, 10, false);
-            assert_eq!(rest, (Next::Listen, pulse.into(), Some(2 * PULSE)));
+            let rest = call(Http1::on_ready, 1, false);
+            assert_eq!(rest, (Next::ReadOrWake, String::new(), Some(HEARTBEAT)));
+            let rest = call(Http1::on_timeout, 10, false);
+            assert_eq!(rest, (Next::ReadOrWake, pulse.into(), Some(2 * HEARTBEAT)));
             let end = "0\r\n\r\n".to_owned();
             match is_over_by {
                 "their end" => {
-                    assert_eq!(call(Http1::advance, 11, true), (Next::Close, end, None));
+                    assert_eq!(call(Http1::drive, 11, true), (Next::Close, end, None));
                 }
-                "ours" => assert_eq!(call(Http1::retire, 11, false), (Next::Close, end, None)),
+                "ours" => assert_eq!(
+                    call(Http1::on_shutdown, 11, false),
+                    (Next::Close, end, None)
+                ),
                 _ => {}
             }
         }
     }
 
-    struct Lines(Sender<String>);
+    struct LineChannel(Sender<String>);
 
-    impl crate::journal::Out for Lines {}
+    impl crate::line_writer::LineSink for LineChannel {}
 
-    impl std::io::Write for Lines {
+    impl std::io::Write for LineChannel {
         fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
             let text = String::from_utf8_lossy(bytes).into_owned();
             self.0.send(text).map_err(std::io::Error::other)?;
@@ -1603,21 +1668,22 @@ mod tests {
     }
 
     #[test]
-    fn every_answer_is_a_line_once_it_has_left() {
+    fn every_response_is_logged_once_sent() {
         let (sender, lines) = channel();
-        let (journal, writer) = Journal::new("it", Duration::ZERO, Lines(sender)).unwrap();
-        let mut driven = Driven::new();
-        driven.http.log = Some(Log::new(journal, Format::Combined));
-        driven.hear(
+        let (line_writer, writer) =
+            LineWriter::new("it", Duration::ZERO, LineChannel(sender)).unwrap();
+        let mut harness = SessionHarness::new();
+        harness.http.log = Some(AccessLog::new(line_writer, LogFormat::Combined));
+        harness.receive(
             format!("{GET}GET /nothing\u{e9} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes(),
             &[],
         );
-        driven
+        harness
             .inbox
             .receive(b"HEAD /large HTTP/1.1\r\nHost: a\r\n\r\nbad\r\n");
-        driven.call(Http1::advance);
-        driven.now.instant += Duration::from_millis(1500);
-        let Driven {
+        harness.call(Http1::on_ready);
+        harness.now.instant += Duration::from_millis(1500);
+        let SessionHarness {
             mut http,
             session,
             mut inbox,
@@ -1625,7 +1691,7 @@ mod tests {
             mut deadline,
             now,
             ..
-        } = driven;
+        } = harness;
         let missing = outbox.len();
         let mut io = Io {
             inbox: &mut inbox,
@@ -1633,8 +1699,8 @@ mod tests {
             deadline: &mut deadline,
             now,
         };
-        http.close(session, &mut io, Closed::ByPeer);
-        http.rest(|| now);
+        http.on_close(session, &mut io, CloseReason::Peer);
+        http.on_turn_end(|| now);
         drop(http);
         assert_eq!(writer.finish(Duration::from_secs(10)), Ok(()));
         assert!(missing > 0);

@@ -8,12 +8,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use rustix::fs::Dir;
 
 /// Milliseconds in a tick, in which proc_pid_stat(5) counts, whatever the kernel's own is.
-const TICK: u64 = 10;
+const CLOCK_TICK_MILLIS: u64 = 10;
 
 /// What the kernel says of this process, by files that stay open: they can be read where nothing can be opened any
 /// more.
 #[derive(Debug)]
-pub(super) struct Process {
+pub(super) struct ProcessStats {
     started: SystemTime,
     /// What cannot be opened is not told.
     status: Option<File>,
@@ -21,9 +21,9 @@ pub(super) struct Process {
     descriptors: Option<File>,
 }
 
-impl Process {
+impl ProcessStats {
     /// This process, which has just been started.
-    pub(super) fn this() -> Self {
+    pub(super) fn open() -> Self {
         let open = |name| File::open(name).ok();
         Self {
             started: SystemTime::now(),
@@ -34,14 +34,14 @@ impl Process {
     }
 
     /// Seconds from 1970 to the start.
-    pub(super) fn started(&self) -> f64 {
+    pub(super) fn start_seconds(&self) -> f64 {
         let since = self.started.duration_since(UNIX_EPOCH);
         since.unwrap_or_default().as_secs_f64()
     }
 
     /// Bytes of memory that are resident.
-    pub(super) fn resident(&self) -> Option<u64> {
-        let status = read(self.status.as_ref()?)?;
+    pub(super) fn resident_bytes(&self) -> Option<u64> {
+        let status = read_text(self.status.as_ref()?)?;
         let line = status
             .lines()
             .find_map(|line| line.strip_prefix("VmRSS:"))?;
@@ -50,12 +50,12 @@ impl Process {
     }
 
     /// Seconds of CPU time that were used, by user and system.
-    pub(super) fn cpu(&self) -> Option<f64> {
-        used(&read(self.stat.as_ref()?)?)
+    pub(super) fn cpu_seconds(&self) -> Option<f64> {
+        parse_cpu_seconds(&read_text(self.stat.as_ref()?)?)
     }
 
     /// Descriptors that are open.
-    pub(super) fn descriptors(&self) -> Option<u64> {
+    pub(super) fn open_descriptors(&self) -> Option<u64> {
         let mut folder = Dir::new(self.descriptors.as_ref()?.try_clone().ok()?).ok()?;
         folder.rewind();
         let is_number = |name: &[u8]| name.iter().all(u8::is_ascii_digit);
@@ -67,17 +67,19 @@ impl Process {
 }
 
 /// Seconds of CPU time that proc_pid_stat(5) says were used, by user and system.
-fn used(stat: &str) -> Option<f64> {
+fn parse_cpu_seconds(stat: &str) -> Option<f64> {
     // The second field is a name, in parentheses, with whatever it likes in it.
     let (_, rest) = stat.rsplit_once(") ")?;
     let mut fields = rest.split(' ').skip(11);
     let mut ticks = || fields.next()?.parse::<u64>().ok();
-    let millis = ticks()?.saturating_add(ticks()?).saturating_mul(TICK);
+    let millis = ticks()?
+        .saturating_add(ticks()?)
+        .saturating_mul(CLOCK_TICK_MILLIS);
     Some(Duration::from_millis(millis).as_secs_f64())
 }
 
 /// The text of a file of a few kilobytes, as it is now.
-fn read(file: &File) -> Option<String> {
+fn read_text(file: &File) -> Option<String> {
     let mut text = vec![0; 8192];
     let length = loop {
         match file.read_at(&mut text, 0) {
@@ -94,27 +96,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn this_process_is_running() {
-        let process = Process::this();
-        let before = process.descriptors().unwrap();
+    fn process_stats_are_plausible() {
+        let process = ProcessStats::open();
+        let before = process.open_descriptors().unwrap();
         let more: Vec<File> = (0..10).map(|_| File::open("/dev/null").unwrap()).collect();
         // Other tests open and close some of their own.
-        assert!(process.descriptors().unwrap() + 200 > before);
+        assert!(process.open_descriptors().unwrap() + 200 > before);
         assert!(before > 2 && more.len() == 10);
-        assert!(process.resident().unwrap() > 100_000);
-        assert!(process.cpu().unwrap() >= 0.0);
-        assert!(process.started() > 1.6e9);
+        assert!(process.resident_bytes().unwrap() > 100_000);
+        assert!(process.cpu_seconds().unwrap() >= 0.0);
+        assert!(process.start_seconds() > 1.6e9);
     }
     #[test]
-    fn cpu_time_is_told_however_long_it_is() {
+    fn cpu_seconds_are_parsed() {
         let check = |user: u64, system: u64, expected: f64| {
             let stat = format!("1 (a) (b) S 1 1 1 0 -1 0 0 0 0 0 {user} {system} 0 0 20 0 1");
-            assert_eq!(used(&stat), Some(expected), "{stat}");
+            assert_eq!(parse_cpu_seconds(&stat), Some(expected), "{stat}");
         };
         check(0, 0, 0.0);
         check(150, 25, 1.75);
         // A year of 64 processors.
         check(4_294_967_296, 15_888_872_704, 201_838_400.0);
-        assert_eq!(used("1 (a) S 1"), None);
+        assert_eq!(parse_cpu_seconds("1 (a) S 1"), None);
     }
 }

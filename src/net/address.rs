@@ -15,7 +15,7 @@ pub enum Address {
     /// At an IP address and a port.
     Ip(SocketAddr),
     /// At an IP address, as a proxy has named it, without a port.
-    Host(IpAddr),
+    IpWithoutPort(IpAddr),
     /// On this machine, behind a Unix socket, where peers have no names.
     Unix,
 }
@@ -37,7 +37,7 @@ impl Address {
     pub fn ip(self) -> Option<IpAddr> {
         match self {
             Self::Ip(address) => Some(address.ip()),
-            Self::Host(ip) => Some(ip),
+            Self::IpWithoutPort(ip) => Some(ip),
             Self::Unix => None,
         }
     }
@@ -87,7 +87,7 @@ impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Ip(address) => address.fmt(f),
-            Self::Host(ip) => ip.fmt(f),
+            Self::IpWithoutPort(ip) => ip.fmt(f),
             Self::Unix => f.write_str("unix:"),
         }
     }
@@ -109,7 +109,7 @@ impl fmt::Display for Endpoint {
 ///
 /// # Errors
 /// What if_nametoindex(3) says: there is no such interface.
-pub fn zone(name: &str) -> io::Result<u32> {
+pub fn zone_index(name: &str) -> io::Result<u32> {
     match name.parse() {
         Ok(number) => Ok(number),
         Err(_) => Ok(if_nametoindex(name)?),
@@ -121,7 +121,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_is_written_as_it_is_asked_for() {
+    fn endpoint_is_displayed_as_option_syntax() {
         let check = |endpoint: Endpoint, expected| assert_eq!(endpoint.to_string(), expected);
         let address = |text: &str| text.parse::<SocketAddr>().unwrap();
         check(address("127.0.0.1:80").into(), "127.0.0.1:80");
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_of_ipv4_is_one_however_it_is_written() {
+    fn ipv4_mapped_address_is_ipv4() {
         let check = |text: &str, expected: &str| {
             let address = Address::from(text.parse::<SocketAddr>().unwrap());
             assert_eq!(address.to_string(), expected);
@@ -149,14 +149,14 @@ mod tests {
     }
 
     #[test]
-    fn a_peers_address_is_no_larger_than_an_ip_address_with_its_port() {
+    fn address_is_as_small_as_socket_addr() {
         assert_eq!(size_of::<Address>(), size_of::<SocketAddr>());
     }
 
     #[test]
-    fn a_zone_has_a_name_or_a_number() {
-        assert_eq!(zone("7").unwrap(), 7);
-        assert_eq!(zone("lo").unwrap(), 1, "the first of every machine");
-        assert!(zone("there-is-none").is_err());
+    fn zone_index_accepts_name_or_number() {
+        assert_eq!(zone_index("7").unwrap(), 7);
+        assert_eq!(zone_index("lo").unwrap(), 1, "the first of every machine");
+        assert!(zone_index("there-is-none").is_err());
     }
 }

@@ -3,19 +3,19 @@
 use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
-use super::inbox::{Filled, Inbox};
+use super::inbox::{Inbox, ReadOutcome};
 use super::limits::Limits;
-use super::outbox::{Flushed, Outbox};
-use super::protocol::{Closed, Io, Next, Now, Protocol};
+use super::outbox::{FlushOutcome, Outbox};
+use super::protocol::{CloseReason, Io, Next, Now, Protocol};
 use super::transport::Transport;
 
 /// Steps until others have their turn. A request on a warm connection takes three: fill and ask,
 /// flush and ask, find nothing more.
-const STEPS: usize = 4;
+const MAX_PUMP_STEPS: usize = 4;
 
-/// Bytes that a peer takes within [`SOON`] once it is trusted to go on like that.
-const BRISK: u64 = 512 * 1024;
-const SOON: Duration = Duration::from_secs(1);
+/// Bytes that a peer takes within [`FAST_PERIOD`] once it is trusted to go on like that.
+const FAST_BYTES: u64 = 512 * 1024;
+const FAST_PERIOD: Duration = Duration::from_secs(1);
 
 /// One conversation and its socket.
 ///
@@ -29,7 +29,7 @@ pub(super) struct Connection<S, T> {
     session: S,
     transport: T,
     /// What is unfinished.
-    desk: Option<Box<Desk>>,
+    buffers: Option<Box<Buffers>>,
     /// Bytes that have left.
     sent: u64,
     /// The protocol's; ours while lingering.
@@ -38,96 +38,96 @@ pub(super) struct Connection<S, T> {
     readable: bool,
     writable: bool,
     /// The peer has finished sending, says the poll: then a short read is not the end.
-    finishing: bool,
+    is_read_closed: bool,
     /// Whether the transport is told that the peer takes fast what it is sent.
-    trusted: bool,
+    is_fast: bool,
 }
 
 /// What a conversation works with: one that all share, with the buffers on it. One of its own, without them, is left
 /// with a conversation while something is unfinished, and borrows them for the length of a pump.
 #[derive(Debug, Default)]
-struct Desk {
+struct Buffers {
     inbox: Inbox,
     outbox: Outbox,
-    pace: Option<Pace>,
+    throughput: Option<ThroughputWindow>,
 }
 
 /// What all connections of one reactor share.
 #[derive(Debug)]
-pub(super) struct Shared {
+pub(super) struct PumpContext {
     pub(super) limits: Limits,
     /// For whoever comes: nothing is unfinished on it.
-    desk: Box<Desk>,
+    buffers: Box<Buffers>,
 }
 
 /// How a pump ended.
 #[derive(Debug)]
-pub(super) enum Pumped {
+pub(super) enum PumpOutcome {
     /// Nothing moves until the socket, the clock or a wake says so.
     Blocked,
     /// Its steps are up; others wait. Again at the turn's end.
-    Hungry,
+    Runnable,
     /// It is over.
-    Closed(Closed),
+    Closed(CloseReason),
 }
 
 #[derive(Clone, Copy, Debug)]
 enum Phase {
     /// Nothing has been read, and the protocol has not been asked.
-    Fresh,
+    New,
     /// The protocol waits for bytes.
     Reading,
     /// The protocol waits for its queue to empty.
-    Draining,
+    Flushing,
     /// The protocol waits for the reactor's bell.
-    Waiting,
+    AwaitingWake,
     /// The protocol waits for that, or for bytes.
-    Listening,
+    ReadingOrAwaitingWake,
     /// The protocol waits for bytes if its queue empties at once.
-    Answered,
+    FlushingThenReading,
     /// The protocol has said its last word, which is still leaving.
-    Leaving { linger: bool },
+    Closing { linger: bool },
     /// Everything has left; the peer's words are read away until the deadline.
     Lingering,
 }
 
 /// What the peer had taken when the watch on its pace began.
 #[derive(Clone, Copy, Debug)]
-struct Pace {
-    since: Instant,
-    sent: u64,
+struct ThroughputWindow {
+    start: Instant,
+    sent_before: u64,
 }
 
-enum Step {
-    Moved,
+enum PumpStep {
+    Progress,
     Blocked,
-    Burst,
+    Yield,
 }
 
-impl Shared {
+impl PumpContext {
     pub(super) fn new(limits: Limits) -> Self {
-        let desk = Box::new(Desk {
-            inbox: Inbox::with_buffer(limits.inbox.max(1)),
-            ..Desk::default()
+        let buffers = Box::new(Buffers {
+            inbox: Inbox::with_buffer(limits.inbox_bytes.max(1)),
+            ..Buffers::default()
         });
-        Self { limits, desk }
+        Self { limits, buffers }
     }
 }
 
-impl Desk {
+impl Buffers {
     /// Whether nothing is unfinished, so that somebody else can have it.
-    fn is_clear(&self) -> bool {
+    fn is_unused(&self) -> bool {
         self.inbox.is_empty() && !self.inbox.is_ended() && self.outbox.is_empty()
     }
 
-    fn borrow(&mut self, spare: &mut Self) {
-        self.inbox.borrow(&mut spare.inbox);
-        self.outbox.borrow(&mut spare.outbox);
+    fn borrow_from(&mut self, spare: &mut Self) {
+        self.inbox.borrow_from(&mut spare.inbox);
+        self.outbox.borrow_from(&mut spare.outbox);
     }
 
-    fn give_back(&mut self, spare: &mut Self) {
-        self.inbox.give_back(&mut spare.inbox);
-        self.outbox.give_back(&mut spare.outbox);
+    fn return_to(&mut self, spare: &mut Self) {
+        self.inbox.return_to(&mut spare.inbox);
+        self.outbox.return_to(&mut spare.outbox);
     }
 
     fn io<'a>(&'a mut self, deadline: &'a mut Option<Instant>, now: Now) -> Io<'a> {
@@ -147,14 +147,14 @@ impl<S, T: Transport> Connection<S, T> {
         Self {
             session,
             transport,
-            desk: None,
+            buffers: None,
             sent: 0,
             deadline: None,
-            phase: Phase::Fresh,
+            phase: Phase::New,
             readable: true,
             writable: true,
-            finishing: false,
-            trusted: false,
+            is_read_closed: false,
+            is_fast: false,
         }
     }
 
@@ -164,12 +164,12 @@ impl<S, T: Transport> Connection<S, T> {
 
     /// Since when this has been waiting for its peer to ask for something, to its end, or has only been
     /// hearing it out, with nothing on its way.
-    pub(super) fn waits_since<P>(&self, protocol: &P, limits: &Limits) -> Option<Instant>
+    pub(super) fn idle_since<P>(&self, protocol: &P, limits: &Limits) -> Option<Instant>
     where
         P: Protocol<Session = S>,
     {
         match self.phase {
-            Phase::Reading if !self.is_sending() => protocol.waits_since(&self.session),
+            Phase::Reading if !self.is_sending() => protocol.idle_since(&self.session),
             Phase::Lingering => self.deadline?.checked_sub(limits.linger),
             _ => None,
         }
@@ -179,268 +179,316 @@ impl<S, T: Transport> Connection<S, T> {
     pub(super) fn close<P>(
         mut self,
         protocol: &mut P,
-        shared: &mut Shared,
-        closed: Closed,
+        context: &mut PumpContext,
+        reason: CloseReason,
         now: Now,
     ) where
         P: Protocol<Session = S>,
     {
-        let desk = self.desk.as_mut().unwrap_or(&mut shared.desk);
-        desk.outbox.resume(self.sent);
-        protocol.close(self.session, &mut desk.io(&mut self.deadline, now), closed);
-        if !shared.desk.is_clear() {
-            std::mem::take(&mut shared.desk).give_back(&mut shared.desk);
+        let buffers = self.buffers.as_mut().unwrap_or(&mut context.buffers);
+        buffers.outbox.set_sent(self.sent);
+        protocol.on_close(
+            self.session,
+            &mut buffers.io(&mut self.deadline, now),
+            reason,
+        );
+        if !context.buffers.is_unused() {
+            std::mem::take(&mut context.buffers).return_to(&mut context.buffers);
         }
     }
 
     /// Remembers what the poll has said.
-    pub(super) fn ready(&mut self, readable: bool, writable: bool, finishing: bool) {
+    pub(super) fn set_ready(&mut self, readable: bool, writable: bool, is_read_closed: bool) {
         self.readable |= readable;
         self.writable |= writable;
-        self.finishing |= finishing;
+        self.is_read_closed |= is_read_closed;
     }
 
     /// Whether the protocol waits for the reactor's bell.
-    pub(super) fn is_waiting(&self) -> bool {
-        matches!(self.phase, Phase::Waiting | Phase::Listening)
+    pub(super) fn awaits_wake(&self) -> bool {
+        matches!(
+            self.phase,
+            Phase::AwaitingWake | Phase::ReadingOrAwaitingWake
+        )
     }
 
     /// Has the protocol asked at the next pump, if it waits for the bell.
-    pub(super) fn ring(&mut self) {
-        if self.is_waiting() {
-            self.phase = Phase::Draining;
+    pub(super) fn wake(&mut self) {
+        if self.awaits_wake() {
+            self.phase = Phase::Flushing;
         }
     }
 
     /// Flush, fill, ask, until nothing moves. Whatever the protocol queues is offered to the
     /// socket before this returns, so nobody has to remember to ask for writability.
-    pub(super) fn pump<P>(&mut self, protocol: &mut P, shared: &mut Shared, now: Now) -> Pumped
+    pub(super) fn pump<P>(
+        &mut self,
+        protocol: &mut P,
+        context: &mut PumpContext,
+        now: Now,
+    ) -> PumpOutcome
     where
         P: Protocol<Session = S>,
     {
-        self.at_desk(shared, now, |connection, desk, limits| {
-            connection.steps(desk, protocol, limits, now)
+        self.with_buffers(context, now, |connection, buffers, limits| {
+            connection.steps(buffers, protocol, limits, now)
         })
     }
 
-    /// When [`expire`](Self::expire) is due, if ever.
-    pub(super) fn due(&self, limits: &Limits) -> Option<Instant> {
-        let pace = self.pace().map(|pace| pace.since + limits.rate_window);
-        [pace, self.deadline].into_iter().flatten().min()
+    /// When [`on_timer`](Self::on_timer) is due, if ever.
+    pub(super) fn next_timer(&self, limits: &Limits) -> Option<Instant> {
+        let window = self
+            .throughput()
+            .map(|window| window.start + limits.rate_window);
+        [window, self.deadline].into_iter().flatten().min()
     }
 
     /// Acts on what is due: the peer's pace, or the protocol's own deadline.
-    pub(super) fn expire<P>(&mut self, protocol: &mut P, shared: &mut Shared, now: Now) -> Pumped
+    pub(super) fn on_timer<P>(
+        &mut self,
+        protocol: &mut P,
+        context: &mut PumpContext,
+        now: Now,
+    ) -> PumpOutcome
     where
         P: Protocol<Session = S>,
     {
-        if let Some(pace) = self.pace()
-            && pace.since + shared.limits.rate_window <= now.instant
+        if let Some(window) = self.throughput()
+            && window.start + context.limits.rate_window <= now.instant
         {
-            return self.judge(pace, protocol, shared, now);
+            return self.check_min_rate(window, protocol, context, now);
         }
         if self.deadline.is_none_or(|deadline| deadline > now.instant) {
-            return Pumped::Blocked;
+            return PumpOutcome::Blocked;
         }
         self.deadline = None;
         match self.phase {
-            Phase::Lingering => Pumped::Closed(Closed::ByUs),
-            _ => self.tell(protocol, shared, now, P::expire),
+            Phase::Lingering => PumpOutcome::Closed(CloseReason::Local),
+            _ => self.call_session(protocol, context, now, P::on_timeout),
         }
     }
 
     /// Lets the peer take what it can, and looks at what it has taken since the watch began.
-    fn judge<P>(&mut self, pace: Pace, protocol: &mut P, shared: &mut Shared, now: Now) -> Pumped
+    fn check_min_rate<P>(
+        &mut self,
+        window: ThroughputWindow,
+        protocol: &mut P,
+        context: &mut PumpContext,
+        now: Now,
+    ) -> PumpOutcome
     where
         P: Protocol<Session = S>,
     {
         // The kernel reports room only when a part of its buffer is free; the peer may well have
         // taken something since.
         self.writable = true;
-        if let Some(desk) = &mut self.desk {
-            desk.pace = None;
+        if let Some(buffers) = &mut self.buffers {
+            buffers.throughput = None;
         }
-        let pumped = self.pump(protocol, shared, now);
-        if self.pace().is_none() || matches!(pumped, Pumped::Closed(_)) {
+        let pumped = self.pump(protocol, context, now);
+        if self.throughput().is_none() || matches!(pumped, PumpOutcome::Closed(_)) {
             return pumped;
         }
-        let taken = self.sent - pace.sent;
-        if taken < shared.limits.least() {
-            return Pumped::Closed(Closed::Expired);
+        let taken = self.sent - window.sent_before;
+        if taken < context.limits.min_bytes_per_window() {
+            return PumpOutcome::Closed(CloseReason::TimedOut);
         }
-        match self.trust(self.trusted && taken >= BRISK) {
+        match self.set_fast(self.is_fast && taken >= FAST_BYTES) {
             Ok(()) => pumped,
-            Err(closed) => Pumped::Closed(closed),
+            Err(reason) => PumpOutcome::Closed(reason),
         }
     }
 
     /// Tells the session that the server is going away.
-    pub(super) fn retire<P>(&mut self, protocol: &mut P, shared: &mut Shared, now: Now) -> Pumped
+    pub(super) fn shut_down<P>(
+        &mut self,
+        protocol: &mut P,
+        context: &mut PumpContext,
+        now: Now,
+    ) -> PumpOutcome
     where
         P: Protocol<Session = S>,
     {
         match self.phase {
-            Phase::Leaving { .. } | Phase::Lingering => Pumped::Blocked,
-            _ => self.tell(protocol, shared, now, P::retire),
+            Phase::Closing { .. } | Phase::Lingering => PumpOutcome::Blocked,
+            _ => self.call_session(protocol, context, now, P::on_shutdown),
         }
     }
 
-    fn tell<P>(
+    fn call_session<P>(
         &mut self,
         protocol: &mut P,
-        shared: &mut Shared,
+        context: &mut PumpContext,
         now: Now,
-        say: impl FnOnce(&mut P, &mut S, &mut Io<'_>) -> Next,
-    ) -> Pumped
+        call: impl FnOnce(&mut P, &mut S, &mut Io<'_>) -> Next,
+    ) -> PumpOutcome
     where
         P: Protocol<Session = S>,
     {
-        self.at_desk(shared, now, |connection, desk, limits| {
-            let mut io = desk.io(&mut connection.deadline, now);
-            let next = say(protocol, &mut connection.session, &mut io);
-            connection.follow(desk, next);
-            connection.steps(desk, protocol, limits, now)
+        self.with_buffers(context, now, |connection, buffers, limits| {
+            let mut io = buffers.io(&mut connection.deadline, now);
+            let next = call(protocol, &mut connection.session, &mut io);
+            connection.apply_next(buffers, next);
+            connection.steps(buffers, protocol, limits, now)
         })
     }
 
     /// Works with what is unfinished, or else with the desk that is there for whoever comes.
-    fn at_desk(
+    fn with_buffers(
         &mut self,
-        shared: &mut Shared,
+        context: &mut PumpContext,
         now: Now,
-        work: impl FnOnce(&mut Self, &mut Desk, &Limits) -> Pumped,
-    ) -> Pumped {
-        let mut own = self.desk.take();
+        work: impl FnOnce(&mut Self, &mut Buffers, &Limits) -> PumpOutcome,
+    ) -> PumpOutcome {
+        let mut own = self.buffers.take();
         if let Some(own) = &mut own {
-            own.borrow(&mut shared.desk);
+            own.borrow_from(&mut context.buffers);
         }
-        let desk = own.as_mut().unwrap_or(&mut shared.desk);
-        desk.outbox.resume(self.sent);
-        let pumped = work(self, desk, &shared.limits);
-        self.sent = desk.outbox.sent();
-        let watched = self.watch_pace(desk, now);
-        let is_clear = desk.is_clear();
+        let buffers = own.as_mut().unwrap_or(&mut context.buffers);
+        buffers.outbox.set_sent(self.sent);
+        let pumped = work(self, buffers, &context.limits);
+        self.sent = buffers.outbox.sent();
+        let updated = self.update_throughput(buffers, now);
+        let is_clear = buffers.is_unused();
         if own.is_some() || !is_clear {
-            let mut own = own.unwrap_or_else(|| std::mem::take(&mut shared.desk));
-            own.give_back(&mut shared.desk);
-            self.desk = (!is_clear).then_some(own);
+            let mut own = own.unwrap_or_else(|| std::mem::take(&mut context.buffers));
+            own.return_to(&mut context.buffers);
+            self.buffers = (!is_clear).then_some(own);
         }
-        match watched {
+        match updated {
             Ok(()) => pumped,
-            Err(closed) => Pumped::Closed(closed),
+            Err(reason) => PumpOutcome::Closed(reason),
         }
     }
 
     fn is_sending(&self) -> bool {
-        self.desk
+        self.buffers
             .as_ref()
-            .is_some_and(|desk| !desk.outbox.is_empty())
+            .is_some_and(|buffers| !buffers.outbox.is_empty())
     }
 
-    fn pace(&self) -> Option<Pace> {
-        self.desk.as_ref()?.pace
+    fn throughput(&self) -> Option<ThroughputWindow> {
+        self.buffers.as_ref()?.throughput
     }
 
-    fn steps<P>(&mut self, desk: &mut Desk, protocol: &mut P, limits: &Limits, now: Now) -> Pumped
+    fn steps<P>(
+        &mut self,
+        buffers: &mut Buffers,
+        protocol: &mut P,
+        limits: &Limits,
+        now: Now,
+    ) -> PumpOutcome
     where
         P: Protocol<Session = S>,
     {
-        for _ in 0..STEPS {
-            match self.step(desk, protocol, limits, now) {
-                Ok(Step::Moved) => {}
-                Ok(Step::Blocked) => return Pumped::Blocked,
-                Ok(Step::Burst) => return Pumped::Hungry,
-                Err(closed) => return Pumped::Closed(closed),
+        for _ in 0..MAX_PUMP_STEPS {
+            match self.step(buffers, protocol, limits, now) {
+                Ok(PumpStep::Progress) => {}
+                Ok(PumpStep::Blocked) => return PumpOutcome::Blocked,
+                Ok(PumpStep::Yield) => return PumpOutcome::Runnable,
+                Err(reason) => return PumpOutcome::Closed(reason),
             }
         }
-        Pumped::Hungry
+        PumpOutcome::Runnable
     }
 
     fn step<P>(
         &mut self,
-        desk: &mut Desk,
+        buffers: &mut Buffers,
         protocol: &mut P,
         limits: &Limits,
         now: Now,
-    ) -> Result<Step, Closed>
+    ) -> Result<PumpStep, CloseReason>
     where
         P: Protocol<Session = S>,
     {
-        let flushed = self.flush(desk, limits)?;
-        if flushed != Flushed::Empty {
-            protocol.sent(&mut self.session, desk.outbox.sent());
+        let flushed = self.flush(buffers, limits)?;
+        if flushed != FlushOutcome::Empty {
+            protocol.on_progress(&mut self.session, buffers.outbox.sent());
         }
-        if matches!(self.phase, Phase::Answered) {
+        if matches!(self.phase, Phase::FlushingThenReading) {
             self.phase = match flushed {
-                Flushed::Empty => Phase::Reading,
-                Flushed::Blocked | Flushed::Burst => Phase::Draining,
+                FlushOutcome::Empty => Phase::Reading,
+                FlushOutcome::Blocked | FlushOutcome::BurstSent => Phase::Flushing,
             };
-            if matches!(self.phase, Phase::Draining) {
+            if matches!(self.phase, Phase::Flushing) {
                 // What it waits for begins when that has left.
                 self.deadline = None;
             }
         }
         match flushed {
-            Flushed::Empty => {}
-            Flushed::Burst => return Ok(Step::Burst),
+            FlushOutcome::Empty => {}
+            FlushOutcome::BurstSent => return Ok(PumpStep::Yield),
             // A session that says `Read` with something queued does both at once.
-            Flushed::Blocked if !matches!(self.phase, Phase::Reading) => return Ok(Step::Blocked),
-            Flushed::Blocked => {}
+            FlushOutcome::Blocked if !matches!(self.phase, Phase::Reading) => {
+                return Ok(PumpStep::Blocked);
+            }
+            FlushOutcome::Blocked => {}
         }
         match self.phase {
-            Phase::Fresh => {
+            Phase::New => {
                 // Unlike all others it may have asked after the turn began, and after it changed something.
-                if self.fill(desk)? {
-                    protocol.begin(true);
+                if self.fill(buffers)? {
+                    protocol.on_turn_start(true);
                 }
-                self.ask(desk, protocol, now)
+                self.call_on_ready(buffers, protocol, now)
             }
-            Phase::Reading if desk.inbox.is_ended() && desk.outbox.is_empty() => {
-                Err(Closed::ByPeer)
+            Phase::Reading if buffers.inbox.is_ended() && buffers.outbox.is_empty() => {
+                Err(CloseReason::Peer)
             }
-            Phase::Reading if desk.inbox.is_ended() => Ok(Step::Blocked),
-            Phase::Reading if desk.inbox.is_full() => {
-                self.follow(desk, Next::Linger);
-                Ok(Step::Moved)
+            Phase::Reading if buffers.inbox.is_ended() => Ok(PumpStep::Blocked),
+            Phase::Reading if buffers.inbox.is_full() => {
+                self.apply_next(buffers, Next::LingeringClose);
+                Ok(PumpStep::Progress)
             }
             // What has come waits until there is room for more.
-            Phase::Listening if desk.inbox.is_ended() || desk.inbox.is_full() => Ok(Step::Blocked),
-            Phase::Reading | Phase::Listening => match self.fill(desk)? {
-                true => self.ask(desk, protocol, now),
-                false => Ok(Step::Blocked),
+            Phase::ReadingOrAwaitingWake if buffers.inbox.is_ended() || buffers.inbox.is_full() => {
+                Ok(PumpStep::Blocked)
+            }
+            Phase::Reading | Phase::ReadingOrAwaitingWake => match self.fill(buffers)? {
+                true => self.call_on_ready(buffers, protocol, now),
+                false => Ok(PumpStep::Blocked),
             },
-            Phase::Draining | Phase::Answered => self.ask(desk, protocol, now),
-            Phase::Waiting => Ok(Step::Blocked),
-            Phase::Leaving { linger } => self.depart(desk, linger, limits, now),
-            Phase::Lingering => self.read_away(desk),
+            Phase::Flushing | Phase::FlushingThenReading => {
+                self.call_on_ready(buffers, protocol, now)
+            }
+            Phase::AwaitingWake => Ok(PumpStep::Blocked),
+            Phase::Closing { linger } => self.finish_closing(buffers, linger, limits, now),
+            Phase::Lingering => self.discard_input(buffers),
         }
     }
 
-    fn flush(&mut self, desk: &mut Desk, limits: &Limits) -> Result<Flushed, Closed> {
-        if desk.outbox.is_empty() {
-            return Ok(Flushed::Empty);
+    fn flush(
+        &mut self,
+        buffers: &mut Buffers,
+        limits: &Limits,
+    ) -> Result<FlushOutcome, CloseReason> {
+        if buffers.outbox.is_empty() {
+            return Ok(FlushOutcome::Empty);
         }
         if !self.writable {
-            return Ok(Flushed::Blocked);
+            return Ok(FlushOutcome::Blocked);
         }
-        let flushed = desk.outbox.flush(&mut self.transport, limits.on_the_way)?;
-        self.writable = flushed != Flushed::Blocked;
+        let flushed = buffers
+            .outbox
+            .flush(&mut self.transport, limits.max_in_flight)?;
+        self.writable = flushed != FlushOutcome::Blocked;
         Ok(flushed)
     }
 
     /// Reads once, if there may be something. Whether the protocol has anything to learn from it.
-    fn fill(&mut self, desk: &mut Desk) -> Result<bool, Closed> {
+    fn fill(&mut self, buffers: &mut Buffers) -> Result<bool, CloseReason> {
         if !self.readable {
             return Ok(false);
         }
-        match desk.inbox.fill(&mut self.transport) {
-            Ok(Filled::Some { all }) => {
+        match buffers.inbox.fill(&mut self.transport) {
+            Ok(ReadOutcome::Data { drained: all }) => {
                 // (Urgent data, which no protocol of ours has, may end a read early, too. That
                 // holds up nobody but who sends it.)
-                self.readable = !all || self.finishing;
+                self.readable = !all || self.is_read_closed;
                 Ok(true)
             }
-            Ok(Filled::Ended) => {
+            Ok(ReadOutcome::Eof) => {
                 self.readable = false;
                 Ok(true)
             }
@@ -448,39 +496,44 @@ impl<S, T: Transport> Connection<S, T> {
                 self.readable = false;
                 Ok(false)
             }
-            Err(error) => Err(Closed::Broken(error)),
+            Err(error) => Err(CloseReason::Io(error)),
         }
     }
 
-    fn ask<P>(&mut self, desk: &mut Desk, protocol: &mut P, now: Now) -> Result<Step, Closed>
+    fn call_on_ready<P>(
+        &mut self,
+        buffers: &mut Buffers,
+        protocol: &mut P,
+        now: Now,
+    ) -> Result<PumpStep, CloseReason>
     where
         P: Protocol<Session = S>,
     {
-        let mut io = desk.io(&mut self.deadline, now);
-        let next = protocol.advance(&mut self.session, &mut io);
-        self.follow(desk, next);
+        let mut io = buffers.io(&mut self.deadline, now);
+        let next = protocol.on_ready(&mut self.session, &mut io);
+        self.apply_next(buffers, next);
         Ok(match next {
             // As with a burst that has left: others have their turn.
-            Next::Again => Step::Burst,
-            _ => Step::Moved,
+            Next::Yield => PumpStep::Yield,
+            _ => PumpStep::Progress,
         })
     }
 
-    fn follow(&mut self, desk: &Desk, next: Next) {
+    fn apply_next(&mut self, buffers: &Buffers, next: Next) {
         self.phase = match next {
-            Next::Drain if !desk.outbox.is_empty() => Phase::Draining,
-            Next::Answered => Phase::Answered,
-            Next::Again => Phase::Draining,
+            Next::Flush if !buffers.outbox.is_empty() => Phase::Flushing,
+            Next::FlushThenRead => Phase::FlushingThenReading,
+            Next::Yield => Phase::Flushing,
             // However much a session likes to hear: a peer that does not listen is not heard.
-            Next::Read if !desk.outbox.has_room() => Phase::Draining,
-            Next::Read | Next::Drain => Phase::Reading,
-            Next::Listen if !desk.outbox.is_empty() => Phase::Draining,
-            Next::Listen => Phase::Listening,
-            Next::Wait => Phase::Waiting,
-            Next::Close => Phase::Leaving { linger: false },
-            Next::Linger => Phase::Leaving { linger: true },
+            Next::Read if !buffers.outbox.has_room() => Phase::Flushing,
+            Next::Read | Next::Flush => Phase::Reading,
+            Next::ReadOrWake if !buffers.outbox.is_empty() => Phase::Flushing,
+            Next::ReadOrWake => Phase::ReadingOrAwaitingWake,
+            Next::AwaitWake => Phase::AwaitingWake,
+            Next::Close => Phase::Closing { linger: false },
+            Next::LingeringClose => Phase::Closing { linger: true },
         };
-        if matches!(self.phase, Phase::Leaving { .. }) {
+        if matches!(self.phase, Phase::Closing { .. }) {
             self.deadline = None;
         }
     }
@@ -488,60 +541,63 @@ impl<S, T: Transport> Connection<S, T> {
     /// Everything has left: hang up, or read away what the peer is still saying. (Not inlined, or every pump would
     /// work out the deadline.)
     #[inline(never)]
-    fn depart(
+    fn finish_closing(
         &mut self,
-        desk: &Desk,
+        buffers: &Buffers,
         linger: bool,
         limits: &Limits,
         now: Now,
-    ) -> Result<Step, Closed> {
+    ) -> Result<PumpStep, CloseReason> {
         match self.transport.flush() {
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
                 self.writable = false;
-                return Ok(Step::Blocked);
+                return Ok(PumpStep::Blocked);
             }
-            flushed => flushed.map_err(Closed::Broken)?,
+            flushed => flushed.map_err(CloseReason::Io)?,
         }
         // Closing with unread input sends RST, and our answer may be lost (RFC 9112 9.6).
-        let unread = self.readable || !desk.inbox.is_empty();
-        if desk.inbox.is_ended() || !(linger || unread) {
-            return Err(Closed::ByUs);
+        let unread = self.readable || !buffers.inbox.is_empty();
+        if buffers.inbox.is_ended() || !(linger || unread) {
+            return Err(CloseReason::Local);
         }
-        self.transport.finish().map_err(Closed::Broken)?;
+        self.transport.shutdown_write().map_err(CloseReason::Io)?;
         self.deadline = Some(now.instant + limits.linger);
         self.phase = Phase::Lingering;
-        Ok(Step::Moved)
+        Ok(PumpStep::Progress)
     }
 
-    fn read_away(&mut self, desk: &mut Desk) -> Result<Step, Closed> {
-        desk.inbox.clear();
-        match self.fill(desk) {
-            _ if desk.inbox.is_ended() => Err(Closed::ByUs),
-            Ok(true) => Ok(Step::Moved),
-            Ok(false) => Ok(Step::Blocked),
+    fn discard_input(&mut self, buffers: &mut Buffers) -> Result<PumpStep, CloseReason> {
+        buffers.inbox.clear();
+        match self.fill(buffers) {
+            _ if buffers.inbox.is_ended() => Err(CloseReason::Local),
+            Ok(true) => Ok(PumpStep::Progress),
+            Ok(false) => Ok(PumpStep::Blocked),
             // The peer has hung up with our answer read or not; there is nobody left to tell.
-            Err(_) => Err(Closed::ByUs),
+            Err(_) => Err(CloseReason::Local),
         }
     }
 
     /// Whoever is sent something is to take it at some pace; whoever takes it fast is trusted to.
-    fn watch_pace(&mut self, desk: &mut Desk, now: Now) -> Result<(), Closed> {
-        if desk.outbox.is_empty() {
-            desk.pace = None;
+    fn update_throughput(&mut self, buffers: &mut Buffers, now: Now) -> Result<(), CloseReason> {
+        if buffers.outbox.is_empty() {
+            buffers.throughput = None;
             return Ok(());
         }
-        let pace = *desk.pace.get_or_insert(Pace {
-            since: now.instant,
-            sent: self.sent,
+        let window = *buffers.throughput.get_or_insert(ThroughputWindow {
+            start: now.instant,
+            sent_before: self.sent,
         });
-        let is_brisk = self.sent - pace.sent >= BRISK && now.instant <= pace.since + SOON;
-        self.trust(self.trusted || (is_brisk && !self.writable))
+        let takes_fast = self.sent - window.sent_before >= FAST_BYTES
+            && now.instant <= window.start + FAST_PERIOD;
+        self.set_fast(self.is_fast || (takes_fast && !self.writable))
     }
 
-    fn trust(&mut self, trusted: bool) -> Result<(), Closed> {
-        if trusted != self.trusted {
-            self.transport.trust(trusted).map_err(Closed::Broken)?;
-            self.trusted = trusted;
+    fn set_fast(&mut self, is_fast: bool) -> Result<(), CloseReason> {
+        if is_fast != self.is_fast {
+            self.transport
+                .set_notsent_lowat(is_fast)
+                .map_err(CloseReason::Io)?;
+            self.is_fast = is_fast;
         }
         Ok(())
     }
@@ -552,59 +608,59 @@ mod tests {
     use std::time::{Duration, SystemTime};
 
     use super::super::protocol::Peer;
-    use super::super::transport::Scripted;
+    use super::super::transport::ScriptedTransport;
     use super::*;
     use crate::blob::Blob;
 
     /// Answers each line with itself in upper case; "bye" ends it, "big" is a megabyte, and after "wait" it
     /// waits for the bell.
-    struct Lines;
+    struct UppercaseLines;
 
-    impl Protocol for Lines {
+    impl Protocol for UppercaseLines {
         type Session = ();
 
-        fn open(&mut self, _: &Peer) {}
+        fn on_accept(&mut self, _: &Peer) {}
 
-        fn advance(&mut self, (): &mut (), io: &mut Io<'_>) -> Next {
+        fn on_ready(&mut self, (): &mut (), io: &mut Io<'_>) -> Next {
             *io.deadline = Some(io.now.instant + Duration::from_secs(60));
             while let Some(end) = io.inbox.bytes().iter().position(|&byte| byte == b'\n') {
                 if !io.outbox.has_room() {
-                    return Next::Drain;
+                    return Next::Flush;
                 }
                 let line = io.inbox.bytes()[..=end].to_ascii_uppercase();
                 io.outbox.tail().extend_from_slice(&line);
                 io.inbox.consume(end + 1);
                 match &line[..end] {
                     b"BYE" => return Next::Close,
-                    b"WHAT" => return Next::Linger,
-                    b"WAIT" => return Next::Wait,
+                    b"WHAT" => return Next::LingeringClose,
+                    b"WAIT" => return Next::AwaitWake,
                     b"BIG" => io.outbox.push(vec![b'x'; 1 << 20].into(), 0..1 << 20),
                     _ => {}
                 }
             }
-            Next::Drain
+            Next::Flush
         }
     }
 
-    struct Driven {
-        connection: Connection<(), Scripted>,
-        shared: Shared,
+    struct ConnectionDriver {
+        connection: Connection<(), ScriptedTransport>,
+        context: PumpContext,
         now: Now,
     }
 
-    impl Driven {
-        fn new(transport: Scripted) -> Self {
+    impl ConnectionDriver {
+        fn new(transport: ScriptedTransport) -> Self {
             let limits = Limits {
-                inbox: 1024,
+                inbox_bytes: 1024,
                 ..Limits::default()
             };
             let peer = Peer {
                 address: ([127, 0, 0, 1], 1).into(),
             };
-            Lines.open(&peer);
+            UppercaseLines.on_accept(&peer);
             Self {
                 connection: Connection::new((), transport),
-                shared: Shared::new(limits),
+                context: PumpContext::new(limits),
                 now: Now {
                     instant: Instant::now(),
                     wall: SystemTime::UNIX_EPOCH,
@@ -613,64 +669,66 @@ mod tests {
         }
 
         /// What the poll would do: everything is ready, until nothing moves.
-        fn run(&mut self) -> Pumped {
+        fn run(&mut self) -> PumpOutcome {
             loop {
-                self.connection.transport.allow();
+                self.connection.transport.open_window();
                 self.connection
-                    .ready(true, true, self.connection.transport.ends);
-                let before = (self.sent().len(), self.connection.transport.heard.len());
-                let pumped = self.connection.pump(&mut Lines, &mut self.shared, self.now);
-                let after = (self.sent().len(), self.connection.transport.heard.len());
-                if matches!(pumped, Pumped::Closed(_)) || before == after {
+                    .set_ready(true, true, self.connection.transport.ends);
+                let before = (self.sent().len(), self.connection.transport.incoming.len());
+                let pumped = self
+                    .connection
+                    .pump(&mut UppercaseLines, &mut self.context, self.now);
+                let after = (self.sent().len(), self.connection.transport.incoming.len());
+                if matches!(pumped, PumpOutcome::Closed(_)) || before == after {
                     return pumped;
                 }
             }
         }
 
-        fn hear(&mut self, bytes: &[u8]) {
-            self.connection.transport.heard.extend(bytes);
+        fn receive(&mut self, bytes: &[u8]) {
+            self.connection.transport.incoming.extend(bytes);
         }
 
         fn sent(&self) -> &[u8] {
             &self.connection.transport.sent
         }
 
-        fn wait(&mut self, seconds: u64) -> Pumped {
+        fn wait(&mut self, seconds: u64) -> PumpOutcome {
             self.now.instant += Duration::from_secs(seconds);
             self.connection
-                .expire(&mut Lines, &mut self.shared, self.now)
+                .on_timer(&mut UppercaseLines, &mut self.context, self.now)
         }
     }
 
-    fn transport(heard: &[u8]) -> Scripted {
-        Scripted {
-            heard: heard.iter().copied().collect(),
-            ..Scripted::default()
+    fn transport(received: &[u8]) -> ScriptedTransport {
+        ScriptedTransport {
+            incoming: received.iter().copied().collect(),
+            ..ScriptedTransport::default()
         }
     }
 
     #[test]
-    fn cutting_input_or_output_anywhere_changes_nothing() {
-        let heard = b"one\ntwo\nbig\nthree\nbye\nnever";
-        let mut whole = Driven::new(transport(heard));
+    fn split_reads_and_writes_do_not_change_output() {
+        let received = b"one\ntwo\nbig\nthree\nbye\nnever";
+        let mut whole = ConnectionDriver::new(transport(received));
         assert!(
-            matches!(whole.run(), Pumped::Blocked),
+            matches!(whole.run(), PumpOutcome::Blocked),
             "it lingers: the peer said more"
         );
         assert!(whole.sent().starts_with(b"ONE\nTWO\nBIG\nxx") && whole.sent().ends_with(b"BYE\n"));
         for (gives, takes) in [(1, usize::MAX), (usize::MAX, 9999), (1, 9999), (3, 70_001)] {
-            let mut cut = Driven::new(Scripted {
-                gives,
-                takes,
-                ..transport(heard)
+            let mut cut = ConnectionDriver::new(ScriptedTransport {
+                max_read: gives,
+                send_window: takes,
+                ..transport(received)
             });
             cut.run();
             assert!(cut.sent() == whole.sent(), "{gives} in, {takes} out");
         }
         let small = b"one\ntwo\nthree\nbye\n";
-        let mut cut = Driven::new(Scripted {
-            gives: 1,
-            takes: 1,
+        let mut cut = ConnectionDriver::new(ScriptedTransport {
+            max_read: 1,
+            send_window: 1,
             ..transport(small)
         });
         cut.run();
@@ -678,242 +736,251 @@ mod tests {
     }
 
     #[test]
-    fn an_idle_connection_owns_no_buffers() {
-        let mut driven = Driven::new(transport(b"one\n"));
-        driven.run();
-        assert_eq!(driven.sent(), b"ONE\n");
-        assert!(driven.connection.desk.is_none());
-        let lent = std::ptr::from_ref(&*driven.shared.desk);
-        driven.hear(b"two\n");
-        driven.run();
-        let again = std::ptr::from_ref(&*driven.shared.desk);
+    fn idle_connection_owns_no_buffers() {
+        let mut driver = ConnectionDriver::new(transport(b"one\n"));
+        driver.run();
+        assert_eq!(driver.sent(), b"ONE\n");
+        assert!(driver.connection.buffers.is_none());
+        let lent = std::ptr::from_ref(&*driver.context.buffers);
+        driver.receive(b"two\n");
+        driver.run();
+        let again = std::ptr::from_ref(&*driver.context.buffers);
         assert!(lent == again, "nor is one made for it");
     }
 
     #[test]
-    fn what_is_unfinished_stays_with_its_connection() {
-        let mut driven = Driven::new(transport(b"one\ntw"));
-        driven.run();
-        let desk = driven.connection.desk.as_ref();
-        assert_eq!(desk.map(|desk| desk.inbox.bytes()), Some(&b"tw"[..]));
-        driven.hear(b"o\n");
-        driven.run();
-        assert_eq!(driven.sent(), b"ONE\nTWO\n");
-        assert!(driven.connection.desk.is_none() && driven.connection.sent == 8);
+    fn unfinished_buffers_stay_with_their_connection() {
+        let mut driver = ConnectionDriver::new(transport(b"one\ntw"));
+        driver.run();
+        let buffers = driver.connection.buffers.as_ref();
+        assert_eq!(
+            buffers.map(|buffers| buffers.inbox.bytes()),
+            Some(&b"tw"[..])
+        );
+        driver.receive(b"o\n");
+        driver.run();
+        assert_eq!(driver.sent(), b"ONE\nTWO\n");
+        assert!(driver.connection.buffers.is_none() && driver.connection.sent == 8);
     }
 
     #[test]
-    fn who_takes_fast_what_it_is_sent_is_trusted_while_it_does() {
+    fn notsent_lowat_is_lifted_while_client_reads_fast() {
         let check = |takes: usize, millis: u64, expected: bool| {
-            let mut driven = Driven::new(Scripted {
-                takes,
+            let mut driver = ConnectionDriver::new(ScriptedTransport {
+                send_window: takes,
                 ..transport(b"big\n")
             });
             for _ in 0..3 {
-                driven.connection.transport.allow();
-                driven.connection.ready(true, true, false);
-                driven
+                driver.connection.transport.open_window();
+                driver.connection.set_ready(true, true, false);
+                driver
                     .connection
-                    .pump(&mut Lines, &mut driven.shared, driven.now);
-                driven.now.instant += Duration::from_millis(millis);
+                    .pump(&mut UppercaseLines, &mut driver.context, driver.now);
+                driver.now.instant += Duration::from_millis(millis);
             }
             assert_eq!(
-                driven.connection.trusted, expected,
+                driver.connection.is_fast, expected,
                 "{takes} in {millis} ms"
             );
-            driven
+            driver
         };
         check(100_000, 1, false);
         check(300_000, 600, false);
-        let mut brisk = check(300_000, 500, true);
-        brisk.connection.transport.takes = 50_000;
-        brisk.connection.transport.allow();
-        assert!(matches!(brisk.wait(30), Pumped::Blocked));
-        brisk.connection.transport.allow();
-        assert!(matches!(brisk.wait(30), Pumped::Blocked));
-        let calls = &brisk.connection.transport.calls;
+        let mut fast = check(300_000, 500, true);
+        fast.connection.transport.send_window = 50_000;
+        fast.connection.transport.open_window();
+        assert!(matches!(fast.wait(30), PumpOutcome::Blocked));
+        fast.connection.transport.open_window();
+        assert!(matches!(fast.wait(30), PumpOutcome::Blocked));
+        let calls = &fast.connection.transport.calls;
         assert_eq!(calls[..], ["cork", "write", "trust", "write", "distrust"]);
     }
 
     #[test]
-    fn a_peer_that_does_not_read_is_not_read() {
-        let mut driven = Driven::new(Scripted {
-            takes: 100,
+    fn client_that_does_not_read_is_not_read_from() {
+        let mut driver = ConnectionDriver::new(ScriptedTransport {
+            send_window: 100,
             ..transport(b"big\n")
         });
-        driven.connection.transport.allow();
-        let pumped = driven
+        driver.connection.transport.open_window();
+        let pumped = driver
             .connection
-            .pump(&mut Lines, &mut driven.shared, driven.now);
-        assert!(matches!(pumped, Pumped::Blocked));
-        driven.hear(b"more\n");
-        driven.connection.ready(true, false, false);
-        driven
+            .pump(&mut UppercaseLines, &mut driver.context, driver.now);
+        assert!(matches!(pumped, PumpOutcome::Blocked));
+        driver.receive(b"more\n");
+        driver.connection.set_ready(true, false, false);
+        driver
             .connection
-            .pump(&mut Lines, &mut driven.shared, driven.now);
-        assert_eq!(driven.connection.transport.heard.len(), 5);
-        driven.run();
-        assert!(driven.sent().ends_with(b"MORE\n"));
+            .pump(&mut UppercaseLines, &mut driver.context, driver.now);
+        assert_eq!(driver.connection.transport.incoming.len(), 5);
+        driver.run();
+        assert!(driver.sent().ends_with(b"MORE\n"));
     }
 
     #[test]
-    fn a_busy_peer_lets_others_have_their_turn() {
-        let mut driven = Driven::new(transport(&b"line\n".repeat(100)));
+    fn busy_connection_yields_after_a_bounded_number_of_steps() {
+        let mut driver = ConnectionDriver::new(transport(&b"line\n".repeat(100)));
         // What fills the buffer says nothing about what is behind it.
-        driven.shared = Shared::new(Limits {
-            inbox: 5,
+        driver.context = PumpContext::new(Limits {
+            inbox_bytes: 5,
             ..Limits::default()
         });
         let mut turns = 0;
-        while let Pumped::Hungry =
-            driven
+        while let PumpOutcome::Runnable =
+            driver
                 .connection
-                .pump(&mut Lines, &mut driven.shared, driven.now)
+                .pump(&mut UppercaseLines, &mut driver.context, driver.now)
         {
             turns += 1;
-            driven.connection.ready(true, true, false);
+            driver.connection.set_ready(true, true, false);
         }
-        assert!(turns > 100 / STEPS, "{turns} turns");
+        assert!(turns > 100 / MAX_PUMP_STEPS, "{turns} turns");
     }
 
     /// Says a megabyte to each who comes, and remembers how much of that it has been told to have left.
     #[derive(Default)]
-    struct Talker(Vec<u64>);
+    struct MegabyteSender(Vec<u64>);
 
-    impl Protocol for Talker {
+    impl Protocol for MegabyteSender {
         type Session = ();
 
-        fn open(&mut self, _: &Peer) {}
+        fn on_accept(&mut self, _: &Peer) {}
 
-        fn advance(&mut self, (): &mut (), io: &mut Io<'_>) -> Next {
+        fn on_ready(&mut self, (): &mut (), io: &mut Io<'_>) -> Next {
             if io.outbox.sent() == 0 {
                 io.outbox
                     .push(Blob::Memory(vec![0; 1 << 20].into()), 0..1 << 20);
             }
-            Next::Drain
+            Next::Flush
         }
 
-        fn sent(&mut self, (): &mut (), sent: u64) {
+        fn on_progress(&mut self, (): &mut (), sent: u64) {
             self.0.push(sent);
         }
     }
 
     #[test]
-    fn what_has_left_while_more_is_to_is_told() {
-        let mut driven = Driven::new(Scripted {
-            takes: 400_000,
-            ..Scripted::default()
+    fn on_progress_reports_sent_bytes_while_more_are_queued() {
+        let mut driver = ConnectionDriver::new(ScriptedTransport {
+            send_window: 400_000,
+            ..ScriptedTransport::default()
         });
-        let mut talker = Talker::default();
+        let mut sender = MegabyteSender::default();
         for _ in 0..3 {
-            driven.connection.transport.allow();
-            driven.connection.ready(true, true, false);
-            let Driven {
+            driver.connection.transport.open_window();
+            driver.connection.set_ready(true, true, false);
+            let ConnectionDriver {
                 connection,
-                shared,
+                context,
                 now,
-            } = &mut driven;
-            let pumped = connection.pump(&mut talker, shared, *now);
-            assert!(matches!(pumped, Pumped::Blocked));
+            } = &mut driver;
+            let pumped = connection.pump(&mut sender, context, *now);
+            assert!(matches!(pumped, PumpOutcome::Blocked));
         }
-        assert_eq!(driven.sent().len(), 1 << 20);
-        assert_eq!(talker.0, [400_000, 800_000], "its end is another thing");
+        assert_eq!(driver.sent().len(), 1 << 20);
+        assert_eq!(sender.0, [400_000, 800_000], "its end is another thing");
     }
 
     /// Does ten steps that come to nothing, then says what was heard.
-    struct Thinker(usize);
+    struct Yielder(usize);
 
-    impl Protocol for Thinker {
+    impl Protocol for Yielder {
         type Session = ();
 
-        fn open(&mut self, _: &Peer) {}
+        fn on_accept(&mut self, _: &Peer) {}
 
-        fn advance(&mut self, (): &mut (), io: &mut Io<'_>) -> Next {
+        fn on_ready(&mut self, (): &mut (), io: &mut Io<'_>) -> Next {
             if io.inbox.is_empty() {
                 return Next::Read;
             }
             self.0 += 1;
             if self.0 < 10 {
-                return Next::Again;
+                return Next::Yield;
             }
-            let heard = io.inbox.bytes().to_vec();
-            io.inbox.consume(heard.len());
-            io.outbox.tail().extend_from_slice(&heard);
+            let received = io.inbox.bytes().to_vec();
+            io.inbox.consume(received.len());
+            io.outbox.tail().extend_from_slice(&received);
             Next::Close
         }
     }
 
     #[test]
-    fn who_has_more_to_do_is_asked_again_once_others_have_had_their_turn() {
-        let mut driven = Driven::new(transport(b"word"));
-        let mut protocol = Thinker(0);
+    fn yielding_session_is_called_once_per_turn() {
+        let mut driver = ConnectionDriver::new(transport(b"word"));
+        let mut protocol = Yielder(0);
         for turn in 1..10 {
-            let pumped = driven
+            let pumped = driver
                 .connection
-                .pump(&mut protocol, &mut driven.shared, driven.now);
-            assert!(matches!(pumped, Pumped::Hungry), "{pumped:?}");
+                .pump(&mut protocol, &mut driver.context, driver.now);
+            assert!(matches!(pumped, PumpOutcome::Runnable), "{pumped:?}");
             assert_eq!(protocol.0, turn, "one step in a turn");
         }
-        let pumped = driven
+        let pumped = driver
             .connection
-            .pump(&mut protocol, &mut driven.shared, driven.now);
-        assert!(matches!(pumped, Pumped::Closed(Closed::ByUs)), "{pumped:?}");
-        assert_eq!(driven.sent(), b"word");
+            .pump(&mut protocol, &mut driver.context, driver.now);
+        assert!(
+            matches!(pumped, PumpOutcome::Closed(CloseReason::Local)),
+            "{pumped:?}"
+        );
+        assert_eq!(driver.sent(), b"word");
     }
 
     #[test]
-    fn a_peer_that_finishes_still_gets_everything() {
-        let mut driven = Driven::new(Scripted {
+    fn half_closed_client_receives_response() {
+        let mut driver = ConnectionDriver::new(ScriptedTransport {
             ends: true,
             ..transport(b"one\nbig\ntwo\n")
         });
-        assert!(matches!(driven.run(), Pumped::Closed(Closed::ByPeer)));
-        assert!(driven.sent().ends_with(b"xTWO\n"));
+        assert!(matches!(
+            driver.run(),
+            PumpOutcome::Closed(CloseReason::Peer)
+        ));
+        assert!(driver.sent().ends_with(b"xTWO\n"));
     }
 
     /// Answers each byte with a thousand, waits for the next a minute, and counts how often it is asked.
-    struct Counting(usize);
+    struct ReadyCounter(usize);
 
-    impl Protocol for Counting {
+    impl Protocol for ReadyCounter {
         type Session = ();
 
-        fn open(&mut self, _: &Peer) {}
+        fn on_accept(&mut self, _: &Peer) {}
 
-        fn advance(&mut self, (): &mut (), io: &mut Io<'_>) -> Next {
+        fn on_ready(&mut self, (): &mut (), io: &mut Io<'_>) -> Next {
             self.0 += 1;
-            let heard = io.inbox.bytes().len();
-            io.inbox.consume(heard);
-            io.outbox.tail().resize(heard * 1000, b'x');
+            let received = io.inbox.bytes().len();
+            io.inbox.consume(received);
+            io.outbox.tail().resize(received * 1000, b'x');
             *io.deadline = Some(io.now.instant + Duration::from_secs(60));
-            Next::Answered
+            Next::FlushThenRead
         }
     }
 
     #[test]
-    fn who_has_answered_is_asked_again_only_if_that_does_not_leave_at_once() {
+    fn flush_then_read_calls_session_only_after_a_blocked_flush() {
         let check = |takes: usize, asked: usize| {
-            let mut counting = Counting(0);
-            let mut driven = Driven::new(Scripted {
-                takes,
+            let mut counter = ReadyCounter(0);
+            let mut driver = ConnectionDriver::new(ScriptedTransport {
+                send_window: takes,
                 ..transport(b"1")
             });
-            while driven.sent().len() < 1000 {
-                assert!(driven.sent().is_empty() || driven.connection.deadline.is_none());
-                driven.now.instant += Duration::from_secs(10);
-                driven.connection.transport.allow();
-                driven.connection.ready(true, true, false);
-                let Driven {
+            while driver.sent().len() < 1000 {
+                assert!(driver.sent().is_empty() || driver.connection.deadline.is_none());
+                driver.now.instant += Duration::from_secs(10);
+                driver.connection.transport.open_window();
+                driver.connection.set_ready(true, true, false);
+                let ConnectionDriver {
                     connection,
-                    shared,
+                    context,
                     now,
-                } = &mut driven;
-                let pumped = connection.pump(&mut counting, shared, *now);
-                assert!(matches!(pumped, Pumped::Blocked));
+                } = &mut driver;
+                let pumped = connection.pump(&mut counter, context, *now);
+                assert!(matches!(pumped, PumpOutcome::Blocked));
             }
-            let due = driven.connection.deadline;
-            assert_eq!(due, Some(driven.now.instant + Duration::from_secs(60)));
-            assert_eq!(counting.0, asked, "{takes}");
-            assert!(driven.connection.desk.is_none());
+            let due = driver.connection.deadline;
+            assert_eq!(due, Some(driver.now.instant + Duration::from_secs(60)));
+            assert_eq!(counter.0, asked, "{takes}");
+            assert!(driver.connection.buffers.is_none());
         };
         check(1000, 1);
         check(999, 2);
@@ -926,189 +993,204 @@ mod tests {
     impl Protocol for Echo {
         type Session = ();
 
-        fn open(&mut self, _: &Peer) {}
+        fn on_accept(&mut self, _: &Peer) {}
 
-        fn advance(&mut self, (): &mut (), io: &mut Io<'_>) -> Next {
-            let heard = io.inbox.bytes().to_vec();
-            io.inbox.consume(heard.len());
-            io.outbox.tail().extend_from_slice(&heard);
+        fn on_ready(&mut self, (): &mut (), io: &mut Io<'_>) -> Next {
+            let received = io.inbox.bytes().to_vec();
+            io.inbox.consume(received.len());
+            io.outbox.tail().extend_from_slice(&received);
             Next::Read
         }
     }
 
     #[test]
-    fn a_peer_that_finishes_is_sent_what_is_queued_whatever_is_awaited() {
-        let mut driven = Driven::new(Scripted {
-            takes: 3,
+    fn half_closed_client_receives_queued_bytes_while_session_reads() {
+        let mut driver = ConnectionDriver::new(ScriptedTransport {
+            send_window: 3,
             ends: true,
             ..transport(b"0123456789")
         });
-        let closed = loop {
-            driven.connection.transport.allow();
-            driven.connection.ready(true, true, true);
-            match driven
+        let reason = loop {
+            driver.connection.transport.open_window();
+            driver.connection.set_ready(true, true, true);
+            match driver
                 .connection
-                .pump(&mut Echo, &mut driven.shared, driven.now)
+                .pump(&mut Echo, &mut driver.context, driver.now)
             {
-                Pumped::Closed(closed) => break closed,
-                Pumped::Blocked | Pumped::Hungry => {}
+                PumpOutcome::Closed(reason) => break reason,
+                PumpOutcome::Blocked | PumpOutcome::Runnable => {}
             }
         };
-        assert!(matches!(closed, Closed::ByPeer));
-        assert_eq!(driven.sent(), b"0123456789");
+        assert!(matches!(reason, CloseReason::Peer));
+        assert_eq!(driver.sent(), b"0123456789");
     }
 
     #[test]
-    fn who_waits_for_the_bell_reads_nothing_before_and_all_after() {
-        let mut driven = Driven::new(transport(b"one\nwait\ntwo\n"));
-        assert!(matches!(driven.run(), Pumped::Blocked));
-        driven.hear(b"three\n");
-        driven.run();
+    fn await_wake_reads_nothing_before_the_wake() {
+        let mut driver = ConnectionDriver::new(transport(b"one\nwait\ntwo\n"));
+        assert!(matches!(driver.run(), PumpOutcome::Blocked));
+        driver.receive(b"three\n");
+        driver.run();
         // What was queued has left; what has come since has not been read.
-        assert_eq!(driven.sent(), b"ONE\nWAIT\n");
-        assert_eq!(driven.connection.transport.heard.len(), 6);
-        assert!(driven.connection.is_waiting());
-        let is_kept = driven.connection.waits_since(&Lines, &driven.shared.limits);
+        assert_eq!(driver.sent(), b"ONE\nWAIT\n");
+        assert_eq!(driver.connection.transport.incoming.len(), 6);
+        assert!(driver.connection.awaits_wake());
+        let is_kept = driver
+            .connection
+            .idle_since(&UppercaseLines, &driver.context.limits);
         assert_eq!(is_kept, None, "it makes room for nobody");
-        driven.connection.ring();
-        driven.run();
-        assert_eq!(driven.sent(), b"ONE\nWAIT\nTWO\nTHREE\n");
+        driver.connection.wake();
+        driver.run();
+        assert_eq!(driver.sent(), b"ONE\nWAIT\nTWO\nTHREE\n");
         // Nobody else is asked because of a bell.
-        driven.connection.ring();
-        assert!(!driven.connection.is_waiting());
-        assert!(matches!(driven.connection.phase, Phase::Reading));
+        driver.connection.wake();
+        assert!(!driver.connection.awaits_wake());
+        assert!(matches!(driver.connection.phase, Phase::Reading));
         // A deadline passes as ever.
-        driven.hear(b"wait\n");
-        driven.run();
-        assert!(driven.connection.is_waiting());
-        driven.wait(60);
-        assert!(!driven.connection.is_waiting());
+        driver.receive(b"wait\n");
+        driver.run();
+        assert!(driver.connection.awaits_wake());
+        driver.wait(60);
+        assert!(!driver.connection.awaits_wake());
     }
 
     /// Listens, and remembers how much there was to hear each time, and whether that was the end.
     #[derive(Default)]
-    struct Listens(Vec<(usize, bool)>);
+    struct ReadOrWakeRecorder(Vec<(usize, bool)>);
 
-    impl Protocol for Listens {
+    impl Protocol for ReadOrWakeRecorder {
         type Session = ();
 
-        fn open(&mut self, _: &Peer) {}
+        fn on_accept(&mut self, _: &Peer) {}
 
-        fn advance(&mut self, (): &mut (), io: &mut Io<'_>) -> Next {
+        fn on_ready(&mut self, (): &mut (), io: &mut Io<'_>) -> Next {
             self.0.push((io.inbox.bytes().len(), io.inbox.is_ended()));
-            Next::Listen
+            Next::ReadOrWake
         }
     }
 
     #[test]
-    fn who_listens_is_asked_when_the_bell_rings_and_when_the_peer_speaks_or_leaves() {
-        let mut driven = Driven::new(transport(b"one"));
-        let mut protocol = Listens::default();
-        let mut pump = |driven: &mut Driven, expected: &[(usize, bool)]| {
-            let ends = driven.connection.transport.ends;
-            driven.connection.ready(true, true, ends);
-            while let Pumped::Hungry =
-                driven
+    fn read_or_wake_calls_session_on_wake_input_and_end() {
+        let mut driver = ConnectionDriver::new(transport(b"one"));
+        let mut protocol = ReadOrWakeRecorder::default();
+        let mut pump = |driver: &mut ConnectionDriver, expected: &[(usize, bool)]| {
+            let ends = driver.connection.transport.ends;
+            driver.connection.set_ready(true, true, ends);
+            while let PumpOutcome::Runnable =
+                driver
                     .connection
-                    .pump(&mut protocol, &mut driven.shared, driven.now)
+                    .pump(&mut protocol, &mut driver.context, driver.now)
             {}
             assert_eq!(std::mem::take(&mut protocol.0), expected);
-            assert!(driven.connection.is_waiting());
-            let waits = driven
+            assert!(driver.connection.awaits_wake());
+            let waits = driver
                 .connection
-                .waits_since(&protocol, &driven.shared.limits);
+                .idle_since(&protocol, &driver.context.limits);
             assert_eq!(waits, None, "it makes room for nobody");
         };
-        pump(&mut driven, &[(3, false)]);
-        pump(&mut driven, &[]);
-        driven.connection.ring();
-        pump(&mut driven, &[(3, false)]);
-        driven.hear(b"two");
-        pump(&mut driven, &[(6, false)]);
+        pump(&mut driver, &[(3, false)]);
+        pump(&mut driver, &[]);
+        driver.connection.wake();
+        pump(&mut driver, &[(3, false)]);
+        driver.receive(b"two");
+        pump(&mut driver, &[(6, false)]);
         // What there is no room for stays where it is.
-        driven.hear(&[b'x'; 2000]);
-        pump(&mut driven, &[(1024, false)]);
-        assert_eq!(driven.connection.transport.heard.len(), 2006 - 1024);
+        driver.receive(&[b'x'; 2000]);
+        pump(&mut driver, &[(1024, false)]);
+        assert_eq!(driver.connection.transport.incoming.len(), 2006 - 1024);
 
-        let mut driven = Driven::new(transport(b""));
-        pump(&mut driven, &[(0, false)]);
-        driven.connection.transport.ends = true;
-        pump(&mut driven, &[(0, true)]);
+        let mut driver = ConnectionDriver::new(transport(b""));
+        pump(&mut driver, &[(0, false)]);
+        driver.connection.transport.ends = true;
+        pump(&mut driver, &[(0, true)]);
     }
 
     #[test]
-    fn a_deadline_ends_with_the_last_word() {
-        let mut driven = Driven::new(transport(b"what\n"));
-        driven.run();
-        let lingering = driven.now.instant + driven.shared.limits.linger;
-        assert_eq!(driven.connection.deadline, Some(lingering));
+    fn lingering_close_replaces_the_deadline() {
+        let mut driver = ConnectionDriver::new(transport(b"what\n"));
+        driver.run();
+        let lingering = driver.now.instant + driver.context.limits.linger;
+        assert_eq!(driver.connection.deadline, Some(lingering));
     }
 
     #[test]
-    fn nothing_unread_is_a_plain_close() {
-        let mut driven = Driven::new(transport(b"bye\n"));
-        assert!(matches!(driven.run(), Pumped::Closed(Closed::ByUs)));
-        assert_eq!(driven.connection.transport.calls, ["write"]);
+    fn close_without_unread_input_does_not_linger() {
+        let mut driver = ConnectionDriver::new(transport(b"bye\n"));
+        assert!(matches!(
+            driver.run(),
+            PumpOutcome::Closed(CloseReason::Local)
+        ));
+        assert_eq!(driver.connection.transport.calls, ["write"]);
     }
 
     #[test]
-    fn a_peer_that_is_still_talking_is_heard_out() {
-        let mut driven = Driven::new(transport(b"what\n"));
-        assert!(matches!(driven.run(), Pumped::Blocked));
-        assert_eq!(driven.connection.transport.calls, ["write", "finish"]);
-        driven.hear(&[b'x'; 100_000]);
-        assert!(matches!(driven.run(), Pumped::Blocked));
-        assert!(driven.connection.transport.heard.is_empty());
-        driven.connection.transport.ends = true;
-        assert!(matches!(driven.run(), Pumped::Closed(Closed::ByUs)));
+    fn lingering_close_discards_input() {
+        let mut driver = ConnectionDriver::new(transport(b"what\n"));
+        assert!(matches!(driver.run(), PumpOutcome::Blocked));
+        assert_eq!(driver.connection.transport.calls, ["write", "finish"]);
+        driver.receive(&[b'x'; 100_000]);
+        assert!(matches!(driver.run(), PumpOutcome::Blocked));
+        assert!(driver.connection.transport.incoming.is_empty());
+        driver.connection.transport.ends = true;
+        assert!(matches!(
+            driver.run(),
+            PumpOutcome::Closed(CloseReason::Local)
+        ));
     }
 
     #[test]
-    fn nobody_is_heard_out_for_ever() {
-        let mut driven = Driven::new(transport(b"what\n"));
-        driven.run();
-        assert!(matches!(driven.wait(4), Pumped::Blocked));
-        assert!(matches!(driven.wait(1), Pumped::Closed(Closed::ByUs)));
+    fn lingering_close_times_out() {
+        let mut driver = ConnectionDriver::new(transport(b"what\n"));
+        driver.run();
+        assert!(matches!(driver.wait(4), PumpOutcome::Blocked));
+        assert!(matches!(
+            driver.wait(1),
+            PumpOutcome::Closed(CloseReason::Local)
+        ));
     }
 
     #[test]
-    fn a_session_that_leaves_too_much_unread_is_ended() {
-        let mut driven = Driven::new(transport(&[b'x'; 1024]));
-        assert!(matches!(driven.run(), Pumped::Blocked));
-        assert_eq!(driven.connection.transport.calls, ["finish"]);
+    fn full_inbox_is_a_lingering_close() {
+        let mut driver = ConnectionDriver::new(transport(&[b'x'; 1024]));
+        assert!(matches!(driver.run(), PumpOutcome::Blocked));
+        assert_eq!(driver.connection.transport.calls, ["finish"]);
     }
 
     #[test]
-    fn a_deadline_of_the_session_ends_it() {
-        let mut driven = Driven::new(transport(b"one\n"));
-        driven.run();
-        let due = driven.connection.due(&driven.shared.limits);
-        assert_eq!(due, Some(driven.now.instant + Duration::from_secs(60)));
-        assert!(matches!(driven.wait(59), Pumped::Blocked));
-        assert!(matches!(driven.wait(1), Pumped::Closed(Closed::ByUs)));
+    fn session_deadline_closes_connection() {
+        let mut driver = ConnectionDriver::new(transport(b"one\n"));
+        driver.run();
+        let due = driver.connection.next_timer(&driver.context.limits);
+        assert_eq!(due, Some(driver.now.instant + Duration::from_secs(60)));
+        assert!(matches!(driver.wait(59), PumpOutcome::Blocked));
+        assert!(matches!(
+            driver.wait(1),
+            PumpOutcome::Closed(CloseReason::Local)
+        ));
     }
 
     #[test]
-    fn a_reader_below_the_least_rate_is_cut_and_one_above_it_is_not() {
+    fn reader_below_min_rate_is_timed_out() {
         // 30 seconds at 1 KiB each are 30,720 bytes.
         for (takes, cut) in [(30_719, true), (30_720, false), (0, true)] {
-            let mut driven = Driven::new(Scripted {
-                takes,
-                ..Scripted::default()
+            let mut driver = ConnectionDriver::new(ScriptedTransport {
+                send_window: takes,
+                ..ScriptedTransport::default()
             });
-            let mut desk = Box::new(Desk::default());
-            desk.outbox
+            let mut buffers = Box::new(Buffers::default());
+            buffers
+                .outbox
                 .push(Blob::Memory(vec![0; 1 << 20].into()), 0..1 << 20);
-            driven.connection.desk = Some(desk);
-            driven.connection.transport.left = Some(0);
-            driven
+            driver.connection.buffers = Some(buffers);
+            driver.connection.transport.window_left = Some(0);
+            driver
                 .connection
-                .pump(&mut Lines, &mut driven.shared, driven.now);
-            assert!(matches!(driven.wait(29), Pumped::Blocked));
-            driven.connection.transport.allow();
-            let pumped = driven.wait(1);
+                .pump(&mut UppercaseLines, &mut driver.context, driver.now);
+            assert!(matches!(driver.wait(29), PumpOutcome::Blocked));
+            driver.connection.transport.open_window();
+            let pumped = driver.wait(1);
             assert_eq!(
-                matches!(pumped, Pumped::Closed(Closed::Expired)),
+                matches!(pumped, PumpOutcome::Closed(CloseReason::TimedOut)),
                 cut,
                 "{takes}"
             );
@@ -1116,16 +1198,16 @@ mod tests {
     }
 
     #[test]
-    fn without_a_least_rate_nobody_is_cut() {
-        let mut driven = Driven::new(Scripted {
-            takes: 0,
+    fn min_rate_zero_never_times_out() {
+        let mut driver = ConnectionDriver::new(ScriptedTransport {
+            send_window: 0,
             ..transport(b"big\n")
         });
-        driven.shared.limits.min_rate = 0;
-        driven
+        driver.context.limits.min_rate = 0;
+        driver
             .connection
-            .pump(&mut Lines, &mut driven.shared, driven.now);
-        assert!(matches!(driven.wait(30), Pumped::Blocked));
-        assert!(matches!(driven.wait(30), Pumped::Blocked));
+            .pump(&mut UppercaseLines, &mut driver.context, driver.now);
+        assert!(matches!(driver.wait(30), PumpOutcome::Blocked));
+        assert!(matches!(driver.wait(30), PumpOutcome::Blocked));
     }
 }

@@ -1,23 +1,23 @@
 //! What becomes of one reactor's connections, in numbers.
 
-use crate::count::Count;
+use crate::counter::Counter;
 
 /// What becomes of one reactor's connections, in numbers, which others may read at any time.
 ///
 /// They lie in cache lines of their own: what one reactor counts holds up no other.
 #[derive(Debug, Default)]
 #[repr(align(128))]
-pub struct Counters {
+pub struct ConnectionCounters {
     /// Connections that were accepted.
-    pub accepted: Count,
+    pub accepted: Counter,
     /// Those of them that are over.
-    pub closed: Count,
+    pub closed: Counter,
     /// Those that were closed at once, as their peer had enough.
-    pub turned_away: Count,
+    pub over_ip_limit: Counter,
     /// Those that were hung up on, so that there was room for another.
-    pub displaced: Count,
+    pub evicted: Counter,
     /// Those that were cut, as their peer took too little of what was sent.
-    pub too_slow: Count,
+    pub below_min_rate: Counter,
     /// How often a listener had to rest, as there was no room, or no descriptor, for one more.
-    pub rests: Count,
+    pub accept_pauses: Counter,
 }

@@ -33,8 +33,11 @@ impl<K: Ord + Copy> Deadlines<K> {
     /// The first tick that is not before this instant.
     pub(super) fn tick(&self, due: Instant) -> Tick {
         let since = due.saturating_duration_since(self.start);
-        let begun = u64::from(since.subsec_nanos().div_ceil(1_000_000));
-        let millis = since.as_secs().saturating_mul(1000).saturating_add(begun);
+        let started_millis = u64::from(since.subsec_nanos().div_ceil(1_000_000));
+        let millis = since
+            .as_secs()
+            .saturating_mul(1000)
+            .saturating_add(started_millis);
         Tick(NonZeroU64::MIN.saturating_add(millis))
     }
 
@@ -74,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_due_comes_in_order_and_nothing_else_does() {
+    fn due_entries_are_popped_in_order() {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
         let mut deadlines = Deadlines::new(start);
@@ -89,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_due_before_its_time() {
+    fn tick_is_never_before_its_instant() {
         let start = Instant::now();
         let mut deadlines = Deadlines::new(start);
         for nanos in [0, 1, 999_999, 1_000_000, 1_000_001] {
@@ -104,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn stale_entries_do_not_pile_up() {
+    fn stale_entries_are_pruned() {
         let start = Instant::now();
         let mut deadlines = Deadlines::new(start);
         for key in 0..5000 {

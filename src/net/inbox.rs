@@ -17,11 +17,11 @@ pub struct Inbox {
 }
 
 /// What one read brought.
-pub(super) enum Filled {
-    /// Bytes. `all` when the socket had no more: a short read is the end of the edge (epoll(7)).
-    Some { all: bool },
+pub(super) enum ReadOutcome {
+    /// Bytes. `drained` when the socket had no more: a short read is the end of the edge (epoll(7)).
+    Data { drained: bool },
     /// The peer has finished sending.
-    Ended,
+    Eof,
 }
 
 impl Inbox {
@@ -75,18 +75,18 @@ impl Inbox {
     }
 
     /// Takes the buffer of an empty one, with what is unconsumed at its front.
-    pub(super) fn borrow(&mut self, spare: &mut Self) {
-        let kept = std::mem::replace(&mut self.bytes, std::mem::take(&mut spare.bytes));
-        let kept = &kept[self.unread.clone()];
-        self.bytes[..kept.len()].copy_from_slice(kept);
-        self.unread = 0..kept.len();
+    pub(super) fn borrow_from(&mut self, spare: &mut Self) {
+        let unconsumed = std::mem::replace(&mut self.bytes, std::mem::take(&mut spare.bytes));
+        let unconsumed = &unconsumed[self.unread.clone()];
+        self.bytes[..unconsumed.len()].copy_from_slice(unconsumed);
+        self.unread = 0..unconsumed.len();
     }
 
     /// Gives the buffer back, and keeps only what is unconsumed.
-    pub(super) fn give_back(&mut self, spare: &mut Self) {
-        let kept = self.bytes().to_vec();
-        self.unread = 0..kept.len();
-        spare.bytes = std::mem::replace(&mut self.bytes, kept);
+    pub(super) fn return_to(&mut self, spare: &mut Self) {
+        let unconsumed = self.bytes().to_vec();
+        self.unread = 0..unconsumed.len();
+        spare.bytes = std::mem::replace(&mut self.bytes, unconsumed);
     }
 
     /// Whether the buffer is full of unconsumed bytes, so that nothing more can be read.
@@ -95,7 +95,7 @@ impl Inbox {
     }
 
     /// Reads once. Needs a borrowed buffer that is not full.
-    pub(super) fn fill(&mut self, transport: &mut impl Transport) -> io::Result<Filled> {
+    pub(super) fn fill(&mut self, transport: &mut impl Transport) -> io::Result<ReadOutcome> {
         if self.unread.start > 0 && self.unread.end == self.bytes.len() {
             self.bytes.copy_within(self.unread.clone(), 0);
             self.unread = 0..self.unread.len();
@@ -111,11 +111,13 @@ impl Inbox {
         match read {
             0 => {
                 self.ended = true;
-                Ok(Filled::Ended)
+                Ok(ReadOutcome::Eof)
             }
             count => {
                 self.unread.end += count;
-                Ok(Filled::Some { all: count < space })
+                Ok(ReadOutcome::Data {
+                    drained: count < space,
+                })
             }
         }
     }
@@ -131,7 +133,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_consumed_is_gone() {
+    fn consumed_bytes_are_dropped() {
         let mut inbox = Inbox::default();
         inbox.receive(b"one two");
         inbox.consume(4);
@@ -141,24 +143,24 @@ mod tests {
     }
 
     #[test]
-    fn a_buffer_is_kept_only_for_what_is_unconsumed() {
+    fn idle_inbox_keeps_only_unconsumed_bytes() {
         let mut spare = Inbox::with_buffer(64);
         let mut inbox = Inbox::default();
         inbox.receive(b"a partial head");
         inbox.consume(2);
-        inbox.borrow(&mut spare);
+        inbox.borrow_from(&mut spare);
         assert_eq!(
             (inbox.bytes(), spare.bytes.capacity()),
             (&b"partial head"[..], 0)
         );
-        inbox.give_back(&mut spare);
+        inbox.return_to(&mut spare);
         assert_eq!(
             (inbox.bytes(), inbox.bytes.len(), spare.bytes.len()),
             (&b"partial head"[..], 12, 64)
         );
         inbox.consume(12);
-        inbox.borrow(&mut spare);
-        inbox.give_back(&mut spare);
+        inbox.borrow_from(&mut spare);
+        inbox.return_to(&mut spare);
         assert_eq!((inbox.bytes.capacity(), spare.bytes.len()), (0, 64));
     }
 }

@@ -18,15 +18,15 @@ use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 
 use super::address::{Address, Endpoint};
 use super::protocol::Peer;
-use super::transport::{Stream, UNSENT};
-use super::unix::{self, SocketFile};
+use super::transport::{NOTSENT_LOWAT_BYTES, SocketStream};
+use super::unix_socket::{self, SocketFile};
 
 /// Connections the kernel keeps for us until we accept them, as far as `net.core.somaxconn` lets
 /// it.
 const BACKLOG: i32 = 4096;
 
 /// Seconds that a connection may stay with the kernel until its peer has said something.
-const SILENT: u32 = 1;
+const DEFER_ACCEPT_SECONDS: u32 = 1;
 
 sockopt_impl!(
     /// TCP_DEFER_ACCEPT (tcp(7)), which takes a C `int`: seconds.
@@ -36,34 +36,34 @@ sockopt_impl!(
 /// A listening socket.
 #[derive(Debug)]
 pub struct Listener {
-    socket: Listening,
+    socket: ListenSocket,
     address: Endpoint,
-    keeper: Keeper,
+    ownership: SocketOwnership,
 }
 
 #[derive(Debug)]
-enum Listening {
+enum ListenSocket {
     Tcp(TcpListener),
     Unix(UnixListener),
 }
 
 /// Who keeps a listening socket, beside who listens to it.
 #[derive(Debug)]
-enum Keeper {
+enum SocketOwnership {
     /// Nobody: who waits when it is closed is reset.
-    Nobody,
+    Own,
     /// The same, and its file goes with it.
-    File(SocketFile),
+    OwnWithFile(SocketFile),
     /// Whoever has handed it over, for who comes next: who waits waits on.
-    Another,
+    Inherited,
 }
 
 /// What came of asking for one more connection.
 #[derive(Debug)]
-pub(super) enum Accepted {
-    Connection(Stream, Peer),
+pub(super) enum AcceptOutcome {
+    Connection(SocketStream, Peer),
     /// Nobody is waiting.
-    Nobody,
+    NoneWaiting,
     /// The system has no descriptor, or no memory, for another one; whoever waits keeps waiting.
     Exhausted(io::Error),
     /// That one was lost before it was ours; the next one may be well.
@@ -78,9 +78,9 @@ impl Listener {
     /// # Errors
     /// What socket(2), bind(2) and listen(2) say. A machine without the address, or without IPv6,
     /// is [`ErrorKind::AddrNotAvailable`]. A port on which anybody else listens is
-    /// [`ErrorKind::AddrInUse`]: the port is shared with nobody but [`another`](Self::another).
+    /// [`ErrorKind::AddrInUse`]: the port is shared with nobody but [`duplicate`](Self::duplicate).
     pub fn bind(address: SocketAddr, only_v6: bool) -> io::Result<Self> {
-        Self::open(address, only_v6, false)
+        Self::bind_tcp(address, only_v6, false)
     }
 
     /// Listens at a Unix socket: at a path, where a socket that nobody listens to any more is replaced, with the
@@ -95,19 +95,21 @@ impl Listener {
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
         socket.set_nonblocking(true)?;
         let keeper = match &endpoint {
-            Endpoint::Path(path) => Keeper::File(unix::listen(&socket, path, BACKLOG)?),
+            Endpoint::Path(path) => {
+                SocketOwnership::OwnWithFile(unix_socket::bind_and_listen(&socket, path, BACKLOG)?)
+            }
             Endpoint::Name(name) => {
                 let name = [b"\0", &name[..]].concat();
                 socket.bind(&SockAddr::unix(OsStr::from_bytes(&name))?)?;
                 socket.listen(BACKLOG)?;
-                Keeper::Nobody
+                SocketOwnership::Own
             }
             Endpoint::Ip(_) => return Err(ErrorKind::InvalidInput.into()),
         };
         Ok(Self {
-            socket: Listening::Unix(UnixListener::from_std(OwnedFd::from(socket).into())),
+            socket: ListenSocket::Unix(UnixListener::from_std(OwnedFd::from(socket).into())),
             address: endpoint,
-            keeper,
+            ownership: keeper,
         })
     }
 
@@ -121,9 +123,9 @@ impl Listener {
         set_options(&socket)?;
         let address = socket.local_addr()?.into();
         Ok(Self {
-            socket: Listening::Tcp(TcpListener::from_std(socket)),
+            socket: ListenSocket::Tcp(TcpListener::from_std(socket)),
             address,
-            keeper: Keeper::Another,
+            ownership: SocketOwnership::Inherited,
         })
     }
 
@@ -136,9 +138,9 @@ impl Listener {
         socket.set_nonblocking(true)?;
         let address = (&socket.local_addr()?).into();
         Ok(Self {
-            socket: Listening::Unix(UnixListener::from_std(socket)),
+            socket: ListenSocket::Unix(UnixListener::from_std(socket)),
             address,
-            keeper: Keeper::Another,
+            ownership: SocketOwnership::Inherited,
         })
     }
 
@@ -148,33 +150,34 @@ impl Listener {
     ///
     /// # Errors
     /// What socket(2), bind(2), listen(2) and dup(2) say.
-    pub fn another(&self) -> io::Result<Self> {
-        if let (Endpoint::Ip(address), Keeper::Nobody) = (&self.address, &self.keeper) {
+    pub fn duplicate(&self) -> io::Result<Self> {
+        if let (Endpoint::Ip(address), SocketOwnership::Own) = (&self.address, &self.ownership) {
             // Only now, when the first one listens: two programs may bind a port at once before either
             // does (SO_REUSEADDR), and with this already set would then share it.
             set_socket_reuseport(self, true)?;
             let only_v6 = address.is_ipv6() && SockRef::from(self).only_v6()?;
-            return Self::open(*address, only_v6, true);
+            return Self::bind_tcp(*address, only_v6, true);
         }
         let socket = self.as_fd().try_clone_to_owned()?;
         let socket = match self.socket {
-            Listening::Tcp(_) => Listening::Tcp(TcpListener::from_std(socket.into())),
-            Listening::Unix(_) => Listening::Unix(UnixListener::from_std(socket.into())),
+            ListenSocket::Tcp(_) => ListenSocket::Tcp(TcpListener::from_std(socket.into())),
+            ListenSocket::Unix(_) => ListenSocket::Unix(UnixListener::from_std(socket.into())),
         };
-        let keeper = match self.keeper {
-            Keeper::Another => Keeper::Another,
-            Keeper::File(_) | Keeper::Nobody => Keeper::Nobody,
+        let keeper = match self.ownership {
+            SocketOwnership::Inherited => SocketOwnership::Inherited,
+            SocketOwnership::OwnWithFile(_) | SocketOwnership::Own => SocketOwnership::Own,
         };
         Ok(Self {
             socket,
             address: self.address.clone(),
-            keeper,
+            ownership: keeper,
         })
     }
 
-    fn open(address: SocketAddr, only_v6: bool, shared: bool) -> io::Result<Self> {
+    fn bind_tcp(address: SocketAddr, only_v6: bool, shared: bool) -> io::Result<Self> {
         let domain = Domain::for_address(address);
-        let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP)).map_err(missing)?;
+        let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))
+            .map_err(unsupported_family_as_unavailable)?;
         socket.set_nonblocking(true)?;
         if address.is_ipv6() {
             socket.set_only_v6(only_v6 || !address.ip().is_unspecified())?;
@@ -191,9 +194,9 @@ impl Listener {
         let socket = TcpListener::from_std(socket.into());
         let address = socket.local_addr()?.into();
         Ok(Self {
-            socket: Listening::Tcp(socket),
+            socket: ListenSocket::Tcp(socket),
             address,
-            keeper: Keeper::Nobody,
+            ownership: SocketOwnership::Own,
         })
     }
 
@@ -205,52 +208,56 @@ impl Listener {
 
     /// Nobody else is to be accepted: the file of a Unix socket is removed, so that nobody else comes. Returns
     /// whether those who wait are ours; else they are the next process's, which is given the same socket.
-    pub(super) fn withdraw(&mut self) -> bool {
-        if self.is_kept() {
+    pub(super) fn stop_accepting(&mut self) -> bool {
+        if self.is_inherited() {
             return false;
         }
-        if let Keeper::File(file) = mem::replace(&mut self.keeper, Keeper::Nobody) {
+        if let SocketOwnership::OwnWithFile(file) =
+            mem::replace(&mut self.ownership, SocketOwnership::Own)
+        {
             drop(file);
         }
         true
     }
 
     /// Whether somebody else keeps it, for who comes next.
-    pub(super) fn is_kept(&self) -> bool {
-        matches!(self.keeper, Keeper::Another)
+    pub(super) fn is_inherited(&self) -> bool {
+        matches!(self.ownership, SocketOwnership::Inherited)
     }
 
     /// Accepts one connection, if somebody is waiting.
     ///
     /// # Errors
     /// Only when the listening socket itself is unusable.
-    pub(super) fn accept(&self) -> io::Result<Accepted> {
+    pub(super) fn accept(&self) -> io::Result<AcceptOutcome> {
         let accepted = match &self.socket {
-            Listening::Tcp(socket) => socket
+            ListenSocket::Tcp(socket) => socket
                 .accept()
-                .map(|(stream, address)| (Stream::Tcp(stream), address.into())),
-            Listening::Unix(socket) => socket
+                .map(|(stream, address)| (SocketStream::Tcp(stream), address.into())),
+            ListenSocket::Unix(socket) => socket
                 .accept()
-                .map(|(stream, _)| (Stream::Unix(stream), Address::Unix)),
+                .map(|(stream, _)| (SocketStream::Unix(stream), Address::Unix)),
         };
         let error = match accepted {
-            Ok((stream, address)) => return Ok(Accepted::Connection(stream, Peer { address })),
+            Ok((stream, address)) => {
+                return Ok(AcceptOutcome::Connection(stream, Peer { address }));
+            }
             Err(error) => error,
         };
         match Errno::from_io_error(&error) {
-            _ if error.kind() == ErrorKind::WouldBlock => Ok(Accepted::Nobody),
+            _ if error.kind() == ErrorKind::WouldBlock => Ok(AcceptOutcome::NoneWaiting),
             Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => {
-                Ok(Accepted::Exhausted(error))
+                Ok(AcceptOutcome::Exhausted(error))
             }
             Some(Errno::BADF | Errno::INVAL | Errno::NOTSOCK | Errno::FAULT) | None => Err(error),
             // All others are about the connection that was to be accepted (accept(2)).
-            Some(_) => Ok(Accepted::Lost(error)),
+            Some(_) => Ok(AcceptOutcome::Lost(error)),
         }
     }
 }
 
 /// A kernel without a family has none of its addresses.
-fn missing(error: io::Error) -> io::Error {
+fn unsupported_family_as_unavailable(error: io::Error) -> io::Error {
     match Errno::from_io_error(&error) {
         Some(Errno::AFNOSUPPORT) => io::Error::new(ErrorKind::AddrNotAvailable, error),
         _ => error,
@@ -261,10 +268,10 @@ fn missing(error: io::Error) -> io::Error {
 fn set_options(socket: &impl AsFd) -> io::Result<()> {
     let options = SockRef::from(socket);
     options.set_tcp_nodelay(true)?;
-    options.set_tcp_notsent_lowat(UNSENT)?;
+    options.set_tcp_notsent_lowat(NOTSENT_LOWAT_BYTES)?;
     // Who asks at once is accepted when that has arrived, so that one wake-up does for accepting, reading
     // and answering; who does not, when the kernel has asked once more whether it is there.
-    Ok(setsockopt(socket, DeferAccept, &SILENT)?)
+    Ok(setsockopt(socket, DeferAccept, &DEFER_ACCEPT_SECONDS)?)
 }
 
 fn require_listening(socket: &impl AsFd) -> io::Result<()> {
@@ -277,8 +284,8 @@ fn require_listening(socket: &impl AsFd) -> io::Result<()> {
 impl AsFd for Listener {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match &self.socket {
-            Listening::Tcp(socket) => socket.as_fd(),
-            Listening::Unix(socket) => socket.as_fd(),
+            ListenSocket::Tcp(socket) => socket.as_fd(),
+            ListenSocket::Unix(socket) => socket.as_fd(),
         }
     }
 }
@@ -286,22 +293,22 @@ impl AsFd for Listener {
 impl Source for Listener {
     fn register(&mut self, to: &Registry, token: Token, interests: Interest) -> io::Result<()> {
         match &mut self.socket {
-            Listening::Tcp(socket) => socket.register(to, token, interests),
-            Listening::Unix(socket) => socket.register(to, token, interests),
+            ListenSocket::Tcp(socket) => socket.register(to, token, interests),
+            ListenSocket::Unix(socket) => socket.register(to, token, interests),
         }
     }
 
     fn reregister(&mut self, to: &Registry, token: Token, interests: Interest) -> io::Result<()> {
         match &mut self.socket {
-            Listening::Tcp(socket) => socket.reregister(to, token, interests),
-            Listening::Unix(socket) => socket.reregister(to, token, interests),
+            ListenSocket::Tcp(socket) => socket.reregister(to, token, interests),
+            ListenSocket::Unix(socket) => socket.reregister(to, token, interests),
         }
     }
 
     fn deregister(&mut self, from: &Registry) -> io::Result<()> {
         match &mut self.socket {
-            Listening::Tcp(socket) => socket.deregister(from),
-            Listening::Unix(socket) => socket.deregister(from),
+            ListenSocket::Tcp(socket) => socket.deregister(from),
+            ListenSocket::Unix(socket) => socket.deregister(from),
         }
     }
 }
@@ -314,7 +321,7 @@ mod tests {
 
     use super::*;
 
-    fn any() -> SocketAddr {
+    fn any_port() -> SocketAddr {
         "127.0.0.1:0".parse().unwrap()
     }
 
@@ -323,40 +330,40 @@ mod tests {
     }
 
     #[test]
-    fn a_busy_port_is_refused() {
-        let first = Listener::bind(any(), false).unwrap();
+    fn busy_port_is_addr_in_use() {
+        let first = Listener::bind(any_port(), false).unwrap();
         let error = Listener::bind(address(&first), false).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::AddrInUse);
     }
 
     #[test]
-    fn an_address_is_shared_with_nobody_else() {
-        let first = Listener::bind(any(), false).unwrap();
+    fn port_is_not_shared_with_other_programs() {
+        let first = Listener::bind(any_port(), false).unwrap();
         assert!(!socket_reuseport(&first).unwrap(), "alone");
-        let another = first.another().unwrap();
+        let another = first.duplicate().unwrap();
         assert_eq!(address(&another), address(&first));
         let error = Listener::bind(address(&first), false).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::AddrInUse);
         // Who would share it with us is not asked, either.
-        let theirs = Listener::open(any(), false, true).unwrap();
-        let error = Listener::bind(address(&theirs), false).unwrap_err();
+        let other = Listener::bind_tcp(any_port(), false, true).unwrap();
+        let error = Listener::bind(address(&other), false).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::AddrInUse);
     }
 
-    fn accepted(listener: &Listener) -> Stream {
+    fn accepted(listener: &Listener) -> SocketStream {
         loop {
             match listener.accept().unwrap() {
-                Accepted::Connection(stream, _) => break stream,
+                AcceptOutcome::Connection(stream, _) => break stream,
                 _ => std::thread::yield_now(),
             }
         }
     }
 
     #[test]
-    fn options_of_the_listener_are_inherited() {
-        check_options(Listener::bind(any(), false).unwrap());
-        let theirs = std::net::TcpListener::bind(any()).unwrap();
-        check_options(Listener::inherit_tcp(theirs).unwrap());
+    fn accepted_socket_inherits_options() {
+        check_options(Listener::bind(any_port(), false).unwrap());
+        let other = std::net::TcpListener::bind(any_port()).unwrap();
+        check_options(Listener::inherit_tcp(other).unwrap());
     }
 
     fn check_options(listener: Listener) {
@@ -364,39 +371,39 @@ mod tests {
         let stream = accepted(&listener);
         let socket = SockRef::from(&stream);
         assert!(socket.tcp_nodelay().unwrap());
-        assert_eq!(socket.tcp_notsent_lowat().unwrap(), UNSENT);
+        assert_eq!(socket.tcp_notsent_lowat().unwrap(), NOTSENT_LOWAT_BYTES);
     }
 
     #[test]
-    fn what_does_not_listen_is_not_listened_to() {
+    fn non_listening_socket_is_rejected() {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
         let error = Listener::inherit_tcp(socket.into()).unwrap_err();
         assert!(error.to_string().contains("does not listen"), "{error}");
     }
 
     #[test]
-    fn an_inherited_socket_is_shared_and_left_to_its_keeper() {
-        let theirs = std::net::TcpListener::bind(any()).unwrap();
-        let ours = theirs.try_clone().unwrap();
-        let mut first = Listener::inherit_tcp(ours).unwrap();
-        let mut another = first.another().unwrap();
+    fn inherited_socket_is_shared_and_left_open() {
+        let other = std::net::TcpListener::bind(any_port()).unwrap();
+        let inherited = other.try_clone().unwrap();
+        let mut first = Listener::inherit_tcp(inherited).unwrap();
+        let mut another = first.duplicate().unwrap();
         assert!(!socket_reuseport(&another).unwrap());
-        assert!(!first.withdraw() && !another.withdraw());
+        assert!(!first.stop_accepting() && !another.stop_accepting());
         let _peer = TcpStream::connect(address(&first)).unwrap();
         drop((first, another));
-        let next = Listener::inherit_tcp(theirs).unwrap();
+        let next = Listener::inherit_tcp(other).unwrap();
         accepted(&next);
     }
 
     #[test]
-    fn a_unix_socket_is_shared_and_its_file_is_removed_by_the_first() {
+    fn unix_socket_file_is_removed_by_its_first_listener() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("socket");
         let mut first = Listener::bind_unix(Endpoint::Path(path.clone())).unwrap();
-        let mut another = first.another().unwrap();
-        assert!(another.withdraw());
+        let mut another = first.duplicate().unwrap();
+        assert!(another.stop_accepting());
         let _peer = std::os::unix::net::UnixStream::connect(&path).unwrap();
         accepted(&another);
-        assert!(first.withdraw() && !path.exists());
+        assert!(first.stop_accepting() && !path.exists());
     }
 }

@@ -13,12 +13,12 @@
 //! impl Protocol for Echo {
 //!     type Session = ();
 //!
-//!     fn open(&mut self, _: &Peer) {}
+//!     fn on_accept(&mut self, _: &Peer) {}
 //!
-//!     fn advance(&mut self, (): &mut (), io: &mut Io<'_>) -> Next {
+//!     fn on_ready(&mut self, (): &mut (), io: &mut Io<'_>) -> Next {
 //!         io.outbox.tail().extend_from_slice(io.inbox.bytes());
 //!         io.inbox.consume(io.inbox.bytes().len());
-//!         Next::Drain
+//!         Next::Flush
 //!     }
 //! }
 //!
@@ -40,32 +40,32 @@
 //! # }
 //! ```
 
-mod activated;
 mod address;
-mod census;
 mod connection;
 mod counters;
 mod deadlines;
 mod inbox;
-mod interfaces;
+mod lan_address;
 mod limits;
 mod listener;
+mod log_throttle;
 mod outbox;
+mod per_ip_limit;
 mod protocol;
 mod reactor;
-mod reminder;
+mod socket_activation;
 mod transport;
-mod unix;
+mod unix_socket;
 
-pub use activated::{NotActivated, activated};
-pub use address::{Address, Endpoint, zone};
-pub use census::Census;
-pub use counters::Counters;
+pub use address::{Address, Endpoint, zone_index};
+pub use counters::ConnectionCounters;
 pub use inbox::Inbox;
-pub use interfaces::own_address;
-pub use limits::{Limits, descriptors, files_within};
+pub use lan_address::lan_address;
+pub use limits::{Limits, max_cached_files, raise_descriptor_limit};
 pub use listener::Listener;
+pub use log_throttle::LogThrottle;
 pub use outbox::Outbox;
-pub use protocol::{Closed, Io, Next, Now, Peer, Protocol};
-pub use reactor::{Handle, Reactor};
-pub use reminder::Reminder;
+pub use per_ip_limit::PerIpLimit;
+pub use protocol::{CloseReason, Io, Next, Now, Peer, Protocol};
+pub use reactor::{Reactor, ReactorHandle};
+pub use socket_activation::{ActivationError, activated_listeners};

@@ -10,39 +10,39 @@ use std::os::unix::fs::FileExt as _;
 use arrayvec::ArrayVec;
 use twox_hash::xxhash3_128::Hasher;
 
-use super::protocol::Closed;
+use super::protocol::CloseReason;
 use super::transport::Transport;
-use crate::blob::{Blob, Version};
+use crate::blob::{Blob, FileVersion};
 
 /// Bytes that may be queued before [`Outbox::has_room`] says no. Also about what a pipelined burst
 /// of small answers is sent in at once.
-const ROOM: u64 = 64 * 1024;
+const MAX_QUEUED_BYTES: u64 = 64 * 1024;
 
 /// Bytes from memory up to which copying them into the run beats a slice of their own.
-const COPIED: u64 = 4 * 1024;
+const MAX_COPIED_BYTES: u64 = 4 * 1024;
 
 /// Bytes that leave in one flush, so that one fast peer does not hold up the others. Sends of less
 /// than 2 MiB cost a large file measurably more per byte.
-const BURST: u64 = 2 * 1024 * 1024;
+const MAX_BURST_BYTES: u64 = 2 * 1024 * 1024;
 
 /// Bytes of a part of a file that is not steady up to which it is read once more before its last piece leaves. A file
 /// has a new date from the beginning of a write on, so one that was opened during it changes without another: what was
 /// read before and after the writer came by is not of one state. That takes time, so it is not done for more.
-const CONFIRMED: u64 = 16 * 1024 * 1024;
+const MAX_REREAD_BYTES: u64 = 16 * 1024 * 1024;
 
 /// Bytes of a file that is not steady that are read at once, to be sent from memory. What the kernel
 /// sends is the file's own pages: overwritten or cut off in place while they are on their way, they
 /// arrive as what they are then, and whoever sent them cannot tell. For files that are being worked on
 /// that is not left to chance. (Copying costs three times as much per byte.) What the peer does not take
 /// of a piece is not kept, but read again when it takes more.
-const PIECE: u64 = 64 * 1024;
+const PIECE_BYTES: u64 = 64 * 1024;
 
 /// Bytes queued from which on the transport is corked until they have left. It costs two calls, which
 /// less than this would not repay.
-const CORKED: u64 = 512 * 1024;
+const MIN_CORKED_BYTES: u64 = 512 * 1024;
 
 /// Slices handed to one gathering write.
-const SLICES: usize = 16;
+const MAX_SLICES: usize = 16;
 
 /// A queue of byte runs and blob ranges, sent in order.
 #[derive(Debug, Default)]
@@ -52,7 +52,7 @@ pub struct Outbox {
     spare: Vec<u8>,
     sent: u64,
     /// Partly filled segments wait for what is queued. Never so while nothing is.
-    corked: bool,
+    is_corked: bool,
 }
 
 #[derive(Debug)]
@@ -65,25 +65,25 @@ enum Chunk {
         blob: Blob,
         left: Range<u64>,
         /// What has been sent of a file that is not steady.
-        sum: Option<Box<Sum>>,
+        checksum: Option<Box<SentChecksum>>,
     },
 }
 
 /// Where a part begins, and a hash of what has been sent of it.
-struct Sum {
+struct SentChecksum {
     start: u64,
     hasher: Hasher,
 }
 
 /// How a flush ended.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Flushed {
+pub(super) enum FlushOutcome {
     /// Nothing is left.
     Empty,
     /// The transport takes no more for now.
     Blocked,
     /// One burst has left, and there is more.
-    Burst,
+    BurstSent,
 }
 
 impl Outbox {
@@ -109,13 +109,13 @@ impl Outbox {
         assert!(part.end <= blob.len(), "{part:?} of {} bytes", blob.len());
         match blob.in_memory() {
             _ if part.is_empty() => {}
-            Some(bytes) if part.end - part.start <= COPIED => {
+            Some(bytes) if part.end - part.start <= MAX_COPIED_BYTES => {
                 self.tail().extend_from_slice(slice(bytes, &part));
             }
             _ => self.chunks.push_back(Chunk::Blob {
                 blob,
                 left: part,
-                sum: None,
+                checksum: None,
             }),
         }
     }
@@ -123,7 +123,7 @@ impl Outbox {
     /// Bytes queued and not yet sent.
     #[must_use]
     pub fn len(&self) -> u64 {
-        match self.only() {
+        match self.single_chunk() {
             Some(chunk) => chunk.len(),
             None => self.chunks.iter().map(Chunk::len).sum(),
         }
@@ -132,7 +132,7 @@ impl Outbox {
     /// Whether everything has left.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        match self.only() {
+        match self.single_chunk() {
             Some(chunk) => chunk.len() == 0,
             None => self.chunks.is_empty() || self.chunks.iter().all(|chunk| chunk.len() == 0),
         }
@@ -151,16 +151,16 @@ impl Outbox {
         let mut queued = 0;
         let mut leaves_room = |chunk: &Chunk| {
             queued += chunk.len();
-            queued < ROOM && !chunk.is_file()
+            queued < MAX_QUEUED_BYTES && !chunk.is_file()
         };
-        match self.only() {
+        match self.single_chunk() {
             Some(chunk) => leaves_room(chunk),
             None => self.chunks.is_empty() || self.chunks.iter().all(leaves_room),
         }
     }
 
     /// The one chunk that is queued, as it mostly is: to go through a ring costs more than to look at that.
-    fn only(&self) -> Option<&Chunk> {
+    fn single_chunk(&self) -> Option<&Chunk> {
         match self.chunks.len() {
             1 => self.chunks.front(),
             _ => None,
@@ -179,12 +179,12 @@ impl Outbox {
     }
 
     /// Goes on with a conversation in which so many bytes have left.
-    pub(super) fn resume(&mut self, sent: u64) {
+    pub(super) fn set_sent(&mut self, sent: u64) {
         self.sent = sent;
     }
 
     /// Takes the memory of an empty one: its queue and its run.
-    pub(super) fn borrow(&mut self, spare: &mut Self) {
+    pub(super) fn borrow_from(&mut self, spare: &mut Self) {
         if self.chunks.is_empty() {
             std::mem::swap(&mut self.chunks, &mut spare.chunks);
         }
@@ -192,7 +192,7 @@ impl Outbox {
     }
 
     /// Gives back what was borrowed, and keeps only memory for what is unsent.
-    pub(super) fn give_back(&mut self, spare: &mut Self) {
+    pub(super) fn return_to(&mut self, spare: &mut Self) {
         for chunk in &mut self.chunks {
             if let Chunk::Bytes { bytes, sent } = chunk
                 && bytes.capacity() > 2 * (bytes.len() - *sent) + 64
@@ -215,44 +215,48 @@ impl Outbox {
 
     /// Sends until the queue is empty, the transport takes no more, or one burst has left.
     ///
-    /// What the kernel sends of a file are the file's own pages, until the peer has taken them. The last `on_the_way` bytes
+    /// What the kernel sends of a file are the file's own pages, until the peer has taken them. The last `max_in_flight` bytes
     /// of a part, which is what may be on its way to a peer at once, are read instead, and after that it is made sure that
     /// the file is what it was when it was opened: by then all else has been taken, as it was. So nobody gets a whole
     /// answer of a file that was written to before its end had left.
     ///
     /// # Errors
-    /// [`Closed::FileChanged`] for a file that is not what it was any more, or ends before its promised part does;
-    /// [`Closed::Broken`] when the transport fails, or a file cannot be read.
+    /// [`CloseReason::FileChanged`] for a file that is not what it was any more, or ends before its promised part does;
+    /// [`CloseReason::Broken`] when the transport fails, or a file cannot be read.
     pub(super) fn flush(
         &mut self,
         transport: &mut impl Transport,
-        on_the_way: u64,
-    ) -> Result<Flushed, Closed> {
-        if !self.corked && self.len() >= CORKED {
+        max_in_flight: u64,
+    ) -> Result<FlushOutcome, CloseReason> {
+        if !self.is_corked && self.len() >= MIN_CORKED_BYTES {
             transport.cork(true)?;
-            self.corked = true;
+            self.is_corked = true;
         }
-        let flushed = self.send(transport, on_the_way)?;
-        if self.corked && flushed == Flushed::Empty {
+        let flushed = self.send(transport, max_in_flight)?;
+        if self.is_corked && flushed == FlushOutcome::Empty {
             transport.cork(false)?;
-            self.corked = false;
+            self.is_corked = false;
         }
         Ok(flushed)
     }
 
-    fn send(&mut self, transport: &mut impl Transport, on_the_way: u64) -> Result<Flushed, Closed> {
-        let mut burst = BURST;
+    fn send(
+        &mut self,
+        transport: &mut impl Transport,
+        max_in_flight: u64,
+    ) -> Result<FlushOutcome, CloseReason> {
+        let mut burst = MAX_BURST_BYTES;
         loop {
             while self.chunks.front().is_some_and(|chunk| chunk.len() == 0) {
                 self.pop();
             }
             let Some(front) = self.chunks.front_mut() else {
-                return Ok(Flushed::Empty);
+                return Ok(FlushOutcome::Empty);
             };
             if burst == 0 {
-                return Ok(Flushed::Burst);
+                return Ok(FlushOutcome::BurstSent);
             }
-            let (asked, result) = match front {
+            let (offered, result) = match front {
                 Chunk::Blob {
                     blob:
                         Blob::File {
@@ -261,20 +265,20 @@ impl Outbox {
                             is_steady,
                         },
                     left,
-                    sum,
-                } if !*is_steady || left.end - left.start <= on_the_way => {
-                    let part = left.start..left.end.min(left.start + PIECE);
+                    checksum,
+                } if !*is_steady || left.end - left.start <= max_in_flight => {
+                    let part = left.start..left.end.min(left.start + PIECE_BYTES);
                     let mut piece = std::mem::take(&mut self.spare);
-                    read(file, version, &part, &mut piece)?;
-                    if let Some(sum) = sum
+                    read_verified(file, version, &part, &mut piece)?;
+                    if let Some(checksum) = checksum
                         && part.end == left.end
                     {
-                        sum.confirm(file, version, part.start)?;
+                        checksum.verify(file, version, part.start)?;
                     }
                     let is_summed = !*is_steady;
                     let written = self.write(Some(&piece), transport);
                     if is_summed && let (_, Ok(sent)) = &written {
-                        self.note(&piece[..piece.len().min(*sent)]);
+                        self.update_checksum(&piece[..piece.len().min(*sent)]);
                     }
                     recycle(piece, &mut self.spare);
                     written
@@ -284,8 +288,8 @@ impl Outbox {
                     left,
                     ..
                 } => {
-                    verify(file, version)?;
-                    let part = left.start..(left.end - on_the_way).min(left.start + burst);
+                    verify_version(file, version)?;
+                    let part = left.start..(left.end - max_in_flight).min(left.start + burst);
                     (0, transport.send_file(file, part))
                 }
                 Chunk::Blob {
@@ -300,18 +304,18 @@ impl Outbox {
             };
             match result {
                 // Of a file there is always something left to send: it has become shorter.
-                Ok(0) if asked == 0 => return Err(Closed::FileChanged),
+                Ok(0) if offered == 0 => return Err(CloseReason::FileChanged),
                 Ok(sent) => {
                     self.advance(sent as u64);
                     burst = burst.saturating_sub(sent as u64);
-                    if sent < asked {
+                    if sent < offered {
                         // A short write is the end of the edge, as a short read is (epoll(7)). A short sendfile(2), for
-                        // which `asked` is 0, is not: the file may have become shorter, or a signal has ended it early.
-                        return Ok(Flushed::Blocked);
+                        // which `offered` is 0, is not: the file may have become shorter, or a signal has ended it early.
+                        return Ok(FlushOutcome::Blocked);
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    return Ok(Flushed::Blocked);
+                    return Ok(FlushOutcome::Blocked);
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error.into()),
@@ -326,11 +330,11 @@ impl Outbox {
         piece: Option<&[u8]>,
         transport: &mut impl Transport,
     ) -> (usize, io::Result<usize>) {
-        if let (None, Some(only)) = (piece, self.only()) {
+        if let (None, Some(only)) = (piece, self.single_chunk()) {
             let bytes = only.in_memory().unwrap_or_default();
             return (bytes.len(), transport.write(&[IoSlice::new(bytes)], false));
         }
-        let mut slices: ArrayVec<IoSlice<'_>, SLICES> = ArrayVec::new();
+        let mut slices: ArrayVec<IoSlice<'_>, MAX_SLICES> = ArrayVec::new();
         let mut chunks = self.chunks.iter();
         let mut more = false;
         if let Some(piece) = piece {
@@ -349,23 +353,26 @@ impl Outbox {
             );
             more = slices.len() < self.chunks.len();
         }
-        let asked = slices.iter().map(|slice| slice.len()).sum();
-        (asked, transport.write(&slices, more))
+        let offered = slices.iter().map(|slice| slice.len()).sum();
+        (offered, transport.write(&slices, more))
     }
 
     /// These bytes are about to leave, from where the first chunk has come to.
-    fn note(&mut self, bytes: &[u8]) {
-        if let Some(Chunk::Blob { left, sum, .. }) = self.chunks.front_mut()
-            && left.end - left.start <= CONFIRMED
+    fn update_checksum(&mut self, bytes: &[u8]) {
+        if let Some(Chunk::Blob { left, checksum, .. }) = self.chunks.front_mut()
+            && left.end - left.start <= MAX_REREAD_BYTES
         {
             let start = left.start;
-            let begun = || {
-                Box::new(Sum {
+            let new_checksum = || {
+                Box::new(SentChecksum {
                     start,
                     hasher: Hasher::new(),
                 })
             };
-            sum.get_or_insert_with(begun).hasher.write(bytes);
+            checksum
+                .get_or_insert_with(new_checksum)
+                .hasher
+                .write(bytes);
         }
     }
 
@@ -390,27 +397,27 @@ impl Outbox {
 }
 
 /// Reads a part of a file that is still what it was, and nothing else, into `bytes`, whatever is in there.
-fn read(
+fn read_verified(
     file: &File,
-    version: &mut Version,
+    version: &mut FileVersion,
     part: &Range<u64>,
     bytes: &mut Vec<u8>,
-) -> Result<(), Closed> {
-    bytes.resize(index(part.end - part.start), 0);
+) -> Result<(), CloseReason> {
+    bytes.resize(memory_index(part.end - part.start), 0);
     match file.read_exact_at(bytes, part.start) {
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(Closed::FileChanged),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(CloseReason::FileChanged),
         result => Ok(result?),
     }?;
-    verify(file, version)
+    verify_version(file, version)
 }
 
 /// The head has promised the bytes of this version; no others may follow it. What the file is now is what is compared
 /// with the next time: a name that it has got explains one change, and hides none that comes later. (But the last name is
 /// gone a little before that is dated: until then, it is still to explain something.)
-fn verify(file: &File, version: &mut Version) -> Result<(), Closed> {
-    let now = Version::after(file, version)?;
-    if !now.has_bytes_of(version) {
-        return Err(Closed::FileChanged);
+fn verify_version(file: &File, version: &mut FileVersion) -> Result<(), CloseReason> {
+    let now = FileVersion::after(file, version)?;
+    if !now.has_same_bytes_as(version) {
+        return Err(CloseReason::FileChanged);
     }
     if now.links > 0 || now.changed != version.changed {
         *version = now;
@@ -418,27 +425,27 @@ fn verify(file: &File, version: &mut Version) -> Result<(), Closed> {
     Ok(())
 }
 
-impl fmt::Debug for Sum {
+impl fmt::Debug for SentChecksum {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut said = f.debug_struct("Sum");
-        said.field("start", &self.start).finish_non_exhaustive()
+        let mut debug = f.debug_struct("Sum");
+        debug.field("start", &self.start).finish_non_exhaustive()
     }
 }
 
-impl Sum {
+impl SentChecksum {
     /// Makes sure that what has been sent, up to an offset, is what the file has there now.
-    fn confirm(&self, file: &File, version: &mut Version, end: u64) -> Result<(), Closed> {
+    fn verify(&self, file: &File, version: &mut FileVersion, end: u64) -> Result<(), CloseReason> {
         let mut hasher = Hasher::new();
         let (mut at, mut piece) = (self.start, Vec::new());
         while at < end {
-            let part = at..end.min(at + PIECE);
-            read(file, version, &part, &mut piece)?;
+            let part = at..end.min(at + PIECE_BYTES);
+            read_verified(file, version, &part, &mut piece)?;
             hasher.write(&piece);
             at = part.end;
         }
         match hasher.finish_128() == self.hasher.finish_128() {
             true => Ok(()),
-            false => Err(Closed::FileChanged),
+            false => Err(CloseReason::FileChanged),
         }
     }
 }
@@ -477,18 +484,18 @@ impl Chunk {
 
     fn advance(&mut self, count: u64) {
         match self {
-            Self::Bytes { sent, .. } => *sent += index(count),
+            Self::Bytes { sent, .. } => *sent += memory_index(count),
             Self::Blob { left, .. } => left.start += count,
         }
     }
 }
 
 fn slice<'a>(bytes: &'a [u8], part: &Range<u64>) -> &'a [u8] {
-    &bytes[index(part.start)..index(part.end)]
+    &bytes[memory_index(part.start)..memory_index(part.end)]
 }
 
 /// An offset into bytes that are in memory.
-fn index(offset: u64) -> usize {
+fn memory_index(offset: u64) -> usize {
     usize::try_from(offset).expect("what is in memory is indexed by a usize")
 }
 
@@ -497,11 +504,11 @@ mod tests {
     use std::io::Write;
     use std::sync::Arc;
 
-    use super::super::transport::Scripted;
+    use super::super::transport::ScriptedTransport;
     use super::*;
 
     /// What may be on its way at once.
-    const LAST: u64 = 1024;
+    const MAX_IN_FLIGHT: u64 = 1024;
 
     /// Bytes that nobody can change.
     fn sealed(content: &[u8]) -> Blob {
@@ -517,9 +524,9 @@ mod tests {
     fn file(content: &[u8], len: u64) -> Blob {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(content).unwrap();
-        let version = Version {
+        let version = FileVersion {
             len,
-            ..Version::of(&file).unwrap()
+            ..FileVersion::of(&file).unwrap()
         };
         Blob::File {
             file: Arc::new(file),
@@ -570,11 +577,14 @@ mod tests {
     }
 
     #[test]
-    fn everything_leaves_in_order() {
-        let mut transport = Scripted::default();
+    fn queued_bytes_are_sent_in_order() {
+        let mut transport = ScriptedTransport::default();
         let mut outbox = queue();
         assert_eq!(outbox.len(), text().len() as u64);
-        assert_eq!(outbox.flush(&mut transport, LAST).unwrap(), Flushed::Empty);
+        assert_eq!(
+            outbox.flush(&mut transport, MAX_IN_FLIGHT).unwrap(),
+            FlushOutcome::Empty
+        );
         assert_eq!(transport.sent, text());
         assert_eq!(outbox.sent(), text().len() as u64);
         assert!(outbox.is_empty());
@@ -586,47 +596,47 @@ mod tests {
     }
 
     #[test]
-    fn a_transport_that_takes_little_is_resumed_at_the_exact_byte() {
+    fn partial_write_is_resumed_at_the_exact_byte() {
         for takes in [1, 2, 3, 7, 4999] {
-            let mut transport = Scripted {
-                takes,
-                ..Scripted::default()
+            let mut transport = ScriptedTransport {
+                send_window: takes,
+                ..ScriptedTransport::default()
             };
             let mut outbox = queue();
-            while outbox.flush(&mut transport, LAST).unwrap() != Flushed::Empty {
-                transport.allow();
+            while outbox.flush(&mut transport, MAX_IN_FLIGHT).unwrap() != FlushOutcome::Empty {
+                transport.open_window();
             }
             assert!(transport.sent == text(), "{takes} bytes at a time");
         }
     }
 
     /// What leaves of a file with this content that was opened when it had this length.
-    fn leaves(content: &[u8], len: u64) -> usize {
-        let mut transport = Scripted::default();
+    fn send_error(content: &[u8], len: u64) -> usize {
+        let mut transport = ScriptedTransport::default();
         let mut outbox = Outbox::default();
         outbox.push(file(content, len), 0..len);
-        let error = outbox.flush(&mut transport, LAST).unwrap_err();
-        assert!(matches!(error, Closed::FileChanged), "{error:?}");
+        let error = outbox.flush(&mut transport, MAX_IN_FLIGHT).unwrap_err();
+        assert!(matches!(error, CloseReason::FileChanged), "{error:?}");
         transport.sent.len()
     }
 
     #[test]
-    fn a_file_that_is_not_what_it_was_is_not_sent() {
-        assert_eq!(leaves(b"short", 10), 0);
-        assert_eq!(leaves(b"promised, and more", 8), 0);
-        assert_eq!(leaves(&[7; 5000], 9000), 0);
-        assert_eq!(leaves(&[7; 9000], 5000), 0);
+    fn file_changed_before_sending_is_not_sent() {
+        assert_eq!(send_error(b"short", 10), 0);
+        assert_eq!(send_error(b"promised, and more", 8), 0);
+        assert_eq!(send_error(&[7; 5000], 9000), 0);
+        assert_eq!(send_error(&[7; 9000], 5000), 0);
     }
 
     #[test]
-    fn a_file_that_changes_on_its_way_is_not_sent_to_its_end() {
+    fn file_changed_while_sending_is_not_completed() {
         for steady in [true, false] {
             let Blob::File { file, version, .. } = file(&[7; 200_000], 200_000) else {
                 unreachable!("it is a file");
             };
-            let mut transport = Scripted {
-                takes: 100_000,
-                ..Scripted::default()
+            let mut transport = ScriptedTransport {
+                send_window: 100_000,
+                ..ScriptedTransport::default()
             };
             let mut outbox = Outbox::default();
             let blob = Blob::File {
@@ -636,19 +646,19 @@ mod tests {
             };
             outbox.push(blob, 0..200_000);
             assert_eq!(
-                outbox.flush(&mut transport, LAST).unwrap(),
-                Flushed::Blocked
+                outbox.flush(&mut transport, MAX_IN_FLIGHT).unwrap(),
+                FlushOutcome::Blocked
             );
             (&*file).write_all(b"more").unwrap();
-            transport.allow();
-            let flushed = outbox.flush(&mut transport, LAST);
+            transport.open_window();
+            let flushed = outbox.flush(&mut transport, MAX_IN_FLIGHT);
             assert!(flushed.is_err(), "steady: {steady}");
             assert!(transport.sent.iter().all(|&byte| byte == 7));
         }
     }
 
     #[test]
-    fn a_name_more_or_less_explains_one_change_and_no_other() {
+    fn link_count_change_excuses_one_ctime_change() {
         use std::fs::{File, hard_link, remove_file};
 
         let folder = tempfile::tempdir().unwrap();
@@ -658,29 +668,29 @@ mod tests {
         {
             std::fs::write(&path, [7; 200_000]).unwrap();
             let file = File::options().read(true).write(true).open(&path).unwrap();
-            let version = Version::of(&file).unwrap();
+            let version = FileVersion::of(&file).unwrap();
             let file = Arc::new(file);
             let blob = Blob::File {
                 file: file.clone(),
                 version,
                 is_steady,
             };
-            let mut transport = Scripted {
-                takes: 60_000,
-                ..Scripted::default()
+            let mut transport = ScriptedTransport {
+                send_window: 60_000,
+                ..ScriptedTransport::default()
             };
             let mut outbox = Outbox::default();
             outbox.push(blob, 0..200_000);
             let changes = |act: &dyn Fn()| {
-                let before = Version::of(&file).unwrap().changed;
+                let before = FileVersion::of(&file).unwrap().changed;
                 // The kernel's clock for files has ticks.
-                while Version::of(&file).unwrap().changed == before {
+                while FileVersion::of(&file).unwrap().changed == before {
                     act();
                 }
             };
             let mut flush = || {
-                transport.allow();
-                outbox.flush(&mut transport, LAST)
+                transport.open_window();
+                outbox.flush(&mut transport, MAX_IN_FLIGHT)
             };
             flush().unwrap();
             hard_link(&path, &also).unwrap();
@@ -700,7 +710,7 @@ mod tests {
 
     /// The kernel takes a name off a file and dates that before it, after it, or both: a look may come between.
     #[test]
-    fn a_file_that_is_looked_at_while_it_loses_its_name_is_sent_to_its_end() {
+    fn file_unlinked_while_sending_is_completed() {
         use std::fs::{File, remove_file, rename, write};
         use std::thread;
 
@@ -710,37 +720,37 @@ mod tests {
             write(&path, "content").unwrap();
             write(&next, "another").unwrap();
             let file = File::open(&path).unwrap();
-            let mut version = Version::of(&file).unwrap();
+            let mut version = FileVersion::of(&file).unwrap();
             thread::scope(|scope| {
                 let remover = scope.spawn(|| match is_replaced {
                     true => rename(&next, &path).unwrap(),
                     false => remove_file(&path).unwrap(),
                 });
                 while !remover.is_finished() {
-                    verify(&file, &mut version).unwrap();
+                    verify_version(&file, &mut version).unwrap();
                 }
             });
-            verify(&file, &mut version).unwrap();
+            verify_version(&file, &mut version).unwrap();
         }
     }
 
     /// As a writer leaves it that had begun before the file was opened: with the same date.
     #[test]
-    fn a_file_that_a_writer_goes_through_meanwhile_is_not_sent_to_its_end() {
+    fn unsteady_file_overwritten_with_same_date_is_not_completed() {
         for is_overwritten in [true, false] {
             let blob = unsteady(file(&[7; 200_000], 200_000));
             let Blob::File { file, .. } = blob.clone() else {
                 unreachable!("it is a file");
             };
-            let mut transport = Scripted {
-                takes: 100_000,
-                ..Scripted::default()
+            let mut transport = ScriptedTransport {
+                send_window: 100_000,
+                ..ScriptedTransport::default()
             };
             let mut outbox = Outbox::default();
             outbox.push(blob, 1..200_000);
             assert_eq!(
-                outbox.flush(&mut transport, LAST).unwrap(),
-                Flushed::Blocked
+                outbox.flush(&mut transport, MAX_IN_FLIGHT).unwrap(),
+                FlushOutcome::Blocked
             );
             if is_overwritten {
                 file.write_all_at(&[8; 50_000], 0).unwrap();
@@ -752,127 +762,139 @@ mod tests {
             else {
                 unreachable!("it is queued");
             };
-            *version = Version::of(&file).unwrap();
-            transport.takes = usize::MAX;
-            transport.allow();
-            let flushed = outbox.flush(&mut transport, LAST);
+            *version = FileVersion::of(&file).unwrap();
+            transport.send_window = usize::MAX;
+            transport.open_window();
+            let flushed = outbox.flush(&mut transport, MAX_IN_FLIGHT);
             assert_eq!(flushed.is_err(), is_overwritten);
             assert_eq!(transport.sent.len() < 199_999, is_overwritten);
         }
     }
 
     #[test]
-    fn a_file_that_is_being_worked_on_is_copied() {
+    fn unsteady_file_is_copied() {
         let blob = unsteady(file(&[7; 200_000], 200_000));
-        let mut transport = Scripted::default();
+        let mut transport = ScriptedTransport::default();
         let mut outbox = Outbox::default();
         outbox.push(blob, 1..200_000);
-        assert_eq!(outbox.flush(&mut transport, LAST).unwrap(), Flushed::Empty);
+        assert_eq!(
+            outbox.flush(&mut transport, MAX_IN_FLIGHT).unwrap(),
+            FlushOutcome::Empty
+        );
         assert_eq!(transport.sent, [7; 199_999]);
         assert_eq!(transport.calls, ["write more", "write"]);
     }
 
     #[test]
-    fn what_nobody_can_change_is_sent_to_its_end_by_the_kernel() {
-        let mut transport = Scripted::default();
+    fn sealed_file_is_sent_by_sendfile() {
+        let mut transport = ScriptedTransport::default();
         let mut outbox = Outbox::default();
         outbox.tail().extend_from_slice(b"head|");
         outbox.push(sealed(&content()), 1..3000);
         assert!(outbox.has_room(), "no promise about it can break");
         outbox.tail().extend_from_slice(b"|end");
-        assert_eq!(outbox.flush(&mut transport, LAST).unwrap(), Flushed::Empty);
+        assert_eq!(
+            outbox.flush(&mut transport, MAX_IN_FLIGHT).unwrap(),
+            FlushOutcome::Empty
+        );
         assert_eq!(
             transport.sent,
             [b"head|", &content()[1..], b"|end"].concat()
         );
         assert_eq!(transport.calls, ["write more", "file", "write"]);
         for takes in [1, 7, 2999] {
-            let mut cut = Scripted {
-                takes,
-                ..Scripted::default()
+            let mut cut = ScriptedTransport {
+                send_window: takes,
+                ..ScriptedTransport::default()
             };
             let mut outbox = Outbox::default();
             outbox.push(sealed(&content()), 0..3000);
-            while outbox.flush(&mut cut, LAST).unwrap() != Flushed::Empty {
-                cut.allow();
+            while outbox.flush(&mut cut, MAX_IN_FLIGHT).unwrap() != FlushOutcome::Empty {
+                cut.open_window();
             }
             assert!(cut.sent == content(), "{takes} bytes at a time");
         }
     }
 
     #[test]
-    fn a_cork_is_never_left_behind() {
+    fn cork_is_always_removed() {
         let large = || Blob::Memory(vec![7; 600_000].into());
-        let mut transport = Scripted {
-            takes: 250_000,
-            ..Scripted::default()
+        let mut transport = ScriptedTransport {
+            send_window: 250_000,
+            ..ScriptedTransport::default()
         };
         let mut outbox = Outbox::default();
         for _ in 0..2 {
             outbox.tail().extend_from_slice(b"head");
             outbox.push(large(), 0..600_000);
-            while outbox.flush(&mut transport, LAST).unwrap() != Flushed::Empty {
-                transport.allow();
+            while outbox.flush(&mut transport, MAX_IN_FLIGHT).unwrap() != FlushOutcome::Empty {
+                transport.open_window();
                 outbox.tail().extend_from_slice(b"more");
             }
             assert_eq!(transport.calls, ["cork", "write", "uncork"]);
             transport.calls.clear();
         }
         outbox.push(large(), 0..500_000);
-        outbox.flush(&mut transport, LAST).unwrap();
+        outbox.flush(&mut transport, MAX_IN_FLIGHT).unwrap();
         assert_eq!(transport.calls, ["write"], "not worth one");
     }
 
     #[test]
-    fn what_a_blocked_peer_does_not_take_of_a_file_is_read_again() {
+    fn unsent_piece_of_a_file_is_read_again() {
         let blob = unsteady(file(&[7; 200_000], 200_000));
         let mut spare = Outbox::default();
         let mut outbox = Outbox::default();
-        outbox.borrow(&mut spare);
+        outbox.borrow_from(&mut spare);
         outbox.push(blob, 0..200_000);
-        let mut transport = Scripted {
-            takes: 70_000,
-            ..Scripted::default()
+        let mut transport = ScriptedTransport {
+            send_window: 70_000,
+            ..ScriptedTransport::default()
         };
         assert_eq!(
-            outbox.flush(&mut transport, LAST).unwrap(),
-            Flushed::Blocked
+            outbox.flush(&mut transport, MAX_IN_FLIGHT).unwrap(),
+            FlushOutcome::Blocked
         );
-        outbox.give_back(&mut spare);
+        outbox.return_to(&mut spare);
         assert_eq!(outbox.len(), 130_000);
         assert!(
-            spare.spare.capacity() >= index(PIECE),
+            spare.spare.capacity() >= memory_index(PIECE_BYTES),
             "only the offset is kept"
         );
     }
 
     #[test]
-    fn a_short_send_of_a_file_is_not_the_end_of_the_edge() {
+    fn short_sendfile_does_not_end_the_edge() {
         let content = vec![7; 100_000];
         for blob in [file(&content, 100_000), sealed(&content)] {
-            let mut transport = Scripted {
-                takes_at_once: 30_000,
-                ..Scripted::default()
+            let mut transport = ScriptedTransport {
+                max_send_file: 30_000,
+                ..ScriptedTransport::default()
             };
             let mut outbox = Outbox::default();
             outbox.push(blob, 0..100_000);
-            assert_eq!(outbox.flush(&mut transport, LAST).unwrap(), Flushed::Empty);
+            assert_eq!(
+                outbox.flush(&mut transport, MAX_IN_FLIGHT).unwrap(),
+                FlushOutcome::Empty
+            );
             assert_eq!(transport.sent, content);
         }
     }
 
     #[test]
-    fn one_flush_sends_one_burst() {
-        let mut transport = Scripted::default();
+    fn flush_sends_at_most_one_burst() {
+        let mut transport = ScriptedTransport::default();
         let mut outbox = Outbox::default();
         let large = file(&vec![7; 5 << 20], 5 << 20);
         outbox.push(large, 0..5 << 20);
-        assert_eq!(outbox.flush(&mut transport, LAST).unwrap(), Flushed::Burst);
-        assert_eq!(outbox.sent(), BURST);
+        assert_eq!(
+            outbox.flush(&mut transport, MAX_IN_FLIGHT).unwrap(),
+            FlushOutcome::BurstSent
+        );
+        assert_eq!(outbox.sent(), MAX_BURST_BYTES);
     }
 
     #[test]
-    fn room_ends_with_what_is_queued() {
+    fn has_room_depends_on_queued_bytes() {
         let mut outbox = Outbox::default();
         assert!(outbox.has_room());
         outbox.push(Blob::Static(&[7; 100_000]), 0..60_000);
@@ -885,32 +907,37 @@ mod tests {
     }
 
     #[test]
-    fn memory_is_kept_only_for_what_is_unsent() {
+    fn idle_outbox_keeps_only_unsent_bytes() {
         let mut spare = Outbox::default();
         let mut outbox = Outbox::default();
-        outbox.borrow(&mut spare);
+        outbox.borrow_from(&mut spare);
         outbox.tail().extend_from_slice(&[b'x'; 10_000]);
-        let mut transport = Scripted {
-            takes: 9_990,
-            ..Scripted::default()
+        let mut transport = ScriptedTransport {
+            send_window: 9_990,
+            ..ScriptedTransport::default()
         };
         assert_eq!(
-            outbox.flush(&mut transport, LAST).unwrap(),
-            Flushed::Blocked
+            outbox.flush(&mut transport, MAX_IN_FLIGHT).unwrap(),
+            FlushOutcome::Blocked
         );
-        outbox.give_back(&mut spare);
+        outbox.return_to(&mut spare);
         assert!(spare.spare.capacity() >= 10_000);
         let mut other = Outbox::default();
-        other.borrow(&mut spare);
+        other.borrow_from(&mut spare);
         other.tail().push(b'x');
-        other.flush(&mut Scripted::default(), LAST).unwrap();
-        other.give_back(&mut spare);
+        other
+            .flush(&mut ScriptedTransport::default(), MAX_IN_FLIGHT)
+            .unwrap();
+        other.return_to(&mut spare);
         assert!(spare.chunks.capacity() > 0, "the queue can be lent again");
         assert_eq!(outbox.tail().capacity(), 10);
-        outbox.borrow(&mut spare);
-        transport.allow();
-        assert_eq!(outbox.flush(&mut transport, LAST).unwrap(), Flushed::Empty);
-        outbox.give_back(&mut spare);
+        outbox.borrow_from(&mut spare);
+        transport.open_window();
+        assert_eq!(
+            outbox.flush(&mut transport, MAX_IN_FLIGHT).unwrap(),
+            FlushOutcome::Empty
+        );
+        outbox.return_to(&mut spare);
         assert_eq!(outbox.chunks.capacity() + outbox.spare.capacity(), 0);
     }
 }

@@ -16,10 +16,10 @@ use socket2::SockRef;
 /// Bytes that the kernel takes from us for a peer beyond what it can send at once. Otherwise it takes
 /// megabytes for each peer that does not read. Every connection begins with this, as its listener
 /// has it.
-pub(super) const UNSENT: u32 = 32 * 1024;
+pub(super) const NOTSENT_LOWAT_BYTES: u32 = 32 * 1024;
 
 /// No such bound: what is taken follows from how fast the peer is.
-const UNBOUNDED: u32 = u32::MAX;
+const NOTSENT_UNLIMITED: u32 = u32::MAX;
 
 /// The far end of a connection. Every method may answer [`io::ErrorKind::WouldBlock`].
 pub(super) trait Transport {
@@ -40,24 +40,24 @@ pub(super) trait Transport {
     /// Whether more may be taken than can be sent at once, because this peer is known to take it soon.
     /// A new one is not trusted. For one that is fast, being asked in small pieces costs half as
     /// much again.
-    fn trust(&mut self, trusted: bool) -> io::Result<()>;
+    fn set_notsent_lowat(&mut self, trusted: bool) -> io::Result<()>;
 
     /// Sends what the transport itself still holds.
     fn flush(&mut self) -> io::Result<()>;
 
     /// Says goodbye: nothing more will be written, what arrives can still be read.
-    fn finish(&mut self) -> io::Result<()>;
+    fn shutdown_write(&mut self) -> io::Result<()>;
 }
 
 /// A plain socket. It holds nothing back, so there is nothing to flush.
 #[derive(Debug)]
-pub(super) enum Stream {
+pub(super) enum SocketStream {
     Tcp(TcpStream),
     /// It has no segments to be filled, and the kernel takes little for its peer anyway (SO_SNDBUF).
     Unix(UnixStream),
 }
 
-impl AsFd for Stream {
+impl AsFd for SocketStream {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match self {
             Self::Tcp(stream) => stream.as_fd(),
@@ -66,7 +66,7 @@ impl AsFd for Stream {
     }
 }
 
-impl Source for Stream {
+impl Source for SocketStream {
     fn register(&mut self, to: &Registry, token: Token, interests: Interest) -> io::Result<()> {
         match self {
             Self::Tcp(stream) => stream.register(to, token, interests),
@@ -89,7 +89,7 @@ impl Source for Stream {
     }
 }
 
-impl Transport for Stream {
+impl Transport for SocketStream {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         let (_, received) = recv(self, into, RecvFlags::empty())?;
         Ok(received)
@@ -121,8 +121,12 @@ impl Transport for Stream {
         }
     }
 
-    fn trust(&mut self, trusted: bool) -> io::Result<()> {
-        let unsent = if trusted { UNBOUNDED } else { UNSENT };
+    fn set_notsent_lowat(&mut self, trusted: bool) -> io::Result<()> {
+        let unsent = if trusted {
+            NOTSENT_UNLIMITED
+        } else {
+            NOTSENT_LOWAT_BYTES
+        };
         match self {
             Self::Tcp(stream) => SockRef::from(&*stream).set_tcp_notsent_lowat(unsent),
             Self::Unix(_) => Ok(()),
@@ -133,7 +137,7 @@ impl Transport for Stream {
         Ok(())
     }
 
-    fn finish(&mut self) -> io::Result<()> {
+    fn shutdown_write(&mut self) -> io::Result<()> {
         match self {
             Self::Tcp(stream) => stream.shutdown(Shutdown::Write),
             Self::Unix(stream) => stream.shutdown(Shutdown::Write),
@@ -144,19 +148,19 @@ impl Transport for Stream {
 /// A transport that takes and gives as little as it is told to, for tests.
 #[cfg(test)]
 #[derive(Debug)]
-pub(super) struct Scripted {
+pub(super) struct ScriptedTransport {
     /// What the peer says, not yet read.
-    pub(super) heard: std::collections::VecDeque<u8>,
+    pub(super) incoming: std::collections::VecDeque<u8>,
     /// Whether the peer finishes sending after that.
     pub(super) ends: bool,
     /// Bytes given by one read at the most.
-    pub(super) gives: usize,
+    pub(super) max_read: usize,
     /// Bytes of a file taken by one call at the most, as if a signal came then.
-    pub(super) takes_at_once: usize,
-    /// Bytes taken until [`allow`](Self::allow) is called again.
-    pub(super) takes: usize,
+    pub(super) max_send_file: usize,
+    /// Bytes taken until [`open_window`](Self::open_window) is called again.
+    pub(super) send_window: usize,
     /// How much of that is left; `None` before the first send.
-    pub(super) left: Option<usize>,
+    pub(super) window_left: Option<usize>,
     /// What was sent.
     pub(super) sent: Vec<u8>,
     /// Which calls succeeded, in order, repetitions left out.
@@ -164,15 +168,15 @@ pub(super) struct Scripted {
 }
 
 #[cfg(test)]
-impl Default for Scripted {
+impl Default for ScriptedTransport {
     fn default() -> Self {
         Self {
-            heard: std::collections::VecDeque::new(),
+            incoming: std::collections::VecDeque::new(),
             ends: false,
-            gives: usize::MAX,
-            takes_at_once: usize::MAX,
-            takes: usize::MAX,
-            left: None,
+            max_read: usize::MAX,
+            max_send_file: usize::MAX,
+            send_window: usize::MAX,
+            window_left: None,
             sent: Vec::new(),
             calls: Vec::new(),
         }
@@ -180,14 +184,14 @@ impl Default for Scripted {
 }
 
 #[cfg(test)]
-impl Scripted {
-    /// Makes room for another [`takes`](Self::takes) bytes.
-    pub(super) fn allow(&mut self) {
-        self.left = Some(self.takes);
+impl ScriptedTransport {
+    /// Makes room for another [`send_window`](Self::send_window) bytes.
+    pub(super) fn open_window(&mut self) {
+        self.window_left = Some(self.send_window);
     }
 
     fn take(&mut self, bytes: &[u8], call: &'static str) -> io::Result<usize> {
-        let left = self.left.get_or_insert(self.takes);
+        let left = self.window_left.get_or_insert(self.send_window);
         if *left == 0 {
             return Err(io::ErrorKind::WouldBlock.into());
         }
@@ -202,29 +206,29 @@ impl Scripted {
 }
 
 #[cfg(test)]
-impl Transport for Scripted {
+impl Transport for ScriptedTransport {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        let count = self.heard.len().min(self.gives).min(into.len());
+        let count = self.incoming.len().min(self.max_read).min(into.len());
         if count == 0 && !self.ends {
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        for (byte, heard) in into.iter_mut().zip(self.heard.drain(..count)) {
-            *byte = heard;
+        for (byte, received) in into.iter_mut().zip(self.incoming.drain(..count)) {
+            *byte = received;
         }
         Ok(count)
     }
 
     fn write(&mut self, slices: &[IoSlice<'_>], more: bool) -> io::Result<usize> {
-        let most = self.left.unwrap_or(self.takes).max(1);
+        let max = self.window_left.unwrap_or(self.send_window).max(1);
         let bytes = slices.iter().flat_map(|slice| slice.iter().copied());
-        let bytes: Vec<u8> = bytes.take(most).collect();
+        let bytes: Vec<u8> = bytes.take(max).collect();
         self.take(&bytes, if more { "write more" } else { "write" })
     }
 
     fn send_file(&mut self, file: &File, part: Range<u64>) -> io::Result<usize> {
         use std::os::unix::fs::FileExt;
-        let most = usize::try_from(part.end - part.start).unwrap();
-        let mut bytes = vec![0; most.min(self.takes_at_once)];
+        let max = usize::try_from(part.end - part.start).unwrap();
+        let mut bytes = vec![0; max.min(self.max_send_file)];
         let count = file.read_at(&mut bytes, part.start)?;
         if count == 0 {
             Ok(0)
@@ -238,7 +242,7 @@ impl Transport for Scripted {
         Ok(())
     }
 
-    fn trust(&mut self, trusted: bool) -> io::Result<()> {
+    fn set_notsent_lowat(&mut self, trusted: bool) -> io::Result<()> {
         self.calls.push(if trusted { "trust" } else { "distrust" });
         Ok(())
     }
@@ -247,7 +251,7 @@ impl Transport for Scripted {
         Ok(())
     }
 
-    fn finish(&mut self) -> io::Result<()> {
+    fn shutdown_write(&mut self) -> io::Result<()> {
         self.calls.push("finish");
         Ok(())
     }

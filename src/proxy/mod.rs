@@ -8,6 +8,6 @@ mod counters;
 mod header;
 mod proxied;
 
-pub use counters::Counters;
-pub use header::{Header, Malformed, Source, header};
-pub use proxied::{Options, Proxied, Session};
+pub use counters::ProxyCounters;
+pub use header::{MalformedHeader, ProxyHeader, SourceAddress, parse_header};
+pub use proxied::{Proxied, ProxiedSession, ProxyHeaderOptions};

@@ -5,45 +5,48 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tracing::{debug, warn};
 
-use super::counters::Counters;
-use super::header::{Header, Source, header};
-use crate::count::Count;
-use crate::net::{Address, Closed, Io, Next, Now, Peer, Protocol, Reminder};
-use crate::trust::Trusted;
+use super::counters::ProxyCounters;
+use super::header::{ProxyHeader, SourceAddress, parse_header};
+use crate::counter::Counter;
+use crate::net::{Address, CloseReason, Io, LogThrottle, Next, Now, Peer, Protocol};
+use crate::trust::TrustedProxies;
 
 /// From whom a header is expected, and how long it may take.
 ///
 /// A clone is the same: whoever has one complains together.
 #[derive(Clone, Debug)]
-pub struct Options {
-    from: Trusted,
+pub struct ProxyHeaderOptions {
+    trusted: TrustedProxies,
     timeout: Duration,
     /// That somebody does not begin with a header.
-    warned: Arc<Mutex<Reminder>>,
+    log_throttle: Arc<Mutex<LogThrottle>>,
 }
 
-impl Options {
-    /// `from` begin with a header, and are believed; if nobody is named, it is everybody. All others speak for
+impl ProxyHeaderOptions {
+    /// `trusted` begin with a header, and are believed; if nobody is named, it is everybody. All others speak for
     /// themselves, without one. `timeout` is from being accepted to the header's last byte.
     #[must_use]
-    pub fn new(from: Trusted, timeout: Duration) -> Self {
+    pub fn new(trusted: TrustedProxies, timeout: Duration) -> Self {
         Self {
-            from,
+            trusted,
             timeout,
-            warned: Arc::default(),
+            log_throttle: Arc::default(),
         }
     }
 
     /// Whether everybody is believed.
     #[must_use]
-    pub fn is_credulous(&self) -> bool {
-        self.from.is_empty()
+    pub fn trusts_every_peer(&self) -> bool {
+        self.trusted.is_empty()
     }
 
     /// A panic elsewhere leaves the reminder whole.
-    fn is_worth_a_word(&self, now: Instant) -> bool {
-        let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
-        warned.is_due(now)
+    fn should_log(&self, now: Instant) -> bool {
+        let mut log_throttle = self
+            .log_throttle
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        log_throttle.should_log(now)
     }
 }
 
@@ -52,23 +55,23 @@ impl Options {
 pub struct Proxied<P> {
     inner: P,
     /// `None`: all speak for themselves.
-    options: Option<Options>,
-    counters: Option<Arc<Counters>>,
-    retiring: bool,
+    options: Option<ProxyHeaderOptions>,
+    counters: Option<Arc<ProxyCounters>>,
+    is_shutting_down: bool,
 }
 
 /// A conversation, or what comes before it.
 #[derive(Debug)]
-pub enum Session<S> {
+pub enum ProxiedSession<S> {
     /// It has begun.
-    Begun(S),
+    Started(S),
     /// The header is not whole yet, or nothing has been said behind it.
-    Waiting(Box<Waiting>),
+    AwaitingHeader(Box<AwaitingHeader>),
 }
 
 /// Who has not said yet for whom it speaks, or nothing but that.
 #[derive(Debug)]
-pub struct Waiting {
+pub struct AwaitingHeader {
     peer: Peer,
     /// Since it was first listened to.
     since: Option<Instant>,
@@ -76,56 +79,56 @@ pub struct Waiting {
 
 impl<P: Protocol> Proxied<P> {
     /// `inner` is spoken behind the header, if one is expected at all.
-    pub fn new(inner: P, options: Option<Options>) -> Self {
+    pub fn new(inner: P, options: Option<ProxyHeaderOptions>) -> Self {
         Self {
             inner,
             options,
             counters: None,
-            retiring: false,
+            is_shutting_down: false,
         }
     }
 
     /// The same, with who is hung up on counted.
     #[must_use]
-    pub fn counted_by(mut self, counters: Arc<Counters>) -> Self {
+    pub fn with_counters(mut self, counters: Arc<ProxyCounters>) -> Self {
         self.counters = Some(counters);
         self
     }
 
     fn is_expected_from(&self, peer: &Peer) -> bool {
-        let from = self.options.as_ref().map(|options| &options.from);
-        from.is_some_and(|from| from.is_empty() || from.has(peer.address.ip()))
+        let from = self.options.as_ref().map(|options| &options.trusted);
+        from.is_some_and(|from| from.is_empty() || from.contains(peer.address.ip()))
     }
 
     /// Begins the conversation, if it is known by now with whom, and something has been said.
     #[cold]
-    fn begin_with(&mut self, session: &mut Session<P::Session>, io: &mut Io<'_>) -> Next {
-        let Session::Waiting(waiting) = session else {
+    fn try_start(&mut self, session: &mut ProxiedSession<P::Session>, io: &mut Io<'_>) -> Next {
+        let ProxiedSession::AwaitingHeader(awaiting) = session else {
             return Next::Close;
         };
-        *io.deadline = self.awaits(waiting, io);
+        *io.deadline = self.header_deadline(awaiting, io);
         if io.deadline.is_some() {
             return Next::Read;
         }
-        let go_on = match self.retiring {
-            true => P::retire,
-            false => P::advance,
+        let callback = match self.is_shutting_down {
+            true => P::on_shutdown,
+            false => P::on_ready,
         };
-        self.judge(session, io, go_on, |counters| &counters.refused)
+        self.start_or_close(session, io, callback, |counters| &counters.invalid_headers)
     }
 
     /// Until when more may come before it is known with whom the conversation is, and what of.
-    fn awaits(&self, waiting: &mut Waiting, io: &Io<'_>) -> Option<Instant> {
-        let since = *waiting.since.get_or_insert(io.now.instant);
+    fn header_deadline(&self, awaiting: &mut AwaitingHeader, io: &Io<'_>) -> Option<Instant> {
+        let since = *awaiting.since.get_or_insert(io.now.instant);
         let bytes = io.inbox.bytes();
-        let is_silent = match header(bytes) {
+        let is_silent = match parse_header(bytes) {
             _ if io.inbox.is_ended() => return None,
-            Ok(Header::Partial) => bytes.is_empty(),
-            Ok(Header::Whole { length, .. }) if length == bytes.len() => true,
-            Ok(Header::Whole { .. }) | Err(_) => return None,
+            Ok(ProxyHeader::Partial) => bytes.is_empty(),
+            Ok(ProxyHeader::Complete { length, .. }) if length == bytes.len() => true,
+            Ok(ProxyHeader::Complete { .. }) | Err(_) => return None,
         };
-        if self.retiring && is_silent {
-            return io.may_be_about_to_ask(waiting.peer.address, since);
+        if self.is_shutting_down && is_silent {
+            return io.first_request_deadline(awaiting.peer.address, since);
         }
         let timeout = self.options.as_ref().map(|options| options.timeout);
         Some(since + timeout.unwrap_or_default())
@@ -133,49 +136,49 @@ impl<P: Protocol> Proxied<P> {
 
     /// Begins the conversation with what has come, and goes on like this, or hangs up if that is no header, and counts
     /// that there.
-    fn judge(
+    fn start_or_close(
         &mut self,
-        session: &mut Session<P::Session>,
+        session: &mut ProxiedSession<P::Session>,
         io: &mut Io<'_>,
-        go_on: impl FnOnce(&mut P, &mut P::Session, &mut Io<'_>) -> Next,
-        count: impl FnOnce(&Counters) -> &Count,
+        callback: impl FnOnce(&mut P, &mut P::Session, &mut Io<'_>) -> Next,
+        count: impl FnOnce(&ProxyCounters) -> &Counter,
     ) -> Next {
-        let Session::Waiting(waiting) = session else {
+        let ProxiedSession::AwaitingHeader(awaiting) = session else {
             return Next::Close;
         };
-        match header(io.inbox.bytes()) {
-            Ok(Header::Whole { source, length }) => {
+        match parse_header(io.inbox.bytes()) {
+            Ok(ProxyHeader::Complete { source, length }) => {
                 io.inbox.consume(length);
                 let address = match source {
-                    Source::Ip(address) => address.into(),
-                    Source::Unix => Address::Unix,
-                    Source::Connection => waiting.peer.address,
+                    SourceAddress::Ip(address) => address.into(),
+                    SourceAddress::Unix => Address::Unix,
+                    SourceAddress::Connection => awaiting.peer.address,
                 };
-                let mut begun = self.inner.open(&Peer { address });
-                let next = go_on(&mut self.inner, &mut begun, io);
-                *session = Session::Begun(begun);
+                let mut started = self.inner.on_accept(&Peer { address });
+                let next = callback(&mut self.inner, &mut started, io);
+                *session = ProxiedSession::Started(started);
                 next
             }
             // Whoever only looks whether somebody is there, or has not spoken before we go.
-            Ok(Header::Partial)
-                if io.inbox.is_empty() && (io.inbox.is_ended() || self.retiring) =>
+            Ok(ProxyHeader::Partial)
+                if io.inbox.is_empty() && (io.inbox.is_ended() || self.is_shutting_down) =>
             {
                 Next::Close
             }
-            Ok(Header::Partial) | Err(_) => {
+            Ok(ProxyHeader::Partial) | Err(_) => {
                 if let Some(counters) = &self.counters {
                     count(counters).add(1);
                 }
-                let peer = waiting.peer.address;
-                self.refuse(peer, io.now.instant)
+                let peer = awaiting.peer.address;
+                self.reject(peer, io.now.instant)
             }
         }
     }
 
-    fn refuse(&self, peer: Address, now: Instant) -> Next {
+    fn reject(&self, peer: Address, now: Instant) -> Next {
         debug!(%peer, "hung up on: it began without a PROXY header");
         let options = self.options.as_ref();
-        if options.is_some_and(|options| options.is_worth_a_word(now)) {
+        if options.is_some_and(|options| options.should_log(now)) {
             warn!(
                 "{peer} began without a PROXY header, and was hung up on: have the proxy send one (HAProxy: \
                  send-proxy-v2; nginx: proxy_protocol on), name with --trusted-proxy who does, or leave out \
@@ -187,85 +190,85 @@ impl<P: Protocol> Proxied<P> {
 }
 
 impl<P: Protocol> Protocol for Proxied<P> {
-    type Session = Session<P::Session>;
+    type Session = ProxiedSession<P::Session>;
 
-    fn open(&mut self, peer: &Peer) -> Self::Session {
+    fn on_accept(&mut self, peer: &Peer) -> Self::Session {
         match self.is_expected_from(peer) {
-            false => Session::Begun(self.inner.open(peer)),
-            true => Session::Waiting(Box::new(Waiting {
+            false => ProxiedSession::Started(self.inner.on_accept(peer)),
+            true => ProxiedSession::AwaitingHeader(Box::new(AwaitingHeader {
                 peer: peer.clone(),
                 since: None,
             })),
         }
     }
 
-    fn advance(&mut self, session: &mut Self::Session, io: &mut Io<'_>) -> Next {
+    fn on_ready(&mut self, session: &mut Self::Session, io: &mut Io<'_>) -> Next {
         match session {
-            Session::Begun(session) => self.inner.advance(session, io),
-            Session::Waiting(_) => self.begin_with(session, io),
+            ProxiedSession::Started(session) => self.inner.on_ready(session, io),
+            ProxiedSession::AwaitingHeader(_) => self.try_start(session, io),
         }
     }
 
-    fn sent(&mut self, session: &mut Self::Session, sent: u64) {
+    fn on_progress(&mut self, session: &mut Self::Session, sent: u64) {
         match session {
-            Session::Begun(session) => self.inner.sent(session, sent),
-            Session::Waiting(_) => {}
+            ProxiedSession::Started(session) => self.inner.on_progress(session, sent),
+            ProxiedSession::AwaitingHeader(_) => {}
         }
     }
 
-    fn expire(&mut self, session: &mut Self::Session, io: &mut Io<'_>) -> Next {
+    fn on_timeout(&mut self, session: &mut Self::Session, io: &mut Io<'_>) -> Next {
         match session {
-            Session::Begun(session) => self.inner.expire(session, io),
-            Session::Waiting(_) => {
-                let go_on = match self.retiring {
-                    true => P::retire,
-                    false => P::expire,
+            ProxiedSession::Started(session) => self.inner.on_timeout(session, io),
+            ProxiedSession::AwaitingHeader(_) => {
+                let callback = match self.is_shutting_down {
+                    true => P::on_shutdown,
+                    false => P::on_timeout,
                 };
-                self.judge(session, io, go_on, |counters| &counters.too_slow)
+                self.start_or_close(session, io, callback, |counters| &counters.header_timeouts)
             }
         }
     }
 
-    fn waits_since(&self, session: &Self::Session) -> Option<Instant> {
+    fn idle_since(&self, session: &Self::Session) -> Option<Instant> {
         match session {
-            Session::Begun(session) => self.inner.waits_since(session),
-            Session::Waiting(waiting) => waiting.since,
+            ProxiedSession::Started(session) => self.inner.idle_since(session),
+            ProxiedSession::AwaitingHeader(awaiting) => awaiting.since,
         }
     }
 
-    fn retire(&mut self, session: &mut Self::Session, io: &mut Io<'_>) -> Next {
-        self.retiring = true;
+    fn on_shutdown(&mut self, session: &mut Self::Session, io: &mut Io<'_>) -> Next {
+        self.is_shutting_down = true;
         match session {
-            Session::Begun(session) => self.inner.retire(session, io),
-            Session::Waiting(_) => self.begin_with(session, io),
+            ProxiedSession::Started(session) => self.inner.on_shutdown(session, io),
+            ProxiedSession::AwaitingHeader(_) => self.try_start(session, io),
         }
     }
 
-    fn close(&mut self, session: Self::Session, io: &mut Io<'_>, closed: Closed) {
+    fn on_close(&mut self, session: Self::Session, io: &mut Io<'_>, reason: CloseReason) {
         match session {
-            Session::Begun(session) => self.inner.close(session, io, closed),
-            Session::Waiting(_) => {}
+            ProxiedSession::Started(session) => self.inner.on_close(session, io, reason),
+            ProxiedSession::AwaitingHeader(_) => {}
         }
     }
 
-    fn begin(&mut self, told: bool) {
-        self.inner.begin(told);
+    fn on_turn_start(&mut self, is_woken: bool) {
+        self.inner.on_turn_start(is_woken);
     }
 
-    fn due(&self) -> Option<SystemTime> {
-        self.inner.due()
+    fn next_timer(&self) -> Option<SystemTime> {
+        self.inner.next_timer()
     }
 
-    fn tend(&mut self, now: Now) {
-        self.inner.tend(now);
+    fn on_timer(&mut self, now: Now) {
+        self.inner.on_timer(now);
     }
 
-    fn rest(&mut self, clock: impl FnOnce() -> Now) {
-        self.inner.rest(clock);
+    fn on_turn_end(&mut self, clock: impl FnOnce() -> Now) {
+        self.inner.on_turn_end(clock);
     }
 
-    fn idle(&mut self) {
-        self.inner.idle();
+    fn on_idle(&mut self) {
+        self.inner.on_idle();
     }
 }
 
@@ -275,47 +278,50 @@ mod tests {
     use crate::net::{Inbox, Outbox};
 
     /// Says who is there, and what it has heard.
-    struct Parrot;
+    struct EchoWithAddress;
 
-    impl Protocol for Parrot {
+    impl Protocol for EchoWithAddress {
         type Session = Address;
 
-        fn open(&mut self, peer: &Peer) -> Address {
+        fn on_accept(&mut self, peer: &Peer) -> Address {
             peer.address
         }
 
-        fn advance(&mut self, peer: &mut Address, io: &mut Io<'_>) -> Next {
-            let said = format!("{peer} {}", io.inbox.bytes().escape_ascii());
-            io.outbox.tail().extend_from_slice(said.as_bytes());
+        fn on_ready(&mut self, peer: &mut Address, io: &mut Io<'_>) -> Next {
+            let output = format!("{peer} {}", io.inbox.bytes().escape_ascii());
+            io.outbox.tail().extend_from_slice(output.as_bytes());
             io.inbox.consume(io.inbox.bytes().len());
             Next::Read
         }
 
-        fn retire(&mut self, peer: &mut Address, io: &mut Io<'_>) -> Next {
-            self.advance(peer, io);
+        fn on_shutdown(&mut self, peer: &mut Address, io: &mut Io<'_>) -> Next {
+            self.on_ready(peer, io);
             Next::Close
         }
     }
 
-    struct Driven {
-        proxied: Proxied<Parrot>,
-        session: Session<Address>,
+    struct ProxiedDriver {
+        proxied: Proxied<EchoWithAddress>,
+        session: ProxiedSession<Address>,
         inbox: Inbox,
         deadline: Option<Instant>,
         now: Now,
     }
 
-    impl Driven {
+    impl ProxiedDriver {
         fn new(from: &[&str]) -> Self {
-            Self::of(([10, 0, 0, 1], 80).into(), from)
+            Self::with_address(([10, 0, 0, 1], 80).into(), from)
         }
 
-        fn of(address: Address, from: &[&str]) -> Self {
+        fn with_address(address: Address, from: &[&str]) -> Self {
             let from = from.iter().map(|source| source.parse().unwrap()).collect();
             let timeout = Duration::from_secs(10);
-            let mut proxied = Proxied::new(Parrot, Some(Options::new(from, timeout)));
+            let mut proxied = Proxied::new(
+                EchoWithAddress,
+                Some(ProxyHeaderOptions::new(from, timeout)),
+            );
             Self {
-                session: proxied.open(&Peer { address }),
+                session: proxied.on_accept(&Peer { address }),
                 proxied,
                 inbox: Inbox::default(),
                 deadline: None,
@@ -328,7 +334,11 @@ mod tests {
 
         fn call(
             &mut self,
-            call: impl FnOnce(&mut Proxied<Parrot>, &mut Session<Address>, &mut Io<'_>) -> Next,
+            call: impl FnOnce(
+                &mut Proxied<EchoWithAddress>,
+                &mut ProxiedSession<Address>,
+                &mut Io<'_>,
+            ) -> Next,
         ) -> (Next, String) {
             let mut outbox = Outbox::default();
             let mut io = Io {
@@ -341,129 +351,146 @@ mod tests {
             (next, String::from_utf8(outbox.take()).unwrap())
         }
 
-        fn hear(&mut self, bytes: &str) -> (Next, String) {
+        fn receive(&mut self, bytes: &str) -> (Next, String) {
             self.inbox.receive(bytes.as_bytes());
-            self.call(Proxied::advance)
+            self.call(Proxied::on_ready)
         }
     }
 
     const LINE: &str = "PROXY TCP4 192.0.2.1 192.0.2.2 1024 80\r\n";
 
-    fn said(next: Next, said: &str) -> (Next, String) {
-        (next, said.into())
+    fn output(next: Next, output: &str) -> (Next, String) {
+        (next, output.into())
     }
 
     #[test]
-    fn the_conversation_begins_behind_the_header_however_it_is_cut() {
+    fn session_starts_after_split_header() {
         for cut in 0..LINE.len() {
             let (first, second) = LINE.split_at(cut);
-            let mut driven = Driven::new(&[]);
-            assert_eq!(driven.hear(first), said(Next::Read, ""));
+            let mut driver = ProxiedDriver::new(&[]);
+            assert_eq!(driver.receive(first), output(Next::Read, ""));
             assert_eq!(
-                driven.deadline,
-                Some(driven.now.instant + Duration::from_secs(10))
+                driver.deadline,
+                Some(driver.now.instant + Duration::from_secs(10))
             );
-            let begun = driven.hear(&format!("{second}hello"));
-            assert_eq!(begun, said(Next::Read, "192.0.2.1:1024 hello"));
-            assert_eq!(driven.deadline, None);
+            let started = driver.receive(&format!("{second}hello"));
+            assert_eq!(started, output(Next::Read, "192.0.2.1:1024 hello"));
+            assert_eq!(driver.deadline, None);
             assert_eq!(
-                driven.hear(LINE).1,
+                driver.receive(LINE).1,
                 format!("192.0.2.1:1024 {}", LINE.escape_default())
             );
         }
-        let mut driven = Driven::new(&["10.0.0.0/8"]);
-        let unknown = driven.hear("PROXY UNKNOWN\r\nhello");
-        assert_eq!(unknown, said(Next::Read, "10.0.0.1:80 hello"));
+        let mut driver = ProxiedDriver::new(&["10.0.0.0/8"]);
+        let unknown = driver.receive("PROXY UNKNOWN\r\nhello");
+        assert_eq!(unknown, output(Next::Read, "10.0.0.1:80 hello"));
     }
 
     #[test]
-    fn who_is_not_trusted_speaks_for_itself() {
-        let mut driven = Driven::new(&["192.0.2.0/24", "unix"]);
-        assert_eq!(driven.hear("PROXY"), said(Next::Read, "10.0.0.1:80 PROXY"));
+    fn untrusted_peer_sends_no_header() {
+        let mut driver = ProxiedDriver::new(&["192.0.2.0/24", "unix"]);
+        assert_eq!(
+            driver.receive("PROXY"),
+            output(Next::Read, "10.0.0.1:80 PROXY")
+        );
     }
 
     #[test]
-    fn who_does_not_begin_with_it_is_hung_up_on() {
-        assert_eq!(Driven::new(&[]).hear("GET /"), said(Next::Close, ""));
-        let mut slow = Driven::new(&[]);
-        slow.hear("PROXY");
-        assert_eq!(slow.call(Proxied::expire), said(Next::Close, ""));
-        for begun in ["", "PROXY"] {
-            let mut gone = Driven::new(&[]);
+    fn connection_without_header_is_closed() {
+        assert_eq!(
+            ProxiedDriver::new(&[]).receive("GET /"),
+            output(Next::Close, "")
+        );
+        let mut slow = ProxiedDriver::new(&[]);
+        slow.receive("PROXY");
+        assert_eq!(slow.call(Proxied::on_timeout), output(Next::Close, ""));
+        for started in ["", "PROXY"] {
+            let mut gone = ProxiedDriver::new(&[]);
             gone.inbox.end();
-            assert_eq!(gone.hear(begun), said(Next::Close, ""));
+            assert_eq!(gone.receive(started), output(Next::Close, ""));
         }
     }
 
     #[test]
-    fn who_is_hung_up_on_is_counted() {
-        let counters = Arc::new(Counters::default());
+    fn closed_connections_are_counted() {
+        let counters = Arc::new(ProxyCounters::default());
         let counted = || {
-            let mut driven = Driven::new(&[]);
-            driven.proxied.counters = Some(counters.clone());
-            driven
+            let mut driver = ProxiedDriver::new(&[]);
+            driver.proxied.counters = Some(counters.clone());
+            driver
         };
         let expire = |bytes: &str| {
-            let mut driven = counted();
-            driven.hear(bytes);
-            driven.call(Proxied::expire);
+            let mut driver = counted();
+            driver.receive(bytes);
+            driver.call(Proxied::on_timeout);
         };
-        let count = || (counters.too_slow.get(), counters.refused.get());
+        let count = || {
+            (
+                counters.header_timeouts.get(),
+                counters.invalid_headers.get(),
+            )
+        };
         expire("");
         expire("PROX");
         assert_eq!(count(), (2, 0));
         expire(LINE);
         assert_eq!(count(), (2, 0), "its request is the conversation's");
-        counted().hear("GET /");
+        counted().receive("GET /");
         let end = |bytes: &str| {
-            let mut driven = counted();
-            driven.inbox.end();
-            driven.hear(bytes);
+            let mut driver = counted();
+            driver.inbox.end();
+            driver.receive(bytes);
         };
         end("PROX");
         assert_eq!(count(), (2, 2));
         end("");
         let mut last = counted();
-        last.call(Proxied::retire);
-        last.call(Proxied::expire);
+        last.call(Proxied::on_shutdown);
+        last.call(Proxied::on_timeout);
         assert_eq!(count(), (2, 2), "nobody has to say anything");
     }
 
     #[test]
-    fn the_last_ones_are_told_that_they_are() {
-        let mut silent = Driven::new(&[]);
-        assert_eq!(silent.call(Proxied::retire), said(Next::Close, ""));
-        let mut begun = Driven::new(&[]);
-        begun.hear("PROXY");
-        assert_eq!(begun.call(Proxied::retire), said(Next::Read, ""));
-        assert!(begun.deadline.is_some());
-        assert_eq!(begun.hear(&LINE[5..]), said(Next::Close, "192.0.2.1:1024 "));
+    fn shutdown_reaches_session_behind_header() {
+        let mut silent = ProxiedDriver::new(&[]);
+        assert_eq!(silent.call(Proxied::on_shutdown), output(Next::Close, ""));
+        let mut started = ProxiedDriver::new(&[]);
+        started.receive("PROXY");
+        assert_eq!(started.call(Proxied::on_shutdown), output(Next::Read, ""));
+        assert!(started.deadline.is_some());
+        assert_eq!(
+            started.receive(&LINE[5..]),
+            output(Next::Close, "192.0.2.1:1024 ")
+        );
     }
 
     #[test]
-    fn who_has_just_come_by_a_unix_socket_may_be_about_to_ask() {
+    fn new_unix_connection_may_send_first_request_during_shutdown() {
         let second = Duration::from_secs(1);
         for header in ["", LINE] {
-            let come = || {
-                let mut come = Driven::of(Address::Unix, &[]);
-                assert_eq!(come.hear(header), said(Next::Read, ""));
-                come
+            let fresh = || {
+                let mut fresh = ProxiedDriver::with_address(Address::Unix, &[]);
+                assert_eq!(fresh.receive(header), output(Next::Read, ""));
+                fresh
             };
-            let mut last = come();
-            assert_eq!(last.call(Proxied::retire), said(Next::Read, ""));
+            let mut last = fresh();
+            assert_eq!(last.call(Proxied::on_shutdown), output(Next::Read, ""));
             assert_eq!(last.deadline, Some(last.now.instant + second));
             last.now.instant += second / 2;
             let rest = &[LINE, "hello"].concat()[header.len()..];
-            assert_eq!(last.hear(rest), said(Next::Close, "192.0.2.1:1024 hello"));
+            assert_eq!(
+                last.receive(rest),
+                output(Next::Close, "192.0.2.1:1024 hello")
+            );
             assert_eq!(last.deadline, None);
 
-            let mut silent = come();
-            silent.call(Proxied::retire);
+            let mut silent = fresh();
+            silent.call(Proxied::on_shutdown);
             silent.now.instant += second;
-            assert_eq!(silent.call(Proxied::expire).0, Next::Close);
-            let mut idle = come();
+            assert_eq!(silent.call(Proxied::on_timeout).0, Next::Close);
+            let mut idle = fresh();
             idle.now.instant += second;
-            assert_eq!(idle.call(Proxied::retire).0, Next::Close);
+            assert_eq!(idle.call(Proxied::on_shutdown).0, Next::Close);
         }
     }
 }

@@ -9,37 +9,37 @@ use std::sync::Arc;
 
 use foldhash::{HashMap, HashMapExt as _};
 
-use super::disk::Source;
-use super::watch::{Told, Watched};
+use super::root::FileSource;
+use super::watch::{WatchEvent, WatchId};
 use crate::blob::Blob;
 use crate::http::{Lookup, Resource};
 
 /// Bytes that an entry costs beside its key, its path and its content: its own fields, its place in the map, the
 /// representation with its rendered fields, and what the allocator adds to each.
-const OVERHEAD: usize = 1024;
+const ENTRY_OVERHEAD_BYTES: usize = 1024;
 
 /// Bytes that a path costs beside its own, with what is known of the file.
-const PATH: usize = 160;
+const PATH_OVERHEAD_BYTES: usize = 160;
 
 /// Bytes that each further representation costs beside its content.
-const REPRESENTATION: usize = 768;
+const REPRESENTATION_OVERHEAD_BYTES: usize = 768;
 
 /// Bytes of a key that is remembered. No path is longer, and a longer spelling of one need not be known.
-const LONGEST: usize = 4096;
+const MAX_KEY_BYTES: usize = 4096;
 
 /// Entries that are remembered for a turn only. A peer decides how many there could be.
-const PASSING: usize = 64;
+const MAX_TURN_ENTRIES: usize = 64;
 
 /// Entries that share the watch over one file. A file may be asked for in any number of spellings; those beyond are
 /// looked at.
-const SPELLINGS: usize = 8;
+const MAX_ENTRIES_PER_WATCH: usize = 8;
 
 /// The part of the budget that one entry may have.
-const SHARE: usize = 8;
+const ENTRY_BUDGET_DIVISOR: usize = 8;
 
 /// How much is kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Budget {
+pub(super) struct CacheBudget {
     /// Bytes, everything counted. With 0 nothing is kept, not even for a turn.
     pub(super) bytes: usize,
     /// Entries that hold a descriptor.
@@ -52,43 +52,43 @@ pub(super) struct Budget {
 /// order of them, and cannot try others: that is what such a seed is proof against, at a third of what SipHash costs.
 #[derive(Debug)]
 pub(super) struct Cache {
-    budget: Budget,
-    used: Budget,
-    places: HashMap<Arc<str>, usize>,
+    budget: CacheBudget,
+    used: CacheBudget,
+    slots_by_key: HashMap<Arc<str>, usize>,
     /// The clock: a ring of entries, and a hand that goes round past those that were asked for since it came by
     /// last, and takes out the first that was not. However many targets are asked for once, they push out
     /// each other, and nothing that is asked for again and again.
-    ring: Vec<Option<Entry>>,
-    hand: usize,
-    free: Vec<usize>,
+    slots: Vec<Option<CacheEntry>>,
+    clock_hand: usize,
+    free_slots: Vec<usize>,
     /// Which entries are about a watched file.
-    watched: HashMap<Watched, Vec<usize>>,
+    slots_by_watch: HashMap<WatchId, Vec<usize>>,
     /// Watches that no entry needs any more.
-    released: Vec<Watched>,
+    released_watches: Vec<WatchId>,
     turn: u64,
     /// How often names in watched folders have changed.
-    names: u64,
-    passing: HashMap<Box<str>, Lookup>,
+    name_changes: u64,
+    turn_entries: HashMap<Box<str>, Lookup>,
 }
 
 /// What is known of a target.
 #[derive(Debug)]
-pub(super) enum Known {
+pub(super) enum CacheLookup {
     /// What there is.
-    Sure(Lookup),
+    Fresh(Lookup),
     /// What there was when the evidence was found. To be confirmed, or forgotten.
-    Doubtful(Doubtful),
-    Nothing,
+    Stale(StaleEntry),
+    Missing,
 }
 
 /// What there was, and what to look at to know whether it still is.
 #[derive(Debug)]
-pub(super) struct Doubtful {
-    place: usize,
+pub(super) struct StaleEntry {
+    slot: usize,
     pub(super) lookup: Lookup,
     pub(super) evidence: Arc<Evidence>,
     /// The watches that are held over its files, one for each in their order, or none at all.
-    pub(super) watched: Box<[Watched]>,
+    pub(super) watch_ids: Box<[WatchId]>,
 }
 
 /// What has to be so for an answer to be still the same.
@@ -97,77 +97,77 @@ pub(super) struct Evidence {
     /// There is no file under these paths.
     pub(super) absent: Vec<Vec<u8>>,
     /// There are these under those.
-    pub(super) present: Vec<(Vec<u8>, Source)>,
+    pub(super) present: Vec<(Vec<u8>, FileSource)>,
 }
 
 #[derive(Debug)]
-struct Entry {
+struct CacheEntry {
     key: Arc<str>,
     lookup: Lookup,
     evidence: Arc<Evidence>,
-    cost: Budget,
+    cost: CacheBudget,
     /// The last turn in which it was sure.
-    turn: u64,
-    watch: Option<Vigil>,
+    fresh_in_turn: u64,
+    watch: Option<EntryWatch>,
     /// It was asked for since the hand came by last.
-    is_asked: bool,
+    was_used: bool,
 }
 
 /// Watches over all files of an entry, and whether they can be relied on.
 #[derive(Debug)]
-struct Vigil {
-    watched: Box<[Watched]>,
-    /// What [`Cache::names`] was when the entry was confirmed.
-    names: u64,
+struct EntryWatch {
+    watch_ids: Box<[WatchId]>,
+    /// What [`Cache::name_changes`] was when the entry was confirmed.
+    name_changes: u64,
     /// Nothing was told since then.
-    is_quiet: bool,
+    is_undisturbed: bool,
 }
 
 impl Cache {
-    pub(super) fn new(budget: Budget) -> Self {
+    pub(super) fn new(budget: CacheBudget) -> Self {
         Self {
             budget,
-            used: Budget::default(),
-            places: HashMap::new(),
-            ring: Vec::new(),
-            hand: 0,
-            free: Vec::new(),
-            watched: HashMap::new(),
-            released: Vec::new(),
+            used: CacheBudget::default(),
+            slots_by_key: HashMap::new(),
+            slots: Vec::new(),
+            clock_hand: 0,
+            free_slots: Vec::new(),
+            slots_by_watch: HashMap::new(),
+            released_watches: Vec::new(),
             turn: 0,
-            names: 0,
-            passing: HashMap::new(),
+            name_changes: 0,
+            turn_entries: HashMap::new(),
         }
     }
 
     /// The most bytes of content that an entry may have.
-    pub(super) fn share(&self) -> usize {
-        self.budget.bytes / SHARE
+    pub(super) fn max_entry_bytes(&self) -> usize {
+        self.budget.bytes / ENTRY_BUDGET_DIVISOR
     }
 
     /// A turn is over, or somebody may have asked after it began: nothing is sure any more but what is watched.
-    pub(super) fn doubt(&mut self) {
+    pub(super) fn mark_stale(&mut self) {
         self.turn += 1;
-        if !self.passing.is_empty() {
-            self.passing.clear();
+        if !self.turn_entries.is_empty() {
+            self.turn_entries.clear();
         }
     }
 
     /// Something has happened to what is watched.
-    pub(super) fn hear(&mut self, told: Told) {
-        match told {
-            Told::Names => self.names += 1,
-            Told::File(watched) => {
-                for &place in self.watched.get(&watched).into_iter().flatten() {
-                    if let Some(Some(entry)) = self.ring.get_mut(place)
-                        && let Some(vigil) = &mut entry.watch
+    pub(super) fn on_event(&mut self, event: WatchEvent) {
+        match event {
+            WatchEvent::Names => self.name_changes += 1,
+            WatchEvent::File(id) => {
+                for &slot in self.slots_by_watch.get(&id).into_iter().flatten() {
+                    if let Some(Some(entry)) = self.slots.get_mut(slot)
+                        && let Some(entry_watch) = &mut entry.watch
                     {
-                        vigil.is_quiet = false;
+                        entry_watch.is_undisturbed = false;
                     }
                 }
             }
-            Told::Way => {}
-            Told::Anything => *self = Self::new(self.budget),
+            WatchEvent::RootPath => {}
+            WatchEvent::Unknown => *self = Self::new(self.budget),
         }
     }
 
@@ -177,224 +177,241 @@ impl Cache {
     }
 
     /// What is known of a target.
-    pub(super) fn recall(&mut self, key: &str) -> Known {
-        let Some(&place) = self.places.get(key) else {
-            return match self.passing.get(key) {
-                Some(lookup) => Known::Sure(lookup.clone()),
-                None => Known::Nothing,
+    pub(super) fn get(&mut self, key: &str) -> CacheLookup {
+        let Some(&slot) = self.slots_by_key.get(key) else {
+            return match self.turn_entries.get(key) {
+                Some(lookup) => CacheLookup::Fresh(lookup.clone()),
+                None => CacheLookup::Missing,
             };
         };
-        let Some(Some(entry)) = self.ring.get_mut(place) else {
-            return Known::Nothing;
+        let Some(Some(entry)) = self.slots.get_mut(slot) else {
+            return CacheLookup::Missing;
         };
-        entry.is_asked = true;
-        let names = self.names;
-        let is_quiet = |vigil: &Vigil| vigil.is_quiet && vigil.names == names;
-        if entry.turn == self.turn || entry.watch.as_ref().is_some_and(is_quiet) {
-            return Known::Sure(entry.lookup.clone());
+        entry.was_used = true;
+        let name_changes = self.name_changes;
+        let is_undisturbed = |entry_watch: &EntryWatch| {
+            entry_watch.is_undisturbed && entry_watch.name_changes == name_changes
+        };
+        if entry.fresh_in_turn == self.turn || entry.watch.as_ref().is_some_and(is_undisturbed) {
+            return CacheLookup::Fresh(entry.lookup.clone());
         }
-        Known::Doubtful(Doubtful {
-            place,
+        CacheLookup::Stale(StaleEntry {
+            slot,
             lookup: entry.lookup.clone(),
             evidence: entry.evidence.clone(),
-            watched: watched(entry.watch.as_ref()).into(),
+            watch_ids: watch_ids(entry.watch.as_ref()).into(),
         })
     }
 
     /// What was doubtful is so, and is held like this from now on. Watches were held over its files since before that
-    /// was found; if `is_quiet`, they are relied on from now on.
-    pub(super) fn confirm(
+    /// was found; if `is_undisturbed`, they are relied on from now on.
+    pub(super) fn mark_revalidated(
         &mut self,
-        doubtful: Doubtful,
+        stale: StaleEntry,
         lookup: Lookup,
-        watched: Box<[Watched]>,
-        is_quiet: bool,
+        watch_ids: Box<[WatchId]>,
+        is_undisturbed: bool,
     ) {
-        let place = doubtful.place;
-        let (turn, names) = (self.turn, self.names);
-        let has_room = |watched: &Watched| match self.watched.get(watched) {
-            Some(places) => places.len() < SPELLINGS || places.contains(&place),
+        let slot = stale.slot;
+        let (turn, name_changes) = (self.turn, self.name_changes);
+        let has_room = |id: &WatchId| match self.slots_by_watch.get(id) {
+            Some(slots) => slots.len() < MAX_ENTRIES_PER_WATCH || slots.contains(&slot),
             None => true,
         };
-        let watched = match watched.iter().all(has_room) {
-            true => watched,
+        let watch_ids = match watch_ids.iter().all(has_room) {
+            true => watch_ids,
             false => Box::default(),
         };
-        let Some(Some(entry)) = self.ring.get_mut(place) else {
+        let Some(Some(entry)) = self.slots.get_mut(slot) else {
             return;
         };
-        entry.turn = turn;
-        let before = entry.watch.take().map(|vigil| vigil.watched);
+        entry.fresh_in_turn = turn;
+        let before = entry.watch.take().map(|entry_watch| entry_watch.watch_ids);
         let before = before.unwrap_or_default();
-        entry.watch = (!watched.is_empty()).then(|| Vigil {
-            watched: watched.clone(),
-            names,
-            is_quiet,
+        entry.watch = (!watch_ids.is_empty()).then(|| EntryWatch {
+            watch_ids: watch_ids.clone(),
+            name_changes,
+            is_undisturbed,
         });
-        for &watched in &watched {
-            let places = self.watched.entry(watched).or_default();
-            if !places.contains(&place) {
-                places.push(place);
+        for &id in &watch_ids {
+            let slots = self.slots_by_watch.entry(id).or_default();
+            if !slots.contains(&slot) {
+                slots.push(slot);
             }
         }
-        for &former in before.iter().filter(|former| !watched.contains(former)) {
-            self.unwatch(place, former);
+        for &previous in before
+            .iter()
+            .filter(|previous| !watch_ids.contains(previous))
+        {
+            self.unwatch(slot, previous);
         }
-        self.hold(place, lookup);
+        self.set_lookup(slot, lookup);
     }
 
     /// What was doubtful is no more.
-    pub(super) fn forget(&mut self, doubtful: &Doubtful) {
-        self.take_out(doubtful.place);
+    pub(super) fn remove(&mut self, stale: &StaleEntry) {
+        self.remove_slot(stale.slot);
     }
 
     /// Keeps what was found in this turn, as long as the evidence holds.
-    pub(super) fn keep(&mut self, key: &str, lookup: &Lookup, evidence: Evidence) {
-        let cost = cost(key, lookup, &evidence);
-        if key.len() > LONGEST || cost.bytes > self.share() || self.places.contains_key(key) {
-            return self.note(key, lookup);
+    pub(super) fn insert_persistent(&mut self, key: &str, lookup: &Lookup, evidence: Evidence) {
+        let cost = entry_cost(key, lookup, &evidence);
+        if key.len() > MAX_KEY_BYTES
+            || cost.bytes > self.max_entry_bytes()
+            || self.slots_by_key.contains_key(key)
+        {
+            return self.insert_for_turn(key, lookup);
         }
         let key: Arc<str> = key.into();
-        let place = self.free.pop().unwrap_or(self.ring.len());
-        if place == self.ring.len() {
-            self.ring.push(None);
+        let slot = self.free_slots.pop().unwrap_or(self.slots.len());
+        if slot == self.slots.len() {
+            self.slots.push(None);
         }
-        self.ring[place] = Some(Entry {
+        self.slots[slot] = Some(CacheEntry {
             key: key.clone(),
             lookup: lookup.clone(),
             evidence: Arc::new(evidence),
             cost,
-            turn: self.turn,
+            fresh_in_turn: self.turn,
             watch: None,
-            is_asked: false,
+            was_used: false,
         });
-        self.places.insert(key, place);
-        self.pay(cost);
-        self.make_room();
+        self.slots_by_key.insert(key, slot);
+        self.charge(cost);
+        self.evict();
     }
 
     /// Keeps what was found until the turn is over.
-    pub(super) fn note(&mut self, key: &str, lookup: &Lookup) {
-        if self.budget.bytes > 0 && key.len() <= LONGEST && self.passing.len() < PASSING {
-            self.passing.insert(key.into(), lookup.clone());
+    pub(super) fn insert_for_turn(&mut self, key: &str, lookup: &Lookup) {
+        if self.budget.bytes > 0
+            && key.len() <= MAX_KEY_BYTES
+            && self.turn_entries.len() < MAX_TURN_ENTRIES
+        {
+            self.turn_entries.insert(key.into(), lookup.clone());
         }
     }
 
     /// What is sure to be under a key, and what that rests on.
     pub(super) fn entry(&self, key: &str) -> Option<(&Lookup, &Arc<Evidence>)> {
-        let entry = self.ring.get(*self.places.get(key)?)?.as_ref()?;
+        let entry = self.slots.get(*self.slots_by_key.get(key)?)?.as_ref()?;
         Some((&entry.lookup, &entry.evidence))
     }
 
     /// The same is to be had in another form from now on.
-    pub(super) fn improve(&mut self, key: &str, lookup: Lookup) {
-        if let Some(&place) = self.places.get(key) {
-            self.hold(place, lookup);
+    pub(super) fn replace(&mut self, key: &str, lookup: Lookup) {
+        if let Some(&slot) = self.slots_by_key.get(key) {
+            self.set_lookup(slot, lookup);
         }
     }
 
     /// An entry holds this from now on, and costs what that costs.
-    fn hold(&mut self, place: usize, lookup: Lookup) {
-        let Some(Some(entry)) = self.ring.get_mut(place) else {
+    fn set_lookup(&mut self, slot: usize, lookup: Lookup) {
+        let Some(Some(entry)) = self.slots.get_mut(slot) else {
             return;
         };
-        let cost = cost(&entry.key, &lookup, &entry.evidence);
-        let former = std::mem::replace(&mut entry.cost, cost);
+        let cost = entry_cost(&entry.key, &lookup, &entry.evidence);
+        let previous = std::mem::replace(&mut entry.cost, cost);
         entry.lookup = lookup;
-        self.pay(cost);
-        self.refund(former);
-        self.make_room();
+        self.charge(cost);
+        self.refund(previous);
+        self.evict();
     }
 
     /// Knows nothing any more.
     pub(super) fn clear(&mut self) {
-        for place in 0..self.ring.len() {
-            self.take_out(place);
+        for slot in 0..self.slots.len() {
+            self.remove_slot(slot);
         }
-        self.passing.clear();
+        self.turn_entries.clear();
     }
 
     /// Whether there is something that this watch is held over.
-    pub(super) fn needs(&self, watched: Watched) -> bool {
-        self.watched.contains_key(&watched)
+    pub(super) fn is_watch_needed(&self, id: WatchId) -> bool {
+        self.slots_by_watch.contains_key(&id)
     }
 
     /// The watches that are needed no more.
-    pub(super) fn released(&mut self) -> impl Iterator<Item = Watched> {
-        self.released.drain(..)
+    pub(super) fn take_released(&mut self) -> impl Iterator<Item = WatchId> {
+        self.released_watches.drain(..)
     }
 
     /// The hand goes on until the budget is kept.
-    fn make_room(&mut self) {
+    fn evict(&mut self) {
         while self.used.bytes > self.budget.bytes || self.used.descriptors > self.budget.descriptors
         {
             let only_open = self.used.bytes <= self.budget.bytes;
-            let place = self.hand;
-            self.hand = (self.hand + 1) % self.ring.len();
-            let Some(Some(entry)) = self.ring.get_mut(place) else {
+            let slot = self.clock_hand;
+            self.clock_hand = (self.clock_hand + 1) % self.slots.len();
+            let Some(Some(entry)) = self.slots.get_mut(slot) else {
                 continue;
             };
             if only_open && entry.cost.descriptors == 0 {
                 continue;
             }
-            if !std::mem::take(&mut entry.is_asked) {
-                self.take_out(place);
+            if !std::mem::take(&mut entry.was_used) {
+                self.remove_slot(slot);
             }
         }
     }
 
-    fn take_out(&mut self, place: usize) {
-        let Some(entry) = self.ring.get_mut(place).and_then(Option::take) else {
+    fn remove_slot(&mut self, slot: usize) {
+        let Some(entry) = self.slots.get_mut(slot).and_then(Option::take) else {
             return;
         };
-        self.places.remove(&entry.key);
-        self.free.push(place);
+        self.slots_by_key.remove(&entry.key);
+        self.free_slots.push(slot);
         self.refund(entry.cost);
-        for &watched in watched(entry.watch.as_ref()) {
-            self.unwatch(place, watched);
+        for &id in watch_ids(entry.watch.as_ref()) {
+            self.unwatch(slot, id);
         }
     }
 
     /// A file of an entry is not watched any more for its sake.
-    fn unwatch(&mut self, place: usize, watched: Watched) {
-        let places = self.watched.entry(watched).or_default();
-        places.retain(|&other| other != place);
-        if places.is_empty() {
-            self.watched.remove(&watched);
-            self.released.push(watched);
+    fn unwatch(&mut self, slot: usize, id: WatchId) {
+        let slots = self.slots_by_watch.entry(id).or_default();
+        slots.retain(|&other| other != slot);
+        if slots.is_empty() {
+            self.slots_by_watch.remove(&id);
+            self.released_watches.push(id);
         }
     }
 
-    fn pay(&mut self, cost: Budget) {
+    fn charge(&mut self, cost: CacheBudget) {
         self.used.bytes += cost.bytes;
         self.used.descriptors += cost.descriptors;
     }
 
-    fn refund(&mut self, cost: Budget) {
+    fn refund(&mut self, cost: CacheBudget) {
         self.used.bytes -= cost.bytes;
         self.used.descriptors -= cost.descriptors;
     }
 }
 
 /// What a vigil is held over.
-fn watched(vigil: Option<&Vigil>) -> &[Watched] {
-    vigil.map_or(&[], |vigil| &vigil.watched)
+fn watch_ids(entry_watch: Option<&EntryWatch>) -> &[WatchId] {
+    entry_watch.map_or(&[], |entry_watch| &entry_watch.watch_ids)
 }
 
 /// What it costs to keep that. A file that is open costs a descriptor, as its bytes are the kernel's.
-fn cost(key: &str, lookup: &Lookup, evidence: &Evidence) -> Budget {
+fn entry_cost(key: &str, lookup: &Lookup, evidence: &Evidence) -> CacheBudget {
     let resource: Option<&Resource> = match lookup {
-        Lookup::Found(resource) | Lookup::Absent(Some(resource)) => Some(resource),
+        Lookup::Found(resource) | Lookup::NotFound(Some(resource)) => Some(resource),
         _ => None,
     };
     let representations = resource.map_or(&[][..], |resource| &resource.representations);
     let contents = representations.iter().map(|each| &each.content);
-    let absent: usize = evidence.absent.iter().map(|path| PATH + path.len()).sum();
+    let absent: usize = evidence
+        .absent
+        .iter()
+        .map(|path| PATH_OVERHEAD_BYTES + path.len())
+        .sum();
     let present = evidence.present.iter();
-    let present: usize = present.map(|(path, _)| PATH + path.len()).sum();
-    let others = representations.len().saturating_sub(1) * REPRESENTATION;
-    let mut cost = Budget {
-        bytes: OVERHEAD + key.len() + absent + present + others,
+    let present: usize = present
+        .map(|(path, _)| PATH_OVERHEAD_BYTES + path.len())
+        .sum();
+    let others = representations.len().saturating_sub(1) * REPRESENTATION_OVERHEAD_BYTES;
+    let mut cost = CacheBudget {
+        bytes: ENTRY_OVERHEAD_BYTES + key.len() + absent + present + others,
         descriptors: 0,
     };
     for content in contents {
@@ -416,16 +433,16 @@ mod tests {
     use std::time::UNIX_EPOCH;
 
     use super::*;
-    use crate::blob::Version;
+    use crate::blob::FileVersion;
     use crate::http::Representation;
 
-    const BUDGET: Budget = Budget {
+    const BUDGET: CacheBudget = CacheBudget {
         bytes: 64 * 1024,
         descriptors: 8,
     };
 
-    fn version() -> Version {
-        Version {
+    fn version() -> FileVersion {
+        FileVersion {
             len: 1,
             modified: UNIX_EPOCH,
             changed: UNIX_EPOCH,
@@ -440,9 +457,9 @@ mod tests {
             absent: vec![b"absent".to_vec(); absent],
             present: vec![(
                 b"path".to_vec(),
-                Source {
+                FileSource {
                     version: version(),
-                    is_direct: true,
+                    has_no_symlink: true,
                 },
             )],
         }
@@ -465,46 +482,46 @@ mod tests {
         })
     }
 
-    fn watched(number: i32) -> Watched {
-        Watched::new(number)
+    fn watch_id(number: i32) -> WatchId {
+        WatchId::new(number)
     }
 
     /// Keeps that over this turn.
-    fn keep(cache: &mut Cache, key: &str) {
-        cache.keep(key, &in_memory(1), evidence(0));
+    fn insert(cache: &mut Cache, key: &str) {
+        cache.insert_persistent(key, &in_memory(1), evidence(0));
     }
 
     /// Keeps that over this turn and has it watched in the next one.
-    fn keep_watched(cache: &mut Cache, key: &str, watched: Watched, is_quiet: bool) {
-        keep(cache, key);
-        cache.doubt();
-        let Known::Doubtful(doubtful) = cache.recall(key) else {
+    fn insert_watched(cache: &mut Cache, key: &str, watched: WatchId, is_undisturbed: bool) {
+        insert(cache, key);
+        cache.mark_stale();
+        let CacheLookup::Stale(stale) = cache.get(key) else {
             panic!("{key} is not doubtful");
         };
-        cache.confirm(doubtful, in_memory(1), [watched].into(), is_quiet);
+        cache.mark_revalidated(stale, in_memory(1), [watched].into(), is_undisturbed);
     }
 
     #[derive(Debug, PartialEq, Eq)]
-    enum Is {
-        Sure,
-        Doubtful,
-        Unknown,
+    enum EntryState {
+        Fresh,
+        Stale,
+        Missing,
     }
 
-    fn recall(cache: &mut Cache, key: &str) -> Is {
-        match cache.recall(key) {
-            Known::Sure(_) => Is::Sure,
-            Known::Doubtful(_) => Is::Doubtful,
-            Known::Nothing => Is::Unknown,
+    fn state_of(cache: &mut Cache, key: &str) -> EntryState {
+        match cache.get(key) {
+            CacheLookup::Fresh(_) => EntryState::Fresh,
+            CacheLookup::Stale(_) => EntryState::Stale,
+            CacheLookup::Missing => EntryState::Missing,
         }
     }
 
     /// That what is counted is what is there, and no more than may be.
     fn check(cache: &Cache) {
-        let entries = || cache.ring.iter().flatten();
-        let mut used = Budget::default();
+        let entries = || cache.slots.iter().flatten();
+        let mut used = CacheBudget::default();
         for entry in entries() {
-            let cost = cost(&entry.key, &entry.lookup, &entry.evidence);
+            let cost = entry_cost(&entry.key, &entry.lookup, &entry.evidence);
             assert_eq!(entry.cost, cost);
             used.bytes += cost.bytes;
             used.descriptors += cost.descriptors;
@@ -512,20 +529,23 @@ mod tests {
         assert_eq!(cache.used, used);
         assert!(used.bytes <= cache.budget.bytes, "{used:?}");
         assert!(used.descriptors <= cache.budget.descriptors, "{used:?}");
-        assert_eq!(cache.places.len(), entries().count());
+        assert_eq!(cache.slots_by_key.len(), entries().count());
         assert_eq!(
-            cache.free.len(),
-            cache.ring.iter().filter(|it| it.is_none()).count()
+            cache.free_slots.len(),
+            cache.slots.iter().filter(|it| it.is_none()).count()
         );
-        let vigils = entries().map(|entry| super::watched(entry.watch.as_ref()).len());
-        let vigils: usize = vigils.sum();
-        assert_eq!(cache.watched.values().map(Vec::len).sum::<usize>(), vigils);
-        assert!(cache.passing.len() <= PASSING);
-        assert!(cache.ring.len() <= cache.budget.bytes / OVERHEAD + 1);
+        let watches = entries().map(|entry| super::watch_ids(entry.watch.as_ref()).len());
+        let watches: usize = watches.sum();
+        assert_eq!(
+            cache.slots_by_watch.values().map(Vec::len).sum::<usize>(),
+            watches
+        );
+        assert!(cache.turn_entries.len() <= MAX_TURN_ENTRIES);
+        assert!(cache.slots.len() <= cache.budget.bytes / ENTRY_OVERHEAD_BYTES + 1);
     }
 
     #[test]
-    fn the_budget_is_kept_at_all_times() {
+    fn budget_is_never_exceeded() {
         let mut cache = Cache::new(BUDGET);
         let mut random = 1_u64;
         for _ in 0..10_000 {
@@ -538,218 +558,237 @@ mod tests {
                 size => in_memory(number / 388 % (size * 2000)),
             };
             match number % 31 {
-                0 => cache.doubt(),
-                1 => cache.hear(Told::Names),
-                2 => cache.hear(Told::File(watched(i32::try_from(number % 7).unwrap()))),
-                3 if number % 1001 == 3 => cache.hear(Told::Anything),
+                0 => cache.mark_stale(),
+                1 => cache.on_event(WatchEvent::Names),
+                2 => cache.on_event(WatchEvent::File(watch_id(
+                    i32::try_from(number % 7).unwrap(),
+                ))),
+                3 if number % 1001 == 3 => cache.on_event(WatchEvent::Unknown),
                 _ => {}
             }
-            match cache.recall(&key) {
-                Known::Sure(_) => {}
-                Known::Nothing => cache.keep(&key, &lookup, evidence(number % 3)),
-                Known::Doubtful(doubtful) if number % 5 == 0 => cache.forget(&doubtful),
-                Known::Doubtful(doubtful) => {
+            match cache.get(&key) {
+                CacheLookup::Fresh(_) => {}
+                CacheLookup::Missing => {
+                    cache.insert_persistent(&key, &lookup, evidence(number % 3));
+                }
+                CacheLookup::Stale(stale) if number % 5 == 0 => cache.remove(&stale),
+                CacheLookup::Stale(stale) => {
                     let first = number % 7;
                     let several = first..first + number % 3;
-                    let number_of = |number: usize| watched(i32::try_from(number).unwrap());
+                    let number_of = |number: usize| watch_id(i32::try_from(number).unwrap());
                     let watched = several.map(number_of).collect();
-                    cache.confirm(doubtful, lookup, watched, number % 3 == 0);
+                    cache.mark_revalidated(stale, lookup, watched, number % 3 == 0);
                 }
             }
             check(&cache);
-            drop(cache.released().collect::<Vec<_>>());
+            drop(cache.take_released().collect::<Vec<_>>());
         }
-        assert!(!cache.places.is_empty());
+        assert!(!cache.slots_by_key.is_empty());
     }
 
     #[test]
-    fn what_costs_more_than_its_share_is_known_for_its_turn() {
+    fn entry_over_its_share_is_cached_for_one_turn() {
         let mut cache = Cache::new(BUDGET);
-        let share = cache.share() - OVERHEAD - "/b".len() - PATH - "path".len();
-        cache.keep("/a", &in_memory(share + 1), evidence(0));
-        cache.keep("/b", &in_memory(share), evidence(0));
-        cache.keep("/c", &in_memory(share), evidence(1));
+        let share = cache.max_entry_bytes()
+            - ENTRY_OVERHEAD_BYTES
+            - "/b".len()
+            - PATH_OVERHEAD_BYTES
+            - "path".len();
+        cache.insert_persistent("/a", &in_memory(share + 1), evidence(0));
+        cache.insert_persistent("/b", &in_memory(share), evidence(0));
+        cache.insert_persistent("/c", &in_memory(share), evidence(1));
         for key in ["/a", "/b", "/c"] {
-            assert_eq!(recall(&mut cache, key), Is::Sure, "{key}");
+            assert_eq!(state_of(&mut cache, key), EntryState::Fresh, "{key}");
         }
-        cache.doubt();
-        assert_eq!(recall(&mut cache, "/a"), Is::Unknown);
-        assert_eq!(recall(&mut cache, "/b"), Is::Doubtful);
-        assert_eq!(recall(&mut cache, "/c"), Is::Unknown);
+        cache.mark_stale();
+        assert_eq!(state_of(&mut cache, "/a"), EntryState::Missing);
+        assert_eq!(state_of(&mut cache, "/b"), EntryState::Stale);
+        assert_eq!(state_of(&mut cache, "/c"), EntryState::Missing);
     }
 
     #[test]
-    fn a_name_that_is_too_long_is_not_known_at_all() {
-        let mut cache = Cache::new(Budget {
+    fn key_over_the_limit_is_not_cached() {
+        let mut cache = Cache::new(CacheBudget {
             bytes: 1 << 20,
             ..BUDGET
         });
-        let (fits, long) = ("x".repeat(LONGEST), "x".repeat(LONGEST + 1));
-        keep(&mut cache, &fits);
-        keep(&mut cache, &long);
-        assert_eq!(recall(&mut cache, &fits), Is::Sure);
-        assert_eq!(recall(&mut cache, &long), Is::Unknown);
+        let (fits, long) = ("x".repeat(MAX_KEY_BYTES), "x".repeat(MAX_KEY_BYTES + 1));
+        insert(&mut cache, &fits);
+        insert(&mut cache, &long);
+        assert_eq!(state_of(&mut cache, &fits), EntryState::Fresh);
+        assert_eq!(state_of(&mut cache, &long), EntryState::Missing);
     }
 
     #[test]
-    fn a_budget_of_nothing_keeps_nothing() {
-        let mut cache = Cache::new(Budget::default());
-        keep(&mut cache, "/");
-        cache.note("/nothing", &Lookup::Absent(None));
-        assert_eq!(recall(&mut cache, "/"), Is::Unknown);
-        assert_eq!(recall(&mut cache, "/nothing"), Is::Unknown);
+    fn zero_budget_caches_nothing() {
+        let mut cache = Cache::new(CacheBudget::default());
+        insert(&mut cache, "/");
+        cache.insert_for_turn("/nothing", &Lookup::NotFound(None));
+        assert_eq!(state_of(&mut cache, "/"), EntryState::Missing);
+        assert_eq!(state_of(&mut cache, "/nothing"), EntryState::Missing);
     }
 
     #[test]
-    fn without_descriptors_nothing_that_is_open_is_kept() {
-        let mut cache = Cache::new(Budget {
+    fn zero_descriptor_budget_caches_no_open_file() {
+        let mut cache = Cache::new(CacheBudget {
             descriptors: 0,
             ..BUDGET
         });
-        keep(&mut cache, "/small");
-        cache.keep("/large", &open(), evidence(0));
+        insert(&mut cache, "/small");
+        cache.insert_persistent("/large", &open(), evidence(0));
         check(&cache);
-        assert_eq!(recall(&mut cache, "/small"), Is::Sure);
-        assert_eq!(recall(&mut cache, "/large"), Is::Unknown);
+        assert_eq!(state_of(&mut cache, "/small"), EntryState::Fresh);
+        assert_eq!(state_of(&mut cache, "/large"), EntryState::Missing);
     }
 
     #[test]
-    fn what_is_asked_for_again_and_again_survives_what_is_asked_for_once() {
+    fn hot_entries_survive_one_hit_entries() {
         let mut cache = Cache::new(BUDGET);
-        keep(&mut cache, "/hot");
-        cache.keep("/hot and open", &open(), evidence(0));
+        insert(&mut cache, "/hot");
+        cache.insert_persistent("/hot and open", &open(), evidence(0));
         let (small, large) = (in_memory(1), open());
         for number in 0..100_000 {
             if number % 4 == 0 {
                 for key in ["/hot", "/hot and open"] {
-                    assert_eq!(recall(&mut cache, key), Is::Sure, "{key} after {number}");
+                    assert_eq!(
+                        state_of(&mut cache, key),
+                        EntryState::Fresh,
+                        "{key} after {number}"
+                    );
                 }
             }
             let key = format!("/{number}");
-            assert_eq!(recall(&mut cache, &key), Is::Unknown);
+            assert_eq!(state_of(&mut cache, &key), EntryState::Missing);
             let lookup = if number % 16 == 0 { &large } else { &small };
-            cache.keep(&key, lookup, evidence(0));
+            cache.insert_persistent(&key, lookup, evidence(0));
         }
         check(&cache);
-        assert!(cache.places.len() > 32, "no less is kept than may be");
+        assert!(cache.slots_by_key.len() > 32, "no less is kept than may be");
     }
 
     #[test]
-    fn a_turn_lasts_until_the_next() {
+    fn entry_is_stale_in_the_next_turn_and_fresh_when_revalidated() {
         let mut cache = Cache::new(BUDGET);
-        keep(&mut cache, "/");
-        assert_eq!(recall(&mut cache, "/"), Is::Sure);
-        cache.doubt();
-        assert_eq!(recall(&mut cache, "/"), Is::Doubtful);
-        let Known::Doubtful(doubtful) = cache.recall("/") else {
+        insert(&mut cache, "/");
+        assert_eq!(state_of(&mut cache, "/"), EntryState::Fresh);
+        cache.mark_stale();
+        assert_eq!(state_of(&mut cache, "/"), EntryState::Stale);
+        let CacheLookup::Stale(stale) = cache.get("/") else {
             panic!("it was just now");
         };
-        assert!(doubtful.watched.is_empty());
-        cache.confirm(doubtful, in_memory(1), Box::default(), false);
-        assert_eq!(recall(&mut cache, "/"), Is::Sure);
-        cache.doubt();
-        let Known::Doubtful(doubtful) = cache.recall("/") else {
+        assert!(stale.watch_ids.is_empty());
+        cache.mark_revalidated(stale, in_memory(1), Box::default(), false);
+        assert_eq!(state_of(&mut cache, "/"), EntryState::Fresh);
+        cache.mark_stale();
+        let CacheLookup::Stale(stale) = cache.get("/") else {
             panic!("its turn is over");
         };
-        cache.forget(&doubtful);
-        assert_eq!(recall(&mut cache, "/"), Is::Unknown);
+        cache.remove(&stale);
+        assert_eq!(state_of(&mut cache, "/"), EntryState::Missing);
         check(&cache);
     }
 
     #[test]
-    fn what_passes_is_gone_with_its_turn_and_is_never_much() {
+    fn turn_entries_are_bounded_and_dropped_at_turn_end() {
         let mut cache = Cache::new(BUDGET);
-        for number in 0..PASSING * 2 {
-            cache.note(&format!("/{number}"), &Lookup::Absent(None));
+        for number in 0..MAX_TURN_ENTRIES * 2 {
+            cache.insert_for_turn(&format!("/{number}"), &Lookup::NotFound(None));
             check(&cache);
         }
-        assert_eq!(recall(&mut cache, "/0"), Is::Sure);
-        assert_eq!(recall(&mut cache, &format!("/{PASSING}")), Is::Unknown);
-        cache.doubt();
-        assert_eq!(recall(&mut cache, "/0"), Is::Unknown);
-        assert!(cache.passing.is_empty());
+        assert_eq!(state_of(&mut cache, "/0"), EntryState::Fresh);
+        assert_eq!(
+            state_of(&mut cache, &format!("/{MAX_TURN_ENTRIES}")),
+            EntryState::Missing
+        );
+        cache.mark_stale();
+        assert_eq!(state_of(&mut cache, "/0"), EntryState::Missing);
+        assert!(cache.turn_entries.is_empty());
     }
 
     #[test]
-    fn what_is_watched_is_sure_until_something_is_heard_of_it() {
+    fn watched_entry_is_fresh_until_an_event() {
         let mut cache = Cache::new(BUDGET);
-        keep_watched(&mut cache, "/a", watched(1), true);
-        keep_watched(&mut cache, "/b", watched(2), true);
-        keep_watched(&mut cache, "/also b", watched(2), true);
+        insert_watched(&mut cache, "/a", watch_id(1), true);
+        insert_watched(&mut cache, "/b", watch_id(2), true);
+        insert_watched(&mut cache, "/also b", watch_id(2), true);
         for _ in 0..5 {
-            cache.doubt();
+            cache.mark_stale();
             for key in ["/a", "/b", "/also b"] {
-                assert_eq!(recall(&mut cache, key), Is::Sure, "{key}");
+                assert_eq!(state_of(&mut cache, key), EntryState::Fresh, "{key}");
             }
         }
         // In the middle of a turn as well, but for what was confirmed in it.
-        cache.hear(Told::File(watched(2)));
-        assert_eq!(recall(&mut cache, "/a"), Is::Sure);
-        assert_eq!(recall(&mut cache, "/b"), Is::Doubtful);
-        assert_eq!(recall(&mut cache, "/also b"), Is::Doubtful);
+        cache.on_event(WatchEvent::File(watch_id(2)));
+        assert_eq!(state_of(&mut cache, "/a"), EntryState::Fresh);
+        assert_eq!(state_of(&mut cache, "/b"), EntryState::Stale);
+        assert_eq!(state_of(&mut cache, "/also b"), EntryState::Stale);
         // Of nobody's file.
-        cache.hear(Told::File(watched(3)));
-        assert_eq!(recall(&mut cache, "/a"), Is::Sure);
-        cache.hear(Told::Names);
-        assert_eq!(recall(&mut cache, "/a"), Is::Doubtful);
-        let Known::Doubtful(doubtful) = cache.recall("/a") else {
+        cache.on_event(WatchEvent::File(watch_id(3)));
+        assert_eq!(state_of(&mut cache, "/a"), EntryState::Fresh);
+        cache.on_event(WatchEvent::Names);
+        assert_eq!(state_of(&mut cache, "/a"), EntryState::Stale);
+        let CacheLookup::Stale(stale) = cache.get("/a") else {
             panic!("it was just now");
         };
-        assert_eq!(*doubtful.watched, [watched(1)], "the watch is held on");
-        cache.confirm(doubtful, in_memory(1), [watched(1)].into(), true);
-        cache.doubt();
-        assert_eq!(recall(&mut cache, "/a"), Is::Sure);
-        assert_eq!(recall(&mut cache, "/b"), Is::Doubtful);
-        cache.hear(Told::Anything);
+        assert_eq!(*stale.watch_ids, [watch_id(1)], "the watch is held on");
+        cache.mark_revalidated(stale, in_memory(1), [watch_id(1)].into(), true);
+        cache.mark_stale();
+        assert_eq!(state_of(&mut cache, "/a"), EntryState::Fresh);
+        assert_eq!(state_of(&mut cache, "/b"), EntryState::Stale);
+        cache.on_event(WatchEvent::Unknown);
         for key in ["/a", "/b", "/also b"] {
-            assert_eq!(recall(&mut cache, key), Is::Unknown, "{key}");
+            assert_eq!(state_of(&mut cache, key), EntryState::Missing, "{key}");
         }
-        assert_eq!(cache.released().count(), 0, "they have gone by themselves");
+        assert_eq!(
+            cache.take_released().count(),
+            0,
+            "they have gone by themselves"
+        );
         check(&cache);
     }
 
     #[test]
-    fn a_watch_that_cannot_be_relied_on_is_held_but_not_believed() {
+    fn disturbed_watch_is_kept_but_entry_is_stale() {
         let mut cache = Cache::new(BUDGET);
-        keep_watched(&mut cache, "/", watched(1), false);
-        assert_eq!(recall(&mut cache, "/"), Is::Sure, "in its turn");
-        cache.doubt();
-        assert_eq!(recall(&mut cache, "/"), Is::Doubtful);
-        assert_eq!(cache.released().count(), 0);
+        insert_watched(&mut cache, "/", watch_id(1), false);
+        assert_eq!(state_of(&mut cache, "/"), EntryState::Fresh, "in its turn");
+        cache.mark_stale();
+        assert_eq!(state_of(&mut cache, "/"), EntryState::Stale);
+        assert_eq!(cache.take_released().count(), 0);
     }
 
     #[test]
-    fn a_watch_is_released_once_when_nobody_needs_it() {
+    fn watch_is_released_once_when_no_entry_needs_it() {
         let mut cache = Cache::new(BUDGET);
-        let released = |cache: &mut Cache| cache.released().collect::<Vec<_>>();
-        keep_watched(&mut cache, "/a", watched(1), true);
-        keep_watched(&mut cache, "/b", watched(1), true);
-        keep_watched(&mut cache, "/c", watched(2), true);
-        cache.hear(Told::Names);
+        let released = |cache: &mut Cache| cache.take_released().collect::<Vec<_>>();
+        insert_watched(&mut cache, "/a", watch_id(1), true);
+        insert_watched(&mut cache, "/b", watch_id(1), true);
+        insert_watched(&mut cache, "/c", watch_id(2), true);
+        cache.on_event(WatchEvent::Names);
         let doubt = |cache: &mut Cache, key: &str| {
-            cache.doubt();
-            match cache.recall(key) {
-                Known::Doubtful(doubtful) => doubtful,
+            cache.mark_stale();
+            match cache.get(key) {
+                CacheLookup::Stale(stale) => stale,
                 other => panic!("{key}: {other:?}"),
             }
         };
-        let doubtful = doubt(&mut cache, "/a");
-        cache.forget(&doubtful);
+        let stale = doubt(&mut cache, "/a");
+        cache.remove(&stale);
         assert_eq!(released(&mut cache), [], "/b is left");
-        cache.forget(&doubtful);
-        let doubtful = doubt(&mut cache, "/b");
-        cache.confirm(doubtful, in_memory(1), [watched(3)].into(), true);
-        assert_eq!(released(&mut cache), [watched(1)], "/b has another");
-        cache.hear(Told::Names);
-        let doubtful = doubt(&mut cache, "/b");
-        cache.confirm(doubtful, in_memory(1), Box::default(), false);
-        assert_eq!(released(&mut cache), [watched(3)], "/b has none");
+        cache.remove(&stale);
+        let stale = doubt(&mut cache, "/b");
+        cache.mark_revalidated(stale, in_memory(1), [watch_id(3)].into(), true);
+        assert_eq!(released(&mut cache), [watch_id(1)], "/b has another");
+        cache.on_event(WatchEvent::Names);
+        let stale = doubt(&mut cache, "/b");
+        cache.mark_revalidated(stale, in_memory(1), Box::default(), false);
+        assert_eq!(released(&mut cache), [watch_id(3)], "/b has none");
         // Pushed out.
         for number in 0..200 {
-            keep(&mut cache, &format!("/{number}"));
+            insert(&mut cache, &format!("/{number}"));
         }
-        assert_eq!(recall(&mut cache, "/c"), Is::Unknown);
-        assert_eq!(released(&mut cache), [watched(2)]);
+        assert_eq!(state_of(&mut cache, "/c"), EntryState::Missing);
+        assert_eq!(released(&mut cache), [watch_id(2)]);
         assert_eq!(released(&mut cache), []);
         check(&cache);
     }

@@ -15,102 +15,102 @@ use std::thread;
 
 use tracing::{debug, warn};
 
-use super::disk::SEALED;
-use super::encoding::{AtMost, Effort, encode};
-use crate::blob::{Blob, Version};
+use super::encoding::{Effort, LimitedWriter, encode};
+use super::root::MAX_CACHED_FILE_BYTES;
+use crate::blob::{Blob, FileVersion};
 use crate::http::Coding;
 
 /// Bytes of content below which there is little to save.
-pub(super) const LEAST: u64 = 1024;
+pub(super) const MIN_COMPRESSED_FILE_BYTES: u64 = 1024;
 
 /// Bytes of content above which nothing is remembered, and so nothing made.
-const MOST: u64 = SEALED;
+const MAX_COMPRESSED_FILE_BYTES: u64 = MAX_CACHED_FILE_BYTES;
 
 /// Jobs that may wait. Each holds its content, and with it perhaps a descriptor.
-const QUEUE: usize = 32;
+const MAX_QUEUED_JOBS: usize = 32;
 
 /// Bytes that an entry costs beside its path and its content, roughly.
-const ENTRY: usize = 256;
+const ENTRY_OVERHEAD_BYTES: usize = 256;
 
 /// A pool of threads that encode, and what they have made. A clone is the same pool; with the last one the threads
 /// end, as soon as they have put away what they have in hand.
 #[derive(Clone)]
 pub struct Compressor {
-    pool: Arc<Pool>,
+    pool: Arc<CompressorPool>,
 }
 
 /// What is known of a file's form in a coding.
 #[derive(Clone, Debug)]
-pub enum Form {
+pub enum Encoded {
     /// It is there, in memory.
-    Made(Blob),
+    Ready(Blob),
     /// It is being made, or will be soon.
-    Making,
+    Pending,
     /// It is not worth having: shorter than 1 KiB, longer than 2 MiB, a tenth is not saved, or it would take
     /// more than a quarter of the budget.
-    Unworthy,
+    NotWorthwhile,
     /// Nothing.
     Unknown,
 }
 
 /// What ends the threads when it is dropped.
-struct Pool {
-    shared: Arc<Shared>,
+struct CompressorPool {
+    shared: Arc<CompressorShared>,
 }
 
-struct Shared {
-    state: Mutex<State>,
+struct CompressorShared {
+    state: Mutex<CompressorState>,
     /// For the threads: there is something to do.
-    work: Condvar,
+    work_available: Condvar,
     /// For tests: something has been done.
     #[cfg(test)]
-    done: Condvar,
+    job_done: Condvar,
     closed: AtomicBool,
     budget: usize,
-    encode: Box<Encode>,
+    encode: Box<EncodeFn>,
 }
 
 /// Takes so many bytes of content, and gives them encoded.
-type Encode = dyn Fn(Coding, u64, &mut dyn Read, &mut dyn Write) -> io::Result<()> + Send + Sync;
+type EncodeFn = dyn Fn(Coding, u64, &mut dyn Read, &mut dyn Write) -> io::Result<()> + Send + Sync;
 
 #[derive(Default)]
-struct State {
-    entries: HashMap<Arc<[u8]>, Entry>,
+struct CompressorState {
+    entries: HashMap<Arc<[u8]>, EncodedFile>,
     /// The same paths, each once: whose turn it is to be forgotten.
-    turns: VecDeque<Arc<[u8]>>,
+    eviction_queue: VecDeque<Arc<[u8]>>,
     /// Bytes that all entries cost.
     used: usize,
-    waiting: VecDeque<(Key, Blob)>,
+    queued: VecDeque<(EncodingKey, Blob)>,
     /// What waits, and what a thread has in hand.
-    begun: Vec<(Key, Stage)>,
+    in_flight: Vec<(EncodingKey, JobStage)>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Stage {
-    Waiting,
-    InHand,
+enum JobStage {
+    Queued,
+    Running,
     /// In a thread's hand, but another version was asked for since.
-    Unwanted,
+    Superseded,
 }
 
 /// All that is known of one file.
-struct Entry {
-    version: Version,
-    results: [Option<Made>; 3],
+struct EncodedFile {
+    version: FileVersion,
+    results: [Option<EncodingResult>; 3],
     /// Whether anybody asked since its last turn.
-    is_wanted: bool,
+    was_used: bool,
 }
 
 #[derive(Clone)]
-enum Made {
-    Form(Blob),
-    Unworthy,
+enum EncodingResult {
+    Encoded(Blob),
+    NotWorthwhile,
 }
 
 #[derive(Clone, PartialEq, Eq)]
-struct Key {
+struct EncodingKey {
     path: Arc<[u8]>,
-    version: Version,
+    version: FileVersion,
     coding: Coding,
 }
 
@@ -127,25 +127,25 @@ impl Compressor {
         Self::with(threads, budget, Box::new(quick))
     }
 
-    fn with(threads: NonZeroUsize, budget: usize, encode: Box<Encode>) -> io::Result<Self> {
-        let shared = Arc::new(Shared {
+    fn with(threads: NonZeroUsize, budget: usize, encode: Box<EncodeFn>) -> io::Result<Self> {
+        let shared = Arc::new(CompressorShared {
             state: Mutex::default(),
-            work: Condvar::new(),
+            work_available: Condvar::new(),
             #[cfg(test)]
-            done: Condvar::new(),
+            job_done: Condvar::new(),
             closed: AtomicBool::new(false),
             budget,
             encode,
         });
         // Those that were started end if another one cannot be.
-        let pool = Arc::new(Pool {
+        let pool = Arc::new(CompressorPool {
             shared: shared.clone(),
         });
         for _ in 0..threads.get() {
             let shared = shared.clone();
             thread::Builder::new()
                 .name("compressor".into())
-                .spawn(move || shared.work())?;
+                .spawn(move || shared.run_thread())?;
         }
         Ok(Self { pool })
     }
@@ -153,24 +153,24 @@ impl Compressor {
     /// What is known of this version of a file, by its path below the root, in a coding. A lock is held for
     /// a look-up.
     #[must_use]
-    pub fn form(&self, path: &[u8], version: &Version, coding: Coding) -> Form {
-        let Some(place) = place(coding) else {
-            return Form::Unworthy;
+    pub fn encoded(&self, path: &[u8], version: &FileVersion, coding: Coding) -> Encoded {
+        let Some(index) = coding_index(coding) else {
+            return Encoded::NotWorthwhile;
         };
         let mut state = self.pool.shared.lock();
         if let Some(entry) = state.entries.get_mut(path)
             && entry.version == *version
-            && let Some(made) = &entry.results[place]
+            && let Some(result) = &entry.results[index]
         {
-            entry.is_wanted = true;
-            return match made {
-                Made::Form(blob) => Form::Made(blob.clone()),
-                Made::Unworthy => Form::Unworthy,
+            entry.was_used = true;
+            return match result {
+                EncodingResult::Encoded(blob) => Encoded::Ready(blob.clone()),
+                EncodingResult::NotWorthwhile => Encoded::NotWorthwhile,
             };
         }
-        match state.is_begun(path, version, coding) {
-            true => Form::Making,
-            false => Form::Unknown,
+        match state.is_in_flight(path, version, coding) {
+            true => Encoded::Pending,
+            false => Encoded::Unknown,
         }
     }
 
@@ -179,19 +179,19 @@ impl Compressor {
     /// is not begun with: it may be written to at this moment, and nothing would tell.
     ///
     /// What is known of any other version of the file is forgotten.
-    pub fn make(&self, path: &[u8], version: &Version, coding: Coding, content: Blob) {
-        let Some(place) = place(coding) else {
+    pub fn enqueue(&self, path: &[u8], version: &FileVersion, coding: Coding, content: Blob) {
+        let Some(index) = coding_index(coding) else {
             return;
         };
         let shared = &self.pool.shared;
         let mut state = shared.lock();
-        state.forget_others(path, version);
-        let known = state.entries.get(path);
-        let is_known = known.is_some_and(|entry| entry.results[place].is_some());
-        if is_known || state.is_begun(path, version, coding) {
+        state.remove_other_versions(path, version);
+        let cached = state.entries.get(path);
+        let is_cached = cached.is_some_and(|entry| entry.results[index].is_some());
+        if is_cached || state.is_in_flight(path, version, coding) {
             return;
         }
-        let key = Key {
+        let key = EncodingKey {
             path: path.into(),
             version: *version,
             coding,
@@ -203,28 +203,28 @@ impl Compressor {
                 ..
             }
         );
-        if !(LEAST..=MOST).contains(&content.len()) {
-            state.keep(key, Made::Unworthy, shared.budget);
-        } else if is_steady && state.waiting.len() < QUEUE {
-            state.begun.push((key.clone(), Stage::Waiting));
-            state.waiting.push_back((key, content));
+        if !(MIN_COMPRESSED_FILE_BYTES..=MAX_COMPRESSED_FILE_BYTES).contains(&content.len()) {
+            state.insert(key, EncodingResult::NotWorthwhile, shared.budget);
+        } else if is_steady && state.queued.len() < MAX_QUEUED_JOBS {
+            state.in_flight.push((key.clone(), JobStage::Queued));
+            state.queued.push_back((key, content));
             drop(state);
-            shared.work.notify_one();
+            shared.work_available.notify_one();
         }
     }
 
     /// How many files wait for a thread.
     #[must_use]
-    pub fn waiting(&self) -> usize {
-        self.pool.shared.lock().waiting.len()
+    pub fn queue_len(&self) -> usize {
+        self.pool.shared.lock().queued.len()
     }
 
     /// Waits until nothing is begun.
     #[cfg(test)]
     fn wait_idle(&self) {
         let shared = &self.pool.shared;
-        let busy = |state: &mut State| !state.begun.is_empty();
-        let waited = shared.done.wait_while(shared.lock(), busy);
+        let busy = |state: &mut CompressorState| !state.in_flight.is_empty();
+        let waited = shared.job_done.wait_while(shared.lock(), busy);
         drop(waited.unwrap_or_else(PoisonError::into_inner));
     }
 }
@@ -235,37 +235,37 @@ impl fmt::Debug for Compressor {
         f.debug_struct("Compressor")
             .field("budget", &self.pool.shared.budget)
             .field("used", &state.used)
-            .field("begun", &state.begun.len())
+            .field("begun", &state.in_flight.len())
             .finish_non_exhaustive()
     }
 }
 
-impl Drop for Pool {
+impl Drop for CompressorPool {
     fn drop(&mut self) {
         // Under the lock, so that no thread falls asleep between its look and its wait.
         let mut state = self.shared.lock();
         self.shared.closed.store(true, Ordering::Relaxed);
-        state.waiting.clear();
+        state.queued.clear();
         drop(state);
-        self.shared.work.notify_all();
+        self.shared.work_available.notify_all();
     }
 }
 
-impl Shared {
+impl CompressorShared {
     /// A panic elsewhere leaves the state usable: what it counts may be off by one entry.
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, CompressorState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What a thread does.
-    fn work(&self) {
-        while let Some((key, content)) = self.take() {
-            let made = catch_unwind(AssertUnwindSafe(|| self.encoded(&key, &content)));
+    fn run_thread(&self) {
+        while let Some((key, content)) = self.next_job() {
+            let outcome = catch_unwind(AssertUnwindSafe(|| self.encode_content(&key, &content)));
             drop(content);
             let path = String::from_utf8_lossy(&key.path);
             let name = key.coding.name();
-            let result = match made {
-                Ok(Ok(made)) => Some(made),
+            let result = match outcome {
+                Ok(Ok(outcome)) => Some(outcome),
                 // It can be tried again.
                 Ok(Err(error)) => {
                     debug!("/{path} is not made in {name}: {error}");
@@ -273,31 +273,31 @@ impl Shared {
                 }
                 Err(_) => {
                     warn!("/{path} is not sent in {name}: encoding it failed");
-                    Some(Made::Unworthy)
+                    Some(EncodingResult::NotWorthwhile)
                 }
             };
             let mut state = self.lock();
-            let is_wanted = state.end(&key);
+            let is_current = state.finish(&key);
             if let Some(result) = result
-                && is_wanted
+                && is_current
             {
-                state.keep(key, result, self.budget);
+                state.insert(key, result, self.budget);
             }
             drop(state);
             #[cfg(test)]
-            self.done.notify_all();
+            self.job_done.notify_all();
         }
     }
 
     /// Waits for a job; `None` if no more will come.
-    fn take(&self) -> Option<(Key, Blob)> {
-        let idle = |state: &mut State| state.waiting.is_empty() && !self.is_closed();
-        let waited = self.work.wait_while(self.lock(), idle);
+    fn next_job(&self) -> Option<(EncodingKey, Blob)> {
+        let idle = |state: &mut CompressorState| state.queued.is_empty() && !self.is_closed();
+        let waited = self.work_available.wait_while(self.lock(), idle);
         let mut state = waited.unwrap_or_else(PoisonError::into_inner);
-        let job = state.waiting.pop_front()?;
-        let mut begun = state.begun.iter_mut();
-        if let Some((_, stage)) = begun.find(|(key, _)| *key == job.0) {
-            *stage = Stage::InHand;
+        let job = state.queued.pop_front()?;
+        let mut in_flight = state.in_flight.iter_mut();
+        if let Some((_, stage)) = in_flight.find(|(key, _)| *key == job.0) {
+            *stage = JobStage::Running;
         }
         Some(job)
     }
@@ -306,100 +306,105 @@ impl Shared {
         self.closed.load(Ordering::Relaxed)
     }
 
-    fn encoded(&self, key: &Key, content: &Blob) -> io::Result<Made> {
+    fn encode_content(&self, key: &EncodingKey, content: &Blob) -> io::Result<EncodingResult> {
         let len = content.len();
-        let mut output = AtMost {
+        let mut output = LimitedWriter {
             output: Vec::new(),
-            room: (len - len.div_ceil(10)).min(self.budget as u64 / 4),
+            remaining: (len - len.div_ceil(10)).min(self.budget as u64 / 4),
         };
-        let mut input = Input {
+        let mut input = StoppableContent {
             content,
             offset: 0,
             shared: self,
         };
-        still(content, &key.version)?;
+        check_unchanged(content, &key.version)?;
         let encoded = (self.encode)(key.coding, len, &mut input, &mut output);
-        still(content, &key.version)?;
+        check_unchanged(content, &key.version)?;
         match encoded {
-            Err(error) if AtMost::<()>::is_why(&error) => Ok(Made::Unworthy),
-            encoded => encoded.map(|()| Made::Form(output.output.into())),
+            Err(error) if LimitedWriter::<()>::is_limit_error(&error) => {
+                Ok(EncodingResult::NotWorthwhile)
+            }
+            encoded => encoded.map(|()| EncodingResult::Encoded(output.output.into())),
         }
     }
 }
 
-impl State {
-    fn is_begun(&self, path: &[u8], version: &Version, coding: Coding) -> bool {
-        self.begun
+impl CompressorState {
+    fn is_in_flight(&self, path: &[u8], version: &FileVersion, coding: Coding) -> bool {
+        self.in_flight
             .iter()
             .any(|(key, _)| *key.path == *path && key.version == *version && key.coding == coding)
     }
 
     /// It is no longer begun. Whether it is still wanted.
-    fn end(&mut self, key: &Key) -> bool {
-        let place = self.begun.iter().position(|(begun, _)| begun == key);
-        place.is_some_and(|place| self.begun.swap_remove(place).1 == Stage::InHand)
+    fn finish(&mut self, key: &EncodingKey) -> bool {
+        let index = self
+            .in_flight
+            .iter()
+            .position(|(in_flight, _)| in_flight == key);
+        index.is_some_and(|index| self.in_flight.swap_remove(index).1 == JobStage::Running)
     }
 
     /// Forgets what is known, and what is begun, of other versions of a file.
-    fn forget_others(&mut self, path: &[u8], version: &Version) {
+    fn remove_other_versions(&mut self, path: &[u8], version: &FileVersion) {
         if let Some(entry) = self.entries.get_mut(path)
             && entry.version != *version
         {
-            self.used -= entry.made();
+            self.used -= entry.encoded_bytes();
             entry.version = *version;
             entry.results = Default::default();
         }
-        let is_other = |key: &Key| *key.path == *path && key.version != *version;
-        self.waiting.retain(|(key, _)| !is_other(key));
-        self.begun
-            .retain(|(key, stage)| !is_other(key) || *stage != Stage::Waiting);
-        for (_, stage) in self.begun.iter_mut().filter(|(key, _)| is_other(key)) {
-            *stage = Stage::Unwanted;
+        let is_other = |key: &EncodingKey| *key.path == *path && key.version != *version;
+        self.queued.retain(|(key, _)| !is_other(key));
+        self.in_flight
+            .retain(|(key, stage)| !is_other(key) || *stage != JobStage::Queued);
+        for (_, stage) in self.in_flight.iter_mut().filter(|(key, _)| is_other(key)) {
+            *stage = JobStage::Superseded;
         }
     }
 
     /// Remembers a result, if it is not of an earlier version than what is known, and forgets others for it.
-    fn keep(&mut self, key: Key, result: Made, budget: usize) {
-        let Some(place) = place(key.coding) else {
+    fn insert(&mut self, key: EncodingKey, result: EncodingResult, budget: usize) {
+        let Some(index) = coding_index(key.coding) else {
             return;
         };
-        let State {
+        let CompressorState {
             entries,
-            turns,
+            eviction_queue: turns,
             used,
             ..
         } = self;
         let entry = entries.entry(key.path.clone()).or_insert_with(|| {
-            *used += cost(&key.path);
+            *used += entry_cost(&key.path);
             turns.push_back(key.path);
-            Entry {
+            EncodedFile {
                 version: key.version,
                 results: Default::default(),
-                is_wanted: false,
+                was_used: false,
             }
         });
         // Somebody asked for another one while this was made.
         if entry.version != key.version {
             return;
         }
-        *used -= entry.made();
-        entry.results[place] = Some(result);
-        *used += entry.made();
-        self.forget_until(budget);
+        *used -= entry.encoded_bytes();
+        entry.results[index] = Some(result);
+        *used += entry.encoded_bytes();
+        self.evict_to(budget);
     }
 
     /// Forgets what nobody asked for since its last turn, until all fits into the budget.
-    fn forget_until(&mut self, budget: usize) {
+    fn evict_to(&mut self, budget: usize) {
         while self.used > budget
-            && let Some(path) = self.turns.pop_front()
+            && let Some(path) = self.eviction_queue.pop_front()
         {
             match self.entries.get_mut(&path) {
-                Some(entry) if entry.is_wanted => {
-                    entry.is_wanted = false;
-                    self.turns.push_back(path);
+                Some(entry) if entry.was_used => {
+                    entry.was_used = false;
+                    self.eviction_queue.push_back(path);
                 }
                 Some(entry) => {
-                    self.used -= entry.made() + cost(&path);
+                    self.used -= entry.encoded_bytes() + entry_cost(&path);
                     self.entries.remove(&path);
                 }
                 None => {}
@@ -408,24 +413,24 @@ impl State {
     }
 }
 
-impl Entry {
+impl EncodedFile {
     /// Bytes of all forms.
-    fn made(&self) -> usize {
-        let len = |made: &Made| match made {
-            Made::Form(Blob::Memory(bytes)) => bytes.len(),
-            Made::Form(_) | Made::Unworthy => 0,
+    fn encoded_bytes(&self) -> usize {
+        let len = |result: &EncodingResult| match result {
+            EncodingResult::Encoded(Blob::Memory(bytes)) => bytes.len(),
+            EncodingResult::Encoded(_) | EncodingResult::NotWorthwhile => 0,
         };
         self.results.iter().flatten().map(len).sum()
     }
 }
 
 /// Bytes that an entry costs, beside what was made.
-fn cost(path: &[u8]) -> usize {
-    path.len() + ENTRY
+fn entry_cost(path: &[u8]) -> usize {
+    path.len() + ENTRY_OVERHEAD_BYTES
 }
 
 /// Where an entry has a coding.
-fn place(coding: Coding) -> Option<usize> {
+fn coding_index(coding: Coding) -> Option<usize> {
     match coding {
         Coding::Identity => None,
         Coding::Gzip => Some(0),
@@ -435,9 +440,11 @@ fn place(coding: Coding) -> Option<usize> {
 }
 
 /// An open file must still be this version. What is in memory is what it was.
-fn still(content: &Blob, version: &Version) -> io::Result<()> {
+fn check_unchanged(content: &Blob, version: &FileVersion) -> io::Result<()> {
     match content {
-        Blob::File { file, .. } if !Version::after(file, version)?.has_bytes_of(version) => {
+        Blob::File { file, .. }
+            if !FileVersion::after(file, version)?.has_same_bytes_as(version) =>
+        {
             Err(io::Error::other("it has been changed"))
         }
         _ => Ok(()),
@@ -445,13 +452,13 @@ fn still(content: &Blob, version: &Version) -> io::Result<()> {
 }
 
 /// Content that is read until there is no more need.
-struct Input<'a> {
+struct StoppableContent<'a> {
     content: &'a Blob,
     offset: u64,
-    shared: &'a Shared,
+    shared: &'a CompressorShared,
 }
 
-impl Read for Input<'_> {
+impl Read for StoppableContent<'_> {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
         if self.shared.is_closed() {
             return Err(io::Error::other("nobody needs it any more"));
@@ -480,13 +487,13 @@ mod tests {
 
     use super::*;
 
-    const PATIENCE: Duration = Duration::from_secs(20);
+    const TIMEOUT: Duration = Duration::from_secs(20);
     const MIB: usize = 1024 * 1024;
     const ONE: NonZeroUsize = NonZeroUsize::MIN;
 
     /// Some version, and another for each number.
-    fn version(number: u64) -> Version {
-        let mut version = Version::of(&tempfile::tempfile().unwrap()).unwrap();
+    fn version(number: u64) -> FileVersion {
+        let mut version = FileVersion::of(&tempfile::tempfile().unwrap()).unwrap();
         (version.device, version.inode) = (1, number);
         version.changed = std::time::UNIX_EPOCH;
         version.modified = std::time::UNIX_EPOCH;
@@ -511,16 +518,21 @@ mod tests {
     }
 
     /// In one word.
-    fn known(compressor: &Compressor, path: &str, version: &Version, coding: Coding) -> String {
-        match compressor.form(path.as_bytes(), version, coding) {
-            Form::Made(blob) => format!("made of {}", blob.len()),
+    fn state_of(
+        compressor: &Compressor,
+        path: &str,
+        version: &FileVersion,
+        coding: Coding,
+    ) -> String {
+        match compressor.encoded(path.as_bytes(), version, coding) {
+            Encoded::Ready(blob) => format!("made of {}", blob.len()),
             other => format!("{other:?}").to_lowercase(),
         }
     }
 
     /// One thread that says what it begins with, and makes a byte of it when it is told to.
-    fn slow(budget: usize) -> (Compressor, Receiver<Coding>, Sender<()>) {
-        let (begin, begun) = channel();
+    fn stepped_compressor(budget: usize) -> (Compressor, Receiver<Coding>, Sender<()>) {
+        let (begin, started) = channel();
         let (permit, permission) = channel();
         let (begin, permission) = (Mutex::new(begin), Mutex::new(permission));
         let encode = move |coding, _, _: &mut dyn Read, output: &mut dyn Write| {
@@ -533,107 +545,122 @@ mod tests {
             output.write_all(b"x")
         };
         let compressor = Compressor::with(ONE, budget, Box::new(encode)).unwrap();
-        (compressor, begun, permit)
+        (compressor, started, permit)
     }
 
     #[test]
-    fn what_is_made_is_kept() {
+    fn encoded_content_is_cached() {
         let compressor = Compressor::start(2.try_into().unwrap(), MIB).unwrap();
         let version = version(1);
         for coding in [Coding::Gzip, Coding::Zstd, Coding::Brotli] {
-            assert_eq!(known(&compressor, "a", &version, coding), "unknown");
-            compressor.make(b"a", &version, coding, text(50_000));
+            assert_eq!(state_of(&compressor, "a", &version, coding), "unknown");
+            compressor.enqueue(b"a", &version, coding, text(50_000));
         }
         compressor.wait_idle();
         let original = text(50_000);
         for coding in [Coding::Gzip, Coding::Zstd, Coding::Brotli] {
-            let Form::Made(made) = compressor.clone().form(b"a", &version, coding) else {
+            let Encoded::Ready(result) = compressor.clone().encoded(b"a", &version, coding) else {
                 panic!("{coding:?} is made");
             };
-            let (made, mut original) = (made.in_memory().unwrap(), original.in_memory().unwrap());
-            let is_it = super::super::encoding::is_encoded(coding, made, &mut original);
-            assert!(is_it.unwrap(), "{coding:?}");
+            let (result, mut original) =
+                (result.in_memory().unwrap(), original.in_memory().unwrap());
+            let is_equal = super::super::encoding::is_encoded(coding, result, &mut original);
+            assert!(is_equal.unwrap(), "{coding:?}");
         }
-        assert_eq!(known(&compressor, "b", &version, Coding::Gzip), "unknown");
         assert_eq!(
-            known(&compressor, "a", &version, Coding::Identity),
-            "unworthy"
+            state_of(&compressor, "b", &version, Coding::Gzip),
+            "unknown"
+        );
+        assert_eq!(
+            state_of(&compressor, "a", &version, Coding::Identity),
+            "notworthwhile"
         );
     }
 
     #[test]
-    fn what_does_not_pay_is_known() {
+    fn unprofitable_content_is_not_worthwhile() {
         let compressor = Compressor::start(ONE, MIB).unwrap();
         let version = version(1);
-        let large = usize::try_from(MOST).unwrap() + 1;
+        let large = usize::try_from(MAX_COMPRESSED_FILE_BYTES).unwrap() + 1;
         for (path, content, expected) in [
-            ("short", text(1023), "unworthy"),
+            ("short", text(1023), "notworthwhile"),
             ("enough", text(1024), "made"),
-            ("long", vec![b'x'; large].into(), "unworthy"),
-            ("noise", noise(10_000), "unworthy"),
+            ("long", vec![b'x'; large].into(), "notworthwhile"),
+            ("noise", noise(10_000), "notworthwhile"),
         ] {
-            compressor.make(path.as_bytes(), &version, Coding::Gzip, content);
+            compressor.enqueue(path.as_bytes(), &version, Coding::Gzip, content);
             compressor.wait_idle();
-            let known = known(&compressor, path, &version, Coding::Gzip);
-            assert!(known.starts_with(expected), "{path}: {known}");
+            let state = state_of(&compressor, path, &version, Coding::Gzip);
+            assert!(state.starts_with(expected), "{path}: {state}");
         }
     }
 
     #[test]
-    fn nothing_is_made_twice_at_once() {
-        let (compressor, begun, permit) = slow(MIB);
+    fn content_is_encoded_once_at_a_time() {
+        let (compressor, started, permit) = stepped_compressor(MIB);
         let version = version(1);
         for _ in 0..3 {
             let other = compressor.clone();
-            other.make(b"a", &version, Coding::Gzip, text(2000));
-            assert_eq!(known(&other, "a", &version, Coding::Gzip), "making");
+            other.enqueue(b"a", &version, Coding::Gzip, text(2000));
+            assert_eq!(state_of(&other, "a", &version, Coding::Gzip), "pending");
         }
-        assert_eq!(begun.recv_timeout(PATIENCE), Ok(Coding::Gzip));
-        compressor.make(b"a", &version, Coding::Gzip, text(2000));
-        compressor.make(b"a", &version, Coding::Brotli, text(2000));
+        assert_eq!(started.recv_timeout(TIMEOUT), Ok(Coding::Gzip));
+        compressor.enqueue(b"a", &version, Coding::Gzip, text(2000));
+        compressor.enqueue(b"a", &version, Coding::Brotli, text(2000));
         permit.send(()).unwrap();
         permit.send(()).unwrap();
         compressor.wait_idle();
-        assert_eq!(begun.try_iter().collect::<Vec<_>>(), [Coding::Brotli]);
-        compressor.make(b"a", &version, Coding::Gzip, text(2000));
+        assert_eq!(started.try_iter().collect::<Vec<_>>(), [Coding::Brotli]);
+        compressor.enqueue(b"a", &version, Coding::Gzip, text(2000));
         compressor.wait_idle();
-        assert_eq!(known(&compressor, "a", &version, Coding::Gzip), "made of 1");
-        assert!(begun.try_recv().is_err(), "it is made");
+        assert_eq!(
+            state_of(&compressor, "a", &version, Coding::Gzip),
+            "made of 1"
+        );
+        assert!(started.try_recv().is_err(), "it is made");
     }
 
     #[test]
-    fn no_more_waits_than_is_bounded() {
-        let (compressor, begun, permit) = slow(MIB);
+    fn queue_is_bounded() {
+        let (compressor, started, permit) = stepped_compressor(MIB);
         let version = version(1);
-        compressor.make(b"first", &version, Coding::Gzip, text(2000));
-        begun.recv_timeout(PATIENCE).unwrap();
-        let paths: Vec<String> = (0..=QUEUE).map(|path| path.to_string()).collect();
+        compressor.enqueue(b"first", &version, Coding::Gzip, text(2000));
+        started.recv_timeout(TIMEOUT).unwrap();
+        let paths: Vec<String> = (0..=MAX_QUEUED_JOBS).map(|path| path.to_string()).collect();
         for path in &paths {
-            compressor.make(path.as_bytes(), &version, Coding::Gzip, text(2000));
+            compressor.enqueue(path.as_bytes(), &version, Coding::Gzip, text(2000));
         }
-        let last = &paths[QUEUE];
-        assert_eq!(known(&compressor, last, &version, Coding::Gzip), "unknown");
-        for _ in 0..=QUEUE {
+        let last = &paths[MAX_QUEUED_JOBS];
+        assert_eq!(
+            state_of(&compressor, last, &version, Coding::Gzip),
+            "unknown"
+        );
+        for _ in 0..=MAX_QUEUED_JOBS {
             permit.send(()).unwrap();
         }
         compressor.wait_idle();
         assert_eq!(
-            known(&compressor, &paths[QUEUE - 1], &version, Coding::Gzip),
+            state_of(
+                &compressor,
+                &paths[MAX_QUEUED_JOBS - 1],
+                &version,
+                Coding::Gzip
+            ),
             "made of 1"
         );
-        assert_eq!(begun.try_iter().count(), QUEUE);
+        assert_eq!(started.try_iter().count(), MAX_QUEUED_JOBS);
     }
 
     #[test]
-    fn another_version_takes_the_place_of_the_last() {
-        let (compressor, begun, permit) = slow(MIB);
+    fn new_version_supersedes_the_old_one() {
+        let (compressor, started, permit) = stepped_compressor(MIB);
         let (old, new) = (version(1), version(2));
-        compressor.make(b"a", &old, Coding::Gzip, text(2000));
-        begun.recv_timeout(PATIENCE).unwrap();
-        compressor.make(b"a", &old, Coding::Zstd, text(2000));
-        compressor.make(b"a", &new, Coding::Gzip, text(2000));
+        compressor.enqueue(b"a", &old, Coding::Gzip, text(2000));
+        started.recv_timeout(TIMEOUT).unwrap();
+        compressor.enqueue(b"a", &old, Coding::Zstd, text(2000));
+        compressor.enqueue(b"a", &new, Coding::Gzip, text(2000));
         assert_eq!(
-            known(&compressor, "a", &old, Coding::Zstd),
+            state_of(&compressor, "a", &old, Coding::Zstd),
             "unknown",
             "it need not begin"
         );
@@ -641,13 +668,13 @@ mod tests {
             permit.send(()).unwrap();
         }
         compressor.wait_idle();
-        assert_eq!(known(&compressor, "a", &old, Coding::Gzip), "unknown");
-        assert_eq!(known(&compressor, "a", &new, Coding::Gzip), "made of 1");
+        assert_eq!(state_of(&compressor, "a", &old, Coding::Gzip), "unknown");
+        assert_eq!(state_of(&compressor, "a", &new, Coding::Gzip), "made of 1");
     }
 
     #[test]
-    fn the_budget_is_kept() {
-        let budget = 20 * (ENTRY + 2) + 20;
+    fn budget_is_never_exceeded() {
+        let budget = 20 * (ENTRY_OVERHEAD_BYTES + 2) + 20;
         let compressor = Compressor::with(
             ONE,
             budget,
@@ -657,35 +684,38 @@ mod tests {
         let version = version(1);
         for number in 0..200 {
             let path = format!("{number:03}");
-            compressor.make(path.as_bytes(), &version, Coding::Gzip, text(2000));
+            compressor.enqueue(path.as_bytes(), &version, Coding::Gzip, text(2000));
             compressor.wait_idle();
-            let unworthy = format!("unworthy {number:03}");
-            compressor.make(unworthy.as_bytes(), &version, Coding::Gzip, text(10));
+            let small = format!("unworthy {number:03}");
+            compressor.enqueue(small.as_bytes(), &version, Coding::Gzip, text(10));
             assert_eq!(
-                known(&compressor, &path, &version, Coding::Gzip),
+                state_of(&compressor, &path, &version, Coding::Gzip),
                 "made of 1"
             );
             if number > 0 {
                 assert_eq!(
-                    known(&compressor, "000", &version, Coding::Gzip),
+                    state_of(&compressor, "000", &version, Coding::Gzip),
                     "made of 1",
                     "at {number}"
                 );
             }
             let state = compressor.pool.shared.lock();
-            assert!(state.used <= budget && state.turns.len() == state.entries.len());
+            assert!(state.used <= budget && state.eviction_queue.len() == state.entries.len());
             let used: usize = state
                 .entries
                 .iter()
-                .map(|(path, entry)| entry.made() + cost(path))
+                .map(|(path, entry)| entry.encoded_bytes() + entry_cost(path))
                 .sum();
             assert_eq!(used, state.used);
         }
-        assert_eq!(known(&compressor, "001", &version, Coding::Gzip), "unknown");
+        assert_eq!(
+            state_of(&compressor, "001", &version, Coding::Gzip),
+            "unknown"
+        );
     }
 
     #[test]
-    fn what_would_take_too_much_is_not_kept() {
+    fn result_over_a_quarter_of_the_budget_is_not_cached() {
         let compressor = Compressor::start(ONE, 1000).unwrap();
         let version = version(1);
         let content: Blob = [
@@ -694,16 +724,16 @@ mod tests {
         ]
         .concat()
         .into();
-        compressor.make(b"a", &version, Coding::Brotli, content);
+        compressor.enqueue(b"a", &version, Coding::Brotli, content);
         compressor.wait_idle();
         assert_eq!(
-            known(&compressor, "a", &version, Coding::Brotli),
-            "unworthy"
+            state_of(&compressor, "a", &version, Coding::Brotli),
+            "notworthwhile"
         );
     }
 
     #[test]
-    fn a_panic_is_survived() {
+    fn panic_while_encoding_is_survived() {
         let compressor = Compressor::with(
             ONE,
             MIB,
@@ -714,41 +744,47 @@ mod tests {
         )
         .unwrap();
         let version = version(1);
-        compressor.make(b"a", &version, Coding::Gzip, text(2000));
-        compressor.make(b"a", &version, Coding::Zstd, text(2000));
+        compressor.enqueue(b"a", &version, Coding::Gzip, text(2000));
+        compressor.enqueue(b"a", &version, Coding::Zstd, text(2000));
         compressor.wait_idle();
-        assert_eq!(known(&compressor, "a", &version, Coding::Gzip), "unworthy");
-        assert_eq!(known(&compressor, "a", &version, Coding::Zstd), "made of 1");
+        assert_eq!(
+            state_of(&compressor, "a", &version, Coding::Gzip),
+            "notworthwhile"
+        );
+        assert_eq!(
+            state_of(&compressor, "a", &version, Coding::Zstd),
+            "made of 1"
+        );
     }
 
     #[test]
-    fn files_are_read_as_long_as_they_are_the_same() {
+    fn changed_file_is_not_encoded() {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), text(100_000).in_memory().unwrap()).unwrap();
         let opened = Arc::new(File::open(file.path()).unwrap());
-        let version = Version::of(&opened).unwrap();
+        let version = FileVersion::of(&opened).unwrap();
         let blob = |is_steady| Blob::File {
             file: opened.clone(),
             version,
             is_steady,
         };
         let compressor = Compressor::start(ONE, MIB).unwrap();
-        compressor.make(b"a", &version, Coding::Gzip, blob(false));
+        compressor.enqueue(b"a", &version, Coding::Gzip, blob(false));
         assert_eq!(
-            known(&compressor, "a", &version, Coding::Gzip),
+            state_of(&compressor, "a", &version, Coding::Gzip),
             "unknown",
             "it may be about to change"
         );
-        compressor.make(b"a", &version, Coding::Gzip, blob(true));
+        compressor.enqueue(b"a", &version, Coding::Gzip, blob(true));
         let sealed = Blob::Sealed {
             file: opened.clone(),
             len: version.len,
         };
-        compressor.make(b"sealed", &version, Coding::Gzip, sealed);
+        compressor.enqueue(b"sealed", &version, Coding::Gzip, sealed);
         compressor.wait_idle();
         for path in ["a", "sealed"] {
-            let known = known(&compressor, path, &version, Coding::Gzip);
-            assert!(known.starts_with("made of"), "{path}: {known}");
+            let state = state_of(&compressor, path, &version, Coding::Gzip);
+            assert!(state.starts_with("made of"), "{path}: {state}");
         }
 
         let path = file.path().to_owned();
@@ -757,24 +793,27 @@ mod tests {
             output.write_all(b"x")
         };
         let compressor = Compressor::with(ONE, MIB, Box::new(write)).unwrap();
-        compressor.make(b"a", &version, Coding::Gzip, blob(true));
-        compressor.wait_idle();
-        assert_eq!(known(&compressor, "a", &version, Coding::Gzip), "unknown");
-        compressor.make(b"a", &version, Coding::Gzip, blob(true));
+        compressor.enqueue(b"a", &version, Coding::Gzip, blob(true));
         compressor.wait_idle();
         assert_eq!(
-            known(&compressor, "a", &version, Coding::Gzip),
+            state_of(&compressor, "a", &version, Coding::Gzip),
+            "unknown"
+        );
+        compressor.enqueue(b"a", &version, Coding::Gzip, blob(true));
+        compressor.wait_idle();
+        assert_eq!(
+            state_of(&compressor, "a", &version, Coding::Gzip),
             "unknown",
             "before"
         );
     }
 
     #[test]
-    fn the_threads_end_with_the_last_clone() {
+    fn threads_end_with_the_last_clone() {
         let (alive, ended) = channel::<()>();
-        let (begin, begun) = channel();
+        let (begin, started) = channel();
         let begin = Mutex::new(begin);
-        let (pipe, held) = std::io::pipe().unwrap();
+        let (pipe, pipe_end) = std::io::pipe().unwrap();
         let encode = move |_, len, input: &mut dyn Read, output: &mut dyn Write| {
             let _alive = &alive;
             begin.lock().unwrap().send(()).unwrap();
@@ -784,14 +823,17 @@ mod tests {
         };
         let compressor = Compressor::with(2.try_into().unwrap(), MIB, Box::new(encode)).unwrap();
         let version = version(1);
-        compressor.make(b"a", &version, Coding::Gzip, text(2000));
-        compressor.make(b"b", &version, Coding::Gzip, text(2000));
-        begun.recv_timeout(PATIENCE).unwrap();
+        compressor.enqueue(b"a", &version, Coding::Gzip, text(2000));
+        compressor.enqueue(b"b", &version, Coding::Gzip, text(2000));
+        started.recv_timeout(TIMEOUT).unwrap();
         drop(compressor.clone());
-        assert_eq!(known(&compressor, "a", &version, Coding::Gzip), "making");
+        assert_eq!(
+            state_of(&compressor, "a", &version, Coding::Gzip),
+            "pending"
+        );
         drop(compressor);
-        drop(OwnedFd::from(held));
-        let ended = ended.recv_timeout(PATIENCE);
+        drop(OwnedFd::from(pipe_end));
+        let ended = ended.recv_timeout(TIMEOUT);
         assert_eq!(ended, Err(std::sync::mpsc::RecvTimeoutError::Disconnected));
     }
 }

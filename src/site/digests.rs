@@ -15,7 +15,7 @@
 //!   thrown away. Where no date tells (see `validators.rs`), there is no digest.
 //!
 //! What a hostile peer can have done is that each file is read once, one at a time, while others are served; and once
-//! more each, if there are more than [`MOST`] of them and it asks for all.
+//! more each, if there are more than [`MAX_CACHED_DIGESTS`] of them and it asks for all.
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
@@ -30,67 +30,67 @@ use rustix::process::nice;
 use tracing::debug;
 use twox_hash::xxhash3_128::Hasher;
 
-use super::disk::SEALED;
-use crate::blob::{Blob, Version};
+use super::root::MAX_CACHED_FILE_BYTES;
+use crate::blob::{Blob, FileVersion};
 
 /// Bytes of a file up to which it is read at once.
-const AT_ONCE: u64 = SEALED;
+const MAX_SYNC_BYTES: u64 = MAX_CACHED_FILE_BYTES;
 
 /// Files that may wait for the thread, or be in its hand. Each holds a descriptor.
-const QUEUE: usize = 32;
+const MAX_QUEUED_FILES: usize = 32;
 
 /// Bytes of a file that the thread reads before it goes on with the next.
-const SLICE: u64 = 16 * 1024 * 1024;
+const SLICE_BYTES: u64 = 16 * 1024 * 1024;
 
 /// Bytes that are read at a time.
-const PIECE: usize = 64 * 1024;
+const READ_BUFFER_BYTES: usize = 64 * 1024;
 
 /// By how much the thread gives way (nice(2)): where every CPU is busy, it gets a tenth of what a loop does. With no more
 /// than a seventieth, which the last step would be, tags would come too late to spare anybody anything.
-const NICE: i32 = 10;
+const NICE_INCREMENT: i32 = 10;
 
 /// Digests that are remembered. All of them take 5 MiB at the most.
-const MOST: usize = 16 * 1024;
+const MAX_CACHED_DIGESTS: usize = 16 * 1024;
 
 /// A thread that reads, and what it has read. A clone is the same; with the last one the thread ends.
 #[derive(Clone)]
 pub struct Digests {
-    living: Arc<Living>,
+    stop_on_drop: Arc<DigestsStopOnDrop>,
 }
 
 /// What ends the thread when it is dropped.
-struct Living {
-    shared: Arc<Shared>,
+struct DigestsStopOnDrop {
+    shared: Arc<DigestsShared>,
 }
 
 #[derive(Default)]
-struct Shared {
-    state: Mutex<State>,
+struct DigestsShared {
+    state: Mutex<DigestsState>,
     /// For the thread: there is something to do.
-    work: Condvar,
+    work_available: Condvar,
 }
 
 #[derive(Default)]
-struct State {
-    known: HashMap<Version, Known>,
+struct DigestsState {
+    cached: HashMap<FileVersion, CachedDigest>,
     /// The same versions, each once: whose turn it is to be forgotten.
-    turns: VecDeque<Version>,
-    waiting: VecDeque<Reading>,
+    eviction_queue: VecDeque<FileVersion>,
+    queued: VecDeque<DigestJob>,
     /// What the thread has taken of these.
-    in_hand: Option<Version>,
+    in_progress: Option<FileVersion>,
     is_closed: bool,
 }
 
-struct Known {
+struct CachedDigest {
     digest: u128,
     /// Whether anybody asked since its last turn.
-    is_wanted: bool,
+    was_used: bool,
 }
 
 /// A file that is being read.
-struct Reading {
+struct DigestJob {
     file: Arc<File>,
-    version: Version,
+    version: FileVersion,
     /// Bytes that were read.
     offset: u64,
     hasher: Hasher,
@@ -102,108 +102,115 @@ impl Digests {
     /// # Errors
     /// When it cannot be started.
     pub fn start() -> io::Result<Self> {
-        let this = Self::idle();
-        let shared = this.living.shared.clone();
+        let this = Self::without_thread();
+        let shared = this.stop_on_drop.shared.clone();
         thread::Builder::new()
             .name("digests".into())
             .spawn(move || {
                 // Of this thread alone (nice(2)); the disk's turns go by it, too. Where that is not granted, it is one among
                 // others.
-                let _ = nice(NICE);
-                let mut piece = vec![0; PIECE];
-                while shared.work(&mut piece) {}
+                let _ = nice(NICE_INCREMENT);
+                let mut buffer = vec![0; READ_BUFFER_BYTES];
+                while shared.run_slice(&mut buffer) {}
             })?;
         Ok(this)
     }
 
     /// Without a thread.
-    fn idle() -> Self {
+    fn without_thread() -> Self {
         let shared = Arc::default();
-        let living = Arc::new(Living { shared });
-        Self { living }
+        let stop_on_drop = Arc::new(DigestsStopOnDrop { shared });
+        Self { stop_on_drop }
     }
 
     /// The digest of a file, which was this version of it at `now` or later; `None` if it cannot be told, or
     /// not yet. A longer one is then read as soon as may be, unless much else is waiting.
-    pub(super) fn of(&self, content: &Blob, version: &Version, now: SystemTime) -> Option<u128> {
+    pub(super) fn digest(
+        &self,
+        content: &Blob,
+        version: &FileVersion,
+        now: SystemTime,
+    ) -> Option<u128> {
         let Blob::File { file, .. } = content else {
             return None;
         };
         if !version.is_settled(now) {
             return None;
         }
-        let shared = &self.living.shared;
+        let shared = &self.stop_on_drop.shared;
         let mut state = shared.lock();
-        if let Some(digest) = state.recall(version) {
+        if let Some(digest) = state.get(version) {
             return Some(digest);
         }
-        if version.len > AT_ONCE {
-            if state.has_room_for(version) {
-                state.waiting.push_back(Reading::new(file, version));
+        if version.len > MAX_SYNC_BYTES {
+            if state.can_enqueue(version) {
+                state.queued.push_back(DigestJob::new(file, version));
                 drop(state);
-                shared.work.notify_one();
+                shared.work_available.notify_one();
             }
             return None;
         }
         drop(state);
-        let mut reading = Reading::new(file, version);
-        let digest = reading.read_on(AT_ONCE, &mut vec![0; PIECE]).ok()??;
-        shared.lock().keep(*version, digest);
+        let mut job = DigestJob::new(file, version);
+        let digest = job
+            .read_slice(MAX_SYNC_BYTES, &mut vec![0; READ_BUFFER_BYTES])
+            .ok()??;
+        shared.lock().insert(*version, digest);
         Some(digest)
     }
 }
 
 impl fmt::Debug for Digests {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let state = self.living.shared.lock();
+        let state = self.stop_on_drop.shared.lock();
         f.debug_struct("Digests")
-            .field("known", &state.known.len())
-            .field("waiting", &state.waiting.len())
+            .field("known", &state.cached.len())
+            .field("waiting", &state.queued.len())
             .finish_non_exhaustive()
     }
 }
 
-impl Drop for Living {
+impl Drop for DigestsStopOnDrop {
     fn drop(&mut self) {
         // Under the lock, so that the thread does not fall asleep between its look and its wait.
         let mut state = self.shared.lock();
         state.is_closed = true;
-        let waiting = std::mem::take(&mut state.waiting);
+        let queued = std::mem::take(&mut state.queued);
         drop(state);
-        self.shared.work.notify_all();
-        drop(waiting);
+        self.shared.work_available.notify_all();
+        drop(queued);
     }
 }
 
-impl Shared {
+impl DigestsShared {
     /// A panic elsewhere leaves the state whole enough: something may be known that is not forgotten.
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, DigestsState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits for something to do, and does a step of it. Whether there may be more.
-    fn work(&self, piece: &mut [u8]) -> bool {
-        let Some(mut reading) = self.take() else {
+    fn run_slice(&self, buffer: &mut [u8]) -> bool {
+        let Some(mut job) = self.next_job() else {
             return false;
         };
-        let read = reading.read_on(SLICE, piece);
+        let read = job.read_slice(SLICE_BYTES, buffer);
         let mut state = self.lock();
-        state.in_hand = None;
+        state.in_progress = None;
         // (What is not read on is closed when the lock is free again: if it was the last name of a long file, that
         // takes a while.)
         let _ended = match read {
             Ok(None) if !state.is_closed => {
-                state.waiting.push_back(reading);
+                state.queued.push_back(job);
                 None
             }
-            Ok(None) => Some(reading),
+            Ok(None) => Some(job),
             Ok(Some(digest)) => {
-                state.keep(reading.version, digest);
-                Some(reading)
+                state.insert(job.version, digest);
+                Some(job)
             }
             Err(error) => {
-                debug!("inode {} has no digest: {error}", reading.version.inode);
-                Some(reading)
+                debug!("inode {} has no digest: {error}", job.version.inode);
+                Some(job)
             }
         };
         drop(state);
@@ -211,59 +218,59 @@ impl Shared {
     }
 
     /// Waits for a file; `None` if no more will come.
-    fn take(&self) -> Option<Reading> {
-        let is_idle = |state: &mut State| state.waiting.is_empty() && !state.is_closed;
-        let waited = self.work.wait_while(self.lock(), is_idle);
+    fn next_job(&self) -> Option<DigestJob> {
+        let is_idle = |state: &mut DigestsState| state.queued.is_empty() && !state.is_closed;
+        let waited = self.work_available.wait_while(self.lock(), is_idle);
         let mut state = waited.unwrap_or_else(PoisonError::into_inner);
-        let reading = state.waiting.pop_front()?;
-        state.in_hand = Some(reading.version);
-        Some(reading)
+        let job = state.queued.pop_front()?;
+        state.in_progress = Some(job.version);
+        Some(job)
     }
 }
 
-impl State {
-    fn recall(&mut self, version: &Version) -> Option<u128> {
-        let known = self.known.get_mut(version)?;
-        known.is_wanted = true;
-        Some(known.digest)
+impl DigestsState {
+    fn get(&mut self, version: &FileVersion) -> Option<u128> {
+        let cached = self.cached.get_mut(version)?;
+        cached.was_used = true;
+        Some(cached.digest)
     }
 
     /// Whether a file that is not known may be put in the queue, and is not there yet.
-    fn has_room_for(&self, version: &Version) -> bool {
-        let waiting = self.waiting.iter().map(|reading| &reading.version);
-        let mut begun = waiting.chain(&self.in_hand);
-        self.waiting.len() + usize::from(self.in_hand.is_some()) < QUEUE
-            && begun.all(|begun| begun != version)
+    fn can_enqueue(&self, version: &FileVersion) -> bool {
+        let queued = self.queued.iter().map(|job| &job.version);
+        let mut pending = queued.chain(&self.in_progress);
+        self.queued.len() + usize::from(self.in_progress.is_some()) < MAX_QUEUED_FILES
+            && pending.all(|pending| pending != version)
     }
 
     /// Remembers a digest, and forgets for it what nobody asked for since its last turn.
-    fn keep(&mut self, version: Version, digest: u128) {
-        let known = Known {
+    fn insert(&mut self, version: FileVersion, digest: u128) {
+        let cached = CachedDigest {
             digest,
-            is_wanted: false,
+            was_used: false,
         };
-        if self.known.insert(version, known).is_some() {
+        if self.cached.insert(version, cached).is_some() {
             return;
         }
-        self.turns.push_back(version);
-        while self.known.len() > MOST
-            && let Some(version) = self.turns.pop_front()
+        self.eviction_queue.push_back(version);
+        while self.cached.len() > MAX_CACHED_DIGESTS
+            && let Some(version) = self.eviction_queue.pop_front()
         {
-            match self.known.get_mut(&version) {
-                Some(known) if known.is_wanted => {
-                    known.is_wanted = false;
-                    self.turns.push_back(version);
+            match self.cached.get_mut(&version) {
+                Some(cached) if cached.was_used => {
+                    cached.was_used = false;
+                    self.eviction_queue.push_back(version);
                 }
                 _ => {
-                    self.known.remove(&version);
+                    self.cached.remove(&version);
                 }
             }
         }
     }
 }
 
-impl Reading {
-    fn new(file: &Arc<File>, version: &Version) -> Self {
+impl DigestJob {
+    fn new(file: &Arc<File>, version: &FileVersion) -> Self {
         Self {
             file: file.clone(),
             version: *version,
@@ -276,30 +283,30 @@ impl Reading {
     ///
     /// # Errors
     /// What pread(2) says; that the file is not what it was any more, before or after.
-    fn read_on(&mut self, most: u64, piece: &mut [u8]) -> io::Result<Option<u128>> {
-        self.is_still_it()?;
-        let end = self.version.len.min(self.offset.saturating_add(most));
+    fn read_slice(&mut self, max_bytes: u64, buffer: &mut [u8]) -> io::Result<Option<u128>> {
+        self.check_unchanged()?;
+        let end = self.version.len.min(self.offset.saturating_add(max_bytes));
         while self.offset < end {
-            let left = usize::try_from(end - self.offset).unwrap_or(usize::MAX);
-            let room = left.min(piece.len());
-            match self.file.read_at(&mut piece[..room], self.offset) {
+            let remaining = usize::try_from(end - self.offset).unwrap_or(usize::MAX);
+            let room = remaining.min(buffer.len());
+            match self.file.read_at(&mut buffer[..room], self.offset) {
                 Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
                 Ok(count) => {
-                    self.hasher.write(&piece[..count]);
+                    self.hasher.write(&buffer[..count]);
                     self.offset += count as u64;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
         }
-        self.is_still_it()?;
+        self.check_unchanged()?;
         Ok((self.offset == self.version.len).then(|| self.hasher.finish_128()))
     }
 
     /// The kernel dates a write before it shows any of its bytes, so whoever finds no other date has read none of
     /// them. (What has lost its name meanwhile has another date as well, and nobody will ask for it.)
-    fn is_still_it(&self) -> io::Result<()> {
-        match Version::of(&self.file)? == self.version {
+    fn check_unchanged(&self) -> io::Result<()> {
+        match FileVersion::of(&self.file)? == self.version {
             true => Ok(()),
             false => Err(io::Error::other("it has been changed")),
         }
@@ -323,14 +330,16 @@ mod tests {
     }
 
     /// An open file with a byte of its own, and else nothing in it.
-    fn file(first: u8, len: u64) -> (Arc<File>, Version, Blob) {
+    fn file(first: u8, len: u64) -> (Arc<File>, FileVersion, Blob) {
         let file = tempfile::tempfile().unwrap();
         // The date of a change made by the clock has a fraction.
-        while Version::of(&file).map_or(true, |version| version.len != len || !version.is_dated()) {
+        while FileVersion::of(&file).map_or(true, |version| {
+            version.len != len || !version.has_subsecond_ctime()
+        }) {
             file.write_all_at(&[first], 0).unwrap();
             file.set_len(len).unwrap();
         }
-        let version = Version::of(&file).unwrap();
+        let version = FileVersion::of(&file).unwrap();
         let file = Arc::new(file);
         let blob = Blob::File {
             file: file.clone(),
@@ -346,10 +355,10 @@ mod tests {
         XxHash3_128::oneshot(&content)
     }
 
-    fn eventually(digests: &Digests, blob: &Blob, version: &Version) -> u128 {
+    fn await_digest(digests: &Digests, blob: &Blob, version: &FileVersion) -> u128 {
         let start = Instant::now();
         loop {
-            if let Some(digest) = digests.of(blob, version, later()) {
+            if let Some(digest) = digests.digest(blob, version, later()) {
                 return digest;
             }
             assert!(start.elapsed() < Duration::from_secs(20), "in vain");
@@ -358,66 +367,75 @@ mod tests {
     }
 
     #[test]
-    fn short_files_are_known_at_once_and_long_ones_later() {
+    fn short_files_are_digested_at_once_and_long_ones_later() {
         let digests = Digests::start().unwrap();
-        for (first, len) in [(1, 70_000), (2, AT_ONCE), (3, AT_ONCE + 1), (4, 40 * MIB)] {
+        for (first, len) in [
+            (1, 70_000),
+            (2, MAX_SYNC_BYTES),
+            (3, MAX_SYNC_BYTES + 1),
+            (4, 40 * MIB),
+        ] {
             let (_, version, blob) = file(first, len);
-            let at_once = digests.of(&blob, &version, later());
+            let at_once = digests.digest(&blob, &version, later());
             let expected = digest(first, len);
-            assert_eq!(at_once, (len <= AT_ONCE).then_some(expected), "{len}");
+            assert_eq!(
+                at_once,
+                (len <= MAX_SYNC_BYTES).then_some(expected),
+                "{len}"
+            );
             let clone = digests.clone();
-            assert_eq!(eventually(&clone, &blob, &version), expected, "{len}");
+            assert_eq!(await_digest(&clone, &blob, &version), expected, "{len}");
         }
     }
 
     #[test]
-    fn what_was_read_is_not_read_again() {
-        let digests = Digests::idle();
+    fn digest_is_cached_by_version() {
+        let digests = Digests::without_thread();
         let (file, version, blob) = file(1, 70_000);
-        let first = digests.of(&blob, &version, later());
+        let first = digests.digest(&blob, &version, later());
         file.write_all_at(b"other", 0).unwrap();
-        assert_eq!(digests.of(&blob, &version, later()), first);
+        assert_eq!(digests.digest(&blob, &version, later()), first);
     }
 
     #[test]
-    fn what_has_not_settled_is_not_begun_with() {
-        let digests = Digests::idle();
+    fn unsettled_file_is_not_digested() {
+        let digests = Digests::without_thread();
         for len in [70_000, 3 * MIB] {
             let (_, version, blob) = file(1, len);
             let now = version.changed + Duration::from_millis(20);
-            assert_eq!(digests.of(&blob, &version, now), None, "{len}");
-            let made_up = Version {
+            assert_eq!(digests.digest(&blob, &version, now), None, "{len}");
+            let made_up = FileVersion {
                 changed: SystemTime::UNIX_EPOCH,
                 ..version
             };
-            assert_eq!(digests.of(&blob, &made_up, later()), None, "{len}");
+            assert_eq!(digests.digest(&blob, &made_up, later()), None, "{len}");
         }
-        assert!(digests.living.shared.lock().waiting.is_empty());
+        assert!(digests.stop_on_drop.shared.lock().queued.is_empty());
     }
 
     #[test]
-    fn what_changes_while_it_is_read_has_no_digest() {
-        let piece = &mut vec![0; PIECE];
+    fn file_changed_while_read_has_no_digest() {
+        let buffer = &mut vec![0; READ_BUFFER_BYTES];
         let changes: [fn(&File); 3] = [
             |mut file| file.write_all(b"x").unwrap(),
             |file| file.set_len(100).unwrap(),
             |file| {
                 // With its date put back.
-                let modified = Version::of(file).unwrap().modified;
+                let modified = FileVersion::of(file).unwrap().modified;
                 file.write_all_at(b"x", 2 * MIB).unwrap();
                 file.set_modified(modified).unwrap();
             },
         ];
         for change in changes {
             let (file, version, _) = file(1, 3 * MIB);
-            let mut reading = Reading::new(&file, &version);
-            assert_eq!(reading.read_on(MIB, piece).unwrap(), None);
+            let mut job = DigestJob::new(&file, &version);
+            assert_eq!(job.read_slice(MIB, buffer).unwrap(), None);
             // The kernel's clock for files has ticks.
             thread::sleep(Duration::from_millis(20));
             change(&file);
-            assert!(reading.read_on(MIB, piece).is_err());
-            let digests = Digests::idle();
-            let short = Version {
+            assert!(job.read_slice(MIB, buffer).is_err());
+            let digests = Digests::without_thread();
+            let short = FileVersion {
                 len: MIB,
                 ..version
             };
@@ -426,68 +444,68 @@ mod tests {
                 version: short,
                 is_steady: true,
             };
-            assert_eq!(digests.of(&blob, &short, later()), None);
+            assert_eq!(digests.digest(&blob, &short, later()), None);
         }
     }
 
     #[test]
-    fn no_more_waits_than_is_bounded_and_nothing_twice() {
-        let digests = Digests::idle();
-        let files: Vec<_> = (0..=QUEUE).map(|_| file(1, 3 * MIB)).collect();
+    fn queue_is_bounded_and_holds_each_file_once() {
+        let digests = Digests::without_thread();
+        let files: Vec<_> = (0..=MAX_QUEUED_FILES).map(|_| file(1, 3 * MIB)).collect();
         for (_, version, blob) in files.iter().chain(&files) {
-            assert_eq!(digests.of(blob, version, later()), None);
+            assert_eq!(digests.digest(blob, version, later()), None);
         }
-        let waiting = || digests.living.shared.lock().waiting.len();
-        assert_eq!(waiting(), QUEUE);
-        let piece = &mut vec![0; PIECE];
-        for left in (0..QUEUE).rev() {
-            assert!(digests.living.shared.work(piece));
-            assert_eq!(waiting(), left);
+        let queued = || digests.stop_on_drop.shared.lock().queued.len();
+        assert_eq!(queued(), MAX_QUEUED_FILES);
+        let buffer = &mut vec![0; READ_BUFFER_BYTES];
+        for remaining in (0..MAX_QUEUED_FILES).rev() {
+            assert!(digests.stop_on_drop.shared.run_slice(buffer));
+            assert_eq!(queued(), remaining);
         }
-        let (_, version, blob) = &files[QUEUE];
-        assert_eq!(digests.of(blob, version, later()), None);
-        assert_eq!(waiting(), 1, "there is room again");
+        let (_, version, blob) = &files[MAX_QUEUED_FILES];
+        assert_eq!(digests.digest(blob, version, later()), None);
+        assert_eq!(queued(), 1, "there is room again");
     }
 
     #[test]
-    fn a_file_does_not_wait_for_the_end_of_a_long_one() {
-        let digests = Digests::idle();
+    fn short_file_does_not_wait_for_a_long_one() {
+        let digests = Digests::without_thread();
         let (_, huge, huge_blob) = file(1, 4096 * MIB);
         let (_, short, short_blob) = file(2, 3 * MIB);
-        digests.of(&huge_blob, &huge, later());
-        digests.of(&short_blob, &short, later());
-        let piece = &mut vec![0; PIECE];
-        assert!(digests.living.shared.work(piece));
-        assert!(digests.living.shared.work(piece));
-        let known = digests.of(&short_blob, &short, later());
-        assert_eq!(known, Some(digest(2, 3 * MIB)));
-        assert_eq!(digests.of(&huge_blob, &huge, later()), None);
-        assert_eq!(digests.living.shared.lock().waiting.len(), 1);
+        digests.digest(&huge_blob, &huge, later());
+        digests.digest(&short_blob, &short, later());
+        let buffer = &mut vec![0; READ_BUFFER_BYTES];
+        assert!(digests.stop_on_drop.shared.run_slice(buffer));
+        assert!(digests.stop_on_drop.shared.run_slice(buffer));
+        let cached = digests.digest(&short_blob, &short, later());
+        assert_eq!(cached, Some(digest(2, 3 * MIB)));
+        assert_eq!(digests.digest(&huge_blob, &huge, later()), None);
+        assert_eq!(digests.stop_on_drop.shared.lock().queued.len(), 1);
     }
 
     #[test]
-    fn no_more_is_remembered_than_is_bounded_and_last_what_is_asked_for() {
-        let mut state = State::default();
+    fn cache_is_bounded_and_keeps_recently_used_digests() {
+        let mut state = DigestsState::default();
         let (_, version, _) = file(1, 1);
-        let numbered = |inode| Version { inode, ..version };
-        for number in 0..3 * MOST as u64 {
-            state.keep(numbered(number), number.into());
-            assert_eq!(state.recall(&numbered(0)), Some(0), "at {number}");
-            assert!(state.known.len() <= MOST);
-            assert_eq!(state.known.len(), state.turns.len());
+        let numbered = |inode| FileVersion { inode, ..version };
+        for number in 0..3 * MAX_CACHED_DIGESTS as u64 {
+            state.insert(numbered(number), number.into());
+            assert_eq!(state.get(&numbered(0)), Some(0), "at {number}");
+            assert!(state.cached.len() <= MAX_CACHED_DIGESTS);
+            assert_eq!(state.cached.len(), state.eviction_queue.len());
         }
-        assert_eq!(state.recall(&numbered(1)), None);
-        state.keep(numbered(0), 7);
-        assert_eq!(state.recall(&numbered(0)), Some(7));
-        assert_eq!(state.known.len(), state.turns.len());
+        assert_eq!(state.get(&numbered(1)), None);
+        state.insert(numbered(0), 7);
+        assert_eq!(state.get(&numbered(0)), Some(7));
+        assert_eq!(state.cached.len(), state.eviction_queue.len());
     }
 
     #[test]
-    fn the_thread_ends_with_the_last_clone() {
+    fn thread_ends_with_the_last_clone() {
         let digests = Digests::start().unwrap();
-        let shared = Arc::downgrade(&digests.living.shared);
+        let shared = Arc::downgrade(&digests.stop_on_drop.shared);
         let (_, version, blob) = file(1, 4096 * MIB);
-        digests.of(&blob, &version, later());
+        digests.digest(&blob, &version, later());
         drop(digests.clone());
         assert!(shared.upgrade().is_some());
         drop(digests);

@@ -14,7 +14,7 @@ use crate::http::Coding;
 
 /// The largest window of zstd that a recipient must have room for, as a power of two: 8 MiB (RFC 9659 section 3).
 /// Level 19 goes as far as that; those above it do not stop there.
-const ZSTD_WINDOW: u32 = 23;
+const MAX_ZSTD_WINDOW_LOG: u32 = 23;
 
 /// How much time may go into it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,14 +89,14 @@ pub(super) fn is_encoded(
 ) -> io::Result<bool> {
     let encoded = BufReader::new(encoded);
     match coding {
-        Coding::Identity => is_same(encoded, original),
-        Coding::Gzip => is_same(MultiGzDecoder::new(encoded), original),
+        Coding::Identity => has_same_bytes(encoded, original),
+        Coding::Gzip => has_same_bytes(MultiGzDecoder::new(encoded), original),
         Coding::Zstd => {
             let mut decoder = ZstdDecoder::with_buffer(encoded)?;
-            decoder.window_log_max(ZSTD_WINDOW)?;
-            is_same(decoder, original)
+            decoder.window_log_max(MAX_ZSTD_WINDOW_LOG)?;
+            has_same_bytes(decoder, original)
         }
-        Coding::Brotli => is_same(brotli::Decompressor::new(encoded, 4096), original),
+        Coding::Brotli => has_same_bytes(brotli::Decompressor::new(encoded, 4096), original),
     }
 }
 
@@ -109,7 +109,7 @@ impl Effort {
     }
 }
 
-fn is_same(mut decoded: impl Read, original: &mut impl Read) -> io::Result<bool> {
+fn has_same_bytes(mut decoded: impl Read, original: &mut impl Read) -> io::Result<bool> {
     let (mut one, mut other) = ([0; 16 * 1024], [0; 16 * 1024]);
     loop {
         let count = match decoded.read(&mut one) {
@@ -132,26 +132,26 @@ fn is_same(mut decoded: impl Read, original: &mut impl Read) -> io::Result<bool>
 
 /// A writer with so much room, and no more.
 #[derive(Debug)]
-pub(super) struct AtMost<W> {
+pub(super) struct LimitedWriter<W> {
     pub(super) output: W,
     /// In bytes.
-    pub(super) room: u64,
+    pub(super) remaining: u64,
 }
 
-impl<W> AtMost<W> {
+impl<W> LimitedWriter<W> {
     /// Whether this error says that the room was too small.
-    pub(super) fn is_why(error: &io::Error) -> bool {
+    pub(super) fn is_limit_error(error: &io::Error) -> bool {
         error.kind() == io::ErrorKind::FileTooLarge && error.raw_os_error().is_none()
     }
 }
 
-impl<W: Write> Write for AtMost<W> {
+impl<W: Write> Write for LimitedWriter<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if bytes.len() as u64 > self.room {
+        if bytes.len() as u64 > self.remaining {
             return Err(io::ErrorKind::FileTooLarge.into());
         }
         let written = self.output.write(bytes)?;
-        self.room -= written as u64;
+        self.remaining -= written as u64;
         Ok(written)
     }
 
@@ -187,21 +187,21 @@ mod tests {
     }
 
     #[test]
-    fn what_is_encoded_is_decoded() {
+    fn encoded_content_decodes_to_the_original() {
         for content in [Vec::new(), b"x".to_vec(), text(100), text(70_000)] {
             for coding in CODINGS {
                 for effort in [Effort::Quick, Effort::Best] {
-                    let what = format!("{coding:?} {effort:?} {}", content.len());
+                    let label = format!("{coding:?} {effort:?} {}", content.len());
                     let encoded = encoded(coding, effort, &content);
                     let is = |encoded: &[u8], mut original: &[u8]| {
                         is_encoded(coding, encoded, &mut original).unwrap()
                     };
-                    assert!(is(&encoded, &content), "{what}");
-                    assert!(!is(&encoded, &[&content[..], b"x"].concat()), "{what}");
+                    assert!(is(&encoded, &content), "{label}");
+                    assert!(!is(&encoded, &[&content[..], b"x"].concat()), "{label}");
                     if let [start @ .., last] = &*content {
-                        assert!(!is(&encoded, start), "{what}");
-                        assert!(!is(&encoded, &[start, &[!last]].concat()), "{what}");
-                        assert!(!is(&encoded[..encoded.len() - 1], &content), "{what}");
+                        assert!(!is(&encoded, start), "{label}");
+                        assert!(!is(&encoded, &[start, &[!last]].concat()), "{label}");
+                        assert!(!is(&encoded[..encoded.len() - 1], &content), "{label}");
                     }
                     assert!(
                         content.len() < 1000
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn gzip_says_no_date_and_no_name() {
+    fn gzip_header_has_no_date_and_no_name() {
         for (effort, extra) in [(Effort::Quick, 0), (Effort::Best, 2)] {
             let encoded = encoded(Coding::Gzip, effort, b"content");
             assert_eq!(encoded[..10], [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, extra, 255]);
@@ -223,14 +223,14 @@ mod tests {
     }
 
     #[test]
-    fn a_window_is_no_larger_than_recipients_have() {
+    fn zstd_window_is_at_most_8_mib() {
         let content = vec![b'x'; 12 << 20];
         let encoded = encoded(Coding::Zstd, Effort::Best, &content);
         assert!(is_encoded(Coding::Zstd, &*encoded, &mut &*content).unwrap());
     }
 
     #[test]
-    fn what_cannot_be_read_or_has_no_room_is_an_error() {
+    fn read_errors_and_size_limits_are_errors() {
         struct Broken(usize);
         impl Read for Broken {
             fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
@@ -274,16 +274,19 @@ mod tests {
             let whole = encoded(coding, Effort::Quick, &content);
             for less in [1, 50] {
                 let room = whole.len() as u64 - less;
-                let mut output = AtMost {
+                let mut output = LimitedWriter {
                     output: Vec::new(),
-                    room,
+                    remaining: room,
                 };
                 let written = encode(coding, Effort::Quick, len, &mut &*content, &mut output);
-                assert!(AtMost::<()>::is_why(&written.unwrap_err()), "{coding:?}");
+                assert!(
+                    LimitedWriter::<()>::is_limit_error(&written.unwrap_err()),
+                    "{coding:?}"
+                );
             }
-            let mut output = AtMost {
+            let mut output = LimitedWriter {
                 output: Vec::new(),
-                room: whole.len() as u64,
+                remaining: whole.len() as u64,
             };
             encode(coding, Effort::Quick, len, &mut &*content, &mut output).unwrap();
             assert_eq!(output.output, whole);

@@ -6,7 +6,7 @@ use crate::http::FieldName;
 
 /// A field that was configured, on the command line or in a file: `Name: value`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Field {
+pub struct ConfiguredField {
     /// Its name, which is none of the server's own.
     pub name: FieldName,
     /// Its value, without control characters but tabs. If it is empty, the field is not to be sent, not even where
@@ -14,7 +14,7 @@ pub struct Field {
     pub value: String,
 }
 
-impl FromStr for Field {
+impl FromStr for ConfiguredField {
     type Err = String;
 
     /// Reads `Name: value`, or `Name:` for a field that is not to be sent.
@@ -28,7 +28,7 @@ impl FromStr for Field {
                 text.escape_debug()
             ));
         };
-        let name = name_of(name.trim_ascii())?;
+        let name = parse_name(name.trim_ascii())?;
         let value = value.trim_ascii();
         // RFC 9110 section 5.5.
         if value
@@ -41,19 +41,19 @@ impl FromStr for Field {
             ));
         }
         if value.is_empty() && name.is("Vary") {
-            return Err(VARY.to_owned());
+            return Err(VARY_REMOVAL_ERROR.to_owned());
         }
         let value = value.to_owned();
         Ok(Self { name, value })
     }
 }
 
-impl Field {
+impl ConfiguredField {
     /// Reads the name of a field that is not to be sent.
     ///
     /// # Errors
     /// As in reading `Name:`.
-    pub(super) fn removed(name: &str) -> Result<Self, String> {
+    pub(super) fn parse_removal(name: &str) -> Result<Self, String> {
         match name.contains(':') {
             true => Err(format!(
                 "`! {name}` takes a field away: write its name alone"
@@ -66,7 +66,7 @@ impl Field {
 /// Whether the values of several lines of this field may be sent as one, with commas between them (RFC 9110
 /// section 5.3). What is left out of this list is joined; what is on it has one value by its definition, and
 /// recipients drop, or misread, a list of them.
-pub(super) fn is_single(name: &FieldName) -> bool {
+pub(super) fn is_singleton(name: &FieldName) -> bool {
     const SINGLE: &[&str] = &[
         "Access-Control-Allow-Credentials",
         "Access-Control-Allow-Origin",
@@ -88,11 +88,11 @@ pub(super) fn is_single(name: &FieldName) -> bool {
     SINGLE.iter().any(|single| name.is(single))
 }
 
-const VARY: &str =
+const VARY_REMOVAL_ERROR: &str =
     "Vary tells caches what an answer was chosen by: it can be added to, not taken away";
 
 /// What nobody but the server can say, and why.
-const OWN: &[(&str, &str)] = &[
+const RESERVED_FIELDS: &[(&str, &str)] = &[
     ("Accept-Ranges", "it tells what ranges are served"),
     ("Connection", "it is about the connection"),
     (
@@ -124,7 +124,7 @@ const OWN: &[(&str, &str)] = &[
 ];
 
 /// A name that may be configured.
-fn name_of(text: &str) -> Result<FieldName, String> {
+fn parse_name(text: &str) -> Result<FieldName, String> {
     let escaped = text.escape_debug();
     let Some(name) = FieldName::new(text) else {
         return Err(match text.is_empty() {
@@ -137,8 +137,11 @@ fn name_of(text: &str) -> Result<FieldName, String> {
         let why = "Basic-Auth is Netlify's way to ask for a password, which is not done here: use --auth-file";
         return Err(why.to_owned());
     }
-    match OWN.iter().find(|(own, _)| name.is(own)) {
-        Some((own, why)) => Err(format!("{own} is the server's own: {why}")),
+    match RESERVED_FIELDS
+        .iter()
+        .find(|(reserved, _)| name.is(reserved))
+    {
+        Some((reserved, why)) => Err(format!("{reserved} is the server's own: {why}")),
         None => Ok(name),
     }
 }
@@ -148,7 +151,7 @@ mod tests {
     use super::*;
 
     fn check(text: &str, expected: Result<(&str, &str), &str>) {
-        match (text.parse::<Field>(), expected) {
+        match (text.parse::<ConfiguredField>(), expected) {
             (Ok(field), Ok((name, value))) => {
                 assert_eq!(
                     (field.name.as_str(), field.value.as_str()),
@@ -162,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn a_field_is_a_name_and_a_value() {
+    fn field_is_parsed_as_name_and_value() {
         check("X-Frame-Options: DENY", Ok(("X-Frame-Options", "DENY")));
         check("a:b:c", Ok(("a", "b:c")));
         check(" Name   :\t Value ", Ok(("Name", "Value")));
@@ -178,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_field_is_refused() {
+    fn malformed_field_is_rejected() {
         check("", Err("write `Name: value`"));
         check("X-Frame-Options", Err("write `Name: value`"));
         check(": DENY", Err("no name before the colon"));
@@ -194,8 +197,8 @@ mod tests {
     }
 
     #[test]
-    fn what_is_the_servers_own_is_refused() {
-        for (name, _) in OWN {
+    fn reserved_field_is_rejected() {
+        for (name, _) in RESERVED_FIELDS {
             check(
                 &format!("{}: a", name.to_lowercase()),
                 Err("is the server's own: it "),

@@ -12,64 +12,66 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use rustix::io::Errno;
 use tracing::{info, warn};
 
-use super::cache::{Budget, Evidence};
-use super::caching::has_content_hash;
-use super::compressor::{self, Compressor, Form};
+use super::cache::{CacheBudget, Evidence};
+use super::cache_control::has_content_hash;
+use super::compressor::{self, Compressor, Encoded};
 use super::digests::Digests;
-use super::disk::{self, Disk, Found, Link, Lost};
 use super::listing::{self, Listing, Listings};
-use super::live::{self, Events, Live, Own};
+use super::live::{self, BuiltinPath, EventStream, LiveReload};
+use super::lookup_cache::{LookupCache, LookupWithEvidence, RootState};
 use super::media::{is_compressible, is_html};
-use super::memory::{Discovery, Memory, Root};
-use super::note::{Chosen, Note, Role, Seen, Trail, Withheld};
-use super::policy::{Policy, SharedPolicy, address, media_type};
-use super::redirects::{Match, To};
+use super::policy::{Policy, SharedPolicy, media_type, rules_path};
+use super::redirects::{RedirectMatch, RedirectTarget};
 use super::releases::Releases;
-use super::resource::{again, finished, represent};
-use super::search::{Failure, File, Finding, Outcome, Search, WELL_KNOWN, is_absence, is_hidden};
-use super::validators::{of_made, validators};
+use super::resource::{represent, with_fields, with_validators};
+use super::root::{self, EntryDescriptor, Root, Symlink, UnavailableDir};
+use super::search::{
+    FoundFile, LookupError, Search, SearchOutcome, SiteFile, WELL_KNOWN, is_hidden, is_not_found,
+};
+use super::trace::{ChosenFile, HiddenReason, ProbeResult, ResponseRole, Trace, TraceEvent};
+use super::validators::{validators, validators_of_generated};
 use crate::blob::Blob;
-use crate::count::Count;
+use crate::counter::Counter;
 use crate::http::{
-    Account, Coding, Fields, Lookup, Origin, Progress, Recall, Representation, Resource, Response,
-    Status, Streamed, Target,
+    CacheStatus, Coding, Fields, Lookup, LookupStatus, Origin, Representation, Resource, Response,
+    Status, StreamKind, StreamProgress, Target,
 };
 
 /// What the pages for what is absent are remembered under, and, before its path, what a rule leads to. A target's
 /// path is empty or begins with a slash, so they are nobody else's.
-const NOT_FOUND: &str = "404";
-const SHELL: &str = "shell";
-const BY_RULE: &str = "rule ";
+const NOT_FOUND_KEY: &str = "404";
+const SPA_FALLBACK_KEY: &str = "shell";
+const RULE_KEY_PREFIX: &str = "rule ";
 
 /// How long after the root's name led nowhere it is looked at again, if nobody asks before.
-const LOST: Duration = Duration::from_secs(1);
+const MISSING_ROOT_RETRY: Duration = Duration::from_secs(1);
 
 /// Siblings that are named once, and not again.
-const NAMED: usize = 1000;
+const MAX_LOGGED_ONCE: usize = 1000;
 
 /// How a folder is turned into a site. Names are relative to the root.
 #[derive(Clone, Debug)]
-pub struct Options {
+pub struct SiteOptions {
     /// What a folder shows: the first of these that is there.
     pub index: Vec<String>,
     /// What is shown with status 404, if it is there.
     pub not_found: String,
     /// What is shown to who navigates to where nothing is.
-    pub shell: Option<String>,
+    pub spa_fallback: Option<String>,
     /// Whether an address may leave out the `.html` of its file.
-    pub is_clean: bool,
+    pub has_clean_urls: bool,
     /// The path that all addresses have in front, without a slash at either end; empty for none.
     pub prefix: String,
     /// Whether files beside a file may be that, with a coding.
-    pub has_siblings: bool,
+    pub has_sidecars: bool,
     /// What makes representations with a coding, if anything does.
     pub compressor: Option<Compressor>,
     /// What knows files by their content, however long they are, if they are to be known by that alone.
     pub digests: Option<Digests>,
     /// Whether names that begin with a dot are shown.
-    pub hidden: bool,
+    pub shows_hidden: bool,
     /// Whether a folder without an index is listed.
-    pub listing: bool,
+    pub lists_dirs: bool,
     /// Bytes that may be used to remember what was found. 0 remembers nothing.
     pub cache_memory: usize,
     /// Files that may be held open for the same purpose.
@@ -80,75 +82,75 @@ pub struct Options {
     /// What applies to some paths, and to all.
     pub policy: SharedPolicy,
     /// What has been said once.
-    pub named: Named,
+    pub logged_once: LoggedOnce,
     /// What tells pages of changes, if anything does.
-    pub live: Option<Live>,
+    pub live_reload: Option<LiveReload>,
     /// Where to note what is seen on the way to an answer, if somebody asks why it is that one.
-    pub trail: Option<Trail>,
+    pub trace: Option<Trace>,
 }
 
 /// What has been said once, by whichever worker.
 #[derive(Clone, Debug, Default)]
-pub struct Named(Arc<Mutex<Told>>);
+pub struct LoggedOnce(Arc<Mutex<LoggedMessages>>);
 
 #[derive(Debug, Default)]
-struct Told {
+struct LoggedMessages {
     /// Siblings that are none, and lines of rules that are left out.
-    named: HashSet<Vec<u8>>,
+    messages: HashSet<Vec<u8>>,
     /// Where the root's name, and those of other places where links may lead, were last said to lead, or why nowhere.
-    led: HashMap<PathBuf, Result<PathBuf, String>>,
+    real_paths: HashMap<PathBuf, Result<PathBuf, String>>,
 }
 
-impl Named {
+impl LoggedOnce {
     /// A panic elsewhere leaves it whole: each change is one statement.
-    fn lock(&self) -> MutexGuard<'_, Told> {
+    fn lock(&self) -> MutexGuard<'_, LoggedMessages> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether to say this now, because nobody has.
-    fn is_news(&self, what: &[u8]) -> bool {
-        let named = &mut self.lock().named;
-        named.len() < NAMED && named.insert(what.to_vec())
+    fn insert(&self, key: &[u8]) -> bool {
+        let named = &mut self.lock().messages;
+        named.len() < MAX_LOGGED_ONCE && named.insert(key.to_vec())
     }
 
-    /// Names that lead somewhere again are news once more when they do not: all but those of the `lost`.
-    fn forget_all_but(&self, lost: &[Lost]) {
-        let is_lost = |name: &Path| lost.iter().any(|(other, _)| other == name);
+    /// Names that lead somewhere again are news once more when they do not: all but those of the `unavailable`.
+    fn forget_recovered(&self, unavailable: &[UnavailableDir]) {
+        let is_unavailable = |name: &Path| unavailable.iter().any(|(other, _)| other == name);
         self.lock()
-            .led
-            .retain(|name, led| led.is_ok() || is_lost(name));
+            .real_paths
+            .retain(|name, real_path| real_path.is_ok() || is_unavailable(name));
     }
 
     /// Whether to say now that a folder's name leads there.
-    fn is_news_of(&self, name: &Path, leads: Result<PathBuf, String>) -> bool {
-        let led = &mut self.lock().led;
-        let is_news = led.get(name) != Some(&leads);
-        led.insert(name.to_owned(), leads);
+    fn insert_real_path(&self, name: &Path, leads: Result<PathBuf, String>) -> bool {
+        let real_path = &mut self.lock().real_paths;
+        let is_news = real_path.get(name) != Some(&leads);
+        real_path.insert(name.to_owned(), leads);
         is_news
     }
 }
 
-impl Default for Options {
+impl Default for SiteOptions {
     /// `index.html`, `404.html`, clean addresses, siblings, nothing hidden shown, nothing listed, 64 MiB, 256 files.
     fn default() -> Self {
         Self {
             index: vec!["index.html".into()],
             not_found: "404.html".into(),
-            shell: None,
-            is_clean: true,
+            spa_fallback: None,
+            has_clean_urls: true,
             prefix: String::new(),
-            has_siblings: true,
+            has_sidecars: true,
             compressor: None,
             digests: None,
-            hidden: false,
-            listing: false,
+            shows_hidden: false,
+            lists_dirs: false,
             cache_memory: 64 * 1024 * 1024,
             cache_files: 256,
             releases: Releases::default(),
             policy: SharedPolicy::default(),
-            named: Named::default(),
-            live: None,
-            trail: None,
+            logged_once: LoggedOnce::default(),
+            live_reload: None,
+            trace: None,
         }
     }
 }
@@ -157,131 +159,135 @@ impl Default for Options {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Freshness {
     /// inotify(7) says so; files that it does not know all about are looked at by stat(2).
-    Told,
+    Inotify,
     /// Every file is looked at by stat(2) before it is sent again, once for all who ask in the same turn of
     /// the loop.
-    Looked,
+    Stat,
     /// Nothing is remembered.
-    Read,
+    Uncached,
 }
 
 /// What a site makes while it leaves.
 #[derive(Debug)]
-pub enum Stream {
+pub enum SiteStream {
     /// A folder's listing.
     Listing(Listing),
     /// What changes.
-    Events(Events),
+    Events(EventStream),
 }
 
 /// A folder, served: an origin.
 #[derive(Debug)]
 pub struct Site {
-    disk: Arc<Disk>,
-    options: Options,
+    root: Arc<Root>,
+    options: SiteOptions,
     /// The rules in force, and how often they have changed.
     policy: (Arc<Policy>, u64),
     /// What goes with answers that are none of the site's, wherever.
-    others: Fields,
-    memory: Memory,
+    generated_fields: Fields,
+    cache: LookupCache,
     /// When it was last looked where the root's name leads, and whether that was nowhere.
-    looked: Option<(SystemTime, bool)>,
+    root_checked: Option<(SystemTime, bool)>,
     listings: Listings,
     /// When a failure was last told, and how many were not told since.
-    told: (Option<SystemTime>, u64),
+    failure_log: (Option<SystemTime>, u64),
     /// How the last lookup went.
-    account: Account,
+    lookup_status: LookupStatus,
     /// Where it is told how many bytes are remembered, if anybody asks.
-    held: Option<Arc<Count>>,
+    cached_bytes: Option<Arc<Counter>>,
 }
 
 impl Site {
     /// The folder behind this door.
     #[must_use]
-    pub fn new(disk: Disk, options: Options) -> Self {
-        let budget = Budget {
+    pub fn new(root: Root, options: SiteOptions) -> Self {
+        let budget = CacheBudget {
             bytes: options.cache_memory,
             descriptors: options.cache_files,
         };
-        let memory = Memory::new(&disk, budget);
-        let policy = options.policy.now();
+        let memory = LookupCache::new(&root, budget);
+        let policy = options.policy.current();
         Self {
-            disk: Arc::new(disk),
-            others: policy.0.of_others(None),
+            root: Arc::new(root),
+            generated_fields: policy.0.generated_fields(None),
             policy,
             options,
-            memory,
-            looked: None,
+            cache: memory,
+            root_checked: None,
             listings: Listings::default(),
-            told: (None, 0),
-            account: Account {
-                recall: Recall::Miss,
+            failure_log: (None, 0),
+            lookup_status: LookupStatus {
+                cache_status: CacheStatus::Miss,
                 reason: None,
             },
-            held: None,
+            cached_bytes: None,
         }
     }
 
     /// The same, which tells there, turn by turn, how many bytes it remembers.
     #[must_use]
-    pub fn counted_by(mut self, held: Arc<Count>) -> Self {
-        self.held = Some(held);
+    pub fn with_cached_bytes_counter(mut self, cached_bytes: Arc<Counter>) -> Self {
+        self.cached_bytes = Some(cached_bytes);
         self
     }
 
     /// How changes are noticed.
     #[must_use]
     pub fn freshness(&self) -> Freshness {
-        match self.memory.is_watching() {
-            true => Freshness::Told,
-            false if self.options.cache_memory > 0 => Freshness::Looked,
-            false => Freshness::Read,
+        match self.cache.is_watching() {
+            true => Freshness::Inotify,
+            false if self.options.cache_memory > 0 => Freshness::Stat,
+            false => Freshness::Uncached,
         }
     }
 
-    /// What is readable when there is something to tell by [`Origin::doubt`]; `None` where there never is.
+    /// What is readable when there is something to tell by [`Origin::mark_stale`]; `None` where there never is.
     ///
     /// # Errors
     /// When there is no descriptor for it.
-    pub fn bell(&self) -> io::Result<Option<OwnedFd>> {
-        self.memory.bell()
+    pub fn event_fd(&self) -> io::Result<Option<OwnedFd>> {
+        self.cache.event_fd()
     }
 
     /// Whether a file is there to be shown, under a name relative to the root.
     ///
     /// # Errors
     /// Why it cannot be: nothing there, not a regular file, not ours to read.
-    pub fn has(&self, name: &str) -> io::Result<()> {
-        match self.disk.find(name.as_bytes())? {
-            Found::File(..) => Ok(()),
-            Found::Directory => Err(io::ErrorKind::IsADirectory.into()),
-            Found::Special => Err(io::Error::other("it is not a regular file")),
+    pub fn check_file(&self, name: &str) -> io::Result<()> {
+        match self.root.open_descriptor(name.as_bytes())? {
+            EntryDescriptor::File(..) => Ok(()),
+            EntryDescriptor::Directory => Err(io::ErrorKind::IsADirectory.into()),
+            EntryDescriptor::Special => Err(io::Error::other("it is not a regular file")),
         }
     }
 
     /// What there is under a target: what a rule says that comes first, a file, what a rule says where there is none,
     /// or what is said where nothing is.
-    fn discover(&mut self, target: &Target<'_>, now: SystemTime) -> Result<Discovery, Failure> {
-        if let Some(own) = self.own(target) {
-            return Ok((own, None));
+    fn resolve(
+        &mut self,
+        target: &Target<'_>,
+        now: SystemTime,
+    ) -> Result<LookupWithEvidence, LookupError> {
+        if let Some(builtin) = self.builtin(target) {
+            return Ok((builtin, None));
         }
-        let rule = self.policy.0.redirect(target);
+        let rule = self.policy.0.find_redirect(target);
         if let Some(rule) = rule.as_ref().filter(|rule| rule.is_forced) {
-            return self.redirected(target, rule, now);
+            return self.apply_redirect(target, rule, now);
         }
-        match (self.lookup(target, &address(target), now)?, rule) {
-            ((Lookup::Absent(_), _), rule) => {
-                if let Some(lookup) = self.of_former(target, now) {
+        match (self.lookup_path(target, &rules_path(target), now)?, rule) {
+            ((Lookup::NotFound(_), _), rule) => {
+                if let Some(lookup) = self.find_in_previous_releases(target, now) {
                     return Ok((lookup, None));
                 }
                 match rule {
-                    Some(rule) => self.redirected(target, &rule, now),
-                    None => Ok((self.absent(target, now), None)),
+                    Some(rule) => self.apply_redirect(target, &rule, now),
+                    None => Ok((self.not_found(target, now), None)),
                 }
             }
             (discovery, rule) => {
                 if let Some(rule) = rule {
-                    self.note(|| Note::Rule(rule, false));
+                    self.trace(|| TraceEvent::Redirect(rule, false));
                 }
                 Ok(discovery)
             }
@@ -289,58 +295,64 @@ impl Site {
     }
 
     /// What a folder has under a target that was here before, if pages from there may still ask for it.
-    fn of_former(&self, target: &Target<'_>, now: SystemTime) -> Option<Lookup> {
+    fn find_in_previous_releases(&self, target: &Target<'_>, now: SystemTime) -> Option<Lookup> {
         let path = target.path();
-        let path = self.below_prefix(&path)?;
+        let path = self.strip_prefix(&path)?;
         // What ends in a slash is no file, as of the current one.
         let is_file = !target.is_directory() && has_content_hash(path);
-        if !is_file || self.withheld(path).is_some() {
+        if !is_file || self.hidden_reason(path).is_some() {
             return None;
         }
-        let former = self.options.releases.former(&self.disk, now);
-        let file = |former: &Arc<Disk>| {
+        let previous = self.options.releases.previous(&self.root, now);
+        let file = |previous: &Arc<Root>| {
             let search = Search {
-                disk: former,
-                ..self.search(now)
+                root: previous,
+                ..self.new_search(now)
             };
-            match search.file(path) {
-                Ok(Outcome::File(finding)) => Some(finding),
+            match search.find_file(path) {
+                Ok(SearchOutcome::File(found)) => Some(found),
                 _ => None,
             }
         };
-        let finding = former.iter().find_map(file)?;
-        let fields = self.policy.0.of_file(&address(target), path);
-        let (resource, _) = self.resource(*finding, &fields, Some(now));
+        let found = previous.iter().find_map(file)?;
+        let fields = self.policy.0.file_fields(&rules_path(target), path);
+        let (resource, _) = self.build_resource(*found, &fields, Some(now));
         Some(Lookup::Found(Arc::new(resource)))
     }
 
     /// What is under a target of ours, which is in no folder, if it is one.
-    fn own(&self, target: &Target<'_>) -> Option<Lookup> {
-        self.options.live.as_ref()?;
+    fn builtin(&self, target: &Target<'_>) -> Option<Lookup> {
+        self.options.live_reload.as_ref()?;
         let path = target.path();
-        let own = Live::own(self.below_prefix(&path)?).filter(|_| !target.is_directory())?;
-        Some(match own {
-            Own::Events => Lookup::Events,
-            Own::Script => {
-                let mut fields = self.policy.0.of_file(&address(target), live::SCRIPT);
+        let builtin = LiveReload::builtin_path(self.strip_prefix(&path)?)
+            .filter(|_| !target.is_directory())?;
+        Some(match builtin {
+            BuiltinPath::Events => Lookup::Events,
+            BuiltinPath::Script => {
+                let mut fields = self
+                    .policy
+                    .0
+                    .file_fields(&rules_path(target), live::SCRIPT_PATH);
                 fields.remove("Cache-Control");
                 let fields = fields.with("Cache-Control", "no-cache");
                 let content = Blob::Static(live::SCRIPT_CONTENT);
                 let script = represent(content, Coding::Identity, &fields);
-                let validators = of_made(live::SCRIPT_CONTENT);
-                Lookup::Found(Arc::new(finished(script, Some(validators), false).into()))
+                let validators = validators_of_generated(live::SCRIPT_CONTENT);
+                Lookup::Found(Arc::new(
+                    with_validators(script, Some(validators), false).into(),
+                ))
             }
         })
     }
 
     /// A page with what has it hear of changes, if pages are to.
-    fn injected(&self, file: &File, fields: &Fields) -> Option<Vec<u8>> {
-        let live = self.options.live.as_ref()?;
-        if !is_html(media_type(fields)) || !live.has_room(file.content.len(), &file.path) {
+    fn inject(&self, file: &SiteFile, fields: &Fields) -> Option<Vec<u8>> {
+        let live = self.options.live_reload.as_ref()?;
+        if !is_html(media_type(fields)) || !live.is_injectable(file.content.len(), &file.path) {
             return None;
         }
-        match disk::bytes(&file.content) {
-            Ok(html) => live.injected(&html, fields, &file.path),
+        match root::content_bytes(&file.content) {
+            Ok(html) => live.inject(&html, fields, &file.path),
             Err(error) => {
                 warn!("/{} is not reloaded: {error}", file.path.escape_ascii());
                 None
@@ -350,133 +362,147 @@ impl Site {
 
     /// What says that nothing is there, on a site without a page for that, where pages are to hear of changes: of the
     /// one that comes there, too.
-    fn bare(&self, target: &Target<'_>) -> Option<Arc<Resource>> {
-        let live = self.options.live.as_ref()?;
+    fn builtin_not_found_page(&self, target: &Target<'_>) -> Option<Arc<Resource>> {
+        let live = self.options.live_reload.as_ref()?;
         let path = target.path();
         let name = path.rsplit(|&byte| byte == b'/').next().unwrap_or_default();
-        if name.contains(&b'.') && !is_html(self.policy.0.types.of(name).text.as_ref()) {
+        if name.contains(&b'.')
+            && !is_html(self.policy.0.media_types.media_type(name).value.as_ref())
+        {
             return None;
         }
-        let page = Response::page(Status::NotFound, "There is nothing under this address.");
+        let page = Response::html_page(Status::NotFound, "There is nothing under this address.");
         let page = page.representation?;
-        let address = address(target);
-        let fields = self.policy.0.of_page(Some(&address), page.media_type());
-        let html = live.injected(page.content.in_memory()?, &fields, &path)?;
+        let rules_path = rules_path(target);
+        let fields = self
+            .policy
+            .0
+            .error_fields(Some(&rules_path), page.media_type());
+        let html = live.inject(page.content.in_memory()?, &fields, &path)?;
         let page = represent(html.into(), Coding::Identity, &fields);
-        Some(Arc::new(finished(page, None, false).into()))
+        Some(Arc::new(with_validators(page, None, false).into()))
     }
 
     /// What there is in the folder under a target.
     /// It is shown with the fields that go with this address.
-    fn lookup(
+    fn lookup_path(
         &self,
         target: &Target<'_>,
-        address: &[u8],
+        rules_path: &[u8],
         now: SystemTime,
-    ) -> Result<Discovery, Failure> {
+    ) -> Result<LookupWithEvidence, LookupError> {
         let path = target.path();
-        let Some(path) = self.below_prefix(&path) else {
-            self.note(|| Note::Outside);
-            return Ok((Lookup::Absent(None), None));
+        let Some(path) = self.strip_prefix(&path) else {
+            self.trace(|| TraceEvent::OutsidePrefix);
+            return Ok((Lookup::NotFound(None), None));
         };
         if path.is_empty() && !target.is_directory() {
             return Ok((Lookup::Directory, None));
         }
-        if let Some(why) = self.withheld(path) {
-            self.note(|| Note::Withheld(path.to_vec(), why));
-            return Ok((Lookup::Absent(None), None));
+        if let Some(why) = self.hidden_reason(path) {
+            self.trace(|| TraceEvent::Hidden(path.to_vec(), why));
+            return Ok((Lookup::NotFound(None), None));
         }
-        let search = self.search(now);
+        let search = self.new_search(now);
         let outcome = match target.is_directory() {
-            true => search.folder(path)?,
-            false => search.name(path)?,
+            true => search.find_index(path)?,
+            false => search.find_name(path)?,
         };
         Ok(match outcome {
-            Outcome::File(finding) if self.policy.0.is_source(&finding.file.path) => {
-                (Lookup::Absent(None), None)
+            SearchOutcome::File(found) if self.policy.0.is_rules_file(&found.file.path) => {
+                (Lookup::NotFound(None), None)
             }
-            Outcome::File(finding) => {
-                self.choose(Role::File, &finding.file, Some(address));
-                let fields = self.policy.0.of_file(address, &finding.file.path);
-                let (resource, evidence) = self.resource(*finding, &fields, Some(now));
+            SearchOutcome::File(found) => {
+                self.trace_file(ResponseRole::File, &found.file, Some(rules_path));
+                let fields = self.policy.0.file_fields(rules_path, &found.file.path);
+                let (resource, evidence) = self.build_resource(*found, &fields, Some(now));
                 (Lookup::Found(Arc::new(resource)), Some(evidence))
             }
-            Outcome::Folder => (Lookup::Directory, None),
-            Outcome::Nothing if self.options.listing && target.is_directory() => {
-                (self.listable(target, path)?, None)
+            SearchOutcome::Directory => (Lookup::Directory, None),
+            SearchOutcome::Missing if self.options.lists_dirs && target.is_directory() => {
+                (self.lookup_listing(target, path)?, None)
             }
-            Outcome::Nothing => (Lookup::Absent(None), None),
+            SearchOutcome::Missing => (Lookup::NotFound(None), None),
         })
     }
 
     /// A folder that has no page of its own.
-    fn listable(&self, target: &Target<'_>, path: &[u8]) -> Result<Lookup, Failure> {
-        match self.disk.folder(path) {
+    fn lookup_listing(&self, target: &Target<'_>, path: &[u8]) -> Result<Lookup, LookupError> {
+        match self.root.read_dir(path) {
             // A listing's references are relative to the slash.
-            Ok(_) if !target.raw().ends_with('/') => Ok(Lookup::Directory),
+            Ok(_) if !target.raw_path().ends_with('/') => Ok(Lookup::Directory),
             Ok(_) => Ok(self.listings.lookup()),
-            Err(error) if is_absence(&error) => Ok(Lookup::Absent(None)),
+            Err(error) if is_not_found(&error) => Ok(Lookup::NotFound(None)),
             Err(error) => {
                 let path = path.to_vec();
-                self.note(|| Note::Looked(path.clone(), Seen::Failed(error.to_string())));
-                Err(Failure { path, error })
+                self.trace(|| {
+                    TraceEvent::Probed(path.clone(), ProbeResult::Failed(error.to_string()))
+                });
+                Err(LookupError { path, error })
             }
         }
     }
 
     /// Why nothing under this path is shown, if nothing is.
-    pub(super) fn withheld(&self, path: &[u8]) -> Option<Withheld> {
-        if !self.options.hidden && is_hidden(path) {
-            Some(Withheld::Hidden)
-        } else if self.policy.0.is_source(path) {
-            Some(Withheld::Rules)
+    pub(super) fn hidden_reason(&self, path: &[u8]) -> Option<HiddenReason> {
+        if !self.options.shows_hidden && is_hidden(path) {
+            Some(HiddenReason::Dotfile)
+        } else if self.policy.0.is_rules_file(path) {
+            Some(HiddenReason::RulesFile)
         } else {
             None
         }
     }
 
     /// The folder that is served.
-    pub(super) fn disk(&self) -> &Disk {
-        &self.disk
+    pub(super) fn root(&self) -> &Root {
+        &self.root
     }
 
-    fn note(&self, note: impl FnOnce() -> Note) {
-        if let Some(trail) = &self.options.trail {
-            trail.add(note());
+    fn trace(&self, event: impl FnOnce() -> TraceEvent) {
+        if let Some(trace) = &self.options.trace {
+            trace.record(event());
         }
     }
 
     /// Notes that a file is to be sent, with what changes its fields under an address.
-    fn choose(&self, role: Role, file: &File, address: Option<&[u8]>) {
+    fn trace_file(&self, role: ResponseRole, file: &SiteFile, rules_path: Option<&[u8]>) {
         let policy = &self.policy.0;
-        let cache = || policy.caching.of(&file.path, policy.is_private);
-        self.note(|| {
-            Note::Chosen(Chosen {
+        let cache = || {
+            policy
+                .cache_policy
+                .cache_control(&file.path, policy.is_private)
+        };
+        self.trace(|| {
+            TraceEvent::Chosen(ChosenFile {
                 role,
                 path: file.path.clone(),
                 len: file.content.len(),
-                links: match file.source.is_direct {
+                symlinks: match file.source.has_no_symlink {
                     true => Vec::new(),
-                    false => self.disk.links(&file.path),
+                    false => self.root.symlinks_on(&file.path),
                 },
-                media: policy.types.of(&file.path),
-                cache: (role != Role::NotFound).then(cache),
+                media_type: policy.media_types.media_type(&file.path),
+                cache_control: (role != ResponseRole::NotFound).then(cache),
             })
         });
-        self.note(|| Note::Changed(role, policy.changed(address)));
+        self.trace(|| TraceEvent::FieldChanges(role, policy.traced_changes(rules_path)));
     }
 
-    pub(super) fn search(&self, now: SystemTime) -> Search<'_> {
+    pub(super) fn new_search(&self, now: SystemTime) -> Search<'_> {
         Search {
-            is_clean: self.options.is_clean,
-            types: self.options.has_siblings.then_some(&self.policy.0.types),
-            trail: self.options.trail.as_ref(),
-            ..Search::new(&self.disk, &self.options.index, now)
+            has_clean_urls: self.options.has_clean_urls,
+            sidecar_types: self
+                .options
+                .has_sidecars
+                .then_some(&self.policy.0.media_types),
+            trace: self.options.trace.as_ref(),
+            ..Search::new(&self.root, &self.options.index, now)
         }
     }
 
     /// What comes behind the prefix; `None` if something else does.
-    fn below_prefix<'p>(&self, path: &'p [u8]) -> Option<&'p [u8]> {
+    fn strip_prefix<'p>(&self, path: &'p [u8]) -> Option<&'p [u8]> {
         match (self.options.prefix.as_bytes(), path) {
             (b"", path) => Some(path),
             (prefix, path) => match path.strip_prefix(prefix)? {
@@ -487,132 +513,152 @@ impl Site {
     }
 
     /// What is under a target by a rule.
-    fn redirected(
+    fn apply_redirect(
         &mut self,
         target: &Target<'_>,
-        rule: &Match,
+        rule: &RedirectMatch,
         now: SystemTime,
-    ) -> Result<Discovery, Failure> {
-        self.note(|| Note::Rule(rule.clone(), true));
-        let (status, target_of_rule) = match &rule.to {
-            To::Location(location) => {
-                return Ok((Lookup::Moved(rule.status, location.as_str().into()), None));
+    ) -> Result<LookupWithEvidence, LookupError> {
+        self.trace(|| TraceEvent::Redirect(rule.clone(), true));
+        let (status, target_of_rule) = match &rule.target {
+            RedirectTarget::Location(location) => {
+                return Ok((
+                    Lookup::Redirect(rule.status, location.as_str().into()),
+                    None,
+                ));
             }
-            To::Target(target) => (rule.status, target),
+            RedirectTarget::Rewrite(target) => (rule.status, target),
         };
         // What a peer has put in the place of a placeholder may be no path.
         let Ok(other) = Target::parse(target_of_rule, None) else {
-            return Ok((self.absent(target, now), None));
+            return Ok((self.not_found(target, now), None));
         };
-        let (key, address) = self.by_rule(target, &other);
-        let lookup = match self.memory.recall(&self.disk, &key, now) {
+        let (key, rules_path) = self.rewrite_key(target, &other);
+        let lookup = match self.cache.get(&self.root, &key, now) {
             Some(lookup) => {
                 // Where it comes first, nothing else was looked at.
                 if rule.is_forced {
-                    self.account.recall = self.memory.last();
+                    self.lookup_status.cache_status = self.cache.last_status();
                 }
                 lookup
             }
             None => {
-                let discovery = self.lookup(&other, &address, now)?;
-                self.memory.remember(&key, discovery, now)
+                let discovery = self.lookup_path(&other, &rules_path, now)?;
+                self.cache.insert(&key, discovery, now)
             }
         };
         let lookup = match lookup {
             Lookup::Found(resource) if status == Status::NotFound => {
-                Lookup::Absent(Some(self.page_at(&resource, &address)))
+                Lookup::NotFound(Some(self.error_page_for(&resource, &rules_path)))
             }
             Lookup::Found(resource) => Lookup::Found(resource),
-            _ => self.absent(target, now),
+            _ => self.not_found(target, now),
         };
         Ok((lookup, None))
     }
 
     /// What is remembered of what a rule leads to under a target, and the address whose fields it has. Asked for itself,
     /// that other one may be something else, by a rule about it.
-    fn by_rule(&self, target: &Target<'_>, other: &Target<'_>) -> (String, Vec<u8>) {
-        match self.policy.0.depend_on_path() {
+    fn rewrite_key(&self, target: &Target<'_>, other: &Target<'_>) -> (String, Vec<u8>) {
+        match self.policy.0.has_path_rules() {
             true => {
-                let key = format!("{BY_RULE}{} {}", target.raw(), other.raw());
-                (key, address(target))
+                let key = format!(
+                    "{RULE_KEY_PREFIX}{} {}",
+                    target.raw_path(),
+                    other.raw_path()
+                );
+                (key, rules_path(target))
             }
-            false => (format!("{BY_RULE}{}", other.raw()), address(other)),
+            false => (
+                format!("{RULE_KEY_PREFIX}{}", other.raw_path()),
+                rules_path(other),
+            ),
         }
     }
 
     /// Under which key what was just found for a target is remembered, and the address whose fields it has.
-    fn place(&self, target: &Target<'_>, found: &Lookup) -> Option<(String, Vec<u8>)> {
-        let found = match (found, &self.options.shell) {
-            (Lookup::Shell(..), Some(file)) => {
-                return Some((SHELL.into(), format!("/{file}").into()));
+    fn cache_key(&self, target: &Target<'_>, found: &Lookup) -> Option<(String, Vec<u8>)> {
+        let found = match (found, &self.options.spa_fallback) {
+            (Lookup::SpaFallback(..), Some(file)) => {
+                return Some((SPA_FALLBACK_KEY.into(), format!("/{file}").into()));
             }
             (Lookup::Found(resource), _) => resource,
             _ => return None,
         };
-        let is_it = |(key, _): &(String, Vec<u8>)| match self.memory.entry(key) {
-            Some((Lookup::Found(known), _)) => Arc::ptr_eq(known, found),
+        let is_at = |(key, _): &(String, Vec<u8>)| match self.cache.entry(key) {
+            Some((Lookup::Found(cached), _)) => Arc::ptr_eq(cached, found),
             _ => false,
         };
-        let own = (target.raw().to_owned(), address(target));
-        if is_it(&own) {
-            return Some(own);
+        let by_target = (target.raw_path().to_owned(), rules_path(target));
+        if is_at(&by_target) {
+            return Some(by_target);
         }
-        match self.policy.0.redirect(target)?.to {
-            To::Target(other) => {
+        match self.policy.0.find_redirect(target)?.target {
+            RedirectTarget::Rewrite(other) => {
                 let other = Target::parse(&other, None).ok()?;
-                Some(self.by_rule(target, &other)).filter(is_it)
+                Some(self.rewrite_key(target, &other)).filter(is_at)
             }
-            To::Location(_) => None,
+            RedirectTarget::Location(_) => None,
         }
     }
 
     /// What there is to say where nothing is.
-    fn absent(&mut self, target: &Target<'_>, now: SystemTime) -> Lookup {
-        let page = self.page(NOT_FOUND, now);
-        let page = page.map(|page| match self.policy.0.depend_on_path() {
-            true => self.page_at(&page, &address(target)),
+    fn not_found(&mut self, target: &Target<'_>, now: SystemTime) -> Lookup {
+        let page = self.fallback_page(NOT_FOUND_KEY, now);
+        let page = page.map(|page| match self.policy.0.has_path_rules() {
+            true => self.error_page_for(&page, &rules_path(target)),
             false => page,
         });
-        let page = page.or_else(|| self.bare(target));
-        let shell = match self.options.shell.is_some() {
+        let page = page.or_else(|| self.builtin_not_found_page(target));
+        let spa_fallback = match self.options.spa_fallback.is_some() {
             true => {
-                let route = self.route(target);
-                self.note(|| Note::Route(route));
-                route.ok().and_then(|()| self.page(SHELL, now))
+                let route = self.check_spa_route(target);
+                self.trace(|| TraceEvent::SpaRoute(route));
+                route
+                    .ok()
+                    .and_then(|()| self.fallback_page(SPA_FALLBACK_KEY, now))
             }
             false => None,
         };
-        match shell {
-            Some(shell) => Lookup::Shell(self.shell_at(shell, target), page),
-            None => Lookup::Absent(page),
+        match spa_fallback {
+            Some(spa_fallback) => {
+                Lookup::SpaFallback(self.spa_fallback_for(spa_fallback, target), page)
+            }
+            None => Lookup::NotFound(page),
         }
     }
 
     /// A page that says what went wrong, with the fields that go with this address.
-    fn page_at(&self, page: &Resource, address: &[u8]) -> Arc<Resource> {
+    fn error_page_for(&self, page: &Resource, rules_path: &[u8]) -> Arc<Resource> {
         let policy = &self.policy.0;
-        self.note(|| Note::Changed(Role::NotFound, policy.changed(Some(address))));
-        let fields = |page: &Representation| policy.of_page(Some(address), page.media_type());
-        Arc::new(again(page, fields, false))
+        self.trace(|| {
+            TraceEvent::FieldChanges(
+                ResponseRole::NotFound,
+                policy.traced_changes(Some(rules_path)),
+            )
+        });
+        let fields =
+            |page: &Representation| policy.error_fields(Some(rules_path), page.media_type());
+        Arc::new(with_fields(page, fields, false))
     }
 
     /// The shell with the fields that go with what is under this target.
-    fn shell_at(&self, shell: Arc<Resource>, target: &Target<'_>) -> Arc<Resource> {
-        match &self.options.shell {
-            Some(file) if self.policy.0.depend_on_path() => {
-                let address = address(target);
-                let fields = |_: &_| self.policy.0.of_file(&address, file.as_bytes());
-                Arc::new(again(&shell, fields, true))
+    fn spa_fallback_for(&self, spa_fallback: Arc<Resource>, target: &Target<'_>) -> Arc<Resource> {
+        match &self.options.spa_fallback {
+            Some(file) if self.policy.0.has_path_rules() => {
+                let rules_path = rules_path(target);
+                let fields = |_: &_| self.policy.0.file_fields(&rules_path, file.as_bytes());
+                Arc::new(with_fields(&spa_fallback, fields, true))
             }
-            _ => shell,
+            _ => spa_fallback,
         }
     }
 
     /// Whether a place may be one that only a page's script knows; otherwise why not. What has an extension is a
     /// file, and what is well-known is known to others.
-    fn route(&self, target: &Target<'_>) -> Result<(), &'static str> {
+    fn check_spa_route(&self, target: &Target<'_>) -> Result<(), &'static str> {
         let path = target.path();
-        let Some(path) = self.below_prefix(&path) else {
+        let Some(path) = self.strip_prefix(&path) else {
             return Err("its address does not begin with the path prefix");
         };
         let mut names = path.split(|&byte| byte == b'/');
@@ -631,130 +677,134 @@ impl Site {
     }
 
     /// One of the pages that are shown where nothing is. Failing to find it is no reason to say anything else.
-    fn page(&mut self, key: &'static str, now: SystemTime) -> Option<Arc<Resource>> {
+    fn fallback_page(&mut self, key: &'static str, now: SystemTime) -> Option<Arc<Resource>> {
         let page = |lookup| match lookup {
             Lookup::Found(page) => Some(page),
             _ => None,
         };
-        if let Some(lookup) = self.memory.recall(&self.disk, key, now) {
+        if let Some(lookup) = self.cache.get(&self.root, key, now) {
             return page(lookup);
         }
-        let name = match (key, &self.options.shell) {
-            (SHELL, Some(shell)) => shell,
+        let name = match (key, &self.options.spa_fallback) {
+            (SPA_FALLBACK_KEY, Some(spa_fallback)) => spa_fallback,
             _ => &self.options.not_found,
         };
-        let discovery = match self.search(now).file(name.as_bytes()) {
-            Ok(Outcome::File(finding)) => {
-                let path = &finding.file.path;
+        let discovery = match self.new_search(now).find_file(name.as_bytes()) {
+            Ok(SearchOutcome::File(found)) => {
+                let path = &found.file.path;
                 let fields = match key {
-                    SHELL => {
-                        let address = [b"/", &path[..]].concat();
-                        self.choose(Role::Shell, &finding.file, Some(&address));
-                        self.policy.0.of_file(&address, path)
+                    SPA_FALLBACK_KEY => {
+                        let rules_path = [b"/", &path[..]].concat();
+                        self.trace_file(ResponseRole::SpaFallback, &found.file, Some(&rules_path));
+                        self.policy.0.file_fields(&rules_path, path)
                     }
                     _ => {
-                        self.choose(Role::NotFound, &finding.file, None);
-                        let media_type = self.policy.0.types.of(path);
-                        self.policy.0.of_page(None, &media_type.text)
+                        self.trace_file(ResponseRole::NotFound, &found.file, None);
+                        let media_type = self.policy.0.media_types.media_type(path);
+                        self.policy.0.error_fields(None, &media_type.value)
                     }
                 };
                 // The one for what is absent is no representation of a target, so it has no validators.
-                let validated = (key == SHELL).then_some(now);
-                let (resource, evidence) = self.resource(*finding, &fields, validated);
+                let validated = (key == SPA_FALLBACK_KEY).then_some(now);
+                let (resource, evidence) = self.build_resource(*found, &fields, validated);
                 (Lookup::Found(Arc::new(resource)), Some(evidence))
             }
-            _ => (Lookup::Absent(None), None),
+            _ => (Lookup::NotFound(None), None),
         };
-        page(self.memory.remember(key, discovery, now))
+        page(self.cache.insert(key, discovery, now))
     }
 
     /// The resource that a file is, with what stands beside it, and with these fields; with the validators that each has
     /// when it is `validated`, if it is.
-    fn resource(
+    fn build_resource(
         &self,
-        finding: Finding,
+        found: FoundFile,
         fields: &Fields,
         validated: Option<SystemTime>,
     ) -> (Resource, Evidence) {
-        self.name_once(&finding);
-        if let Some(html) = self.injected(&finding.file, fields) {
-            let validators = validated.map(|_| of_made(&html));
+        self.log_rejected_sidecars(&found);
+        if let Some(html) = self.inject(&found.file, fields) {
+            let validators = validated.map(|_| validators_of_generated(&html));
             let page = represent(html.into(), Coding::Identity, fields);
-            return (finished(page, validators, false).into(), finding.evidence);
+            return (
+                with_validators(page, validators, false).into(),
+                found.evidence,
+            );
         }
-        let Finding {
+        let FoundFile {
             file,
-            siblings,
+            sidecars,
             evidence,
             ..
-        } = finding;
+        } = found;
         // An error is not worth it.
         let is_codable =
-            siblings.is_empty() && validated.is_some() && self.is_codable(fields, &file);
-        let varies = is_codable || !siblings.is_empty();
-        let forms = [(Coding::Identity, file)].into_iter().chain(siblings);
-        let form = |(coding, file): (Coding, File)| {
+            sidecars.is_empty() && validated.is_some() && self.is_encodable(fields, &file);
+        let varies = is_codable || !sidecars.is_empty();
+        let variants = [(Coding::Identity, file)].into_iter().chain(sidecars);
+        let build = |(coding, file): (Coding, SiteFile)| {
             let digests = self.options.digests.as_ref();
             let with = |now| validators(&file.content, &file.source.version, digests, now);
             let validators = validated.map(with);
             let representation = represent(file.content, coding, fields);
-            Arc::new(finished(representation, validators, varies))
+            Arc::new(with_validators(representation, validators, varies))
         };
         let resource = Resource {
-            representations: forms.map(form).collect(),
+            representations: variants.map(build).collect(),
             varies,
-            is_codable,
+            is_encodable: is_codable,
         };
         (resource, evidence)
     }
 
     /// Whether a file is one that may be compressed when that is asked for.
-    fn is_codable(&self, fields: &Fields, file: &File) -> bool {
-        let most = self.memory.most();
+    fn is_encodable(&self, fields: &Fields, file: &SiteFile) -> bool {
+        let max_bytes = self.cache.max_file_bytes();
         self.options.compressor.is_some()
-            && (compressor::LEAST..=most).contains(&file.source.version.len)
+            && (compressor::MIN_COMPRESSED_FILE_BYTES..=max_bytes)
+                .contains(&file.source.version.len)
             && is_compressible(media_type(fields))
     }
 
     /// Names the siblings that are none, once.
-    fn name_once(&self, finding: &Finding) {
-        for (path, why) in &finding.refused {
-            if self.options.named.is_news(path) {
+    fn log_rejected_sidecars(&self, found: &FoundFile) {
+        for (path, why) in &found.rejected {
+            if self.options.logged_once.insert(path) {
                 warn!("/{} is not used: {why}", path.escape_ascii());
             }
         }
     }
 
     /// Takes up the rules that are in force, if they have changed and are for this folder.
-    fn follow_policy(&mut self) {
-        if self.options.policy.changes() == self.policy.1 {
+    fn update_policy(&mut self) {
+        if self.options.policy.change_count() == self.policy.1 {
             return;
         }
-        let (policy, changes) = self.options.policy.now();
+        let (policy, changes) = self.options.policy.current();
         match policy.root {
             // The root's name leads elsewhere, or did: that is looked at first.
-            Some(root) if root != self.disk.identity() => self.memory.doubt_root(),
-            _ => self.adopt(policy, changes),
+            Some(root) if root != self.root.id() => self.cache.mark_root_changed(),
+            _ => self.set_policy(policy, changes),
         }
     }
 
-    fn adopt(&mut self, policy: Arc<Policy>, changes: u64) {
-        self.others = policy.of_others(None);
+    fn set_policy(&mut self, policy: Arc<Policy>, changes: u64) {
+        self.generated_fields = policy.generated_fields(None);
         self.policy = (policy, changes);
-        self.memory.clear();
+        self.cache.clear();
     }
 
     /// When to look where the root's name leads, even if nobody asks for anything: otherwise who is asked for nothing
     /// would hold a folder open for good that is no longer served.
-    fn look(&self) -> Option<SystemTime> {
-        match (self.memory.root(), self.looked) {
-            (Root::Sure, _) => None,
-            (Root::Doubtful, _) | (_, None) => Some(UNIX_EPOCH),
-            (Root::Believed | Root::Untold, Some((last, is_lost))) => {
-                let pause = if is_lost {
-                    Some(LOST)
+    fn next_root_check(&self) -> Option<SystemTime> {
+        match (self.cache.root_state(), self.root_checked) {
+            (RootState::Watched, _) => None,
+            (RootState::Changed, _) | (_, None) => Some(UNIX_EPOCH),
+            (RootState::Checked | RootState::Unwatched, Some((last, is_unavailable))) => {
+                let pause = if is_unavailable {
+                    Some(MISSING_ROOT_RETRY)
                 } else {
-                    self.options.releases.grace()
+                    self.options.releases.grace_period()
                 };
                 pause.map(|pause| last + pause)
             }
@@ -763,49 +813,59 @@ impl Site {
 
     /// Goes on with the folders that the names of the root, and of where links may lead, lead to by now; which of them
     /// lead nowhere, which is no reason to show nothing.
-    fn follow_root(&mut self, now: SystemTime) -> Vec<Lost> {
-        let was_lost = self.looked.is_some_and(|(_, is_lost)| is_lost);
-        self.memory.follow_root(&self.disk);
-        let (successor, lost) = self.disk.successor();
-        if was_lost {
-            self.options.named.forget_all_but(&lost);
+    fn update_root(&mut self, now: SystemTime) -> Vec<UnavailableDir> {
+        let was_unavailable = self
+            .root_checked
+            .is_some_and(|(_, is_unavailable)| is_unavailable);
+        self.cache.watch_root(&self.root);
+        let (reopened, unavailable) = self.root.reopen_if_changed();
+        if was_unavailable {
+            self.options.logged_once.forget_recovered(&unavailable);
         }
-        if (was_lost || successor.is_some()) && self.memory.root() == Root::Believed {
+        if (was_unavailable || reopened.is_some()) && self.cache.root_state() == RootState::Checked
+        {
             // What is there now may be watched over.
-            self.memory.doubt_root();
+            self.cache.mark_root_changed();
         }
-        if let Some(disk) = successor {
-            for (name, path) in disk.led_elsewhere(&self.disk) {
-                if self.options.named.is_news_of(name, Ok(path.to_owned())) {
+        if let Some(root) = reopened {
+            for (name, path) in root.changed_dirs(&self.root) {
+                if self
+                    .options
+                    .logged_once
+                    .insert_real_path(name, Ok(path.to_owned()))
+                {
                     info!("{} is {} from now on", name.display(), path.display());
                 }
             }
-            self.go_to(Arc::new(disk));
+            self.switch_root(Arc::new(root));
         }
-        if !lost.is_empty() {
-            self.memory.lose_root();
+        if !unavailable.is_empty() {
+            self.cache.mark_root_unwatched();
         }
-        if lost.iter().any(|(name, _)| name == self.disk.called()) {
+        if unavailable
+            .iter()
+            .any(|(name, _)| name == self.root.configured_path())
+        {
             // Another worker may have seen where it led last.
-            let latest = self.options.releases.latest();
-            if let Some(latest) = latest.filter(|latest| !latest.is(&self.disk)) {
-                self.go_to(latest);
+            let latest = self.options.releases.current();
+            if let Some(latest) = latest.filter(|latest| !latest.is_same_dir(&self.root)) {
+                self.switch_root(latest);
             }
         }
-        self.looked = Some((now, !lost.is_empty()));
-        self.options.releases.see(&self.disk, now);
-        let changes = self.options.policy.changes();
+        self.root_checked = Some((now, !unavailable.is_empty()));
+        self.options.releases.record(&self.root, now);
+        let changes = self.options.policy.change_count();
         if self.policy.1 != changes {
-            let policy = self.own_policy();
-            self.adopt(policy, changes);
+            let policy = self.load_policy();
+            self.set_policy(policy, changes);
         }
-        lost
+        unavailable
     }
 
-    fn go_to(&mut self, disk: Arc<Disk>) {
-        let is_another = !disk.is(&self.disk);
-        self.disk = disk;
-        self.memory.forget();
+    fn switch_root(&mut self, root: Arc<Root>) {
+        let is_another = !root.is_same_dir(&self.root);
+        self.root = root;
+        self.cache.reset();
         if is_another {
             // The rules in force were for another one.
             self.policy.1 = u64::MAX;
@@ -813,8 +873,12 @@ impl Site {
     }
 
     /// Says that a folder's name leads to none that can be opened.
-    fn tell_of_lost(&self, (name, error): &Lost) {
-        if !self.options.named.is_news_of(name, Err(error.to_string())) {
+    fn log_unavailable_dir(&self, (name, error): &UnavailableDir) {
+        if !self
+            .options
+            .logged_once
+            .insert_real_path(name, Err(error.to_string()))
+        {
             return;
         }
         let hint = match error.kind() {
@@ -827,47 +891,47 @@ impl Site {
         warn!(
             "{} cannot be opened any more: {error}{hint}; what was {} goes on being served",
             name.display(),
-            self.disk.led(name).display()
+            self.root.real_path_of(name).display()
         );
     }
 
     /// The rules for the folder that is served now. Where they cannot be read, those that were in force stay.
-    fn own_policy(&self) -> Arc<Policy> {
-        let reading = match self.options.policy.read(&self.disk) {
-            None => return self.options.policy.now().0,
-            Some(Ok(reading)) => reading,
-            Some(Err(wrong)) => {
-                for wrong in wrong {
-                    if self.options.named.is_news(wrong.as_bytes()) {
-                        warn!("{wrong}; the rules that were in force stay");
+    fn load_policy(&self) -> Arc<Policy> {
+        let loaded = match self.options.policy.load_for(&self.root) {
+            None => return self.options.policy.current().0,
+            Some(Ok(loaded)) => loaded,
+            Some(Err(errors)) => {
+                for errors in errors {
+                    if self.options.logged_once.insert(errors.as_bytes()) {
+                        warn!("{errors}; the rules that were in force stay");
                     }
                 }
                 return self.policy.0.clone();
             }
         };
-        for left_out in &reading.left_out {
-            if self.options.named.is_news(left_out.as_bytes()) {
+        for left_out in &loaded.warnings {
+            if self.options.logged_once.insert(left_out.as_bytes()) {
                 warn!("{left_out}");
             }
         }
-        Arc::new(reading.policy)
+        Arc::new(loaded.policy)
     }
 
     /// Logs at most one line a second: a peer decides how often something fails.
-    fn tell(&mut self, failure: &Failure, now: SystemTime) {
-        let (last, untold) = &mut self.told;
+    fn log_failure(&mut self, failure: &LookupError, now: SystemTime) {
+        let (last, suppressed) = &mut self.failure_log;
         let is_recent = |last: SystemTime| {
             now.duration_since(last)
                 .is_ok_and(|elapsed| elapsed < Duration::from_secs(1))
         };
         if last.is_some_and(is_recent) {
-            *untold += 1;
+            *suppressed += 1;
             return;
         }
-        let Failure { path, error } = failure;
+        let LookupError { path, error } = failure;
         let why = match Errno::from_io_error(error) {
-            Some(Errno::XDEV) => match self.disk.culprit(path) {
-                Some(Link { path, target }) => format!(
+            Some(Errno::XDEV) => match self.root.offending_link(path) {
+                Some(Symlink { path, target }) => format!(
                     "the link /{} leads to {}, where none may (see --symlinks and --symlink-root)",
                     path.as_os_str().as_bytes().escape_ascii(),
                     target.as_os_str().as_bytes().escape_ascii(),
@@ -880,45 +944,47 @@ impl Site {
             _ => error.to_string(),
         };
         warn!(
-            "cannot serve /{}: {why}; {untold} more not told",
+            "cannot serve /{}: {why}; {suppressed} more not told",
             path.escape_ascii()
         );
-        self.told = (Some(now), 0);
+        self.failure_log = (Some(now), 0);
     }
 }
 
 impl Origin for Site {
-    type Stream = Stream;
+    type Stream = SiteStream;
 
     fn find(&mut self, target: &Target<'_>, now: SystemTime) -> Lookup {
-        if self.memory.is_root_doubtful() {
-            let lost = self.follow_root(now);
-            lost.iter().for_each(|lost| self.tell_of_lost(lost));
+        if self.cache.is_root_stale() {
+            let unavailable = self.update_root(now);
+            unavailable
+                .iter()
+                .for_each(|unavailable| self.log_unavailable_dir(unavailable));
         }
-        let recalled = self.memory.recall(&self.disk, target.raw(), now);
-        self.account = Account {
-            recall: self.memory.last(),
+        let recalled = self.cache.get(&self.root, target.raw_path(), now);
+        self.lookup_status = LookupStatus {
+            cache_status: self.cache.last_status(),
             reason: None,
         };
         if let Some(lookup) = recalled {
             return lookup;
         }
-        let discovery = match self.discover(target, now) {
+        let discovery = match self.resolve(target, now) {
             Ok(discovery) => discovery,
             Err(failure) => {
-                self.tell(&failure, now);
-                self.account.reason = failure.reason();
+                self.log_failure(&failure, now);
+                self.lookup_status.reason = failure.reason();
                 (failure.lookup(), None)
             }
         };
-        self.memory.remember(target.raw(), discovery, now)
+        self.cache.insert(target.raw_path(), discovery, now)
     }
 
-    fn account(&self) -> Option<Account> {
-        Some(self.account)
+    fn lookup_status(&self) -> Option<LookupStatus> {
+        Some(self.lookup_status)
     }
 
-    fn code(
+    fn find_encoded(
         &mut self,
         target: &Target<'_>,
         found: &Lookup,
@@ -926,120 +992,135 @@ impl Origin for Site {
         now: SystemTime,
     ) -> Option<Lookup> {
         let compressor = self.options.compressor.as_ref()?;
-        let (key, address) = self.place(target, found)?;
-        let (Lookup::Found(resource), evidence) = self.memory.entry(&key)? else {
+        let (key, rules_path) = self.cache_key(target, found)?;
+        let (Lookup::Found(resource), evidence) = self.cache.entry(&key)? else {
             return None;
         };
         let (path, source) = evidence.present.first()?;
         let identity = resource.representations.first()?;
         let mut resource = Resource::clone(resource);
-        match compressor.form(path, &source.version, coding) {
-            Form::Made(content) => {
+        match compressor.encoded(path, &source.version, coding) {
+            Encoded::Ready(content) => {
                 let validators = validators(&content, &source.version, None, now);
-                let fields = self.policy.0.of_file(&address, path);
+                let fields = self.policy.0.file_fields(&rules_path, path);
                 let coded = represent(content, coding, &fields);
-                let coded = finished(coded, Some(validators), true);
+                let coded = with_validators(coded, Some(validators), true);
                 resource.representations.push(Arc::new(coded));
             }
-            Form::Unknown => {
-                compressor.make(path, &source.version, coding, identity.content.clone());
+            Encoded::Unknown => {
+                compressor.enqueue(path, &source.version, coding, identity.content.clone());
                 return None;
             }
-            Form::Making => return None,
+            Encoded::Pending => return None,
             // It is not asked about again.
-            Form::Unworthy => resource.is_codable = false,
+            Encoded::NotWorthwhile => resource.is_encodable = false,
         }
         let resource = Arc::new(resource);
-        self.memory.improve(&key, Lookup::Found(resource.clone()));
+        self.cache.replace(&key, Lookup::Found(resource.clone()));
         Some(match found {
-            Lookup::Shell(_, page) => Lookup::Shell(self.shell_at(resource, target), page.clone()),
+            Lookup::SpaFallback(_, page) => {
+                Lookup::SpaFallback(self.spa_fallback_for(resource, target), page.clone())
+            }
             _ => Lookup::Found(resource),
         })
     }
 
-    fn stream(&mut self, target: &Target<'_>, what: Streamed) -> Result<Stream, Lookup> {
-        let view = match (what, &self.options.live) {
-            (Streamed::Listing(view), _) => view,
-            (Streamed::Events, Some(live)) => return Ok(Stream::Events(live.events())),
-            (Streamed::Events, None) => return Err(Lookup::Absent(None)),
+    fn open_stream(&mut self, target: &Target<'_>, kind: StreamKind) -> Result<SiteStream, Lookup> {
+        let view = match (kind, &self.options.live_reload) {
+            (StreamKind::Listing(view), _) => view,
+            (StreamKind::Events, Some(live)) => return Ok(SiteStream::Events(live.event_stream())),
+            (StreamKind::Events, None) => return Err(Lookup::NotFound(None)),
         };
         let path = target.path();
-        let path = self.below_prefix(&path).unwrap_or_default();
-        match self.disk.folder(path) {
-            Ok(folder) => {
-                let listing = self.listings.begin(self.disk.clone(), folder, path, view);
-                Ok(Stream::Listing(listing))
+        let path = self.strip_prefix(&path).unwrap_or_default();
+        match self.root.read_dir(path) {
+            Ok(dir) => {
+                let listing = self.listings.start(self.root.clone(), dir, path, view);
+                Ok(SiteStream::Listing(listing))
             }
-            Err(error) if is_absence(&error) => Err(Lookup::Absent(None)),
+            Err(error) if is_not_found(&error) => Err(Lookup::NotFound(None)),
             Err(error) => {
                 let path = path.to_vec();
-                Err(Failure { path, error }.lookup())
+                Err(LookupError { path, error }.lookup())
             }
         }
     }
 
-    fn stream_on(&mut self, stream: &mut Stream, into: &mut Vec<u8>, now: Instant) -> Progress {
+    fn read_stream(
+        &mut self,
+        stream: &mut SiteStream,
+        into: &mut Vec<u8>,
+        now: Instant,
+    ) -> StreamProgress {
         let listing = match stream {
-            Stream::Listing(listing) => listing,
-            Stream::Events(events) => return Progress::Wait(events.tell(into, now)),
+            SiteStream::Listing(listing) => listing,
+            SiteStream::Events(events) => {
+                return StreamProgress::Wait(events.write_events(into, now));
+            }
         };
-        let is_shown = |path: &[u8]| self.withheld(path).is_none();
-        let disk = listing.disk();
-        match listing::step(listing, &disk, is_shown, into) {
-            Ok(true) => Progress::More,
-            Ok(false) => Progress::Done,
+        let is_shown = |path: &[u8]| self.hidden_reason(path).is_none();
+        let root = listing.root();
+        match listing::step(listing, &root, is_shown, into) {
+            Ok(true) => StreamProgress::More,
+            Ok(false) => StreamProgress::Done,
             Err(error) => {
                 warn!(
                     "cannot list /{} to its end: {error}",
                     listing.path().escape_ascii()
                 );
-                Progress::Broken
+                StreamProgress::Failed
             }
         }
     }
 
-    fn fields(&self, target: Option<&Target<'_>>) -> Cow<'_, Fields> {
+    fn generated_fields(&self, target: Option<&Target<'_>>) -> Cow<'_, Fields> {
         let policy = &self.policy.0;
-        if !policy.depend_on_path() && self.options.trail.is_none() {
-            return Cow::Borrowed(&self.others);
+        if !policy.has_path_rules() && self.options.trace.is_none() {
+            return Cow::Borrowed(&self.generated_fields);
         }
-        let address = target.map(address);
-        let address = address.as_deref();
-        self.note(|| Note::Changed(Role::Ours, policy.changed(address)));
-        Cow::Owned(policy.of_others(address))
+        let rules_path = target.map(rules_path);
+        let rules_path = rules_path.as_deref();
+        self.trace(|| {
+            TraceEvent::FieldChanges(ResponseRole::Generated, policy.traced_changes(rules_path))
+        });
+        Cow::Owned(policy.generated_fields(rules_path))
     }
 
-    fn doubt(&mut self, told: bool) {
-        self.memory.doubt(told);
-        if let Some(held) = &self.held {
-            held.set(self.memory.used() as u64);
+    fn mark_stale(&mut self, is_notified: bool) {
+        self.cache.mark_stale(is_notified);
+        if let Some(cached_bytes) = &self.cached_bytes {
+            cached_bytes.set(self.cache.used() as u64);
         }
         // That it has changed rings no bell.
-        self.follow_policy();
+        self.update_policy();
     }
 
-    fn due(&self) -> Option<SystemTime> {
-        self.look()
+    fn next_timer(&self) -> Option<SystemTime> {
+        self.next_root_check()
             .into_iter()
-            .chain(self.options.releases.due())
+            .chain(self.options.releases.next_expiry())
             .min()
     }
 
-    fn tend(&mut self, now: SystemTime) {
-        self.options.releases.forget(now);
-        if self.look().is_none_or(|due| now < due) {
+    fn on_timer(&mut self, now: SystemTime) {
+        self.options.releases.expire(now);
+        if self.next_root_check().is_none_or(|next| now < next) {
             return;
         }
-        let was_lost = self.looked.is_some_and(|(_, is_lost)| is_lost);
-        let lost = self.follow_root(now);
+        let was_unavailable = self
+            .root_checked
+            .is_some_and(|(_, is_unavailable)| is_unavailable);
+        let unavailable = self.update_root(now);
         // What is being put in the place of another may be there in a moment.
-        if was_lost {
-            lost.iter().for_each(|lost| self.tell_of_lost(lost));
+        if was_unavailable {
+            unavailable
+                .iter()
+                .for_each(|unavailable| self.log_unavailable_dir(unavailable));
         }
     }
 }
 
-impl Failure {
+impl LookupError {
     fn lookup(&self) -> Lookup {
         match Errno::from_io_error(&self.error) {
             Some(Errno::ACCESS | Errno::PERM | Errno::XDEV) => Lookup::Forbidden,
@@ -1067,18 +1148,18 @@ mod tests {
 
     use rustix::fs::{CWD, RenameFlags, renameat_with};
 
-    use super::super::disk::Symlinks;
-    use super::super::redirects::Redirects;
-    use super::super::sources::Sources;
+    use super::super::policy_sources::PolicySources;
+    use super::super::redirects::RedirectRules;
+    use super::super::root::Symlinks;
     use super::*;
     use crate::blob::Blob;
     use crate::http::Resource;
 
-    fn site(options: Options) -> (tempfile::TempDir, Site) {
+    fn site(options: SiteOptions) -> (tempfile::TempDir, Site) {
         let root = tempfile::tempdir().unwrap();
         let path = root.path();
-        for folder in ["folder", "bare", ".well-known/.secret", ".git"] {
-            fs::create_dir_all(path.join(folder)).unwrap();
+        for dir in ["folder", "bare", ".well-known/.secret", ".git"] {
+            fs::create_dir_all(path.join(dir)).unwrap();
         }
         for name in [
             "index.html",
@@ -1094,8 +1175,8 @@ mod tests {
             fs::write(path.join(name), name).unwrap();
         }
         symlink("/etc/passwd", path.join("outside")).unwrap();
-        let disk = Disk::open(path, &Symlinks::default()).unwrap();
-        let site = Site::new(disk, options);
+        let site_root = Root::open(path, &Symlinks::default()).unwrap();
+        let site = Site::new(site_root, options);
         (root, site)
     }
 
@@ -1109,18 +1190,18 @@ mod tests {
             Lookup::Directory => "directory".into(),
             Lookup::Listing(_) => "listing".into(),
             Lookup::Events => "events".into(),
-            Lookup::Absent(Some(page)) => format!("absent: {}", content(&page)),
-            Lookup::Absent(None) => "absent".into(),
-            Lookup::Shell(shell, _) => format!("shell: {}", content(&shell)),
-            Lookup::Moved(status, location) => format!("{} {location}", status.text()),
+            Lookup::NotFound(Some(page)) => format!("absent: {}", content(&page)),
+            Lookup::NotFound(None) => "absent".into(),
+            Lookup::SpaFallback(spa_fallback, _) => format!("shell: {}", content(&spa_fallback)),
+            Lookup::Redirect(status, location) => format!("{} {location}", status.text()),
             Lookup::Forbidden => "forbidden".into(),
             Lookup::Unavailable => "unavailable".into(),
         }
     }
 
     #[test]
-    fn a_folder_is_a_site() {
-        let (_root, mut site) = site(Options::default());
+    fn targets_map_to_files_of_the_folder() {
+        let (_root, mut site) = site(SiteOptions::default());
         for (target, expected) in [
             ("/", "index.html"),
             ("/folder", "directory"),
@@ -1144,16 +1225,16 @@ mod tests {
     }
 
     #[test]
-    fn options_decide() {
-        let options = Options {
+    fn options_select_index_error_page_and_hidden_files() {
+        let options = SiteOptions {
             index: vec![
                 "nothing.html".into(),
                 "other.htm".into(),
                 "index.html".into(),
             ],
             not_found: "nothing.html".into(),
-            hidden: true,
-            ..Options::default()
+            shows_hidden: true,
+            ..SiteOptions::default()
         };
         let (_root, mut site) = site(options);
         assert_eq!(find(&mut site, "/"), "index.html");
@@ -1163,21 +1244,21 @@ mod tests {
     }
 
     #[test]
-    fn a_file_comes_with_what_a_cache_needs() {
-        let (root, mut site) = site(Options::default());
+    fn file_has_etag_last_modified_and_cache_control() {
+        let (root, mut site) = site(SiteOptions::default());
         let path = root.path().join("index.html");
         let file = fs::File::options().write(true).open(path).unwrap();
         let mut fields = |modified| {
             file.set_modified(modified).unwrap();
             let now = UNIX_EPOCH + Duration::from_millis(1_000_500);
-            site.doubt(false);
+            site.mark_stale(false);
             match site.find(&Target::parse("/", None).unwrap(), now) {
                 Lookup::Found(found) => {
                     let found = &found.representations[0];
                     let tag = found.validators.tag.unwrap();
                     let expected = format!("Cache-Control: no-cache\r\nETag: {tag}\r\n");
-                    assert_eq!(found.told(), expected);
-                    found.described().to_owned()
+                    assert_eq!(found.metadata_fields(), expected);
+                    found.content_fields().to_owned()
                 }
                 other => panic!("{other:?}"),
             }
@@ -1197,31 +1278,31 @@ mod tests {
     }
 
     /// Bytes that are too many to be read into memory.
-    const LARGE: usize = 100_000;
+    const LARGE_FILE_BYTES: usize = 100_000;
 
     /// A site that has been asked for something often enough for that to be remembered, and to be watched
     /// over if anything is.
-    struct Remembering {
+    struct CachedSite {
         outer: tempfile::TempDir,
         site: Site,
     }
 
     /// A change, and what is shown then.
-    type Step = (fn(&Path), &'static str);
+    type ChangeStep = (fn(&Path), &'static str);
 
     /// What happens in the root's folder, and what a target shows from then on.
-    struct Row {
-        what: &'static str,
+    struct ChangeCase {
+        label: &'static str,
         target: &'static str,
-        steps: Vec<Step>,
+        steps: Vec<ChangeStep>,
         /// Whether inotify could tell.
-        is_told: bool,
+        is_watched: bool,
     }
 
     /// Between what a test does, so that the file system dates it differently, and whatever the clock says
     /// is left alone for long by then: a tick, twice.
-    fn pass() {
-        thread::sleep(crate::blob::TICK);
+    fn wait_two_ticks() {
+        thread::sleep(crate::blob::TIMESTAMP_TICK);
     }
 
     /// So late that every file has been left alone for long.
@@ -1229,11 +1310,11 @@ mod tests {
         SystemTime::now() + Duration::from_secs(11)
     }
 
-    impl Remembering {
+    impl CachedSite {
         fn new(is_watching: bool) -> Self {
             let outer = tempfile::tempdir().unwrap();
             let root = outer.path().join("above/root");
-            for folder in [
+            for dir in [
                 "folder/deep",
                 "other/deep",
                 "indexed",
@@ -1241,7 +1322,7 @@ mod tests {
                 "aliased",
                 "empty",
             ] {
-                fs::create_dir_all(root.join(folder)).unwrap();
+                fs::create_dir_all(root.join(dir)).unwrap();
             }
             for name in [
                 "file",
@@ -1263,19 +1344,19 @@ mod tests {
             symlink("file", root.join("link")).unwrap();
             symlink("folder", root.join("way")).unwrap();
             symlink("../empty/first.html", root.join("aliased/first.html")).unwrap();
-            let disk = Disk::open(&root, &Symlinks::default()).unwrap();
-            let options = Options {
+            let site_root = Root::open(&root, &Symlinks::default()).unwrap();
+            let options = SiteOptions {
                 index: vec!["first.html".into(), "index.html".into()],
-                shell: Some("shell.html".into()),
-                ..Options::default()
+                spa_fallback: Some("shell.html".into()),
+                ..SiteOptions::default()
             };
-            let mut site = Site::new(disk, options);
+            let mut site = Site::new(site_root, options);
             if !is_watching {
-                let budget = Budget {
+                let budget = CacheBudget {
                     bytes: site.options.cache_memory,
                     descriptors: site.options.cache_files,
                 };
-                site.memory = Memory::new(&site.disk, budget).unwatched();
+                site.cache = LookupCache::new(&site.root, budget).without_watches();
             }
             Self { outer, site }
         }
@@ -1285,13 +1366,13 @@ mod tests {
         }
 
         /// A turn in which this is asked for.
-        fn ask(&mut self, target: &str) -> String {
-            self.site.doubt(true);
-            self.ask_again(target)
+        fn find_in_new_turn(&mut self, target: &str) -> String {
+            self.site.mark_stale(true);
+            self.find_in_same_turn(target)
         }
 
         /// The same, in the turn that is on.
-        fn ask_again(&mut self, target: &str) -> String {
+        fn find_in_same_turn(&mut self, target: &str) -> String {
             let text = |representation: &Arc<Representation>| {
                 let content = &representation.content;
                 let bytes = match content {
@@ -1305,35 +1386,37 @@ mod tests {
                 String::from_utf8(bytes).unwrap().trim_end().to_owned()
             };
             let content = |resource: &Resource| {
-                let forms: Vec<String> = resource.representations.iter().map(text).collect();
-                forms.join(" or ")
+                let variants: Vec<String> = resource.representations.iter().map(text).collect();
+                variants.join(" or ")
             };
             match self
                 .site
                 .find(&Target::parse(target, None).unwrap(), later())
             {
                 Lookup::Found(resource) => content(&resource),
-                Lookup::Absent(Some(page)) => format!("absent: {}", content(&page)),
-                Lookup::Shell(shell, _) => format!("shell: {}", content(&shell)),
+                Lookup::NotFound(Some(page)) => format!("absent: {}", content(&page)),
+                Lookup::SpaFallback(spa_fallback, _) => {
+                    format!("shell: {}", content(&spa_fallback))
+                }
                 other => format!("{other:?}").to_lowercase(),
             }
         }
 
         /// Whether nothing is looked at to answer that, in the turn that begins.
-        fn is_sure_of(&mut self, key: &str) -> bool {
-            self.site.doubt(true);
-            self.site.memory.is_sure_of(key)
+        fn is_fresh(&mut self, key: &str) -> bool {
+            self.site.mark_stale(true);
+            self.site.cache.is_fresh(key)
         }
 
         fn warm(&mut self, target: &str) {
             for _ in 0..3 {
-                self.ask(target);
+                self.find_in_new_turn(target);
             }
         }
     }
 
     fn large(word: &str) -> String {
-        word.to_owned() + &" ".repeat(LARGE - word.len())
+        word.to_owned() + &" ".repeat(LARGE_FILE_BYTES - word.len())
     }
 
     fn write(root: &Path, name: &str, content: impl AsRef<[u8]>) {
@@ -1363,7 +1446,7 @@ mod tests {
     }
 
     /// Writes a file anew, of the same length and with the same date.
-    fn put_back(root: &Path, name: &str, content: &str) {
+    fn rewrite_keeping_date(root: &Path, name: &str, content: &str) {
         let file = File::options().write(true).open(root.join(name)).unwrap();
         let date = file.metadata().unwrap().modified().unwrap();
         file.write_all_at(content.as_bytes(), 0).unwrap();
@@ -1393,70 +1476,74 @@ mod tests {
         fs::set_permissions(root.join(name), Permissions::from_mode(0o755)).unwrap();
     }
 
-    fn told(what: &'static str, target: &'static str, steps: &[Step]) -> Row {
-        Row {
-            what,
+    fn watched_case(label: &'static str, target: &'static str, steps: &[ChangeStep]) -> ChangeCase {
+        ChangeCase {
+            label,
             target,
             steps: steps.to_vec(),
-            is_told: true,
+            is_watched: true,
         }
     }
 
-    fn looked(what: &'static str, target: &'static str, steps: &[Step]) -> Row {
-        Row {
-            is_told: false,
-            ..told(what, target, steps)
+    fn stat_case(label: &'static str, target: &'static str, steps: &[ChangeStep]) -> ChangeCase {
+        ChangeCase {
+            is_watched: false,
+            ..watched_case(label, target, steps)
         }
     }
 
     /// Does all this, and asks after each step.
-    fn check(rows: &[Row], is_watching: bool) {
+    fn check(rows: &[ChangeCase], is_watching: bool) {
         // Each has an instance of inotify, of which a user has 128.
         for rows in rows.chunks(8) {
-            let mut sites: Vec<Remembering> =
-                rows.iter().map(|_| Remembering::new(is_watching)).collect();
-            pass();
+            let mut sites: Vec<CachedSite> =
+                rows.iter().map(|_| CachedSite::new(is_watching)).collect();
+            wait_two_ticks();
             for (row, site) in rows.iter().zip(&mut sites) {
                 site.warm(row.target);
                 let key = match row.target {
-                    "/nothing" => NOT_FOUND,
+                    "/nothing" => NOT_FOUND_KEY,
                     target => target,
                 };
-                let is_watching = site.site.memory.is_watching();
-                let expected = is_watching && row.is_told;
-                assert_eq!(site.is_sure_of(key), expected, "{}: watched", row.what);
+                let is_watching = site.site.cache.is_watching();
+                let expected = is_watching && row.is_watched;
+                assert_eq!(site.is_fresh(key), expected, "{}: watched", row.label);
             }
-            let most = rows.iter().map(|row| row.steps.len()).max().unwrap_or(0);
-            for step in 0..most {
+            let steps = rows.iter().map(|row| row.steps.len()).max().unwrap_or(0);
+            for step in 0..steps {
                 for (row, site) in rows.iter().zip(&mut sites) {
                     let Some((change, expected)) = row.steps.get(step) else {
                         continue;
                     };
-                    let what = format!("{}, step {step}, watching {is_watching}", row.what);
+                    let label = format!("{}, step {step}, watching {is_watching}", row.label);
                     change(&site.root());
-                    assert_eq!(site.ask(row.target), *expected, "{what}");
+                    assert_eq!(site.find_in_new_turn(row.target), *expected, "{label}");
                     // And so it stays: within the turn, by a look, and watched over anew.
-                    assert_eq!(site.ask_again(row.target), *expected, "{what}");
+                    assert_eq!(site.find_in_same_turn(row.target), *expected, "{label}");
                     for _ in 0..3 {
-                        assert_eq!(site.ask(row.target), *expected, "{what}, later");
+                        assert_eq!(
+                            site.find_in_new_turn(row.target),
+                            *expected,
+                            "{label}, later"
+                        );
                     }
                 }
-                pass();
+                wait_two_ticks();
             }
         }
     }
 
-    fn rows() -> Vec<Row> {
+    fn cases() -> Vec<ChangeCase> {
         let mut rows = vec![
-            told(
+            watched_case(
                 "rewritten, its length and date put back",
                 "/file",
                 &[
-                    (|root| put_back(root, "file", "new"), "new"),
-                    (|root| put_back(root, "file", "old"), "old"),
+                    (|root| rewrite_keeping_date(root, "file", "new"), "new"),
+                    (|root| rewrite_keeping_date(root, "file", "old"), "old"),
                 ],
             ),
-            told(
+            watched_case(
                 "truncated, and written",
                 "/file",
                 &[
@@ -1464,12 +1551,12 @@ mod tests {
                     (|root| write(root, "file", "new"), "new"),
                 ],
             ),
-            told(
+            watched_case(
                 "appended to",
                 "/file",
                 &[(|root| append(root, "file", "er"), "older")],
             ),
-            told(
+            watched_case(
                 "replaced",
                 "/file",
                 &[
@@ -1477,7 +1564,7 @@ mod tests {
                     (|root| rename(root, "folder/file", "file"), "old"),
                 ],
             ),
-            told(
+            watched_case(
                 "replaced by one of its length and date",
                 "/file",
                 &[
@@ -1485,7 +1572,7 @@ mod tests {
                     (|root| replace(root, "file", "old"), "old"),
                 ],
             ),
-            told(
+            watched_case(
                 "its folder moved out, and a link in its place",
                 "/folder/file",
                 &[
@@ -1505,7 +1592,7 @@ mod tests {
                     ),
                 ],
             ),
-            told(
+            watched_case(
                 "its folder renamed, and a link in its place",
                 "/folder/file",
                 &[
@@ -1519,7 +1606,7 @@ mod tests {
                     (|root| write(root, "renamed/file", "new"), "new"),
                 ],
             ),
-            told(
+            watched_case(
                 "exchanged",
                 "/file",
                 &[
@@ -1527,7 +1614,7 @@ mod tests {
                     (|root| exchange(root, "file", "other/file"), "old"),
                 ],
             ),
-            told(
+            watched_case(
                 "deleted, and made again",
                 "/file",
                 &[
@@ -1536,7 +1623,7 @@ mod tests {
                     (|root| remove(root, "file"), "absent: old"),
                 ],
             ),
-            told(
+            watched_case(
                 "renamed, and renamed back",
                 "/folder/file",
                 &[
@@ -1544,16 +1631,19 @@ mod tests {
                     (|root| rename(root, "file", "folder/file"), "old"),
                 ],
             ),
-            told(
+            watched_case(
                 "a folder renamed away, and back",
                 "/folder/deep/file",
                 &[
                     (|root| rename(root, "folder", "gone"), "absent: old"),
                     (|root| rename(root, "gone", "folder"), "old"),
-                    (|root| put_back(root, "folder/deep/file", "new"), "new"),
+                    (
+                        |root| rewrite_keeping_date(root, "folder/deep/file", "new"),
+                        "new",
+                    ),
                 ],
             ),
-            told(
+            watched_case(
                 "a folder renamed out of the root, and back",
                 "/folder/deep/file",
                 &[
@@ -1563,7 +1653,7 @@ mod tests {
                     (|root| write(root, "folder/deep/file", "newer"), "newer"),
                 ],
             ),
-            told(
+            watched_case(
                 "a folder replaced",
                 "/folder/deep/file",
                 &[
@@ -1578,7 +1668,7 @@ mod tests {
                     (|root| write(root, "folder/deep/file", "newer"), "newer"),
                 ],
             ),
-            told(
+            watched_case(
                 "folders exchanged",
                 "/folder/deep/file",
                 &[
@@ -1588,7 +1678,7 @@ mod tests {
                     (|root| replace(root, "folder/deep/file", "wow"), "wow"),
                 ],
             ),
-            told(
+            watched_case(
                 "a folder deleted, and made again",
                 "/folder/file",
                 &[
@@ -1606,7 +1696,7 @@ mod tests {
                     (|root| remove(root, "folder/file"), "absent: old"),
                 ],
             ),
-            told(
+            watched_case(
                 "what is above the root renamed, and its name given to another folder",
                 "/file",
                 &[
@@ -1630,7 +1720,7 @@ mod tests {
                     (|root| write(root, "file", "and changed"), "and changed"),
                 ],
             ),
-            told(
+            watched_case(
                 "an index that comes first appears, and disappears",
                 "/indexed/",
                 &[
@@ -1647,7 +1737,7 @@ mod tests {
                     ),
                 ],
             ),
-            told(
+            watched_case(
                 "an index disappears, and appears",
                 "/indexed/",
                 &[
@@ -1655,16 +1745,19 @@ mod tests {
                     (|root| write(root, "indexed/index.html", "new"), "new"),
                 ],
             ),
-            told(
+            watched_case(
                 "the page for what is absent changes, disappears and appears",
                 "/nothing",
                 &[
-                    (|root| put_back(root, "404.html", "new"), "absent: new"),
-                    (|root| remove(root, "404.html"), "absent(none)"),
+                    (
+                        |root| rewrite_keeping_date(root, "404.html", "new"),
+                        "absent: new",
+                    ),
+                    (|root| remove(root, "404.html"), "notfound(none)"),
                     (|root| write(root, "404.html", "again"), "absent: again"),
                 ],
             ),
-            told(
+            watched_case(
                 "what was absent appears",
                 "/nothing",
                 &[
@@ -1676,7 +1769,7 @@ mod tests {
                     ),
                 ],
             ),
-            told(
+            watched_case(
                 "a file becomes a folder, and a file again",
                 "/file",
                 &[
@@ -1696,7 +1789,7 @@ mod tests {
                     ),
                 ],
             ),
-            told(
+            watched_case(
                 "a file becomes a symbolic link",
                 "/file",
                 &[
@@ -1710,7 +1803,7 @@ mod tests {
                     (|root| write(root, "other/file", "newer"), "newer"),
                 ],
             ),
-            told(
+            watched_case(
                 "a folder becomes a symbolic link to where it has gone",
                 "/folder/deep/file",
                 &[
@@ -1730,7 +1823,7 @@ mod tests {
                     ),
                 ],
             ),
-            told(
+            watched_case(
                 "written by its other name",
                 "/file",
                 &[
@@ -1738,19 +1831,19 @@ mod tests {
                         |root| fs::hard_link(root.join("file"), root.join("../alias")).unwrap(),
                         "old",
                     ),
-                    (|root| put_back(root, "../alias", "new"), "new"),
+                    (|root| rewrite_keeping_date(root, "../alias", "new"), "new"),
                     (|root| remove(root, "../alias"), "new"),
                 ],
             ),
-            told(
+            watched_case(
                 "large and rewritten, its length and date put back",
                 "/large",
                 &[
-                    (|root| put_back(root, "large", "new"), "new"),
-                    (|root| put_back(root, "large", "old"), "old"),
+                    (|root| rewrite_keeping_date(root, "large", "new"), "new"),
+                    (|root| rewrite_keeping_date(root, "large", "old"), "old"),
                 ],
             ),
-            told(
+            watched_case(
                 "large and replaced, small for a while",
                 "/large",
                 &[
@@ -1760,21 +1853,27 @@ mod tests {
                     (|root| remove(root, "large"), "absent: old"),
                 ],
             ),
-            told(
+            watched_case(
                 "a form of it appears, changes, and disappears",
                 "/file",
                 &[
                     (|root| write(root, "file.br", "br"), "old or br"),
-                    (|root| put_back(root, "file.br", "rb"), "old or rb"),
+                    (
+                        |root| rewrite_keeping_date(root, "file.br", "rb"),
+                        "old or rb",
+                    ),
                     (|root| replace(root, "file.br", "br"), "old or br"),
                     (|root| remove(root, "file.br"), "old"),
                 ],
             ),
-            told(
+            watched_case(
                 "a form of it changes, becomes older than it, and is made anew",
                 "/coded",
                 &[
-                    (|root| put_back(root, "coded.br", "new"), "old or new"),
+                    (
+                        |root| rewrite_keeping_date(root, "coded.br", "new"),
+                        "old or new",
+                    ),
                     (|root| touch(root, "coded.br", UNIX_EPOCH), "old"),
                     (
                         |root| touch(root, "coded.br", SystemTime::now()),
@@ -1786,7 +1885,7 @@ mod tests {
                     (|root| write(root, "coded.br", "wow"), "wow or wow"),
                 ],
             ),
-            told(
+            watched_case(
                 "a form of it disappears, and others appear",
                 "/coded",
                 &[
@@ -1796,24 +1895,27 @@ mod tests {
                     (|root| remove(root, "coded.zst"), "old or br"),
                     (|root| rename(root, "coded.br", "gone"), "old"),
                     (|root| link(root, "gone", "coded.br"), "old or br"),
-                    (|root| put_back(root, "gone", "rb"), "old or rb"),
+                    (|root| rewrite_keeping_date(root, "gone", "rb"), "old or rb"),
                 ],
             ),
-            told(
+            watched_case(
                 "the page for what is absent comes to have a form",
                 "/nothing",
                 &[
                     (|root| write(root, "404.html.br", "br"), "absent: old or br"),
                     (|root| write(root, "404.html", "new"), "absent: new"),
-                    (|root| remove(root, "404.html"), "absent(none)"),
+                    (|root| remove(root, "404.html"), "notfound(none)"),
                 ],
             ),
-            told(
+            watched_case(
                 "the shell appears, changes, has a form, and disappears",
                 "/nothing",
                 &[
                     (|root| write(root, "shell.html", "new"), "shell: new"),
-                    (|root| put_back(root, "shell.html", "old"), "shell: old"),
+                    (
+                        |root| rewrite_keeping_date(root, "shell.html", "old"),
+                        "shell: old",
+                    ),
                     (|root| replace(root, "shell.html", "wow"), "shell: wow"),
                     (
                         |root| write(root, "shell.html.br", "br"),
@@ -1823,11 +1925,11 @@ mod tests {
                     (|root| remove(root, "shell.html"), "absent: old"),
                 ],
             ),
-            told(
+            watched_case(
                 "an address without .html comes to be a file, and a folder",
                 "/page",
                 &[
-                    (|root| put_back(root, "page.html", "new"), "new"),
+                    (|root| rewrite_keeping_date(root, "page.html", "new"), "new"),
                     (|root| write(root, "page", "itself"), "itself"),
                     (|root| remove(root, "page"), "new"),
                     (|root| fs::create_dir(root.join("page")).unwrap(), "new"),
@@ -1841,18 +1943,18 @@ mod tests {
                     (|root| remove(root, "page.html"), "absent: old"),
                 ],
             ),
-            looked(
+            stat_case(
                 "a page appears beside a folder",
                 "/bare",
                 &[
                     (|root| write(root, "bare.html", "new"), "new"),
-                    (|root| put_back(root, "bare.html", "wow"), "wow"),
+                    (|root| rewrite_keeping_date(root, "bare.html", "wow"), "wow"),
                     (|root| write(root, "bare/index.html", "in"), "directory"),
                     (|root| remove(root, "bare/index.html"), "wow"),
                     (|root| remove(root, "bare.html"), "directory"),
                 ],
             ),
-            looked(
+            stat_case(
                 "a symbolic link to it switched",
                 "/link",
                 &[
@@ -1863,10 +1965,13 @@ mod tests {
                         },
                         "new",
                     ),
-                    (|root| put_back(root, "other/file", "wow"), "wow"),
+                    (
+                        |root| rewrite_keeping_date(root, "other/file", "wow"),
+                        "wow",
+                    ),
                 ],
             ),
-            looked(
+            stat_case(
                 "a symbolic link on the way switched",
                 "/way/deep/file",
                 &[
@@ -1887,7 +1992,7 @@ mod tests {
         match rustix::process::geteuid().is_root() {
             true => eprintln!("SKIPPED: root reads what it likes, whatever the mode"),
             false => rows.extend([
-                told(
+                watched_case(
                     "a file forbidden, and allowed",
                     "/file",
                     &[
@@ -1895,7 +2000,7 @@ mod tests {
                         (|root| allow(root, "file"), "old"),
                     ],
                 ),
-                told(
+                watched_case(
                     "a folder forbidden, and allowed",
                     "/folder/deep/file",
                     &[
@@ -1911,106 +2016,110 @@ mod tests {
     }
 
     #[test]
-    fn what_is_watched_is_never_older_than_its_file() {
-        if !Remembering::new(true).site.memory.is_watching() {
+    fn watched_entry_is_never_older_than_its_file() {
+        if !CachedSite::new(true).site.cache.is_watching() {
             eprintln!("SKIPPED: inotify does not know all about the temporary folder");
             return;
         }
-        check(&rows(), true);
+        check(&cases(), true);
     }
 
     #[test]
-    fn what_is_looked_at_is_never_older_than_its_file() {
-        check(&rows(), false);
+    fn revalidated_entry_is_never_older_than_its_file() {
+        check(&cases(), false);
     }
 
     #[test]
-    fn an_index_that_is_a_link_to_nothing_yet_is_seen_when_there_is_something() {
+    fn dangling_index_symlink_is_served_once_its_target_exists() {
         for is_watching in [true, false] {
-            let mut site = Remembering::new(is_watching);
-            pass();
+            let mut site = CachedSite::new(is_watching);
+            wait_two_ticks();
             site.warm("/aliased/");
-            assert_eq!(site.ask("/aliased/"), "old");
+            assert_eq!(site.find_in_new_turn("/aliased/"), "old");
             // No folder on the way to what is shown has changed.
             write(&site.root(), "empty/first.html", "new");
-            assert_eq!(site.ask("/aliased/"), "new", "watching {is_watching}");
+            assert_eq!(
+                site.find_in_new_turn("/aliased/"),
+                "new",
+                "watching {is_watching}"
+            );
         }
     }
 
     #[test]
-    fn who_has_a_file_open_is_not_trusted_before_it_is_closed() {
-        let mut site = Remembering::new(true);
-        pass();
-        if !site.site.memory.is_watching() {
+    fn open_file_is_revalidated_until_it_is_closed() {
+        let mut site = CachedSite::new(true);
+        wait_two_ticks();
+        if !site.site.cache.is_watching() {
             eprintln!("SKIPPED: inotify does not know all about the temporary folder");
             return;
         }
         site.warm("/file");
-        assert!(site.is_sure_of("/file"));
+        assert!(site.is_fresh("/file"));
         let opened = File::open(site.root().join("file")).unwrap();
         for _ in 0..3 {
-            assert!(!site.is_sure_of("/file"));
-            assert_eq!(site.ask("/file"), "old");
+            assert!(!site.is_fresh("/file"));
+            assert_eq!(site.find_in_new_turn("/file"), "old");
         }
         drop(opened);
-        assert!(!site.is_sure_of("/file"), "it is looked at once more");
-        assert_eq!(site.ask("/file"), "old");
-        assert!(site.is_sure_of("/file"));
+        assert!(!site.is_fresh("/file"), "it is looked at once more");
+        assert_eq!(site.find_in_new_turn("/file"), "old");
+        assert!(site.is_fresh("/file"));
     }
 
     #[test]
-    fn what_was_changed_a_moment_ago_is_not_watched() {
-        let mut site = Remembering::new(true);
+    fn recently_changed_file_is_not_watched() {
+        let mut site = CachedSite::new(true);
         let target = Target::parse("/file", None).unwrap();
         let written = std::fs::metadata(site.root().join("file"));
         let written = written.and_then(|file| file.modified()).unwrap();
         let soon = written + Duration::from_secs(9);
         for _ in 0..5 {
-            site.site.doubt(true);
+            site.site.mark_stale(true);
             site.site.find(&target, soon);
-            assert!(!site.is_sure_of("/file"));
+            assert!(!site.is_fresh("/file"));
         }
     }
 
     #[test]
-    fn a_policy_is_taken_up_by_a_turn_in_which_no_bell_rings() {
-        let (_root, mut site) = site(Options::default());
+    fn new_policy_is_applied_in_a_turn_without_events() {
+        let (_root, mut site) = site(SiteOptions::default());
         assert_eq!(find(&mut site, "/index.html"), "index.html");
         let text = b"/index.html /moved 301!";
         site.options.policy.replace(Policy {
-            redirects: Redirects::parse(text).unwrap(),
+            redirects: RedirectRules::parse_strict(text).unwrap(),
             ..Policy::default()
         });
-        site.doubt(false);
+        site.mark_stale(false);
         let moved = "301 Moved Permanently /moved";
         assert_eq!(find(&mut site, "/index.html"), moved);
     }
 
     #[test]
-    fn rules_of_a_folder_that_is_replaced_while_they_are_read_are_not_for_the_next_one() {
+    fn rules_read_from_a_replaced_root_are_not_applied_to_the_next() {
         let outer = tempfile::tempdir().unwrap();
         let [one, two] = ["one", "two"].map(|name| {
-            let folder = outer.path().join(name);
-            fs::create_dir(&folder).unwrap();
-            fs::write(folder.join("index.html"), name).unwrap();
+            let dir = outer.path().join(name);
+            fs::create_dir(&dir).unwrap();
+            fs::write(dir.join("index.html"), name).unwrap();
             let rules = format!("/*\n  X-Folder: {name}\n");
-            fs::write(folder.join("_headers"), rules).unwrap();
-            folder
+            fs::write(dir.join("_headers"), rules).unwrap();
+            dir
         });
-        let sources = Sources {
+        let sources = PolicySources {
             root: one.clone(),
-            ..Sources::default()
+            ..PolicySources::default()
         };
-        let options = Options {
-            policy: SharedPolicy::of(sources.clone()),
-            ..Options::default()
+        let options = SiteOptions {
+            policy: SharedPolicy::from_sources(sources.clone()),
+            ..SiteOptions::default()
         };
         let policy = options.policy.clone();
-        let disk = Disk::open(&one, &Symlinks::default()).unwrap();
-        let mut site = Site::new(disk, options);
+        let site_root = Root::open(&one, &Symlinks::default()).unwrap();
+        let mut site = Site::new(site_root, options);
         let mut check = |expected: &str| {
             for _ in 0..2 {
-                site.doubt(true);
+                site.mark_stale(true);
                 let target = Target::parse("/", None).unwrap();
                 let Lookup::Found(found) = site.find(&target, SystemTime::now()) else {
                     panic!("there is a page");
@@ -2018,10 +2127,14 @@ mod tests {
                 let found = &found.representations[0];
                 assert_eq!(found.content.in_memory(), Some(expected.as_bytes()));
                 let field = format!("X-Folder: {expected}\r\n");
-                assert!(found.told().contains(&field), "{}", found.told());
+                assert!(
+                    found.metadata_fields().contains(&field),
+                    "{}",
+                    found.metadata_fields()
+                );
             }
         };
-        let read = || sources.read().unwrap().policy;
+        let read = || sources.load().unwrap().policy;
         policy.replace(read());
         check("one");
         let late = read();
@@ -2036,12 +2149,12 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_remembered_where_nothing_may_be() {
-        let mut site = Remembering::new(true);
-        site.site.memory = Memory::new(&site.site.disk, Budget::default());
+    fn zero_budget_reads_each_time() {
+        let mut site = CachedSite::new(true);
+        site.site.cache = LookupCache::new(&site.site.root, CacheBudget::default());
         for (content, _) in [("one", 1), ("two", 2)] {
             write(&site.root(), "file", content);
-            assert_eq!(site.ask_again("/file"), content, "in the same turn");
+            assert_eq!(site.find_in_same_turn("/file"), content, "in the same turn");
         }
     }
 }

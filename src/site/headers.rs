@@ -27,30 +27,30 @@
 
 use std::borrow::Cow;
 
-use super::field::{Field, is_single};
+use super::field::{ConfiguredField, is_singleton};
 use super::pattern::{Pattern, Template};
-use super::rules::{Malformed, Rules, lines};
+use super::rules::{PathRules, RuleError, rule_lines};
 use crate::http::{FieldName, Fields};
 
 /// What a `_headers` file says.
 #[derive(Clone, Debug, Default)]
-pub struct Headers {
-    rules: Rules<Rule>,
+pub struct HeaderRules {
+    rules: PathRules<HeaderRule>,
 }
 
 /// A path, and its lines.
 #[derive(Clone, Debug)]
-struct Rule {
+struct HeaderRule {
     line: usize,
     /// Whether there are no lines below it.
-    is_bare: bool,
+    has_no_fields: bool,
     removed: Vec<(FieldName, usize)>,
     set: Vec<(FieldName, Template, usize)>,
 }
 
 /// What becomes of one field of an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Change<'a> {
+pub struct FieldChange<'a> {
     /// The field's name.
     pub name: &'a FieldName,
     /// Its value, which takes the place of a default, or, of Vary, is added to it; `None` if it is not to be sent.
@@ -59,14 +59,14 @@ pub struct Change<'a> {
     pub lines: Vec<usize>,
 }
 
-impl Headers {
+impl HeaderRules {
     /// Reads a file.
     ///
     /// # Errors
     /// All that is wrong with it, in the order of its lines.
     #[cfg(test)]
-    pub(super) fn parse(file: &[u8]) -> Result<Self, Vec<Malformed>> {
-        match Self::read(file) {
+    pub(super) fn parse_strict(file: &[u8]) -> Result<Self, Vec<RuleError>> {
+        match Self::parse_lenient(file) {
             (headers, malformed) if malformed.is_empty() => Ok(headers),
             (_, malformed) => Err(malformed),
         }
@@ -75,54 +75,54 @@ impl Headers {
     /// Reads what can be understood of a file, without the fields of a path that cannot; and all that is wrong with
     /// it, in the order of its lines.
     #[must_use]
-    pub fn read(file: &[u8]) -> (Self, Vec<Malformed>) {
-        let mut rules: Vec<(Option<Pattern>, Rule)> = Vec::new();
-        let (lines, mut malformed) = lines(file);
+    pub fn parse_lenient(file: &[u8]) -> (Self, Vec<RuleError>) {
+        let mut rules: Vec<(Option<Pattern>, HeaderRule)> = Vec::new();
+        let (lines, mut malformed) = rule_lines(file);
         for (line, text) in lines {
-            let read = match (is_path(text), rules.last_mut()) {
+            let read = match (is_path_line(text), rules.last_mut()) {
                 (true, _) => {
                     let pattern = text.parse();
                     let why = pattern.as_ref().err().cloned();
                     // Of a path that is refused, the fields are looked at, too.
-                    rules.push((pattern.ok(), Rule::new(line)));
+                    rules.push((pattern.ok(), HeaderRule::new(line)));
                     why.map_or(Ok(()), Err)
                 }
                 (false, Some((pattern, rule))) => {
-                    rule.is_bare = false;
+                    rule.has_no_fields = false;
                     let names = pattern.as_ref().map_or(&[][..], Pattern::names);
-                    field(text).map(|field| rule.add(field, names, line))
+                    parse_field_line(text).map(|field| rule.add_field(field, names, line))
                 }
                 (false, None) => {
                     Err("this field belongs to no path: write one, like `/*`, above it".to_owned())
                 }
             };
-            malformed.extend(read.err().map(|why| Malformed { line, why }));
+            malformed.extend(read.err().map(|why| RuleError { line, reason: why }));
         }
-        let mut kept = Rules::default();
+        let mut kept = PathRules::default();
         for (pattern, rule) in rules {
-            if rule.is_bare {
+            if rule.has_no_fields {
                 let line = rule.line;
                 let why = "there are no fields below this path: write one, or leave the path out"
                     .to_owned();
-                malformed.push(Malformed { line, why });
+                malformed.push(RuleError { line, reason: why });
             }
             if let Some(pattern) = pattern {
                 kept.push(pattern, rule);
             }
         }
-        let (rules, malformed) = kept.with(malformed, |rule| rule.line);
+        let (rules, malformed) = kept.enforce_limits(malformed, |rule| rule.line);
         (Self { rules }, malformed)
     }
 
     /// These fields for all paths; the number of a field stands for its line.
     #[must_use]
-    pub fn everywhere(fields: Vec<Field>) -> Self {
+    pub fn for_all_paths(fields: Vec<ConfiguredField>) -> Self {
         let mut headers = Self::default();
         if !fields.is_empty() {
-            let mut rule = Rule::new(0);
+            let mut rule = HeaderRule::new(0);
             for (line, field) in (1..).zip(fields) {
                 // What was given is a value: nothing is captured for it.
-                rule.add(field, &[], line);
+                rule.add_field(field, &[], line);
             }
             headers.rules.push(Pattern::any(), rule);
         }
@@ -138,20 +138,20 @@ impl Headers {
     /// What becomes of the fields of answers about a decoded path, which begins with a slash: each name once, but
     /// for Set-Cookie, in the order in which they are first spoken of.
     #[must_use]
-    pub fn changes(&self, path: &[u8]) -> Vec<Change<'_>> {
-        let mut changes: Vec<Change<'_>> = Vec::new();
-        for (rule, captures) in self.rules.about(path) {
+    pub fn changes(&self, path: &[u8]) -> Vec<FieldChange<'_>> {
+        let mut changes: Vec<FieldChange<'_>> = Vec::new();
+        for (rule, captures) in self.rules.matching(path) {
             for (name, line) in &rule.removed {
                 changes.retain(|change| change.name != name);
                 let lines = vec![*line];
-                changes.push(Change {
+                changes.push(FieldChange {
                     name,
                     value: None,
                     lines,
                 });
             }
             for (name, template, line) in &rule.set {
-                let value = match template.as_text() {
+                let value = match template.literal_text() {
                     Some(text) => Cow::Borrowed(text),
                     None => {
                         let mut text = String::new();
@@ -159,14 +159,14 @@ impl Headers {
                         Cow::Owned(text)
                     }
                 };
-                add(&mut changes, name, value, *line);
+                add_value(&mut changes, name, value, *line);
             }
         }
         changes
     }
 }
 
-impl Change<'_> {
+impl FieldChange<'_> {
     /// Makes the change to fields, which may be those that are sent by default.
     pub fn apply(&self, fields: &mut Fields) {
         // More lines of it say the same as one (RFC 9110 section 5.3).
@@ -181,18 +181,23 @@ impl Change<'_> {
 }
 
 /// Adds a value to what became of its field before.
-fn add<'a>(changes: &mut Vec<Change<'a>>, name: &'a FieldName, value: Cow<'a, str>, line: usize) {
+fn add_value<'a>(
+    changes: &mut Vec<FieldChange<'a>>,
+    name: &'a FieldName,
+    value: Cow<'a, str>,
+    line: usize,
+) {
     let is_cookie = name.is("Set-Cookie");
     let before = changes
         .iter_mut()
         .find(|change| change.name == name && !(is_cookie && change.value.is_some()));
     let Some(change) = before else {
         let (value, lines) = (Some(value), vec![line]);
-        changes.push(Change { name, value, lines });
+        changes.push(FieldChange { name, value, lines });
         return;
     };
     match &mut change.value {
-        Some(before) if !is_single(name) => {
+        Some(before) if !is_singleton(name) => {
             let before = before.to_mut();
             before.push_str(", ");
             before.push_str(&value);
@@ -207,19 +212,19 @@ fn add<'a>(changes: &mut Vec<Change<'a>>, name: &'a FieldName, value: Cow<'a, st
 }
 
 /// Whether a line is the path of a rule, if perhaps one that is refused.
-fn is_path(text: &str) -> bool {
+fn is_path_line(text: &str) -> bool {
     let (scheme, rest) = text.split_once("://").unwrap_or_default();
     let is_url = !rest.is_empty() && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric());
     text.starts_with('/') || is_url
 }
 
 /// Reads a line below a path.
-fn field(text: &str) -> Result<Field, String> {
+fn parse_field_line(text: &str) -> Result<ConfiguredField, String> {
     match text.strip_prefix('!') {
         Some(name) if name.starts_with([' ', '\t']) || !name.contains(':') => {
-            Field::removed(name.trim_ascii())
+            ConfiguredField::parse_removal(name.trim_ascii())
         }
-        _ => match text.parse::<Field>()? {
+        _ => match text.parse::<ConfiguredField>()? {
             field if field.value.is_empty() => {
                 let name = field.name.as_str();
                 Err(format!(
@@ -231,17 +236,17 @@ fn field(text: &str) -> Result<Field, String> {
     }
 }
 
-impl Rule {
+impl HeaderRule {
     fn new(line: usize) -> Self {
         Self {
             line,
-            is_bare: true,
+            has_no_fields: true,
             removed: Vec::new(),
             set: Vec::new(),
         }
     }
 
-    fn add(&mut self, field: Field, names: &[String], line: usize) {
+    fn add_field(&mut self, field: ConfiguredField, names: &[String], line: usize) {
         match field.value.is_empty() {
             true => self.removed.push((field.name, line)),
             false => {
@@ -258,16 +263,16 @@ mod tests {
 
     /// Lines as `name: value (line, line)`, or `! name (line)`.
     fn check(file: &str, path: &str, expected: &[&str]) {
-        let headers = Headers::parse(file.as_bytes()).unwrap();
+        let headers = HeaderRules::parse_strict(file.as_bytes()).unwrap();
         assert_eq!(
-            text_of(&headers.changes(path.as_bytes())),
+            changes_as_text(&headers.changes(path.as_bytes())),
             expected,
             "{file} {path}"
         );
     }
 
-    fn text_of(changes: &[Change<'_>]) -> Vec<String> {
-        let text = |change: &Change<'_>| {
+    fn changes_as_text(changes: &[FieldChange<'_>]) -> Vec<String> {
+        let text = |change: &FieldChange<'_>| {
             let (name, lines) = (change.name.as_str(), &change.lines);
             match &change.value {
                 Some(value) => format!("{name}: {value} {lines:?}"),
@@ -277,8 +282,8 @@ mod tests {
         changes.iter().map(text).collect()
     }
 
-    fn check_refused(file: &str, expected: &[&str]) {
-        let found = Headers::parse(file.as_bytes()).unwrap_err();
+    fn check_errors(file: &str, expected: &[&str]) {
+        let found = HeaderRules::parse_strict(file.as_bytes()).unwrap_err();
         let found: Vec<String> = found.iter().map(ToString::to_string).collect();
         assert_eq!(found.len(), expected.len(), "{file}: {found:?}");
         for (found, expected) in found.iter().zip(expected) {
@@ -302,7 +307,7 @@ mod tests {
 ";
 
     #[test]
-    fn the_file_in_the_documentation_of_cloudflare() {
+    fn cloudflare_documentation_example() {
         let secure = [
             "X-Frame-Options: DENY [3]",
             "X-Content-Type-Options: nosniff [4]",
@@ -323,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn a_field_is_taken_away() {
+    fn removal_overrides_earlier_rules() {
         let file = "/*\n  Content-Security-Policy: default-src 'self';\n\n/*.jpg\n  ! Content-Security-Policy\n";
         check(
             file,
@@ -343,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_captured_is_filled_in() {
+    fn captures_are_filled_into_values() {
         let file = "/movies/:title\n  x-movie-name: You are watching \":title\"\n";
         check(
             file,
@@ -364,7 +369,7 @@ mod tests {
     }
 
     #[test]
-    fn the_files_in_the_documentation_of_netlify() {
+    fn netlify_documentation_examples() {
         let file = "# a path:
 /templates/index.html
   # headers for that path:
@@ -393,7 +398,7 @@ mod tests {
     }
 
     #[test]
-    fn one_value_is_one_value() {
+    fn singleton_field_is_replaced_and_set_cookie_repeated() {
         let file =
             "/*\nContent-Type: a/b\nAccess-Control-Allow-Origin: *\n/a\ncontent-type: text/html";
         check(
@@ -418,7 +423,7 @@ mod tests {
     }
 
     #[test]
-    fn indentation_says_nothing() {
+    fn indentation_is_ignored() {
         check("/a\n\nName: Value\n\n", "/a", &["Name: Value [3]"]);
         check("   /a\n Name    :    Value", "/a", &["Name: Value [2]"]);
         check("/a\r\n\tName:Value\r\n", "/a", &["Name: Value [2]"]);
@@ -426,13 +431,13 @@ mod tests {
     }
 
     #[test]
-    fn all_that_is_wrong_is_said_by_line() {
-        check_refused("A: b\n/a\nC: d", &["1: this field belongs to no path"]);
-        check_refused(
+    fn errors_are_reported_by_line() {
+        check_errors("A: b\n/a\nC: d", &["1: this field belongs to no path"]);
+        check_errors(
             "/a\n/b\nC: d\n/e",
             &["1: there are no fields", "4: there are no fields"],
         );
-        check_refused(
+        check_errors(
             "https://example.com/*\n  ETag: a\n  A: b\n/a*b*c\n  d\n  E:\n  : f\n/b\n  ! G: h\n  ! Date\n",
             &[
                 "1: `https://example.com/*`: hosts are not told apart; write the path alone",
@@ -445,41 +450,45 @@ mod tests {
                 "10: Date is the server's own",
             ],
         );
-        check_refused(
+        check_errors(
             "/a\nBasic-Auth: user:password",
             &["2: Basic-Auth is Netlify's"],
         );
-        check_refused(
+        check_errors(
             "https://:project.pages.dev/*\n  X-Robots-Tag: noindex",
             &["1: `https://:project"],
         );
-        check_refused(
+        check_errors(
             "/a\nA: b\rC: d",
             &["2: the value of A has a control character"],
         );
         let rules = "/*\nA: b\n".repeat(101);
-        check_refused(
+        check_errors(
             &rules,
             &["201: this is one more than 100 paths with `*` or `:name`"],
         );
     }
 
     #[test]
-    fn nothing_is_no_error() {
+    fn empty_file_is_valid() {
         check("", "/", &[]);
         check("# nothing\n", "/", &[]);
-        assert!(Headers::parse(b"").unwrap().is_empty());
-        assert!(!Headers::parse(CLOUDFLARE.as_bytes()).unwrap().is_empty());
+        assert!(HeaderRules::parse_strict(b"").unwrap().is_empty());
+        assert!(
+            !HeaderRules::parse_strict(CLOUDFLARE.as_bytes())
+                .unwrap()
+                .is_empty()
+        );
     }
 
     #[test]
-    fn changes_are_made_to_what_is_sent_by_default() {
+    fn rules_override_default_fields() {
         let defaults = Fields::new()
             .with("Cache-Control", "no-cache")
             .with("Referrer-Policy", "strict-origin-when-cross-origin")
             .with("Vary", "Accept-Encoding");
         let file = "/*\n! Referrer-Policy\ncache-control: no-store\nVary: Origin\nSet-Cookie: a\nSet-Cookie: b";
-        let headers = Headers::parse(file.as_bytes()).unwrap();
+        let headers = HeaderRules::parse_strict(file.as_bytes()).unwrap();
         let mut fields = defaults;
         for change in headers.changes(b"/") {
             change.apply(&mut fields);
@@ -492,13 +501,13 @@ mod tests {
     }
 
     #[test]
-    fn fields_for_all_paths() {
-        let field = |text: &str| text.parse::<Field>().unwrap();
+    fn fields_without_path_apply_everywhere() {
+        let field = |text: &str| text.parse::<ConfiguredField>().unwrap();
         let fields = vec![field("A: :splat"), field("B:"), field("a: c")];
-        let headers = Headers::everywhere(fields);
+        let headers = HeaderRules::for_all_paths(fields);
         let expected = ["! B [2]", "A: :splat, c [1, 3]"];
-        assert_eq!(text_of(&headers.changes(b"/")), expected);
-        assert_eq!(text_of(&headers.changes(b"/a/b/")), expected);
-        assert!(Headers::everywhere(Vec::new()).is_empty());
+        assert_eq!(changes_as_text(&headers.changes(b"/")), expected);
+        assert_eq!(changes_as_text(&headers.changes(b"/a/b/")), expected);
+        assert!(HeaderRules::for_all_paths(Vec::new()).is_empty());
     }
 }

@@ -1,15 +1,15 @@
 //! What tells pages that the site has changed.
 //!
-//! One thread beside the loops hears what happens below the root ([`tree`]), and gathers what comes together
-//! ([`burst`]). It counts what comes of that, keeps the last few, and rings each loop's bell. A page listens by a
+//! One thread beside the loops hears what happens below the root ([`tree_watcher`]), and gathers what comes together
+//! ([`debouncer`]). It counts what comes of that, keeps the last few, and rings each loop's bell. A page listens by a
 //! script of ours, which every page of the site is sent with ([`inject`]): on a stream of events it is told where it
 //! begins to hear, and then of each change. The number of that says what a page has missed that was away for a while,
 //! whichever loop it comes back to; it begins with one that this process has drawn, as nobody knows what has changed
 //! from one process to the next.
 
-mod burst;
+mod debouncer;
 mod inject;
-mod tree;
+mod tree_watcher;
 
 use std::collections::VecDeque;
 use std::fmt::Write as _;
@@ -24,104 +24,104 @@ use std::time::{Duration, Instant};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use tracing::{debug, warn};
 
-use self::burst::{Burst, Changes};
-use self::inject::Left;
-use self::tree::{Told, Tree};
-use super::disk::Disk;
-use crate::http::{Fields, PATH, encode};
+use self::debouncer::{Changes, Debouncer};
+use self::inject::SkipReason;
+use self::tree_watcher::{TreeEvent, TreeWatcher};
+use super::root::Root;
+use crate::http::{Fields, PATH_CHARACTERS, percent_encode};
 
 /// Where pages hear of changes, and their script: below the root, in a folder that nobody has.
-const EVENTS: &[u8] = b".docroot/live";
-pub(super) const SCRIPT: &[u8] = b".docroot/live.js";
+const EVENTS_PATH: &[u8] = b".docroot/live";
+pub(super) const SCRIPT_PATH: &[u8] = b".docroot/live.js";
 
 /// What a page does about a change.
 pub(super) const SCRIPT_CONTENT: &[u8] = include_bytes!("live/script.js");
 
 /// How long a page may hear nothing at all: then it is told so much, or it would not be noticed that it has gone.
-const PULSE: Duration = Duration::from_secs(15);
+const HEARTBEAT: Duration = Duration::from_secs(15);
 
 /// How soon a page comes back that has lost its stream, in milliseconds.
-const RETRY: u64 = 500;
+const RETRY_MS: u64 = 500;
 
 /// How often the root is looked for where its name leads nowhere.
-const LOOK: Duration = Duration::from_millis(100);
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Changes that are kept for who comes back, or is slow.
-const RECENT: usize = 16;
+const MAX_RECENT_EVENTS: usize = 16;
 
 /// Paths that are named of one change. Of more, everything has changed.
-const NAMED: usize = 100;
+const MAX_NAMED_PATHS: usize = 100;
 
 /// Tells pages of changes, once it [watches](Self::watch).
 #[derive(Clone, Debug)]
-pub struct Live {
-    shared: Arc<Shared>,
-    living: Arc<Living>,
+pub struct LiveReload {
+    shared: Arc<LiveShared>,
+    stop_on_drop: Arc<StopOnDrop>,
 }
 
 #[derive(Debug)]
-struct Shared {
+struct LiveShared {
     /// What all addresses have in front: with a slash at either end.
-    prefix: String,
+    url_prefix: String,
     /// Drawn by this process.
-    process: u64,
+    instance_id: u64,
     /// How often something has changed.
-    count: AtomicU64,
-    state: Mutex<State>,
+    change_count: AtomicU64,
+    state: Mutex<LiveState>,
     has_warned: AtomicBool,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct LiveState {
     /// Whether all changes from now on will be heard.
-    is_ready: bool,
+    is_watching: bool,
     /// When the last thing happened that was counted.
-    last: Option<Instant>,
+    last_change: Option<Instant>,
     /// The last changes, as they are told.
-    recent: VecDeque<Arc<str>>,
+    recent_events: VecDeque<Arc<str>>,
     /// One for each loop.
-    bells: Vec<OwnedFd>,
+    wakers: Vec<OwnedFd>,
 }
 
 /// Ends the thread when nobody can listen any more.
 #[derive(Debug, Default)]
-struct Living(OnceLock<OwnedFd>);
+struct StopOnDrop(OnceLock<OwnedFd>);
 
 /// What one page is told, as it happens.
 #[derive(Debug)]
-pub struct Events {
-    live: Live,
+pub struct EventStream {
+    live: LiveReload,
     /// How many changes it has been told of; `None` before it has been told anything.
-    told: Option<u64>,
+    reported: Option<u64>,
     /// When it is to be told something, if nothing has changed.
-    due: Option<Instant>,
+    next_heartbeat: Option<Instant>,
 }
 
 /// One of our own addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Own {
+pub(super) enum BuiltinPath {
     Events,
     Script,
 }
 
-impl Live {
+impl LiveReload {
     /// For a site whose addresses have this in front, without a slash at either end. Nothing is watched yet.
     #[must_use]
     pub fn new(prefix: &str) -> Self {
-        let mut address = String::from("/");
-        encode(prefix.as_bytes(), PATH, &mut address);
+        let mut url_prefix = String::from("/");
+        percent_encode(prefix.as_bytes(), PATH_CHARACTERS, &mut url_prefix);
         if !prefix.is_empty() {
-            address.push('/');
+            url_prefix.push('/');
         }
         Self {
-            shared: Arc::new(Shared {
-                prefix: address,
-                process: RandomState::new().hash_one(()),
-                count: AtomicU64::new(0),
+            shared: Arc::new(LiveShared {
+                url_prefix,
+                instance_id: RandomState::new().hash_one(()),
+                change_count: AtomicU64::new(0),
                 state: Mutex::default(),
                 has_warned: AtomicBool::new(false),
             }),
-            living: Arc::default(),
+            stop_on_drop: Arc::default(),
         }
     }
 
@@ -129,10 +129,10 @@ impl Live {
     ///
     /// # Errors
     /// When the kernel gives no eventfd descriptor.
-    pub fn bell(&self) -> io::Result<OwnedFd> {
-        let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        self.shared.state().bells.push(bell.try_clone()?);
-        Ok(bell)
+    pub fn new_waker(&self) -> io::Result<OwnedFd> {
+        let waker = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        self.shared.state().wakers.push(waker.try_clone()?);
+        Ok(waker)
     }
 
     /// Watches over all that is below a root from now on, on a thread of its own; names that begin with a dot are
@@ -140,53 +140,53 @@ impl Live {
     ///
     /// # Errors
     /// When there is no inotify to be had, or no thread.
-    pub fn watch(&self, disk: Disk, hidden: bool) -> io::Result<()> {
-        let tree = Tree::new(disk, hidden).map_err(|error| {
+    pub fn watch(&self, root: Root, hidden: bool) -> io::Result<()> {
+        let tree = TreeWatcher::new(root, hidden).map_err(|error| {
             let why = "live reload needs inotify, which is not to be had here";
             let hint = "see fs.inotify.max_user_instances";
             io::Error::new(error.kind(), format!("{why}: {error}; {hint}"))
         })?;
         let end = eventfd(0, EventfdFlags::CLOEXEC)?;
-        let heard = end.try_clone()?;
+        let end_reader = end.try_clone()?;
         let shared = self.shared.clone();
         thread::Builder::new()
             .name("live".into())
-            .spawn(move || shared.work(tree, &heard))?;
+            .spawn(move || shared.run(tree, &end_reader))?;
         // Whoever watches twice has the first thread for as long as the process lives.
-        let _ = self.living.0.set(end);
+        let _ = self.stop_on_drop.0.set(end);
         Ok(())
     }
 
     /// Which of our own addresses this is, without the prefix.
-    pub(super) fn own(path: &[u8]) -> Option<Own> {
+    pub(super) fn builtin_path(path: &[u8]) -> Option<BuiltinPath> {
         match path {
-            EVENTS => Some(Own::Events),
-            SCRIPT => Some(Own::Script),
+            EVENTS_PATH => Some(BuiltinPath::Events),
+            SCRIPT_PATH => Some(BuiltinPath::Script),
             _ => None,
         }
     }
 
     /// What a page begins to hear now.
-    pub(super) fn events(&self) -> Events {
-        Events {
+    pub(super) fn event_stream(&self) -> EventStream {
+        EventStream {
             live: self.clone(),
-            told: None,
-            due: None,
+            reported: None,
+            next_heartbeat: None,
         }
     }
 
     /// A page with the script in it; `None` for what is none, or is to be left alone. `name` is said where it cannot be
     /// heard.
-    pub(super) fn injected(&self, html: &[u8], fields: &Fields, name: &[u8]) -> Option<Vec<u8>> {
-        let prefix = &self.shared.prefix;
+    pub(super) fn inject(&self, html: &[u8], fields: &Fields, name: &[u8]) -> Option<Vec<u8>> {
+        let prefix = &self.shared.url_prefix;
         let element = format!("<script src=\"{prefix}.docroot/live.js\" defer></script>");
-        match inject::injected(html, fields, element.as_bytes()) {
+        match inject::inject(html, fields, element.as_bytes()) {
             Ok(injected) => {
-                self.warn_of_policy(fields, name);
+                self.warn_about_csp(fields, name);
                 Some(injected)
             }
-            Err(Left::NoPage) => None,
-            Err(Left::Coded) => {
+            Err(SkipReason::NotHtml) => None,
+            Err(SkipReason::Encoded) => {
                 debug!(
                     "/{} is not reloaded: its bytes are coded",
                     name.escape_ascii()
@@ -197,8 +197,8 @@ impl Live {
     }
 
     /// Bytes of a page at the most. Larger ones are left alone, which is said.
-    pub(super) fn has_room(&self, len: u64, name: &[u8]) -> bool {
-        let has_room = len <= inject::MOST;
+    pub(super) fn is_injectable(&self, len: u64, name: &[u8]) -> bool {
+        let has_room = len <= inject::MAX_PAGE_BYTES;
         if !has_room {
             debug!("/{} is not reloaded: it is too large", name.escape_ascii());
         }
@@ -206,8 +206,8 @@ impl Live {
     }
 
     /// Says once that a page may not do what it is to do.
-    fn warn_of_policy(&self, fields: &Fields, name: &[u8]) {
-        let refused = inject::refused(fields);
+    fn warn_about_csp(&self, fields: &Fields, name: &[u8]) {
+        let refused = inject::blocking_directives(fields);
         if !refused.is_empty() && !self.shared.has_warned.swap(true, Ordering::Relaxed) {
             warn!(
                 "the Content-Security-Policy of /{} keeps its page from being reloaded: add 'self' to its {}",
@@ -218,145 +218,153 @@ impl Live {
     }
 }
 
-impl Events {
+impl EventStream {
     /// Appends what there is to tell; until when that is all, unless the bell rings.
-    pub(super) fn tell(&mut self, into: &mut Vec<u8>, now: Instant) -> Instant {
+    pub(super) fn write_events(&mut self, into: &mut Vec<u8>, now: Instant) -> Instant {
         let before = into.len();
         let shared = &self.live.shared;
-        let count = shared.count.load(Ordering::Acquire);
-        if self.told != Some(count) {
-            shared.tell(&mut self.told, into, now);
+        let count = shared.change_count.load(Ordering::Acquire);
+        if self.reported != Some(count) {
+            shared.write_missed(&mut self.reported, into, now);
         }
-        match self.due {
-            Some(due) if into.len() == before && now < due => return due,
+        match self.next_heartbeat {
+            Some(deadline) if into.len() == before && now < deadline => return deadline,
             Some(_) if into.len() == before => into.extend_from_slice(b":\n\n"),
             _ => {}
         }
-        let due = now + PULSE;
-        self.due = Some(due);
-        due
+        let deadline = now + HEARTBEAT;
+        self.next_heartbeat = Some(deadline);
+        deadline
     }
 }
 
-impl Shared {
-    fn state(&self) -> MutexGuard<'_, State> {
+impl LiveShared {
+    fn state(&self) -> MutexGuard<'_, LiveState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Hears what happens, until the end is readable.
-    fn work(&self, mut tree: Tree, end: &OwnedFd) {
-        tree.begin();
-        let mut burst = Burst::default();
-        self.publish(|state| state.is_ready = true);
+    fn run(&self, mut tree: TreeWatcher, end: &OwnedFd) {
+        tree.start();
+        let mut debouncer = Debouncer::default();
+        self.update(|state| state.is_watching = true);
         loop {
-            let left = burst
-                .due()
-                .map(|due| due.saturating_duration_since(Instant::now()));
-            let look = tree.is_lost().then_some(LOOK);
-            let left = left.into_iter().chain(look).min();
+            let timeout = debouncer
+                .deadline()
+                .map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            let poll_interval = tree.needs_polling().then_some(POLL_INTERVAL);
+            let timeout = timeout.into_iter().chain(poll_interval).min();
             // What is too long for the kernel is not, here.
-            let left = left.map(|left| Timespec::try_from(left).unwrap_or_default());
-            let mut told = [
-                PollFd::new(tree.source(), PollFlags::IN),
-                PollFd::new(tree.way(), PollFlags::IN),
+            let timeout = timeout.map(|timeout| Timespec::try_from(timeout).unwrap_or_default());
+            let mut poll_fds = [
+                PollFd::new(tree.inotify(), PollFlags::IN),
+                PollFd::new(tree.root_inotify(), PollFlags::IN),
                 PollFd::new(end, PollFlags::IN),
             ];
             // A signal is no reason to stop, and there is none to fail.
-            let _ = poll(&mut told, left.as_ref());
-            let [_, is_on_the_way, is_over] = told.map(|told| !told.revents().is_empty());
+            let _ = poll(&mut poll_fds, timeout.as_ref());
+            let [_, is_on_the_way, is_over] =
+                poll_fds.map(|poll_fds| !poll_fds.revents().is_empty());
             if is_over {
                 return;
             }
             let now = Instant::now();
-            tree.listen(|told| match told {
-                Told::Path(path, seen) => burst.hear(path, seen, now),
-                Told::Anything => burst.lose_track(now),
+            tree.read_events(|poll_fds| match poll_fds {
+                TreeEvent::Path(path, change) => debouncer.record(path, change, now),
+                TreeEvent::Unknown => debouncer.record_unknown(now),
             });
-            if (is_on_the_way || tree.is_lost()) && tree.follow_root() {
-                burst.lose_track(now);
+            if (is_on_the_way || tree.needs_polling()) && tree.reopen_root_if_changed() {
+                debouncer.record_unknown(now);
             }
-            if burst.due().is_some_and(|due| due <= now) {
-                let last = burst.last();
-                if let Some(changes) = burst.take() {
-                    self.change(&changes, last);
+            if debouncer.deadline().is_some_and(|deadline| deadline <= now) {
+                let last = debouncer.last_change();
+                if let Some(changes) = debouncer.take() {
+                    self.publish_change(&changes, last);
                 }
             }
         }
     }
 
     /// Counts a change, and tells all who listen.
-    fn change(&self, changes: &Changes, last: Option<Instant>) {
-        let data = self.data(changes);
-        self.publish(|state| {
-            let count = self.count.fetch_add(1, Ordering::Release) + 1;
-            let event = self.event(count, "change", &data);
-            state.last = last;
-            state.recent.truncate(RECENT - 1);
-            state.recent.push_front(event.into());
+    fn publish_change(&self, changes: &Changes, last: Option<Instant>) {
+        let data = self.format_paths(changes);
+        self.update(|state| {
+            let count = self.change_count.fetch_add(1, Ordering::Release) + 1;
+            let event = self.format_event(count, "change", &data);
+            state.last_change = last;
+            state.recent_events.truncate(MAX_RECENT_EVENTS - 1);
+            state.recent_events.push_front(event.into());
         });
     }
 
     /// Does something to the state, and rings all bells.
-    fn publish(&self, act: impl FnOnce(&mut State)) {
+    fn update(&self, act: impl FnOnce(&mut LiveState)) {
         let state = &mut *self.state();
         act(state);
-        for bell in &state.bells {
+        for waker in &state.wakers {
             // Each time is an edge. Only a count that nobody has read 2^64 times could not be raised (eventfd(2)).
-            let _ = rustix::io::write(bell, &1_u64.to_ne_bytes());
+            let _ = rustix::io::write(waker, &1_u64.to_ne_bytes());
         }
     }
 
     /// Appends where a page begins to hear, or what has changed since.
-    fn tell(&self, told: &mut Option<u64>, into: &mut Vec<u8>, now: Instant) {
+    fn write_missed(&self, reported: &mut Option<u64>, into: &mut Vec<u8>, now: Instant) {
         let state = self.state();
-        let count = self.count.load(Ordering::Acquire);
-        match *told {
-            _ if !state.is_ready => return,
+        let count = self.change_count.load(Ordering::Acquire);
+        match *reported {
+            _ if !state.is_watching => return,
             None => {
-                let quiet = state.last.map(|last| now.saturating_duration_since(last));
-                let quiet = quiet.map_or("null".into(), |quiet| quiet.as_millis().to_string());
-                let event = self.event(count, "hello", &format!("{{\"quiet\":{quiet}}}"));
-                into.extend_from_slice(format!("retry: {RETRY}\n{event}").as_bytes());
+                let quiet_ms = state
+                    .last_change
+                    .map(|last| now.saturating_duration_since(last));
+                let quiet_ms =
+                    quiet_ms.map_or("null".into(), |quiet_ms| quiet_ms.as_millis().to_string());
+                let event = self.format_event(count, "hello", &format!("{{\"quiet\":{quiet_ms}}}"));
+                into.extend_from_slice(format!("retry: {RETRY_MS}\n{event}").as_bytes());
             }
-            Some(told) => {
-                let missed = usize::try_from(count - told).unwrap_or(usize::MAX);
-                if missed > state.recent.len() {
-                    let event = self.event(count, "change", &self.data(&Changes::Everything));
+            Some(reported) => {
+                let missed = usize::try_from(count - reported).unwrap_or(usize::MAX);
+                if missed > state.recent_events.len() {
+                    let event = self.format_event(
+                        count,
+                        "change",
+                        &self.format_paths(&Changes::Everything),
+                    );
                     into.extend_from_slice(event.as_bytes());
                 } else {
-                    let missed = state.recent.iter().take(missed).rev();
+                    let missed = state.recent_events.iter().take(missed).rev();
                     missed.for_each(|event| into.extend_from_slice(event.as_bytes()));
                 }
             }
         }
-        *told = Some(count);
+        *reported = Some(count);
     }
 
     /// One event of a stream (HTML, section 9.2).
-    fn event(&self, count: u64, name: &str, data: &str) -> String {
-        let process = self.process;
+    fn format_event(&self, count: u64, name: &str, data: &str) -> String {
+        let process = self.instance_id;
         format!("id: {process:x}-{count}\nevent: {name}\ndata: {data}\n\n")
     }
 
     /// The addresses of what has changed, in JSON; of everything, `null`.
-    fn data(&self, changes: &Changes) -> String {
+    fn format_paths(&self, changes: &Changes) -> String {
         let paths = match changes {
-            Changes::Paths(paths) if paths.len() <= NAMED => paths,
+            Changes::Paths(paths) if paths.len() <= MAX_NAMED_PATHS => paths,
             _ => return "{\"paths\":null}".into(),
         };
         let mut data = String::from("{\"paths\":[");
         for (number, path) in paths.iter().enumerate() {
             let comma = if number > 0 { "," } else { "" };
             // What is left of a path when it is encoded means nothing in JSON.
-            let _ = write!(data, "{comma}\"{}", self.prefix);
-            encode(path, PATH, &mut data);
+            let _ = write!(data, "{comma}\"{}", self.url_prefix);
+            percent_encode(path, PATH_CHARACTERS, &mut data);
             data.push('"');
         }
         data + "]}"
     }
 }
 
-impl Drop for Living {
+impl Drop for StopOnDrop {
     fn drop(&mut self) {
         if let Some(end) = self.0.get() {
             let _ = rustix::io::write(end, &1_u64.to_ne_bytes());
@@ -368,67 +376,66 @@ impl Drop for Living {
 mod tests {
     use super::*;
 
-    fn told(events: &mut Events, now: Instant) -> String {
+    fn next_events(events: &mut EventStream, now: Instant) -> String {
         let mut text = Vec::new();
-        events.tell(&mut text, now);
-        let process = format!("{:x}-", events.live.shared.process);
+        events.write_events(&mut text, now);
+        let process = format!("{:x}-", events.live.shared.instance_id);
         String::from_utf8(text).unwrap().replace(&process, "")
     }
 
-    fn change(live: &Live, paths: &[&str], now: Instant) {
+    fn change(live: &LiveReload, paths: &[&str], now: Instant) {
         let paths = paths.iter().map(|path| path.as_bytes().to_vec());
         let changes = Changes::Paths(paths.collect());
-        live.shared.change(&changes, Some(now));
+        live.shared.publish_change(&changes, Some(now));
     }
 
     #[test]
-    fn a_page_hears_of_each_change_once_and_of_nothing_now_and_then() {
-        let live = Live::new("a b");
+    fn each_change_is_sent_once_with_heartbeats_between() {
+        let live = LiveReload::new("a b");
         let now = Instant::now();
-        let mut events = live.events();
-        assert_eq!(told(&mut events, now), "", "nothing is heard yet");
-        live.shared.publish(|state| state.is_ready = true);
+        let mut events = live.event_stream();
+        assert_eq!(next_events(&mut events, now), "", "nothing is heard yet");
+        live.shared.update(|state| state.is_watching = true);
         let hello = "retry: 500\nid: 0\nevent: hello\ndata: {\"quiet\":null}\n\n";
-        assert_eq!(told(&mut events, now), hello);
-        assert_eq!(told(&mut events, now), "");
+        assert_eq!(next_events(&mut events, now), hello);
+        assert_eq!(next_events(&mut events, now), "");
         change(&live, &["a.css", "\"\\\n"], now);
         let first =
             "id: 1\nevent: change\ndata: {\"paths\":[\"/a%20b/a.css\",\"/a%20b/%22%5C%0A\"]}\n\n";
-        assert_eq!(told(&mut events, now), first);
+        assert_eq!(next_events(&mut events, now), first);
         for (seconds, expected) in [(14, ""), (15, ":\n\n"), (29, ""), (30, ":\n\n")] {
             let then = now + Duration::from_secs(seconds);
-            assert_eq!(told(&mut events, then), expected, "{seconds}");
+            assert_eq!(next_events(&mut events, then), expected, "{seconds}");
         }
-        let mut late = live.events();
+        let mut late = live.event_stream();
         let hello = "retry: 500\nid: 1\nevent: hello\ndata: {\"quiet\":7000}\n\n";
-        assert_eq!(told(&mut late, now + Duration::from_secs(7)), hello);
+        assert_eq!(next_events(&mut late, now + Duration::from_secs(7)), hello);
     }
 
     #[test]
-    fn who_misses_too_much_hears_that_everything_has_changed() {
-        let live = Live::new("");
+    fn client_that_missed_too_much_is_sent_everything_changed() {
+        let live = LiveReload::new("");
         let now = Instant::now();
-        live.shared.publish(|state| state.is_ready = true);
-        let mut slow = live.events();
-        let mut slower = live.events();
-        told(&mut slower, now);
+        live.shared.update(|state| state.is_watching = true);
+        let mut slow = live.event_stream();
+        let mut slower = live.event_stream();
+        next_events(&mut slower, now);
         change(&live, &["0"], now);
-        told(&mut slow, now);
-        for number in 1..=RECENT {
+        next_events(&mut slow, now);
+        for number in 1..=MAX_RECENT_EVENTS {
             change(&live, &[&number.to_string()], now);
         }
-        let heard = told(&mut slow, now);
-        let ids: Vec<_> = heard
-            .lines()
-            .filter(|line| line.starts_with("id"))
-            .collect();
+        let text = next_events(&mut slow, now);
+        let ids: Vec<_> = text.lines().filter(|line| line.starts_with("id")).collect();
         assert_eq!((ids[0], ids[15], ids.len()), ("id: 2", "id: 17", 16));
         let all = "id: 17\nevent: change\ndata: {\"paths\":null}\n\n";
-        assert_eq!(told(&mut slower, now), all);
-        let many: Vec<String> = (0..=NAMED).map(|number| number.to_string()).collect();
+        assert_eq!(next_events(&mut slower, now), all);
+        let many: Vec<String> = (0..=MAX_NAMED_PATHS)
+            .map(|number| number.to_string())
+            .collect();
         let many: Vec<&str> = many.iter().map(|path| &**path).collect();
         change(&live, &many, now);
         let all = "id: 18\nevent: change\ndata: {\"paths\":null}\n\n";
-        assert_eq!(told(&mut slower, now), all);
+        assert_eq!(next_events(&mut slower, now), all);
     }
 }

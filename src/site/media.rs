@@ -4,32 +4,32 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::http::{essence, parameter, parameters};
+use crate::http::{parse_parameter, split_media_type, split_parameters};
 
 /// What nothing is known of.
-pub(super) const UNKNOWN: &str = "application/octet-stream";
+pub(super) const OCTET_STREAM: &str = "application/octet-stream";
 
 /// Media types by file name extension: ours, and what the user has added to them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Types {
+pub struct MediaTypes {
     /// By extension, in lower case; as they are sent.
-    added: BTreeMap<String, String>,
+    configured: BTreeMap<String, String>,
 }
 
 /// A media type, and how it was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Media {
+pub struct MediaType {
     /// As it is sent in Content-Type: type, subtype and parameters.
-    pub text: Cow<'static, str>,
+    pub value: Cow<'static, str>,
     /// Who said so.
-    pub source: Source,
+    pub source: MediaTypeSource,
 }
 
 /// How a media type was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Source {
+pub enum MediaTypeSource {
     /// The user said so.
-    Added,
+    Configured,
     /// It is in our table of corrections.
     Corrected,
     /// The `mime_guess` crate knows it.
@@ -40,26 +40,26 @@ pub enum Source {
 
 /// What is wrong with types that the user has given.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct MalformedTypes {
+pub struct MediaTypesError {
     /// The line it is in, from 1; `None` if it was one type and no file.
     pub line: Option<usize>,
     /// What is wrong, and what to write instead.
-    pub why: String,
+    pub reason: String,
 }
 
-impl Types {
+impl MediaTypes {
     /// Reads a file in the format of Apache's mime.types: in each line a type and the extensions that have it,
     /// separated by white space; from a `#` at the start of a word on, a line is a comment. A type without
     /// extensions says nothing. Of two lines about one extension the later one counts.
     ///
     /// # Errors
-    /// [`MalformedTypes`] with the line, if a type or an extension is not one.
-    pub fn read(text: &str) -> Result<Self, MalformedTypes> {
+    /// [`MediaTypesError`] with the line, if a type or an extension is not one.
+    pub fn parse(text: &str) -> Result<Self, MediaTypesError> {
         let mut types = Self::default();
         for (index, line) in text.lines().enumerate() {
-            types.read_line(line).map_err(|why| MalformedTypes {
+            types.parse_line(line).map_err(|why| MediaTypesError {
                 line: Some(index + 1),
-                why,
+                reason: why,
             })?;
         }
         Ok(types)
@@ -68,20 +68,23 @@ impl Types {
     /// Reads one type as it is written on the command line: `.ext=type`, with or without the dot.
     ///
     /// # Errors
-    /// [`MalformedTypes`] without a line, if it is not of this form, or the type or the extension is not one.
-    pub fn read_pair(pair: &str) -> Result<Self, MalformedTypes> {
+    /// [`MediaTypesError`] without a line, if it is not of this form, or the type or the extension is not one.
+    pub fn parse_pair(pair: &str) -> Result<Self, MediaTypesError> {
         let mut types = Self::default();
         let read = match pair.split_once('=') {
-            Some((name, media_type)) => types.put(name.trim(), media_type.trim()),
+            Some((name, media_type)) => types.insert(name.trim(), media_type.trim()),
             None => Err(format!("`{pair}` is not of the form .ext=type/subtype")),
         };
-        read.map_err(|why| MalformedTypes { line: None, why })?;
+        read.map_err(|why| MediaTypesError {
+            line: None,
+            reason: why,
+        })?;
         Ok(types)
     }
 
     /// Adds these; where both know an extension, these count.
-    pub fn add(&mut self, later: Self) {
-        self.added.extend(later.added);
+    pub fn merge(&mut self, later: Self) {
+        self.configured.extend(later.configured);
     }
 
     /// The media type of a file with this name or path. Only what follows the last dot of the last segment
@@ -90,38 +93,38 @@ impl Types {
     /// Text is said to be UTF-8, but for XML and SVG, which say themselves what they are in, and for what the
     /// user has given another charset.
     #[must_use]
-    pub fn of(&self, name: &[u8]) -> Media {
+    pub fn media_type(&self, name: &[u8]) -> MediaType {
         let lower = extension(name).to_ascii_lowercase();
         let Some(extension) = std::str::from_utf8(&lower)
             .ok()
             .filter(|extension| !extension.is_empty())
         else {
-            return Media {
-                text: Cow::Borrowed(UNKNOWN),
-                source: Source::Unknown,
+            return MediaType {
+                value: Cow::Borrowed(OCTET_STREAM),
+                source: MediaTypeSource::Unknown,
             };
         };
-        if let Some(added) = self.added.get(extension) {
-            return Media {
-                text: Cow::Owned(added.clone()),
-                source: Source::Added,
+        if let Some(added) = self.configured.get(extension) {
+            return MediaType {
+                value: Cow::Owned(added.clone()),
+                source: MediaTypeSource::Configured,
             };
         }
-        let corrected = CORRECTIONS.iter().find(|(known, _)| *known == extension);
+        let corrected = CORRECTIONS.iter().find(|(found, _)| *found == extension);
         let (text, source) = match corrected {
-            Some((_, corrected)) => (*corrected, Source::Corrected),
+            Some((_, corrected)) => (*corrected, MediaTypeSource::Corrected),
             None => match mime_guess::from_ext(extension).first_raw() {
-                Some(known) => (known, Source::Known),
-                None => (UNKNOWN, Source::Unknown),
+                Some(found) => (found, MediaTypeSource::Known),
+                None => (OCTET_STREAM, MediaTypeSource::Unknown),
             },
         };
-        Media {
-            text: with_charset(text),
+        MediaType {
+            value: with_charset(text),
             source,
         }
     }
 
-    fn read_line(&mut self, line: &str) -> Result<(), String> {
+    fn parse_line(&mut self, line: &str) -> Result<(), String> {
         let mut words = line
             .split_whitespace()
             .take_while(|word| !word.starts_with('#'));
@@ -134,19 +137,19 @@ impl Types {
             ));
         }
         // A type that no extension has must be one all the same, or a mistake would go unseen.
-        let media_type = checked(media_type)?;
+        let media_type = parse_media_type(media_type)?;
         for name in words {
-            self.put_checked(name, &media_type)?;
+            self.insert_checked(name, &media_type)?;
         }
         Ok(())
     }
 
-    fn put(&mut self, name: &str, media_type: &str) -> Result<(), String> {
-        let media_type = checked(media_type)?;
-        self.put_checked(name, &media_type)
+    fn insert(&mut self, name: &str, media_type: &str) -> Result<(), String> {
+        let media_type = parse_media_type(media_type)?;
+        self.insert_checked(name, &media_type)
     }
 
-    fn put_checked(&mut self, name: &str, media_type: &str) -> Result<(), String> {
+    fn insert_checked(&mut self, name: &str, media_type: &str) -> Result<(), String> {
         let extension = name.strip_prefix('.').unwrap_or(name);
         let is_part =
             |char: char| !char.is_control() && !char.is_whitespace() && !"/;,=\"".contains(char);
@@ -161,32 +164,32 @@ impl Types {
                 "`{name}` is not a file name extension such as `.html`"
             ));
         }
-        self.added
+        self.configured
             .insert(extension.to_ascii_lowercase(), media_type.to_owned());
         Ok(())
     }
 }
 
-impl fmt::Display for Source {
+impl fmt::Display for MediaTypeSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Added => "from --mime-types",
+            Self::Configured => "from --mime-types",
             Self::Corrected | Self::Known => "by the file name extension",
             Self::Unknown => "nothing is known of the file name extension",
         })
     }
 }
 
-impl fmt::Display for MalformedTypes {
+impl fmt::Display for MediaTypesError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.line {
-            Some(line) => write!(f, "line {line}: {}", self.why),
-            None => f.write_str(&self.why),
+            Some(line) => write!(f, "line {line}: {}", self.reason),
+            None => f.write_str(&self.reason),
         }
     }
 }
 
-impl std::error::Error for MalformedTypes {}
+impl std::error::Error for MediaTypesError {}
 
 /// Whether this is the media type of a page, whatever its parameters.
 pub(super) fn is_html(media_type: &str) -> bool {
@@ -222,13 +225,13 @@ pub(super) fn extension(name: &[u8]) -> &[u8] {
 }
 
 /// A type that the user has given, as it is sent.
-fn checked(media_type: &str) -> Result<String, String> {
-    let mut parts = parameters(media_type.as_bytes());
+fn parse_media_type(media_type: &str) -> Result<String, String> {
+    let mut parts = split_parameters(media_type.as_bytes());
     let named = parts
         .next()
-        .and_then(essence)
+        .and_then(split_media_type)
         .is_some_and(|(kind, subtype)| kind != b"*" && subtype != b"*");
-    if !named || !media_type.is_ascii() || !parts.all(|part| parameter(part).is_some()) {
+    if !named || !media_type.is_ascii() || !parts.all(|part| parse_parameter(part).is_some()) {
         return Err(format!(
             "`{media_type}` is not a media type such as text/plain or text/plain;charset=utf-8"
         ));
@@ -238,10 +241,10 @@ fn checked(media_type: &str) -> Result<String, String> {
 
 /// With `charset=utf-8`, if it is text that does not say otherwise.
 fn with_charset(media_type: &str) -> Cow<'_, str> {
-    let mut parts = parameters(media_type.as_bytes());
+    let mut parts = split_parameters(media_type.as_bytes());
     let essence = parts.next().unwrap_or_default().to_ascii_lowercase();
     let is_charset =
-        |part| parameter(part).is_some_and(|(name, _)| name.eq_ignore_ascii_case(b"charset"));
+        |part| parse_parameter(part).is_some_and(|(name, _)| name.eq_ignore_ascii_case(b"charset"));
     // The parameter would overrule the declaration that XML begins with (RFC 7303 section 3).
     let is_xml = essence.starts_with(b"text/xml") || essence.ends_with(b"+xml");
     match essence.starts_with(b"text/") && !is_xml && !parts.any(is_charset) {
@@ -371,11 +374,11 @@ const COMPRESSIBLE: &[&str] = &[
 mod tests {
     use super::*;
 
-    fn check(types: &Types, rows: &[(&str, &str, Source)]) {
+    fn check(types: &MediaTypes, rows: &[(&str, &str, MediaTypeSource)]) {
         for (name, expected, source) in rows {
-            let media = types.of(name.as_bytes());
+            let media = types.media_type(name.as_bytes());
             assert_eq!(
-                (media.text.as_ref(), media.source),
+                (media.value.as_ref(), media.source),
                 (*expected, *source),
                 "{name}"
             );
@@ -383,10 +386,10 @@ mod tests {
     }
 
     #[test]
-    fn extensions_decide() {
-        use Source::{Corrected, Known, Unknown};
+    fn media_type_follows_the_extension() {
+        use MediaTypeSource::{Corrected, Known, Unknown};
         check(
-            &Types::default(),
+            &MediaTypes::default(),
             &[
                 ("index.html", "text/html; charset=utf-8", Known),
                 ("a/b.c/INDEX.HTM", "text/html; charset=utf-8", Known),
@@ -478,22 +481,22 @@ mod tests {
             ],
         );
         assert_eq!(
-            Types::default().of(b"\xff.html").text,
+            MediaTypes::default().media_type(b"\xff.html").value,
             "text/html; charset=utf-8"
         );
         assert_eq!(
-            Types::default().of(b"a.\xff").text,
+            MediaTypes::default().media_type(b"a.\xff").value,
             "application/octet-stream"
         );
     }
 
     #[test]
-    fn a_correction_corrects() {
+    fn each_correction_differs_from_mime_guess() {
         for (extension, corrected) in CORRECTIONS {
-            let known = mime_guess::from_ext(extension).first_raw();
+            let found = mime_guess::from_ext(extension).first_raw();
             // mime_guess had another word for this one until lately.
             assert!(
-                *extension == "js" || known != Some(corrected),
+                *extension == "js" || found != Some(corrected),
                 "{extension}"
             );
             assert!(
@@ -504,40 +507,54 @@ mod tests {
                     == 1,
                 "{extension}"
             );
-            checked(corrected).expect("a media type");
+            parse_media_type(corrected).expect("a media type");
         }
     }
 
     #[test]
-    fn the_users_word_counts() {
+    fn configured_types_take_precedence() {
         let file = "# types\n\n\
             application/x-none\n\
             text/x-recipe  recipe .RCP # and no more\n\
             text/html;charset=iso-8859-1\thtml\r\n\
             application/x-shader glsl\n\
             text/x-shader glsl";
-        let mut types = Types::read(file).expect("types");
-        types.add(Types::read_pair(".rcp=text/x-Other; Charset=\"utf-16\"").expect("a type"));
-        types.add(Types::read_pair("log=application/x-log").expect("a type"));
+        let mut types = MediaTypes::parse(file).expect("types");
+        types.merge(
+            MediaTypes::parse_pair(".rcp=text/x-Other; Charset=\"utf-16\"").expect("a type"),
+        );
+        types.merge(MediaTypes::parse_pair("log=application/x-log").expect("a type"));
         check(
             &types,
             &[
-                ("soup.recipe", "text/x-recipe; charset=utf-8", Source::Added),
+                (
+                    "soup.recipe",
+                    "text/x-recipe; charset=utf-8",
+                    MediaTypeSource::Configured,
+                ),
                 (
                     "soup.Rcp",
                     "text/x-Other; Charset=\"utf-16\"",
-                    Source::Added,
+                    MediaTypeSource::Configured,
                 ),
-                ("old.HTML", "text/html;charset=iso-8859-1", Source::Added),
-                ("a.glsl", "text/x-shader; charset=utf-8", Source::Added),
-                ("a.log", "application/x-log", Source::Added),
-                ("a.css", "text/css; charset=utf-8", Source::Known),
+                (
+                    "old.HTML",
+                    "text/html;charset=iso-8859-1",
+                    MediaTypeSource::Configured,
+                ),
+                (
+                    "a.glsl",
+                    "text/x-shader; charset=utf-8",
+                    MediaTypeSource::Configured,
+                ),
+                ("a.log", "application/x-log", MediaTypeSource::Configured),
+                ("a.css", "text/css; charset=utf-8", MediaTypeSource::Known),
             ],
         );
     }
 
     #[test]
-    fn what_is_no_type_is_named() {
+    fn malformed_type_is_named_in_the_error() {
         for (text, expected) in [
             (
                 "text/plain txt\nplain txt",
@@ -561,7 +578,7 @@ mod tests {
                 "line 2: `tar.gz`: only what follows the last dot of a name counts; write `.gz`",
             ),
         ] {
-            let malformed = Types::read(text).expect_err(text).to_string();
+            let malformed = MediaTypes::parse(text).expect_err(text).to_string();
             assert!(malformed.starts_with(expected), "{text:?}: {malformed}");
         }
         for (pair, expected) in [
@@ -583,13 +600,13 @@ mod tests {
                 "`.tar.gz`: only what follows the last dot",
             ),
         ] {
-            let malformed = Types::read_pair(pair).expect_err(pair).to_string();
+            let malformed = MediaTypes::parse_pair(pair).expect_err(pair).to_string();
             assert!(malformed.starts_with(expected), "{pair:?}: {malformed}");
         }
     }
 
     #[test]
-    fn what_becomes_smaller() {
+    fn compressible_types() {
         for (media_type, expected) in [
             ("text/html; charset=utf-8", true),
             ("TEXT/CSS", true),

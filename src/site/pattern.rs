@@ -15,16 +15,16 @@
 use std::fmt::Write as _;
 use std::str::FromStr;
 
-use crate::http::encode;
+use crate::http::percent_encode;
 
 /// A path pattern.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Pattern {
     /// What the path begins with.
-    front: Vec<Segment>,
+    leading_segments: Vec<Segment>,
     splat: Option<Splat>,
     /// Whether it is written with a slash at its end.
-    is_slashed: bool,
+    has_trailing_slash: bool,
     /// What is captured, in order; that of a `*` is `splat`.
     names: Vec<String>,
 }
@@ -34,28 +34,28 @@ pub(super) struct Pattern {
 enum Segment {
     Literal(Vec<u8>),
     /// A name, and what stands before and after it.
-    Named(Vec<u8>, Vec<u8>),
+    Placeholder(Vec<u8>, Vec<u8>),
 }
 
 /// A `*`: what stands before and after it in its segment, and the segments behind.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Splat {
-    before: Vec<u8>,
-    after: Vec<u8>,
-    back: Vec<Segment>,
+    prefix: Vec<u8>,
+    suffix: Vec<u8>,
+    trailing_segments: Vec<Segment>,
 }
 
 impl Pattern {
     /// `/*`: any path.
     pub(super) fn any() -> Self {
         Self {
-            front: Vec::new(),
+            leading_segments: Vec::new(),
             splat: Some(Splat {
-                before: Vec::new(),
-                after: Vec::new(),
-                back: Vec::new(),
+                prefix: Vec::new(),
+                suffix: Vec::new(),
+                trailing_segments: Vec::new(),
             }),
-            is_slashed: false,
+            has_trailing_slash: false,
             names: vec!["splat".to_owned()],
         }
     }
@@ -65,12 +65,12 @@ impl Pattern {
     pub(super) fn captures<'p>(&self, path: &'p [u8]) -> Option<Vec<&'p [u8]>> {
         let path = path.strip_prefix(b"/")?;
         let path = match &self.splat {
-            Some(splat) if splat.is_last() && !self.is_slashed => path,
+            Some(splat) if splat.is_last() && !self.has_trailing_slash => path,
             _ => path.strip_suffix(b"/").unwrap_or(path),
         };
         let mut rest = Some(path).filter(|path| !path.is_empty());
         let mut captures = Vec::new();
-        for segment in &self.front {
+        for segment in &self.leading_segments {
             let path = rest?;
             let slash = path.iter().position(|&byte| byte == b'/');
             captures.extend(segment.captures(&path[..slash.unwrap_or(path.len())])?);
@@ -80,15 +80,15 @@ impl Pattern {
             return rest.is_none().then_some(captures);
         };
         let mut rest = rest.unwrap_or_default();
-        let place = captures.len();
-        for segment in splat.back.iter().rev() {
+        let offset = captures.len();
+        for segment in splat.trailing_segments.iter().rev() {
             let slash = rest.iter().rposition(|&byte| byte == b'/')?;
             captures.extend(segment.captures(&rest[slash + 1..])?);
             rest = &rest[..slash];
         }
-        let rest = rest.strip_prefix(splat.before.as_slice())?;
-        captures.push(rest.strip_suffix(splat.after.as_slice())?);
-        captures[place..].reverse();
+        let rest = rest.strip_prefix(splat.prefix.as_slice())?;
+        captures.push(rest.strip_suffix(splat.suffix.as_slice())?);
+        captures[offset..].reverse();
         Some(captures)
     }
 
@@ -98,21 +98,21 @@ impl Pattern {
     }
 
     /// The one path that it is about, without the slashes at its ends; `None` if there are more.
-    pub(super) fn as_path(&self) -> Option<Vec<u8>> {
+    pub(super) fn literal_path(&self) -> Option<Vec<u8>> {
         let literal = |segment: &Segment| match segment {
             Segment::Literal(text) => Some(text.clone()),
-            Segment::Named(..) => None,
+            Segment::Placeholder(..) => None,
         };
         if self.splat.is_some() {
             return None;
         }
-        let segments: Option<Vec<_>> = self.front.iter().map(literal).collect();
+        let segments: Option<Vec<_>> = self.leading_segments.iter().map(literal).collect();
         segments.map(|segments| segments.join(&b'/'))
     }
 
     /// Whether it is written with a slash at its end.
-    pub(super) fn is_slashed(&self) -> bool {
-        self.is_slashed
+    pub(super) fn has_trailing_slash(&self) -> bool {
+        self.has_trailing_slash
     }
 }
 
@@ -141,16 +141,16 @@ impl FromStr for Pattern {
             ));
         }
         let mut pattern = Self {
-            front: Vec::new(),
+            leading_segments: Vec::new(),
             splat: None,
-            is_slashed: path.is_empty() || path.ends_with('/'),
+            has_trailing_slash: path.is_empty() || path.ends_with('/'),
             names: Vec::new(),
         };
         let path = path.strip_suffix('/').unwrap_or(path);
         let segments = path.split('/').filter(|_| text != "/");
         for segment in segments {
             pattern
-                .add(segment)
+                .push_segment(segment)
                 .map_err(|why| format!("`{text}` {why}"))?;
         }
         Ok(pattern)
@@ -159,7 +159,7 @@ impl FromStr for Pattern {
 
 impl Pattern {
     /// Adds what is behind the next slash.
-    fn add(&mut self, segment: &str) -> Result<(), String> {
+    fn push_segment(&mut self, segment: &str) -> Result<(), String> {
         let mut named = placeholders(segment);
         let (first, second) = (named.next(), named.next());
         let segment = match (segment.split_once('*'), first, second) {
@@ -179,22 +179,22 @@ impl Pattern {
                         "has more than one `*`: only one can be told from the rest".to_owned()
                     );
                 }
-                let (before, after) = (decode(before)?, decode(after)?);
-                self.name("splat")?;
+                let (before, after) = (percent_decode(before)?, percent_decode(after)?);
+                self.add_name("splat")?;
                 let back = Vec::new();
                 self.splat = Some(Splat {
-                    before,
-                    after,
-                    back,
+                    prefix: before,
+                    suffix: after,
+                    trailing_segments: back,
                 });
                 return Ok(());
             }
-            (None, Some((place, name)), None) => {
-                self.name(name)?;
-                let after = &segment[place + 1 + name.len()..];
-                Segment::Named(decode(&segment[..place])?, decode(after)?)
+            (None, Some((offset, name)), None) => {
+                self.add_name(name)?;
+                let after = &segment[offset + 1 + name.len()..];
+                Segment::Placeholder(percent_decode(&segment[..offset])?, percent_decode(after)?)
             }
-            (None, None, _) => match decode(segment)? {
+            (None, None, _) => match percent_decode(segment)? {
                 name if name.is_empty() || name == b"." || name == b".." => {
                     let why = "has a segment that no path has: leave out empty ones, `.` and `..`";
                     return Err(why.to_owned());
@@ -203,14 +203,14 @@ impl Pattern {
             },
         };
         match &mut self.splat {
-            Some(splat) => splat.back.push(segment),
-            None => self.front.push(segment),
+            Some(splat) => splat.trailing_segments.push(segment),
+            None => self.leading_segments.push(segment),
         }
         Ok(())
     }
 
-    fn name(&mut self, name: &str) -> Result<(), String> {
-        match self.names.iter().any(|known| known == name) {
+    fn add_name(&mut self, name: &str) -> Result<(), String> {
+        match self.names.iter().any(|existing| existing == name) {
             true => Err(format!(
                 "has the name `:{name}` twice: give each its own (`*` is `:splat`)"
             )),
@@ -225,7 +225,7 @@ impl Pattern {
 impl Splat {
     /// Whether nothing stands behind it.
     fn is_last(&self) -> bool {
-        self.after.is_empty() && self.back.is_empty()
+        self.suffix.is_empty() && self.trailing_segments.is_empty()
     }
 }
 
@@ -234,7 +234,7 @@ impl Segment {
     fn captures<'p>(&self, segment: &'p [u8]) -> Option<Option<&'p [u8]>> {
         match self {
             Self::Literal(text) => (text == segment).then_some(None),
-            Self::Named(before, after) => {
+            Self::Placeholder(before, after) => {
                 let segment = segment.strip_prefix(before.as_slice())?;
                 let segment = segment.strip_suffix(after.as_slice())?;
                 (!segment.is_empty()).then_some(Some(segment))
@@ -257,10 +257,10 @@ impl Template {
     pub(super) fn new(text: &str, names: &[String]) -> Self {
         let mut parts = Vec::new();
         let mut start = 0;
-        for (place, name) in placeholders(text) {
-            if let Some(number) = names.iter().position(|known| known == name) {
-                parts.push((text[start..place].to_owned(), number));
-                start = place + 1 + name.len();
+        for (offset, name) in placeholders(text) {
+            if let Some(number) = names.iter().position(|existing| existing == name) {
+                parts.push((text[start..offset].to_owned(), number));
+                start = offset + 1 + name.len();
             }
         }
         let end = text[start..].to_owned();
@@ -268,7 +268,7 @@ impl Template {
     }
 
     /// The text, if it has no places.
-    pub(super) fn as_text(&self) -> Option<&str> {
+    pub(super) fn literal_text(&self) -> Option<&str> {
         self.parts.is_empty().then_some(&self.end)
     }
 
@@ -276,7 +276,7 @@ impl Template {
     pub(super) fn fill(&self, captures: &[&[u8]], kept: &[u8], text: &mut String) {
         for (before, number) in &self.parts {
             text.push_str(before);
-            encode(
+            percent_encode(
                 captures.get(*number).copied().unwrap_or_default(),
                 kept,
                 text,
@@ -289,16 +289,16 @@ impl Template {
 /// Where `:name` stands in a text: a colon, a letter, and letters, digits and underscores (Cloudflare's rule).
 pub(super) fn placeholders(text: &str) -> impl Iterator<Item = (usize, &str)> {
     let is_part = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_';
-    text.match_indices(':').filter_map(move |(place, _)| {
-        let rest = &text[place + 1..];
+    text.match_indices(':').filter_map(move |(offset, _)| {
+        let rest = &text[offset + 1..];
         let length = rest.bytes().take_while(is_part).count();
         let is_name = rest.starts_with(|first: char| first.is_ascii_alphabetic());
-        is_name.then(|| (place, &rest[..length]))
+        is_name.then(|| (offset, &rest[..length]))
     })
 }
 
 /// Decodes a part of a path, once.
-fn decode(text: &str) -> Result<Vec<u8>, String> {
+fn percent_decode(text: &str) -> Result<Vec<u8>, String> {
     let digit = |byte: Option<u8>| char::from(byte?).to_digit(16);
     let mut bytes = text.bytes();
     let mut decoded = Vec::with_capacity(text.len());
@@ -343,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_out_is_that_path() {
+    fn literal_pattern_matches_only_its_path() {
         check("/", "/", Some(&[]));
         check("/", "/a", None);
         check("/a", "/a", Some(&[]));
@@ -361,7 +361,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slash_at_the_end_makes_no_difference() {
+    fn trailing_slash_is_ignored() {
         check("/a", "/a/", Some(&[]));
         check("/a/", "/a", Some(&[]));
         check("/:a", "/b/", Some(&["b"]));
@@ -372,7 +372,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_is_what_stands_in_a_segment() {
+    fn placeholder_captures_one_segment() {
         check("/movies/:title", "/movies/alien", Some(&["alien"]));
         check("/movies/:title", "/movies/", None);
         check("/movies/:title", "/movies/a/b", None);
@@ -388,7 +388,7 @@ mod tests {
     }
 
     #[test]
-    fn a_splat_is_anything() {
+    fn splat_captures_any_path() {
         check("/*", "/", Some(&[""]));
         check("/*", "/a/b/", Some(&["a/b/"]));
         check("/*", "//host/a", Some(&["/host/a"]));
@@ -412,7 +412,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_pattern_is_refused() {
+    fn malformed_pattern_is_rejected() {
         for (text, why) in [
             ("", "begin it with `/`"),
             ("a", "begin it with `/`"),
@@ -451,7 +451,7 @@ mod tests {
     }
 
     #[test]
-    fn places_are_filled_in() {
+    fn template_placeholders_are_filled() {
         let names = ["title".to_owned(), "splat".to_owned()];
         let captures: &[&[u8]] = &[b"a\"b", b"c/d\r\n\xff"];
         for (text, expected) in [
@@ -470,7 +470,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hostile_path_costs_its_length() {
+    fn matching_takes_linear_time() {
         let start = Instant::now();
         let length = 1 << 16;
         for pattern in [
@@ -511,13 +511,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn one_reading_finds_what_any_reading_finds(
+        fn match_equals_exhaustive_match(
             pattern in "(/[ab-]{1,2}|/a?:n-?){0,2}(/a?\\*b?)?(/[ab]{1,2}|/a?:m-?){0,2}",
             path in "(/[ab-]{1,3}){1,6}",
         ) {
             let Ok(parsed) = pattern.parse::<Pattern>() else { return Ok(()) };
-            let folder = pattern.strip_suffix("/*").unwrap_or("*/");
-            let open = matches(folder.as_bytes(), path.as_bytes());
+            let dir_pattern = pattern.strip_suffix("/*").unwrap_or("*/");
+            let open = matches(dir_pattern.as_bytes(), path.as_bytes());
             let expected = open || matches(pattern.as_bytes(), path.as_bytes());
             prop_assert_eq!(parsed.captures(path.as_bytes()).is_some(), expected, "{} {}", pattern, path);
         }

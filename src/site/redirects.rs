@@ -27,22 +27,22 @@
 //!   other sites with 200 or 404, since nothing is fetched from there.
 
 use super::pattern::{Pattern, Template, placeholders};
-use super::rules::{Malformed, Rules, lines};
-use crate::http::{self, Status, Target, encode, is_authority};
+use super::rules::{PathRules, RuleError, rule_lines};
+use crate::http::{self, Status, Target, is_authority, percent_encode};
 
 /// What a `_redirects` file says.
 #[derive(Clone, Debug, Default)]
-pub struct Redirects {
-    rules: Rules<Rule>,
+pub struct RedirectRules {
+    rules: PathRules<RedirectRule>,
 }
 
 /// What a rule says about a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Match {
+pub struct RedirectMatch {
     /// The status of the answer: of a redirect 301, 302, 303, 307 or 308; 200 or 404 otherwise.
     pub status: Status,
     /// Where it leads.
-    pub to: To,
+    pub target: RedirectTarget,
     /// Whether it counts although something is found at the path.
     pub is_forced: bool,
     /// The line that says so, counted from one.
@@ -51,20 +51,20 @@ pub struct Match {
 
 /// Where a rule leads.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum To {
+pub enum RedirectTarget {
     /// Elsewhere: the value of a Location field. It is a URI reference in ASCII, and names another host only if
     /// the rule does.
     Location(String),
     /// To what is found at this request target, which is in origin-form and not yet parsed.
-    Target(String),
+    Rewrite(String),
 }
 
 #[derive(Clone, Debug)]
-struct Rule {
+struct RedirectRule {
     line: usize,
     status: Status,
     is_forced: bool,
-    to: Destination,
+    destination: Destination,
 }
 
 /// Where a rule leads, with places for what was captured.
@@ -77,14 +77,14 @@ struct Destination {
     fragment: Option<Template>,
 }
 
-impl Redirects {
+impl RedirectRules {
     /// Reads a file.
     ///
     /// # Errors
     /// All that is wrong with it, in the order of its lines.
     #[cfg(test)]
-    pub(super) fn parse(file: &[u8]) -> Result<Self, Vec<Malformed>> {
-        match Self::read(file) {
+    pub(super) fn parse_strict(file: &[u8]) -> Result<Self, Vec<RuleError>> {
+        match Self::parse_lenient(file) {
             (redirects, malformed) if malformed.is_empty() => Ok(redirects),
             (_, malformed) => Err(malformed),
         }
@@ -92,18 +92,18 @@ impl Redirects {
 
     /// Reads what can be understood of a file; and all that is wrong with it, in the order of its lines.
     #[must_use]
-    pub fn read(file: &[u8]) -> (Self, Vec<Malformed>) {
+    pub fn parse_lenient(file: &[u8]) -> (Self, Vec<RuleError>) {
         let mut redirects = Self::default();
-        let (lines, mut malformed) = lines(file);
+        let (lines, mut malformed) = rule_lines(file);
         for (line, text) in lines {
-            match rule(text, line) {
+            match parse_rule(text, line) {
                 Ok((pattern, rule)) => {
                     redirects.rules.push(pattern, rule);
                 }
-                Err(why) => malformed.push(Malformed { line, why }),
+                Err(why) => malformed.push(RuleError { line, reason: why }),
             }
         }
-        let (rules, malformed) = redirects.rules.with(malformed, |rule| rule.line);
+        let (rules, malformed) = redirects.rules.enforce_limits(malformed, |rule| rule.line);
         redirects.rules = rules;
         (redirects, malformed)
     }
@@ -117,18 +117,18 @@ impl Redirects {
     /// The rule about a decoded path, which begins with a slash, and ends in one if a folder was asked for. Of the
     /// query, what was sent behind the `?`.
     #[must_use]
-    pub fn find(&self, path: &[u8], query: Option<&str>) -> Option<Match> {
-        self.rules.about(path).find_map(|(rule, captures)| {
+    pub fn find(&self, path: &[u8], query: Option<&str>) -> Option<RedirectMatch> {
+        self.rules.matching(path).find_map(|(rule, captures)| {
             let (is_forced, line, status) = (rule.is_forced, rule.line, rule.status);
-            let text = rule.to.fill(&captures, query);
+            let text = rule.destination.fill(&captures, query);
             let to = match status {
-                Status::Ok | Status::NotFound => To::Target(text),
-                _ if leads_to(&text, path) => return None,
-                _ => To::Location(text),
+                Status::Ok | Status::NotFound => RedirectTarget::Rewrite(text),
+                _ if is_reference_to(&text, path) => return None,
+                _ => RedirectTarget::Location(text),
             };
-            Some(Match {
+            Some(RedirectMatch {
                 status,
-                to,
+                target: to,
                 is_forced,
                 line,
             })
@@ -140,7 +140,7 @@ impl Destination {
     fn fill(&self, captures: &[&[u8]], query: Option<&str>) -> String {
         let mut text = self.origin.clone();
         let mut path = String::new();
-        self.path.fill(captures, http::PATH, &mut path);
+        self.path.fill(captures, http::PATH_CHARACTERS, &mut path);
         if self.origin.is_empty() {
             // Two slashes would begin a host.
             text.push('/');
@@ -149,13 +149,13 @@ impl Destination {
             text.push_str(&path);
         }
         match (&self.query, query) {
-            (Some(own), _) => {
+            (Some(own_query), _) => {
                 text.push('?');
-                own.fill(captures, b"-._~/", &mut text);
+                own_query.fill(captures, b"-._~/", &mut text);
             }
             (None, Some(sent)) => {
                 text.push('?');
-                encode(sent.as_bytes(), QUERY, &mut text);
+                percent_encode(sent.as_bytes(), QUERY_CHARS, &mut text);
             }
             (None, None) => {}
         }
@@ -168,13 +168,13 @@ impl Destination {
 }
 
 /// What may stand in a path (RFC 3986 section 3.3), and what has been encoded.
-const PATH: &[u8] = b"-._~!$&'()*+,;=:@/%";
+const PATH_CHARS: &[u8] = b"-._~!$&'()*+,;=:@/%";
 
 /// What may stand in a query or a fragment (RFC 3986 section 3.4), and what has been encoded.
-const QUERY: &[u8] = b"-._~!$&'()*+,;=:@/?%";
+const QUERY_CHARS: &[u8] = b"-._~!$&'()*+,;=:@/?%";
 
 /// Whether a reference leads to this path, as a client would ask for it.
-fn leads_to(reference: &str, path: &[u8]) -> bool {
+fn is_reference_to(reference: &str, path: &[u8]) -> bool {
     let (reference, _) = reference.split_once('#').unwrap_or((reference, ""));
     reference.starts_with('/')
         && Target::parse(reference, None).is_ok_and(|target| {
@@ -186,17 +186,17 @@ fn leads_to(reference: &str, path: &[u8]) -> bool {
 }
 
 /// Reads a line.
-fn rule(text: &str, line: usize) -> Result<(Pattern, Rule), String> {
+fn parse_rule(text: &str, line: usize) -> Result<(Pattern, RedirectRule), String> {
     let words = text.split_ascii_whitespace();
     let words: Vec<&str> = words.take_while(|word| !word.starts_with('#')).collect();
     let (from, to, word) = match words.as_slice() {
         [from, to] if is_destination(to) => (from, to, "301"),
         [from, to, status] if is_destination(to) && !status.contains('=') => (from, to, *status),
-        words => return Err(misread(words)),
+        words => return Err(syntax_error(words)),
     };
     let pattern: Pattern = from.parse()?;
-    let (status, is_forced) = status(word)?;
-    let destination = destination(to, &pattern)?;
+    let (status, is_forced) = parse_status(word)?;
+    let destination = parse_destination(to, &pattern)?;
     if matches!(status, Status::Ok | Status::NotFound) {
         if !destination.origin.is_empty() {
             let why = "nothing is fetched from other sites: redirect there, with 301 or 302";
@@ -206,25 +206,29 @@ fn rule(text: &str, line: usize) -> Result<(Pattern, Rule), String> {
             let why = "only a redirect can lead to a fragment: leave it out";
             return Err(format!("`{to}` with {word}: {why}"));
         }
-    } else if let Some(path) = pattern.as_path() {
-        let slash: &[u8] = if pattern.is_slashed() { b"/" } else { b"" };
+    } else if let Some(path) = pattern.literal_path() {
+        let slash: &[u8] = if pattern.has_trailing_slash() {
+            b"/"
+        } else {
+            b""
+        };
         let path = [b"/", path.as_slice(), slash].concat();
-        if leads_to(&destination.fill(&[], None), &path) {
+        if is_reference_to(&destination.fill(&[], None), &path) {
             return Err(format!("`{from}` leads to itself: leave it out"));
         }
     }
     let to = destination;
-    let rule = Rule {
+    let rule = RedirectRule {
         line,
         status,
         is_forced,
-        to,
+        destination: to,
     };
     Ok((pattern, rule))
 }
 
 /// What is wrong with words that are not `from to` or `from to status`.
-fn misread(words: &[&str]) -> String {
+fn syntax_error(words: &[&str]) -> String {
     match words {
         [] => "this says nothing: write `from to status`".to_owned(),
         [from] => format!("`{from}` leads nowhere: write where to, behind it"),
@@ -254,20 +258,20 @@ fn misread(words: &[&str]) -> String {
 }
 
 /// Reads a status, and whether it counts in any case.
-fn status(word: &str) -> Result<(Status, bool), String> {
+fn parse_status(word: &str) -> Result<(Status, bool), String> {
     let (digits, is_forced) = match word.strip_suffix('!') {
         Some(digits) => (digits, true),
         None => (word, false),
     };
-    let known = STATUSES.iter().find(|status| status.code() == digits);
-    let status = known.ok_or_else(|| {
+    let found = RULE_STATUSES.iter().find(|status| status.code() == digits);
+    let status = found.ok_or_else(|| {
         format!("`{word}` is no status for a rule: write 301, 302, 303, 307, 308, 200 or 404")
     })?;
     Ok((*status, is_forced))
 }
 
 /// What a rule may have.
-const STATUSES: &[Status] = &[
+const RULE_STATUSES: &[Status] = &[
     Status::MovedPermanently,
     Status::Found,
     Status::SeeOther,
@@ -287,15 +291,15 @@ fn is_destination(word: &str) -> bool {
 }
 
 /// Reads where a rule leads.
-fn destination(text: &str, pattern: &Pattern) -> Result<Destination, String> {
+fn parse_destination(text: &str, pattern: &Pattern) -> Result<Destination, String> {
     let names = pattern.names();
-    let (rest, fragment) = split(text, '#');
-    let (rest, query) = split(rest, '?');
-    let (origin, path) = origin(rest).map_err(|why| format!("`{text}` {why}"))?;
-    for (place, name) in placeholders(text) {
+    let (rest, fragment) = split_at_mark(text, '#');
+    let (rest, query) = split_at_mark(rest, '?');
+    let (origin, path) = split_origin(rest).map_err(|why| format!("`{text}` {why}"))?;
+    for (offset, name) in placeholders(text) {
         // Elsewhere, as in /wiki/Special:Search, it is likely to stand for itself.
-        let is_meant = text[..place].ends_with(['/', '=']);
-        if is_meant && !names.iter().any(|known| known == name) {
+        let is_meant = text[..offset].ends_with(['/', '=']);
+        if is_meant && !names.iter().any(|existing| existing == name) {
             let why = match name {
                 "splat" => "there is no `*` in what the rule is about".to_owned(),
                 name => format!(
@@ -315,17 +319,19 @@ fn destination(text: &str, pattern: &Pattern) -> Result<Destination, String> {
         let mut sample = String::new();
         path_template.fill(&vec![&b"x"[..]; names.len()], b"", &mut sample);
         if let Err(malformed) = Target::parse(&sample, None) {
-            return Err(format!("`{text}` {}", reason(malformed)));
+            return Err(format!("`{text}` {}", malformed_reason(malformed)));
         }
     }
-    let template = |text, kept| template(text, kept, names);
+    let template = |text, kept| parse_template(text, kept, names);
     let read = || -> Result<_, &'static str> {
         Ok(Destination {
             origin: origin.to_owned(),
-            path: template(path, PATH)?,
-            query: query.map(|query| template(query, QUERY)).transpose()?,
+            path: template(path, PATH_CHARS)?,
+            query: query
+                .map(|query| template(query, QUERY_CHARS))
+                .transpose()?,
             fragment: fragment
-                .map(|fragment| template(fragment, QUERY))
+                .map(|fragment| template(fragment, QUERY_CHARS))
                 .transpose()?,
         })
     };
@@ -333,7 +339,7 @@ fn destination(text: &str, pattern: &Pattern) -> Result<Destination, String> {
 }
 
 /// Scheme and host, which are nothing if they are this site's, and the path behind them.
-fn origin(text: &str) -> Result<(&str, &str), &'static str> {
+fn split_origin(text: &str) -> Result<(&str, &str), &'static str> {
     if text.starts_with("//") {
         return Err("begins with a host: write https: before it, or one slash");
     }
@@ -341,7 +347,7 @@ fn origin(text: &str) -> Result<(&str, &str), &'static str> {
         return Ok(("", text));
     }
     let (scheme, rest) = match text.split_once("://") {
-        Some((scheme, rest)) if is_web(scheme) => (scheme, rest),
+        Some((scheme, rest)) if is_http_scheme(scheme) => (scheme, rest),
         _ => return Err("is no place to lead to: begin it with `/`, http:// or https://"),
     };
     let end = rest.find('/').unwrap_or(rest.len());
@@ -361,44 +367,46 @@ fn origin(text: &str) -> Result<(&str, &str), &'static str> {
 }
 
 /// Text before and behind a mark.
-fn split(text: &str, mark: char) -> (&str, Option<&str>) {
+fn split_at_mark(text: &str, mark: char) -> (&str, Option<&str>) {
     match text.split_once(mark) {
         Some((before, behind)) => (before, Some(behind)),
         None => (text, None),
     }
 }
 
-fn is_web(scheme: &str) -> bool {
+fn is_http_scheme(scheme: &str) -> bool {
     scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https")
 }
 
 /// The reason why no such path is served.
-fn reason(malformed: http::Malformed) -> &'static str {
+fn malformed_reason(malformed: http::TargetError) -> &'static str {
     match malformed {
-        http::Malformed::Percent => "has a `%` that encodes nothing: write %25 for a percent sign",
-        http::Malformed::Control => "has a control character, which no path has",
-        http::Malformed::EncodedSlash => "has an encoded slash, which no path has",
-        http::Malformed::Climbs => "climbs out of the site: write the path from its root",
-        http::Malformed::Form | http::Malformed::Unsecured | http::Malformed::Authority => {
+        http::TargetError::PercentEncoding => {
+            "has a `%` that encodes nothing: write %25 for a percent sign"
+        }
+        http::TargetError::ControlCharacter => "has a control character, which no path has",
+        http::TargetError::EncodedSlash => "has an encoded slash, which no path has",
+        http::TargetError::AboveRoot => "climbs out of the site: write the path from its root",
+        http::TargetError::Form | http::TargetError::HttpsScheme | http::TargetError::Authority => {
             "is no path"
         }
     }
 }
 
 /// Reads text of a URI: what may not stand in one is encoded, what is encoded stays.
-fn template(text: &str, kept: &[u8], names: &[String]) -> Result<Template, &'static str> {
+fn parse_template(text: &str, kept: &[u8], names: &[String]) -> Result<Template, &'static str> {
     let is_hex = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_hexdigit);
     let bytes = text.as_bytes();
-    for (place, _) in text.match_indices('%') {
-        if !(is_hex(bytes.get(place + 1)) && is_hex(bytes.get(place + 2))) {
-            return Err(reason(http::Malformed::Percent));
+    for (offset, _) in text.match_indices('%') {
+        if !(is_hex(bytes.get(offset + 1)) && is_hex(bytes.get(offset + 2))) {
+            return Err(malformed_reason(http::TargetError::PercentEncoding));
         }
     }
     if bytes.iter().any(u8::is_ascii_control) {
-        return Err(reason(http::Malformed::Control));
+        return Err(malformed_reason(http::TargetError::ControlCharacter));
     }
     let mut tidied = String::with_capacity(text.len());
-    encode(bytes, kept, &mut tidied);
+    percent_encode(bytes, kept, &mut tidied);
     Ok(Template::new(&tidied, names))
 }
 
@@ -410,21 +418,21 @@ mod tests {
 
     /// `status! to (line)`, where `to` is in angle brackets if it is to be looked up.
     fn check(file: &str, request: &str, expected: &str) {
-        let redirects = Redirects::parse(file.as_bytes()).unwrap();
-        let (path, query) = split(request, '?');
+        let redirects = RedirectRules::parse_strict(file.as_bytes()).unwrap();
+        let (path, query) = split_at_mark(request, '?');
         let found = redirects.find(path.as_bytes(), query).map(|found| {
             let mark = if found.is_forced { "!" } else { "" };
-            let to = match found.to {
-                To::Location(to) => to,
-                To::Target(to) => format!("<{to}>"),
+            let to = match found.target {
+                RedirectTarget::Location(to) => to,
+                RedirectTarget::Rewrite(to) => format!("<{to}>"),
             };
             format!("{}{mark} {to} ({})", found.status.code(), found.line)
         });
         assert_eq!(found.unwrap_or_default(), expected, "{file} {request}");
     }
 
-    fn check_refused(file: &str, expected: &[&str]) {
-        let found = Redirects::parse(file.as_bytes()).unwrap_err();
+    fn check_errors(file: &str, expected: &[&str]) {
+        let found = RedirectRules::parse_strict(file.as_bytes()).unwrap_err();
         let found: Vec<String> = found.iter().map(ToString::to_string).collect();
         assert_eq!(found.len(), expected.len(), "{file}: {found:?}");
         for (found, expected) in found.iter().zip(expected) {
@@ -435,7 +443,7 @@ mod tests {
     }
 
     #[test]
-    fn the_file_in_the_documentation_of_cloudflare() {
+    fn cloudflare_documentation_example() {
         let file = "/home301 / 301
 /home302 / 302
 /querystrings /?query=string 301
@@ -470,7 +478,7 @@ mod tests {
     }
 
     #[test]
-    fn the_files_in_the_documentation_of_netlify() {
+    fn netlify_documentation_examples() {
         let file = "# Redirects from what the browser requests to what we serve
 /home              /
 /blog/my-post.php  /blog/my-post
@@ -506,7 +514,7 @@ mod tests {
     }
 
     #[test]
-    fn statuses() {
+    fn each_supported_status_is_parsed() {
         for status in ["301", "302", "303", "307", "308", "301!"] {
             check(
                 &format!("/a /b {status}"),
@@ -521,11 +529,11 @@ mod tests {
                 &format!("{status} </b> (1)"),
             );
         }
-        assert!(Redirects::parse(b"# none").unwrap().is_empty());
+        assert!(RedirectRules::parse_strict(b"# none").unwrap().is_empty());
     }
 
     #[test]
-    fn the_first_counts() {
+    fn first_matching_rule_applies() {
         check("/a /1\n/a /2\n/* /3", "/a", "301 /1 (1)");
         check("/* /3\n/a /1", "/a", "301 /3 (1)");
         check("/a /1\n/a/ /2", "/a/", "301 /2 (2)");
@@ -535,7 +543,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_does_not_lead_to_itself() {
+    fn redirect_to_the_same_path_is_skipped() {
         check("/* /:splat\n/a /b", "/a", "301 /b (2)");
         check("/* /index.html 302", "/index.html", "");
         check("/* /index.html?a=b#c 302", "/index.html", "");
@@ -550,7 +558,7 @@ mod tests {
             "200 </api/a> (1)",
         );
         check("/* /:splat 200", "//a", "200 </a> (1)");
-        check_refused(
+        check_errors(
             "/a /a\n/b /b/\n/c/ /./c/ 302\n/ / 301\n/d /d?e",
             &[
                 "1: `/a` leads to itself",
@@ -562,7 +570,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_captured_stays_in_its_place() {
+    fn captures_are_encoded_and_cannot_change_the_host() {
         check("/* /:splat/", "//evil.example", "301 /evil.example/ (1)");
         check("/a/* /:splat", "/a///evil.example", "301 /evil.example (1)");
         check(
@@ -603,8 +611,8 @@ mod tests {
     }
 
     #[test]
-    fn all_that_is_wrong_is_said_by_line() {
-        check_refused(
+    fn errors_are_reported_by_line() {
+        check_errors(
             "/a
 a /b
 https://a.example/* /b
@@ -672,9 +680,9 @@ https://a.example/* /b
             ],
         );
         let rules: String = (0..2002)
-            .map(|place| format!("/{place} /b\n/{place}/* /b\n"))
+            .map(|offset| format!("/{offset} /b\n/{offset}/* /b\n"))
             .collect();
-        check_refused(
+        check_errors(
             &rules,
             &[
                 "202: this is one more than 100 paths",
@@ -684,25 +692,25 @@ https://a.example/* /b
     }
 
     #[test]
-    fn comments() {
+    fn trailing_comments_are_ignored() {
         check("# a\n/a /b # c\n", "/a", "301 /b (2)");
         check("/a /b 302 #c", "/a", "302 /b (1)");
         check("/a /b#c 302 # d", "/a", "302 /b#c (1)");
         check("\t/a\t/b\t302\r\n", "/a", "302 /b (1)");
-        check_refused("/a # /b", &["1: `/a` leads nowhere"]);
+        check_errors("/a # /b", &["1: `/a` leads nowhere"]);
     }
 
     proptest! {
         #[test]
-        fn no_path_leads_to_another_host(
+        fn redirect_never_leads_to_another_host(
             path in "(/|\\\\|\t|\r|\n|\"|<|:|@|\\.|%|\\?|#|a|é|evil\\.example){0,12}",
             query in "[ -~é]{0,8}",
             rule in prop::sample::select(vec!["/* /:splat", "/* /:splat/:splat?a=:splat#:splat"]),
         ) {
             let path = format!("/{path}");
-            let redirects = Redirects::parse(rule.as_bytes()).unwrap();
+            let redirects = RedirectRules::parse_strict(rule.as_bytes()).unwrap();
             if let Some(found) = redirects.find(path.as_bytes(), Some(&query)) {
-                let To::Location(to) = found.to else { panic!("{:?}", found.to) };
+                let RedirectTarget::Location(to) = found.target else { panic!("{:?}", found.target) };
                 prop_assert!(to.starts_with('/') && !to.starts_with("//"), "{}", to);
                 let is_plain = |byte: u8| byte.is_ascii_graphic() && !b"\"<>\\".contains(&byte);
                 prop_assert!(to.bytes().all(is_plain), "{}", to);
@@ -712,11 +720,11 @@ https://a.example/* /b
 
     proptest! {
         #[test]
-        fn any_text_is_rules_or_a_refusal(
+        fn parser_accepts_any_text_without_panic(
             file in "(/|:a|\\*|%|%2|a|é| |\n|!|=|\\?|#|301|https://|\\[|\r|\\PC){0,40}",
         ) {
-            let _ = Redirects::parse(file.as_bytes());
-            let _ = super::super::headers::Headers::parse(file.as_bytes());
+            let _ = RedirectRules::parse_strict(file.as_bytes());
+            let _ = super::super::headers::HeaderRules::parse_strict(file.as_bytes());
         }
     }
 }

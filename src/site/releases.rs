@@ -5,127 +5,137 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::disk::Disk;
+use super::root::Root;
 
 /// Folders that are remembered at the most. Each costs a descriptor.
-const MOST: usize = 16;
+const MAX_RELEASES: usize = 16;
 
 /// What is due never.
-const NEVER: u64 = u64::MAX;
+const NO_EXPIRY: u64 = u64::MAX;
 
 /// The folders that the root's name has led to, the latest first, and how long something of a former one may still be
 /// shown. A clone is the same: what one worker has served, pages that it has sent may ask another one for.
 #[derive(Clone, Debug, Default)]
 pub struct Releases {
-    grace: Duration,
-    shared: Arc<Shared>,
+    grace_period: Duration,
+    shared: Arc<ReleasesShared>,
 }
 
 #[derive(Debug)]
-struct Shared {
-    seen: Mutex<VecDeque<Release>>,
+struct ReleasesShared {
+    releases: Mutex<VecDeque<Release>>,
     /// When the first of the former ones is to be forgotten: nanoseconds after 1970.
-    due: AtomicU64,
+    next_expiry_nanos: AtomicU64,
 }
 
 #[derive(Debug)]
 struct Release {
-    disk: Arc<Disk>,
+    root: Arc<Root>,
     /// Until when something of it may be shown, if it is a former one.
-    until: Option<SystemTime>,
+    expires_at: Option<SystemTime>,
 }
 
 impl Releases {
     /// Shows something of a former one for so long after the next one was seen; not at all, if that is zero.
     #[must_use]
-    pub fn within(grace: Duration) -> Self {
+    pub fn with_grace_period(grace_period: Duration) -> Self {
         Self {
-            grace,
+            grace_period,
             shared: Arc::default(),
         }
     }
 
     /// How long something of a former one may be shown, if it may at all.
-    pub(super) fn grace(&self) -> Option<Duration> {
-        Some(self.grace).filter(|grace| !grace.is_zero())
+    pub(super) fn grace_period(&self) -> Option<Duration> {
+        Some(self.grace_period).filter(|grace_period| !grace_period.is_zero())
     }
 
-    /// When there is something to [forget](Self::forget); `None` before there is.
-    pub(super) fn due(&self) -> Option<SystemTime> {
-        self.grace()?;
-        match self.shared.due.load(Ordering::Relaxed) {
-            NEVER => None,
-            due => Some(UNIX_EPOCH + Duration::from_nanos(due)),
+    /// When there is something to [forget](Self::expire); `None` before there is.
+    pub(super) fn next_expiry(&self) -> Option<SystemTime> {
+        self.grace_period()?;
+        match self.shared.next_expiry_nanos.load(Ordering::Relaxed) {
+            NO_EXPIRY => None,
+            expiry => Some(UNIX_EPOCH + Duration::from_nanos(expiry)),
         }
     }
 
     /// Holds those no longer open of which nothing may be shown any more.
-    pub(super) fn forget(&self, now: SystemTime) {
-        self.shared.forget(&mut self.lock(), now);
+    pub(super) fn expire(&self, now: SystemTime) {
+        self.shared.expire(&mut self.lock(), now);
     }
 
     /// The root's name leads to this one now.
-    pub(super) fn see(&self, disk: &Arc<Disk>, now: SystemTime) {
-        let mut seen = self.lock();
-        if let Some(latest) = seen.front_mut()
-            && latest.disk.is(disk)
+    pub(super) fn record(&self, root: &Arc<Root>, now: SystemTime) {
+        let mut releases = self.lock();
+        if let Some(latest) = releases.front_mut()
+            && latest.root.is_same_dir(root)
         {
             // Where its links may lead may have changed.
-            latest.disk = disk.clone();
+            latest.root = root.clone();
             return;
         }
-        seen.retain(|release| !release.disk.is(disk));
-        if let Some(latest) = seen.front_mut() {
-            latest.until = Some(now + self.grace);
+        releases.retain(|release| !release.root.is_same_dir(root));
+        if let Some(latest) = releases.front_mut() {
+            latest.expires_at = Some(now + self.grace_period);
         }
-        seen.push_front(Release {
-            disk: disk.clone(),
-            until: None,
+        releases.push_front(Release {
+            root: root.clone(),
+            expires_at: None,
         });
         // Without grace, what is current is all that counts.
-        seen.truncate(if self.grace.is_zero() { 1 } else { MOST });
-        self.shared.forget(&mut seen, now);
+        releases.truncate(if self.grace_period.is_zero() {
+            1
+        } else {
+            MAX_RELEASES
+        });
+        self.shared.expire(&mut releases, now);
     }
 
     /// The one that the root's name was last seen to lead to, by whichever worker.
-    pub(super) fn latest(&self) -> Option<Arc<Disk>> {
-        let seen = self.lock();
-        seen.front().map(|latest| latest.disk.clone())
+    pub(super) fn current(&self) -> Option<Arc<Root>> {
+        let releases = self.lock();
+        releases.front().map(|latest| latest.root.clone())
     }
 
     /// Those that something may be shown of instead of this one, the latest first.
-    pub(super) fn former(&self, current: &Disk, now: SystemTime) -> Vec<Arc<Disk>> {
-        if self.grace.is_zero() {
+    pub(super) fn previous(&self, current: &Root, now: SystemTime) -> Vec<Arc<Root>> {
+        if self.grace_period.is_zero() {
             return Vec::new();
         }
-        let mut seen = self.lock();
-        self.shared.forget(&mut seen, now);
-        let former = seen.iter().filter(|release| !release.disk.is(current));
-        former.map(|release| release.disk.clone()).collect()
+        let mut releases = self.lock();
+        self.shared.expire(&mut releases, now);
+        let previous = releases
+            .iter()
+            .filter(|release| !release.root.is_same_dir(current));
+        previous.map(|release| release.root.clone()).collect()
     }
 
     /// A panic elsewhere leaves it whole: what is half done is only a folder forgotten.
     fn lock(&self) -> MutexGuard<'_, VecDeque<Release>> {
-        let seen = self.shared.seen.lock();
-        seen.unwrap_or_else(PoisonError::into_inner)
+        let releases = self.shared.releases.lock();
+        releases.unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Shared {
-    fn forget(&self, seen: &mut VecDeque<Release>, now: SystemTime) {
-        seen.retain(|release| release.until.is_none_or(|until| now < until));
-        let due = seen.iter().filter_map(|release| release.until).min();
-        let due = due.and_then(|due| due.duration_since(UNIX_EPOCH).ok());
-        let due = due.and_then(|due| u64::try_from(due.as_nanos()).ok());
-        self.due.store(due.unwrap_or(NEVER), Ordering::Relaxed);
+impl ReleasesShared {
+    fn expire(&self, releases: &mut VecDeque<Release>, now: SystemTime) {
+        releases.retain(|release| release.expires_at.is_none_or(|until| now < until));
+        let expiry = releases
+            .iter()
+            .filter_map(|release| release.expires_at)
+            .min();
+        let expiry = expiry.and_then(|expiry| expiry.duration_since(UNIX_EPOCH).ok());
+        let expiry = expiry.and_then(|expiry| u64::try_from(expiry.as_nanos()).ok());
+        self.next_expiry_nanos
+            .store(expiry.unwrap_or(NO_EXPIRY), Ordering::Relaxed);
     }
 }
 
-impl Default for Shared {
+impl Default for ReleasesShared {
     fn default() -> Self {
         Self {
-            seen: Mutex::default(),
-            due: AtomicU64::new(NEVER),
+            releases: Mutex::default(),
+            next_expiry_nanos: AtomicU64::new(NO_EXPIRY),
         }
     }
 }
@@ -134,7 +144,7 @@ impl Default for Shared {
 mod tests {
     use std::fs;
 
-    use super::super::disk::Symlinks;
+    use super::super::root::Symlinks;
     use super::*;
 
     const MINUTE: Duration = Duration::from_secs(60);
@@ -144,12 +154,12 @@ mod tests {
     }
 
     /// So many folders.
-    fn disks(count: usize) -> (tempfile::TempDir, Vec<Arc<Disk>>) {
+    fn disks(count: usize) -> (tempfile::TempDir, Vec<Arc<Root>>) {
         let root = tempfile::tempdir().unwrap();
         let disks = (0..count).map(|number| {
             let path = root.path().join(number.to_string());
             fs::create_dir(&path).unwrap();
-            Arc::new(Disk::open(&path, &Symlinks::default()).unwrap())
+            Arc::new(Root::open(&path, &Symlinks::default()).unwrap())
         });
         let disks = disks.collect();
         (root, disks)
@@ -157,23 +167,28 @@ mod tests {
 
     fn check(
         releases: &Releases,
-        disks: &[Arc<Disk>],
+        disks: &[Arc<Root>],
         current: usize,
         minute: u32,
-        former: &[usize],
+        previous: &[usize],
     ) {
-        let found = releases.former(&disks[current], at(minute));
-        let place = |found: &Arc<Disk>| disks.iter().position(|disk| disk.is(found)).unwrap();
-        let found: Vec<usize> = found.iter().map(place).collect();
-        assert_eq!(found, former, "in minute {minute}");
+        let found = releases.previous(&disks[current], at(minute));
+        let index = |found: &Arc<Root>| {
+            disks
+                .iter()
+                .position(|root| root.is_same_dir(found))
+                .unwrap()
+        };
+        let found: Vec<usize> = found.iter().map(index).collect();
+        assert_eq!(found, previous, "in minute {minute}");
     }
 
     #[test]
-    fn a_former_one_is_there_until_its_time_is_over() {
+    fn previous_release_is_served_during_its_grace_period() {
         let (_root, disks) = disks(3);
-        let releases = Releases::within(10 * MINUTE);
-        for (disk, minute) in [(0, 0), (0, 5), (1, 6), (1, 7), (2, 10)] {
-            releases.see(&disks[disk], at(minute));
+        let releases = Releases::with_grace_period(10 * MINUTE);
+        for (root, minute) in [(0, 0), (0, 5), (1, 6), (1, 7), (2, 10)] {
+            releases.record(&disks[root], at(minute));
         }
         check(&releases, &disks, 2, 10, &[1, 0]);
         check(&releases, &disks, 1, 10, &[2, 0]);
@@ -182,53 +197,56 @@ mod tests {
     }
 
     #[test]
-    fn none_is_held_when_its_time_is_over_though_nobody_asks() {
+    fn expired_release_is_closed_without_a_request() {
         let (_root, disks) = disks(3);
-        let releases = Releases::within(10 * MINUTE);
-        let check = |held: [bool; 3], due: Option<u32>| {
+        let releases = Releases::with_grace_period(10 * MINUTE);
+        let check = |open: [bool; 3], expiry: Option<u32>| {
             let is_held: Vec<bool> = disks.iter().map(|it| Arc::strong_count(it) > 1).collect();
             assert_eq!(
-                (is_held.as_slice(), releases.due()),
-                (&held[..], due.map(at))
+                (is_held.as_slice(), releases.next_expiry()),
+                (&open[..], expiry.map(at))
             );
         };
-        releases.see(&disks[0], at(0));
+        releases.record(&disks[0], at(0));
         check([true, false, false], None);
-        releases.see(&disks[1], at(1));
+        releases.record(&disks[1], at(1));
         check([true, true, false], Some(11));
-        releases.forget(at(10));
+        releases.expire(at(10));
         check([true, true, false], Some(11));
-        releases.see(&disks[2], at(11));
+        releases.record(&disks[2], at(11));
         check([false, true, true], Some(21));
-        releases.forget(at(21));
+        releases.expire(at(21));
         check([false, false, true], None);
-        assert_eq!(Releases::default().due(), None);
+        assert_eq!(Releases::default().next_expiry(), None);
     }
 
     #[test]
-    fn one_that_has_come_back_is_no_former_one() {
+    fn release_that_returns_is_current_again() {
         let (_root, disks) = disks(2);
-        let releases = Releases::within(10 * MINUTE);
-        for (disk, minute) in [(0, 0), (1, 1), (0, 2)] {
-            releases.see(&disks[disk], at(minute));
+        let releases = Releases::with_grace_period(10 * MINUTE);
+        for (root, minute) in [(0, 0), (1, 1), (0, 2)] {
+            releases.record(&disks[root], at(minute));
         }
         check(&releases, &disks, 0, 3, &[1]);
         check(&releases, &disks, 0, 12, &[]);
-        releases.see(&disks[1], at(20));
+        releases.record(&disks[1], at(20));
         check(&releases, &disks, 1, 29, &[0]);
     }
 
     #[test]
-    fn only_so_many_are_held() {
-        let (_root, disks) = disks(MOST + 2);
-        let releases = Releases::within(10 * MINUTE);
-        for disk in &disks {
-            releases.see(disk, at(0));
+    fn releases_are_bounded() {
+        let (_root, disks) = disks(MAX_RELEASES + 2);
+        let releases = Releases::with_grace_period(10 * MINUTE);
+        for root in &disks {
+            releases.record(root, at(0));
         }
-        assert_eq!(releases.former(&disks[MOST + 1], at(1)).len(), MOST - 1);
+        assert_eq!(
+            releases.previous(&disks[MAX_RELEASES + 1], at(1)).len(),
+            MAX_RELEASES - 1
+        );
         let none = Releases::default();
-        none.see(&disks[0], at(0));
-        none.see(&disks[1], at(0));
+        none.record(&disks[0], at(0));
+        none.record(&disks[1], at(0));
         check(&none, &disks, 1, 0, &[]);
     }
 }

@@ -2,62 +2,62 @@
 
 use std::sync::Arc;
 
-use super::disk::seal;
-use super::policy::{DEFAULTS, is_type, media_type};
+use super::policy::{DEFAULT_FIELDS, is_content_type, media_type};
+use super::root::seal_copy;
 use crate::blob::Blob;
 use crate::http::{Coding, Fields, Lookup, Representation, Resource, Validators};
 
 /// A representation that goes with these fields, its type among them.
 pub(super) fn represent(content: Blob, coding: Coding, fields: &Fields) -> Representation {
     let representation = Representation::new(content, media_type(fields));
-    let others = fields.lines().filter(|(name, _)| !is_type(name));
-    let told = others.fold(representation, |all, line| match line {
+    let others = fields.lines().filter(|(name, _)| !is_content_type(name));
+    let representation = others.fold(representation, |all, line| match line {
         // Whoever is told that nothing has changed has been told that.
-        (name, value) if DEFAULTS.contains(&line) => all.describing(name, value),
-        (name, value) => all.telling(name, value),
+        (name, value) if DEFAULT_FIELDS.contains(&line) => all.with_content_field(name, value),
+        (name, value) => all.with_metadata_field(name, value),
     });
-    told.coded(coding)
+    representation.with_coding(coding)
 }
 
 /// A representation with all that is said of it.
-pub(super) fn finished(
+pub(super) fn with_validators(
     representation: Representation,
     validators: Option<Validators>,
     varies: bool,
 ) -> Representation {
     let representation = match varies {
-        true => representation.telling("Vary", "Accept-Encoding"),
+        true => representation.with_metadata_field("Vary", "Accept-Encoding"),
         false => representation,
     };
     match validators {
         // A date does not tell one coding from another.
-        Some(validators) if varies => representation.with(validators.weakened()),
-        Some(validators) => representation.with(validators),
+        Some(validators) if varies => representation.with_validators(validators.weakened()),
+        Some(validators) => representation.with_validators(validators),
         None => representation,
     }
 }
 
 /// The same with other fields; without validators, if it is no representation of what was asked for.
-pub(super) fn again(
+pub(super) fn with_fields(
     resource: &Resource,
     fields: impl Fn(&Representation) -> Fields,
     is_asked_for: bool,
 ) -> Resource {
-    let again = |former: &Arc<Representation>| {
-        let fields = fields(former);
-        let representation = represent(former.content.clone(), former.coding, &fields);
-        let validators = is_asked_for.then(|| former.validators.clone());
-        Arc::new(finished(representation, validators, resource.varies))
+    let rebuild = |original: &Arc<Representation>| {
+        let fields = fields(original);
+        let representation = represent(original.content.clone(), original.coding, &fields);
+        let validators = is_asked_for.then(|| original.validators.clone());
+        Arc::new(with_validators(representation, validators, resource.varies))
     };
     Resource {
-        representations: resource.representations.iter().map(again).collect(),
+        representations: resource.representations.iter().map(rebuild).collect(),
         ..*resource
     }
 }
 
 /// The same, with what is on disk sent from copies in memory: it is asked for again. Where that cannot be, it is
 /// sent as it was before.
-pub(super) fn sealed(lookup: &Lookup) -> Option<Lookup> {
+pub(super) fn with_sealed_content(lookup: &Lookup) -> Option<Lookup> {
     let Lookup::Found(resource) = lookup else {
         return None;
     };
@@ -68,7 +68,7 @@ pub(super) fn sealed(lookup: &Lookup) -> Option<Lookup> {
     let mut resource = Resource::clone(resource);
     for representation in &mut resource.representations {
         if let Blob::File { file, version, .. } = &representation.content {
-            let copy = seal(file, version).ok()?;
+            let copy = seal_copy(file, version).ok()?;
             Arc::make_mut(representation).content = copy;
         }
     }

@@ -6,28 +6,28 @@ use std::fmt;
 use super::pattern::Pattern;
 
 /// How large a file of rules may be, in bytes.
-pub(super) const MAX_SIZE: usize = 1 << 20;
+pub(super) const MAX_FILE_BYTES: usize = 1 << 20;
 
 /// How many rules a file may have whose path is written out (Cloudflare's limit). They are found by one look.
-pub(super) const MAX_PATHS: usize = 2000;
+pub(super) const MAX_LITERAL_RULES: usize = 2000;
 
 /// How many rules a file may have with `*` or `:name` in their path (Cloudflare's limit). They are tried in turn.
-pub(super) const MAX_PATTERNS: usize = 100;
+pub(super) const MAX_PATTERN_RULES: usize = 100;
 
 /// What is wrong with a line; after the file's name and a colon, it is what an editor jumps to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Malformed {
+pub struct RuleError {
     /// The line, counted from one.
     pub line: usize,
     /// What is wrong with it, and what to do, as a sentence without its full stop.
-    pub why: String,
+    pub reason: String,
 }
 
-impl fmt::Display for Malformed {
+impl fmt::Display for RuleError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: ", self.line)?;
         // What a terminal would obey is shown instead.
-        self.why
+        self.reason
             .chars()
             .try_for_each(|char| match char.is_control() {
                 true => write!(f, "{}", char.escape_default()),
@@ -38,13 +38,13 @@ impl fmt::Display for Malformed {
 
 /// The lines of a file that say something, with their numbers: without the white space around them, without empty
 /// ones, and without those that begin with `#`. Beside them those that are no text; of a file that is larger than
-/// [`MAX_SIZE`] only where it becomes that.
-pub(super) fn lines(file: &[u8]) -> (Vec<(usize, &str)>, Vec<Malformed>) {
+/// [`MAX_FILE_BYTES`] only where it becomes that.
+pub(super) fn rule_lines(file: &[u8]) -> (Vec<(usize, &str)>, Vec<RuleError>) {
     let (mut lines, mut malformed) = (Vec::new(), Vec::new());
-    if let Some((within, _)) = file.split_at_checked(MAX_SIZE + 1) {
+    if let Some((within, _)) = file.split_at_checked(MAX_FILE_BYTES + 1) {
         let line = 1 + within.iter().filter(|&&byte| byte == b'\n').count();
-        let why = format!("the file is larger than {MAX_SIZE} bytes, here: leave rules out");
-        malformed.push(Malformed { line, why });
+        let why = format!("the file is larger than {MAX_FILE_BYTES} bytes, here: leave rules out");
+        malformed.push(RuleError { line, reason: why });
         return (lines, malformed);
     }
     let file = file.strip_prefix(b"\xef\xbb\xbf").unwrap_or(file);
@@ -53,7 +53,7 @@ pub(super) fn lines(file: &[u8]) -> (Vec<(usize, &str)>, Vec<Malformed>) {
             Ok(text) => lines.push((line, text.trim_ascii())),
             Err(_) => {
                 let why = "this is no UTF-8: save the file as that".to_owned();
-                malformed.push(Malformed { line, why });
+                malformed.push(RuleError { line, reason: why });
             }
         }
     }
@@ -63,45 +63,45 @@ pub(super) fn lines(file: &[u8]) -> (Vec<(usize, &str)>, Vec<Malformed>) {
 
 /// Rules about paths, in order.
 #[derive(Clone, Debug)]
-pub(super) struct Rules<T> {
+pub(super) struct PathRules<T> {
     rules: Vec<(Pattern, T)>,
     /// Those about one path each, by that path without slashes at its ends, in order.
-    paths: HashMap<Vec<u8>, Vec<usize>>,
+    literal_rules: HashMap<Vec<u8>, Vec<usize>>,
     /// All others, in order.
-    patterns: Vec<usize>,
+    pattern_rules: Vec<usize>,
 }
 
-impl<T> Default for Rules<T> {
+impl<T> Default for PathRules<T> {
     fn default() -> Self {
         Self {
             rules: Vec::new(),
-            paths: HashMap::new(),
-            patterns: Vec::new(),
+            literal_rules: HashMap::new(),
+            pattern_rules: Vec::new(),
         }
     }
 }
 
-impl<T> Rules<T> {
+impl<T> PathRules<T> {
     /// Adds a rule at the end.
     pub(super) fn push(&mut self, pattern: Pattern, rule: T) {
-        let place = self.rules.len();
-        match pattern.as_path() {
-            Some(path) => self.paths.entry(path).or_default().push(place),
-            None => self.patterns.push(place),
+        let index = self.rules.len();
+        match pattern.literal_path() {
+            Some(path) => self.literal_rules.entry(path).or_default().push(index),
+            None => self.pattern_rules.push(index),
         }
         self.rules.push((pattern, rule));
     }
 
     /// These rules, without those that are too many, and all that is wrong with their file, in the order of lines;
     /// `line` says where a rule stands.
-    pub(super) fn with(
+    pub(super) fn enforce_limits(
         mut self,
-        mut malformed: Vec<Malformed>,
+        mut malformed: Vec<RuleError>,
         line: impl Fn(&T) -> usize,
-    ) -> (Self, Vec<Malformed>) {
-        let excess = self.excess().map(|(rule, why)| Malformed {
+    ) -> (Self, Vec<RuleError>) {
+        let excess = self.first_excess().map(|(rule, why)| RuleError {
             line: line(rule),
-            why,
+            reason: why,
         });
         malformed.extend(excess);
         malformed.sort_by_key(|malformed| malformed.line);
@@ -111,40 +111,41 @@ impl<T> Rules<T> {
 
     /// Leaves out those that are too many.
     fn truncate(&mut self) {
-        self.patterns.truncate(MAX_PATTERNS);
-        let mut places: Vec<usize> = self.paths.values().flatten().copied().collect();
-        places.sort_unstable();
-        if let Some(&end) = places.get(MAX_PATHS) {
-            let paths = self.paths.values_mut();
-            paths.for_each(|places| places.retain(|&place| place < end));
+        self.pattern_rules.truncate(MAX_PATTERN_RULES);
+        let mut indices: Vec<usize> = self.literal_rules.values().flatten().copied().collect();
+        indices.sort_unstable();
+        if let Some(&end) = indices.get(MAX_LITERAL_RULES) {
+            let paths = self.literal_rules.values_mut();
+            paths.for_each(|indices| indices.retain(|&index| index < end));
         }
     }
 
     /// The rules about a decoded path, which begins with a slash, in order, with what each captures. Where a path
     /// is written out both with and without a slash at its end, each spelling has its own.
-    pub(super) fn about<'a, 'p>(
+    pub(super) fn matching<'a, 'p>(
         &'a self,
         path: &'p [u8],
     ) -> impl Iterator<Item = (&'a T, Vec<&'p [u8]>)> {
         let inner = path.strip_prefix(b"/").unwrap_or(path);
         let is_slashed = path.ends_with(b"/");
         let key = inner.strip_suffix(b"/").unwrap_or(inner);
-        let places = self.paths.get(key).map_or(&[][..], Vec::as_slice);
-        let is_spelled = move |place: &&usize| self.rules[**place].0.is_slashed() == is_slashed;
-        let has_own = places.iter().any(|place| is_spelled(&place));
-        let mut paths = places
+        let indices = self.literal_rules.get(key).map_or(&[][..], Vec::as_slice);
+        let is_spelled =
+            move |index: &&usize| self.rules[**index].0.has_trailing_slash() == is_slashed;
+        let has_own = indices.iter().any(|index| is_spelled(&index));
+        let mut paths = indices
             .iter()
-            .filter(move |place| !has_own || is_spelled(place))
+            .filter(move |index| !has_own || is_spelled(index))
             .peekable();
-        let mut patterns = self.patterns.iter().peekable();
+        let mut patterns = self.pattern_rules.iter().peekable();
         std::iter::from_fn(move || {
             loop {
-                let place = match (paths.peek(), patterns.peek()) {
+                let index = match (paths.peek(), patterns.peek()) {
                     (Some(path), Some(pattern)) if pattern < path => patterns.next(),
                     (None, _) => patterns.next(),
                     _ => paths.next(),
                 };
-                let (pattern, rule) = &self.rules[*place?];
+                let (pattern, rule) = &self.rules[*index?];
                 if let Some(captures) = pattern.captures(path) {
                     return Some((rule, captures));
                 }
@@ -158,17 +159,20 @@ impl<T> Rules<T> {
     }
 
     /// The first rule of each kind that is one too many, with what there is to say of it.
-    fn excess(&self) -> impl Iterator<Item = (&T, String)> {
-        let is_path = |(pattern, _): &&(Pattern, T)| pattern.as_path().is_some();
-        let path = self.rules.iter().filter(is_path).nth(MAX_PATHS);
-        let why = format!("this is one more than {MAX_PATHS} paths: write `*` or `:name` for many");
+    fn first_excess(&self) -> impl Iterator<Item = (&T, String)> {
+        let is_path = |(pattern, _): &&(Pattern, T)| pattern.literal_path().is_some();
+        let path = self.rules.iter().filter(is_path).nth(MAX_LITERAL_RULES);
+        let why = format!(
+            "this is one more than {MAX_LITERAL_RULES} paths: write `*` or `:name` for many"
+        );
         let paths = path.map(|(_, rule)| (rule, why));
         let pattern = self
-            .patterns
-            .get(MAX_PATTERNS)
-            .map(|&place| &self.rules[place]);
-        let why =
-            format!("this is one more than {MAX_PATTERNS} paths with `*` or `:name`: join some");
+            .pattern_rules
+            .get(MAX_PATTERN_RULES)
+            .map(|&index| &self.rules[index]);
+        let why = format!(
+            "this is one more than {MAX_PATTERN_RULES} paths with `*` or `:name`: join some"
+        );
         paths
             .into_iter()
             .chain(pattern.map(|(_, rule)| (rule, why)))
@@ -180,15 +184,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_say_something() {
+    fn comments_and_blank_lines_are_skipped() {
         let file = b"\xef\xbb\xbf/a\r\n\r\n  # b\n\t/c # d \n#";
-        assert_eq!(lines(file), (vec![(1, "/a"), (4, "/c # d")], vec![]));
-        assert_eq!(lines(b""), (vec![], vec![]));
+        assert_eq!(rule_lines(file), (vec![(1, "/a"), (4, "/c # d")], vec![]));
+        assert_eq!(rule_lines(b""), (vec![], vec![]));
         let (line, why) = (3, "`\u{1b}[2J` is no path".to_owned());
-        let shown = Malformed { line, why }.to_string();
+        let shown = RuleError { line, reason: why }.to_string();
         assert_eq!(shown, "3: `\\u{1b}[2J` is no path");
-        let (said, found) = lines(b"a\n\xff\nb\n\xfe");
-        assert_eq!(said, [(1, "a"), (3, "b")]);
+        let (lines, found) = rule_lines(b"a\n\xff\nb\n\xfe");
+        assert_eq!(lines, [(1, "a"), (3, "b")]);
         let found: Vec<_> = found.iter().map(ToString::to_string).collect();
         assert_eq!(
             found,
@@ -200,30 +204,30 @@ mod tests {
     }
 
     #[test]
-    fn a_file_has_its_size() {
+    fn oversized_file_is_rejected() {
         let line = b"#23456789012345\n";
-        let file = line.repeat(MAX_SIZE / line.len());
-        assert_eq!(lines(&file), (vec![], vec![]));
+        let file = line.repeat(MAX_FILE_BYTES / line.len());
+        assert_eq!(rule_lines(&file), (vec![], vec![]));
         let file = [file.as_slice(), b"/"].concat();
-        let (said, found) = lines(&file);
-        assert_eq!((said.len(), found.len()), (0, 1));
-        assert_eq!(found[0].line, MAX_SIZE / line.len() + 1);
+        let (lines, found) = rule_lines(&file);
+        assert_eq!((lines.len(), found.len()), (0, 1));
+        assert_eq!(found[0].line, MAX_FILE_BYTES / line.len() + 1);
     }
 
     fn check(patterns: &[&str], path: &str, expected: &[usize]) {
-        let mut rules = Rules::default();
-        for (place, pattern) in patterns.iter().enumerate() {
-            rules.push(pattern.parse().unwrap(), place);
+        let mut rules = PathRules::default();
+        for (index, pattern) in patterns.iter().enumerate() {
+            rules.push(pattern.parse().unwrap(), index);
         }
         let found: Vec<usize> = rules
-            .about(path.as_bytes())
-            .map(|(place, _)| *place)
+            .matching(path.as_bytes())
+            .map(|(index, _)| *index)
             .collect();
         assert_eq!(found, expected, "{patterns:?} {path}");
     }
 
     #[test]
-    fn rules_are_tried_in_order() {
+    fn rules_match_in_order() {
         check(&[], "/a", &[]);
         check(&["/a", "/*", "/b", "/:x", "/a"], "/a", &[0, 1, 3, 4]);
         check(&["/*", "/a"], "/a", &[0, 1]);
@@ -234,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn each_spelling_has_its_own() {
+    fn trailing_slash_selects_the_exact_rule() {
         check(&["/a"], "/a/", &[0]);
         check(&["/a/"], "/a", &[0]);
         check(&["/a", "/*", "/a/"], "/a/", &[1, 2]);
@@ -242,18 +246,22 @@ mod tests {
     }
 
     #[test]
-    fn rules_have_their_number() {
-        let mut rules = Rules::default();
-        for place in 0..MAX_PATHS + 5 {
-            rules.push(format!("/{place}").parse().unwrap(), place);
+    fn rule_counts_are_limited() {
+        let mut rules = PathRules::default();
+        for index in 0..MAX_LITERAL_RULES + 5 {
+            rules.push(format!("/{index}").parse().unwrap(), index);
         }
-        for place in 0..MAX_PATTERNS {
-            rules.push(format!("/{place}/*").parse().unwrap(), place);
+        for index in 0..MAX_PATTERN_RULES {
+            rules.push(format!("/{index}/*").parse().unwrap(), index);
         }
-        let excess =
-            |rules: &Rules<usize>| rules.excess().map(|(place, _)| *place).collect::<Vec<_>>();
-        assert_eq!(excess(&rules), [MAX_PATHS]);
+        let excess = |rules: &PathRules<usize>| {
+            rules
+                .first_excess()
+                .map(|(index, _)| *index)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(excess(&rules), [MAX_LITERAL_RULES]);
         rules.push("/:a".parse().unwrap(), 7);
-        assert_eq!(excess(&rules), [MAX_PATHS, 7]);
+        assert_eq!(excess(&rules), [MAX_LITERAL_RULES, 7]);
     }
 }

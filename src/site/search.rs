@@ -6,10 +6,10 @@ use std::time::SystemTime;
 use rustix::io::Errno;
 
 use super::cache::Evidence;
-use super::disk::{Disk, Entry, Source, join};
-use super::media::Types;
-use super::note::{Note, Seen, Trail};
-use super::variants::{self, UNREADABLE};
+use super::media::MediaTypes;
+use super::root::{FileSource, OpenedEntry, Root, join_path};
+use super::sidecars::{self, UNREADABLE};
+use super::trace::{ProbeResult, Trace, TraceEvent};
 use crate::blob::Blob;
 use crate::http::Coding;
 
@@ -17,204 +17,213 @@ use crate::http::Coding;
 pub(super) const WELL_KNOWN: &[u8] = b".well-known";
 
 /// What clean addresses leave out.
-const CLEAN: &[u8] = b".html";
+const HTML_SUFFIX: &[u8] = b".html";
 
 /// A search, and what it has seen.
 #[derive(Debug)]
 pub(super) struct Search<'a> {
-    pub(super) disk: &'a Disk,
+    pub(super) root: &'a Root,
     /// What a folder shows: the first of these that is there.
     pub(super) index: &'a [String],
     /// Whether an address may leave out the `.html` of its file.
-    pub(super) is_clean: bool,
+    pub(super) has_clean_urls: bool,
     /// The types of files, if what stands beside one may be that, with a coding.
-    pub(super) types: Option<&'a Types>,
+    pub(super) sidecar_types: Option<&'a MediaTypes>,
     pub(super) now: SystemTime,
     /// Where nothing was that could have been.
-    pub(super) absent: Vec<Vec<u8>>,
+    pub(super) missing: Vec<Vec<u8>>,
     /// Who is told of all that is looked at, if somebody asks why.
-    pub(super) trail: Option<&'a Trail>,
+    pub(super) trace: Option<&'a Trace>,
 }
 
 /// What a search ends with.
 #[derive(Debug)]
-pub(super) enum Outcome {
-    File(Box<Finding>),
+pub(super) enum SearchOutcome {
+    File(Box<FoundFile>),
     /// A folder, under a name that does not say so.
-    Folder,
-    Nothing,
+    Directory,
+    Missing,
 }
 
 /// A file, and what stands beside it.
 #[derive(Debug)]
-pub(super) struct Finding {
-    pub(super) file: File,
-    pub(super) siblings: Vec<(Coding, File)>,
+pub(super) struct FoundFile {
+    pub(super) file: SiteFile,
+    pub(super) sidecars: Vec<(Coding, SiteFile)>,
     /// What stands beside it, too, and is not taken for it, and why.
-    pub(super) refused: Vec<(Vec<u8>, &'static str)>,
+    pub(super) rejected: Vec<(Vec<u8>, &'static str)>,
     /// What all that rests on.
     pub(super) evidence: Evidence,
 }
 
 /// A regular file, and where it is.
 #[derive(Debug)]
-pub(super) struct File {
+pub(super) struct SiteFile {
     pub(super) path: Vec<u8>,
     pub(super) content: Blob,
-    pub(super) source: Source,
+    pub(super) source: FileSource,
 }
 
 /// What could not be looked up, and why.
 #[derive(Debug)]
-pub(super) struct Failure {
+pub(super) struct LookupError {
     pub(super) path: Vec<u8>,
     pub(super) error: io::Error,
 }
 
 impl<'a> Search<'a> {
-    pub(super) fn new(disk: &'a Disk, index: &'a [String], now: SystemTime) -> Self {
+    pub(super) fn new(root: &'a Root, index: &'a [String], now: SystemTime) -> Self {
         Self {
-            disk,
+            root,
             index,
-            is_clean: false,
-            types: None,
+            has_clean_urls: false,
+            sidecar_types: None,
             now,
-            absent: Vec::new(),
-            trail: None,
+            missing: Vec::new(),
+            trace: None,
         }
     }
 
     /// What is under a path that names a file, or a folder without saying so.
-    pub(super) fn name(mut self, path: &[u8]) -> Result<Outcome, Failure> {
-        let is_folder = match self.look(path)? {
-            Some(Entry::File { content, source }) => {
-                return self.found(path.to_vec(), content, source);
+    pub(super) fn find_name(mut self, path: &[u8]) -> Result<SearchOutcome, LookupError> {
+        let is_folder = match self.open(path)? {
+            Some(OpenedEntry::File { content, source }) => {
+                return self.with_sidecars(path.to_vec(), content, source);
             }
-            Some(Entry::Directory) => true,
-            Some(Entry::Special) | None => false,
+            Some(OpenedEntry::Directory) => true,
+            Some(OpenedEntry::Special) | None => false,
         };
         let nothing = match is_folder {
-            true => Outcome::Folder,
-            false => Outcome::Nothing,
+            true => SearchOutcome::Directory,
+            false => SearchOutcome::Missing,
         };
-        if !self.is_clean || path.is_empty() {
+        if !self.has_clean_urls || path.is_empty() {
             return Ok(nothing);
         }
-        self.absent.push(path.to_vec());
-        let clean = [path, CLEAN].concat();
-        if self.disk.is_absent(&clean) {
-            self.note(|| Note::Looked(clean, Seen::Nothing));
+        self.missing.push(path.to_vec());
+        let clean = [path, HTML_SUFFIX].concat();
+        if self.root.is_missing(&clean) {
+            self.record(|| TraceEvent::Probed(clean, ProbeResult::Missing));
             return Ok(nothing);
         }
-        let Some(Entry::File { content, source }) = self.look(&clean)? else {
+        let Some(OpenedEntry::File { content, source }) = self.open(&clean)? else {
             return Ok(nothing);
         };
         // A folder that has something to show is meant itself, as it is in its links.
         for index in self.index {
-            let index = join(path, index.as_bytes());
-            if let Some(Entry::File { .. }) = self.look(&index)? {
+            let index = join_path(path, index.as_bytes());
+            if let Some(OpenedEntry::File { .. }) = self.open(&index)? {
                 return Ok(nothing);
             }
-            self.absent.push(index);
+            self.missing.push(index);
         }
-        self.found(clean, content, source)
+        self.with_sidecars(clean, content, source)
     }
 
     /// What the folder under a path shows.
-    pub(super) fn folder(mut self, path: &[u8]) -> Result<Outcome, Failure> {
+    pub(super) fn find_index(mut self, path: &[u8]) -> Result<SearchOutcome, LookupError> {
         for index in self.index {
-            let path = join(path, index.as_bytes());
-            if let Some(Entry::File { content, source }) = self.look(&path)? {
-                return self.found(path, content, source);
+            let path = join_path(path, index.as_bytes());
+            if let Some(OpenedEntry::File { content, source }) = self.open(&path)? {
+                return self.with_sidecars(path, content, source);
             }
-            self.absent.push(path);
+            self.missing.push(path);
         }
-        Ok(Outcome::Nothing)
+        Ok(SearchOutcome::Missing)
     }
 
     /// What is under exactly this path.
-    pub(super) fn file(self, path: &[u8]) -> Result<Outcome, Failure> {
-        match self.look(path)? {
-            Some(Entry::File { content, source }) => self.found(path.to_vec(), content, source),
-            Some(Entry::Directory | Entry::Special) | None => Ok(Outcome::Nothing),
+    pub(super) fn find_file(self, path: &[u8]) -> Result<SearchOutcome, LookupError> {
+        match self.open(path)? {
+            Some(OpenedEntry::File { content, source }) => {
+                self.with_sidecars(path.to_vec(), content, source)
+            }
+            Some(OpenedEntry::Directory | OpenedEntry::Special) | None => {
+                Ok(SearchOutcome::Missing)
+            }
         }
     }
 
     /// A file, with what stands beside it.
-    fn found(mut self, path: Vec<u8>, content: Blob, source: Source) -> Result<Outcome, Failure> {
-        let mut finding = Finding {
-            file: File {
+    fn with_sidecars(
+        mut self,
+        path: Vec<u8>,
+        content: Blob,
+        source: FileSource,
+    ) -> Result<SearchOutcome, LookupError> {
+        let mut found = FoundFile {
+            file: SiteFile {
                 path,
                 content,
                 source,
             },
-            siblings: Vec::new(),
-            refused: Vec::new(),
+            sidecars: Vec::new(),
+            rejected: Vec::new(),
             evidence: Evidence::default(),
         };
-        let codings = match self.types {
-            Some(types) => variants::codings(types, &finding.file.path),
+        let codings = match self.sidecar_types {
+            Some(types) => sidecars::sidecar_codings(types, &found.file.path),
             None => &[],
         };
-        let mut present = vec![(finding.file.path.clone(), source)];
+        let mut present = vec![(found.file.path.clone(), source)];
         for &coding in codings {
-            let path = [&finding.file.path, coding.suffix().as_bytes()].concat();
+            let path = [&found.file.path, coding.suffix().as_bytes()].concat();
             // Most have none, which takes one call to see.
-            let looked = match self.disk.is_absent(&path) {
+            let opened = match self.root.is_missing(&path) {
                 true => {
-                    self.note(|| Note::Looked(path.clone(), Seen::Nothing));
+                    self.record(|| TraceEvent::Probed(path.clone(), ProbeResult::Missing));
                     Ok(None)
                 }
-                false => self.look(&path),
+                false => self.open(&path),
             };
-            let Ok(Some(Entry::File { content, source })) = looked else {
-                if looked.is_err() {
-                    self.note(|| Note::Beside(path.clone(), coding, Err(UNREADABLE)));
-                    finding.refused.push((path.clone(), UNREADABLE));
+            let Ok(Some(OpenedEntry::File { content, source })) = opened else {
+                if opened.is_err() {
+                    self.record(|| TraceEvent::Sidecar(path.clone(), coding, Err(UNREADABLE)));
+                    found.rejected.push((path.clone(), UNREADABLE));
                 }
-                self.absent.push(path);
+                self.missing.push(path);
                 continue;
             };
             present.push((path.clone(), source));
-            let file = &finding.file.source;
-            let objection = variants::objection(coding, file, &source, &content);
-            self.note(|| {
+            let file = &found.file.source;
+            let objection = sidecars::reject_reason(coding, file, &source, &content);
+            self.record(|| {
                 let taken = objection.map_or(Ok(content.len()), Err);
-                Note::Beside(path.clone(), coding, taken)
+                TraceEvent::Sidecar(path.clone(), coding, taken)
             });
             match objection {
-                Some(why) => finding.refused.push((path, why)),
+                Some(why) => found.rejected.push((path, why)),
                 None => {
-                    let file = File {
+                    let file = SiteFile {
                         path,
                         content,
                         source,
                     };
-                    finding.siblings.push((coding, file));
+                    found.sidecars.push((coding, file));
                 }
             }
         }
-        finding.evidence = Evidence {
-            absent: self.absent,
+        found.evidence = Evidence {
+            absent: self.missing,
             present,
         };
-        Ok(Outcome::File(Box::new(finding)))
+        Ok(SearchOutcome::File(Box::new(found)))
     }
 
-    fn note(&self, note: impl FnOnce() -> Note) {
-        if let Some(trail) = self.trail {
-            trail.add(note());
+    fn record(&self, event: impl FnOnce() -> TraceEvent) {
+        if let Some(trace) = self.trace {
+            trace.record(event());
         }
     }
 
     /// What is under a path; `None` if nothing is.
-    fn look(&self, path: &[u8]) -> Result<Option<Entry>, Failure> {
-        let looked = self.disk.look(path, self.now);
-        self.note(|| Note::Looked(path.to_vec(), seen(self.disk, path, &looked)));
-        match looked {
+    fn open(&self, path: &[u8]) -> Result<Option<OpenedEntry>, LookupError> {
+        let opened = self.root.open_entry(path, self.now);
+        self.record(|| TraceEvent::Probed(path.to_vec(), probe_of(self.root, path, &opened)));
+        match opened {
             Ok(entry) => Ok(Some(entry)),
-            Err(error) if is_absence(&error) => Ok(None),
-            Err(error) => Err(Failure {
+            Err(error) if is_not_found(&error) => Ok(None),
+            Err(error) => Err(LookupError {
                 path: path.to_vec(),
                 error,
             }),
@@ -223,16 +232,16 @@ impl<'a> Search<'a> {
 }
 
 /// What a look has shown, in the words of a note.
-pub(super) fn seen(disk: &Disk, path: &[u8], looked: &io::Result<Entry>) -> Seen {
-    match looked {
-        Ok(Entry::File { .. }) => Seen::File,
-        Ok(Entry::Directory) => Seen::Folder,
-        Ok(Entry::Special) => Seen::Special,
-        Err(error) if is_absence(error) => Seen::Nothing,
+pub(super) fn probe_of(root: &Root, path: &[u8], opened: &io::Result<OpenedEntry>) -> ProbeResult {
+    match opened {
+        Ok(OpenedEntry::File { .. }) => ProbeResult::File,
+        Ok(OpenedEntry::Directory) => ProbeResult::Directory,
+        Ok(OpenedEntry::Special) => ProbeResult::Special,
+        Err(error) if is_not_found(error) => ProbeResult::Missing,
         Err(error) if Errno::from_io_error(error) == Some(Errno::XDEV) => {
-            Seen::Refused(disk.culprit(path))
+            ProbeResult::OutsideRoot(root.offending_link(path))
         }
-        Err(error) => Seen::Failed(error.to_string()),
+        Err(error) => ProbeResult::Failed(error.to_string()),
     }
 }
 
@@ -241,12 +250,12 @@ pub(super) fn seen(disk: &Disk, path: &[u8], looked: &io::Result<Entry>) -> Seen
 #[must_use]
 pub fn is_hidden(path: &[u8]) -> bool {
     let mut names = path.split(|&byte| byte == b'/').enumerate();
-    names.any(|(place, name)| name.starts_with(b".") && !(place == 0 && name == WELL_KNOWN))
+    names.any(|(depth, name)| name.starts_with(b".") && !(depth == 0 && name == WELL_KNOWN))
 }
 
 /// Whether an error says that nothing is there. A name that nothing could have is a name that nothing has.
 /// Sockets and some devices cannot be opened.
-pub(super) fn is_absence(error: &io::Error) -> bool {
+pub(super) fn is_not_found(error: &io::Error) -> bool {
     matches!(
         Errno::from_io_error(error),
         Some(

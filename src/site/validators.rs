@@ -43,17 +43,17 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use twox_hash::XxHash3_128;
 
 use super::digests::Digests;
-use crate::blob::{Blob, TICK, Version};
-use crate::http::{EntityTag, Modified, Strength, Validators, date};
+use crate::blob::{Blob, FileVersion, TIMESTAMP_TICK};
+use crate::http::{DateStrength, EntityTag, LastModified, Validators, http_date};
 
 /// Keeps digests of what the file system says apart from those of content.
-const SEED: u64 = 0x6669_6c65_7379_7374;
+const METADATA_HASH_SEED: u64 = 0x6669_6c65_7379_7374;
 
 /// The validators of a file with this content, which was this version of it at `now` or later.
 /// Beyond what is in memory, digests say it by its content, if there are any.
 pub(super) fn validators(
     content: &Blob,
-    version: &Version,
+    version: &FileVersion,
     digests: Option<&Digests>,
     now: SystemTime,
 ) -> Validators {
@@ -64,7 +64,7 @@ pub(super) fn validators(
 }
 
 /// The validators of content that was made of a file: the bytes say which it is, and the file's date says nothing.
-pub(super) fn of_made(content: &[u8]) -> Validators {
+pub(super) fn validators_of_generated(content: &[u8]) -> Validators {
     Validators {
         tag: Some(EntityTag::new(XxHash3_128::oneshot(content))),
         modified: None,
@@ -73,20 +73,20 @@ pub(super) fn of_made(content: &[u8]) -> Validators {
 
 /// Whether the validators of this version are, at `now`, what they will be whenever they are made again: another
 /// change would be told from the last one, and what there is to say of its date does not change any more.
-pub(super) fn are_final(version: &Version, now: SystemTime) -> bool {
+pub(super) fn are_final(version: &FileVersion, now: SystemTime) -> bool {
     let is_over = |past: SystemTime| second(version.modified) < second(past);
-    version.is_settled(now) && now.checked_sub(TICK).is_some_and(is_over)
+    version.is_settled(now) && now.checked_sub(TIMESTAMP_TICK).is_some_and(is_over)
 }
 
 fn tag(
     content: &Blob,
-    version: &Version,
+    version: &FileVersion,
     digests: Option<&Digests>,
     now: SystemTime,
 ) -> Option<EntityTag> {
     match (content.in_memory(), digests) {
         (Some(bytes), _) => Some(EntityTag::new(XxHash3_128::oneshot(bytes))),
-        (None, Some(digests)) => digests.of(content, version, now).map(EntityTag::new),
+        (None, Some(digests)) => digests.digest(content, version, now).map(EntityTag::new),
         (None, None) if version.is_settled(now) => {
             let words = [
                 i128::from(version.len),
@@ -95,31 +95,31 @@ fn tag(
                 i128::from(version.inode),
             ];
             let bytes = words.map(i128::to_le_bytes);
-            let digest = XxHash3_128::oneshot_with_seed(SEED, bytes.as_flattened());
+            let digest = XxHash3_128::oneshot_with_seed(METADATA_HASH_SEED, bytes.as_flattened());
             Some(EntityTag::new(digest))
         }
         (None, None) => None,
     }
 }
 
-fn modified(version: &Version, now: SystemTime) -> Option<Modified> {
-    date(version.modified)?;
+fn modified(version: &FileVersion, now: SystemTime) -> Option<LastModified> {
+    http_date(version.modified)?;
     let written = second(version.modified);
     let strength = if written > second(now) {
         // A time in the future is replaced by the present (RFC 9110 section 8.8.2.1).
-        Strength::Weak
+        DateStrength::Weak
     } else if now
-        .checked_sub(TICK)
+        .checked_sub(TIMESTAMP_TICK)
         .is_none_or(|past| written >= second(past))
     {
         // A tick after its second, nothing can come to have this date any more.
-        Strength::Fleeting
-    } else if version.is_dated() && written == second(version.changed) {
-        Strength::Strong
+        DateStrength::TooRecent
+    } else if version.has_subsecond_ctime() && written == second(version.changed) {
+        DateStrength::Strong
     } else {
-        Strength::Weak
+        DateStrength::Weak
     };
-    Some(Modified {
+    Some(LastModified {
         date: version.modified.min(now),
         strength,
     })
@@ -153,8 +153,8 @@ mod tests {
         }
     }
 
-    fn version(modified: i64, changed: i64) -> Version {
-        Version {
+    fn version(modified: i64, changed: i64) -> FileVersion {
+        FileVersion {
             len: 5,
             modified: at(modified),
             changed: at(changed),
@@ -164,7 +164,7 @@ mod tests {
         }
     }
 
-    fn tag_of_file(version: Version, now: i64) -> Option<EntityTag> {
+    fn tag_of_file(version: FileVersion, now: i64) -> Option<EntityTag> {
         let file = Arc::new(tempfile::tempfile().unwrap());
         let is_steady = true;
         let blob = Blob::File {
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn content_in_memory_is_known_by_itself() {
+    fn content_in_memory_is_tagged_by_its_bytes() {
         let tag = |bytes: &[u8], version| tag(&bytes.to_vec().into(), &version, None, at(0));
         let some = tag(b"hello", version(1, 1));
         assert!(some.is_some());
@@ -185,28 +185,28 @@ mod tests {
     }
 
     #[test]
-    fn a_file_on_disk_is_known_by_what_changes_with_it() {
+    fn large_file_is_tagged_by_its_metadata() {
         let some = version(1_001, 5_001);
         let tag = |version| tag_of_file(version, 9_000).unwrap();
         assert_eq!(tag(some), tag(some));
         for other in [
-            Version { len: 6, ..some },
-            Version {
+            FileVersion { len: 6, ..some },
+            FileVersion {
                 modified: at(1_002),
                 ..some
             },
-            Version {
+            FileVersion {
                 changed: at(5_002),
                 ..some
             },
-            Version { inode: 2, ..some },
+            FileVersion { inode: 2, ..some },
         ] {
             assert_ne!(tag(some), tag(other), "{other:?}");
         }
     }
 
     #[test]
-    fn a_file_on_disk_has_no_tag_before_it_has_settled() {
+    fn large_file_has_no_tag_before_it_has_settled() {
         assert_eq!(tag_of_file(version(1_001, 5_001), 5_010), None);
         assert_eq!(tag_of_file(version(1_001, 5_001), 4_000), None);
         assert!(tag_of_file(version(1_001, 5_001), 5_100).is_some());
@@ -214,18 +214,18 @@ mod tests {
     }
 
     #[test]
-    fn a_date_proves_something_if_nobody_set_it_and_its_second_is_over() {
-        use Strength::{Fleeting, Strong, Weak};
-        let check = |written, changed, now, expected: Option<(i64, Strength)>| {
+    fn last_modified_is_strong_if_ctime_agrees_and_its_second_is_over() {
+        use DateStrength::{Strong, TooRecent, Weak};
+        let check = |written, changed, now, expected: Option<(i64, DateStrength)>| {
             let found = modified(&version(written, changed), at(now));
-            let expected = expected.map(|(date, strength)| Modified {
+            let expected = expected.map(|(date, strength)| LastModified {
                 date: at(date),
                 strength,
             });
             assert_eq!(found, expected, "{written} {changed} at {now}");
         };
         check(1_100, 1_900, 2_020, Some((1_100, Strong)));
-        check(1_100, 1_900, 2_019, Some((1_100, Fleeting)));
+        check(1_100, 1_900, 2_019, Some((1_100, TooRecent)));
         check(1_000, 1_000, 9_000, Some((1_000, Weak)));
         check(1_100, 2_000, 3_000, Some((1_100, Weak)));
         check(1_100, 900, 3_000, Some((1_100, Weak)));

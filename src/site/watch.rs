@@ -27,17 +27,17 @@ use rustix::fs::inotify::{self, ReadFlags, WatchFlags};
 use rustix::io::Errno;
 use tracing::warn;
 
-use super::disk::{Disk, Source};
-use super::way::Way;
+use super::root::{FileSource, Root};
+use super::root_watch::RootWatch;
 
 /// File systems on which nothing changes but by way of this kernel, by their magic numbers (statfs(2)): ext2 to
 /// ext4, XFS, btrfs, tmpfs. The tests of changes run on each of them (`.ci/file-systems`); F2FS and bcachefs may belong
 /// here, but could not be tried.
-pub(super) const LOCAL: [i64; 4] = [0xef53, 0x5846_5342, 0x9123_683e, 0x0102_1994];
+pub(super) const LOCAL_FILE_SYSTEMS: [i64; 4] = [0xef53, 0x5846_5342, 0x9123_683e, 0x0102_1994];
 
 /// What may happen in a folder that concerns the names in it. (Of its files IN_ATTRIB is heard as well, which
 /// says little.)
-const FOLDER: WatchFlags = WatchFlags::CREATE
+const DIR_EVENTS: WatchFlags = WatchFlags::CREATE
     .union(WatchFlags::DELETE)
     .union(WatchFlags::MOVE)
     .union(WatchFlags::ATTRIB)
@@ -47,7 +47,7 @@ const FOLDER: WatchFlags = WatchFlags::CREATE
     .union(WatchFlags::DONT_FOLLOW);
 
 /// What may happen to a file, under whichever of its names.
-const FILE: WatchFlags = WatchFlags::MODIFY
+const FILE_EVENTS: WatchFlags = WatchFlags::MODIFY
     .union(WatchFlags::ATTRIB)
     .union(WatchFlags::OPEN)
     .union(WatchFlags::CLOSE)
@@ -56,40 +56,40 @@ const FILE: WatchFlags = WatchFlags::MODIFY
     .union(WatchFlags::DONT_FOLLOW);
 
 /// What may mean that what is under a folder's name is another folder by now.
-const MOVES: ReadFlags = ReadFlags::ISDIR
+const DIR_MOVE_EVENTS: ReadFlags = ReadFlags::ISDIR
     .union(ReadFlags::DELETE_SELF)
     .union(ReadFlags::MOVE_SELF)
     .union(ReadFlags::UNMOUNT)
     .union(ReadFlags::IGNORED);
 
-const CLOSES: ReadFlags = ReadFlags::CLOSE_WRITE.union(ReadFlags::CLOSE_NOWRITE);
+const CLOSE_EVENTS: ReadFlags = ReadFlags::CLOSE_WRITE.union(ReadFlags::CLOSE_NOWRITE);
 
 /// Folders that are watched at the most. Each costs the kernel about a kilobyte, and is not given back when
 /// the files in it are forgotten.
-const FOLDERS: usize = 4096;
+const MAX_WATCHED_DIRS: usize = 4096;
 
 /// Watches over files, and the folders on the way to them.
 #[derive(Debug)]
-pub(super) struct Watch {
+pub(super) struct FileWatcher {
     inotify: OwnedFd,
     mounts: OwnedFd,
-    way: Way,
+    root_watch: RootWatch,
     /// All of them, as one descriptor.
-    bell: OwnedFd,
+    epoll: OwnedFd,
     /// The list of mounts tells each who has it open once. Who waits for the bell has it told, and we are not
     /// to miss it.
-    _ringer: OwnedFd,
-    watches: HashMap<i32, What>,
+    _epoll_mounts: OwnedFd,
+    watches: HashMap<i32, WatchTarget>,
     /// Which device each watched folder is on; `None` where not everything would be told.
-    folders: HashMap<Vec<u8>, Option<u64>>,
+    dirs: HashMap<Vec<u8>, Option<u64>>,
     is_full: bool,
     has_warned: bool,
 }
 
 /// What a watch is held over.
 #[derive(Clone, Copy, Debug)]
-enum What {
-    Folder,
+enum WatchTarget {
+    Dir,
     /// A file, and by how many it has been opened since, as far as is known.
     File {
         openers: u32,
@@ -98,36 +98,40 @@ enum What {
 
 /// A file that is watched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Watched(i32);
+pub(super) struct WatchId(i32);
 
 /// What has happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Told {
+pub(super) enum WatchEvent {
     /// Something to this file.
-    File(Watched),
+    File(WatchId),
     /// Something to the names in a folder.
     Names,
     /// Something on the way to the root, or to where else links may lead, so that a name may lead elsewhere.
-    Way,
+    RootPath,
     /// Nobody knows what. Nothing is watched any more, but the way to the root.
-    Anything,
+    Unknown,
 }
 
-impl Watch {
+impl FileWatcher {
     /// A watch over nothing yet; `None` where there is no inotify to be had, or the root is on a file system that
     /// it does not know all about.
-    pub(super) fn new(disk: &Disk) -> Option<Self> {
+    pub(super) fn new(root: &Root) -> Option<Self> {
         let mut watch = Self::open().ok()?;
-        watch.folder(disk, b"").map(|_| watch)
+        watch.watch_dir(root, b"").map(|_| watch)
     }
 
     fn open() -> io::Result<Self> {
         let flags = inotify::CreateFlags::NONBLOCK | inotify::CreateFlags::CLOEXEC;
         let inotify = inotify::init(flags)?;
-        let (mounts, ringer, way) = (Disk::mounts()?, Disk::mounts()?, Way::new()?);
-        let bell = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        let (mounts, ringer, way) = (
+            Root::open_mountinfo()?,
+            Root::open_mountinfo()?,
+            RootWatch::new()?,
+        );
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let listen =
-            |source, events| epoll::add(&bell, source, epoll::EventData::new_u64(0), events);
+            |source, events| epoll::add(&epoll, source, epoll::EventData::new_u64(0), events);
         listen(&inotify, epoll::EventFlags::IN)?;
         listen(&way.inotify, epoll::EventFlags::IN)?;
         // That is how it tells that it has changed (proc_pid_mountinfo(5)).
@@ -135,73 +139,79 @@ impl Watch {
         Ok(Self {
             inotify,
             mounts,
-            way,
-            bell,
-            _ringer: ringer,
+            root_watch: way,
+            epoll,
+            _epoll_mounts: ringer,
             watches: HashMap::new(),
-            folders: HashMap::new(),
+            dirs: HashMap::new(),
             is_full: false,
             has_warned: false,
         })
     }
 
     /// What is readable when something has happened.
-    pub(super) fn bell(&self) -> io::Result<OwnedFd> {
-        self.bell.try_clone()
+    pub(super) fn event_fd(&self) -> io::Result<OwnedFd> {
+        self.epoll.try_clone()
     }
 
     /// Watches over the file under a path: what happens to it from here on is told. `None` if not everything
     /// would be.
-    pub(super) fn cover(&mut self, disk: &Disk, path: &[u8], source: &Source) -> Option<Watched> {
-        if !source.is_direct || self.way(disk, path)? != source.version.device {
+    pub(super) fn watch(
+        &mut self,
+        root: &Root,
+        path: &[u8],
+        source: &FileSource,
+    ) -> Option<WatchId> {
+        if !source.has_no_symlink || self.watch_parents(root, path)? != source.version.device {
             return None;
         }
-        let watch = self.add(&disk.name(path), FILE)?;
-        let begun = What::File { openers: 0 };
-        self.watches.entry(watch).or_insert(begun);
-        Some(Watched(watch))
+        let watch = self.add_watch(&root.proc_path(path), FILE_EVENTS)?;
+        let target = WatchTarget::File { openers: 0 };
+        self.watches.entry(watch).or_insert(target);
+        Some(WatchId(watch))
     }
 
     /// Whether a file is still watched, with all that is on the way to it.
-    pub(super) fn covers(&mut self, disk: &Disk, path: &[u8], watched: Watched) -> bool {
-        self.watches.contains_key(&watched.0) && self.way(disk, path).is_some()
+    pub(super) fn is_watched(&mut self, root: &Root, path: &[u8], id: WatchId) -> bool {
+        self.watches.contains_key(&id.0) && self.watch_parents(root, path).is_some()
     }
 
     /// Whether nobody has a file open, as far as is known.
-    pub(super) fn is_left_alone(&self, watched: Watched) -> bool {
+    pub(super) fn is_unopened(&self, id: WatchId) -> bool {
         matches!(
-            self.watches.get(&watched.0),
-            Some(What::File { openers: 0 })
+            self.watches.get(&id.0),
+            Some(WatchTarget::File { openers: 0 })
         )
     }
 
     /// Watches no longer over a file.
-    pub(super) fn release(&mut self, watched: Watched) {
-        if self.watches.remove(&watched.0).is_some() {
-            self.remove(watched.0);
+    pub(super) fn unwatch(&mut self, id: WatchId) {
+        if self.watches.remove(&id.0).is_some() {
+            self.remove_watch(id.0);
         }
     }
 
     /// Says what has happened since this was last asked, in order.
-    pub(super) fn listen(&mut self, mut hear: impl FnMut(Told)) {
-        let mut told = [
+    pub(super) fn poll_events(&mut self, mut report: impl FnMut(WatchEvent)) {
+        let mut poll_fds = [
             PollFd::new(&self.inotify, PollFlags::IN),
             PollFd::new(&self.mounts, PollFlags::PRI),
-            PollFd::new(&self.way.inotify, PollFlags::IN),
+            PollFd::new(&self.root_watch.inotify, PollFlags::IN),
         ];
-        let polled = poll(&mut told, Some(&Timespec::default()));
-        let [has_changed, has_mounted, is_on_the_way] = told.map(|told| !told.revents().is_empty());
-        if is_on_the_way && self.way.has_changed() {
-            hear(Told::Way);
+        let polled = poll(&mut poll_fds, Some(&Timespec::default()));
+        let [has_changed, has_mounted, has_root_changed] =
+            poll_fds.map(|poll_fds| !poll_fds.revents().is_empty());
+        if has_root_changed && self.root_watch.has_changed() {
+            report(WatchEvent::RootPath);
         }
         if polled.is_err() || has_mounted {
-            self.give_up(&mut hear);
+            self.unwatch_all(&mut report);
         } else if has_changed {
-            self.read(&mut hear);
+            self.read_inotify(&mut report);
         }
     }
 
-    fn read(&mut self, hear: &mut impl FnMut(Told)) {
+    fn read_inotify(&mut self, report: &mut impl FnMut(WatchEvent)) {
         let mut buffer = [MaybeUninit::uninit(); 4096];
         let mut has_moved = false;
         let inotify = &self.inotify;
@@ -218,92 +228,92 @@ impl Watch {
             match self.watches.get_mut(&watch) {
                 // What was watched until a moment ago may still be heard of.
                 None => {}
-                Some(What::Folder) => {
-                    has_moved |= events.intersects(MOVES);
-                    hear(Told::Names);
+                Some(WatchTarget::Dir) => {
+                    has_moved |= events.intersects(DIR_MOVE_EVENTS);
+                    report(WatchEvent::Names);
                 }
-                Some(What::File { openers }) => {
+                Some(WatchTarget::File { openers }) => {
                     // (Equal events in a row are one.)
                     if events.contains(ReadFlags::OPEN) {
                         *openers += 1;
                     }
-                    if events.intersects(CLOSES) {
+                    if events.intersects(CLOSE_EVENTS) {
                         *openers = openers.saturating_sub(1);
                     }
                     if events.intersects(ReadFlags::IGNORED | ReadFlags::UNMOUNT) {
                         self.watches.remove(&watch);
                     }
-                    hear(Told::File(Watched(watch)));
+                    report(WatchEvent::File(WatchId(watch)));
                 }
             }
         };
         if error != Errno::AGAIN {
-            self.give_up(hear);
+            self.unwatch_all(report);
         } else if has_moved {
-            self.forget_folders();
+            self.unwatch_dirs();
         }
     }
 
     /// Watches over the way to the root as it is now. Whether everything is told that happens on it.
-    pub(super) fn follow(&mut self, disk: &Disk) -> bool {
-        self.way.cover(disk);
-        self.way.is_covered()
+    pub(super) fn watch_root(&mut self, root: &Root) -> bool {
+        self.root_watch.watch(root);
+        self.root_watch.is_complete()
     }
 
     /// Watches over nothing any more but the way to the root, because that has become another folder.
-    pub(super) fn forget(&mut self) {
-        self.give_up(&mut |_| {});
+    pub(super) fn reset(&mut self) {
+        self.unwatch_all(&mut |_| {});
     }
 
     /// Watches over nothing any more but the way to the root, because something was missed.
-    fn give_up(&mut self, hear: &mut impl FnMut(Told)) {
+    fn unwatch_all(&mut self, report: &mut impl FnMut(WatchEvent)) {
         for watch in std::mem::take(&mut self.watches).into_keys() {
-            self.remove(watch);
+            self.remove_watch(watch);
         }
-        self.folders.clear();
-        hear(Told::Anything);
+        self.dirs.clear();
+        report(WatchEvent::Unknown);
     }
 
-    fn forget_folders(&mut self) {
+    fn unwatch_dirs(&mut self) {
         let folders: Vec<i32> = self
             .watches
-            .extract_if(|_, what| matches!(what, What::Folder))
+            .extract_if(|_, target| matches!(target, WatchTarget::Dir))
             .map(|(watch, _)| watch)
             .collect();
         for watch in folders {
-            self.remove(watch);
+            self.remove_watch(watch);
         }
-        self.folders.clear();
+        self.dirs.clear();
     }
 
     /// Watches over all folders on the way to a path: which device the last of them is on.
-    fn way(&mut self, disk: &Disk, path: &[u8]) -> Option<u64> {
-        let mut device = self.folder(disk, b"")?;
+    fn watch_parents(&mut self, root: &Root, path: &[u8]) -> Option<u64> {
+        let mut device = self.watch_dir(root, b"")?;
         for (end, _) in path.iter().enumerate().filter(|&(_, &byte)| byte == b'/') {
-            device = self.folder(disk, &path[..end])?;
+            device = self.watch_dir(root, &path[..end])?;
         }
         Some(device)
     }
 
     /// Watches over a folder: which device it is on, if it is one of which everything is told.
-    fn folder(&mut self, disk: &Disk, path: &[u8]) -> Option<u64> {
-        if let Some(&device) = self.folders.get(path) {
+    fn watch_dir(&mut self, root: &Root, path: &[u8]) -> Option<u64> {
+        if let Some(&device) = self.dirs.get(path) {
             return device;
         }
-        if self.is_full || self.folders.len() >= FOLDERS {
+        if self.is_full || self.dirs.len() >= MAX_WATCHED_DIRS {
             return None;
         }
-        let (kind, device) = disk.volume(path).ok()?;
-        let device = LOCAL.contains(&kind).then_some(device);
+        let (kind, device) = root.file_system(path).ok()?;
+        let device = LOCAL_FILE_SYSTEMS.contains(&kind).then_some(device);
         if device.is_some() {
-            let watch = self.add(&disk.name(path), FOLDER)?;
-            self.watches.insert(watch, What::Folder);
+            let watch = self.add_watch(&root.proc_path(path), DIR_EVENTS)?;
+            self.watches.insert(watch, WatchTarget::Dir);
         }
-        self.folders.insert(path.to_vec(), device);
+        self.dirs.insert(path.to_vec(), device);
         device
     }
 
-    fn add(&mut self, name: &[u8], events: WatchFlags) -> Option<i32> {
+    fn add_watch(&mut self, name: &[u8], events: WatchFlags) -> Option<i32> {
         if self.is_full {
             return None;
         }
@@ -324,7 +334,7 @@ impl Watch {
         }
     }
 
-    fn remove(&mut self, watch: i32) {
+    fn remove_watch(&mut self, watch: i32) {
         // What has gone by itself is gone.
         let _ = inotify::remove_watch(&self.inotify, watch);
         self.is_full = false;
@@ -332,7 +342,7 @@ impl Watch {
 }
 
 #[cfg(test)]
-impl Watched {
+impl WatchId {
     /// A file that nothing watches over.
     pub(super) fn new(number: i32) -> Self {
         Self(number)
@@ -345,18 +355,18 @@ mod tests {
     use std::os::unix::fs::{FileExt as _, PermissionsExt as _, symlink};
     use std::path::{Path, PathBuf};
 
-    use super::super::disk::{Found, Symlinks};
+    use super::super::root::{EntryDescriptor, Symlinks};
     use super::*;
 
     /// A root in which `folder/file` is watched.
-    struct Watching {
+    struct WatchedRoot {
         outer: tempfile::TempDir,
-        disk: Disk,
-        watch: Watch,
-        file: Watched,
+        site_root: Root,
+        watch: FileWatcher,
+        file: WatchId,
     }
 
-    impl Watching {
+    impl WatchedRoot {
         /// `None`, said loudly, where inotify does not know all about the temporary folder.
         fn new() -> Option<Self> {
             let outer = tempfile::tempdir().unwrap();
@@ -367,20 +377,20 @@ mod tests {
             }
             fs::hard_link(root.join("folder/file"), outer.path().join("alias")).unwrap();
             symlink("folder", root.join("way")).unwrap();
-            let disk = Disk::open(&root, &Symlinks::default()).unwrap();
-            let Some(mut watch) = Watch::new(&disk) else {
+            let site_root = Root::open(&root, &Symlinks::default()).unwrap();
+            let Some(mut watch) = FileWatcher::new(&site_root) else {
                 eprintln!("SKIPPED: inotify does not know all about the temporary folder");
                 return None;
             };
-            let source = source(&disk, "folder/file");
-            let file = watch.cover(&disk, b"folder/file", &source).unwrap();
+            let source = source(&site_root, "folder/file");
+            let file = watch.watch(&site_root, b"folder/file", &source).unwrap();
             let mut watching = Self {
                 outer,
-                disk,
+                site_root,
                 watch,
                 file,
             };
-            assert_eq!(watching.heard(), [], "nothing has happened");
+            assert_eq!(watching.events(), [], "nothing has happened");
             Some(watching)
         }
 
@@ -393,58 +403,58 @@ mod tests {
         }
 
         /// What has happened, each thing once.
-        fn heard(&mut self) -> Vec<Told> {
-            let mut heard = Vec::new();
-            self.watch.listen(|told| {
-                if !heard.contains(&told) {
-                    heard.push(told);
+        fn events(&mut self) -> Vec<WatchEvent> {
+            let mut events = Vec::new();
+            self.watch.poll_events(|event| {
+                if !events.contains(&event) {
+                    events.push(event);
                 }
             });
-            heard
+            events
         }
 
         /// Whether the bell is readable.
-        fn rings(&self) -> bool {
-            let bell = self.watch.bell().unwrap();
-            let mut bells = [rustix::event::PollFd::new(
-                &bell,
+        fn has_events(&self) -> bool {
+            let fd = self.watch.event_fd().unwrap();
+            let mut fds = [rustix::event::PollFd::new(
+                &fd,
                 rustix::event::PollFlags::IN,
             )];
-            rustix::event::poll(&mut bells, Some(&Timespec::default())).unwrap() > 0
+            rustix::event::poll(&mut fds, Some(&Timespec::default())).unwrap() > 0
         }
 
-        fn is_left_alone(&self) -> bool {
-            self.watch.is_left_alone(self.file)
+        fn is_unopened(&self) -> bool {
+            self.watch.is_unopened(self.file)
         }
     }
 
-    fn source(disk: &Disk, path: &str) -> Source {
-        match disk.find(path.as_bytes()).unwrap() {
-            Found::File(_, source) => source,
+    fn source(site_root: &Root, path: &str) -> FileSource {
+        match site_root.open_descriptor(path.as_bytes()).unwrap() {
+            EntryDescriptor::File(_, source) => source,
             other => panic!("{other:?}"),
         }
     }
 
     /// What is told when this is done, each thing once, in any order.
-    fn check(what: &str, act: impl FnOnce(&Path), of_file: bool, of_names: bool) {
-        let Some(mut watching) = Watching::new() else {
+    fn check(label: &str, act: impl FnOnce(&Path), of_file: bool, of_names: bool) {
+        let Some(mut watching) = WatchedRoot::new() else {
             return;
         };
         act(&watching.root());
         let expects_any = of_file || of_names;
-        assert_eq!(watching.rings(), expects_any, "{what}: the bell");
-        let heard = watching.heard();
-        let of = |told| heard.contains(&told);
+        assert_eq!(watching.has_events(), expects_any, "{label}: the bell");
+        let events = watching.events();
+        let of = |event| events.contains(&event);
         let expected = (of_file, of_names, false);
         let found = (
-            of(Told::File(watching.file)),
-            of(Told::Names),
-            of(Told::Anything),
+            of(WatchEvent::File(watching.file)),
+            of(WatchEvent::Names),
+            of(WatchEvent::Unknown),
         );
-        assert_eq!(found, expected, "{what}: {heard:?}");
+        assert_eq!(found, expected, "{label}: {events:?}");
         // (What is given up is heard of once more, and says nothing.)
-        assert_eq!(watching.heard(), [], "{what}: once");
-        assert!(!watching.rings(), "{what}: it has been heard");
+        assert_eq!(watching.events(), [], "{label}: once");
+        assert!(!watching.has_events(), "{label}: it has been heard");
     }
 
     fn open(path: PathBuf) -> File {
@@ -452,8 +462,8 @@ mod tests {
     }
 
     #[test]
-    fn each_change_of_a_file_is_told() {
-        let of_file = |what, act: fn(&Path)| check(what, act, true, false);
+    fn each_file_change_is_reported() {
+        let of_file = |label, act: fn(&Path)| check(label, act, true, false);
         of_file("written", |root| {
             open(root.join("folder/file"))
                 .write_all_at(b"C", 0)
@@ -479,11 +489,11 @@ mod tests {
     }
 
     #[test]
-    fn each_change_of_names_is_told() {
+    fn each_name_change_is_reported() {
         let rename = |root: &Path, from: &str, to: &str| {
             fs::rename(root.join(from), root.join(to)).unwrap();
         };
-        let both = |what, act: &dyn Fn(&Path)| check(what, act, true, true);
+        let both = |label, act: &dyn Fn(&Path)| check(label, act, true, true);
         both("deleted", &|root| {
             fs::remove_file(root.join("folder/file")).unwrap();
         });
@@ -497,7 +507,7 @@ mod tests {
             rename(root, "folder/file", "folder/other");
         });
         both("moved out", &|root| rename(root, "folder/file", "../file"));
-        let names = |what, act: &dyn Fn(&Path)| check(what, act, false, true);
+        let names = |label, act: &dyn Fn(&Path)| check(label, act, false, true);
         names("its folder renamed", &|root| {
             rename(root, "folder", "other folder");
         });
@@ -520,7 +530,7 @@ mod tests {
         names("the root renamed", &|root| {
             rename(root, "../root", "../moved");
         });
-        let nothing = |what, act: &dyn Fn(&Path)| check(what, act, false, false);
+        let nothing = |label, act: &dyn Fn(&Path)| check(label, act, false, false);
         nothing("what is above the root", &|root| {
             fs::write(root.join("../beside"), "").unwrap();
         });
@@ -534,92 +544,92 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_took_the_place_of_another_is_watched() {
-        let Some(mut watching) = Watching::new() else {
+    fn replacing_directory_is_watched() {
+        let Some(mut watching) = WatchedRoot::new() else {
             return;
         };
         let root = watching.root();
         fs::rename(root.join("folder"), root.join("gone")).unwrap();
         fs::create_dir(root.join("folder")).unwrap();
         fs::write(root.join("folder/file"), "another").unwrap();
-        assert_eq!(watching.heard(), [Told::Names]);
-        let source = source(&watching.disk, "folder/file");
-        let (watch, disk) = (&mut watching.watch, &watching.disk);
-        assert!(watch.covers(disk, b"folder/file", watching.file));
-        let another = watch.cover(disk, b"folder/file", &source).unwrap();
+        assert_eq!(watching.events(), [WatchEvent::Names]);
+        let source = source(&watching.site_root, "folder/file");
+        let (watch, site_root) = (&mut watching.watch, &watching.site_root);
+        assert!(watch.is_watched(site_root, b"folder/file", watching.file));
+        let another = watch.watch(site_root, b"folder/file", &source).unwrap();
         assert_ne!(another, watching.file);
-        watching.heard();
+        watching.events();
         fs::write(root.join("folder/beside"), "").unwrap();
-        assert_eq!(watching.heard(), [Told::Names]);
+        assert_eq!(watching.events(), [WatchEvent::Names]);
         fs::write(root.join("gone/beside"), "").unwrap();
-        assert_eq!(watching.heard(), [], "that is nowhere on the way");
+        assert_eq!(watching.events(), [], "that is nowhere on the way");
         fs::write(root.join("folder/file"), "changed").unwrap();
-        assert_eq!(watching.heard(), [Told::File(another)]);
+        assert_eq!(watching.events(), [WatchEvent::File(another)]);
     }
 
     #[test]
-    fn what_is_open_is_not_left_alone() {
-        let Some(mut watching) = Watching::new() else {
+    fn open_file_is_not_unopened() {
+        let Some(mut watching) = WatchedRoot::new() else {
             return;
         };
-        assert!(watching.is_left_alone());
+        assert!(watching.is_unopened());
         let opened = File::open(watching.path()).unwrap();
-        assert_eq!(watching.heard(), [Told::File(watching.file)]);
-        assert!(!watching.is_left_alone());
+        assert_eq!(watching.events(), [WatchEvent::File(watching.file)]);
+        assert!(!watching.is_unopened());
         let again = File::open(watching.path()).unwrap();
-        watching.heard();
+        watching.events();
         drop(opened);
-        watching.heard();
-        assert!(!watching.is_left_alone(), "there are two");
+        watching.events();
+        assert!(!watching.is_unopened(), "there are two");
         // Who has it twice closes it once.
         let twice = again.try_clone().unwrap();
         drop(again);
-        watching.heard();
-        assert!(!watching.is_left_alone());
+        watching.events();
+        assert!(!watching.is_unopened());
         drop(twice);
-        assert_eq!(watching.heard(), [Told::File(watching.file)]);
-        assert!(watching.is_left_alone());
+        assert_eq!(watching.events(), [WatchEvent::File(watching.file)]);
+        assert!(watching.is_unopened());
         drop(open(watching.path()));
-        assert_eq!(watching.heard(), [Told::File(watching.file)]);
-        assert!(watching.is_left_alone());
+        assert_eq!(watching.events(), [WatchEvent::File(watching.file)]);
+        assert!(watching.is_unopened());
     }
 
     #[test]
-    fn what_is_reached_by_a_symbolic_link_is_not_watched() {
-        let Some(mut watching) = Watching::new() else {
+    fn file_behind_symlink_is_not_watched() {
+        let Some(mut watching) = WatchedRoot::new() else {
             return;
         };
-        let (watch, disk) = (&mut watching.watch, &watching.disk);
-        let by_link = source(disk, "way/file");
-        assert!(!by_link.is_direct);
-        assert_eq!(watch.cover(disk, b"way/file", &by_link), None);
+        let (watch, site_root) = (&mut watching.watch, &watching.site_root);
+        let by_link = source(site_root, "way/file");
+        assert!(!by_link.has_no_symlink);
+        assert_eq!(watch.watch(site_root, b"way/file", &by_link), None);
         // Nor is it where the link has come since.
-        let direct = source(disk, "folder/file");
-        assert_eq!(watch.cover(disk, b"way/file", &direct), None);
+        let direct = source(site_root, "folder/file");
+        assert_eq!(watch.watch(site_root, b"way/file", &direct), None);
         // Nor is what is on another file system than its folder.
         let mut elsewhere = direct;
         elsewhere.version.device += 1;
-        assert_eq!(watch.cover(disk, b"folder/file", &elsewhere), None);
+        assert_eq!(watch.watch(site_root, b"folder/file", &elsewhere), None);
     }
 
     #[test]
-    fn what_is_released_is_not_heard_of() {
-        let Some(mut watching) = Watching::new() else {
+    fn unwatched_file_reports_no_events() {
+        let Some(mut watching) = WatchedRoot::new() else {
             return;
         };
-        watching.watch.release(watching.file);
-        assert!(!watching.is_left_alone());
+        watching.watch.unwatch(watching.file);
+        assert!(!watching.is_unopened());
         fs::write(watching.path(), "other").unwrap();
-        assert_eq!(watching.heard(), []);
-        let (watch, disk) = (&mut watching.watch, &watching.disk);
-        assert!(!watch.covers(disk, b"folder/file", watching.file));
-        watching.watch.release(watching.file);
-        assert_eq!(watching.heard(), []);
+        assert_eq!(watching.events(), []);
+        let (watch, site_root) = (&mut watching.watch, &watching.site_root);
+        assert!(!watch.is_watched(site_root, b"folder/file", watching.file));
+        watching.watch.unwatch(watching.file);
+        assert_eq!(watching.events(), []);
     }
 
     #[test]
-    fn more_than_the_queue_holds_may_be_anything() {
-        let Some(mut watching) = Watching::new() else {
+    fn inotify_queue_overflow_is_reported_as_unknown() {
+        let Some(mut watching) = WatchedRoot::new() else {
             return;
         };
         let limit = fs::read_to_string("/proc/sys/fs/inotify/max_queued_events");
@@ -631,25 +641,25 @@ mod tests {
         for _ in 0..=limit / 2 {
             drop(File::open(watching.path()));
         }
-        let heard = watching.heard();
-        assert_eq!(heard.last(), Some(&Told::Anything), "{heard:?}");
-        assert!(!watching.is_left_alone());
+        let events = watching.events();
+        assert_eq!(events.last(), Some(&WatchEvent::Unknown), "{events:?}");
+        assert!(!watching.is_unopened());
         // And it is begun anew.
-        watching.heard();
+        watching.events();
         fs::write(watching.path(), "untold").unwrap();
-        assert_eq!(watching.heard(), [], "nothing is watched");
-        let source = source(&watching.disk, "folder/file");
+        assert_eq!(watching.events(), [], "nothing is watched");
+        let source = source(&watching.site_root, "folder/file");
         let file = watching
             .watch
-            .cover(&watching.disk, b"folder/file", &source);
-        watching.heard();
+            .watch(&watching.site_root, b"folder/file", &source);
+        watching.events();
         fs::write(watching.path(), "told").unwrap();
-        assert_eq!(watching.heard(), [Told::File(file.unwrap())]);
+        assert_eq!(watching.events(), [WatchEvent::File(file.unwrap())]);
     }
 
     #[test]
-    fn only_file_systems_that_tell_everything_are_watched() {
-        let disk = Disk::open(Path::new("/proc/self"), &Symlinks::default()).unwrap();
-        assert!(Watch::new(&disk).is_none());
+    fn only_local_file_systems_are_watched() {
+        let site_root = Root::open(Path::new("/proc/self"), &Symlinks::default()).unwrap();
+        assert!(FileWatcher::new(&site_root).is_none());
     }
 }

@@ -11,7 +11,7 @@ pub(super) fn compare(left: &[u8], right: &[u8]) -> Ordering {
         let order = match (a, b) {
             ([], []) => return left.cmp(right),
             ([x, ..], [y, ..]) if x.is_ascii_digit() && y.is_ascii_digit() => {
-                let (x, y) = (number(&mut a), number(&mut b));
+                let (x, y) = (take_number(&mut a), take_number(&mut b));
                 // Without leading zeros, the longer one is the larger one.
                 x.len().cmp(&y.len()).then_with(|| x.cmp(y))
             }
@@ -28,7 +28,7 @@ pub(super) fn compare(left: &[u8], right: &[u8]) -> Ordering {
 }
 
 /// Takes the digits at the front, and gives them without leading zeros.
-fn number<'a>(text: &mut &'a [u8]) -> &'a [u8] {
+fn take_number<'a>(text: &mut &'a [u8]) -> &'a [u8] {
     let is_digit = |byte: &u8| byte.is_ascii_digit();
     let end = text.iter().position(|byte| !is_digit(byte));
     let (digits, rest) = text.split_at(end.unwrap_or(text.len()));
@@ -42,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_in_order() {
+    fn names_sort_in_natural_order() {
         let names: &[&[u8]] = &[
             b"",
             b"-",

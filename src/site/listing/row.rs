@@ -3,25 +3,25 @@
 use std::io::Write as _;
 use std::time::SystemTime;
 
-use crate::http::{Form, Timestamp, encode};
+use crate::http::{ListingFormat, Timestamp, percent_encode};
 
 /// An entry, as it is shown.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Row<'a> {
+pub(super) struct ListingRow<'a> {
     pub(super) name: &'a [u8],
-    pub(super) is_folder: bool,
+    pub(super) is_dir: bool,
     /// Bytes, of a file, if they could be looked at.
     pub(super) len: Option<u64>,
     pub(super) modified: Option<SystemTime>,
 }
 
-impl Row<'_> {
+impl ListingRow<'_> {
     /// Appends it in this form. `is_first`: nothing has come before.
-    pub(super) fn write(&self, form: Form, is_first: bool, into: &mut Vec<u8>) {
-        match form {
-            Form::Html => self.html(into),
-            Form::Json => self.json(is_first, into),
-            Form::Text => self.text(into),
+    pub(super) fn write(&self, format: ListingFormat, is_first: bool, into: &mut Vec<u8>) {
+        match format {
+            ListingFormat::Html => self.html(into),
+            ListingFormat::Json => self.json(is_first, into),
+            ListingFormat::Text => self.text(into),
         }
     }
 
@@ -31,13 +31,13 @@ impl Row<'_> {
         let slash = self.slash();
         let timestamp = self.modified.and_then(Timestamp::at);
         into.extend_from_slice(b"\n<tr><td>");
-        match is_askable(self.name) {
+        match is_requestable(self.name) {
             true => {
                 into.extend_from_slice(b"<a href=\"");
-                reference(self.name, into);
+                write_href(self.name, into);
                 into.extend_from_slice(slash);
                 into.extend_from_slice(b"\">");
-                shown(self.name, into);
+                write_escaped(self.name, into);
                 into.extend_from_slice(slash);
                 into.extend_from_slice(b"</a>");
             }
@@ -45,7 +45,7 @@ impl Row<'_> {
                 into.extend_from_slice(
                     b"<span title=\"A name with a control character cannot be asked for.\">",
                 );
-                shown(self.name, into);
+                write_escaped(self.name, into);
                 into.extend_from_slice(slash);
                 into.extend_from_slice(b"</span>");
             }
@@ -56,7 +56,7 @@ impl Row<'_> {
             Some(len) => write!(
                 into,
                 "<td data-n=\"{len}\" title=\"{len} bytes\">{}",
-                Size(len)
+                HumanSize(len)
             ),
             None => write!(into, "<td>"),
         };
@@ -84,16 +84,16 @@ impl Row<'_> {
             };
         }
         into.extend_from_slice(b"\",\"href\":");
-        match is_askable(self.name) {
+        match is_requestable(self.name) {
             true => {
                 into.push(b'"');
-                reference(self.name, into);
+                write_href(self.name, into);
                 into.extend_from_slice(self.slash());
                 into.push(b'"');
             }
             false => into.extend_from_slice(b"null"),
         }
-        let kind = if self.is_folder { "directory" } else { "file" };
+        let kind = if self.is_dir { "directory" } else { "file" };
         let _ = write!(into, ",\"type\":\"{kind}\",\"size\":");
         let _ = match self.len {
             Some(len) => write!(into, "{len}"),
@@ -112,7 +112,7 @@ impl Row<'_> {
             for char in chunk.valid().chars() {
                 let _ = match char {
                     '\\' => write!(into, "\\\\"),
-                    char if char.is_control() || is_directing(char) => {
+                    char if char.is_control() || is_bidi_control(char) => {
                         write!(into, "{}", char.escape_default())
                     }
                     char => write!(into, "{char}"),
@@ -127,26 +127,26 @@ impl Row<'_> {
     }
 
     fn slash(&self) -> &'static [u8] {
-        if self.is_folder { b"/" } else { b"" }
+        if self.is_dir { b"/" } else { b"" }
     }
 }
 
 /// Whether a target can have this segment.
-fn is_askable(name: &[u8]) -> bool {
+fn is_requestable(name: &[u8]) -> bool {
     !name.iter().any(u8::is_ascii_control)
 }
 
 /// Appends a name's bytes as a relative reference (RFC 3986 section 4.2) that is safe in HTML and JSON: all that
 /// is not unreserved is encoded, a colon too, which could end a scheme.
-fn reference(name: &[u8], into: &mut Vec<u8>) {
+fn write_href(name: &[u8], into: &mut Vec<u8>) {
     let mut text = String::with_capacity(name.len());
-    encode(name, b"-._~", &mut text);
+    percent_encode(name, b"-._~", &mut text);
     into.extend_from_slice(text.as_bytes());
 }
 
 /// Appends a name as HTML. What is no UTF-8 is a replacement character; what would not be seen, or would turn the
 /// text around it, is written as in Rust: `\n`, `\u{202e}`.
-pub(super) fn shown(name: &[u8], into: &mut Vec<u8>) {
+pub(super) fn write_escaped(name: &[u8], into: &mut Vec<u8>) {
     for char in String::from_utf8_lossy(name).chars() {
         let _ = match char {
             '<' => write!(into, "&lt;"),
@@ -154,7 +154,7 @@ pub(super) fn shown(name: &[u8], into: &mut Vec<u8>) {
             '&' => write!(into, "&amp;"),
             '"' => write!(into, "&quot;"),
             '\'' => write!(into, "&#39;"),
-            char if char.is_control() || is_directing(char) => {
+            char if char.is_control() || is_bidi_control(char) => {
                 write!(into, "{}", char.escape_default())
             }
             char => write!(into, "{char}"),
@@ -164,14 +164,14 @@ pub(super) fn shown(name: &[u8], into: &mut Vec<u8>) {
 
 /// Whether a character is none to be seen, but says in which direction others run or where a line ends
 /// (Unicode, UAX #9).
-fn is_directing(char: char) -> bool {
+fn is_bidi_control(char: char) -> bool {
     matches!(char, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// A length, to two or three digits.
-struct Size(u64);
+struct HumanSize(u64);
 
-impl std::fmt::Display for Size {
+impl std::fmt::Display for HumanSize {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         const UNITS: [&str; 7] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
         let mut tenths = u128::from(self.0) * 10;
@@ -195,25 +195,25 @@ mod tests {
 
     use super::*;
 
-    fn check(form: Form, name: &[u8], expected: &str) {
-        let row = Row {
+    fn check(format: ListingFormat, name: &[u8], expected: &str) {
+        let row = ListingRow {
             name,
-            is_folder: name.ends_with(b"d"),
+            is_dir: name.ends_with(b"d"),
             len: (!name.ends_with(b"d")).then_some(1536),
             modified: Some(UNIX_EPOCH + Duration::from_secs(784_111_777)),
         };
         let mut into = Vec::new();
-        row.write(form, false, &mut into);
+        row.write(format, false, &mut into);
         let found = String::from_utf8(into).unwrap();
         assert_eq!(found, expected, "{}", name.escape_ascii());
     }
 
     #[test]
-    fn rows_of_a_page() {
+    fn html_rows() {
         let check = |name: &[u8], cell: &str, size: &str| {
             let time = "<time datetime=\"1994-11-06T08:49:37Z\">1994-11-06 08:49</time>";
             check(
-                Form::Html,
+                ListingFormat::Html,
                 name,
                 &format!("\n<tr><td>{cell}<td{size}<td>{time}"),
             );
@@ -241,11 +241,11 @@ mod tests {
     }
 
     #[test]
-    fn rows_for_programs() {
+    fn json_rows() {
         let check = |name: &[u8], start: &str, rest: &str| {
             let time = "\"modified\":\"1994-11-06T08:49:37Z\"}";
             check(
-                Form::Json,
+                ListingFormat::Json,
                 name,
                 &format!(",\n{{\"name\":{start},{rest},{time}"),
             );
@@ -266,14 +266,18 @@ mod tests {
     }
 
     #[test]
-    fn rows_for_shells() {
-        check(Form::Text, b"a b", "a b\n");
-        check(Form::Text, b"d", "d/\n");
-        check(Form::Text, b"a\n\\\xff\xc3\xa9", "a\\n\\\\\\xff\u{e9}\n");
+    fn text_rows() {
+        check(ListingFormat::Text, b"a b", "a b\n");
+        check(ListingFormat::Text, b"d", "d/\n");
+        check(
+            ListingFormat::Text,
+            b"a\n\\\xff\xc3\xa9",
+            "a\\n\\\\\\xff\u{e9}\n",
+        );
     }
 
     #[test]
-    fn sizes() {
+    fn sizes_are_rounded_to_units() {
         for (len, expected) in [
             (1024, "1.0 KiB"),
             (1536, "1.5 KiB"),
@@ -284,7 +288,7 @@ mod tests {
             (1 << 30, "1.0 GiB"),
             (u64::MAX, "16 EiB"),
         ] {
-            assert_eq!(Size(len).to_string(), expected, "{len}");
+            assert_eq!(HumanSize(len).to_string(), expected, "{len}");
         }
     }
 }

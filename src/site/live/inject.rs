@@ -1,45 +1,47 @@
 //! A page, with a script in it.
 
 use super::super::media::is_html;
-use crate::http::{Fields, parameter, parameters};
+use crate::http::{Fields, parse_parameter, split_parameters};
 
 /// Bytes of a page at the most.
-pub(super) const MOST: u64 = 8 * 1024 * 1024;
+pub(super) const MAX_PAGE_BYTES: u64 = 8 * 1024 * 1024;
 
 /// Why something is left as it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Left {
+pub(super) enum SkipReason {
     /// It is no HTML.
-    NoPage,
+    NotHtml,
     /// It is in a coding, or in an encoding in which ASCII is something else.
-    Coded,
+    Encoded,
 }
 
 /// The same page with this element at the end of its body, or at its end. `fields` are those that it is sent with.
 ///
 /// # Errors
 /// Why it is to be left alone.
-pub(super) fn injected(html: &[u8], fields: &Fields, element: &[u8]) -> Result<Vec<u8>, Left> {
+pub(super) fn inject(html: &[u8], fields: &Fields, element: &[u8]) -> Result<Vec<u8>, SkipReason> {
     let value = |name: &str| {
         let mut lines = fields.lines();
         lines.find_map(|(other, value)| other.eq_ignore_ascii_case(name).then_some(value))
     };
     let media_type = value("Content-Type").unwrap_or_default();
     if !is_html(media_type) {
-        return Err(Left::NoPage);
+        return Err(SkipReason::NotHtml);
     }
-    if value("Content-Encoding").is_some() || is_wide(media_type, html) {
-        return Err(Left::Coded);
+    if value("Content-Encoding").is_some() || is_utf16_or_utf32(media_type, html) {
+        return Err(SkipReason::Encoded);
     }
-    let (before, after) = html.split_at_checked(place(html)).unwrap_or((html, b""));
+    let (before, after) = html
+        .split_at_checked(insertion_point(html))
+        .unwrap_or((html, b""));
     Ok([before, element, after].concat())
 }
 
 /// Whether this is in UTF-16 or UTF-32, say the type or the first bytes.
-fn is_wide(media_type: &str, html: &[u8]) -> bool {
-    let parameters = parameters(media_type.as_bytes()).skip(1);
+fn is_utf16_or_utf32(media_type: &str, html: &[u8]) -> bool {
+    let parameters = split_parameters(media_type.as_bytes()).skip(1);
     let mut charsets = parameters
-        .filter_map(parameter)
+        .filter_map(parse_parameter)
         .filter(|(name, _)| name.eq_ignore_ascii_case(b"charset"))
         .map(|(_, value)| value.trim_ascii_start().to_ascii_lowercase());
     let is_named = charsets.any(|charset| {
@@ -52,12 +54,12 @@ fn is_wide(media_type: &str, html: &[u8]) -> bool {
 
 /// Where the body's end tag begins, if nothing else comes after it, or the end, which is read as if it were still in
 /// the body. (What else comes after it may tell that it is no tag, but a word in a script.)
-fn place(html: &[u8]) -> usize {
+fn insertion_point(html: &[u8]) -> usize {
     const END: &[u8] = b"</body";
     let mut names = html.windows(END.len());
-    let place = names.rposition(|tag| tag.eq_ignore_ascii_case(END));
-    let is_last = |place: &usize| {
-        let mut rest = html.get(*place..).and_then(|rest| after_tag(rest, END));
+    let position = names.rposition(|tag| tag.eq_ignore_ascii_case(END));
+    let is_last = |position: &usize| {
+        let mut rest = html.get(*position..).and_then(|rest| after_tag(rest, END));
         while let Some(after) = rest.map(<[u8]>::trim_ascii_start) {
             if after.is_empty() {
                 return true;
@@ -66,7 +68,7 @@ fn place(html: &[u8]) -> usize {
         }
         false
     };
-    place.filter(is_last).unwrap_or(html.len())
+    position.filter(is_last).unwrap_or(html.len())
 }
 
 /// What comes after a tag that begins like this.
@@ -89,7 +91,7 @@ fn after_comment(html: &[u8]) -> Option<&[u8]> {
 }
 
 /// Which directives of a page's policies do not let it run our script, or listen to us (CSP Level 3).
-pub(super) fn refused(fields: &Fields) -> Vec<&'static str> {
+pub(super) fn blocking_directives(fields: &Fields) -> Vec<&'static str> {
     let lines = fields.lines();
     let is_policy = |name: &str| name.eq_ignore_ascii_case("Content-Security-Policy");
     let policies = lines.filter(|(name, _)| is_policy(name));
@@ -99,7 +101,7 @@ pub(super) fn refused(fields: &Fields) -> Vec<&'static str> {
         ("script-src", &script),
         ("connect-src", &["connect-src", "default-src"]),
     ];
-    let refuses = |names: &[&str]| policies.iter().any(|policy| !allows(policy, names));
+    let refuses = |names: &[&str]| policies.iter().any(|policy| !allows_self(policy, names));
     wanted
         .into_iter()
         .filter(|(_, names)| refuses(names))
@@ -108,12 +110,12 @@ pub(super) fn refused(fields: &Fields) -> Vec<&'static str> {
 }
 
 /// Whether a policy allows what is our own, by the first of these directives that it has.
-fn allows(policy: &str, names: &[&str]) -> bool {
+fn allows_self(policy: &str, names: &[&str]) -> bool {
     let directive = |name: &&str| {
         policy.split(';').find_map(|directive| {
             let mut words = directive.split_ascii_whitespace();
-            let is_it = words.next()?.eq_ignore_ascii_case(name);
-            is_it.then_some(words)
+            let is_directive = words.next()?.eq_ignore_ascii_case(name);
+            is_directive.then_some(words)
         })
     };
     let Some(sources) = names.iter().find_map(directive) else {
@@ -137,17 +139,17 @@ mod tests {
         lines.iter().fold(Fields::new(), with)
     }
 
-    fn check(html: &[u8], lines: &[(&str, &str)], expected: Result<&[u8], Left>) {
-        let found = injected(html, &fields(lines), b"+");
+    fn check(html: &[u8], lines: &[(&str, &str)], expected: Result<&[u8], SkipReason>) {
+        let found = inject(html, &fields(lines), b"+");
         assert_eq!(
-            found.as_deref().map_err(|left| *left),
+            found.as_deref().map_err(|reason| *reason),
             expected,
             "{lines:?}"
         );
     }
 
     #[test]
-    fn before_the_last_end_of_the_body_or_at_the_end() {
+    fn script_is_inserted_before_the_last_body_end_tag() {
         for (html, expected) in [
             ("<body>a</body></html>", "<body>a+</body></html>"),
             ("<BODY>a</BODY >\n", "<BODY>a+</BODY >\n"),
@@ -183,37 +185,45 @@ mod tests {
     }
 
     #[test]
-    fn into_nothing_but_pages_that_can_be_read() {
-        use Left::{Coded, NoPage};
+    fn only_readable_html_is_injected() {
+        use SkipReason::{Encoded, NotHtml};
         let typed = |media_type| ("Content-Type", media_type);
         check(b"a", &[typed("TEXT/HTML;charset=latin1")], Ok(b"a+"));
-        check(b"a", &[typed("text/plain")], Err(NoPage));
-        check(b"a", &[typed("application/xhtml+xml")], Err(NoPage));
-        check(b"a", &[], Err(NoPage));
-        check(b"a\0", &[typed("text/html; charset=UTF-16LE")], Err(Coded));
+        check(b"a", &[typed("text/plain")], Err(NotHtml));
+        check(b"a", &[typed("application/xhtml+xml")], Err(NotHtml));
+        check(b"a", &[], Err(NotHtml));
+        check(
+            b"a\0",
+            &[typed("text/html; charset=UTF-16LE")],
+            Err(Encoded),
+        );
         check(
             b"a\0",
             &[typed("text/html; a=b; charset=\"utf-32\"")],
-            Err(Coded),
+            Err(Encoded),
         );
         for bytes in [&b"\xff\xfea\0"[..], b"\xfe\xff\0a", b"\0\0\xfe\xff\0\0\0a"] {
-            check(bytes, &[typed(HTML)], Err(Coded));
+            check(bytes, &[typed(HTML)], Err(Encoded));
         }
         check(
             b"a",
             &[typed(HTML), ("content-encoding", "gzip")],
-            Err(Coded),
+            Err(Encoded),
         );
     }
 
     #[test]
-    fn a_policy_may_refuse() {
+    fn csp_that_blocks_the_script_is_detected() {
         let check = |policies: &[&str], expected: &[&str]| {
             let lines: Vec<_> = policies
                 .iter()
                 .map(|policy| ("content-security-policy", *policy))
                 .collect();
-            assert_eq!(refused(&fields(&lines)), expected, "{policies:?}");
+            assert_eq!(
+                blocking_directives(&fields(&lines)),
+                expected,
+                "{policies:?}"
+            );
         };
         check(&[], &[]);
         check(&["img-src 'none'"], &[]);

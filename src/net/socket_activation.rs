@@ -9,37 +9,37 @@ use super::listener::Listener;
 
 /// Why there is nothing to listen to.
 #[derive(Debug)]
-pub enum NotActivated {
+pub enum ActivationError {
     /// Nothing was handed to this process.
-    Nothing,
+    NoSockets,
     /// This descriptor, of this name, is nothing that can be listened to.
-    Unfit(usize, Option<String>, io::Error),
+    Unusable(usize, Option<String>, io::Error),
 }
 
 /// The number of the first descriptor that is handed over.
-const FIRST: usize = 3;
+const SD_LISTEN_FDS_START: usize = 3;
 
 /// Takes all sockets that were handed to this process, by LISTEN_FDS and LISTEN_PID, once. `names` are those of
 /// LISTEN_FDNAMES, for whoever is told what is wrong.
 ///
 /// # Errors
-/// [`NotActivated`]: none were handed over, or one is no listening stream socket of TCP or Unix.
-pub fn activated(names: &[String]) -> Result<Vec<Listener>, NotActivated> {
+/// [`ActivationError`]: none were handed over, or one is no listening stream socket of TCP or Unix.
+pub fn activated_listeners(names: &[String]) -> Result<Vec<Listener>, ActivationError> {
     let mut handed = ListenFd::from_env();
     if handed.len() == 0 {
-        return Err(NotActivated::Nothing);
+        return Err(ActivationError::NoSockets);
     }
     let taken = (0..handed.len()).map(|number| {
         let unfit = |error| {
             let name = names.get(number).filter(|name| !name.is_empty());
-            NotActivated::Unfit(FIRST + number, name.cloned(), error)
+            ActivationError::Unusable(SD_LISTEN_FDS_START + number, name.cloned(), error)
         };
-        take(&mut handed, number).map_err(unfit)
+        take_listener(&mut handed, number).map_err(unfit)
     });
     taken.collect()
 }
 
-fn take(handed: &mut ListenFd, number: usize) -> io::Result<Listener> {
+fn take_listener(handed: &mut ListenFd, number: usize) -> io::Result<Listener> {
     if let Ok(Some(socket)) = handed.take_tcp_listener(number) {
         return Listener::inherit_tcp(socket);
     }
@@ -50,14 +50,14 @@ fn take(handed: &mut ListenFd, number: usize) -> io::Result<Listener> {
     }
 }
 
-impl fmt::Display for NotActivated {
+impl fmt::Display for ActivationError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Nothing => f.write_str(
+            Self::NoSockets => f.write_str(
                 "no sockets were handed over (LISTEN_FDS is not set, or not for this process); \
                  start it by a .socket unit, or name an address with --bind",
             ),
-            Self::Unfit(number, name, error) => {
+            Self::Unusable(number, name, error) => {
                 write!(f, "cannot listen on descriptor {number}")?;
                 if let Some(name) = name {
                     write!(f, " ({name})")?;

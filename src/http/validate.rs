@@ -13,40 +13,44 @@ const ALLOW: &str = "GET, HEAD, OPTIONS";
 /// # Errors
 /// A refusal is a response: 400 for a malformed Host or target, 405 and 501 for methods, 417 for
 /// expectations. So is the answer to OPTIONS, which asks for nothing that needs finding.
-pub fn admit<'a>(request: &Request<'a>) -> Result<Target<'a>, Response> {
-    decide(request).map_err(|response| match request.method {
-        Method::Head => response.withholding(),
+pub fn validate<'a>(request: &Request<'a>) -> Result<Target<'a>, Response> {
+    check(request).map_err(|response| match request.method {
+        Method::Head => response.for_head(),
         _ => response,
     })
 }
 
-fn decide<'a>(request: &Request<'a>) -> Result<Target<'a>, Response> {
-    let host = host(request)?;
-    expectation(request)?;
+fn check<'a>(request: &Request<'a>) -> Result<Target<'a>, Response> {
+    let host = check_host(request)?;
+    check_expect(request)?;
     match request.method {
         Method::Get | Method::Head => {}
         Method::Options => {
             // "*" asks about the server, a path about a resource; both have the same answer.
             if request.target != "*" {
-                target(request, host)?;
+                parse_target(request, host)?;
             }
-            return Err(Response::empty(Status::NoContent).with("Allow", ALLOW));
+            return Err(Response::empty(Status::NoContent).with_field("Allow", ALLOW));
         }
-        Method::Unserved(_) => {
-            let why = "This server only sends files. It allows GET, HEAD and OPTIONS.";
-            return Err(Response::refusal(Status::MethodNotAllowed, why).with("Allow", ALLOW));
+        Method::Unsupported(_) => {
+            let reason = "This server only sends files. It allows GET, HEAD and OPTIONS.";
+            return Err(
+                Response::error_page(Status::MethodNotAllowed, reason).with_field("Allow", ALLOW)
+            );
         }
         Method::Unknown(_) => {
-            let why = "This server does not know the request's method.";
-            return Err(Response::refusal(Status::NotImplemented, why).with("Allow", ALLOW));
+            let reason = "This server does not know the request's method.";
+            return Err(
+                Response::error_page(Status::NotImplemented, reason).with_field("Allow", ALLOW)
+            );
         }
     }
-    target(request, host)
+    parse_target(request, host)
 }
 
 /// Once on 1.1, at most once on 1.0, and well-formed (RFC 9112 section 3.2).
-fn host<'a>(request: &Request<'a>) -> Result<Option<&'a [u8]>, Response> {
-    let refuse = |why| Err(Response::refusal(Status::BadRequest, why));
+fn check_host<'a>(request: &Request<'a>) -> Result<Option<&'a [u8]>, Response> {
+    let refuse = |reason| Err(Response::error_page(Status::BadRequest, reason));
     match request.single("Host") {
         Err(_) => refuse("The request has several Host fields."),
         Ok(None) if request.version >= Version::Http11 => {
@@ -59,40 +63,40 @@ fn host<'a>(request: &Request<'a>) -> Result<Option<&'a [u8]>, Response> {
 }
 
 /// The only expectation there is (RFC 9110 section 10.1.1). HTTP/1.0 does not have it.
-fn expectation(request: &Request<'_>) -> Result<(), Response> {
+fn check_expect(request: &Request<'_>) -> Result<(), Response> {
     let met = |expected: &[u8]| expected.eq_ignore_ascii_case(b"100-continue");
     if request.version >= Version::Http11 && !request.list("Expect").all(met) {
-        let why = "The request expects what this server does not do.";
-        return Err(Response::refusal(Status::ExpectationFailed, why));
+        let reason = "The request expects what this server does not do.";
+        return Err(Response::error_page(Status::ExpectationFailed, reason));
     }
     Ok(())
 }
 
-fn target<'a>(request: &Request<'a>, host: Option<&'a [u8]>) -> Result<Target<'a>, Response> {
+fn parse_target<'a>(request: &Request<'a>, host: Option<&'a [u8]>) -> Result<Target<'a>, Response> {
     Target::parse(request.target, host)
-        .map_err(|malformed| Response::refusal(malformed.status(), malformed.why()))
+        .map_err(|malformed| Response::error_page(malformed.status(), malformed.reason()))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::request::Line;
+    use super::super::request::FieldLine;
     use super::*;
 
     fn check(method: &str, target: &str, lines: &[(&str, &str)], expected: Result<&str, &str>) {
         for (version, required) in [(Version::Http11, true), (Version::Http10, false)] {
-            let lines = Line::all(lines);
+            let lines = FieldLine::from_pairs(lines);
             let request = Request {
-                method: Method::named(method),
+                method: Method::from_name(method),
                 target,
                 version,
                 lines: &lines,
             };
-            let admitted = admit(&request);
+            let validated = validate(&request);
             if !required && lines.is_empty() {
-                assert!(admitted.is_ok(), "HTTP/1.0 does without Host");
+                assert!(validated.is_ok(), "HTTP/1.0 does without Host");
                 continue;
             }
-            let found = match &admitted {
+            let found = match &validated {
                 Ok(target) => Ok(String::from_utf8(target.path().into_owned()).unwrap()),
                 Err(response) => Err(response.status.text()),
             };
@@ -104,7 +108,7 @@ mod tests {
     const HOST: &[(&str, &str)] = &[("Host", "a")];
 
     #[test]
-    fn methods() {
+    fn methods_are_served_refused_or_unknown() {
         check("GET", "/a", HOST, Ok("a"));
         check("HEAD", "/a", HOST, Ok("a"));
         check("OPTIONS", "/a", HOST, Err("204 No Content"));
@@ -117,22 +121,22 @@ mod tests {
     }
 
     #[test]
-    fn refusals_name_the_methods_that_are_allowed() {
+    fn method_errors_have_allow() {
         for method in ["OPTIONS", "DELETE", "BREW"] {
-            let lines = &[Line {
+            let lines = &[FieldLine {
                 name: "Host",
                 value: b"a",
             }];
-            let method = Method::named(method);
+            let method = Method::from_name(method);
             let request = Request {
                 method,
                 target: "/",
                 version: Version::Http11,
                 lines,
             };
-            let refusal = admit(&request).unwrap_err();
+            let response = validate(&request).unwrap_err();
             assert_eq!(
-                refusal.fields.as_str(),
+                response.fields.as_str(),
                 "Allow: GET, HEAD, OPTIONS\r\n",
                 "{method:?}"
             );
@@ -140,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn host_comes_once_and_is_one() {
+    fn host_is_required_once_and_well_formed() {
         check("GET", "/", &[], Err("400 Bad Request"));
         check("GET", "/", &[("Host", "")], Ok(""));
         check(
@@ -156,26 +160,26 @@ mod tests {
     }
 
     #[test]
-    fn expectations() {
+    fn only_100_continue_is_accepted_in_expect() {
         let expect = |value, expected| {
             let lines = &[
-                Line {
+                FieldLine {
                     name: "Host",
                     value: b"a",
                 },
-                Line {
+                FieldLine {
                     name: "Expect",
                     value,
                 },
             ];
             let (method, version) = (Method::Get, Version::Http11);
-            let admitted = admit(&Request {
+            let validated = validate(&Request {
                 method,
                 target: "/",
                 version,
                 lines,
             });
-            assert_eq!(admitted.is_ok(), expected, "{}", value.escape_ascii());
+            assert_eq!(validated.is_ok(), expected, "{}", value.escape_ascii());
         };
         expect(b"100-Continue", true);
         expect(b"100-continue, tea", false);

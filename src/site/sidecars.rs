@@ -2,41 +2,41 @@
 
 use std::os::unix::fs::FileExt as _;
 
-use super::disk::Source;
-use super::media::{self, Types, is_compressible};
+use super::media::{self, MediaTypes, is_compressible};
+use super::root::FileSource;
 use crate::blob::Blob;
 use crate::http::Coding;
 
 /// The codings that a sibling may have, the slowest to make first.
-pub const CODINGS: [Coding; 3] = [Coding::Brotli, Coding::Zstd, Coding::Gzip];
+pub const SIDECAR_CODINGS: [Coding; 3] = [Coding::Brotli, Coding::Zstd, Coding::Gzip];
 
 /// Why a sibling is not taken for its file.
-pub(super) const OLDER: &str = "it is older than the file that it stands beside";
-pub(super) const FOREIGN: &str = "its content is not in the coding that its name says";
+pub(super) const OLDER_THAN_FILE: &str = "it is older than the file that it stands beside";
+pub(super) const WRONG_CODING: &str = "its content is not in the coding that its name says";
 pub(super) const UNREADABLE: &str = "it cannot be read";
 
 /// The codings in which a file of this type is worth being looked for.
-pub(super) fn codings(types: &Types, path: &[u8]) -> &'static [Coding] {
+pub(super) fn sidecar_codings(types: &MediaTypes, path: &[u8]) -> &'static [Coding] {
     let is_coded = |coding: &Coding| path.ends_with(coding.suffix().as_bytes());
-    let media = types.of(path);
-    let is_unknown = media.source == media::Source::Unknown;
-    match is_compressible(&media.text) || (is_unknown && !CODINGS.iter().any(is_coded)) {
-        true => &CODINGS,
+    let media = types.media_type(path);
+    let is_unknown = media.source == media::MediaTypeSource::Unknown;
+    match is_compressible(&media.value) || (is_unknown && !SIDECAR_CODINGS.iter().any(is_coded)) {
+        true => &SIDECAR_CODINGS,
         false => &[],
     }
 }
 
 /// Why a sibling with this content is not the file, if it is not, as far as can be told without decoding it.
-pub(super) fn objection(
+pub(super) fn reject_reason(
     coding: Coding,
-    file: &Source,
-    sibling: &Source,
+    file: &FileSource,
+    sidecar: &FileSource,
     content: &Blob,
 ) -> Option<&'static str> {
-    if sibling.version.modified < file.version.modified {
-        Some(OLDER)
-    } else if !begins_like(coding, content) {
-        Some(FOREIGN)
+    if sidecar.version.modified < file.version.modified {
+        Some(OLDER_THAN_FILE)
+    } else if !has_magic_bytes(coding, content) {
+        Some(WRONG_CODING)
     } else {
         None
     }
@@ -44,7 +44,7 @@ pub(super) fn objection(
 
 /// Whether content begins as it must in a coding (RFC 1952 section 2.3.1, RFC 8878 section 3.1.1; brotli has no
 /// such mark, but is never empty).
-fn begins_like(coding: Coding, content: &Blob) -> bool {
+fn has_magic_bytes(coding: Coding, content: &Blob) -> bool {
     let mut mark = [0; 4];
     let read = match content {
         Blob::File { file, .. } | Blob::Sealed { file, .. } => {
@@ -53,7 +53,7 @@ fn begins_like(coding: Coding, content: &Blob) -> bool {
         Blob::Static(_) | Blob::Memory(_) => {
             let bytes = content.in_memory().unwrap_or_default();
             let begins = bytes.iter().zip(&mut mark);
-            begins.map(|(&byte, place)| *place = byte).count() == 4
+            begins.map(|(&byte, slot)| *slot = byte).count() == 4
         }
     };
     match coding {

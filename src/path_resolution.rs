@@ -3,34 +3,34 @@
 use std::path::{Path, PathBuf};
 
 /// How many links one way may have, as in path_resolution(7). What comes then is taken for no link.
-const LINKS: usize = 40;
+const MAX_SYMLINKS: usize = 40;
 
 /// Where a name leads, and how.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Walk {
+pub(crate) struct ResolvedPath {
     /// Everything on the way from `/`: folders, and symbolic links, each after the folder that it is in.
-    pub(crate) steps: Vec<Step>,
+    pub(crate) steps: Vec<PathStep>,
     /// Where it leads: a path without symbolic links, whether there is something or not.
-    pub(crate) end: PathBuf,
+    pub(crate) real_path: PathBuf,
 }
 
 /// One step of a way.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Step {
+pub(crate) enum PathStep {
     /// A folder or, at the end, a file; or a name that is nobody's.
     Plain(PathBuf),
     /// A symbolic link, and what it says.
-    Link(PathBuf, PathBuf),
+    Symlink(PathBuf, PathBuf),
 }
 
 /// What the file system's symbolic link of this name says.
-pub(crate) fn link(path: &Path) -> Option<PathBuf> {
+pub(crate) fn read_link(path: &Path) -> Option<PathBuf> {
     path.read_link().ok()
 }
 
 /// Walks where an absolute path leads. `link` says what a symbolic link says; `None` is no link.
-pub(crate) fn walk(path: &Path, link: impl Fn(&Path) -> Option<PathBuf>) -> Walk {
-    let mut walk = Walk::default();
+pub(crate) fn resolve(path: &Path, link: impl Fn(&Path) -> Option<PathBuf>) -> ResolvedPath {
+    let mut walk = ResolvedPath::default();
     let mut links = 0;
     let names = |path: &Path| -> Vec<PathBuf> {
         let names = path.components().rev();
@@ -39,34 +39,34 @@ pub(crate) fn walk(path: &Path, link: impl Fn(&Path) -> Option<PathBuf>) -> Walk
     let mut left = names(path);
     while let Some(name) = left.pop() {
         if name == Path::new("..") {
-            walk.end.pop();
+            walk.real_path.pop();
             continue;
         }
-        let next = walk.end.join(&name);
+        let next = walk.real_path.join(&name);
         match link(&next) {
-            Some(target) if links < LINKS => {
+            Some(target) if links < MAX_SYMLINKS => {
                 links += 1;
                 left.extend(names(&target));
-                walk.steps.push(Step::Link(next, target));
+                walk.steps.push(PathStep::Symlink(next, target));
             }
             _ => {
-                walk.steps.push(Step::Plain(next.clone()));
-                walk.end = next;
+                walk.steps.push(PathStep::Plain(next.clone()));
+                walk.real_path = next;
             }
         }
     }
     walk
 }
 
-impl Walk {
+impl ResolvedPath {
     /// Where the last link on the way leads; what comes behind it in the name is below that.
-    pub(crate) fn last_goal(&self) -> Option<PathBuf> {
+    pub(crate) fn last_link_target(&self) -> Option<PathBuf> {
         let last = self.steps.iter().rev().find_map(|step| match step {
-            Step::Link(link, target) => Some(link.parent()?.join(target)),
-            Step::Plain(_) => None,
+            PathStep::Symlink(link, target) => Some(link.parent()?.join(target)),
+            PathStep::Plain(_) => None,
         });
         // No link comes after it.
-        last.map(|goal| walk(&goal, |_| None).end)
+        last.map(|goal| resolve(&goal, |_| None).real_path)
     }
 }
 
@@ -86,13 +86,17 @@ mod tests {
     }
 
     fn check(path: &str, end: &str, goal: Option<&str>) {
-        let walk = walk(Path::new(path), says);
-        assert_eq!(walk.end, Path::new(end), "{path}");
-        assert_eq!(walk.last_goal().as_deref(), goal.map(Path::new), "{path}");
+        let walk = resolve(Path::new(path), says);
+        assert_eq!(walk.real_path, Path::new(end), "{path}");
+        assert_eq!(
+            walk.last_link_target().as_deref(),
+            goal.map(Path::new),
+            "{path}"
+        );
     }
 
     #[test]
-    fn links_are_followed_in_order() {
+    fn symlinks_are_followed_in_order() {
         check("/", "/", None);
         check("/srv/releases/42", "/srv/releases/42", None);
         check("/srv/../etc", "/etc", None);
@@ -107,13 +111,13 @@ mod tests {
     }
 
     #[test]
-    fn everything_on_the_way_is_a_step() {
-        let plain = |path: &str| Step::Plain(path.into());
-        let steps = walk(Path::new("/srv/current/a"), says).steps;
+    fn each_component_is_a_step() {
+        let plain = |path: &str| PathStep::Plain(path.into());
+        let steps = resolve(Path::new("/srv/current/a"), says).steps;
         let expected = [
             plain("/"),
             plain("/srv"),
-            Step::Link("/srv/current".into(), "releases/42".into()),
+            PathStep::Symlink("/srv/current".into(), "releases/42".into()),
             plain("/srv/releases"),
             plain("/srv/releases/42"),
             plain("/srv/releases/42/a"),

@@ -2,96 +2,96 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::caching::CacheControl;
-use super::disk::Link;
-use super::media::Media;
-use super::redirects::Match;
+use super::cache_control::CacheControl;
+use super::media::MediaType;
+use super::redirects::RedirectMatch;
+use super::root::Symlink;
 use crate::http::Coding;
 
 /// Notes that a site takes, in the order in which it sees things.
 #[derive(Clone, Debug, Default)]
-pub struct Trail(Arc<Mutex<Vec<Note>>>);
+pub struct Trace(Arc<Mutex<Vec<TraceEvent>>>);
 
 /// Something that was seen or decided. Paths are below the root, without a slash at either end.
 #[derive(Clone, Debug)]
-pub enum Note {
+pub enum TraceEvent {
     /// The address does not begin with the prefix that all have.
-    Outside,
+    OutsidePrefix,
     /// What is under this path is not shown, whatever it is.
-    Withheld(Vec<u8>, Withheld),
+    Hidden(Vec<u8>, HiddenReason),
     /// A file or folder was looked for.
-    Looked(Vec<u8>, Seen),
+    Probed(Vec<u8>, ProbeResult),
     /// What stands beside the file, with a coding: its length in bytes, or why it is not taken for it.
-    Beside(Vec<u8>, Coding, Result<u64, &'static str>),
+    Sidecar(Vec<u8>, Coding, Result<u64, &'static str>),
     /// A rule about the address, and whether it counts. It does not where something was found.
-    Rule(Match, bool),
+    Redirect(RedirectMatch, bool),
     /// Whether the address may be one that only a page's script knows, and why it may not.
-    Route(Result<(), &'static str>),
+    SpaRoute(Result<(), &'static str>),
     /// A file that is to be sent.
-    Chosen(Chosen),
+    Chosen(ChosenFile),
     /// What rules change about the fields of an answer.
-    Changed(Role, Vec<Changed>),
+    FieldChanges(ResponseRole, Vec<TracedFieldChange>),
 }
 
 /// Why something is not shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Withheld {
+pub enum HiddenReason {
     /// A name in its path begins with a dot.
-    Hidden,
+    Dotfile,
     /// Rules are read from it.
-    Rules,
+    RulesFile,
 }
 
 /// What was under a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Seen {
+pub enum ProbeResult {
     /// A regular file.
     File,
     /// A folder.
-    Folder,
+    Directory,
     /// A FIFO, a socket, a device.
     Special,
     /// Nothing.
-    Nothing,
+    Missing,
     /// Something behind a link that leads where none may; and that link, if it still is there.
-    Refused(Option<Link>),
+    OutsideRoot(Option<Symlink>),
     /// Something that cannot be opened or read, and why.
     Failed(String),
 }
 
 /// What an answer is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
+pub enum ResponseRole {
     /// What is under the address.
     File,
     /// The page for what is absent.
     NotFound,
     /// The page whose script knows the way.
-    Shell,
+    SpaFallback,
     /// None of the site's: a refusal, a redirection, a listing.
-    Ours,
+    Generated,
 }
 
 /// A file that is to be sent.
 #[derive(Clone, Debug)]
-pub struct Chosen {
+pub struct ChosenFile {
     /// As what.
-    pub role: Role,
+    pub role: ResponseRole,
     /// Its path.
     pub path: Vec<u8>,
     /// Its length in bytes, without a coding.
     pub len: u64,
     /// The symbolic links on the way to it.
-    pub links: Vec<Link>,
+    pub symlinks: Vec<Symlink>,
     /// Its type, before any rule.
-    pub media: Media,
+    pub media_type: MediaType,
     /// How long it may be kept, before any rule; `None` for a page that says what went wrong.
-    pub cache: Option<CacheControl>,
+    pub cache_control: Option<CacheControl>,
 }
 
 /// A change to the fields of an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Changed {
+pub struct TracedFieldChange {
     /// The field.
     pub name: String,
     /// Its value; `None` if it is taken away.
@@ -100,18 +100,18 @@ pub struct Changed {
     pub lines: Vec<usize>,
 }
 
-impl Trail {
+impl Trace {
     /// All notes up to now.
     #[must_use]
-    pub fn notes(&self) -> Vec<Note> {
+    pub fn events(&self) -> Vec<TraceEvent> {
         self.0
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
     }
 
-    pub(super) fn add(&self, note: Note) {
-        let mut notes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        notes.push(note);
+    pub(super) fn record(&self, event: TraceEvent) {
+        let mut events = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        events.push(event);
     }
 }

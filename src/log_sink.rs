@@ -6,20 +6,20 @@ use std::os::fd::AsFd as _;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-use docroot::journal::Out;
+use docroot::line_writer::LineSink;
 
 /// Who may read a log that is made here: it says who came.
-const MODE: u32 = 0o640;
+const LOG_FILE_MODE: u32 = 0o640;
 
 /// An open file. What is written to it waits in no buffer of ours, so that it is known what was written.
 #[derive(Debug)]
-pub(crate) struct Outlet {
+pub(crate) struct LogSink {
     file: File,
     /// Under which name it is opened again.
     path: Option<PathBuf>,
 }
 
-impl Outlet {
+impl LogSink {
     /// Standard output.
     ///
     /// # Errors
@@ -44,7 +44,7 @@ impl Outlet {
 }
 
 /// Whether this is a name for what is open already.
-pub(crate) fn is_open(path: &Path) -> bool {
+pub(crate) fn is_open_descriptor(path: &Path) -> bool {
     let names = ["/dev/stdout", "/dev/stderr", "/dev/fd", "/proc/self/fd"];
     names.iter().any(|name| path.starts_with(name))
 }
@@ -52,8 +52,8 @@ pub(crate) fn is_open(path: &Path) -> bool {
 fn open(path: &Path) -> io::Result<File> {
     let is_pipe = fs::metadata(path).is_ok_and(|metadata| metadata.file_type().is_fifo());
     let mut options = OpenOptions::new();
-    options.append(true).create(true).mode(MODE);
-    if is_pipe && !is_open(path) {
+    options.append(true).create(true).mode(LOG_FILE_MODE);
+    if is_pipe && !is_open_descriptor(path) {
         // To write only, a pipe is not opened before it has a reader (fifo(7)).
         match options.clone().read(true).open(path) {
             Err(error) if error.kind() == ErrorKind::PermissionDenied => {}
@@ -69,25 +69,25 @@ fn identity(file: &File) -> Option<(u64, u64)> {
     Some((metadata.dev(), metadata.ino()))
 }
 
-impl Out for Outlet {
-    fn successor(&self) -> io::Result<Option<Self>> {
+impl LineSink for LogSink {
+    fn reopened(&self) -> io::Result<Option<Self>> {
         let Some(path) = &self.path else {
             return Ok(None);
         };
-        let named = Self::file(path)?;
-        let is_another = identity(&named.file) != identity(&self.file);
-        Ok(is_another.then_some(named))
+        let reopened = Self::file(path)?;
+        let is_another = identity(&reopened.file) != identity(&self.file);
+        Ok(is_another.then_some(reopened))
     }
 
-    fn is_cut(&self) -> bool {
+    fn is_truncated(&self) -> bool {
         // What was added left us at the end. (A pipe has no place.)
-        let place = (&self.file).stream_position();
+        let position = (&self.file).stream_position();
         let length = self.file.metadata().map(|metadata| metadata.len());
-        matches!((place, length), (Ok(place), Ok(length)) if length < place)
+        matches!((position, length), (Ok(position), Ok(length)) if length < position)
     }
 }
 
-impl io::Write for Outlet {
+impl io::Write for LogSink {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.file.write(bytes)
     }

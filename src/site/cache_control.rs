@@ -7,9 +7,9 @@
 //!
 //! # What counts as a hash
 //!
-//! Only files that a page loads count ([`PARTS`]: scripts, styles, images, fonts, sound, film, models), their
+//! Only files that a page loads count ([`SUBRESOURCE_EXTENSIONS`]: scripts, styles, images, fonts, sound, film, models), their
 //! source maps, and their compressed siblings. Pages, documents, archives and data never do. Of such a name
-//! what follows the hash is cut off: extensions, and marks such as `.min`, `.chunk` or `_bg` ([`MARKS`]). The
+//! what follows the hash is cut off: extensions, and marks such as `.min`, `.chunk` or `_bg` ([`BUILD_MARKS`]). The
 //! hash is then the end of what is left, and a `-` or a `.` stands before it:
 //!
 //! - **Hexadecimal**, lower case. 16, 20, 32, 40, 64, 96 or 128 digits, of which one at least is below ten and
@@ -21,12 +21,12 @@
 //!   1 % or none.
 //! - **Base32**, 8 of `A-Z2-7`, as esbuild and Angular write it. After `chunk-`, which is their word,
 //!   anything; after others two numbers (people write `lib-HTML2PDF.js`), or four signs of strangeness: changes
-//!   between letters and numbers, and pairs of letters that are rare in words ([`RARE`]). After the name of an
-//!   entry ([`ENTRIES`]) three signs are enough. Of random ones this misses none, 35 %, and 18 %.
+//!   between letters and numbers, and pairs of letters that are rare in words ([`RARE_FOLLOWERS`]). After the name of an
+//!   entry ([`ENTRY_POINT_NAMES`]) three signs are enough. Of random ones this misses none, 35 %, and 18 %.
 //! - **Base64url**, 8 of `A-Za-z0-9_-`, as Vite and Rollup write it: letters of both cases that are no name in
 //!   camel case. It is read as one (`Bs|Yhmk|3|H`), and each of its words has two points. More have those that
 //!   are not made like words: a letter alone, capitals, numbers, and what has rare pairs of letters or no vowel
-//!   ([`points`]), but for what people do write ([`TERMS`]). The sum must be 11 at least. Right in a folder
+//!   ([`word_score`]), but for what people do write ([`KNOWN_WORDS`]). The sum must be 11 at least. Right in a folder
 //!   `assets` behind a `-`, where Vite puts them, 10 are enough, and 8 if it begins with `B`, `C` or `D`, as
 //!   three of four of Rollup's do. So one word is none, in whatever language, and two are one only if they have
 //!   rare pairs. Of random ones this misses 8 %, and 6 % in `assets`; of Vite's 4 %. Of 34,000 names that people
@@ -50,55 +50,55 @@ use std::str::FromStr;
 
 /// How long files may be believed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Caching {
+pub enum CachePolicy {
     /// A year where the name has a hash of the content, else until the next question.
     #[default]
     Auto,
     /// Not at all: nothing is to be stored.
     Off,
     /// For so many seconds, whatever the name.
-    For(u32),
+    MaxAge(u32),
 }
 
 /// A value of Cache-Control (RFC 9111 section 5.2.2), and why it is this one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CacheControl {
     /// The field's value.
-    pub text: Cow<'static, str>,
+    pub value: Cow<'static, str>,
     /// Why.
-    pub reason: Reason,
+    pub reason: CacheReason,
 }
 
 /// Why a file may be believed as long as it may.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Reason {
+pub enum CacheReason {
     /// It was asked for: nothing is stored.
     Off,
     /// It was asked for: so many seconds.
-    For(u32),
+    MaxAge(u32),
     /// The name carries this, which must be a hash of the content.
-    Hash(String),
+    ContentHash(String),
     /// The file lies in this folder, all of whose names carry a hash.
-    Folder(&'static str),
+    FrameworkDir(&'static str),
     /// The name may be given to other content.
     NoHash,
 }
 
-impl Caching {
+impl CachePolicy {
     /// The Cache-Control of a file with this path below the root, `/` between its segments.
     ///
     /// If it `is_private`, because there was a password to it, no cache that others use may store it
     /// (RFC 9111 section 3.5 would allow that where we say `public`).
     #[must_use]
-    pub fn of(self, path: &[u8], is_private: bool) -> CacheControl {
-        let whose = if is_private { "private" } else { "public" };
-        let (text, reason) = match (self, self.frozen(path)) {
-            (Self::Off, _) => (Cow::Borrowed("no-store"), Reason::Off),
-            (Self::For(seconds), _) => (
-                Cow::Owned(format!("{whose}, max-age={seconds}")),
-                Reason::For(seconds),
+    pub fn cache_control(self, path: &[u8], is_private: bool) -> CacheControl {
+        let scope = if is_private { "private" } else { "public" };
+        let (text, reason) = match (self, self.immutable_reason(path)) {
+            (Self::Off, _) => (Cow::Borrowed("no-store"), CacheReason::Off),
+            (Self::MaxAge(seconds), _) => (
+                Cow::Owned(format!("{scope}, max-age={seconds}")),
+                CacheReason::MaxAge(seconds),
             ),
-            (Self::Auto, None) => (Cow::Borrowed("no-cache"), Reason::NoHash),
+            (Self::Auto, None) => (Cow::Borrowed("no-cache"), CacheReason::NoHash),
             (Self::Auto, Some(reason)) => {
                 let year = match is_private {
                     true => "private, max-age=31536000, immutable",
@@ -107,15 +107,20 @@ impl Caching {
                 (Cow::Borrowed(year), reason)
             }
         };
-        CacheControl { text, reason }
+        CacheControl {
+            value: text,
+            reason,
+        }
     }
 
-    fn frozen(self, path: &[u8]) -> Option<Reason> {
-        (self == Self::Auto).then(|| frozen(path)).flatten()
+    fn immutable_reason(self, path: &[u8]) -> Option<CacheReason> {
+        (self == Self::Auto)
+            .then(|| immutable_reason(path))
+            .flatten()
     }
 }
 
-impl FromStr for Caching {
+impl FromStr for CachePolicy {
     type Err = String;
 
     /// `auto`, `off`, or seconds.
@@ -123,7 +128,7 @@ impl FromStr for Caching {
         match text {
             "auto" => Ok(Self::Auto),
             "off" => Ok(Self::Off),
-            _ => text.parse().map(Self::For).map_err(|_| {
+            _ => text.parse().map(Self::MaxAge).map_err(|_| {
                 format!(
                     "`{text}` is neither auto nor off nor a number of seconds up to {}",
                     u32::MAX
@@ -133,14 +138,14 @@ impl FromStr for Caching {
     }
 }
 
-impl fmt::Display for Reason {
+impl fmt::Display for CacheReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Off => f.write_str("--cache off: nothing is to be stored"),
-            Self::For(seconds) => write!(f, "--cache {seconds}: believed for so many seconds"),
-            Self::Hash(hash) => write!(f, "the name carries a hash of the content, {hash}"),
-            Self::Folder(folder) => {
-                write!(f, "every name in {folder}/ carries a hash of the content")
+            Self::MaxAge(seconds) => write!(f, "--cache {seconds}: believed for so many seconds"),
+            Self::ContentHash(hash) => write!(f, "the name carries a hash of the content, {hash}"),
+            Self::FrameworkDir(dir) => {
+                write!(f, "every name in {dir}/ carries a hash of the content")
             }
             Self::NoHash => {
                 f.write_str("the name carries no hash of the content, so a cache asks each time")
@@ -153,11 +158,11 @@ impl fmt::Display for Reason {
 /// in its last segment, or by its folder, as the file's promise has it in detail.
 #[must_use]
 pub fn has_content_hash(path: &[u8]) -> bool {
-    frozen(path).is_some()
+    immutable_reason(path).is_some()
 }
 
 /// Extensions of what a page loads as a part of itself.
-const PARTS: &[&str] = &[
+const SUBRESOURCE_EXTENSIONS: &[&str] = &[
     "js", "mjs", "cjs", "css", "wasm", "png", "jpg", "jpeg", "gif", "webp", "avif", "apng", "jxl",
     "svg", "ico", "bmp", "woff", "woff2", "ttf", "otf", "eot", "mp3", "m4a", "aac", "ogg", "oga",
     "opus", "wav", "flac", "weba", "mp4", "m4v", "webm", "ogv", "vtt", "glb", "gltf", "ktx2",
@@ -165,15 +170,15 @@ const PARTS: &[&str] = &[
 ];
 
 /// Extensions of what belongs to such a file, and is as old as its name: source map, compressed siblings.
-const COMPANIONS: &[&str] = &["map", "br", "zst", "gz"];
+const COMPANION_EXTENSIONS: &[&str] = &["map", "br", "zst", "gz"];
 
 /// What may stand between the hash and the extension, after a dot.
-const MARKS: &[&str] = &[
+const BUILD_MARKS: &[&str] = &[
     "min", "chunk", "bundle", "worker", "js", "css", "ttf", "otf",
 ];
 
 /// Names of entries, as esbuild and Angular write them before a hash.
-const ENTRIES: &[&str] = &[
+const ENTRY_POINT_NAMES: &[&str] = &[
     "main",
     "index",
     "app",
@@ -184,7 +189,7 @@ const ENTRIES: &[&str] = &[
 ];
 
 /// What stands in names as a word, although it is not made like one.
-const TERMS: &[&str] = &[
+const KNOWN_WORDS: &[&str] = &[
     "16", "2d", "32", "3d", "64", "ai", "api", "apis", "aws", "btn", "cdn", "cfg", "cli", "cpu",
     "css", "csv", "ctx", "db", "dns", "dom", "fmt", "fps", "fx", "gl", "gps", "gpu", "html",
     "http", "https", "id", "ids", "img", "io", "ip", "ipv4", "ipv6", "jpg", "js", "json", "jsx",
@@ -197,7 +202,7 @@ const TERMS: &[&str] = &[
 /// For each letter from `a` on, those that follow it in less than one of 256 places, counted in the words of
 /// Debian's wamerican 2020.12.07 and of the identifiers that two or more of 560 npm packages and crates share,
 /// each word as often as the root of its count.
-const RARE: [&str; 26] = [
+const RARE_FOLLOWERS: [&str; 26] = [
     "ajoq",              // a
     "fghknpqvwxz",       // b
     "bdfgjmnpqvwxz",     // c
@@ -227,50 +232,51 @@ const RARE: [&str; 26] = [
 ];
 
 /// Extensions of pages, which are asked for by names that people know.
-const PAGES: &[&str] = &["html", "htm", "xhtml"];
+const PAGE_EXTENSIONS: &[&str] = &["html", "htm", "xhtml"];
 
 /// Why this path is never given to other content, if it is not.
-fn frozen(path: &[u8]) -> Option<Reason> {
+fn immutable_reason(path: &[u8]) -> Option<CacheReason> {
     let path = std::str::from_utf8(path)
         .ok()
         .filter(|path| path.is_ascii())?;
-    let (folders, name) = path.rsplit_once('/').unwrap_or(("", path));
-    let folders: Vec<&str> = folders.split('/').collect();
-    let is_in = |names: &[&str]| folders.windows(names.len()).any(|window| window == names);
+    let (dirs, name) = path.rsplit_once('/').unwrap_or(("", path));
+    let dirs: Vec<&str> = dirs.split('/').collect();
+    let is_in = |names: &[&str]| dirs.windows(names.len()).any(|window| window == names);
 
-    let (_, extension) = cut(name)?;
+    let (_, extension) = split_extension(name)?;
     if is_in(&["_app", "immutable"]) {
-        return (!PAGES.contains(&extension)).then_some(Reason::Folder("_app/immutable"));
+        return (!PAGE_EXTENSIONS.contains(&extension))
+            .then_some(CacheReason::FrameworkDir("_app/immutable"));
     }
-    let stem = part(name)?;
+    let stem = subresource_stem(name)?;
     let is_next = ["chunks", "css", "media"]
         .iter()
-        .any(|folder| is_in(&["_next", "static", folder]));
-    let is_machines =
+        .any(|dir| is_in(&["_next", "static", dir]));
+    let is_framework_dir =
         is_next || is_in(&["_astro"]) || (is_in(&["_nuxt"]) && !is_in(&["_nuxt", "builds"]));
-    let hash = match is_machines {
-        true => possible(stem).or_else(|| is_next.then(|| turbopack(stem)).flatten()),
-        false => certain(stem, folders.last() == Some(&"assets")),
+    let hash = match is_framework_dir {
+        true => possible_hash(stem).or_else(|| is_next.then(|| turbopack_hash(stem)).flatten()),
+        false => certain_hash(stem, dirs.last() == Some(&"assets")),
     };
-    hash.map(|hash| Reason::Hash(hash.to_owned()))
+    hash.map(|hash| CacheReason::ContentHash(hash.to_owned()))
 }
 
 /// The name and the extension, with something before the dot.
-fn cut(name: &str) -> Option<(&str, &str)> {
+fn split_extension(name: &str) -> Option<(&str, &str)> {
     name.rsplit_once('.').filter(|(stem, _)| !stem.is_empty())
 }
 
 /// The name of a part of a page without its extensions and what else follows a hash.
-fn part(name: &str) -> Option<&str> {
-    let (mut stem, mut extension) = cut(name)?;
-    while COMPANIONS.contains(&extension) {
-        (stem, extension) = cut(stem)?;
+fn subresource_stem(name: &str) -> Option<&str> {
+    let (mut stem, mut extension) = split_extension(name)?;
+    while COMPANION_EXTENSIONS.contains(&extension) {
+        (stem, extension) = split_extension(stem)?;
     }
-    if !PARTS.contains(&extension) {
+    if !SUBRESOURCE_EXTENSIONS.contains(&extension) {
         return None;
     }
-    while let Some((rest, mark)) = cut(stem)
-        && MARKS.contains(&mark)
+    while let Some((rest, mark)) = split_extension(stem)
+        && BUILD_MARKS.contains(&mark)
     {
         stem = rest;
     }
@@ -279,40 +285,42 @@ fn part(name: &str) -> Option<&str> {
 }
 
 /// The hash at the end of a stem that people may have written; the folder may be the one that Vite writes.
-fn certain(stem: &str, is_vites: bool) -> Option<&str> {
+fn certain_hash(stem: &str, is_vite_assets: bool) -> Option<&str> {
     let Some(separator) = stem.rfind(['-', '.']) else {
-        return (stem.len() == 20 && is_hex(stem)).then_some(stem);
+        return (stem.len() == 20 && is_hex_hash(stem)).then_some(stem);
     };
     let (before, tail) = (&stem[..separator], &stem[separator + 1..]);
-    if !before.is_empty() && ((is_hex(tail) && !ends_in_uuid(stem)) || is_base32(before, tail)) {
+    if !before.is_empty()
+        && ((is_hex_hash(tail) && !ends_in_uuid(stem)) || is_base32_hash(before, tail))
+    {
         return Some(tail);
     }
     // There may be a `-` in base64url.
     let (before, tail) = stem.split_at_checked(stem.len().checked_sub(8)?)?;
     let is_certain = match before.as_bytes() {
-        [_, .., b'-'] => is_base64(tail, is_vites),
-        [_, .., b'.'] => is_base64(tail, false),
+        [_, .., b'-'] => is_base64url_hash(tail, is_vite_assets),
+        [_, .., b'.'] => is_base64url_hash(tail, false),
         _ => false,
     };
     is_certain.then_some(tail)
 }
 
 /// Whether this is the end of a digest in hexadecimal, as the rule in the file's promise has it.
-fn is_hex(text: &str) -> bool {
+fn is_hex_hash(text: &str) -> bool {
     let is_digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
     if !text.bytes().all(is_digit) {
         return false;
     }
     match text.len() {
-        8 | 10 | 12 => changes(text) >= 2 && !is_date(text),
-        16 | 20 | 40 | 64 | 96 | 128 => changes(text) >= 1,
-        32 => changes(text) >= 1 && !is_random_uuid(text),
+        8 | 10 | 12 => digit_letter_changes(text) >= 2 && !is_date(text),
+        16 | 20 | 40 | 64 | 96 | 128 => digit_letter_changes(text) >= 1,
+        32 => digit_letter_changes(text) >= 1 && !is_random_uuid(text),
         _ => false,
     }
 }
 
 /// How often digits below ten follow letters, or the other way round.
-fn changes(text: &str) -> usize {
+fn digit_letter_changes(text: &str) -> usize {
     let pairs = text.as_bytes().windows(2);
     pairs
         .filter(|pair| pair[0].is_ascii_digit() != pair[1].is_ascii_digit())
@@ -352,7 +360,7 @@ fn ends_in_uuid(stem: &str) -> bool {
 }
 
 /// Whether this is 8 characters of base32 that are no word behind what stands before them.
-fn is_base32(before: &str, text: &str) -> bool {
+fn is_base32_hash(before: &str, text: &str) -> bool {
     if text.len() != 8
         || !text
             .bytes()
@@ -360,22 +368,22 @@ fn is_base32(before: &str, text: &str) -> bool {
     {
         return false;
     }
-    let strange = changes(text) + rare_pairs(text.as_bytes());
+    let strange = digit_letter_changes(text) + rare_pairs(text.as_bytes());
     let starts_with_number = text.starts_with(|char: char| char.is_ascii_digit());
     match before {
         "chunk" => true,
-        _ if ENTRIES.contains(&before) => strange >= 3,
-        _ => changes(text) >= if starts_with_number { 2 } else { 3 } || strange >= 4,
+        _ if ENTRY_POINT_NAMES.contains(&before) => strange >= 3,
+        _ => digit_letter_changes(text) >= if starts_with_number { 2 } else { 3 } || strange >= 4,
     }
 }
 
 /// Whether this is 8 characters of base64url that are no words in camel case.
-fn is_base64(text: &str, is_vites: bool) -> bool {
-    let has = |is_it: fn(u8) -> bool| text.bytes().any(is_it);
+fn is_base64url_hash(text: &str, is_vite_assets: bool) -> bool {
+    let has = |predicate: fn(u8) -> bool| text.bytes().any(predicate);
     let is_digit = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
     // Rollup and Rolldown write 128 bits as a number: six to a digit leave two to the first, and no leading `A`.
-    let is_likely = is_vites && text.starts_with(['B', 'C', 'D']);
-    let least = match (is_vites, is_likely) {
+    let is_likely = is_vite_assets && text.starts_with(['B', 'C', 'D']);
+    let threshold = match (is_vite_assets, is_likely) {
         (_, true) => 8,
         (true, false) => 10,
         (false, false) => 11,
@@ -383,21 +391,21 @@ fn is_base64(text: &str, is_vites: bool) -> bool {
     text.bytes().all(is_digit)
         && has(|byte| byte.is_ascii_uppercase())
         && has(|byte| byte.is_ascii_lowercase())
-        && strangeness(text.as_bytes()) >= least
+        && randomness_score(text.as_bytes()) >= threshold
 }
 
 /// How unlike a name in camel case this is: the points of all its words. A term counts as a word that is made
 /// as words are.
-fn strangeness(text: &[u8]) -> usize {
+fn randomness_score(text: &[u8]) -> usize {
     let mut sum = 0;
     let mut at = 0;
     while at < text.len() {
         let rest = &text[at..];
-        let (len, points) = match term(rest) {
+        let (len, points) = match known_word_len(rest) {
             Some(len) => (len, 2),
             None => {
-                let len = word(rest);
-                (len, points(&rest[..len], at == 0, len == rest.len()))
+                let len = first_word_len(rest);
+                (len, word_score(&rest[..len], at == 0, len == rest.len()))
             }
         };
         sum += points;
@@ -407,7 +415,7 @@ fn strangeness(text: &[u8]) -> usize {
 }
 
 /// What one word counts: two, if it is made as words are.
-fn points(word: &[u8], is_first: bool, is_last: bool) -> usize {
+fn word_score(word: &[u8], is_first: bool, is_last: bool) -> usize {
     let is_vowel = |byte: &u8| b"aeiouy".contains(&byte.to_ascii_lowercase());
     match word {
         [b'-' | b'_'] => 2,
@@ -425,7 +433,7 @@ fn points(word: &[u8], is_first: bool, is_last: bool) -> usize {
 fn rare_pairs(text: &[u8]) -> usize {
     let is_rare = |first: u8, second: u8| {
         let index = first.to_ascii_lowercase().checked_sub(b'a');
-        let follows = index.and_then(|index| RARE.get(usize::from(index)));
+        let follows = index.and_then(|index| RARE_FOLLOWERS.get(usize::from(index)));
         follows.is_some_and(|rare| rare.as_bytes().contains(&second.to_ascii_lowercase()))
     };
     text.windows(2)
@@ -434,21 +442,28 @@ fn rare_pairs(text: &[u8]) -> usize {
 }
 
 /// The length of the longest term at the beginning, whatever its case, if no small letter goes on with it.
-fn term(text: &[u8]) -> Option<usize> {
+fn known_word_len(text: &[u8]) -> Option<usize> {
     let begins = |term: &&&str| {
         text.get(..term.len())
             .is_some_and(|start| start.eq_ignore_ascii_case(term.as_bytes()))
             && (term.ends_with(|char: char| char.is_ascii_digit())
                 || !text.get(term.len()).is_some_and(u8::is_ascii_lowercase))
     };
-    TERMS.iter().filter(begins).map(|term| term.len()).max()
+    KNOWN_WORDS
+        .iter()
+        .filter(begins)
+        .map(|term| term.len())
+        .max()
 }
 
 /// The length of the first word in camel case: a number, a `-` or `_`, small letters with a capital before them,
 /// or capitals. A word begins at a capital after anything else, and at the last capital before small letters.
-fn word(text: &[u8]) -> usize {
-    let run = |from: usize, is_it: fn(&u8) -> bool| {
-        text[from..].iter().take_while(|byte| is_it(byte)).count()
+fn first_word_len(text: &[u8]) -> usize {
+    let run = |from: usize, predicate: fn(&u8) -> bool| {
+        text[from..]
+            .iter()
+            .take_while(|byte| predicate(byte))
+            .count()
     };
     match (text[0], run(0, u8::is_ascii_uppercase)) {
         (b'-' | b'_', _) => 1,
@@ -463,7 +478,7 @@ fn word(text: &[u8]) -> usize {
 }
 
 /// The first part of a stem that no person has written, and that can be a hash.
-fn possible(stem: &str) -> Option<&str> {
+fn possible_hash(stem: &str) -> Option<&str> {
     let is_end = |byte: Option<&u8>| matches!(byte, None | Some(b'-' | b'.' | b'_' | b'~'));
     let is_hex_digit = |char: char| matches!(char, '0'..='9' | 'a'..='f');
     let bytes = stem.as_bytes();
@@ -471,12 +486,12 @@ fn possible(stem: &str) -> Option<&str> {
     starts.filter_map(|at| stem.get(at..)).find_map(|rest| {
         let len = rest.len() - rest.trim_start_matches(is_hex_digit).len();
         let hex = &rest[..len];
-        if len >= 8 && changes(hex) >= 1 && is_end(rest.as_bytes().get(len)) {
+        if len >= 8 && digit_letter_changes(hex) >= 1 && is_end(rest.as_bytes().get(len)) {
             return Some(hex);
         }
         let base64 = rest.get(..8).filter(|_| is_end(rest.as_bytes().get(8)))?;
         let is_digit = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
-        let has = |is_it: fn(&u8) -> bool| base64.as_bytes().iter().any(is_it);
+        let has = |predicate: fn(&u8) -> bool| base64.as_bytes().iter().any(predicate);
         let is_mixed =
             has(u8::is_ascii_uppercase) && (has(u8::is_ascii_lowercase) || has(u8::is_ascii_digit));
         (base64.bytes().all(is_digit) && is_mixed).then_some(base64)
@@ -484,7 +499,7 @@ fn possible(stem: &str) -> Option<&str> {
 }
 
 /// The hash that is all of a stem, or its end, in Turbopack's alphabet.
-fn turbopack(stem: &str) -> Option<&str> {
+fn turbopack_hash(stem: &str) -> Option<&str> {
     let (before, tail) = stem.split_at_checked(stem.len().checked_sub(13)?)?;
     let is_digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'z' | b'_' | b'-' | b'~' | b'.');
     let is_hash = tail.bytes().all(is_digit) && tail.bytes().any(|byte| byte.is_ascii_digit());
@@ -502,7 +517,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_build_tools_write() {
+    fn names_written_by_build_tools_are_recognized() {
         let long = "8e0d62a10b0c2d1c1c8f8e0d62a10b0c2d1c1c8f8e0d62a10b0c2d1c1c8f1a2b";
         for (tool, names) in [
             (
@@ -695,7 +710,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_only_look_like_it() {
+    fn names_that_resemble_fingerprints_are_not_recognized() {
         check(
             &[
                 // Words, in all cases.
@@ -818,7 +833,7 @@ mod tests {
     }
 
     #[test]
-    fn hashes_that_could_be_words_are_missed() {
+    fn word_like_hashes_are_not_recognized() {
         check(
             &[
                 "assets/index-DowUdDer.css",
@@ -845,7 +860,7 @@ mod tests {
     }
 
     /// Of the names with these hashes, the share in per mille that is not recognized.
-    fn missed_of(hash: impl FnMut() -> String, name: impl Fn(&str) -> String) -> usize {
+    fn missed_per_mille(hash: impl FnMut() -> String, name: impl Fn(&str) -> String) -> usize {
         let count = 20_000;
         let missed = std::iter::repeat_with(hash)
             .take(count)
@@ -855,7 +870,7 @@ mod tests {
     }
 
     /// The same of random hashes.
-    fn missed(alphabet: &str, len: usize, name: impl Fn(&str) -> String) -> usize {
+    fn missed_random_per_mille(alphabet: &str, len: usize, name: impl Fn(&str) -> String) -> usize {
         let mut random = random();
         let alphabet = alphabet.as_bytes();
         let hash = || {
@@ -863,11 +878,11 @@ mod tests {
                 .map(|_| char::from(alphabet[random(alphabet.len())]))
                 .collect()
         };
-        missed_of(hash, name)
+        missed_per_mille(hash, name)
     }
 
     #[test]
-    fn what_is_missed_is_as_rare_as_the_promise_has_it() {
+    fn false_negative_rate_is_as_documented() {
         let hex = "0123456789abcdef";
         let base32 = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
         let base64 = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
@@ -882,63 +897,63 @@ mod tests {
                 digits.truncate(8);
                 digits
             };
-            missed_of(hash, name)
+            missed_per_mille(hash, name)
         };
         let base40 = "0123456789abcdefghijklmnopqrstuvwxyz_-~.";
-        for (what, missed, expected) in [
+        for (label, missed, expected) in [
             (
                 "hex 8",
-                missed(hex, 8, |hash| format!("a-{hash}.js")),
+                missed_random_per_mille(hex, 8, |hash| format!("a-{hash}.js")),
                 80..100,
             ),
             (
                 "hex 12",
-                missed(hex, 12, |hash| format!("a-{hash}.js")),
+                missed_random_per_mille(hex, 12, |hash| format!("a-{hash}.js")),
                 8..20,
             ),
             (
                 "hex 16",
-                missed(hex, 16, |hash| format!("a.{hash}.js")),
+                missed_random_per_mille(hex, 16, |hash| format!("a.{hash}.js")),
                 0..3,
             ),
             (
                 "hex 32",
-                missed(hex, 32, |hash| format!("a.{hash}.js")),
+                missed_random_per_mille(hex, 32, |hash| format!("a.{hash}.js")),
                 25..40,
             ),
             (
                 "hex 64",
-                missed(hex, 64, |hash| format!("a.{hash}.js")),
+                missed_random_per_mille(hex, 64, |hash| format!("a.{hash}.js")),
                 0..1,
             ),
             (
                 "chunk",
-                missed(base32, 8, |hash| format!("chunk-{hash}.js")),
+                missed_random_per_mille(base32, 8, |hash| format!("chunk-{hash}.js")),
                 0..1,
             ),
             (
                 "main",
-                missed(base32, 8, |hash| format!("main-{hash}.js")),
+                missed_random_per_mille(base32, 8, |hash| format!("main-{hash}.js")),
                 165..190,
             ),
             (
                 "base32",
-                missed(base32, 8, |hash| format!("a-{hash}.js")),
+                missed_random_per_mille(base32, 8, |hash| format!("a-{hash}.js")),
                 340..370,
             ),
             (
                 "base64",
-                missed(base64, 8, |hash| format!("a-{hash}.js")),
+                missed_random_per_mille(base64, 8, |hash| format!("a-{hash}.js")),
                 75..95,
             ),
             (
                 "assets",
-                missed(base64, 8, |hash| format!("assets/a-{hash}.js")),
+                missed_random_per_mille(base64, 8, |hash| format!("assets/a-{hash}.js")),
                 50..65,
             ),
             (
                 "assets of other types",
-                missed(base64, 8, |hash| format!("assets/a-{hash}.woff2")),
+                missed_random_per_mille(base64, 8, |hash| format!("assets/a-{hash}.woff2")),
                 50..65,
             ),
             (
@@ -948,21 +963,23 @@ mod tests {
             ),
             (
                 "_astro",
-                missed(base64, 8, |hash| format!("_astro/a.{hash}.js")),
+                missed_random_per_mille(base64, 8, |hash| format!("_astro/a.{hash}.js")),
                 0..25,
             ),
             (
                 "_nuxt",
-                missed(base64, 8, |hash| format!("_nuxt/{hash}.js")),
+                missed_random_per_mille(base64, 8, |hash| format!("_nuxt/{hash}.js")),
                 0..25,
             ),
             (
                 "_next",
-                missed(base40, 13, |hash| format!("_next/static/chunks/{hash}.js")),
+                missed_random_per_mille(base40, 13, |hash| {
+                    format!("_next/static/chunks/{hash}.js")
+                }),
                 0..60,
             ),
         ] {
-            assert!(expected.contains(&missed), "{what}: {missed} of 1000");
+            assert!(expected.contains(&missed), "{label}: {missed} of 1000");
         }
     }
 
@@ -998,7 +1015,7 @@ mod tests {
         sore sups swop tern ting want wean weep when yest";
 
     #[test]
-    fn what_is_taken_for_a_hash_is_as_rare_as_the_promise_has_it() {
+    fn false_positive_rate_is_as_documented() {
         let capitalized = |word: &str| word[..1].to_uppercase() + &word[1..];
         let mut names: Vec<String> = IDENTIFIERS.split_whitespace().map(str::to_owned).collect();
         for word in WORDS.split_whitespace() {
@@ -1021,69 +1038,69 @@ mod tests {
     }
 
     #[test]
-    fn what_is_said() {
-        let hash = || Reason::Hash("BsYhmk3H".to_owned());
+    fn cache_control_and_its_reason() {
+        let hash = || CacheReason::ContentHash("BsYhmk3H".to_owned());
         for (caching, path, is_private, text, reason) in [
             (
-                Caching::Auto,
+                CachePolicy::Auto,
                 "index.html",
                 false,
                 "no-cache",
-                Reason::NoHash,
+                CacheReason::NoHash,
             ),
             (
-                Caching::Auto,
+                CachePolicy::Auto,
                 "index.html",
                 true,
                 "no-cache",
-                Reason::NoHash,
+                CacheReason::NoHash,
             ),
             (
-                Caching::Auto,
+                CachePolicy::Auto,
                 "a-BsYhmk3H.js",
                 false,
                 "public, max-age=31536000, immutable",
                 hash(),
             ),
             (
-                Caching::Auto,
+                CachePolicy::Auto,
                 "a-BsYhmk3H.js",
                 true,
                 "private, max-age=31536000, immutable",
                 hash(),
             ),
             (
-                Caching::Auto,
+                CachePolicy::Auto,
                 "_app/immutable/a.js",
                 false,
                 "public, max-age=31536000, immutable",
-                Reason::Folder("_app/immutable"),
+                CacheReason::FrameworkDir("_app/immutable"),
             ),
             (
-                Caching::Off,
+                CachePolicy::Off,
                 "a-BsYhmk3H.js",
                 false,
                 "no-store",
-                Reason::Off,
+                CacheReason::Off,
             ),
             (
-                Caching::For(60),
+                CachePolicy::MaxAge(60),
                 "a-BsYhmk3H.js",
                 false,
                 "public, max-age=60",
-                Reason::For(60),
+                CacheReason::MaxAge(60),
             ),
             (
-                Caching::For(0),
+                CachePolicy::MaxAge(0),
                 "index.html",
                 true,
                 "private, max-age=0",
-                Reason::For(0),
+                CacheReason::MaxAge(0),
             ),
         ] {
-            let control = caching.of(path.as_bytes(), is_private);
+            let control = caching.cache_control(path.as_bytes(), is_private);
             assert_eq!(
-                (control.text.as_ref(), control.reason),
+                (control.value.as_ref(), control.reason),
                 (text, reason),
                 "{path}"
             );
@@ -1091,12 +1108,12 @@ mod tests {
     }
 
     #[test]
-    fn what_may_be_asked_for() {
-        assert_eq!("auto".parse(), Ok(Caching::Auto));
-        assert_eq!("off".parse(), Ok(Caching::Off));
-        assert_eq!("3600".parse(), Ok(Caching::For(3600)));
+    fn cache_option_is_parsed() {
+        assert_eq!("auto".parse(), Ok(CachePolicy::Auto));
+        assert_eq!("off".parse(), Ok(CachePolicy::Off));
+        assert_eq!("3600".parse(), Ok(CachePolicy::MaxAge(3600)));
         for text in ["", "Auto", "on", "-1", "1h", "4294967296"] {
-            let error = text.parse::<Caching>().expect_err(text);
+            let error = text.parse::<CachePolicy>().expect_err(text);
             assert!(
                 error.starts_with(&format!("`{text}` is neither")),
                 "{error}"

@@ -6,25 +6,26 @@ use nix::ifaddrs::getifaddrs;
 use nix::net::if_::InterfaceFlags;
 
 /// An address that is for documentation only (RFC 5737): nothing is sent there.
-const ELSEWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), 9);
+const DOCUMENTATION_ADDRESS: SocketAddr =
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), 9);
 
 /// The address that this machine would have for others: the one that it would go anywhere from, or else the first of an
 /// interface that is up. `None` where it is alone.
 #[must_use]
-pub fn own_address() -> Option<IpAddr> {
-    routed().or_else(assigned)
+pub fn lan_address() -> Option<IpAddr> {
+    route_source_address().or_else(interface_address)
 }
 
 /// By the routes. Connecting a datagram socket asks for one, and sends nothing.
-fn routed() -> Option<IpAddr> {
+fn route_source_address() -> Option<IpAddr> {
     let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
-    socket.connect(ELSEWHERE).ok()?;
+    socket.connect(DOCUMENTATION_ADDRESS).ok()?;
     let ip = socket.local_addr().ok()?.ip();
     (!ip.is_loopback() && !ip.is_unspecified()).then_some(ip)
 }
 
 /// By the interfaces (getifaddrs(3)): IPv4 before IPv6, of which one that needs a zone is not for others.
-fn assigned() -> Option<IpAddr> {
+fn interface_address() -> Option<IpAddr> {
     let is_up = |flags: InterfaceFlags| {
         flags.contains(InterfaceFlags::IFF_UP) && !flags.contains(InterfaceFlags::IFF_LOOPBACK)
     };
@@ -52,8 +53,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nobody_else_knows_us_by_the_loopback() {
-        for address in [own_address(), routed(), assigned()].into_iter().flatten() {
+    fn lan_address_is_not_loopback() {
+        for address in [lan_address(), route_source_address(), interface_address()]
+            .into_iter()
+            .flatten()
+        {
             assert!(
                 !address.is_loopback() && !address.is_unspecified(),
                 "{address}"

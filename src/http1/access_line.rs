@@ -5,12 +5,12 @@ use std::net::SocketAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::decimal;
-use crate::http::{Coding, Recall, Status, Timestamp, Version};
+use crate::http::{CacheStatus, Coding, Status, Timestamp, Version};
 use crate::net::Address;
 
 /// What a line looks like. In each, nothing that a peer says can end a line or a field, or be obeyed by a terminal.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Format {
+pub enum LogFormat {
     /// For a person: short, in columns, and if `is_coloured`, with colours for a terminal.
     Pretty {
         /// Whether there are escape sequences in it, our own.
@@ -23,9 +23,9 @@ pub enum Format {
     Json,
 }
 
-impl Format {
+impl LogFormat {
     /// Whether it has the User-Agent and the Referer.
-    pub(super) fn has_sender(self) -> bool {
+    pub(super) fn has_referer_and_user_agent(self) -> bool {
         !matches!(self, Self::Pretty { .. })
     }
 
@@ -37,47 +37,47 @@ impl Format {
 
 /// What the log says of a request: from its first byte to the answer's last.
 #[derive(Debug)]
-pub(super) struct Access<'a> {
-    pub(super) time: Time<'a>,
-    pub(super) peer: Address,
+pub(super) struct AccessLine<'a> {
+    pub(super) time: LogTime<'a>,
+    pub(super) client: Address,
     /// Nothing if it could not be read.
-    pub(super) request: Option<Said<'a>>,
+    pub(super) request: Option<RequestFields<'a>>,
     pub(super) status: Status,
     /// Bytes of content that were sent.
     pub(super) content: u64,
     pub(super) duration: Duration,
     pub(super) coding: Coding,
-    pub(super) recall: Option<Recall>,
+    pub(super) cache_status: Option<CacheStatus>,
     /// Why it was refused, or cut.
     pub(super) reason: Option<&'static str>,
 }
 
 /// What a peer has said. Of the last three each is there if it was said, and if the format has it.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Said<'a> {
+pub(super) struct RequestFields<'a> {
     pub(super) method: &'a [u8],
     pub(super) target: &'a [u8],
     pub(super) version: Version,
     pub(super) user: Option<&'a [u8]>,
     pub(super) referer: Option<&'a [u8]>,
-    pub(super) agent: Option<&'a [u8]>,
+    pub(super) user_agent: Option<&'a [u8]>,
 }
 
-impl Access<'_> {
+impl AccessLine<'_> {
     /// Appends the line, with its newline.
     ///
     /// By hand: each answer pays for this, and `core::fmt` costs several times as much.
-    pub(super) fn write(&self, format: Format, into: &mut Vec<u8>) {
+    pub(super) fn write(&self, format: LogFormat, into: &mut Vec<u8>) {
         match format {
-            Format::Pretty { is_coloured } => self.pretty(is_coloured, into),
-            Format::Combined => self.combined(into),
-            Format::Json => self.json(into),
+            LogFormat::Pretty { is_coloured } => self.write_pretty(is_coloured, into),
+            LogFormat::Combined => self.write_combined(into),
+            LogFormat::Json => self.write_json(into),
         }
         into.push(b'\n');
     }
 
     /// `{"time":"2026-11-21T04:49:21.123Z","peer":"127.0.0.1:53412",...}`. All names are always there.
-    fn json(&self, into: &mut Vec<u8>) {
+    fn write_json(&self, into: &mut Vec<u8>) {
         into.extend_from_slice(b"{\"time\":");
         match self.time.second {
             "" => into.extend_from_slice(b"null"),
@@ -85,17 +85,17 @@ impl Access<'_> {
                 into.push(b'"');
                 into.extend_from_slice(second.as_bytes());
                 into.push(b'.');
-                thousandths(self.time.millis, into);
+                push_thousandths(self.time.millis, into);
                 into.extend_from_slice(b"Z\"");
             }
         }
         into.extend_from_slice(b",\"peer\":\"");
-        address(self.peer, true, into);
+        push_address(self.client, true, into);
         match &self.request {
-            Some(said) => {
-                string(b"\",\"method\":\"", said.method, into);
-                string(b"\",\"target\":\"", said.target, into);
-                into.extend_from_slice(match said.version {
+            Some(request) => {
+                push_json_string(b"\",\"method\":\"", request.method, into);
+                push_json_string(b"\",\"target\":\"", request.target, into);
+                into.extend_from_slice(match request.version {
                     Version::Http10 => b"\",\"version\":\"HTTP/1.0\",\"status\":",
                     Version::Http11 => b"\",\"version\":\"HTTP/1.1\",\"status\":",
                 });
@@ -111,28 +111,31 @@ impl Access<'_> {
         let micros = u64::try_from(self.duration.as_micros()).unwrap_or(u64::MAX);
         decimal::push(micros / 1000, into);
         into.push(b'.');
-        thousandths(micros % 1000, into);
+        push_thousandths(micros % 1000, into);
         into.extend_from_slice(match self.coding {
             Coding::Identity => b",\"coding\":null,\"cache\":",
             Coding::Gzip => b",\"coding\":\"gzip\",\"cache\":",
             Coding::Zstd => b",\"coding\":\"zstd\",\"cache\":",
             Coding::Brotli => b",\"coding\":\"br\",\"cache\":",
         });
-        into.extend_from_slice(match self.recall {
+        into.extend_from_slice(match self.cache_status {
             None => b"null,\"reason\":",
-            Some(Recall::Hit) => b"\"hit\",\"reason\":",
-            Some(Recall::Confirmed) => b"\"confirmed\",\"reason\":",
-            Some(Recall::Miss) => b"\"miss\",\"reason\":",
+            Some(CacheStatus::Hit) => b"\"hit\",\"reason\":",
+            Some(CacheStatus::Revalidated) => b"\"confirmed\",\"reason\":",
+            Some(CacheStatus::Miss) => b"\"miss\",\"reason\":",
         });
-        let said = self.request.as_ref();
+        let request = self.request.as_ref();
         for (value, next) in [
             (self.reason.map(str::as_bytes), &b",\"referer\":"[..]),
-            (said.and_then(|said| said.referer), b",\"user_agent\":"),
-            (said.and_then(|said| said.agent), b"}"),
+            (
+                request.and_then(|request| request.referer),
+                b",\"user_agent\":",
+            ),
+            (request.and_then(|request| request.user_agent), b"}"),
         ] {
             match value {
                 Some(value) => {
-                    string(b"\"", value, into);
+                    push_json_string(b"\"", value, into);
                     into.push(b'"');
                 }
                 None => into.extend_from_slice(b"null"),
@@ -143,15 +146,15 @@ impl Access<'_> {
 
     /// `127.0.0.1 - alice [21/Nov/2026:04:49:21 +0000] "GET /path HTTP/1.1" 200 1234 "referer" "agent"`, with a
     /// hyphen for what is not there, no bytes included.
-    fn combined(&self, into: &mut Vec<u8>) {
-        address(self.peer, false, into);
+    fn write_combined(&self, into: &mut Vec<u8>) {
+        push_address(self.client, false, into);
         into.extend_from_slice(b" - ");
-        let said = self.request.as_ref();
-        match said.and_then(|said| said.user) {
+        let request = self.request.as_ref();
+        match request.and_then(|request| request.user) {
             None | Some(b"") => into.push(b'-'),
-            Some(user) => escaped(
+            Some(user) => push_escaped(
                 user,
-                |byte| byte.is_ascii_graphic() && is_quotable(byte),
+                |byte| byte.is_ascii_graphic() && is_safe_quoted(byte),
                 into,
             ),
         }
@@ -161,14 +164,14 @@ impl Access<'_> {
             second => second.as_bytes(),
         });
         into.extend_from_slice(b"] \"");
-        match said {
+        match request {
             None => into.push(b'-'),
-            Some(said) => {
-                escaped(said.method, is_quotable, into);
+            Some(request) => {
+                push_escaped(request.method, is_safe_quoted, into);
                 into.push(b' ');
-                escaped(said.target, is_quotable, into);
+                push_escaped(request.target, is_safe_quoted, into);
                 into.push(b' ');
-                into.extend_from_slice(version(said.version).as_bytes());
+                into.extend_from_slice(version_name(request.version).as_bytes());
             }
         }
         into.extend_from_slice(b"\" ");
@@ -178,20 +181,20 @@ impl Access<'_> {
             0 => into.push(b'-'),
             content => decimal::push(content, into),
         }
-        for word in [
-            said.and_then(|said| said.referer),
-            said.and_then(|said| said.agent),
+        for value in [
+            request.and_then(|request| request.referer),
+            request.and_then(|request| request.user_agent),
         ] {
             into.extend_from_slice(b" \"");
             // An empty one would be no field for some readers.
-            let word = word.filter(|word| !word.is_empty());
-            escaped(word.unwrap_or(b"-"), is_quotable, into);
+            let value = value.filter(|value| !value.is_empty());
+            push_escaped(value.unwrap_or(b"-"), is_safe_quoted, into);
             into.push(b'"');
         }
     }
 
     /// `04:49:21Z 200 GET   1.2K    0.3ms br   hit       127.0.0.1       /path`, and then why, if it is a refusal.
-    fn pretty(&self, is_coloured: bool, into: &mut Vec<u8>) {
+    fn write_pretty(&self, is_coloured: bool, into: &mut Vec<u8>) {
         into.extend_from_slice(match self.time.second {
             "" => b"--:--:--Z",
             second => second.as_bytes(),
@@ -209,25 +212,29 @@ impl Access<'_> {
         into.extend_from_slice(self.status.code().as_bytes());
         into.extend_from_slice(plain);
         into.push(b' ');
-        let said = self.request.as_ref();
-        let method = said.map_or(&b"-"[..], |said| said.method);
-        left(4, into, |into| escaped(method, is_word, into));
+        let request = self.request.as_ref();
+        let method = request.map_or(&b"-"[..], |request| request.method);
+        push_left_aligned(4, into, |into| push_escaped(method, is_safe_unquoted, into));
         into.push(b' ');
-        right(5, into, |into| size(self.content, into));
+        push_right_aligned(5, into, |into| push_size(self.content, into));
         into.push(b' ');
-        right(8, into, |into| duration(self.duration, into));
+        push_right_aligned(8, into, |into| push_duration(self.duration, into));
         into.push(b' ');
-        left(4, into, |into| {
-            into.extend_from_slice(coding(self.coding).unwrap_or(b"-"));
+        push_left_aligned(4, into, |into| {
+            into.extend_from_slice(coding_name(self.coding).unwrap_or(b"-"));
         });
         into.push(b' ');
-        left(9, into, |into| {
-            into.extend_from_slice(self.recall.map_or("-", Recall::name).as_bytes());
+        push_left_aligned(9, into, |into| {
+            into.extend_from_slice(self.cache_status.map_or("-", CacheStatus::name).as_bytes());
         });
         into.push(b' ');
-        left(15, into, |into| address(self.peer, false, into));
+        push_left_aligned(15, into, |into| push_address(self.client, false, into));
         into.push(b' ');
-        escaped(said.map_or(&b"-"[..], |said| said.target), is_word, into);
+        push_escaped(
+            request.map_or(&b"-"[..], |request| request.target),
+            is_safe_unquoted,
+            into,
+        );
         if let Some(reason) = self.reason {
             into.extend_from_slice(if is_coloured { b" \x1b[2m" } else { b" " });
             into.push(b'(');
@@ -238,23 +245,23 @@ impl Access<'_> {
     }
 }
 
-const fn version(version: Version) -> &'static str {
+const fn version_name(version: Version) -> &'static str {
     match version {
         Version::Http10 => "HTTP/1.0",
         Version::Http11 => "HTTP/1.1",
     }
 }
 
-fn coding(coding: Coding) -> Option<&'static [u8]> {
+fn coding_name(coding: Coding) -> Option<&'static [u8]> {
     (coding != Coding::Identity).then(|| coding.name().as_bytes())
 }
 
 /// Appends who it was, and for programs that can tell, from which port.
-fn address(peer: Address, has_port: bool, into: &mut Vec<u8>) {
+fn push_address(client: Address, has_port: bool, into: &mut Vec<u8>) {
     // Writing to a Vec does not fail.
-    let _ = match peer {
-        Address::Ip(SocketAddr::V4(peer)) => {
-            let [a, b, c, d] = peer.ip().octets();
+    let _ = match client {
+        Address::Ip(SocketAddr::V4(client)) => {
+            let [a, b, c, d] = client.ip().octets();
             decimal::push(a.into(), into);
             for octet in [b, c, d] {
                 into.push(b'.');
@@ -262,23 +269,23 @@ fn address(peer: Address, has_port: bool, into: &mut Vec<u8>) {
             }
             if has_port {
                 into.push(b':');
-                decimal::push(peer.port().into(), into);
+                decimal::push(client.port().into(), into);
             }
             Ok(())
         }
-        Address::Ip(SocketAddr::V6(peer)) if !has_port => write!(into, "{}", peer.ip()),
-        peer => write!(into, "{peer}"),
+        Address::Ip(SocketAddr::V6(client)) if !has_port => write!(into, "{}", client.ip()),
+        client => write!(into, "{client}"),
     };
 }
 
 /// Three digits of a number below a thousand.
-fn thousandths(number: u64, into: &mut Vec<u8>) {
+fn push_thousandths(number: u64, into: &mut Vec<u8>) {
     let digits = [number / 100, number / 10 % 10, number % 10];
     into.extend(digits.map(|digit| b'0' + u8::try_from(digit).unwrap_or_default()));
 }
 
 /// Appends what an item is of, in five characters at the most: `999`, `1.2K`, `1023M`.
-fn size(bytes: u64, into: &mut Vec<u8>) {
+fn push_size(bytes: u64, into: &mut Vec<u8>) {
     let (mut whole, mut rest, mut units) = (bytes, 0, b"KMGTPE".iter());
     let mut unit = None;
     while whole >= 1024
@@ -295,7 +302,7 @@ fn size(bytes: u64, into: &mut Vec<u8>) {
 }
 
 /// Appends how long something took: `0.3ms`, `1500.0ms`, `12.3s`.
-fn duration(time: Duration, into: &mut Vec<u8>) {
+fn push_duration(time: Duration, into: &mut Vec<u8>) {
     let (tenths, unit) = match time.as_secs() {
         0..10 => ((time.as_nanos() + 50_000) / 100_000, "ms"),
         _ => (time.as_millis() / 100, "s"),
@@ -308,14 +315,14 @@ fn duration(time: Duration, into: &mut Vec<u8>) {
 }
 
 /// Appends a column of this width, flush left, or of more if it needs more.
-fn left(width: usize, into: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
+fn push_left_aligned(width: usize, into: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
     let start = into.len();
     write(into);
     into.resize(into.len().max(start + width), b' ');
 }
 
 /// Appends a column of this width, flush right, or of more if it needs more.
-fn right(width: usize, into: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
+fn push_right_aligned(width: usize, into: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
     let start = into.len();
     write(into);
     let missing = (start + width).saturating_sub(into.len());
@@ -325,36 +332,36 @@ fn right(width: usize, into: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
 }
 
 /// What may stand by itself, between spaces.
-fn is_word(byte: u8) -> bool {
+fn is_safe_unquoted(byte: u8) -> bool {
     byte.is_ascii_graphic() & (byte != b'\\')
 }
 
 /// What may stand between quotation marks.
-fn is_quotable(byte: u8) -> bool {
+fn is_safe_quoted(byte: u8) -> bool {
     matches!(byte, b' '..=b'~') & (byte != b'"') & (byte != b'\\')
 }
 
 const HEX: &[u8; 16] = b"0123456789ABCDEF";
 
-fn hex(digit: u8) -> u8 {
+fn hex_digit(digit: u8) -> u8 {
     HEX.get(usize::from(digit & 15)).copied().unwrap_or(b'0')
 }
 
 /// Appends bytes of the peer's, with `\xNN` for all that are not `plain`, as nginx does it.
-fn escaped(bytes: &[u8], plain: impl Fn(u8) -> bool, into: &mut Vec<u8>) {
-    if all(bytes, &plain) {
+fn push_escaped(bytes: &[u8], plain: impl Fn(u8) -> bool, into: &mut Vec<u8>) {
+    if all_bytes(bytes, &plain) {
         return into.extend_from_slice(bytes);
     }
     for &byte in bytes {
         match plain(byte) {
             true => into.push(byte),
-            false => into.extend_from_slice(&[b'\\', b'x', hex(byte >> 4), hex(byte)]),
+            false => into.extend_from_slice(&[b'\\', b'x', hex_digit(byte >> 4), hex_digit(byte)]),
         }
     }
 }
 
 /// Whether all of them are. Asked of each, whatever comes of the others: so the compiler asks it of many at once.
-fn all(bytes: &[u8], is: impl Fn(u8) -> bool) -> bool {
+fn all_bytes(bytes: &[u8], is: impl Fn(u8) -> bool) -> bool {
     bytes.iter().fold(true, |all, &byte| all & is(byte))
 }
 
@@ -362,28 +369,36 @@ fn all(bytes: &[u8], is: impl Fn(u8) -> bool) -> bool {
 ///
 /// All that is not ASCII is escaped: what a terminal could obey, and what some readers take for the end of a line,
 /// is among it. What is no UTF-8 is U+FFFD.
-fn string(before: &[u8], value: &[u8], into: &mut Vec<u8>) {
+fn push_json_string(before: &[u8], value: &[u8], into: &mut Vec<u8>) {
     into.extend_from_slice(before);
-    if all(value, is_quotable) {
+    if all_bytes(value, is_safe_quoted) {
         return into.extend_from_slice(value);
     }
     for chunk in value.utf8_chunks() {
-        chunk.valid().chars().for_each(|char| quoted(char, into));
+        chunk
+            .valid()
+            .chars()
+            .for_each(|char| push_json_character(char, into));
         if !chunk.invalid().is_empty() {
-            quoted(char::REPLACEMENT_CHARACTER, into);
+            push_json_character(char::REPLACEMENT_CHARACTER, into);
         }
     }
 }
 
 /// Appends a character of a string.
-fn quoted(char: char, into: &mut Vec<u8>) {
+fn push_json_character(char: char, into: &mut Vec<u8>) {
     match u8::try_from(char) {
-        Ok(byte) if is_quotable(byte) => into.push(byte),
+        Ok(byte) if is_safe_quoted(byte) => into.push(byte),
         Ok(byte @ (b'"' | b'\\')) => into.extend_from_slice(&[b'\\', byte]),
         _ => {
             for unit in char.encode_utf16(&mut [0; 2]) {
                 let [high, low] = unit.to_be_bytes();
-                let digits = [hex(high >> 4), hex(high), hex(low >> 4), hex(low)];
+                let digits = [
+                    hex_digit(high >> 4),
+                    hex_digit(high),
+                    hex_digit(low >> 4),
+                    hex_digit(low),
+                ];
                 into.extend_from_slice(b"\\u");
                 into.extend_from_slice(&digits);
             }
@@ -393,7 +408,7 @@ fn quoted(char: char, into: &mut Vec<u8>) {
 
 /// When something was.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Time<'a> {
+pub(super) struct LogTime<'a> {
     /// The second in UTC, as the format has it; empty for what none can say.
     second: &'a str,
     /// Milliseconds of the next.
@@ -402,14 +417,14 @@ pub(super) struct Time<'a> {
 
 /// The time, rendered once a second.
 #[derive(Debug)]
-pub(super) struct TimeText {
-    format: Format,
+pub(super) struct CachedLogTime {
+    format: LogFormat,
     second: Option<u64>,
     text: String,
 }
 
-impl TimeText {
-    pub(super) fn new(format: Format) -> Self {
+impl CachedLogTime {
+    pub(super) fn new(format: LogFormat) -> Self {
         Self {
             format,
             second: None,
@@ -418,26 +433,26 @@ impl TimeText {
     }
 
     /// This time. A clock before 1970 is wrong, and reads as 1970.
-    pub(super) fn at(&mut self, time: SystemTime) -> Time<'_> {
+    pub(super) fn render(&mut self, time: SystemTime) -> LogTime<'_> {
         let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
         if self.second != Some(since.as_secs()) {
             self.second = Some(since.as_secs());
             let timestamp = Timestamp::at(UNIX_EPOCH + since);
             let text = timestamp.map(|timestamp| timestamp.to_string());
             self.text = text
-                .and_then(|text| self.format.second(&text))
+                .and_then(|text| self.format.format_second(&text))
                 .unwrap_or_default();
         }
-        Time {
+        LogTime {
             second: &self.text,
             millis: since.subsec_millis().into(),
         }
     }
 }
 
-impl Format {
+impl LogFormat {
     /// A second, from what RFC 3339 has it be: `2026-11-21T04:49:21Z`.
-    fn second(self, text: &str) -> Option<String> {
+    fn format_second(self, text: &str) -> Option<String> {
         const MONTHS: [&str; 12] = [
             "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
         ];
@@ -459,90 +474,90 @@ impl Format {
 mod tests {
     use super::*;
 
-    const PRETTY: Format = Format::Pretty { is_coloured: false };
+    const PRETTY: LogFormat = LogFormat::Pretty { is_coloured: false };
 
     /// The line of a request in this format.
-    fn line(format: Format, access: &Access<'_>) -> String {
-        let mut text = TimeText::new(format);
-        let time = text.at(UNIX_EPOCH + Duration::from_millis(1_795_236_561_007));
+    fn line(format: LogFormat, access: &AccessLine<'_>) -> String {
+        let mut text = CachedLogTime::new(format);
+        let time = text.render(UNIX_EPOCH + Duration::from_millis(1_795_236_561_007));
         let mut line = b"before\n".to_vec();
-        Access { time, ..*access }.write(format, &mut line);
+        AccessLine { time, ..*access }.write(format, &mut line);
         let line = String::from_utf8(line).unwrap();
         let line = line.strip_prefix("before\n").unwrap();
         line.strip_suffix('\n').unwrap().to_owned()
     }
 
-    fn said<'a>(method: &'a str, target: &'a str) -> Said<'a> {
-        Said {
+    fn request_fields<'a>(method: &'a str, target: &'a str) -> RequestFields<'a> {
+        RequestFields {
             method: method.as_bytes(),
             target: target.as_bytes(),
             version: Version::Http11,
             user: None,
             referer: None,
-            agent: None,
+            user_agent: None,
         }
     }
 
-    fn access() -> Access<'static> {
-        Access {
-            time: Time {
+    fn access() -> AccessLine<'static> {
+        AccessLine {
+            time: LogTime {
                 second: "",
                 millis: 0,
             },
-            peer: Address::Ip("[::1]:80".parse().unwrap()),
+            client: Address::Ip("[::1]:80".parse().unwrap()),
             request: None,
             status: Status::NotFound,
             content: 12,
             duration: Duration::from_micros(1_260),
             coding: Coding::Identity,
-            recall: None,
+            cache_status: None,
             reason: None,
         }
     }
 
     #[test]
-    fn each_format_has_its_shape() {
-        let whole = Access {
-            request: Some(Said {
+    fn each_format_writes_its_line() {
+        let whole = AccessLine {
+            request: Some(RequestFields {
                 version: Version::Http10,
                 user: Some(b"alice"),
                 referer: Some(b"http://a/"),
-                agent: Some(b"curl/8"),
-                ..said("GET", "/a?b=%20")
+                user_agent: Some(b"curl/8"),
+                ..request_fields("GET", "/a?b=%20")
             }),
-            peer: Address::Ip("127.0.0.1:53412".parse().unwrap()),
+            client: Address::Ip("127.0.0.1:53412".parse().unwrap()),
             status: Status::Ok,
             content: 1234,
             coding: Coding::Brotli,
-            recall: Some(Recall::Hit),
+            cache_status: Some(CacheStatus::Hit),
             ..access()
         };
-        let refused = Access {
+        let refused = AccessLine {
             content: 0,
             reason: Some("There is no way."),
             ..access()
         };
         assert_eq!(
-            line(Format::Json, &whole),
+            line(LogFormat::Json, &whole),
             "{\"time\":\"2026-11-21T04:49:21.007Z\",\"peer\":\"127.0.0.1:53412\",\"method\":\"GET\",\
              \"target\":\"/a?b=%20\",\"version\":\"HTTP/1.0\",\"status\":200,\"bytes\":1234,\
              \"duration_ms\":1.260,\"coding\":\"br\",\"cache\":\"hit\",\"reason\":null,\
              \"referer\":\"http://a/\",\"user_agent\":\"curl/8\"}"
         );
         assert_eq!(
-            line(Format::Json, &refused),
+            line(LogFormat::Json, &refused),
             "{\"time\":\"2026-11-21T04:49:21.007Z\",\"peer\":\"[::1]:80\",\"method\":null,\
              \"target\":null,\"version\":null,\"status\":404,\"bytes\":0,\"duration_ms\":1.260,\
              \"coding\":null,\"cache\":null,\"reason\":\"There is no way.\",\"referer\":null,\
              \"user_agent\":null}"
         );
         assert_eq!(
-            line(Format::Combined, &whole),
+            line(LogFormat::Combined, &whole),
             "127.0.0.1 - alice [21/Nov/2026:04:49:21 +0000] \"GET /a?b=%20 HTTP/1.0\" 200 1234 \
              \"http://a/\" \"curl/8\""
         );
         assert_eq!(
-            line(Format::Combined, &refused),
+            line(LogFormat::Combined, &refused),
             "::1 - - [21/Nov/2026:04:49:21 +0000] \"-\" 404 - \"-\" \"-\""
         );
         assert_eq!(
@@ -554,29 +569,29 @@ mod tests {
             "04:49:21Z 404 -        0    1.3ms -    -         ::1             - (There is no way)"
         );
         assert_eq!(
-            line(Format::Pretty { is_coloured: true }, &refused),
+            line(LogFormat::Pretty { is_coloured: true }, &refused),
             "04:49:21Z \x1b[33m404\x1b[0m -        0    1.3ms -    -         ::1             - \
              \x1b[2m(There is no way)\x1b[0m"
         );
     }
 
     #[test]
-    fn what_a_peer_says_is_data() {
+    fn control_characters_and_quotes_are_escaped() {
         let hostile = "\"\\ é\r\n\t\0\u{1b}[1m\u{7f}\u{9b}\u{2028}\u{1f600}";
         let bytes = [hostile.as_bytes(), b"\xff\xc3"].concat();
-        let access = Access {
-            request: Some(Said {
+        let access = AccessLine {
+            request: Some(RequestFields {
                 user: Some(&bytes),
                 referer: Some(&bytes),
-                agent: Some(b""),
+                user_agent: Some(b""),
                 target: &bytes,
-                ..said("GET", "")
+                ..request_fields("GET", "")
             }),
             ..access()
         };
         let json = "\\\"\\\\ \\u00E9\\u000D\\u000A\\u0009\\u0000\\u001B[1m\\u007F\\u009B\\u2028\
             \\uD83D\\uDE00\\uFFFD\\uFFFD";
-        let found = line(Format::Json, &access);
+        let found = line(LogFormat::Json, &access);
         assert!(
             found.contains(&format!("\"target\":\"{json}\",")),
             "{found}"
@@ -592,13 +607,13 @@ mod tests {
             "::1 - \\x22\\x5C\\x20{rest} [21/Nov/2026:04:49:21 +0000] \
              \"GET \\x22\\x5C {rest} HTTP/1.1\" 404 12 \"\\x22\\x5C {rest}\" \"-\""
         );
-        assert_eq!(line(Format::Combined, &access), combined);
+        assert_eq!(line(LogFormat::Combined, &access), combined);
         let pretty = format!(" \"\\x5C\\x20{rest}");
         assert!(line(PRETTY, &access).ends_with(&pretty));
     }
 
     #[test]
-    fn addresses_are_as_the_standard_library_has_them() {
+    fn addresses_match_std_formatting() {
         for text in [
             "127.0.0.1:53412",
             "0.0.0.0:0",
@@ -608,34 +623,34 @@ mod tests {
             "[::ffff:10.0.0.1]:80",
             "[fe80::1%3]:80",
         ] {
-            let peer = Address::Ip(text.parse().unwrap());
-            let access = Access { peer, ..access() };
-            let json = line(Format::Json, &access);
+            let client = Address::Ip(text.parse().unwrap());
+            let access = AccessLine { client, ..access() };
+            let json = line(LogFormat::Json, &access);
             assert!(json.contains(&format!("\"peer\":\"{text}\",")), "{json}");
-            let combined = line(Format::Combined, &access);
+            let combined = line(LogFormat::Combined, &access);
             assert!(
-                combined.starts_with(&format!("{} - - [", peer.ip().unwrap())),
+                combined.starts_with(&format!("{} - - [", client.ip().unwrap())),
                 "{combined}"
             );
         }
-        let peer = Address::Unix;
-        let access = Access { peer, ..access() };
-        let json = line(Format::Json, &access);
+        let client = Address::Unix;
+        let access = AccessLine { client, ..access() };
+        let json = line(LogFormat::Json, &access);
         assert!(json.contains("\"peer\":\"unix:\","), "{json}");
-        let combined = line(Format::Combined, &access);
+        let combined = line(LogFormat::Combined, &access);
         assert!(combined.starts_with("unix: - - ["), "{combined}");
     }
 
     #[test]
-    fn numbers_are_as_the_standard_library_has_them() {
+    fn numbers_and_durations_match_std_formatting() {
         for content in [1, 9, 10, 99, 100, 65_536, 10_000_000_000, u64::MAX] {
-            let access = Access {
+            let access = AccessLine {
                 content,
                 ..access()
             };
-            let found = line(Format::Combined, &access);
+            let found = line(LogFormat::Combined, &access);
             assert!(found.ends_with(&format!(" 404 {content} \"-\" \"-\"")));
-            let found = line(Format::Json, &access);
+            let found = line(LogFormat::Json, &access);
             assert!(found.contains(&format!("\"bytes\":{content},")), "{found}");
         }
         for (nanos, pretty, json) in [
@@ -649,11 +664,11 @@ mod tests {
             (12_345_678_901, "12.3s", "12345.678"),
         ] {
             let duration = Duration::from_nanos(nanos);
-            let access = Access {
+            let access = AccessLine {
                 duration,
                 ..access()
             };
-            let found = line(Format::Json, &access);
+            let found = line(LogFormat::Json, &access);
             assert!(
                 found.contains(&format!("\"duration_ms\":{json},")),
                 "{found}"
@@ -672,11 +687,11 @@ mod tests {
             (u64::MAX, "15E"),
         ] {
             let mut text = Vec::new();
-            size(bytes, &mut text);
+            push_size(bytes, &mut text);
             assert_eq!(text, expected.as_bytes());
         }
-        for format in [Format::Json, Format::Combined, PRETTY] {
-            let longest = Access {
+        for format in [LogFormat::Json, LogFormat::Combined, PRETTY] {
+            let longest = AccessLine {
                 duration: Duration::MAX,
                 content: u64::MAX,
                 ..access()
@@ -686,16 +701,16 @@ mod tests {
     }
 
     #[test]
-    fn timestamps() {
+    fn each_format_has_its_timestamp() {
         let check = |seconds, expected: [&str; 3]| {
             let time = UNIX_EPOCH + Duration::from_secs(seconds);
-            for (format, expected) in [Format::Json, Format::Combined, PRETTY]
+            for (format, expected) in [LogFormat::Json, LogFormat::Combined, PRETTY]
                 .iter()
                 .zip(expected)
             {
-                let mut text = TimeText::new(*format);
-                assert_eq!(text.at(time).second, expected);
-                let late = text.at(time + Duration::from_millis(999));
+                let mut text = CachedLogTime::new(*format);
+                assert_eq!(text.render(time).second, expected);
+                let late = text.render(time + Duration::from_millis(999));
                 assert_eq!((late.second, late.millis), (expected, 999));
             }
         };

@@ -4,26 +4,26 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 /// How long nothing must have happened for a burst to be over; and how long it may last.
-const QUIET: Duration = Duration::from_millis(50);
-const MOST: Duration = Duration::from_millis(500);
+const QUIET_PERIOD: Duration = Duration::from_millis(50);
+const MAX_DELAY: Duration = Duration::from_millis(500);
 
 /// Paths that are kept apart.
-const PATHS: usize = 1000;
+const MAX_PATHS: usize = 1000;
 
 /// What has happened to a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Seen {
+pub(super) enum FileChange {
     /// It is there, and was not before.
-    Made,
+    Created,
     /// It is not there any more.
-    Gone,
+    Removed,
     /// It is another one, as far as is known.
-    Changed,
+    Modified,
 }
 
 /// What has changed since the last quiet.
 #[derive(Debug, Default)]
-pub(super) struct Burst {
+pub(super) struct Debouncer {
     /// When it began, and when something happened last.
     span: Option<(Instant, Instant)>,
     /// Whether something was there before, and whether it is now.
@@ -40,18 +40,18 @@ pub(super) enum Changes {
     Everything,
 }
 
-impl Burst {
+impl Debouncer {
     /// Something has happened to the file under a path.
-    pub(super) fn hear(&mut self, path: &[u8], seen: Seen, now: Instant) {
+    pub(super) fn record(&mut self, path: &[u8], change: FileChange, now: Instant) {
         self.extend(now);
         if self.is_everything {
             return;
         }
-        let is = seen != Seen::Gone;
-        if let Some(known) = self.paths.get_mut(path) {
-            known.1 = is;
-        } else if self.paths.len() < PATHS {
-            let was = seen != Seen::Made;
+        let is = change != FileChange::Removed;
+        if let Some(state) = self.paths.get_mut(path) {
+            state.1 = is;
+        } else if self.paths.len() < MAX_PATHS {
+            let was = change != FileChange::Created;
             self.paths.insert(path.to_vec(), (was, is));
         } else {
             self.is_everything = true;
@@ -59,7 +59,7 @@ impl Burst {
     }
 
     /// Anything may have happened.
-    pub(super) fn lose_track(&mut self, now: Instant) {
+    pub(super) fn record_unknown(&mut self, now: Instant) {
         self.extend(now);
         self.is_everything = true;
     }
@@ -70,13 +70,13 @@ impl Burst {
     }
 
     /// When it is over, if nothing happens before; `None` if nothing has.
-    pub(super) fn due(&self) -> Option<Instant> {
+    pub(super) fn deadline(&self) -> Option<Instant> {
         self.span
-            .map(|(since, last)| (last + QUIET).min(since + MOST))
+            .map(|(since, last)| (last + QUIET_PERIOD).min(since + MAX_DELAY))
     }
 
     /// When something happened last.
-    pub(super) fn last(&self) -> Option<Instant> {
+    pub(super) fn last_change(&self) -> Option<Instant> {
         self.span.map(|(_, last)| last)
     }
 
@@ -99,67 +99,82 @@ impl Burst {
 
 #[cfg(test)]
 mod tests {
-    use super::Seen::{Changed, Gone, Made};
+    use super::FileChange::{Created, Modified, Removed};
     use super::*;
 
     /// What has happened at which millisecond, and when it is over and comes to what.
-    fn check(heard: &[(u64, &str, Seen)], due: u64, expected: &[&str]) {
+    fn check(changes: &[(u64, &str, FileChange)], deadline: u64, expected: &[&str]) {
         let start = Instant::now();
-        let mut burst = Burst::default();
-        assert_eq!(burst.due(), None);
-        for (at, path, seen) in heard {
+        let mut debouncer = Debouncer::default();
+        assert_eq!(debouncer.deadline(), None);
+        for (at, path, change) in changes {
             let now = start + Duration::from_millis(*at);
-            burst.hear(path.as_bytes(), *seen, now);
+            debouncer.record(path.as_bytes(), *change, now);
         }
-        assert_eq!(burst.due(), Some(start + Duration::from_millis(due)));
+        assert_eq!(
+            debouncer.deadline(),
+            Some(start + Duration::from_millis(deadline))
+        );
         let paths: Vec<_> = expected
             .iter()
             .map(|path| path.as_bytes().to_vec())
             .collect();
         let expected = (!paths.is_empty()).then_some(Changes::Paths(paths));
-        assert_eq!(burst.take(), expected);
-        assert_eq!((burst.due(), burst.take()), (None, None), "it is over");
+        assert_eq!(debouncer.take(), expected);
+        assert_eq!(
+            (debouncer.deadline(), debouncer.take()),
+            (None, None),
+            "it is over"
+        );
     }
 
     #[test]
-    fn what_comes_together_is_one() {
-        check(&[(0, "a", Changed)], 50, &["a"]);
+    fn changes_within_the_quiet_period_are_merged() {
+        check(&[(0, "a", Modified)], 50, &["a"]);
         check(
-            &[(0, "b", Made), (49, "a", Gone), (98, "a", Made)],
+            &[(0, "b", Created), (49, "a", Removed), (98, "a", Created)],
             148,
             &["a", "b"],
         );
-        check(&[(0, "a", Changed), (480, "a", Changed)], 500, &["a"]);
+        check(&[(0, "a", Modified), (480, "a", Modified)], 500, &["a"]);
     }
 
     #[test]
-    fn what_is_there_for_a_moment_is_nothing() {
+    fn file_created_and_removed_is_no_change() {
         check(
-            &[(0, "4913", Made), (1, "4913", Changed), (2, "4913", Gone)],
+            &[
+                (0, "4913", Created),
+                (1, "4913", Modified),
+                (2, "4913", Removed),
+            ],
             52,
             &[],
         );
         // As vim saves, and as others do by renaming.
         let vim = [
-            (0, "a~", Made),
-            (0, "a", Gone),
-            (1, "a", Made),
-            (2, "a~", Gone),
+            (0, "a~", Created),
+            (0, "a", Removed),
+            (1, "a", Created),
+            (2, "a~", Removed),
         ];
         check(&vim, 52, &["a"]);
-        let rename = [(0, "a.tmp", Made), (1, "a.tmp", Gone), (1, "a", Changed)];
+        let rename = [
+            (0, "a.tmp", Created),
+            (1, "a.tmp", Removed),
+            (1, "a", Modified),
+        ];
         check(&rename, 51, &["a"]);
     }
 
     #[test]
-    fn of_too_much_nothing_is_named() {
+    fn too_many_paths_become_everything() {
         let now = Instant::now();
-        let mut burst = Burst::default();
-        for number in 0..=PATHS {
-            burst.hear(number.to_string().as_bytes(), Made, now);
+        let mut debouncer = Debouncer::default();
+        for number in 0..=MAX_PATHS {
+            debouncer.record(number.to_string().as_bytes(), Created, now);
         }
-        assert_eq!(burst.take(), Some(Changes::Everything));
-        burst.lose_track(now);
-        assert_eq!(burst.take(), Some(Changes::Everything));
+        assert_eq!(debouncer.take(), Some(Changes::Everything));
+        debouncer.record_unknown(now);
+        assert_eq!(debouncer.take(), Some(Changes::Everything));
     }
 }

@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// As nobody else changes it, adding is no more than that: it takes no lock on the bus, as what several may
 /// change would. If several did, some of it would be lost, and nothing worse would come of it.
 #[derive(Debug, Default)]
-pub struct Count(AtomicU64);
+pub struct Counter(AtomicU64);
 
-impl Count {
+impl Counter {
     /// It is so much more.
     pub fn add(&self, more: u64) {
         self.set(self.get().wrapping_add(more));

@@ -2,16 +2,16 @@
 
 use std::time::{Duration, Instant};
 
-pub(super) const MINUTE: Duration = Duration::from_secs(60);
+pub(super) const LOG_INTERVAL: Duration = Duration::from_secs(60);
 
 /// When something was last said.
 #[derive(Debug, Default)]
-pub struct Reminder(Option<Instant>);
+pub struct LogThrottle(Option<Instant>);
 
-impl Reminder {
+impl LogThrottle {
     /// Whether to say it now; then it has been said.
-    pub fn is_due(&mut self, now: Instant) -> bool {
-        let is_due = self.0.is_none_or(|said| said + MINUTE <= now);
+    pub fn should_log(&mut self, now: Instant) -> bool {
+        let is_due = self.0.is_none_or(|last| last + LOG_INTERVAL <= now);
         if is_due {
             self.0 = Some(now);
         }

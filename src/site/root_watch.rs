@@ -17,15 +17,15 @@ use std::path::Path;
 use rustix::fs::inotify::{self, WatchFlags};
 use rustix::io::Errno;
 
-use super::disk::{Disk, Step};
-use super::watch::LOCAL;
+use super::root::{Root, RootPathStep};
+use super::watch::LOCAL_FILE_SYSTEMS;
 
 /// An overlay, of which everything is told that happens to its folders' names by way of it.
-const OVERLAY: i64 = 0x794c_7630;
+const OVERLAYFS: i64 = 0x794c_7630;
 
 /// What may happen to a folder or a link itself: it is moved, or given up (which is told of as a change to the number of
 /// its names even before it is gone).
-const ITSELF: WatchFlags = WatchFlags::MOVE_SELF
+const SELF_EVENTS: WatchFlags = WatchFlags::MOVE_SELF
     .union(WatchFlags::DELETE_SELF)
     .union(WatchFlags::ATTRIB)
     .union(WatchFlags::DONT_FOLLOW)
@@ -33,20 +33,20 @@ const ITSELF: WatchFlags = WatchFlags::MOVE_SELF
     .union(WatchFlags::MASK_ADD);
 
 /// How often a way is looked at that does not hold still.
-const TRIES: usize = 4;
+const MAX_ATTEMPTS: usize = 4;
 
 /// Watches over the way to a root.
 #[derive(Debug)]
-pub(super) struct Way {
+pub(super) struct RootWatch {
     pub(super) inotify: OwnedFd,
     watches: Vec<i32>,
     /// The names of the root, and of the other places, in their folders.
-    names: Vec<Vec<u8>>,
+    watched_names: Vec<Vec<u8>>,
     /// Whether everything that happens on it is told.
-    is_covered: bool,
+    is_complete: bool,
 }
 
-impl Way {
+impl RootWatch {
     /// Nothing is watched yet.
     ///
     /// # Errors
@@ -56,67 +56,68 @@ impl Way {
         Ok(Self {
             inotify: inotify::init(flags)?,
             watches: Vec::new(),
-            names: Vec::new(),
-            is_covered: false,
+            watched_names: Vec::new(),
+            is_complete: false,
         })
     }
 
     /// Watches over the ways to the folders of this disk, as they are now: what happens from here on is told.
-    pub(super) fn cover(&mut self, disk: &Disk) {
-        let mut ways = disk.ways();
-        for _ in 0..TRIES {
-            self.watch(&ways);
-            if !self.is_covered {
+    pub(super) fn watch(&mut self, root: &Root) {
+        let mut paths = root.path_steps();
+        for _ in 0..MAX_ATTEMPTS {
+            self.replace_watches(&paths);
+            if !self.is_complete {
                 return;
             }
             // What was given to another one before it was watched is told of no more.
-            let now = disk.ways();
-            if now == ways {
+            let now = root.path_steps();
+            if now == paths {
                 return;
             }
-            ways = now;
+            paths = now;
         }
-        self.is_covered = false;
+        self.is_complete = false;
     }
 
-    fn watch(&mut self, ways: &[Vec<Step>]) {
+    fn replace_watches(&mut self, paths: &[Vec<RootPathStep>]) {
         for watch in self.watches.drain(..) {
             // What has gone by itself is gone.
             let _ = inotify::remove_watch(&self.inotify, watch);
         }
         // What was told until now is about to be looked at.
         self.has_changed();
-        self.names.clear();
-        self.is_covered = ways.iter().all(|way| self.watch_one(way));
+        self.watched_names.clear();
+        self.is_complete = paths.iter().all(|steps| self.watch_path(steps));
     }
 
     /// Whether everything that happens on this way is told.
-    fn watch_one(&mut self, steps: &[Step]) -> bool {
-        let end = steps.last().map(Step::path);
-        let above = end.and_then(Path::parent);
+    fn watch_path(&mut self, steps: &[RootPathStep]) -> bool {
+        let end = steps.last().map(RootPathStep::path);
+        let parent = end.and_then(Path::parent);
         let name = end.and_then(Path::file_name);
-        self.names.extend(name.map(|name| name.as_bytes().to_vec()));
+        self.watched_names
+            .extend(name.map(|name| name.as_bytes().to_vec()));
         steps.iter().all(|step| {
-            let events = match Some(step.path()) == above {
-                true => ITSELF | WatchFlags::DELETE,
-                false => ITSELF,
+            let events = match Some(step.path()) == parent {
+                true => SELF_EVENTS | WatchFlags::DELETE,
+                false => SELF_EVENTS,
             };
             let watch = inotify::add_watch(&self.inotify, step.path(), events);
             self.watches.extend(&watch);
-            let is_told_of = match step {
-                Step::Folder(_, kind) => {
-                    kind.is_some_and(|kind| LOCAL.contains(&kind) || kind == OVERLAY)
+            let is_reported = match step {
+                RootPathStep::Dir(_, kind) => {
+                    kind.is_some_and(|kind| LOCAL_FILE_SYSTEMS.contains(&kind) || kind == OVERLAYFS)
                 }
                 // It is on the file system of its folder.
-                Step::Link(_) => true,
+                RootPathStep::Symlink(_) => true,
             };
-            is_told_of && watch.is_ok()
+            is_reported && watch.is_ok()
         })
     }
 
     /// Whether everything that happens is told.
-    pub(super) fn is_covered(&self) -> bool {
-        self.is_covered
+    pub(super) fn is_complete(&self) -> bool {
+        self.is_complete
     }
 
     /// Whether anything has been told since this was last asked.
@@ -128,9 +129,9 @@ impl Way {
             match reader.next() {
                 Ok(event) => {
                     let name = event.file_name().map(CStr::to_bytes);
-                    let is_ours = |name| self.names.iter().any(|ours| ours == name);
-                    let is_anothers = name.is_some_and(|name| !is_ours(name));
-                    has_changed |= !is_anothers;
+                    let is_ours = |name| self.watched_names.iter().any(|watched| watched == name);
+                    let is_other = name.is_some_and(|name| !is_ours(name));
+                    has_changed |= !is_other;
                 }
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => return has_changed,
@@ -147,13 +148,13 @@ mod tests {
     use std::sync::Barrier;
     use std::thread;
 
-    use super::super::disk::Symlinks;
+    use super::super::root::Symlinks;
     use super::*;
 
     #[test]
-    fn what_leads_elsewhere_while_it_is_looked_at_is_watched_or_told() {
-        let root = tempfile::tempdir().unwrap();
-        let at = |name: &str| root.path().join(name);
+    fn switch_during_watch_is_watched_or_reported() {
+        let tempdir = tempfile::tempdir().unwrap();
+        let at = |name: &str| tempdir.path().join(name);
         let switch = |name: &str, to: &str| {
             symlink(to, at("new")).unwrap();
             fs::rename(at("new"), at(name)).unwrap();
@@ -165,10 +166,10 @@ mod tests {
             switch(link, "a");
         }
         switch("current", "odd");
-        let disk = Disk::open(&at("current"), &Symlinks::default()).unwrap();
-        let mut way = Way::new().unwrap();
-        way.cover(&disk);
-        if !way.is_covered() {
+        let root = Root::open(&at("current"), &Symlinks::default()).unwrap();
+        let mut watch = RootWatch::new().unwrap();
+        watch.watch(&root);
+        if !watch.is_complete() {
             eprintln!("SKIPPED: not everything is told here");
             return;
         }
@@ -181,11 +182,11 @@ mod tests {
                     switch("current", link);
                 });
                 begin.wait();
-                way.cover(&disk);
+                watch.watch(&root);
             });
-            if way.is_covered() && !way.has_changed() {
+            if watch.is_complete() && !watch.has_changed() {
                 switch(link, ["b", "a"][round / 2 % 2]);
-                assert!(way.has_changed(), "round {round}");
+                assert!(watch.has_changed(), "round {round}");
             }
         }
     }

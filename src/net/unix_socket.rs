@@ -13,8 +13,8 @@ use rustix::io::Errno;
 use socket2::{Domain, SockAddr, Socket, Type};
 
 /// How often a turn is asked for, and how long it is waited between.
-const TRIES: usize = 250;
-const PAUSE: Duration = Duration::from_millis(2);
+const MAX_LOCK_TRIES: usize = 250;
+const LOCK_RETRY_INTERVAL: Duration = Duration::from_millis(2);
 
 /// The file of a listening socket. It is removed when this is dropped, unless it is another one by then.
 #[derive(Debug)]
@@ -28,10 +28,14 @@ pub(super) struct SocketFile {
 /// # Errors
 /// What bind(2) and listen(2) say. Where somebody listens, or something else is at that path, it is
 /// [`ErrorKind::AddrInUse`].
-pub(super) fn listen(socket: &Socket, path: &Path, backlog: i32) -> io::Result<SocketFile> {
+pub(super) fn bind_and_listen(
+    socket: &Socket,
+    path: &Path,
+    backlog: i32,
+) -> io::Result<SocketFile> {
     let address = SockAddr::unix(path)?;
     // Who has bound and does not listen yet looks like somebody who has left.
-    let _turn = turn(path);
+    let _turn = lock_folder(path);
     match socket.bind(&address) {
         Err(error) if error.kind() == ErrorKind::AddrInUse && is_stale(path, &address)? => {
             fs::remove_file(path)?;
@@ -49,14 +53,14 @@ pub(super) fn listen(socket: &Socket, path: &Path, backlog: i32) -> io::Result<S
 
 /// Waits for a turn among all who begin to listen in the folder of this path. It is over when this is dropped. `None`
 /// is as good as one where the folder cannot be locked, or is by somebody who has it for longer than that takes.
-fn turn(path: &Path) -> Option<OwnedFd> {
+fn lock_folder(path: &Path) -> Option<OwnedFd> {
     let folder = path.parent().filter(|it| !it.as_os_str().is_empty());
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let folder = open(folder.unwrap_or(Path::new(".")), flags, Mode::empty()).ok()?;
-    for _ in 0..TRIES {
+    for _ in 0..MAX_LOCK_TRIES {
         match flock(&folder, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => return Some(folder),
-            Err(Errno::WOULDBLOCK | Errno::INTR) => thread::sleep(PAUSE),
+            Err(Errno::WOULDBLOCK | Errno::INTR) => thread::sleep(LOCK_RETRY_INTERVAL),
             Err(_) => return None,
         }
     }
@@ -100,25 +104,25 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_behind_is_replaced_and_what_is_in_use_is_not() {
+    fn stale_socket_is_replaced_and_live_one_is_not() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("socket");
         let first = socket();
-        let _file = listen(&first, &path, 1).unwrap();
-        let busy = listen(&socket(), &path, 1).unwrap_err();
+        let _file = bind_and_listen(&first, &path, 1).unwrap();
+        let busy = bind_and_listen(&socket(), &path, 1).unwrap_err();
         assert_eq!(busy.kind(), ErrorKind::AddrInUse);
         drop(first);
-        listen(&socket(), &path, 1).unwrap();
+        bind_and_listen(&socket(), &path, 1).unwrap();
 
         let other = folder.path().join("file");
         fs::write(&other, "precious").unwrap();
-        let busy = listen(&socket(), &other, 1).unwrap_err();
+        let busy = bind_and_listen(&socket(), &other, 1).unwrap_err();
         assert_eq!(busy.kind(), ErrorKind::AddrInUse);
         assert_eq!(fs::read(&other).unwrap(), b"precious");
     }
 
     #[test]
-    fn of_all_who_begin_at_once_one_listens() {
+    fn one_of_concurrent_binds_succeeds() {
         const MANY: usize = 4;
         let folder = tempfile::tempdir().unwrap();
         for round in 0..100 {
@@ -130,7 +134,7 @@ mod tests {
                 let socket = socket();
                 start.wait();
                 // Those who look whether it is left behind stay in its backlog.
-                listen(&socket, &path, 16).map(|file| (socket, file))
+                bind_and_listen(&socket, &path, 16).map(|file| (socket, file))
             };
             let all: Vec<_> = thread::scope(|scope| {
                 let all: Vec<_> = (0..MANY).map(|_| scope.spawn(begin)).collect();
@@ -145,22 +149,22 @@ mod tests {
     }
 
     #[test]
-    fn who_keeps_the_folder_locked_keeps_nobody_from_listening() {
+    fn locked_folder_does_not_prevent_listening() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("socket");
-        let kept = turn(&path);
-        assert!(kept.is_some());
-        listen(&socket(), &path, 1).unwrap();
+        let lock = lock_folder(&path);
+        assert!(lock.is_some());
+        bind_and_listen(&socket(), &path, 1).unwrap();
     }
 
     #[test]
-    fn only_what_is_still_ours_is_removed() {
+    fn replaced_socket_file_is_not_removed() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("socket");
-        let file = listen(&socket(), &path, 1).unwrap();
+        let file = bind_and_listen(&socket(), &path, 1).unwrap();
         drop(file);
         assert!(!path.exists());
-        let file = listen(&socket(), &path, 1).unwrap();
+        let file = bind_and_listen(&socket(), &path, 1).unwrap();
         fs::rename(&path, folder.path().join("moved")).unwrap();
         fs::write(&path, "of somebody else").unwrap();
         drop(file);

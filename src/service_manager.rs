@@ -13,21 +13,21 @@ use tracing::warn;
 
 /// Whoever is to be told, which may be nobody.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Manager(Option<Arc<UnixDatagram>>);
+pub(crate) struct ServiceManager(Option<Arc<UnixDatagram>>);
 
-impl Manager {
+impl ServiceManager {
     /// The one who hears at this address, as NOTIFY_SOCKET has it: a path, or `@` and the name of an abstract socket, to
     /// which whoever is confined cannot connect any more.
-    pub(crate) fn at(address: Option<&OsStr>) -> Self {
-        let socket = address.filter(|it| !it.is_empty()).map(connect);
+    pub(crate) fn connect(address: Option<&OsStr>) -> Self {
+        let socket = address.filter(|it| !it.is_empty()).map(connect_socket);
         Self(socket.transpose().unwrap_or_else(|error| {
-            unheard(&error);
+            warn_undelivered(&error);
             None
         }))
     }
 
     /// Tells it.
-    pub(crate) fn tell(&self, states: &[NotifyState<'_>]) {
+    pub(crate) fn notify(&self, states: &[NotifyState<'_>]) {
         let Some(socket) = &self.0 else {
             return;
         };
@@ -37,12 +37,12 @@ impl Manager {
             let _ = writeln!(text, "{state}");
         }
         if let Err(error) = socket.send(text.as_bytes()) {
-            unheard(&error);
+            warn_undelivered(&error);
         }
     }
 }
 
-fn connect(address: &OsStr) -> io::Result<Arc<UnixDatagram>> {
+fn connect_socket(address: &OsStr) -> io::Result<Arc<UnixDatagram>> {
     let address = match address.as_bytes().strip_prefix(b"@") {
         Some(name) => SocketAddr::from_abstract_name(name),
         None => SocketAddr::from_pathname(address),
@@ -52,6 +52,6 @@ fn connect(address: &OsStr) -> io::Result<Arc<UnixDatagram>> {
     Ok(Arc::new(socket))
 }
 
-fn unheard(error: &io::Error) {
+fn warn_undelivered(error: &io::Error) {
     warn!("cannot tell the service manager: {error}");
 }

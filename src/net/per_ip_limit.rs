@@ -1,0 +1,158 @@
+//! How many connections each peer holds.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use super::log_throttle::LogThrottle;
+use crate::trust::TrustedProxies;
+
+/// The connections held, by peer: by IPv4 address, or by the /64 of an IPv6 address, which is what one
+/// peer is given.
+///
+/// A clone is the same census: reactors that have one count together.
+#[derive(Clone, Debug)]
+pub struct PerIpLimit {
+    max: usize,
+    /// Who speaks for many, and is not counted.
+    exempt: TrustedProxies,
+    counts: Arc<Mutex<PerIpCounts>>,
+}
+
+#[derive(Debug, Default)]
+struct PerIpCounts {
+    connections: HashMap<IpAddr, usize>,
+    /// That a peer holds too many.
+    log_throttle: LogThrottle,
+}
+
+/// One connection, counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Permit(IpAddr);
+
+impl PerIpLimit {
+    /// Counts, and lets no peer hold more than `max`.
+    #[must_use]
+    pub fn new(max: usize) -> Self {
+        Self {
+            max,
+            exempt: TrustedProxies::default(),
+            counts: Arc::default(),
+        }
+    }
+
+    /// The same, but does not count proxies that are trusted: their connections are those of many peers.
+    #[must_use]
+    pub fn with_exempt(self, exempt: TrustedProxies) -> Self {
+        Self { exempt, ..self }
+    }
+
+    /// Whether this address is not counted.
+    pub(super) fn is_exempt(&self, address: IpAddr) -> bool {
+        !self.exempt.is_empty() && self.exempt.contains(Some(address))
+    }
+
+    /// How many connections a peer may hold.
+    pub(super) fn max(&self) -> usize {
+        self.max
+    }
+
+    /// One connection more for this address; `None` if its peer holds as many as it may.
+    pub(super) fn try_acquire(&self, address: IpAddr) -> Option<Permit> {
+        let peer = address_prefix(address);
+        let connections = &mut self.lock().connections;
+        let count = connections.get(&peer).copied().unwrap_or_default();
+        (count < self.max).then(|| {
+            connections.insert(peer, count + 1);
+            Permit(peer)
+        })
+    }
+
+    /// That connection is over.
+    pub(super) fn release(&self, Permit(peer): Permit) {
+        let connections = &mut self.lock().connections;
+        if let Some(count) = connections.get_mut(&peer) {
+            *count -= 1;
+            if *count == 0 {
+                connections.remove(&peer);
+            }
+        }
+    }
+
+    /// Whether to say again that a peer holds too many: once a minute at the most, whoever says it.
+    pub(super) fn should_log(&self, now: Instant) -> bool {
+        self.lock().log_throttle.should_log(now)
+    }
+
+    /// A panic elsewhere leaves the counts whole: each change is one statement.
+    fn lock(&self) -> MutexGuard<'_, PerIpCounts> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn address_prefix(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
+        address => address,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::log_throttle::LOG_INTERVAL;
+    use super::*;
+
+    #[test]
+    fn connections_per_address_are_limited() {
+        let limit = PerIpLimit::new(2);
+        let acquire = |address: &str| limit.try_acquire(address.parse().unwrap());
+        let first = acquire("10.0.0.1").unwrap();
+        assert!(
+            acquire("::ffff:10.0.0.1").is_some(),
+            "the same, said otherwise"
+        );
+        assert_eq!(acquire("10.0.0.1"), None);
+        assert!(acquire("10.0.0.2").is_some(), "another");
+        assert!(acquire("2001:db8::1").is_some());
+        assert!(acquire("2001:db8::2:3:4:5").is_some());
+        assert_eq!(acquire("2001:db8::6"), None, "one /64");
+        assert!(acquire("2001:db8:0:1::1").is_some(), "another /64");
+        limit.release(first);
+        assert!(limit.try_acquire("10.0.0.1".parse().unwrap()).is_some());
+    }
+
+    #[test]
+    fn trusted_proxy_is_exempt() {
+        let trusted = std::iter::once("10.0.0.0/8".parse().unwrap()).collect();
+        let limit = PerIpLimit::new(1).with_exempt(trusted);
+        assert!(limit.is_exempt("::ffff:10.0.0.1".parse().unwrap()));
+        assert!(!limit.is_exempt("192.0.2.1".parse().unwrap()));
+    }
+
+    #[test]
+    fn released_address_is_removed() {
+        let limit = PerIpLimit::new(1);
+        for host in 0..100 {
+            let permit = limit.try_acquire(IpAddr::from([10, 0, 0, host])).unwrap();
+            limit.release(permit);
+        }
+        assert!(limit.lock().connections.is_empty());
+    }
+
+    #[test]
+    fn clones_share_counts() {
+        let one = PerIpLimit::new(1);
+        let peer = IpAddr::from([10, 0, 0, 1]);
+        let other = one.clone();
+        let permit = one.try_acquire(peer).unwrap();
+        assert_eq!(other.try_acquire(peer), None);
+        one.release(permit);
+        assert!(other.try_acquire(peer).is_some());
+
+        let now = Instant::now();
+        assert!(one.should_log(now));
+        assert!(!other.should_log(now + LOG_INTERVAL / 2));
+        assert!(other.should_log(now + LOG_INTERVAL));
+    }
+}
