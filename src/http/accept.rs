@@ -1,16 +1,16 @@
-//! Accept: which media types a request prefers (RFC 9110 section 12.5.1).
+//! Accept: the media types that a request prefers (RFC 9110 section 12.5.1).
 
 use super::request::{Method, Request};
 use super::syntax::{
     parse_parameter, parse_weight as weight_in, split_media_type, split_parameters,
 };
 
-/// How welcome this media type is, in thousandths, by the most specific media range that matches it: one with
-/// parameters before one without, a type before `type/*`, and that before `*/*`. `Some(0)` if it is refused, `None`
-/// if no range matches.
+/// Weight of this media type in thousandths, from the most specific media range that matches it: one with parameters
+/// before one without, `type/subtype` before `type/*`, and that before `*/*`. `Some(0)` if it is refused, `None` if no
+/// range matches.
 ///
-/// A request without the field, or with one that lists nothing, accepts everything equally. An element that is
-/// malformed says nothing; of two that are equally specific the later one counts.
+/// A request without the field, or with an empty list, accepts everything equally. Malformed elements are ignored; of
+/// two equally specific ranges the later one counts.
 #[must_use]
 pub fn media_type_weight(request: &Request<'_>, media_type: &str) -> Option<u16> {
     let mut ranges = media_ranges(request).peekable();
@@ -19,14 +19,13 @@ pub fn media_type_weight(request: &Request<'_>, media_type: &str) -> Option<u16>
     }
     let matching =
         ranges.filter_map(|range| Some((range.matches(media_type.as_bytes())?, range.weight)));
-    // Of several greatest elements `max_by_key` gives the last one.
+    // `max_by_key` returns the last of several maxima.
     matching
         .max_by_key(|(specificity, _)| *specificity)
         .map(|(_, weight)| weight)
 }
 
-/// Which of these media types is the most welcome; of those that are equally welcome, the first. `None` if none is
-/// acceptable.
+/// Index of the offered media type with the greatest weight; of equal weights, the first. `None` if none is acceptable.
 #[must_use]
 pub fn preferred_media_type(request: &Request<'_>, offered: &[&str]) -> Option<usize> {
     let weights = offered
@@ -37,12 +36,12 @@ pub fn preferred_media_type(request: &Request<'_>, offered: &[&str]) -> Option<u
     best.map(|(index, _)| index)
 }
 
-/// Whether somebody goes to a page by this request, rather than a page to what it is made of: whether a page may be
-/// the answer to it, wherever it leads.
+/// Whether this request navigates to a page, rather than fetching a subresource of one: whether a page (the SPA
+/// fallback page, for example) may be the response to it.
 ///
-/// It is GET or HEAD. Sec-Fetch-Dest, if there (browsers send it to this machine and over TLS), says that a document
-/// is to be shown, or Sec-Fetch-Mode that it is navigation. And Accept lists pages by name; or nothing but `*/*`, or
-/// is not there, as with those who are no browser.
+/// The method is GET or HEAD. Sec-Fetch-Dest, if present (browsers send it to localhost and over TLS), names a
+/// document, or Sec-Fetch-Mode is `navigate`. And Accept lists pages by name, or nothing but `*/*`, or is absent, as in
+/// requests of clients that are not browsers.
 #[must_use]
 pub fn is_navigation(request: &Request<'_>) -> bool {
     matches!(request.method, Method::Get | Method::Head)
@@ -50,7 +49,7 @@ pub fn is_navigation(request: &Request<'_>) -> bool {
         && accepts_pages(request)
 }
 
-/// Whether what is fetched is shown as a document, by Fetch Metadata, if it says anything.
+/// Whether Fetch Metadata, if there is any, says that the response is shown as a document.
 fn is_document(request: &Request<'_>) -> bool {
     match request.single("Sec-Fetch-Dest") {
         Ok(None | Some(b"document" | b"iframe" | b"frame" | b"embed" | b"object")) => true,
@@ -59,38 +58,38 @@ fn is_document(request: &Request<'_>) -> bool {
     }
 }
 
-/// Whether Accept lists pages, or nothing in particular.
+/// Whether Accept lists pages, or nothing specific.
 fn accepts_pages(request: &Request<'_>) -> bool {
     let is_page = |range: &MediaRange<'_>| {
         ["text/html", "application/xhtml+xml"]
             .iter()
             .any(|page| range.matches(page.as_bytes()).is_some())
     };
-    let mut is_particular = false;
+    let mut is_specific = false;
     for range in media_ranges(request) {
         if range.kind != b"*" {
-            is_particular = true;
+            is_specific = true;
             if is_page(&range) && range.weight > 0 {
                 return true;
             }
         } else if range.weight == 0 {
-            is_particular = true;
+            is_specific = true;
         }
     }
-    !is_particular
+    !is_specific
 }
 
-/// A media range, and its weight.
+/// A media range with its weight.
 struct MediaRange<'a> {
     kind: &'a [u8],
     subtype: &'a [u8],
-    /// All of the element: its parameters up to the weight belong to the range.
+    /// The whole element: its parameters up to the weight belong to the range.
     element: &'a [u8],
     /// Thousandths.
     weight: u16,
 }
 
-/// What the Accept lines list, without what is malformed.
+/// Well-formed elements of the Accept lines.
 fn media_ranges<'a>(request: &Request<'a>) -> impl Iterator<Item = MediaRange<'a>> {
     request.list("Accept").filter_map(MediaRange::parse)
 }
@@ -104,9 +103,9 @@ impl<'a> MediaRange<'a> {
         }
         let mut weight = 1000;
         for part in parts {
-            // Behind the weight there were extensions once (RFC 7231), which never meant anything.
-            if let Some(said) = weight_in(part) {
-                weight = said?;
+            // Extensions may follow the weight (RFC 7231); none was ever defined.
+            if let Some(parsed) = weight_in(part) {
+                weight = parsed?;
                 break;
             }
             if !part.is_empty() {
@@ -121,7 +120,7 @@ impl<'a> MediaRange<'a> {
         })
     }
 
-    /// How specifically this matches a media type: 0 for `*/*`, 1 for `type/*`, 2 for the type, and 1 more for each
+    /// Specificity of the match with a media type: 0 for `*/*`, 1 for `type/*`, 2 for the type, and 1 more for each
     /// parameter. `None` if it does not match.
     fn matches(&self, media_type: &[u8]) -> Option<usize> {
         let (kind, subtype) = split_media_type(split_parameters(media_type).next()?)?;
@@ -138,20 +137,20 @@ impl<'a> MediaRange<'a> {
             .take_while(|part| weight_in(part).is_none());
         let mut count = 0;
         for (name, value) in own.filter_map(parse_parameter) {
-            // All text of ours is that, whether its type says so or, as that of JSON, cannot.
+            // docroot sends all text as UTF-8, whether its type says so or, as JSON's, has no such parameter.
             if name.eq_ignore_ascii_case(b"charset")
                 && unquoted(value).eq_ignore_ascii_case(b"utf-8")
             {
                 continue;
             }
-            let is_it = |(other, said): (&[u8], &[u8])| {
+            let is_same = |(other, other_value): (&[u8], &[u8])| {
                 other.eq_ignore_ascii_case(name)
-                    && unquoted(said).eq_ignore_ascii_case(unquoted(value))
+                    && unquoted(other_value).eq_ignore_ascii_case(unquoted(value))
             };
             if !split_parameters(media_type)
                 .skip(1)
                 .filter_map(parse_parameter)
-                .any(is_it)
+                .any(is_same)
             {
                 return None;
             }
@@ -161,7 +160,7 @@ impl<'a> MediaRange<'a> {
     }
 }
 
-/// What a parameter's value says, with or without quotes.
+/// Strips the quotes around a parameter's value, if there are any.
 fn unquoted(value: &[u8]) -> &[u8] {
     match value {
         [b'"', inner @ .., b'"'] => inner,
@@ -196,7 +195,7 @@ mod tests {
 
     #[test]
     fn most_specific_media_range_decides_the_weight() {
-        // The example of RFC 9110 section 12.5.1.
+        // Example of RFC 9110 section 12.5.1.
         let example = "text/*;q=0.3, text/plain;q=0.7, text/plain;format=flowed, \
                        text/plain;format=fixed;q=0.4, */*;q=0.5";
         for (media_type, expected) in [
@@ -222,7 +221,7 @@ mod tests {
             ("text/html;q=0.5;ext=1", "text/html", Some(500)),
             ("text/html;;q=0.5", "text/html", Some(500)),
             ("text/html ; q=0.5", "text/html", Some(500)),
-            // What is malformed says nothing.
+            // Malformed elements are ignored.
             ("text/html;q=2, */*;q=0.1", "text/html", Some(100)),
             ("text/html;level, */*;q=0.1", "text/html", Some(100)),
             ("*/html, */*;q=0.1", "text/html", Some(100)),
@@ -267,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn navigation_is_told_from_subresource_requests() {
+    fn navigation_is_distinguished_from_subresource_requests() {
         let chrome = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,image/apng,*/*;q=0.8,\
                       application/signed-exchange;v=b3;q=0.7";
         let firefox = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8";
@@ -278,7 +277,7 @@ mod tests {
         let style = "text/css,*/*;q=0.1";
         let font = "application/font-woff2;q=1.0,application/font-woff;q=0.9,*/*;q=0.8";
         for (what, accept, fetch, expected) in [
-            // To this machine, or over TLS.
+            // To localhost, or over TLS.
             ("Chrome, page", chrome, Some(("document", "navigate")), true),
             ("Chrome, frame", chrome, Some(("iframe", "navigate")), true),
             ("Chrome, object", chrome, Some(("object", "navigate")), true),
@@ -342,7 +341,7 @@ mod tests {
                 Some(("empty", "navigate")),
                 true,
             ),
-            // To another machine, without TLS. A script cannot be told from curl.
+            // To another host, without TLS. A script cannot be told from curl.
             ("Chrome, page", chrome, None, true),
             ("Firefox, page", firefox, None, true),
             ("Chrome, image", chrome_image, None, false),
@@ -351,7 +350,7 @@ mod tests {
             ("style", style, None, false),
             ("Firefox, font", font, None, false),
             ("axios", "application/json, text/plain, */*", None, false),
-            // Others.
+            // Other clients.
             ("curl, wget", "*/*", None, true),
             ("nothing", "", None, true),
             ("any text", "text/*", None, true),

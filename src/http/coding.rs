@@ -1,4 +1,5 @@
-//! Content codings, and which of those that are offered a request prefers (RFC 9110 sections 8.4.1 and 12.5.3).
+//! Content codings, and the choice among those offered by a request's Accept-Encoding (RFC 9110 sections 8.4.1 and
+//! 12.5.3).
 
 use std::cmp::Reverse;
 use std::fmt;
@@ -6,58 +7,58 @@ use std::fmt;
 use super::request::Request;
 use super::syntax::{list_elements, parse_weight, split_parameters};
 
-/// A content coding. Of two that are equally good, the greater is preferred.
+/// A content coding. Of two that are otherwise equal, the greater is preferred.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Coding {
-    /// None: the content as it is.
+    /// No coding.
     #[default]
     Identity,
-    /// RFC 1952.
+    /// gzip (RFC 1952).
     Gzip,
-    /// RFC 8878, with a window of 8 MiB at the most (RFC 9659).
+    /// Zstandard (RFC 8878), with a window of at most 8 MiB (RFC 9659).
     Zstd,
-    /// RFC 7932.
+    /// Brotli (RFC 7932).
     Brotli,
 }
 
-/// What a request's Accept-Encoding says.
+/// A request's Accept-Encoding, parsed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AcceptEncoding {
-    /// Whether there is such a field at all.
+    /// Whether there is such a field.
     is_present: bool,
-    /// Thousandths; `None` for what is not listed.
+    /// Thousandths; `None` if the coding is not listed.
     identity: Option<u16>,
     gzip: Option<u16>,
     zstd: Option<u16>,
     brotli: Option<u16>,
-    /// `*`: what is not listed.
+    /// Weight of `*`, for codings that are not listed.
     wildcard: Option<u16>,
 }
 
-/// How an offered coding fares.
+/// Reason why an offered coding is chosen or not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CodingReason {
-    /// It is the one.
+    /// It is chosen.
     Chosen,
-    /// The request says `q=0` of it, or of all that it does not list.
+    /// The request gives it, or all codings it does not list, `q=0`.
     Refused,
-    /// The request lists others, and not this.
+    /// The request lists other codings only.
     Unlisted,
-    /// The request says nothing of codings, so none is used.
+    /// The request has no Accept-Encoding, so no coding is used.
     NoAcceptEncoding,
-    /// The request gives another one more weight.
+    /// The request gives another coding more weight.
     LessPreferred,
-    /// Another one has the same weight, and is shorter.
+    /// Another coding has the same weight and is shorter.
     Longer,
-    /// Another one has the same weight and length, and we like it better.
+    /// Another coding has the same weight and length, and docroot prefers it.
     Tied,
 }
 
 impl Coding {
-    /// All of them, the least preferred first.
+    /// All codings, the least preferred first.
     pub const ALL: [Self; 4] = [Self::Identity, Self::Gzip, Self::Zstd, Self::Brotli];
 
-    /// Its name in IANA's registry of content codings.
+    /// Name in IANA's registry of content codings.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -68,7 +69,7 @@ impl Coding {
         }
     }
 
-    /// What the name of a file in this coding ends with, behind the name of the file that it was made from.
+    /// Suffix of a sidecar in this coding, appended to the name of the original file.
     #[must_use]
     pub fn suffix(self) -> &'static str {
         match self {
@@ -87,8 +88,8 @@ impl fmt::Display for Coding {
 }
 
 impl AcceptEncoding {
-    /// What the request accepts, by all lines of Accept-Encoding. An element that is malformed says nothing, and
-    /// of two about one coding the later one counts. `x-gzip` is gzip (RFC 9110 section 8.4.1.3).
+    /// Parses all Accept-Encoding lines of the request. Malformed elements are ignored, and of two elements for one
+    /// coding the later one counts. `x-gzip` is gzip (RFC 9110 section 8.4.1.3).
     #[must_use]
     pub fn from_request(request: &Request<'_>) -> Self {
         let mut accept_encoding = Self::default();
@@ -100,9 +101,8 @@ impl AcceptEncoding {
         accept_encoding
     }
 
-    /// How welcome this coding is, in thousandths, 0 if it is not acceptable. Without the field everything is
-    /// as welcome as can be. Identity that is not listed is acceptable, but nothing more, so 1; unless `*;q=0`
-    /// excludes it.
+    /// Weight of this coding in thousandths, 0 if it is not acceptable. Without the field every coding has 1000.
+    /// Identity that is not listed is acceptable, but no more than that, so 1, unless `*;q=0` excludes it.
     #[must_use]
     pub fn weight(&self, coding: Coding) -> u16 {
         match (self.listed_weight(coding), coding) {
@@ -128,7 +128,7 @@ impl AcceptEncoding {
             () if is("br") => &mut self.brotli,
             () if is("zstd") => &mut self.zstd,
             () if is("identity") => &mut self.identity,
-            // Another coding, or no coding at all: neither changes what we do.
+            // An unknown or invalid coding: it does not affect the choice.
             () => return,
         };
         *slot = Some(thousandths);
@@ -143,8 +143,8 @@ impl AcceptEncoding {
         }
     }
 
-    /// Where this coding stands among others, 0 if it is not acceptable: by its weight, but identity that nothing
-    /// asks for behind all that is asked for, and before all if nothing is asked for.
+    /// Rank of this coding among others, 0 if it is not acceptable: by weight; but identity that is not listed ranks
+    /// below all that is listed, and above all if there is no Accept-Encoding.
     fn rank(&self, coding: Coding) -> u16 {
         match (self.weight(coding), coding) {
             (weight, Coding::Identity) if !self.is_present => 2 * weight + 1,
@@ -154,35 +154,35 @@ impl AcceptEncoding {
     }
 }
 
-/// Which of these to send, each a coding and the length of the content in it, in bytes: the most welcome one; of
-/// those that are equally welcome, the shortest; of those that are equally short, the greatest [`Coding`].
+/// Index of the coding to send among these, each with the length in bytes of the content in it: the greatest weight; of
+/// equal weights, the shortest; of equal lengths, the greatest [`Coding`].
 ///
-/// `None` if none is acceptable. The content should then be sent without a coding, if there is such a form: that
-/// is what RFC 9110 section 12.5.3 says servers ought to do, and a 406 would help nobody.
+/// `None` if none is acceptable. The content should then be sent without a coding, if there is such a representation:
+/// RFC 9110 section 12.5.3 recommends it, and a 406 would not help the client.
 #[must_use]
 pub fn choose_coding(accept_encoding: &AcceptEncoding, offered: &[(Coding, u64)]) -> Option<usize> {
     let acceptable = offered
         .iter()
         .enumerate()
         .filter(|(_, (coding, _))| accept_encoding.rank(*coding) > 0);
-    // Of several greatest elements `max_by_key` gives the last one.
+    // `max_by_key` returns the last of several maxima.
     let best = acceptable
         .rev()
         .max_by_key(|(_, (coding, len))| (accept_encoding.rank(*coding), Reverse(*len), *coding));
     best.map(|(index, _)| index)
 }
 
-/// Which coding to make of content that there is only without one, if any is at least as welcome as that: the most
-/// welcome; of those that are equally welcome, the one that makes the content small soonest.
+/// Coding to compress content with that exists only uncompressed, if any has at least the rank of identity: the
+/// greatest rank; of equal ranks, the one that makes the content small soonest.
 pub(super) fn wanted_coding(accept_encoding: &AcceptEncoding) -> Option<Coding> {
     let codings = [Coding::Gzip, Coding::Brotli, Coding::Zstd].into_iter();
     let identity = accept_encoding.rank(Coding::Identity);
     let welcome = codings.filter(|&coding| accept_encoding.rank(coding) >= identity.max(1));
-    // Of several greatest elements `max_by_key` gives the last one.
+    // `max_by_key` returns the last of several maxima.
     welcome.max_by_key(|&coding| accept_encoding.rank(coding))
 }
 
-/// How each of these fares, and why: in words what [`choose_coding`] does.
+/// Reasons why each of these codings is chosen or not by [`choose_coding`].
 #[must_use]
 pub fn coding_reasons(
     accept_encoding: &AcceptEncoding,
@@ -267,14 +267,14 @@ mod tests {
     #[test]
     fn coding_with_the_greatest_weight_is_chosen() {
         for (value, expected) in [
-            // What browsers say.
+            // Accept-Encoding of browsers.
             ("gzip, deflate, br, zstd", Some(Brotli)),
             ("gzip, deflate, br", Some(Brotli)),
             ("gzip, deflate", Some(Gzip)),
             ("gzip", Some(Gzip)),
             ("x-gzip", Some(Gzip)),
             ("GZIP", Some(Gzip)),
-            // What nobody here has.
+            // Codings that docroot does not have.
             ("deflate", Some(Identity)),
             ("compress, dcb, exi", Some(Identity)),
             ("", Some(Identity)),
@@ -287,7 +287,7 @@ mod tests {
             ("br;q=0.000, gzip;q=0.001", Some(Gzip)),
             ("gzip;q=0", Some(Identity)),
             ("gzip;q=0, gzip", Some(Gzip)),
-            // Identity is behind whatever is asked for, unless it has a weight of its own.
+            // Identity ranks below listed codings, unless it has a weight of its own.
             ("gzip;q=0.001", Some(Gzip)),
             ("identity", Some(Identity)),
             ("identity, gzip;q=0.9", Some(Identity)),
@@ -295,7 +295,7 @@ mod tests {
             ("identity;q=0, gzip;q=0.1", Some(Gzip)),
             ("identity;q=0", None),
             ("identity;q=0, br;q=0", None),
-            // What is not listed.
+            // Unlisted codings.
             ("*", Some(Brotli)),
             ("*;q=0.5, gzip", Some(Gzip)),
             ("*;q=0.5, gzip;q=0.3", Some(Brotli)),
@@ -305,7 +305,7 @@ mod tests {
             ("*;q=0, identity;q=0.001", Some(Identity)),
             ("*;q=0, gzip", Some(Gzip)),
             ("identity;q=0, *", Some(Brotli)),
-            // What is malformed says nothing.
+            // Malformed elements are ignored.
             ("br;q=1.5, gzip", Some(Gzip)),
             ("br;q=, gzip", Some(Gzip)),
             ("br;q=-1, gzip;q=0.2", Some(Gzip)),
@@ -355,7 +355,7 @@ mod tests {
         check(&[], &[(Gzip, 1), (Zstd, 2)], Some(Gzip));
         check(browser, &[], None);
         check(&["zstd"], &[(Gzip, 1)], None);
-        // Of the same twice, the first.
+        // Of two equal offers, the first.
         assert_eq!(
             choose_coding(&accept_encoding(browser), &[(Gzip, 1), (Gzip, 1)]),
             Some(0)

@@ -1,23 +1,23 @@
-//! Which requests are a browser's, made on behalf of another site (the Fetch standard, section 3.3).
+//! Cross-origin requests of browsers: CORS preflights (Fetch standard, section 3.3).
 
 use super::request::{Method, Request};
 use super::response::Response;
 use super::syntax::is_token;
 
-/// Whether this is a preflight: the question of a browser whether a page of another origin may ask what it
-/// wants to ask. It never has credentials (Fetch, section 4.8), so none can be asked for.
+/// Whether this is a CORS preflight: a browser asking whether a page of another origin may send a certain request. It
+/// never has credentials (Fetch, section 4.8), so it cannot be required to have any.
 #[must_use]
 pub fn is_preflight(request: &Request<'_>) -> bool {
     let has = |name| request.values(name).next().is_some();
     request.method == Method::Options && has("Origin") && has("Access-Control-Request-Method")
 }
 
-/// The answer to a preflight, from one to OPTIONS: a page of another origin may ask for what there is to be had, with
-/// any field that it has named, and need not ask again for a day (browsers make that less).
+/// Turns a response to OPTIONS into one that allows the preflight: a page of another origin may send GET, HEAD and
+/// OPTIONS, with each field it named, and the browser may cache that for a day (browsers limit it to less).
 #[must_use]
 pub fn allow_preflight(request: &Request<'_>, response: Response) -> Response {
-    let asked = request.list("Access-Control-Request-Headers");
-    let names = asked
+    let requested = request.list("Access-Control-Request-Headers");
+    let names = requested
         .filter(|name| is_token(name))
         .filter_map(|name| std::str::from_utf8(name).ok());
     let names: Vec<&str> = names.collect();
@@ -49,7 +49,7 @@ mod tests {
 
     #[test]
     fn preflight_response_allows_the_requested_fields() {
-        let asked = |fields: &'static str| {
+        let allowed_names = |fields: &'static str| {
             let lines = [("Access-Control-Request-Headers", fields)];
             let request = Request {
                 method: Method::Options,
@@ -64,20 +64,20 @@ mod tests {
                 .find(|(name, _)| name.ends_with("-Headers"));
             allowed.map(|(_, value)| value.to_owned())
         };
-        assert_eq!(asked("range,x-a"), Some("range, x-a".into()));
-        assert_eq!(asked("a b, c"), Some("c".into()));
-        assert_eq!(asked(""), None);
+        assert_eq!(allowed_names("range,x-a"), Some("range, x-a".into()));
+        assert_eq!(allowed_names("a b, c"), Some("c".into()));
+        assert_eq!(allowed_names(""), None);
     }
 
     #[test]
     fn preflight_is_options_with_origin_and_requested_method() {
-        let (origin, asks) = (
+        let (origin, requested_method) = (
             ("origin", "https://a"),
             ("Access-Control-Request-Method", "PUT"),
         );
-        check("OPTIONS", &[origin, asks], true);
+        check("OPTIONS", &[origin, requested_method], true);
         check("OPTIONS", &[origin], false);
-        check("OPTIONS", &[asks], false);
-        check("GET", &[origin, asks], false);
+        check("OPTIONS", &[requested_method], false);
+        check("GET", &[origin, requested_method], false);
     }
 }

@@ -1,4 +1,4 @@
-//! Who a request says it comes from, and how it is asked to say so (RFC 7617).
+//! Credentials of a request, and the challenge that asks for them: HTTP Basic authentication (RFC 7617).
 
 use base64::Engine as _;
 use base64::alphabet;
@@ -7,28 +7,28 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use super::response::Response;
 use super::status::Status;
 
-/// What is protected, in the words of the question. One realm is all there is: credentials that are
-/// good for one target are good for all. They are taken as UTF-8 (RFC 7617 section 2.1).
+/// Value of WWW-Authenticate. There is one realm: credentials that are good for one target are good for all. The client
+/// should encode them as UTF-8 (RFC 7617 section 2.1).
 const CHALLENGE: &str = "Basic realm=\"docroot\", charset=\"UTF-8\"";
 
-/// Padding may be left out: what was meant is plain, and some clients do.
+/// Padding is optional: the value is unambiguous without it, and some clients leave it out.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// A name and a password, as a request has them. Bytes: whether they are text is for them to know.
+/// A user name and a password, as sent in a request. They are bytes: they need not be UTF-8.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Credentials {
-    /// The user's name, which has no colon.
+    /// User name, which has no colon.
     pub user: Vec<u8>,
-    /// The password.
+    /// Password.
     pub password: Vec<u8>,
 }
 
 impl Credentials {
-    /// Reads the value of an Authorization field. `None` for another scheme than Basic, and for what
-    /// that does not allow: no base64, no colon, control characters (RFC 7617 section 2).
+    /// Parses the value of an Authorization field. `None` for a scheme other than Basic, and for a value that it does
+    /// not allow: invalid base64, no colon, control characters (RFC 7617 section 2).
     #[must_use]
     pub fn parse(value: &[u8]) -> Option<Self> {
         let (scheme, rest) =
@@ -47,8 +47,8 @@ impl Credentials {
     }
 }
 
-/// Appends the user's name that the value of an Authorization field has, and nothing of its password. How long it is;
-/// `None` where [`Credentials::parse`] reads none.
+/// Appends the user name in the value of an Authorization field, and nothing of the password. Returns the name's length
+/// in bytes; `None` where [`Credentials::parse`] returns `None`.
 pub fn append_user(value: &[u8], into: &mut Vec<u8>) -> Option<usize> {
     let (scheme, rest) = value.split_at_checked(value.iter().position(|&byte| byte == b' ')?)?;
     if !scheme.eq_ignore_ascii_case(b"Basic") {
@@ -59,7 +59,7 @@ pub fn append_user(value: &[u8], into: &mut Vec<u8>) -> Option<usize> {
     let text = into.get_mut(start..).unwrap_or_default();
     let colon = text.iter().position(|&byte| byte == b':');
     let length = decoded.and(colon);
-    // What is behind it is not left in memory either.
+    // Do not leave the password in the buffer's spare memory.
     let secret = text.get_mut(length.unwrap_or(0)..);
     secret.unwrap_or_default().fill(0);
     into.truncate(start + length.unwrap_or(0));
@@ -67,7 +67,7 @@ pub fn append_user(value: &[u8], into: &mut Vec<u8>) -> Option<usize> {
 }
 
 impl std::fmt::Debug for Credentials {
-    /// Without the password.
+    /// Omits the password.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Credentials")
             .field("user", &format_args!("{}", self.user.escape_ascii()))
@@ -75,8 +75,7 @@ impl std::fmt::Debug for Credentials {
     }
 }
 
-/// The answer to a request without credentials, or with some that are not good: 401, and what would be.
-/// Nobody keeps it.
+/// Response to a request without valid credentials: 401 with WWW-Authenticate. It is not cacheable.
 #[must_use]
 pub fn challenge() -> Response {
     let reason = "This site is shown to those who have a password.";
@@ -104,18 +103,18 @@ mod tests {
 
     #[test]
     fn basic_credentials_are_parsed() {
-        // The examples of RFC 7617 sections 2 and 2.1.
+        // Examples of RFC 7617 sections 2 and 2.1.
         let aladdin = Some((&b"Aladdin"[..], &b"open sesame"[..]));
         check(b"Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==", aladdin);
         check(
             b"Basic dGVzdDoxMjPCow==",
             Some((b"test", "123\u{a3}".as_bytes())),
         );
-        // The scheme is compared without regard to case, with one or more spaces after it.
+        // The scheme is compared without regard to case; one or more spaces follow it.
         check(b"bAsIc   QWxhZGRpbjpvcGVuIHNlc2FtZQ==", aladdin);
-        // Without its padding.
+        // Without padding.
         check(b"Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ", aladdin);
-        // A password may have colons ("a:b:c"), be empty ("a:"), or be no UTF-8 ("a:\xff"); so may a name.
+        // A password may have colons ("a:b:c"), be empty ("a:"), or not be UTF-8 ("a:\xff"); so may a name.
         check(b"Basic YTpiOmM=", Some((b"a", b"b:c")));
         check(b"Basic YTo=", Some((b"a", b"")));
         check(b"Basic OmE=", Some((b"", b"a")));

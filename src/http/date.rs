@@ -5,34 +5,34 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use httpdate::HttpDate;
 
-/// The first second that an IMF-fixdate with its four-digit year cannot say: 10000-01-01.
+/// End of the years that an IMF-fixdate can write with four digits: 10000-01-01.
 const END_OF_9999: Duration = Duration::from_secs(253_402_300_800);
 
-/// `time` as an IMF-fixdate (`Sun, 06 Nov 1994 08:49:37 GMT`), rounded down to the second; `None`
-/// before 1970 and after 9999.
+/// Formats `time` as an IMF-fixdate (`Sun, 06 Nov 1994 08:49:37 GMT`), rounded down to the second; `None` before 1970
+/// and after 9999.
 #[must_use]
 pub fn http_date(time: SystemTime) -> Option<HttpDate> {
-    let since = time.duration_since(UNIX_EPOCH).ok()?;
-    (since < END_OF_9999).then(|| HttpDate::from(time))
+    let since_epoch = time.duration_since(UNIX_EPOCH).ok()?;
+    (since_epoch < END_OF_9999).then(|| HttpDate::from(time))
 }
 
-/// The time that an HTTP date says, in any of its three forms: IMF-fixdate, and the obsolete forms of
-/// RFC 850 and asctime(3). `None` for anything else, a date that does not exist or is not on its day
-/// of the week included. That also tells the centuries of RFC 850's two-digit years apart.
+/// Parses an HTTP date in any of its three formats: IMF-fixdate, and the obsolete formats of RFC 850 and asctime(3).
+/// `None` for anything else, including a date that does not exist or has the wrong day of the week. That day also
+/// distinguishes the centuries of RFC 850's two-digit years.
 #[must_use]
 pub(super) fn parse(text: &[u8]) -> Option<SystemTime> {
     let date: HttpDate = std::str::from_utf8(text).ok()?.parse().ok()?;
     Some(date.into())
 }
 
-/// The second in which a time lies, since 1970; times before that are one.
+/// Whole seconds from the Unix epoch to this time; 0 before it.
 pub(super) fn unix_second(time: SystemTime) -> u64 {
     time.duration_since(UNIX_EPOCH)
         .unwrap_or_default()
         .as_secs()
 }
 
-/// A time in UTC, to the second, as RFC 3339 writes it: `1994-11-06T08:49:37Z`.
+/// A UTC time to the second, displayed as in RFC 3339: `1994-11-06T08:49:37Z`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timestamp {
     year: i64,
@@ -42,15 +42,15 @@ pub struct Timestamp {
 }
 
 impl Timestamp {
-    /// `time`, rounded down to the second; `None` where its year does not have four digits.
+    /// Rounds `time` down to the second; `None` if its year does not have four digits.
     #[must_use]
     pub fn at(time: SystemTime) -> Option<Self> {
         let seconds = match time.duration_since(UNIX_EPOCH) {
             Ok(since) => i64::try_from(since.as_secs()).ok()?,
             Err(error) => {
                 let before = error.duration();
-                let begun = i64::from(before.subsec_nanos() > 0);
-                -i64::try_from(before.as_secs()).ok()?.checked_add(begun)?
+                let partial = i64::from(before.subsec_nanos() > 0);
+                -i64::try_from(before.as_secs()).ok()?.checked_add(partial)?
             }
         };
         let (days, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
@@ -86,17 +86,17 @@ impl fmt::Display for Timestamp {
     }
 }
 
-/// The current date, rendered once a second.
+/// The current date, formatted once a second.
 #[derive(Clone, Debug, Default)]
 pub struct CachedDate {
-    /// When it was asked for last, mostly in the same turn of the loop.
+    /// Time of the last call, mostly in the same turn of the loop.
     time: Option<SystemTime>,
     second: Option<u64>,
     text: String,
 }
 
 impl CachedDate {
-    /// `now` as an IMF-fixdate. A clock before 1970 or after 9999 is wrong, and reads as 1970.
+    /// Formats `now` as an IMF-fixdate. A clock before 1970 or after 9999 is wrong, and gives 1970.
     pub fn render(&mut self, now: SystemTime) -> &str {
         if self.time == Some(now) {
             return &self.text;
@@ -169,10 +169,10 @@ mod tests {
         let check = |text: &str, expected: Option<u64>| {
             assert_eq!(parse(text.as_bytes()).map(unix_second), expected, "{text}");
         };
-        let the_rfcs = Some(784_111_777);
-        check("Sun, 06 Nov 1994 08:49:37 GMT", the_rfcs);
-        check("Sunday, 06-Nov-94 08:49:37 GMT", the_rfcs);
-        check("Sun Nov  6 08:49:37 1994", the_rfcs);
+        let rfc_example = Some(784_111_777);
+        check("Sun, 06 Nov 1994 08:49:37 GMT", rfc_example);
+        check("Sunday, 06-Nov-94 08:49:37 GMT", rfc_example);
+        check("Sun Nov  6 08:49:37 1994", rfc_example);
         check("Thu, 01 Jan 1970 00:00:00 GMT", Some(0));
         check("Fri, 31 Dec 9999 23:59:59 GMT", Some(253_402_300_799));
         check("Saturday, 01-Jan-00 00:00:00 GMT", Some(946_684_800));

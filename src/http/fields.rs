@@ -1,17 +1,17 @@
-//! Our own field lines.
+//! Field lines that docroot generates.
 
 use std::fmt::{self, Write as _};
 
 use super::syntax::is_token;
 
-/// Field lines of ours, rendered when they are pushed: `Name: value` and CRLF each.
+/// Generated field lines, rendered as they are added: `Name: value` and CRLF each.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Fields {
     text: String,
 }
 
 impl Fields {
-    /// No lines.
+    /// Creates an empty list.
     #[must_use]
     pub const fn new() -> Self {
         Self {
@@ -19,18 +19,18 @@ impl Fields {
         }
     }
 
-    /// Adds a line. A control character in `value` becomes a space, so that no value can end its
-    /// line; what comes from a peer must have been escaped by its own rules before.
+    /// Adds a line. Control characters in `value` become spaces, so that no value can end its line; a value that comes
+    /// from a client must have been escaped by its own rules before.
     pub fn push(&mut self, name: &str, value: impl fmt::Display) {
         self.insert(self.text.len(), name, value);
     }
 
-    /// Adds a line where another one begins, or at the end. The bytes that it takes.
+    /// Inserts a line at `place`, the offset of another line or of the end. Returns the line's length in bytes.
     pub(super) fn insert(&mut self, place: usize, name: &str, value: impl fmt::Display) -> usize {
         let before = self.text.len();
         self.text.push_str(name);
         self.text.push_str(": ");
-        // Writing to a String does not fail.
+        // Writing to a String cannot fail.
         let _ = write!(FieldValueWriter(&mut self.text), "{value}");
         self.text.push_str("\r\n");
         let len = self.text.len() - before;
@@ -41,18 +41,18 @@ impl Fields {
         len
     }
 
-    /// Adds all lines of others.
+    /// Adds all lines of `others`.
     pub fn append(&mut self, others: &Self) {
         self.text.push_str(&others.text);
     }
 
-    /// Name and value of each line.
+    /// Iterates over the lines' names and values.
     pub fn lines(&self) -> impl Iterator<Item = (&str, &str)> {
         let lines = self.text.split_terminator("\r\n");
         lines.filter_map(|line| line.split_once(": "))
     }
 
-    /// Takes away every line of this name, in whatever case.
+    /// Removes every line of this name, without regard to case.
     pub fn remove(&mut self, name: &str) {
         let is_other = |line: &&str| match line.split_once(':') {
             Some((other, _)) => !other.eq_ignore_ascii_case(name),
@@ -67,7 +67,7 @@ impl Fields {
         }
     }
 
-    /// The same, for building in one expression.
+    /// Adds a line, for building in one expression.
     #[must_use]
     pub fn with(mut self, name: &str, value: impl fmt::Display) -> Self {
         self.push(name, value);
@@ -81,25 +81,25 @@ impl Fields {
     }
 }
 
-/// The name of a field that was configured: a token (RFC 9110 section 5.1), and so without anything that
-/// could end a line or begin a value. Two are equal without regard to case.
+/// A configured field name: a token (RFC 9110 section 5.1), so that it cannot end a line or begin a value. Names are
+/// compared without regard to case.
 #[derive(Clone, Debug, Eq)]
 pub struct FieldName(Box<str>);
 
 impl FieldName {
-    /// This name, in the case it is written in. `None` if it is no token.
+    /// Creates a name, keeping its case. `None` if it is not a token.
     #[must_use]
     pub fn new(text: &str) -> Option<Self> {
         is_token(text.as_bytes()).then(|| Self(text.into()))
     }
 
-    /// The name, in the case it was written in.
+    /// Name, in the case it was written in.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Whether this is the field of that name.
+    /// Whether this is the name, without regard to case.
     #[must_use]
     pub fn is(&self, name: &str) -> bool {
         self.0.eq_ignore_ascii_case(name)
@@ -112,7 +112,7 @@ impl PartialEq for FieldName {
     }
 }
 
-/// Text without control characters.
+/// Writer that replaces control characters by spaces.
 struct FieldValueWriter<'a>(&'a mut String);
 
 impl fmt::Write for FieldValueWriter<'_> {
@@ -141,8 +141,8 @@ mod tests {
 
     #[test]
     fn field_name_is_a_token() {
-        for none in ["", "a b", "a:", "a\r\nb", "caf\u{e9}", " a"] {
-            assert_eq!(FieldName::new(none), None, "{none:?}");
+        for invalid in ["", "a b", "a:", "a\r\nb", "caf\u{e9}", " a"] {
+            assert_eq!(FieldName::new(invalid), None, "{invalid:?}");
         }
         let mut fields = Fields::new();
         fields.push(FieldName::new("x-a").unwrap().as_str(), "b\r\nc: d");

@@ -1,4 +1,4 @@
-//! X-Forwarded-For and Forwarded (RFC 7239) -> for whom a proxy speaks.
+//! The client's address behind trusted proxies, from X-Forwarded-For and Forwarded (RFC 7239).
 
 use std::net::{IpAddr, SocketAddr};
 use std::str;
@@ -7,20 +7,20 @@ use super::request::Request;
 use super::syntax::{list_elements, parse_parameter, split_parameters, trim_ows};
 use crate::trust::TrustedProxies;
 
-/// Where a peer is, as a proxy has heard it.
+/// A client's or proxy's address, as a proxy reports it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ForwardedAddress {
-    /// Its address.
+    /// IP address.
     pub ip: IpAddr,
-    /// Its port, if that is said.
+    /// Port, if there is one.
     pub port: Option<u16>,
 }
 
-/// For whom a trusted proxy has sent this request: walking back from the proxy, the first address that is not one of
-/// a trusted proxy, or the last one that can be read. What is in front of that is anybody's word.
+/// Address of the client for which trusted proxies forwarded this request: from the last node to the first, the first
+/// address that is not a trusted proxy's, or the last one that is valid. All nodes before it may be forged.
 ///
-/// Where both fields are there, the first is the proxy's, as nearly all proxies write it, and the other may be the peer's
-/// own, which was let through: it is not looked at. `None`: nothing is said, or nothing that can be believed.
+/// If both fields are present, X-Forwarded-For is the proxy's, as nearly all proxies write it, and Forwarded may be the
+/// client's, passed on unchanged: it is ignored. `None` if there is no address, or none that can be trusted.
 #[must_use]
 pub fn forwarded_client(
     request: &Request<'_>,
@@ -32,15 +32,15 @@ pub fn forwarded_client(
     }
 }
 
-/// One that a request has passed.
+/// A node that the request has passed through.
 #[derive(Clone, Copy)]
 enum Node {
     Ip(ForwardedAddress),
-    /// Behind a Unix socket.
+    /// A peer on a Unix socket.
     Unix,
 }
 
-/// `nodes` come from the last one to the first; one that is `None` cannot be read.
+/// Returns the first untrusted address. `nodes` run from last to first; an invalid one is `None` and ends the walk.
 fn first_untrusted(
     nodes: impl Iterator<Item = Option<Node>>,
     trusted: &TrustedProxies,
@@ -64,7 +64,8 @@ fn first_untrusted(
     last
 }
 
-/// What is between commas. Quotes mean nothing here: a peer could hide with one what a proxy has added.
+/// Iterates over the nodes of X-Forwarded-For, last first. Quotes have no meaning: with one, a client could hide the
+/// nodes that a proxy adds.
 fn x_forwarded_for_nodes(request: &Request<'_>) -> impl Iterator<Item = Option<Node>> {
     let lines: Vec<&[u8]> = request.values("X-Forwarded-For").collect();
     let nodes = lines
@@ -74,7 +75,7 @@ fn x_forwarded_for_nodes(request: &Request<'_>) -> impl Iterator<Item = Option<N
     nodes.map(|text| parse_node(trim_ows(text)))
 }
 
-/// The `for` of each element.
+/// Iterates over the `for` parameters of Forwarded, last first.
 fn forwarded_nodes<'a>(request: &Request<'a>) -> impl Iterator<Item = Option<Node>> + use<'a> {
     let mut all: Vec<&[u8]> = request
         .values("Forwarded")
@@ -88,27 +89,29 @@ fn forwarded_nodes<'a>(request: &Request<'a>) -> impl Iterator<Item = Option<Nod
             let (name, value) = pair?;
             let is_for = name.eq_ignore_ascii_case(b"for");
             if is_for && found.replace(value).is_some() {
-                // Twice.
+                // A second `for`.
                 return None;
             }
             Some(())
         })?;
         let value = found?;
-        // What has a backslash in it is no address.
+        // A value with a backslash in it is not an address.
         let bare = value
             .strip_prefix(b"\"")
-            .and_then(|it| it.strip_suffix(b"\""));
+            .and_then(|rest| rest.strip_suffix(b"\""));
         parse_node(bare.unwrap_or(value))
     })
 }
 
-/// `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1`, `[2001:db8::1]`, `[2001:db8::1]:80`, or `unix:`.
+/// Parses `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1`, `[2001:db8::1]`, `[2001:db8::1]:80`, or `unix:`.
 fn parse_node(text: &[u8]) -> Option<Node> {
     let text = str::from_utf8(text).ok()?;
     if text == "unix:" {
         return Some(Node::Unix);
     }
-    let bracketed = text.strip_prefix('[').and_then(|it| it.strip_suffix(']'));
+    let bracketed = text
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'));
     let found = match (bracketed, text.parse::<SocketAddr>()) {
         (Some(inner), _) => (IpAddr::V6(inner.parse().ok()?), None),
         (None, Ok(address)) => (address.ip(), Some(address.port())),
@@ -126,9 +129,9 @@ mod tests {
     use super::super::request::{FieldLine, Method, Version};
     use super::*;
 
-    /// What comes of these field lines where 10.0.0.0/8, 2001:db8::/32 and perhaps Unix sockets are trusted.
+    /// Asserts the address found in these field lines.
     fn check_with(trusted: &[&str], lines: &[(&str, &str)], expected: &str) {
-        let trusted: TrustedProxies = trusted.iter().map(|it| it.parse().unwrap()).collect();
+        let trusted: TrustedProxies = trusted.iter().map(|text| text.parse().unwrap()).collect();
         let lines = FieldLine::from_pairs(lines);
         let request = Request {
             method: Method::Get,
@@ -159,7 +162,7 @@ mod tests {
         check("6.6.6.6, 192.0.2.1", "192.0.2.1");
         check("6.6.6.6, 192.0.2.1, 10.0.0.3 ,10.0.0.2", "192.0.2.1");
         check("10.0.0.9, 192.0.2.1", "192.0.2.1");
-        // All are trusted: the one that is farthest away.
+        // All are trusted: the farthest one.
         check("10.0.0.3, 10.0.0.2", "10.0.0.3");
         check("192.0.2.1:8080, 10.0.0.2:1", "192.0.2.1:8080");
         check("2001:db9::1, 2001:db8::2", "2001:db9::1");

@@ -1,4 +1,4 @@
-//! How a folder's listing is asked for.
+//! Format and order of a directory listing, as a request selects them.
 
 use std::sync::Arc;
 
@@ -10,48 +10,47 @@ use super::response::{Body, Response};
 use super::status::Status;
 use super::target::Target;
 
-/// A listing in the forms in which it can be sent. Their content is made while it is sent, so theirs is
-/// empty.
+/// A listing's representations, one per format. Their content is generated while it is sent, so it is empty here.
 #[derive(Clone, Debug)]
 pub struct ListingRepresentations {
-    /// For people: the one for whoever says nothing about it, or wants none of these.
+    /// HTML, for people: the default, also if none of the three is acceptable.
     pub html: Arc<Representation>,
-    /// For programs.
+    /// JSON, for programs.
     pub json: Arc<Representation>,
-    /// For shells.
+    /// Plain text, for shells.
     pub text: Arc<Representation>,
 }
 
-/// How a listing is to look.
+/// Format and order of a listing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ListingView {
-    /// Which form.
+    /// Format.
     pub format: ListingFormat,
-    /// What its entries are in order of.
+    /// Key that the entries are sorted by.
     pub sort_key: SortKey,
-    /// Whether that order is turned around.
+    /// Whether the order is descending.
     pub is_descending: bool,
 }
 
-/// One of [`ListingRepresentations`].
+/// Format of a listing: one of [`ListingRepresentations`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ListingFormat {
-    /// A page.
+    /// HTML page.
     Html,
-    /// An array of objects.
+    /// JSON array of objects.
     Json,
-    /// A name per line.
+    /// One name per line.
     Text,
 }
 
-/// What entries are in order of.
+/// Key that entries are sorted by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SortKey {
-    /// Their names, as people count.
+    /// Name, in natural order (numbers by value).
     Name,
-    /// Their lengths in bytes.
+    /// Length in bytes.
     Size,
-    /// When they were last written to.
+    /// Modification time.
     Time,
 }
 
@@ -64,7 +63,7 @@ impl ListingFormat {
 }
 
 impl SortKey {
-    /// All of them, and what each is called in a query.
+    /// All keys, with their names in a query.
     pub const ALL: [(Self, &'static str); 3] = [
         (Self::Name, "name"),
         (Self::Size, "size"),
@@ -73,8 +72,8 @@ impl SortKey {
 }
 
 impl ListingView {
-    /// What a request's Accept and its query, `sort=name|size|time` and `order=asc|desc`, ask for. What they
-    /// say beside that is for somebody else.
+    /// Parses the request's Accept and its query, `sort=name|size|time` and `order=asc|desc`. Other query parameters
+    /// are ignored.
     #[must_use]
     pub fn from_request(request: &Request<'_>, target: &Target<'_>) -> Self {
         let mut view = Self {
@@ -96,7 +95,7 @@ impl ListingView {
     }
 }
 
-/// A response that begins a listing.
+/// Begins a response with a listing.
 pub(super) fn respond_listing(
     request: &Request<'_>,
     target: &Target<'_>,
@@ -109,14 +108,14 @@ pub(super) fn respond_listing(
         ListingFormat::Text => &representations.text,
     };
     Response {
-        // What goes with every answer does not come with it.
+        // The representation lacks the fields that the origin adds to every response.
         has_origin_fields: false,
         ..Response::new(Status::Ok, representation.clone())
             .with_body(Body::Streamed(StreamKind::Listing(view)))
     }
 }
 
-/// The form that Accept prefers. Whoever accepts none gets a page all the same.
+/// Format that Accept prefers; HTML if none is acceptable.
 fn preferred_format(request: &Request<'_>) -> ListingFormat {
     let index = accept::preferred_media_type(
         request,

@@ -1,6 +1,6 @@
-//! What HTTP says (RFC 9110): values in, values out.
+//! HTTP semantics (RFC 9110), as pure functions of values.
 //!
-//! No sockets, no files, no clock, no log: a request and what was found for it make a response.
+//! No sockets, files, clock or log: a request and the result of its lookup make a response.
 #![cfg_attr(
     not(test),
     deny(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)

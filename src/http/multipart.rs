@@ -1,4 +1,4 @@
-//! Several ranges as one content: `multipart/byteranges` (RFC 9110 section 14.6).
+//! Content of a response with several ranges: `multipart/byteranges` (RFC 9110 section 14.6).
 
 use std::fmt;
 use std::hash::{BuildHasher as _, RandomState};
@@ -6,18 +6,18 @@ use std::ops::Range;
 
 use super::representation::Representation;
 
-/// Where boundaries come from. Nobody can tell the next one, so nobody can have put it into a file.
+/// Generator of boundaries. They cannot be predicted, so no file can contain the next one on purpose.
 #[derive(Clone, Debug, Default)]
 pub struct BoundaryGenerator {
     secret: RandomState,
     count: u64,
 }
 
-/// What parts are kept apart by (RFC 2046 section 5.1.1): 32 hexadecimal digits.
+/// Delimiter of parts (RFC 2046 section 5.1.1): 32 hexadecimal digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Boundary(u128);
 
-/// Parts of a representation, and what stands between them.
+/// Parts of a representation, with the delimiters between them.
 #[derive(Clone, Copy, Debug)]
 pub struct Multipart<'a> {
     representation: &'a Representation,
@@ -26,7 +26,7 @@ pub struct Multipart<'a> {
 }
 
 impl BoundaryGenerator {
-    /// Another boundary.
+    /// Generates the next boundary.
     pub fn generate(&mut self) -> Boundary {
         self.count += 1;
         let half = |which: u8| u128::from(self.secret.hash_one((self.count, which)));
@@ -35,12 +35,12 @@ impl BoundaryGenerator {
 }
 
 impl Boundary {
-    /// One that is as long as any other, for whoever needs to know how long.
+    /// Boundary for computing lengths: all have the same length.
     const PLACEHOLDER: Self = Self(0);
 }
 
 impl<'a> Multipart<'a> {
-    /// Parts of a representation, half-open and within its length.
+    /// Creates a multipart content from parts of a representation, half-open and within its length.
     #[must_use]
     pub fn new(
         representation: &'a Representation,
@@ -54,7 +54,7 @@ impl<'a> Multipart<'a> {
         }
     }
 
-    /// Whether these parts are shorter than the whole, with all that stands between them.
+    /// Whether these parts, including part headers and delimiters, are shorter than the whole.
     pub(super) fn is_shorter_than_whole(
         representation: &Representation,
         parts: &[Range<u64>],
@@ -63,13 +63,13 @@ impl<'a> Multipart<'a> {
         multipart.length() < representation.content.len()
     }
 
-    /// The media type of the content, for its Content-Type.
+    /// Media type of the content, for Content-Type.
     #[must_use]
     pub fn media_type(&self) -> String {
         format!("multipart/byteranges; boundary={}", self.boundary)
     }
 
-    /// The length of the content, in bytes.
+    /// Length of the content in bytes.
     #[must_use]
     pub fn length(&self) -> u64 {
         let parts = self
@@ -78,7 +78,7 @@ impl<'a> Multipart<'a> {
         parts.sum::<u64>() + self.close_delimiter().len() as u64
     }
 
-    /// What stands before each part, and the part.
+    /// Iterates over the parts, each with the delimiter and header that precede it.
     pub fn parts(&self) -> impl Iterator<Item = (String, Range<u64>)> {
         self.parts.iter().map(|part| {
             let head = format!(
@@ -91,7 +91,7 @@ impl<'a> Multipart<'a> {
         })
     }
 
-    /// What stands after the last part.
+    /// Delimiter after the last part.
     #[must_use]
     pub fn close_delimiter(&self) -> String {
         format!("\r\n--{}--\r\n", self.boundary)
@@ -104,8 +104,7 @@ impl fmt::Display for Boundary {
     }
 }
 
-/// The value of a Content-Range: a part, half-open and not empty, of so many bytes (RFC 9110 section
-/// 14.4).
+/// Value of Content-Range: a part, half-open and not empty, and the complete length in bytes (RFC 9110 section 14.4).
 #[derive(Clone, Copy, Debug)]
 pub struct ContentRange<'a>(pub &'a Range<u64>, pub u64);
 
@@ -159,16 +158,16 @@ mod tests {
 
     #[test]
     fn boundaries_are_unique() {
-        let (mut some, mut others) = (BoundaryGenerator::default(), BoundaryGenerator::default());
+        let (mut one, mut other) = (BoundaryGenerator::default(), BoundaryGenerator::default());
         let drawn = [
-            some.generate(),
-            some.generate(),
-            others.generate(),
-            others.generate(),
+            one.generate(),
+            one.generate(),
+            other.generate(),
+            other.generate(),
         ];
-        for (place, boundary) in drawn.iter().enumerate() {
+        for (index, boundary) in drawn.iter().enumerate() {
             assert_eq!(boundary.to_string().len(), 32);
-            assert!(!drawn[place + 1..].contains(boundary), "{boundary}");
+            assert!(!drawn[index + 1..].contains(boundary), "{boundary}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Where representations come from.
+//! The `Origin` trait, which finds the representations of targets, and its lookups and streams.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -11,21 +11,21 @@ use super::representation::Resource;
 use super::status::Status;
 use super::target::Target;
 
-/// Something that has resources: a folder of files, or, in a test, a closure.
+/// A source of resources: a directory of files, or, in a test, a closure.
 pub trait Origin {
-    /// Content that is made while it leaves. [`NoStream`] where there never is any.
+    /// Content that is generated while it is sent. [`NoStream`] if there never is any.
     type Stream;
 
-    /// What there is under this target, now.
+    /// Looks up this target now.
     fn find(&mut self, target: &Target<'_>, now: SystemTime) -> Lookup;
 
-    /// How the last [`find`](Self::find) went, for who keeps a log.
+    /// Status of the last [`find`](Self::find), for the access log.
     fn lookup_status(&self) -> Option<LookupStatus> {
         None
     }
 
-    /// What was just found under a target, for who would like it in this coding, in which
-    /// [it can be had](Resource::is_encodable) but was not found to be; `None` if it is not there yet.
+    /// Returns the last lookup again, now with a representation in this coding, which the resource [may
+    /// have](Resource::is_encodable) but did not have yet; `None` while it is not ready.
     fn find_encoded(
         &mut self,
         _target: &Target<'_>,
@@ -36,28 +36,28 @@ pub trait Origin {
         None
     }
 
-    /// The fields that go with an answer for which there is no representation of this origin's: a refusal, a
-    /// redirection. Without a target: what it is about could not be read.
+    /// Fields for responses without a representation of this origin: errors and redirects. `None` as target means that
+    /// the target could not be parsed.
     fn generated_fields(&self, _target: Option<&Target<'_>>) -> Cow<'_, Fields> {
         Cow::Owned(Fields::new())
     }
 
-    /// From here on, what was found before may be out of date, and nothing is to be kept that was only good until
-    /// now. `told`: what the origin has the loop listen to may have something to say about it.
+    /// Marks cached lookups as stale: they are revalidated before use, and those valid only until now are dropped.
+    /// `is_notified`: a waker or watch that the origin registered with the loop may be readable.
     fn mark_stale(&mut self, _is_notified: bool) {}
 
-    /// When to [`on_timer`](Self::on_timer) at the latest, even if nobody asks for anything; `None` is never.
+    /// Latest time for the next call of [`on_timer`](Self::on_timer), even without requests; `None` is never.
     fn next_timer(&self) -> Option<SystemTime> {
         None
     }
 
-    /// Does what is due. No answer is being made from what was found before.
+    /// Does the work that is due. No response is being made from an earlier lookup at that time.
     fn on_timer(&mut self, _now: SystemTime) {}
 
-    /// Begins what was found to be a [`Lookup::Listing`], or [`Lookup::Events`].
+    /// Opens the stream of a [`Lookup::Listing`] or [`Lookup::Events`].
     ///
     /// # Errors
-    /// What there is instead, by now.
+    /// The target's current [`Lookup`], if it is neither of them any more.
     fn open_stream(
         &mut self,
         _target: &Target<'_>,
@@ -66,8 +66,8 @@ pub trait Origin {
         Err(Lookup::NotFound(None))
     }
 
-    /// Appends to `into` what comes next of it, at `now`. That is one step, of bounded work and at most some
-    /// tens of kilobytes; it may be that nothing comes of it yet.
+    /// Appends the next bytes of the stream to `into`. One call is one step of bounded work and gives at most some tens
+    /// of kilobytes, perhaps none yet.
     fn read_stream(
         &mut self,
         _stream: &mut Self::Stream,
@@ -78,55 +78,55 @@ pub trait Origin {
     }
 }
 
-/// What an origin has under a target.
+/// Result of looking up a target.
 #[derive(Clone, Debug)]
 pub enum Lookup {
     /// A resource.
     Found(Arc<Resource>),
-    /// A folder, whose own target ends in a slash.
+    /// A directory; its own target ends in a slash.
     Directory,
-    /// A folder without a page of its own, which is to be listed.
+    /// A directory without an index page, which is to be listed.
     Listing(Arc<ListingRepresentations>),
-    /// Something that tells what happens, as it happens, for as long as somebody listens.
+    /// A stream of events, sent as they happen, for as long as the client listens.
     Events,
-    /// Nothing; and what to say instead, if the origin has a page for that.
+    /// Nothing, with the origin's error page, if it has one.
     NotFound(Option<Arc<Resource>>),
-    /// Nothing but a place that a page's script knows: who navigates there is shown that page, all others the other
-    /// one, as for [`NotFound`](Self::NotFound).
+    /// Nothing but a route that the script of a single-page app may know: navigation receives the SPA fallback page,
+    /// all other requests the error page, as for [`NotFound`](Self::NotFound).
     SpaFallback(Arc<Resource>, Option<Arc<Resource>>),
-    /// It is elsewhere: the status that says so, and a reference to where.
+    /// A redirect: its status and its location, a URI reference.
     Redirect(Status, Arc<str>),
-    /// Something that is not ours to show.
+    /// Something that must not be shown.
     Forbidden,
-    /// Something that cannot be reached just now.
+    /// Something that cannot be read at present.
     Unavailable,
 }
 
-/// How a lookup went.
+/// Status of a lookup, for the access log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LookupStatus {
-    /// How what there is came to be known.
+    /// Use of the cache.
     pub cache_status: CacheStatus,
-    /// Why it is not to be had, in one sentence, where that says more than the lookup does.
+    /// Reason for an error, in one sentence, where it says more than the lookup.
     pub reason: Option<&'static str>,
 }
 
-/// How it came to be known what there is.
+/// Use of the cache by a lookup (after Cache-Status, RFC 9211).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CacheStatus {
-    /// It was remembered, and what it rests on is known not to have changed.
+    /// The cache entry is known to be unchanged.
     Hit,
-    /// It was remembered, and whether it still is so was looked at first.
+    /// The cache entry was revalidated first.
     Revalidated,
-    /// It was looked for.
+    /// There was no usable cache entry.
     Miss,
 }
 
 impl CacheStatus {
-    /// All of them.
+    /// All values.
     pub const ALL: [Self; 3] = [Self::Hit, Self::Revalidated, Self::Miss];
 
-    /// One word for it.
+    /// Name in logs and metrics.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -137,30 +137,30 @@ impl CacheStatus {
     }
 }
 
-/// What is made while it leaves, because nobody knows its length before its end.
+/// Content that is generated while it is sent, because its length is not known before its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StreamKind {
-    /// What is in a folder, in this form and order.
+    /// Listing of a directory, in this format and order.
     Listing(ListingView),
-    /// What happens (text/event-stream).
+    /// Server-sent events (text/event-stream).
     Events,
 }
 
-/// How a step of a stream ended.
+/// Outcome of one step of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StreamProgress {
-    /// There is more to come.
+    /// More is to come.
     More,
-    /// Nothing more is to come before a bell rings that the origin has the loop listen to, or this time has come.
-    /// It is as good an end as any, if there has to be one.
+    /// No more is to come before a waker that the origin registered with the loop is woken, or this time. The stream
+    /// may be ended here, if it has to be ended.
     Wait(Instant),
-    /// That was all.
+    /// The stream is complete.
     Done,
-    /// There should be more, and it cannot be had. The origin has said why to whom it concerns.
+    /// The stream cannot be continued. The origin has logged why.
     Failed,
 }
 
-/// The stream of an origin that has none.
+/// Stream of an origin that has none.
 #[derive(Debug)]
 pub enum NoStream {}
 

@@ -1,4 +1,4 @@
-//! If-Match, If-None-Match and their dated kin: whether a request is to be performed at all.
+//! Preconditions: If-Match, If-None-Match, If-Modified-Since and If-Unmodified-Since (RFC 9110 section 13).
 
 use std::time::SystemTime;
 
@@ -6,19 +6,19 @@ use super::date;
 use super::request::Request;
 use super::validator::{ListedTag, Validators, parse_tags};
 
-/// What comes of a request's preconditions.
+/// Result of evaluating a request's preconditions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum PreconditionOutcome {
     /// They hold, or there are none.
     Proceed,
-    /// The peer has what it asks for.
+    /// The client has the current representation.
     NotModified,
-    /// What the peer wants to ask about is not there any more.
+    /// The representation is not the one that the request requires.
     Failed,
 }
 
-/// Evaluates the preconditions of a GET or HEAD for a representation with these validators, in the
-/// order of RFC 9110 section 13.2.2. If-Range is not among them: it says how a range is meant.
+/// Evaluates the preconditions of a GET or HEAD against these validators, in the order of RFC 9110 section 13.2.2.
+/// If-Range is not among them: it decides only whether Range applies.
 pub(super) fn evaluate(request: &Request<'_>, validators: &Validators) -> PreconditionOutcome {
     let has = |name| request.values(name).next().is_some();
     let is_unchanged = match has("If-Match") {
@@ -36,12 +36,12 @@ pub(super) fn evaluate(request: &Request<'_>, validators: &Validators) -> Precon
     }
 }
 
-/// Whether the request is about this very representation: it names its tag. Which one of several is sent is ours to
-/// choose (RFC 9110 section 12.1), and who has one of them, or a part of it, is best served with that.
+/// Whether the request names this representation's tag. The server may choose which representation to send (RFC 9110
+/// section 12.1), and a client that has one, or a part of it, is best served with that one.
 pub(super) fn names_tag(request: &Request<'_>, validators: &Validators) -> bool {
-    let is_it = |listed| validators.tag.is_some_and(|tag| tag.matches_weakly(listed));
+    let is_same = |listed| validators.tag.is_some_and(|tag| tag.matches_weakly(listed));
     let mut fields = ["If-Match", "If-None-Match", "If-Range"].into_iter();
-    fields.any(|name| request.values(name).flat_map(parse_tags).any(is_it))
+    fields.any(|name| request.values(name).flat_map(parse_tags).any(is_same))
 }
 
 /// Whether If-Match holds, by strong comparison (RFC 9110 section 13.1.1).
@@ -60,7 +60,7 @@ fn if_none_match(request: &Request<'_>, validators: &Validators) -> bool {
     })
 }
 
-/// Whether If-Unmodified-Since holds, or says nothing (RFC 9110 section 13.1.4).
+/// Whether If-Unmodified-Since holds, or is absent or invalid (RFC 9110 section 13.1.4).
 fn if_unmodified_since(request: &Request<'_>, validators: &Validators) -> bool {
     match (
         single_date(request, "If-Unmodified-Since"),
@@ -73,9 +73,9 @@ fn if_unmodified_since(request: &Request<'_>, validators: &Validators) -> bool {
     }
 }
 
-/// Whether If-Modified-Since holds, or says nothing (RFC 9110 section 13.1.3). It fails only for the
-/// very date that we gave, and only where that proves something: an earlier file may have been put
-/// back, and several files may have been given one date.
+/// Whether If-Modified-Since holds, or is absent or invalid (RFC 9110 section 13.1.3). It fails only for the exact date
+/// that was sent as Last-Modified, and only if that is strong: an earlier file may have been put back, and several
+/// files may have the same date.
 fn if_modified_since(request: &Request<'_>, validators: &Validators) -> bool {
     match (
         single_date(request, "If-Modified-Since"),
@@ -86,8 +86,8 @@ fn if_modified_since(request: &Request<'_>, validators: &Validators) -> bool {
     }
 }
 
-/// Whether a field is `*`, which there being a representation fulfils, or lists a tag like this.
-fn lists_tag(request: &Request<'_>, name: &str, is_it: impl Fn(ListedTag<'_>) -> bool) -> bool {
+/// Whether a field is `*`, which any representation matches, or lists a tag that satisfies `is_match`.
+fn lists_tag(request: &Request<'_>, name: &str, is_match: impl Fn(ListedTag<'_>) -> bool) -> bool {
     let mut listed = request.values(name).flat_map(parse_tags);
     match (listed.next(), listed.next()) {
         (Some(ListedTag::Any), None) => true,
@@ -95,11 +95,11 @@ fn lists_tag(request: &Request<'_>, name: &str, is_it: impl Fn(ListedTag<'_>) ->
             .into_iter()
             .flatten()
             .chain(listed)
-            .any(is_it),
+            .any(is_match),
     }
 }
 
-/// The date in a field. What is none, and what comes twice, is ignored.
+/// Date in a field. An invalid date and a repeated field are ignored.
 fn single_date(request: &Request<'_>, name: &str) -> Option<SystemTime> {
     request.single(name).ok().flatten().and_then(date::parse)
 }

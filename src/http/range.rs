@@ -1,4 +1,4 @@
-//! Range and If-Range: which part of a representation is asked for (RFC 9110 section 14).
+//! Range and If-Range: the part of a representation that is requested (RFC 9110 section 14).
 
 use std::ops::Range;
 
@@ -7,27 +7,26 @@ use super::request::{Method, Request};
 use super::syntax::list_elements;
 use super::validator::{EntityTag, ListedTag, Validators};
 
-/// Ranges that one field may ask for. Whoever asks for more, gets the whole.
+/// Number of ranges accepted in one field. A request for more receives the whole.
 const MAX_RANGES: usize = 32;
 
-/// Which part of a representation is asked for. Ranges are of bytes, half-open, within its length, and
-/// not empty.
+/// Part of a representation that is requested. Ranges are in bytes, half-open, within its length, and not empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Selection {
-    /// All of it, by a request for it or by one that is not understood.
+    /// The whole: there is no Range, or it is ignored.
     Whole,
     /// One part.
     Part(Range<u64>),
-    /// Two parts or more, with something between any two of them, in the order asked for.
+    /// Two parts or more, none touching another, in the order requested.
     Parts(Vec<Range<u64>>),
-    /// None of it is within its length.
+    /// No range is within the length.
     Unsatisfiable,
 }
 
-/// Which part of a representation of `len` bytes, with these validators, the request asks for.
+/// Selects the part that the request asks for, of a representation of `len` bytes with these validators.
 ///
-/// Only GET has ranges (section 14.2), and If-Range must hold if it is there (section 13.1.5). A field
-/// that is malformed, repeated, in another unit, or greedy, asks for nothing.
+/// Only GET has ranges (section 14.2), and If-Range must hold if it is present (section 13.1.5). A field that is
+/// malformed, repeated, in another unit, or has more than [`MAX_RANGES`], is ignored.
 pub(super) fn select(request: &Request<'_>, validators: &Validators, len: u64) -> Selection {
     match request.single("Range") {
         Ok(Some(field)) if request.method == Method::Get && if_range(request, validators) => {
@@ -37,7 +36,7 @@ pub(super) fn select(request: &Request<'_>, validators: &Validators, len: u64) -
     }
 }
 
-/// Whether If-Range holds, by strong comparison, or is not there.
+/// Whether If-Range holds, by strong comparison, or is absent.
 fn if_range(request: &Request<'_>, validators: &Validators) -> bool {
     let field = match request.single("If-Range") {
         Ok(None) => return true,
@@ -45,15 +44,14 @@ fn if_range(request: &Request<'_>, validators: &Validators) -> bool {
         Err(_) => return false,
     };
     if let Some(since) = date::parse(field) {
-        let is_it = |date| date::unix_second(date) == date::unix_second(since);
-        return validators.strong_date().is_some_and(is_it);
+        let is_same = |date| date::unix_second(date) == date::unix_second(since);
+        return validators.strong_date().is_some_and(is_same);
     }
-    let is_it = |tag: EntityTag| tag.matches_strongly(ListedTag::parse_single(field));
-    validators.tag.is_some_and(is_it)
+    let is_same = |tag: EntityTag| tag.matches_strongly(ListedTag::parse_single(field));
+    validators.tag.is_some_and(is_same)
 }
 
-/// Reads a `ranges-specifier` (section 14.1.1); `None` if it is malformed, greedy, or no bytes are
-/// meant.
+/// Parses a `ranges-specifier` (section 14.1.1); `None` if it is malformed, has too many ranges, or is in another unit.
 fn parse_ranges_specifier(field: &[u8], len: u64) -> Option<Selection> {
     let equals = field.iter().position(|&byte| byte == b'=')?;
     let (unit, set) = field.split_at_checked(equals)?;
@@ -74,7 +72,7 @@ fn parse_ranges_specifier(field: &[u8], len: u64) -> Option<Selection> {
     }
     match parts.as_slice() {
         _ if count == 0 => None,
-        // The suffix of something empty is empty, and has no place that could be named.
+        // The suffix of empty content is empty, and Content-Range cannot express it.
         [] if len == 0 && list_elements(set.get(1..)?).any(is_suffix) => None,
         [] => Some(Selection::Unsatisfiable),
         [part] => Some(Selection::Part(part.clone())),
@@ -82,7 +80,7 @@ fn parse_ranges_specifier(field: &[u8], len: u64) -> Option<Selection> {
     }
 }
 
-/// The part that a `range-spec` means, empty if there is none; `None` if it is malformed.
+/// Parses a `range-spec`. The range is empty if it is outside the content; `None` if it is malformed.
 fn parse_range_spec(spec: &[u8], len: u64) -> Option<Range<u64>> {
     let dash = spec.iter().position(|&byte| byte == b'-')?;
     let (first, last) = spec.split_at_checked(dash)?;
@@ -97,23 +95,23 @@ fn parse_range_spec(spec: &[u8], len: u64) -> Option<Range<u64>> {
     }
 }
 
-/// Whether this asks for a number of last bytes, other than 0.
+/// Whether this is a suffix range of more than 0 bytes.
 fn is_suffix(spec: &[u8]) -> bool {
     spec.strip_prefix(b"-").and_then(parse_number) > Some(0)
 }
 
-/// Digits and nothing else. What is too large to count is larger than any file.
+/// Parses digits, and nothing else. A number that overflows saturates: it is larger than any file.
 fn parse_number(digits: &[u8]) -> Option<u64> {
     let digit = |&byte: &u8| char::from(byte).to_digit(10).map(u64::from);
-    let more = |number: u64, digit| number.saturating_mul(10).saturating_add(digit);
+    let append = |number: u64, digit| number.saturating_mul(10).saturating_add(digit);
     let mut number = (!digits.is_empty()).then_some(0)?;
     for byte in digits {
-        number = more(number, digit(byte)?);
+        number = append(number, digit(byte)?);
     }
     Some(number)
 }
 
-/// Adds a part; those that it overlaps or touches become one with it, in the place of the first.
+/// Adds a part. Parts that it overlaps or touches are merged with it, at the position of the first.
 fn coalesce(parts: &mut Vec<Range<u64>>, mut part: Range<u64>) {
     let mut index = parts.len();
     while let Some(other) = parts.iter().position(|other| touches(other, &part)) {

@@ -1,4 +1,4 @@
-//! What a resource looks like when it is sent.
+//! Resources and their representations.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,37 +9,37 @@ use super::fields::Fields;
 use super::validator::{DateStrength, LastModified, Validators};
 use crate::blob::Blob;
 
-/// A resource: one thing that a target names, in the forms in which it can be sent.
+/// A resource: what a target identifies, with its representations.
 #[derive(Clone, Debug)]
 pub struct Resource {
-    /// Its representations; the first is the one without a content coding. Never empty.
+    /// Representations; the first has no content coding. Never empty.
     pub representations: Vec<Arc<Representation>>,
-    /// Whether it depends on the request which of its representations is sent.
+    /// Whether the representation sent depends on the request.
     pub varies: bool,
-    /// Whether others can be made of the first, each with a coding, if they are asked for.
+    /// Whether the first can be compressed into others, on request.
     pub is_encodable: bool,
 }
 
-/// One form of a resource (RFC 9110 section 3.2): its content and the fields that go with it.
+/// A representation of a resource (RFC 9110 section 3.2): its content and the fields that go with it.
 ///
-/// The fields are rendered, in one piece, when they are added: a response is written by copying that, or the
-/// beginning of it.
+/// The fields are rendered into one string as they are added, so writing a response copies that string, or its
+/// beginning.
 #[derive(Clone, Debug)]
 pub struct Representation {
-    /// The content. It is carried like a sealed letter: never opened here.
+    /// Content. It is never read here.
     pub content: Blob,
-    /// The coding that the content is in.
+    /// Content coding of the content.
     pub coding: Coding,
-    /// What tells this content from what was, or will be, in its place.
+    /// Validators, which distinguish this content from earlier and later content of the target.
     pub validators: Validators,
-    /// What is told of it, what its type is, what describes it, and its length: one after the other.
+    /// Metadata fields, Content-Type, content fields, and Content-Length, in this order.
     fields: Fields,
-    /// Where in `fields` its type begins, where that ends, and where its length begins.
+    /// Offsets in `fields`: start of Content-Type, end of it, start of Content-Length.
     offsets: (usize, usize, usize),
 }
 
 impl Representation {
-    /// A representation of this media type, without a coding.
+    /// Creates a representation of this media type, without a coding.
     #[must_use]
     pub fn new(content: Blob, media_type: &str) -> Self {
         let fields = Fields::new().with("Content-Type", media_type);
@@ -54,25 +54,23 @@ impl Representation {
         }
     }
 
-    /// The same representation with a field that is sent with every response about it, one without content
-    /// included: ETag, Cache-Control.
+    /// Adds a field that every response with this representation has, even one without content: ETag, Cache-Control.
     #[must_use]
     pub fn with_metadata_field(mut self, name: &str, value: impl fmt::Display) -> Self {
         let grown = self.fields.insert(self.offsets.0, name, value);
-        let (about, typed, described) = self.offsets;
-        self.offsets = (about + grown, typed + grown, described + grown);
+        let (type_start, type_end, length_start) = self.offsets;
+        self.offsets = (type_start + grown, type_end + grown, length_start + grown);
         self
     }
 
-    /// The same representation with a field that is sent only with content, beside its Content-Type:
-    /// Last-Modified, Content-Encoding.
+    /// Adds a field that only responses with content have, as they have Content-Type: Last-Modified, Content-Encoding.
     #[must_use]
     pub fn with_content_field(mut self, name: &str, value: impl fmt::Display) -> Self {
         self.offsets.2 += self.fields.insert(self.offsets.2, name, value);
         self
     }
 
-    /// The same representation as one whose content is in this coding (RFC 9110 section 8.4).
+    /// Declares the content to be in this coding (RFC 9110 section 8.4).
     #[must_use]
     pub fn with_coding(mut self, coding: Coding) -> Self {
         self.coding = coding;
@@ -82,18 +80,17 @@ impl Representation {
         }
     }
 
-    /// The same representation as one of a target that may be asked for again, if it has not changed
-    /// (ETag, Last-Modified) or in part (Accept-Ranges).
+    /// Adds validators (ETag, Last-Modified) for conditional requests, and Accept-Ranges for range requests.
     #[must_use]
     pub fn with_validators(mut self, validators: Validators) -> Self {
-        let told = |modified: LastModified| match modified.strength {
+        let sent_date = |modified: LastModified| match modified.strength {
             DateStrength::TooRecent => None,
             DateStrength::Strong | DateStrength::Weak => http_date(modified.date),
         };
-        let date = validators.modified.and_then(told);
+        let date = validators.modified.and_then(sent_date);
         self = match (validators.tag, date) {
             (Some(tag), None) => self.with_metadata_field("ETag", tag),
-            // Without content it says nothing that the tag does not (RFC 9110 section 15.4.5).
+            // Without content it adds nothing to the tag (RFC 9110 section 15.4.5).
             (Some(tag), Some(date)) => self
                 .with_metadata_field("ETag", tag)
                 .with_content_field("Last-Modified", date),
@@ -104,31 +101,31 @@ impl Representation {
         self.with_content_field("Accept-Ranges", "bytes")
     }
 
-    /// The fields of a response without content: what is told of it.
+    /// Fields of a response without content: the metadata fields.
     #[must_use]
     pub fn metadata_fields(&self) -> &str {
         self.fields_between(0, self.offsets.0)
     }
 
-    /// The fields of a response with all of its content, or that withholds it: its length is the last.
+    /// Fields of a response with all of the content, or to HEAD: Content-Length is the last.
     #[must_use]
     pub fn full_fields(&self) -> &str {
         self.fields.as_str()
     }
 
-    /// The fields of a response with a part of its content: all but its length.
+    /// Fields of a response with a part of the content: all but Content-Length.
     #[must_use]
     pub fn partial_fields(&self) -> &str {
         self.fields_between(0, self.offsets.2)
     }
 
-    /// What describes it, its type and its length left out.
+    /// Content fields, without Content-Type and Content-Length.
     #[must_use]
     pub fn content_fields(&self) -> &str {
         self.fields_between(self.offsets.1, self.offsets.2)
     }
 
-    /// The media type of the content, with its parameters.
+    /// Media type of the content, with its parameters.
     #[must_use]
     pub fn media_type(&self) -> &str {
         let line = self.fields_between(self.offsets.0, self.offsets.1);

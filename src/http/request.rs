@@ -1,21 +1,21 @@
-//! A request, as it was received.
+//! A request's head, as received.
 
 use super::syntax::list_elements;
 
 /// A request's head, borrowed from the bytes it was parsed from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Request<'a> {
-    /// What is to be done.
+    /// Request method.
     pub method: Method<'a>,
-    /// What it is to be done to: the request target as it was sent (RFC 9112 section 3.2).
+    /// Request target as it was sent (RFC 9112 section 3.2).
     pub target: &'a str,
-    /// The version the sender speaks.
+    /// HTTP version.
     pub version: Version,
-    /// The field lines in the order in which they came.
+    /// Field lines in the order received.
     pub lines: &'a [FieldLine<'a>],
 }
 
-/// A request method (RFC 9110 section 9), by how we treat it.
+/// A request method (RFC 9110 section 9), classified by its treatment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Method<'a> {
     /// GET.
@@ -24,13 +24,13 @@ pub enum Method<'a> {
     Head,
     /// OPTIONS.
     Options,
-    /// A method that RFC 9110 or RFC 5789 defines, and that a server of files has no use for.
+    /// A method that RFC 9110 or RFC 5789 defines, but a file server does not support.
     Unsupported(&'a str),
-    /// A method that we do not know.
+    /// A method that docroot does not know.
     Unknown(&'a str),
 }
 
-/// The version of HTTP that a message says it is.
+/// HTTP version of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Version {
     /// HTTP/1.0.
@@ -39,27 +39,27 @@ pub enum Version {
     Http11,
 }
 
-/// One field line: the name as it was sent, and the value without white space around it.
+/// A field line: the name as it was sent, and the value without surrounding white space.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FieldLine<'a> {
-    /// The field name; compare it without regard to case.
+    /// Field name; to be compared without regard to case.
     pub name: &'a str,
-    /// The field value; any bytes but control characters, tabs excepted.
+    /// Field value: any bytes but control characters, tabs excepted.
     pub value: &'a [u8],
 }
 
-/// A field that may come once came several times.
+/// Error: several lines of a field that may occur only once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RepeatedField;
 
 impl<'a> Request<'a> {
-    /// The values of all lines with this name, in order.
+    /// Iterates over the values of all lines with this name, in order.
     pub fn values(&self, name: &str) -> impl Iterator<Item = &'a [u8]> {
         let named = move |line: &&FieldLine<'_>| line.name.eq_ignore_ascii_case(name);
         self.lines.iter().filter(named).map(|line| line.value)
     }
 
-    /// The value of a field that may come at most once.
+    /// Returns the value of a field that may occur only once.
     ///
     /// # Errors
     /// [`RepeatedField`] if there are several lines with this name.
@@ -71,7 +71,7 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// The elements of a list field: those of all its lines, in order (RFC 9110 section 5.3).
+    /// Iterates over the elements of a list field, over all its lines in order (RFC 9110 section 5.3).
     pub fn list(&self, name: &str) -> impl Iterator<Item = &'a [u8]> {
         self.values(name).flat_map(list_elements)
     }
@@ -86,7 +86,7 @@ impl<'a> Request<'a> {
 
 #[cfg(test)]
 impl<'a> FieldLine<'a> {
-    /// These lines, given as name and value.
+    /// Creates field lines from names and values.
     pub(crate) fn from_pairs(lines: &[(&'a str, &'a str)]) -> Vec<Self> {
         let line = |&(name, value): &(&'a str, &'a str)| Self {
             name,
@@ -97,7 +97,7 @@ impl<'a> FieldLine<'a> {
 }
 
 impl<'a> Method<'a> {
-    /// The method of this name. Method names are case-sensitive.
+    /// Returns the method of this name. Method names are case-sensitive.
     #[must_use]
     pub fn from_name(name: &'a str) -> Self {
         match name {
@@ -109,7 +109,7 @@ impl<'a> Method<'a> {
         }
     }
 
-    /// Its name.
+    /// Name of the method.
     #[must_use]
     pub fn name(&self) -> &'a str {
         match self {

@@ -1,4 +1,4 @@
-//! Request plus lookup is response.
+//! The response to a request, decided from the result of its lookup.
 
 use std::sync::{Arc, LazyLock};
 
@@ -16,8 +16,8 @@ use super::status::Status;
 use super::target::Target;
 use crate::blob::Blob;
 
-/// The answers of a site without a page for it, to who would see a page, and to what belongs to one: a script or an
-/// image that is missing is no page. What is asked for most in vain is made once.
+/// Responses for a missing target of a site without an error page: a page for navigation, plain text for subresources
+/// such as scripts and images. These are frequent, so they are made once.
 static NOT_FOUND_PAGE: LazyLock<Response> =
     LazyLock::new(|| Response::error_page(Status::NotFound, NOT_FOUND_REASON));
 static NOT_FOUND_TEXT: LazyLock<Response> = LazyLock::new(|| {
@@ -25,21 +25,20 @@ static NOT_FOUND_TEXT: LazyLock<Response> = LazyLock::new(|| {
 });
 const NOT_FOUND_REASON: &str = "There is nothing under this address.";
 
-/// The answer that tells what happens. Nobody on the way is to gather it before it is passed on.
+/// Response with server-sent events. X-Accel-Buffering keeps proxies from buffering them.
 static EVENT_STREAM: LazyLock<Response> = LazyLock::new(|| {
     let events = Representation::new(Blob::Static(b""), "text/event-stream")
         .with_metadata_field("Cache-Control", "no-store")
         .with_content_field("X-Accel-Buffering", "no");
     Response {
-        // What goes with every answer does not come with it.
+        // The representation lacks the fields that the origin adds to every response.
         has_origin_fields: false,
         ..Response::new(Status::Ok, Arc::new(events)).with_body(Body::Streamed(StreamKind::Events))
     }
 });
 
-/// Decides, in the order of RFC 9110 section 13.2.2: what was found; in which form it is asked for; whether it
-/// is asked for at all; which part of it.
-/// The request is one that [`validate`](super::validate()) has let through with this target.
+/// Decides the response, in the order of RFC 9110 section 13.2.2: the lookup, the representation, the preconditions,
+/// the range. [`validate`](super::validate()) must have accepted the request with this target.
 #[must_use]
 pub fn respond(request: &Request<'_>, target: &Target<'_>, lookup: &Lookup) -> Response {
     let response = match lookup {
@@ -49,16 +48,16 @@ pub fn respond(request: &Request<'_>, target: &Target<'_>, lookup: &Lookup) -> R
             let page = format!("This folder is at {}.", html_link(&slash));
             Response::html_page(Status::MovedPermanently, &page).with_field("Location", slash)
         }
-        Lookup::Listing(forms) => respond_listing(request, target, forms),
+        Lookup::Listing(representations) => respond_listing(request, target, representations),
         Lookup::Events => EVENT_STREAM.clone(),
         Lookup::Redirect(status, location) => {
             let page = format!("What was under this address is at {}.", html_link(location));
             Response::html_page(*status, &page).with_field("Location", location)
         }
-        Lookup::SpaFallback(shell, page) => {
+        Lookup::SpaFallback(fallback_page, error_page) => {
             let response = match is_navigation(request) {
-                true => respond_found(request, shell),
-                false => respond_not_found(request, target, page.as_ref()),
+                true => respond_found(request, fallback_page),
+                false => respond_not_found(request, target, error_page.as_ref()),
             };
             response.with_field("Vary", "Accept, Sec-Fetch-Dest, Sec-Fetch-Mode")
         }
@@ -90,7 +89,7 @@ fn respond_not_found(
     page: Option<&Arc<Resource>>,
 ) -> Response {
     match page {
-        // It is no representation of the target, so there is nothing to ask it about.
+        // The page does not represent the target, so preconditions and ranges do not apply.
         Some(page) => respond_negotiated(request, page, |page| {
             Response::new(Status::NotFound, page.clone()).with_reason(NOT_FOUND_REASON)
         }),
@@ -99,7 +98,7 @@ fn respond_not_found(
     }
 }
 
-/// Whether what a target names may have been a page, by its extension.
+/// Whether the target may name a page, by its extension.
 fn may_be_page(target: &Target<'_>) -> bool {
     let path = target.raw_path().as_bytes();
     let name = path.rsplit(|&byte| byte == b'/').next().unwrap_or_default();
@@ -115,7 +114,7 @@ fn may_be_page(target: &Target<'_>) -> bool {
     }
 }
 
-/// A response with the representation that the request prefers (RFC 9110 section 12.5.3).
+/// Returns a response with the representation that the request prefers (RFC 9110 section 12.5.3).
 fn respond_negotiated(
     request: &Request<'_>,
     resource: &Resource,
@@ -135,13 +134,13 @@ fn respond_negotiated(
         count += 1;
     }
     let offered = offered.get(..count).unwrap_or_default();
-    // Where nothing is acceptable, what is not coded is what everybody can read.
+    // If none is acceptable, send the uncoded one, which every client can read.
     let chosen = coding::choose_coding(&accepted, offered).unwrap_or(0);
     let chosen = resource.representations.get(chosen).unwrap_or(first);
-    // Of several that it has, the one that it would be sent.
+    // If the client has several, prefer the one it would be sent.
     let mut all = [chosen].into_iter().chain(&resource.representations);
-    let is_cached_by_client = |it: &&Arc<Representation>| {
-        accepted.weight(it.coding) > 0 && precondition::names_tag(request, &it.validators)
+    let is_cached_by_client = |each: &&Arc<Representation>| {
+        accepted.weight(each.coding) > 0 && precondition::names_tag(request, &each.validators)
     };
     let chosen = all.find(is_cached_by_client).unwrap_or(chosen);
     let mut response = respond(chosen);
@@ -154,12 +153,12 @@ fn respond_negotiated(
     }
     match response.has_origin_fields {
         true => response,
-        // What is said instead depends on it, too.
+        // The response sent instead depends on it, too.
         false => response.with_field("Vary", "Accept-Encoding"),
     }
 }
 
-/// Preconditions first, then the range. Only what would otherwise be 200 is asked about them.
+/// Evaluates the preconditions, then the range. Only a response that would otherwise be 200 has them.
 fn respond_conditional(request: &Request<'_>, found: &Arc<Representation>) -> Response {
     match precondition::evaluate(request, &found.validators) {
         PreconditionOutcome::Failed => {
@@ -178,7 +177,7 @@ fn respond_range(request: &Request<'_>, found: &Arc<Representation>) -> Response
     let partial = |content| Response::new(Status::PartialContent, found.clone()).with_body(content);
     match range::select(request, &found.validators, len) {
         Selection::Part(part) => partial(Body::Part(part)),
-        // Who is sent several parts undoes a coding of all of them together, heads and boundaries included.
+        // A client decodes several parts together, part headers and boundaries included.
         Selection::Parts(parts)
             if found.coding == Coding::Identity
                 && Multipart::is_shorter_than_whole(found, &parts) =>
@@ -195,7 +194,7 @@ fn respond_range(request: &Request<'_>, found: &Arc<Representation>) -> Response
     }
 }
 
-/// A link that says where it leads, in HTML.
+/// Renders a link to `location` that shows it, in HTML.
 fn html_link(location: &str) -> String {
     let html = location
         .replace('&', "&amp;")
@@ -232,7 +231,7 @@ mod tests {
         let page = Representation::new(Blob::Static(b"page"), "text/html");
         let page = Arc::new(Resource::from(page));
         let found = Lookup::Found(page.clone());
-        let absent = Lookup::NotFound(None);
+        let not_found = Lookup::NotFound(None);
         let moved = (Status::MovedPermanently, "Location: /a%20b/?q&r\r\n", Whole);
         let unavailable = (Status::ServiceUnavailable, "Retry-After: 1\r\n", Whole);
         check(Get, "/a", &found, (Status::Ok, "", Whole));
@@ -244,8 +243,8 @@ mod tests {
             &Lookup::NotFound(Some(page)),
             (Status::NotFound, "", Whole),
         );
-        check(Get, "/a", &absent, (Status::NotFound, "", Whole));
-        check(Head, "/a", &absent, (Status::NotFound, "", HeadOnly));
+        check(Get, "/a", &not_found, (Status::NotFound, "", Whole));
+        check(Head, "/a", &not_found, (Status::NotFound, "", HeadOnly));
         check(
             Get,
             "/a",
@@ -279,7 +278,7 @@ mod tests {
             response.fields
         };
         let found = Lookup::Found(page.clone());
-        let absent = Lookup::NotFound(Some(page));
+        let not_found = Lookup::NotFound(Some(page));
         let (same, other) = (("If-None-Match", TAG), ("If-Match", "\"x\""));
         let (range, beyond) = (("Range", "bytes=5-"), ("Range", "bytes=1000-"));
         let (ok, failed) = ("200 OK", "412 Precondition Failed");
@@ -317,13 +316,13 @@ mod tests {
         check("GET", &coded, &[range], partial, Body::Part(5..1000));
         let several = ("Range", "bytes=0-0,9-9");
         check("GET", &coded, &[several], ok, Body::Whole);
-        let dear = ("Range", "bytes=0-498,500-");
-        check("GET", &found, &[dear], ok, Body::Whole);
+        let nearly_all = ("Range", "bytes=0-498,500-");
+        check("GET", &found, &[nearly_all], ok, Body::Whole);
         let unsatisfiable = "416 Range Not Satisfiable";
         let fields = check("GET", &found, &[beyond], unsatisfiable, Body::Whole);
         assert_eq!(fields.as_str(), "Content-Range: bytes */1000\r\n");
         for line in [range, beyond, same, other] {
-            check("GET", &absent, &[line], "404 Not Found", Body::Whole);
+            check("GET", &not_found, &[line], "404 Not Found", Body::Whole);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! A response, decided and not yet written.
+//! A response, decided but not yet written.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -9,50 +9,48 @@ use super::origin::{CacheStatus, LookupStatus, StreamKind};
 use super::representation::Representation;
 use super::status::Status;
 
-/// A response, decided and not yet written.
+/// A response, decided but not yet written.
 #[derive(Clone, Debug)]
 pub struct Response {
-    /// What came of the request.
+    /// Status code.
     pub status: Status,
     /// Fields of the response itself: Allow, Location, Retry-After.
     pub fields: Fields,
-    /// What it is about, or what explains it. `None` is no content, and no word about its length.
+    /// Representation of the resource, or an error page. `None`: no content and no Content-Length.
     pub representation: Option<Arc<Representation>>,
-    /// How much of the representation's content is sent.
+    /// Part of the representation's content to be sent.
     pub body: Body,
-    /// Whether the representation is the origin's, and so brings along what goes with every answer of its.
+    /// Whether the representation is the origin's, and so has the fields that the origin adds to every response.
     pub has_origin_fields: bool,
-    /// The coding that would have been chosen, if there were a representation with it.
+    /// Coding that would be preferred, if the resource had a representation in it.
     pub wanted_coding: Option<Coding>,
-    /// Why it is a refusal, in one sentence of ours, for who keeps a log.
+    /// Reason for an error, in one sentence of docroot's, for the access log.
     pub reason: Option<&'static str>,
-    /// How what it is about came to be known; `None` where nothing was looked up.
+    /// Use of the cache by the lookup; `None` if nothing was looked up.
     pub cache_status: Option<CacheStatus>,
 }
 
-/// How much of a representation's content is sent. Ranges are of bytes, half-open, within its length,
-/// and not empty.
+/// Part of a representation's content to be sent. Ranges are in bytes, half-open, within its length, and not empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Body {
     /// All of it.
     Whole,
-    /// One part of it.
+    /// One part.
     Part(Range<u64>),
-    /// Several parts of it, as [`Multipart`](super::Multipart) puts them.
+    /// Several parts, as a [`Multipart`](super::Multipart).
     Parts(Vec<Range<u64>>),
-    /// None of it, although its length is told: the answer to HEAD (RFC 9110 section 9.3.2).
+    /// No content, but Content-Length: the response to HEAD (RFC 9110 section 9.3.2).
     HeadOnly,
-    /// What the representation does not have yet: nobody knows its length before its end. Whoever sends it
-    /// makes it ([`Origin::open_stream`](super::Origin::open_stream)).
+    /// Content of unknown length, generated while it is sent ([`Origin::open_stream`](super::Origin::open_stream)).
     Streamed(StreamKind),
-    /// None of that: the answer to HEAD.
+    /// No content of such a stream: the response to HEAD.
     HeadOnlyStream,
-    /// None of it, and no word about it: the peer has it (RFC 9110 section 15.4.5).
+    /// No content and no Content-Length: the client has the representation (RFC 9110 section 15.4.5).
     NotModified,
 }
 
 impl Response {
-    /// A response with this representation of an origin's.
+    /// Creates a response with a representation of an origin.
     #[must_use]
     pub fn new(status: Status, representation: Arc<Representation>) -> Self {
         Self {
@@ -62,7 +60,7 @@ impl Response {
         }
     }
 
-    /// A response without content.
+    /// Creates a response without content.
     #[must_use]
     pub fn empty(status: Status) -> Self {
         Self {
@@ -77,14 +75,13 @@ impl Response {
         }
     }
 
-    /// A response with a small page of ours that says why nothing else is sent: in plain words, without markup.
+    /// Creates a response with a small generated page that gives the reason: plain text, without markup.
     #[must_use]
     pub fn error_page(status: Status, reason: &'static str) -> Self {
         Self::html_page(status, reason).with_reason(reason)
     }
 
-    /// A response with a small page of ours that says the status in words, and why. `reason` is
-    /// HTML.
+    /// Creates a response with a small generated page that shows the status and the reason. `reason` is HTML.
     #[must_use]
     pub fn html_page(status: Status, reason: &str) -> Self {
         let text = status.text();
@@ -97,15 +94,14 @@ impl Response {
         Self::generated(status, page, "text/html; charset=utf-8")
     }
 
-    /// A response with one line of ours that says why, for who does not look at pages.
+    /// Creates a response with one generated line that gives the reason, for clients that do not show pages.
     #[must_use]
     pub fn plain_text(status: Status, reason: &str) -> Self {
         let text = format!("{}: {reason}\n", status.text());
         Self::generated(status, text, "text/plain; charset=utf-8")
     }
 
-    /// A response with content of ours, which is not to be kept: what is refused or moved now need not be so for the
-    /// next request.
+    /// Creates a response with generated content, which must not be cached: the next request may have another result.
     fn generated(status: Status, text: String, media_type: &str) -> Self {
         let content = text.into_bytes().into();
         let representation = Representation::new(content, media_type)
@@ -116,21 +112,21 @@ impl Response {
         }
     }
 
-    /// The same response with one more field.
+    /// Adds a field.
     #[must_use]
     pub fn with_field(mut self, name: &str, value: impl std::fmt::Display) -> Self {
         self.fields.push(name, value);
         self
     }
 
-    /// The same response with this reason.
+    /// Sets the reason.
     #[must_use]
     pub fn with_reason(mut self, reason: &'static str) -> Self {
         self.reason = Some(reason);
         self
     }
 
-    /// The same response, about what was looked up with this account of it.
+    /// Adds the status of the lookup, and its reason, if this response already has one.
     #[must_use]
     pub fn with_lookup(mut self, lookup_status: LookupStatus) -> Self {
         self.cache_status = Some(lookup_status.cache_status);
@@ -140,14 +136,14 @@ impl Response {
         self
     }
 
-    /// The same response with this much of its content sent.
+    /// Sets the part of the content to be sent.
     #[must_use]
     pub fn with_body(mut self, content: Body) -> Self {
         self.body = content;
         self
     }
 
-    /// The same response as the answer to HEAD.
+    /// Turns this into the response to HEAD.
     #[must_use]
     pub fn for_head(self) -> Self {
         match self.body {

@@ -1,8 +1,8 @@
-//! The status codes that we send (RFC 9110 section 15).
+//! Status codes that docroot sends (RFC 9110 section 15).
 
-/// A status code that we send.
+/// A status code that docroot sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[allow(missing_docs, reason = "each is its RFC's word")]
+#[allow(missing_docs, reason = "each is named as in its RFC")]
 pub enum Status {
     Ok,
     NoContent,
@@ -32,7 +32,7 @@ pub enum Status {
 }
 
 impl Status {
-    /// All of them, in the order of their codes.
+    /// All codes, in ascending order.
     pub const ALL: [Self; 25] = [
         Self::Ok,
         Self::NoContent,
@@ -61,7 +61,7 @@ impl Status {
         Self::HttpVersionNotSupported,
     ];
 
-    /// The code and its phrase, as a status line and a title say them: `404 Not Found`.
+    /// Code and reason phrase, as in a status line: `404 Not Found`.
     #[must_use]
     pub const fn text(self) -> &'static str {
         match self {
@@ -93,7 +93,7 @@ impl Status {
         }
     }
 
-    /// The three digits.
+    /// Code as three digits.
     #[must_use]
     pub fn code(self) -> &'static str {
         self.text().get(..3).unwrap_or_default()

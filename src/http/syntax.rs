@@ -1,4 +1,4 @@
-//! The parts that field values are made of (RFC 9110 sections 5.6, 8.3.1 and 12.4.2).
+//! Common syntax of field values (RFC 9110 sections 5.6, 8.3.1 and 12.4.2).
 
 /// Whether `text` is a token (RFC 9110 section 5.6.2).
 #[must_use]
@@ -7,20 +7,20 @@ pub fn is_token(text: &[u8]) -> bool {
     !text.is_empty() && text.iter().all(is_tchar)
 }
 
-/// The elements of a comma-separated list, without the white space around them and without empty
-/// ones (RFC 9110 section 5.6.1.2). A comma inside a quoted string separates nothing.
+/// Splits a comma-separated list into its elements, without surrounding white space and without empty elements (RFC
+/// 9110 section 5.6.1.2). A comma inside a quoted string does not separate.
 pub fn list_elements(list: &[u8]) -> impl Iterator<Item = &[u8]> {
     split_unquoted(list, b',').filter(|element| !element.is_empty())
 }
 
-/// What stands between semicolons, without the white space around it: first the value itself, then its
-/// parameters (RFC 9110 section 5.6.6). A semicolon inside a quoted string separates nothing.
+/// Splits a value at semicolons, without surrounding white space: first the value itself, then its parameters (RFC 9110
+/// section 5.6.6). A semicolon inside a quoted string does not separate.
 pub fn split_parameters(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     split_unquoted(value, b';')
 }
 
-/// The name and the value of a parameter, `name=value`; the value is a token, or a quoted string with its
-/// quotes (RFC 9110 section 5.6.6). `None` if it is malformed.
+/// Parses a parameter, `name=value`, into its name and its value: a token, or a quoted string with its quotes (RFC 9110
+/// section 5.6.6). `None` if it is malformed.
 #[must_use]
 pub fn parse_parameter(text: &[u8]) -> Option<(&[u8], &[u8])> {
     let equals = text.iter().position(|&byte| byte == b'=')?;
@@ -29,8 +29,8 @@ pub fn parse_parameter(text: &[u8]) -> Option<(&[u8], &[u8])> {
     (is_token(name) && (is_token(value) || is_quoted(value))).then_some((name, value))
 }
 
-/// The type and the subtype of a media type, or of a media range (RFC 9110 sections 8.3.1 and 12.5.1), without
-/// its parameters. `None` if it is malformed.
+/// Splits a media type or a media range without parameters into type and subtype (RFC 9110 sections 8.3.1 and 12.5.1).
+/// `None` if it is malformed.
 #[must_use]
 pub fn split_media_type(text: &[u8]) -> Option<(&[u8], &[u8])> {
     let slash = text.iter().position(|&byte| byte == b'/')?;
@@ -39,8 +39,8 @@ pub fn split_media_type(text: &[u8]) -> Option<(&[u8], &[u8])> {
     (is_token(kind) && is_token(subtype)).then_some((kind, subtype))
 }
 
-/// The thousandths that a `weight` parameter, `q=0.8`, says: 0 to 1000 (RFC 9110 section 12.4.2). `None` if
-/// it is another parameter, `Some(None)` if it is malformed.
+/// Parses a `weight` parameter, such as `q=0.8`, in thousandths: 0 to 1000 (RFC 9110 section 12.4.2). `None` if it is
+/// another parameter, `Some(None)` if it is malformed.
 pub(super) fn parse_weight(parameter: &[u8]) -> Option<Option<u16>> {
     match parameter {
         [b'q' | b'Q', b'=', value @ ..] => Some(parse_qvalue(value)),
@@ -49,7 +49,7 @@ pub(super) fn parse_weight(parameter: &[u8]) -> Option<Option<u16>> {
     }
 }
 
-/// A `qvalue`: 0 or 1, with up to three digits after the point, which are zeros if it is 1.
+/// Parses a `qvalue`: 0 or 1, with up to three decimals, which are zeros after 1.
 fn parse_qvalue(value: &[u8]) -> Option<u16> {
     let (whole, fraction) = match value {
         [whole] | [whole, b'.'] => (whole, &[][..]),
@@ -64,7 +64,7 @@ fn parse_qvalue(value: &[u8]) -> Option<u16> {
     u16::try_from(sum).ok().filter(|&sum| sum <= 1000)
 }
 
-/// Whether this is a quoted string, and nothing behind it (RFC 9110 section 5.6.4).
+/// Whether this is exactly one quoted string (RFC 9110 section 5.6.4).
 fn is_quoted(text: &[u8]) -> bool {
     let [b'"', inner @ .., b'"'] = text else {
         return false;
@@ -82,7 +82,7 @@ fn is_quoted(text: &[u8]) -> bool {
     !escaped
 }
 
-/// The parts between these separators, but for those in quoted strings, without the white space around them.
+/// Splits at separators that are outside quoted strings, and trims white space.
 fn split_unquoted(text: &[u8], separator: u8) -> impl Iterator<Item = &[u8]> {
     let mut quoted = false;
     let mut escaped = false;
@@ -98,7 +98,7 @@ fn split_unquoted(text: &[u8], separator: u8) -> impl Iterator<Item = &[u8]> {
     .map(trim_ows)
 }
 
-/// Without the spaces and tabs at both ends (OWS, RFC 9110 section 5.6.3).
+/// Trims spaces and tabs at both ends (OWS, RFC 9110 section 5.6.3).
 pub(super) fn trim_ows(mut text: &[u8]) -> &[u8] {
     while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = text {
         text = rest;

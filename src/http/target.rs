@@ -1,4 +1,4 @@
-//! What a request asks for.
+//! The request target: its authority, path and query.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -6,43 +6,42 @@ use std::net::Ipv6Addr;
 
 use super::status::Status;
 
-/// What a request asks for.
+/// A request target.
 ///
-/// Its path has no `.` and no `..`, no empty segment, no NUL, no control character, and no slash
-/// that was encoded; there is no other way to make one than [`Target::parse`].
+/// Its path has no `.` or `..`, no empty segment, no control character (NUL included), and no encoded slash. Only
+/// [`Target::parse`] creates one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Target<'a> {
     authority: Option<&'a [u8]>,
-    /// As it was sent, found to be well-formed, and not yet decoded: who has seen it before need not.
+    /// Path as it was sent, validated but not decoded: a cache keyed by it saves the decoding.
     raw_path: &'a str,
-    /// Whether decoding and resolving would change nothing.
+    /// Whether decoding and resolving the path would leave it unchanged.
     is_plain: bool,
     is_directory: bool,
     query: Option<&'a str>,
 }
 
-/// Why a request target is none.
+/// Reason why a request target is invalid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TargetError {
     /// Neither a path nor an absolute URI (RFC 9112 sections 3.2.1 and 3.2.2).
     Form,
-    /// The request is for a resource that is to be had over TLS, which this connection is not (RFC 9110
-    /// section 7.4).
+    /// The request is for a resource over TLS, which this connection does not use (RFC 9110 section 7.4).
     HttpsScheme,
-    /// The authority of an absolute URI is none.
+    /// The authority of an absolute URI is invalid.
     Authority,
-    /// A `%` without two hexadecimal digits behind it.
+    /// A `%` that is not followed by two hexadecimal digits.
     PercentEncoding,
-    /// A control character, NUL among them, raw or encoded.
+    /// A control character (NUL included), raw or encoded.
     ControlCharacter,
-    /// An encoded slash, which could mean a part of a name or the end of it.
+    /// An encoded slash: it is ambiguous whether it belongs to a name or ends it.
     EncodedSlash,
-    /// More `..` than there are segments before.
+    /// More `..` than preceding segments.
     AboveRoot,
 }
 
 impl TargetError {
-    /// The status that says so.
+    /// Status of the response.
     #[must_use]
     pub const fn status(self) -> Status {
         match self {
@@ -51,7 +50,7 @@ impl TargetError {
         }
     }
 
-    /// The reason, as a sentence for the peer.
+    /// Reason, as a sentence for the client.
     #[must_use]
     pub const fn reason(self) -> &'static str {
         match self {
@@ -71,14 +70,14 @@ impl TargetError {
 }
 
 impl<'a> Target<'a> {
-    /// Reads a request target in origin-form or absolute-form; `host` is the Host field, which an
-    /// absolute form's authority overrides (RFC 9112 section 3.2.2).
+    /// Parses a request target in origin-form or absolute-form; `host` is the Host field, which the authority of an
+    /// absolute-form overrides (RFC 9112 section 3.2.2).
     ///
-    /// The path is to be decoded once (RFC 3986 section 2.4), then its `.` and `..` are resolved; empty
-    /// segments are left out. That nothing stands in the way of it is made sure of here.
+    /// The path is later decoded once (RFC 3986 section 2.4), its `.` and `..` are resolved, and empty segments are
+    /// dropped. Parsing ensures that this cannot fail.
     ///
     /// # Errors
-    /// [`TargetError`], for a target that has no meaning, or one outside the root.
+    /// [`TargetError`] for a malformed target, or one outside the root.
     pub fn parse(target: &'a str, host: Option<&'a [u8]>) -> Result<Self, TargetError> {
         let (authority, path) = match target.starts_with('/') {
             true => (host, target),
@@ -100,21 +99,20 @@ impl<'a> Target<'a> {
         })
     }
 
-    /// The authority asked for: the host, and the port if one was said. `None` if none was said.
+    /// Requested authority: the host, and the port if there is one. `None` if there is no authority.
     #[must_use]
     pub fn authority(&self) -> Option<&'a str> {
         // An authority is ASCII.
         std::str::from_utf8(self.authority?).ok()
     }
 
-    /// The path as it was sent, without the query. Two that are the same mean the same; two that differ
-    /// may, too.
+    /// Path as it was sent, without the query. Equal paths are equivalent; different ones may be, too.
     #[must_use]
     pub fn raw_path(&self) -> &'a str {
         self.raw_path
     }
 
-    /// The decoded path below the root, without a slash at either end; empty for the root itself.
+    /// Decoded path below the root, without a slash at either end; empty for the root itself.
     #[must_use]
     pub fn path(&self) -> Cow<'a, [u8]> {
         let inner = self.raw_path.strip_prefix('/').unwrap_or(self.raw_path);
@@ -124,20 +122,20 @@ impl<'a> Target<'a> {
         }
     }
 
-    /// Whether the target ends in a slash, and so names a folder.
+    /// Whether the target ends in a slash, and so names a directory.
     #[must_use]
     pub fn is_directory(&self) -> bool {
         self.is_directory
     }
 
-    /// The query as it was sent, without its question mark.
+    /// Query as it was sent, without its question mark.
     #[must_use]
     pub fn query(&self) -> Option<&'a str> {
         self.query
     }
 
-    /// A reference to the same path with a slash at its end and the same query, encoded anew. It
-    /// begins with exactly one slash, so it never names another host.
+    /// Returns a reference to the same path with a trailing slash and the same query, encoded anew. It begins with
+    /// exactly one slash, so it never names another host.
     #[must_use]
     pub fn with_trailing_slash(&self) -> String {
         let mut text = String::from("/");
@@ -153,7 +151,7 @@ impl<'a> Target<'a> {
     }
 }
 
-/// Host and rest of a target in absolute-form.
+/// Parses a target in absolute-form into authority and rest.
 fn parse_absolute_form(target: &str) -> Result<(Option<&[u8]>, &str), TargetError> {
     let (scheme, rest) = target.split_once("://").ok_or(TargetError::Form)?;
     match scheme {
@@ -194,7 +192,7 @@ pub fn is_authority(value: &[u8]) -> bool {
     }
 }
 
-/// Whether this is an address, `]`, and perhaps a port.
+/// Whether this is an IP address followed by `]` and an optional port.
 fn is_ip_literal(value: &[u8]) -> bool {
     let split = std::str::from_utf8(value).ok();
     split
@@ -206,7 +204,7 @@ fn is_ip_literal(value: &[u8]) -> bool {
         })
 }
 
-/// Whether this is a port's number, or nothing.
+/// Whether this is a port number, or empty.
 fn is_port(value: &[u8]) -> bool {
     let more = |number: u32, byte: &u8| match byte {
         b'0'..=b'9' => Some(
@@ -220,16 +218,13 @@ fn is_port(value: &[u8]) -> bool {
     number.is_some_and(|number| number <= u32::from(u16::MAX))
 }
 
-/// Whether a byte may stand for itself in a host (RFC 3986 section 3.2.2).
+/// Whether a byte may stand unencoded in a host (RFC 3986 section 3.2.2).
 fn is_reg_name_byte(byte: u8) -> bool {
     REG_NAME_BYTES.get(usize::from(byte)) == Some(&true)
 }
 
-/// The answer for every byte: to look it up is quicker than to think about it.
-#[expect(
-    clippy::indexing_slicing,
-    reason = "it is worked out when this is compiled"
-)]
+/// Lookup table for [`is_reg_name_byte`]: faster than comparing.
+#[expect(clippy::indexing_slicing, reason = "evaluated at compile time")]
 const REG_NAME_BYTES: [bool; 256] = {
     let mut names = [false; 256];
     let mut rest: &[u8] =
@@ -241,7 +236,7 @@ const REG_NAME_BYTES: [bool; 256] = {
     names
 };
 
-/// `IPvFuture`: a version of IP that is yet to come (RFC 3986 section 3.2.2).
+/// Whether this is `IPvFuture`: an address of a future IP version (RFC 3986 section 3.2.2).
 fn is_ip_future(address: &str) -> bool {
     let parts = address
         .strip_prefix(['v', 'V'])
@@ -253,19 +248,19 @@ fn is_ip_future(address: &str) -> bool {
     })
 }
 
-/// Where the path ends and the query begins, and whether the path is its own decoded form: nothing in it is
-/// encoded, and no segment is empty, `.` or `..`, or looks a little like that.
+/// Returns the length of the path, where the query begins, and whether the path is plain: not encoded, and without
+/// segments that are empty or begin with a dot (which may be `.` or `..`).
 fn scan(path_and_query: &str) -> Result<(usize, bool), TargetError> {
     let mut is_plain = path_and_query.starts_with('/');
     let mut end = None;
     let mut before = 0;
-    for (place, byte) in path_and_query.bytes().enumerate() {
+    for (index, byte) in path_and_query.bytes().enumerate() {
         match byte {
             _ if is_reg_name_byte(byte) && byte != b'.' => {}
             b'#' => return Err(TargetError::Form),
             0..b' ' | 0x7f => return Err(TargetError::ControlCharacter),
             _ if end.is_some() => {}
-            b'?' => end = Some(place),
+            b'?' => end = Some(index),
             b'%' => is_plain = false,
             b'/' | b'.' if before == b'/' => is_plain = false,
             _ => {}
@@ -275,7 +270,7 @@ fn scan(path_and_query: &str) -> Result<(usize, bool), TargetError> {
     Ok((end.unwrap_or(path_and_query.len()), is_plain))
 }
 
-/// Whether a path names a folder, if it names anything at all.
+/// Whether a path names a directory, if it exists.
 fn names_directory(path: &str) -> Result<bool, TargetError> {
     let mut depth: usize = 0;
     let mut is_directory = true;
@@ -295,8 +290,7 @@ fn names_directory(path: &str) -> Result<bool, TargetError> {
     Ok(is_directory)
 }
 
-/// Decodes a path that is well-formed, leaves out empty segments and `.`, and goes back one segment
-/// for each `..`.
+/// Decodes a well-formed path, drops empty segments and `.`, and removes one segment for each `..`.
 fn resolve_path(path: &str) -> Vec<u8> {
     let mut resolved = Vec::with_capacity(path.len());
     for segment in path.split('/') {
@@ -319,7 +313,7 @@ fn resolve_path(path: &str) -> Vec<u8> {
     resolved
 }
 
-/// A segment's bytes, each decoded once.
+/// Decodes a segment, once.
 fn percent_decode(segment: &str) -> impl Iterator<Item = Result<u8, TargetError>> {
     let mut rest = segment.as_bytes();
     std::iter::from_fn(move || {
@@ -352,16 +346,16 @@ fn hex_value(digit: u8) -> Option<u8> {
         .and_then(|digit| u8::try_from(digit).ok())
 }
 
-/// What stands for itself in a path beside letters and digits (RFC 3986 section 3.3).
+/// Characters other than letters and digits that need no encoding in a path (RFC 3986 section 3.3).
 pub const PATH_CHARACTERS: &[u8] = b"-._~!$&'()*+,;=:@/";
 
-/// Appends `bytes`, percent-encoding all but ASCII letters and digits, and what is `kept`.
+/// Appends `bytes`, percent-encoding all but ASCII letters, digits, and the bytes in `kept`.
 pub fn percent_encode(bytes: &[u8], kept: &[u8], text: &mut String) {
     for &byte in bytes {
         if byte.is_ascii_alphanumeric() || kept.contains(&byte) {
             text.push(char::from(byte));
         } else {
-            // Writing to a String does not fail.
+            // Writing to a String cannot fail.
             let _ = write!(text, "%{byte:02X}");
         }
     }

@@ -1,18 +1,18 @@
-//! May we answer, and for which target?
+//! Validation of a request before its lookup: Host, Expect, method, target.
 
 use super::request::{Method, Request, Version};
 use super::response::Response;
 use super::status::Status;
 use super::target::{Target, is_authority};
 
-/// The methods that every resource here has (RFC 9110 section 10.2.1).
+/// Methods that every resource allows (RFC 9110 section 10.2.1).
 const ALLOW: &str = "GET, HEAD, OPTIONS";
 
-/// The target that the request is about, if it is one that we look up; otherwise the response.
+/// Returns the target of a valid GET or HEAD request.
 ///
 /// # Errors
-/// A refusal is a response: 400 for a malformed Host or target, 405 and 501 for methods, 417 for
-/// expectations. So is the answer to OPTIONS, which asks for nothing that needs finding.
+/// The response to any other request: 400 for a malformed Host or target, 405 and 501 for methods, 417 for
+/// expectations, 421 for an `https` target, and 204 for OPTIONS, which needs no lookup.
 pub fn validate<'a>(request: &Request<'a>) -> Result<Target<'a>, Response> {
     check(request).map_err(|response| match request.method {
         Method::Head => response.for_head(),
@@ -26,7 +26,7 @@ fn check<'a>(request: &Request<'a>) -> Result<Target<'a>, Response> {
     match request.method {
         Method::Get | Method::Head => {}
         Method::Options => {
-            // "*" asks about the server, a path about a resource; both have the same answer.
+            // "*" refers to the server, a path to a resource; both have the same response.
             if request.target != "*" {
                 parse_target(request, host)?;
             }
@@ -48,7 +48,7 @@ fn check<'a>(request: &Request<'a>) -> Result<Target<'a>, Response> {
     parse_target(request, host)
 }
 
-/// Once on 1.1, at most once on 1.0, and well-formed (RFC 9112 section 3.2).
+/// Host must occur once in HTTP/1.1, at most once in HTTP/1.0, and be well-formed (RFC 9112 section 3.2).
 fn check_host<'a>(request: &Request<'a>) -> Result<Option<&'a [u8]>, Response> {
     let refuse = |reason| Err(Response::error_page(Status::BadRequest, reason));
     match request.single("Host") {
@@ -62,10 +62,10 @@ fn check_host<'a>(request: &Request<'a>) -> Result<Option<&'a [u8]>, Response> {
     }
 }
 
-/// The only expectation there is (RFC 9110 section 10.1.1). HTTP/1.0 does not have it.
+/// 100-continue is the only defined expectation (RFC 9110 section 10.1.1). HTTP/1.0 has none.
 fn check_expect(request: &Request<'_>) -> Result<(), Response> {
-    let met = |expected: &[u8]| expected.eq_ignore_ascii_case(b"100-continue");
-    if request.version >= Version::Http11 && !request.list("Expect").all(met) {
+    let is_supported = |expected: &[u8]| expected.eq_ignore_ascii_case(b"100-continue");
+    if request.version >= Version::Http11 && !request.list("Expect").all(is_supported) {
         let reason = "The request expects what this server does not do.";
         return Err(Response::error_page(Status::ExpectationFailed, reason));
     }
@@ -93,7 +93,7 @@ mod tests {
             };
             let validated = validate(&request);
             if !required && lines.is_empty() {
-                assert!(validated.is_ok(), "HTTP/1.0 does without Host");
+                assert!(validated.is_ok(), "HTTP/1.0 needs no Host");
                 continue;
             }
             let found = match &validated {

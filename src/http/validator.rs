@@ -1,56 +1,56 @@
-//! What tells one state of a representation from another (RFC 9110 section 8.8).
+//! Validators, which distinguish states of a representation (RFC 9110 section 8.8).
 
 use std::fmt;
 use std::time::SystemTime;
 
 use super::syntax::trim_ows;
 
-/// What tells one state of a representation from another.
+/// Validators of a representation: they distinguish its states.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Validators {
-    /// Equal only for equal content; `None` if nothing is known that would make it so.
+    /// Entity tag, equal only for equal content; `None` if that cannot be guaranteed.
     pub tag: Option<EntityTag>,
-    /// `None` if it is unknown, or before 1970, or after 9999.
+    /// Modification date; `None` if it is unknown, before 1970, or after 9999.
     pub modified: Option<LastModified>,
 }
 
-/// An entity tag of ours. It is strong: other bytes have another one (RFC 9110 section 8.8.1).
+/// An entity tag that docroot generates. It is strong: different bytes have different tags (RFC 9110 section 8.8.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EntityTag(u128);
 
-/// When a representation was last modified.
+/// Modification date of a representation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LastModified {
-    /// The time; as an HTTP date it has no fraction of a second.
+    /// Time; as an HTTP date it has no fraction of a second.
     pub date: SystemTime,
-    /// How much it proves.
+    /// Strength as a validator.
     pub strength: DateStrength,
 }
 
-/// How much a date proves (RFC 9110 section 8.8.2.2).
+/// Strength of a date as a validator (RFC 9110 section 8.8.2.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DateStrength {
-    /// There was and there will be one state with this date, so whoever has it has this one.
+    /// Only one state ever has this date, so a client that has the date has this state.
     Strong,
-    /// It is what is known, and no more: other states may have the same date.
+    /// The date is correct, but other states may have the same one.
     Weak,
-    /// Another state may yet come to have the same date, so nobody is told.
+    /// A later state may still get the same date, so it is not sent.
     TooRecent,
 }
 
-/// A member of a list of entity tags, as a peer sent it, without its quotes.
+/// An element of a list of entity tags, as a client sent it, without its quotes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ListedTag<'a> {
     Strong(&'a [u8]),
     Weak(&'a [u8]),
-    /// `*`: whatever there is.
+    /// `*`, which matches any representation.
     Any,
-    /// No entity tag.
+    /// Not an entity tag.
     Malformed,
 }
 
 impl<'a> ListedTag<'a> {
-    /// The tag in a field that has one and no list (RFC 9110 section 13.1.5).
+    /// Parses a field that has one tag and not a list (RFC 9110 section 13.1.5).
     pub(super) fn parse_single(field: &'a [u8]) -> Self {
         match parse_first_tag(field) {
             Some((tag, b"")) => tag,
@@ -60,7 +60,7 @@ impl<'a> ListedTag<'a> {
 }
 
 impl Validators {
-    /// The same for a form of what may be sent in others, too: these have the same date.
+    /// Weakens a strong date, for one of several representations of a resource: they have the same date.
     #[must_use]
     pub fn weakened(mut self) -> Self {
         if let Some(modified) = &mut self.modified
@@ -71,7 +71,7 @@ impl Validators {
         self
     }
 
-    /// The date, if it can take the place of a tag.
+    /// Date, if it is strong enough to replace a tag.
     pub(super) fn strong_date(&self) -> Option<SystemTime> {
         let strong = |modified: &LastModified| modified.strength == DateStrength::Strong;
         self.modified.filter(strong).map(|modified| modified.date)
@@ -79,18 +79,18 @@ impl Validators {
 }
 
 impl EntityTag {
-    /// The tag for content of which this is a digest of 128 bits.
+    /// Creates the tag of content with this 128-bit digest.
     #[must_use]
     pub fn new(digest: u128) -> Self {
         Self(digest)
     }
 
-    /// Whether a listed tag is this one, by strong comparison (RFC 9110 section 8.8.3.2).
+    /// Whether a listed tag equals this one, by strong comparison (RFC 9110 section 8.8.3.2).
     pub(super) fn matches_strongly(&self, listed: ListedTag<'_>) -> bool {
         matches!(listed, ListedTag::Strong(opaque) if self.has_opaque(opaque))
     }
 
-    /// The same, by weak comparison.
+    /// Whether a listed tag equals this one, by weak comparison.
     pub(super) fn matches_weakly(&self, listed: ListedTag<'_>) -> bool {
         matches!(listed, ListedTag::Strong(opaque) | ListedTag::Weak(opaque) if self.has_opaque(opaque))
     }
@@ -109,8 +109,8 @@ impl fmt::Display for EntityTag {
     }
 }
 
-/// The members of a list of entity tags (RFC 9110 section 8.8.3). Between its quotes a tag may have
-/// commas, and a backslash there is like any other character.
+/// Parses a list of entity tags (RFC 9110 section 8.8.3). A quoted tag may contain commas, and a backslash in it has no
+/// special meaning.
 pub(super) fn parse_tags(mut list: &[u8]) -> impl Iterator<Item = ListedTag<'_>> {
     std::iter::from_fn(move || {
         while let [b' ' | b'\t' | b',', rest @ ..] = list {
@@ -120,7 +120,7 @@ pub(super) fn parse_tags(mut list: &[u8]) -> impl Iterator<Item = ListedTag<'_>>
             return None;
         }
         let (tag, rest) = parse_first_tag(list).unwrap_or((ListedTag::Malformed, list));
-        // Up to the comma there must be nothing else.
+        // Only white space may follow, up to the comma.
         let end = rest.iter().position(|&byte| byte == b',');
         let (extra, rest) = rest.split_at_checked(end.unwrap_or(rest.len()))?;
         list = rest;
@@ -132,7 +132,7 @@ pub(super) fn parse_tags(mut list: &[u8]) -> impl Iterator<Item = ListedTag<'_>>
     })
 }
 
-/// The tag at the front, and what follows it.
+/// Parses the tag at the front; returns it and the rest.
 fn parse_first_tag(list: &[u8]) -> Option<(ListedTag<'_>, &[u8])> {
     if let [b'*', rest @ ..] = list {
         return Some((ListedTag::Any, rest));
