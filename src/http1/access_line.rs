@@ -1,4 +1,4 @@
-//! One request, as one line of the access log.
+//! A line of the access log, in three formats.
 
 use std::io::Write as _;
 use std::net::SocketAddr;
@@ -8,51 +8,51 @@ use super::decimal;
 use crate::http::{CacheStatus, Coding, Status, Timestamp, Version};
 use crate::net::Address;
 
-/// What a line looks like. In each, nothing that a peer says can end a line or a field, or be obeyed by a terminal.
+/// Format of a line. In each, nothing that a client sends can end a line or a field, or control a terminal.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LogFormat {
-    /// For a person: short, in columns, and if `is_coloured`, with colours for a terminal.
+    /// Short columns for people, coloured for a terminal if `is_coloured`.
     Pretty {
-        /// Whether there are escape sequences in it, our own.
+        /// Whether docroot adds escape sequences for colours.
         is_coloured: bool,
     },
-    /// NCSA's combined log format, as Apache httpd and nginx write it.
+    /// NCSA combined log format, as Apache httpd and nginx write it.
     Combined,
-    /// One object of JSON, in ASCII.
+    /// One JSON object, in ASCII.
     #[default]
     Json,
 }
 
 impl LogFormat {
-    /// Whether it has the User-Agent and the Referer.
+    /// Whether the format includes User-Agent and Referer.
     pub(super) fn has_referer_and_user_agent(self) -> bool {
         !matches!(self, Self::Pretty { .. })
     }
 
-    /// Whether it has the user's name.
+    /// Whether the format includes the user's name.
     pub(super) fn has_user(self) -> bool {
         self == Self::Combined
     }
 }
 
-/// What the log says of a request: from its first byte to the answer's last.
+/// Access log entry of a request: from its first byte to the last byte of the response.
 #[derive(Debug)]
 pub(super) struct AccessLine<'a> {
     pub(super) time: LogTime<'a>,
     pub(super) client: Address,
-    /// Nothing if it could not be read.
+    /// `None` if the request could not be parsed.
     pub(super) request: Option<RequestFields<'a>>,
     pub(super) status: Status,
-    /// Bytes of content that were sent.
+    /// Bytes of content sent.
     pub(super) content: u64,
     pub(super) duration: Duration,
     pub(super) coding: Coding,
     pub(super) cache_status: Option<CacheStatus>,
-    /// Why it was refused, or cut.
+    /// Reason why the request was refused, or the response aborted.
     pub(super) reason: Option<&'static str>,
 }
 
-/// What a peer has said. Of the last three each is there if it was said, and if the format has it.
+/// Logged fields of a request. Each of the last three is present if the request has it and the format includes it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct RequestFields<'a> {
     pub(super) method: &'a [u8],
@@ -66,7 +66,7 @@ pub(super) struct RequestFields<'a> {
 impl AccessLine<'_> {
     /// Appends the line, with its newline.
     ///
-    /// By hand: each answer pays for this, and `core::fmt` costs several times as much.
+    /// Written by hand, because every response pays for it, and `core::fmt` costs several times as much.
     pub(super) fn write(&self, format: LogFormat, into: &mut Vec<u8>) {
         match format {
             LogFormat::Pretty { is_coloured } => self.write_pretty(is_coloured, into),
@@ -76,7 +76,7 @@ impl AccessLine<'_> {
         into.push(b'\n');
     }
 
-    /// `{"time":"2026-11-21T04:49:21.123Z","peer":"127.0.0.1:53412",...}`. All names are always there.
+    /// Appends `{"time":"2026-11-21T04:49:21.123Z","peer":"127.0.0.1:53412",...}`. All names are always present.
     fn write_json(&self, into: &mut Vec<u8>) {
         into.extend_from_slice(b"{\"time\":");
         match self.time.second {
@@ -144,8 +144,8 @@ impl AccessLine<'_> {
         }
     }
 
-    /// `127.0.0.1 - alice [21/Nov/2026:04:49:21 +0000] "GET /path HTTP/1.1" 200 1234 "referer" "agent"`, with a
-    /// hyphen for what is not there, no bytes included.
+    /// Appends `127.0.0.1 - alice [21/Nov/2026:04:49:21 +0000] "GET /path HTTP/1.1" 200 1234 "referer" "agent"`, with a
+    /// hyphen for each missing value, and for 0 bytes.
     fn write_combined(&self, into: &mut Vec<u8>) {
         push_address(self.client, false, into);
         into.extend_from_slice(b" - ");
@@ -186,14 +186,14 @@ impl AccessLine<'_> {
             request.and_then(|request| request.user_agent),
         ] {
             into.extend_from_slice(b" \"");
-            // An empty one would be no field for some readers.
+            // Some readers would not recognize an empty value as a field.
             let value = value.filter(|value| !value.is_empty());
             push_escaped(value.unwrap_or(b"-"), is_safe_quoted, into);
             into.push(b'"');
         }
     }
 
-    /// `04:49:21Z 200 GET   1.2K    0.3ms br   hit       127.0.0.1       /path`, and then why, if it is a refusal.
+    /// Appends `04:49:21Z 200 GET   1.2K    0.3ms br   hit       127.0.0.1       /path`, and the reason of an error.
     fn write_pretty(&self, is_coloured: bool, into: &mut Vec<u8>) {
         into.extend_from_slice(match self.time.second {
             "" => b"--:--:--Z",
@@ -207,10 +207,10 @@ impl AccessLine<'_> {
             [b'4', ..] => b"\x1b[33m",
             _ => b"\x1b[31m",
         };
-        let plain: &[u8] = if is_coloured { b"\x1b[0m" } else { b"" };
+        let reset: &[u8] = if is_coloured { b"\x1b[0m" } else { b"" };
         into.extend_from_slice(colour);
         into.extend_from_slice(self.status.code().as_bytes());
-        into.extend_from_slice(plain);
+        into.extend_from_slice(reset);
         into.push(b' ');
         let request = self.request.as_ref();
         let method = request.map_or(&b"-"[..], |request| request.method);
@@ -240,7 +240,7 @@ impl AccessLine<'_> {
             into.push(b'(');
             into.extend_from_slice(reason.trim_end_matches('.').as_bytes());
             into.push(b')');
-            into.extend_from_slice(plain);
+            into.extend_from_slice(reset);
         }
     }
 }
@@ -256,9 +256,9 @@ fn coding_name(coding: Coding) -> Option<&'static [u8]> {
     (coding != Coding::Identity).then(|| coding.name().as_bytes())
 }
 
-/// Appends who it was, and for programs that can tell, from which port.
+/// Appends the client's address, with its port in the format for programs.
 fn push_address(client: Address, has_port: bool, into: &mut Vec<u8>) {
-    // Writing to a Vec does not fail.
+    // Writing to a Vec cannot fail.
     let _ = match client {
         Address::Ip(SocketAddr::V4(client)) => {
             let [a, b, c, d] = client.ip().octets();
@@ -278,13 +278,13 @@ fn push_address(client: Address, has_port: bool, into: &mut Vec<u8>) {
     };
 }
 
-/// Three digits of a number below a thousand.
+/// Appends a number below 1000 as three digits.
 fn push_thousandths(number: u64, into: &mut Vec<u8>) {
     let digits = [number / 100, number / 10 % 10, number % 10];
     into.extend(digits.map(|digit| b'0' + u8::try_from(digit).unwrap_or_default()));
 }
 
-/// Appends what an item is of, in five characters at the most: `999`, `1.2K`, `1023M`.
+/// Appends a size in bytes, in at most five characters: `999`, `1.2K`, `1023M`.
 fn push_size(bytes: u64, into: &mut Vec<u8>) {
     let (mut whole, mut rest, mut units) = (bytes, 0, b"KMGTPE".iter());
     let mut unit = None;
@@ -301,7 +301,7 @@ fn push_size(bytes: u64, into: &mut Vec<u8>) {
     into.extend(unit);
 }
 
-/// Appends how long something took: `0.3ms`, `1500.0ms`, `12.3s`.
+/// Appends a duration: `0.3ms`, `1500.0ms`, `12.3s`.
 fn push_duration(time: Duration, into: &mut Vec<u8>) {
     let (tenths, unit) = match time.as_secs() {
         0..10 => ((time.as_nanos() + 50_000) / 100_000, "ms"),
@@ -314,14 +314,14 @@ fn push_duration(time: Duration, into: &mut Vec<u8>) {
     into.extend_from_slice(unit.as_bytes());
 }
 
-/// Appends a column of this width, flush left, or of more if it needs more.
+/// Appends a column, left-aligned, of at least this width.
 fn push_left_aligned(width: usize, into: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
     let start = into.len();
     write(into);
     into.resize(into.len().max(start + width), b' ');
 }
 
-/// Appends a column of this width, flush right, or of more if it needs more.
+/// Appends a column, right-aligned, of at least this width.
 fn push_right_aligned(width: usize, into: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
     let start = into.len();
     write(into);
@@ -331,12 +331,12 @@ fn push_right_aligned(width: usize, into: &mut Vec<u8>, write: impl FnOnce(&mut 
     column.rotate_right(missing);
 }
 
-/// What may stand by itself, between spaces.
+/// Whether a byte may stand unescaped between spaces.
 fn is_safe_unquoted(byte: u8) -> bool {
     byte.is_ascii_graphic() & (byte != b'\\')
 }
 
-/// What may stand between quotation marks.
+/// Whether a byte may stand unescaped between quotation marks.
 fn is_safe_quoted(byte: u8) -> bool {
     matches!(byte, b' '..=b'~') & (byte != b'"') & (byte != b'\\')
 }
@@ -347,7 +347,7 @@ fn hex_digit(digit: u8) -> u8 {
     HEX.get(usize::from(digit & 15)).copied().unwrap_or(b'0')
 }
 
-/// Appends bytes of the peer's, with `\xNN` for all that are not `plain`, as nginx does it.
+/// Appends bytes that the client sent, with `\xNN` for all that are not `plain`, as nginx does.
 fn push_escaped(bytes: &[u8], plain: impl Fn(u8) -> bool, into: &mut Vec<u8>) {
     if all_bytes(bytes, &plain) {
         return into.extend_from_slice(bytes);
@@ -360,15 +360,15 @@ fn push_escaped(bytes: &[u8], plain: impl Fn(u8) -> bool, into: &mut Vec<u8>) {
     }
 }
 
-/// Whether all of them are. Asked of each, whatever comes of the others: so the compiler asks it of many at once.
-fn all_bytes(bytes: &[u8], is: impl Fn(u8) -> bool) -> bool {
-    bytes.iter().fold(true, |all, &byte| all & is(byte))
+/// Whether a predicate holds for all bytes. It does not stop early, so the compiler vectorizes it.
+fn all_bytes(bytes: &[u8], holds: impl Fn(u8) -> bool) -> bool {
+    bytes.iter().fold(true, |all, &byte| all & holds(byte))
 }
 
-/// Appends what comes before a string, its quotation mark included, and what is in it (RFC 8259 section 7).
+/// Appends `before`, which includes the opening quotation mark, and the string's content (RFC 8259 section 7).
 ///
-/// All that is not ASCII is escaped: what a terminal could obey, and what some readers take for the end of a line,
-/// is among it. What is no UTF-8 is U+FFFD.
+/// All that is not ASCII is escaped, including what controls a terminal or ends a line for some readers. Invalid UTF-8
+/// becomes U+FFFD.
 fn push_json_string(before: &[u8], value: &[u8], into: &mut Vec<u8>) {
     into.extend_from_slice(before);
     if all_bytes(value, is_safe_quoted) {
@@ -406,16 +406,16 @@ fn push_json_character(char: char, into: &mut Vec<u8>) {
     }
 }
 
-/// When something was.
+/// Time of a log entry.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct LogTime<'a> {
-    /// The second in UTC, as the format has it; empty for what none can say.
+    /// Second in UTC, in the format's notation; empty if it cannot be represented.
     second: &'a str,
-    /// Milliseconds of the next.
+    /// Milliseconds after it.
     millis: u64,
 }
 
-/// The time, rendered once a second.
+/// Log time, formatted once a second.
 #[derive(Debug)]
 pub(super) struct CachedLogTime {
     format: LogFormat,
@@ -432,12 +432,12 @@ impl CachedLogTime {
         }
     }
 
-    /// This time. A clock before 1970 is wrong, and reads as 1970.
+    /// Formats this time. A clock before 1970 is wrong, and gives 1970.
     pub(super) fn render(&mut self, time: SystemTime) -> LogTime<'_> {
-        let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-        if self.second != Some(since.as_secs()) {
-            self.second = Some(since.as_secs());
-            let timestamp = Timestamp::at(UNIX_EPOCH + since);
+        let since_epoch = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+        if self.second != Some(since_epoch.as_secs()) {
+            self.second = Some(since_epoch.as_secs());
+            let timestamp = Timestamp::at(UNIX_EPOCH + since_epoch);
             let text = timestamp.map(|timestamp| timestamp.to_string());
             self.text = text
                 .and_then(|text| self.format.format_second(&text))
@@ -445,13 +445,13 @@ impl CachedLogTime {
         }
         LogTime {
             second: &self.text,
-            millis: since.subsec_millis().into(),
+            millis: since_epoch.subsec_millis().into(),
         }
     }
 }
 
 impl LogFormat {
-    /// A second, from what RFC 3339 has it be: `2026-11-21T04:49:21Z`.
+    /// Converts a second from RFC 3339, `2026-11-21T04:49:21Z`, to this format.
     fn format_second(self, text: &str) -> Option<String> {
         const MONTHS: [&str; 12] = [
             "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
@@ -476,7 +476,7 @@ mod tests {
 
     const PRETTY: LogFormat = LogFormat::Pretty { is_coloured: false };
 
-    /// The line of a request in this format.
+    /// Formats an entry as a line in this format.
     fn line(format: LogFormat, access: &AccessLine<'_>) -> String {
         let mut text = CachedLogTime::new(format);
         let time = text.render(UNIX_EPOCH + Duration::from_millis(1_795_236_561_007));

@@ -1,4 +1,4 @@
-//! Answers on their way, each told of once it has left: a line of the access log, and counted.
+//! Responses in flight: each is logged as a line and counted once it has been sent.
 
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
@@ -9,31 +9,30 @@ use crate::http::{CacheStatus, Coding, Request, Status, Version, append_user};
 use crate::line_writer::LineWriter;
 use crate::net::Address;
 
-/// How many empty [`InFlight`]s are kept for those who come next.
+/// Number of empty [`InFlight`]s kept for reuse.
 const MAX_SPARE: usize = 16;
 
-/// Bytes and answers above which they are not.
+/// Capacities above which an [`InFlight`] is freed rather than reused: bytes of text, and records.
 const MAX_SPARE_TEXT_BYTES: usize = 4096;
 const MAX_SPARE_RECORDS: usize = 64;
 
-/// Answers that have left in one turn, and bytes of their words, above which they are told of before it has ended, as if
-/// it had only begun.
+/// Responses finished in one turn, and bytes of their text, above which they are logged before the turn ends, with the
+/// time of its start.
 const MAX_RECORDS_PER_TURN: usize = 1024;
 const MAX_TEXT_BYTES_PER_TURN: usize = 256 * 1024;
 
-/// One worker's log: what its conversations share.
+/// A worker's access log, shared by its sessions.
 #[derive(Debug, Default)]
 pub(super) struct AccessLog {
     output: Option<LogOutput>,
     counters: Option<Arc<RequestCounters>>,
-    /// Answers that have left in this turn. Only at its end is it known how long they took: what has held up the loop
-    /// has held them up.
+    /// Responses finished in this turn. Their durations are known only at its end: what delays the loop delays them.
     finished: InFlight,
-    #[expect(clippy::vec_box, reason = "it is the boxes that are lent")]
+    #[expect(clippy::vec_box, reason = "the boxes are lent to sessions")]
     spare: Vec<Box<InFlight>>,
 }
 
-/// Where lines go, and what they look like.
+/// Destination and format of the lines.
 #[derive(Debug)]
 struct LogOutput {
     line_writer: LineWriter,
@@ -41,45 +40,45 @@ struct LogOutput {
     time: CachedLogTime,
 }
 
-/// The answers of one conversation that have not yet left, in their order. It is lent to the
-/// conversation while there are any, so that an idle one owns none, and a busy one makes none.
+/// A session's responses that have not been sent completely, in order. It is lent to a session while there are any, so
+/// that an idle session owns none, and a busy one allocates none.
 #[derive(Debug, Default)]
 pub(super) struct InFlight {
     records: Vec<LogRecord>,
-    /// What their requests said, as far as the log says it, one after the other.
+    /// Logged fields of their requests, concatenated.
     text: Vec<u8>,
 }
 
-/// An answer that is on its way.
+/// A response in flight.
 #[derive(Debug)]
 pub(super) struct LogRecord {
     pub(super) status: Status,
     /// Bytes of content.
     pub(super) content: u64,
-    /// When the request began.
+    /// Time of the request's first byte.
     pub(super) start: Instant,
-    /// How many bytes of the conversation will have been sent when it has left.
+    /// Offset in the connection's output at which the response ends.
     pub(super) end_offset: u64,
-    /// Bytes of content that have left, as far as that has been counted.
+    /// Bytes of content already added to the counters.
     counted_content: u64,
-    /// More is to come of it than is known.
+    /// More content is to come, of unknown length.
     pub(super) is_streaming: bool,
-    /// Who has asked.
+    /// Address of the client.
     pub(super) client: Address,
-    /// Of the content.
+    /// Coding of the content.
     pub(super) coding: Coding,
-    /// How what it is about came to be known, if anything was looked up.
+    /// Use of the cache by the lookup; `None` if nothing was looked up.
     pub(super) cache_status: Option<CacheStatus>,
-    /// Why it is a refusal, if it is one.
+    /// Reason of an error.
     pub(super) reason: Option<&'static str>,
-    /// Whether whose request it is has been verified.
+    /// Whether the client's credentials were verified.
     pub(super) is_authorized: bool,
     method: MethodLabel,
-    /// What the request said, if it could be read, and there are lines.
+    /// Lengths of the request's logged fields, if it could be parsed and lines are written.
     request: Option<RequestFieldLengths>,
 }
 
-/// How long each word is that a request said.
+/// Lengths of a request's logged fields.
 #[derive(Clone, Copy, Debug)]
 struct RequestFieldLengths {
     method: usize,
@@ -115,11 +114,11 @@ impl LogRecord {
         }
     }
 
-    /// Bytes of content that have left, now that so many of the conversation have been `sent`. Its head left before;
-    /// what is missing is missing at the end.
+    /// Bytes of content sent, when `sent` bytes of the connection's output have been sent. The head comes first, so
+    /// what is missing is content.
     fn content_sent(&self, sent: u64) -> u64 {
         let missing = self.end_offset.saturating_sub(sent);
-        // Before it grew less was missing.
+        // A streamed response may have had less missing before it grew.
         self.content
             .saturating_sub(missing)
             .max(self.counted_content)
@@ -127,7 +126,7 @@ impl LogRecord {
 }
 
 impl RequestFieldLengths {
-    /// Appends the words of a request that a line in this format has.
+    /// Appends the request's fields that a line in this format includes.
     fn append(
         request: &Request<'_>,
         is_authorized: bool,
@@ -137,7 +136,7 @@ impl RequestFieldLengths {
         let method = request.method.name();
         into.extend_from_slice(method.as_bytes());
         into.extend_from_slice(request.target.as_bytes());
-        let mut words = Self {
+        let mut lengths = Self {
             method: method.len(),
             target: request.target.len(),
             version: request.version,
@@ -147,50 +146,50 @@ impl RequestFieldLengths {
         };
         if is_authorized && format.has_user() {
             let value = request.values("Authorization").next();
-            words.user = value.and_then(|value| append_user(value, into));
+            lengths.user = value.and_then(|value| append_user(value, into));
         }
         if format.has_referer_and_user_agent() {
             let (mut referer, mut agent) = (None, None);
             for line in request.lines {
-                // Lengths are quicker to tell apart than names.
-                let place = match line.name.len() {
+                // Comparing lengths is faster than comparing names.
+                let slot = match line.name.len() {
                     7 if line.name.eq_ignore_ascii_case("Referer") => &mut referer,
                     10 if line.name.eq_ignore_ascii_case("User-Agent") => &mut agent,
                     _ => continue,
                 };
-                place.get_or_insert(line.value);
+                slot.get_or_insert(line.value);
             }
-            let mut keep = |value: Option<&[u8]>| {
+            let mut append = |value: Option<&[u8]>| {
                 into.extend_from_slice(value?);
                 value.map(<[u8]>::len)
             };
-            words.referer = keep(referer);
-            words.user_agent = keep(agent);
+            lengths.referer = append(referer);
+            lengths.user_agent = append(agent);
         }
-        words
+        lengths
     }
 
-    /// How long all of them are.
+    /// Sum of the lengths.
     fn len(self) -> usize {
-        let said = [self.user, self.referer, self.user_agent];
-        let said: usize = said.into_iter().flatten().sum();
-        self.method + self.target + said
+        let optional = [self.user, self.referer, self.user_agent];
+        let optional: usize = optional.into_iter().flatten().sum();
+        self.method + self.target + optional
     }
 
-    /// The words, from the front of all of them.
-    fn split<'a>(self, words: &mut &'a [u8]) -> RequestFields<'a> {
-        let mut word = |length| {
-            let (word, rest) = words.split_at_checked(length).unwrap_or_default();
-            *words = rest;
-            word
+    /// Splits the fields off the front of `text`.
+    fn split<'a>(self, text: &mut &'a [u8]) -> RequestFields<'a> {
+        let mut field = |length| {
+            let (field, rest) = text.split_at_checked(length).unwrap_or_default();
+            *text = rest;
+            field
         };
         RequestFields {
-            method: word(self.method),
-            target: word(self.target),
+            method: field(self.method),
+            target: field(self.target),
             version: self.version,
-            user: self.user.map(&mut word),
-            referer: self.referer.map(&mut word),
-            user_agent: self.user_agent.map(&mut word),
+            user: self.user.map(&mut field),
+            referer: self.referer.map(&mut field),
+            user_agent: self.user_agent.map(&mut field),
         }
     }
 }
@@ -207,20 +206,20 @@ impl AccessLog {
         }
     }
 
-    /// The same, which counts what has left as well.
+    /// Adds counters of what has been sent.
     pub(super) fn with_counters(mut self, counters: Arc<RequestCounters>) -> Self {
         self.counters = Some(counters);
         self
     }
 
-    /// A peer has been given up that was too slow.
+    /// Counts a connection that timed out.
     pub(super) fn record_timeout(&self, timeout: TimeoutKind) {
         if let Some(counters) = &self.counters {
             counters.record_timeout(timeout);
         }
     }
 
-    /// An answer has been queued, behind those that are leaving, to this request, if it could be read.
+    /// Records a response that has been queued behind those in flight. `request` is `None` if it could not be parsed.
     pub(super) fn push(
         &mut self,
         in_flight: &mut Option<Box<InFlight>>,
@@ -229,17 +228,17 @@ impl AccessLog {
     ) {
         let in_flight = in_flight.get_or_insert_with(|| self.spare.pop().unwrap_or_default());
         record.method = MethodLabel::of(request.map(|request| request.method));
-        if let (Some(lines), Some(request)) = (&self.output, request) {
-            let (is_authorized, format) = (record.is_authorized, lines.format);
-            let words =
+        if let (Some(output), Some(request)) = (&self.output, request) {
+            let (is_authorized, format) = (record.is_authorized, output.format);
+            let lengths =
                 RequestFieldLengths::append(request, is_authorized, format, &mut in_flight.text);
-            record.request = Some(words);
+            record.request = Some(lengths);
         }
         in_flight.records.push(record);
     }
 
-    /// So many more bytes of content have been queued for the last answer, up to this byte of the
-    /// conversation. It has been open, and still is unless that is all.
+    /// Adds `content` bytes, queued up to the offset `end_offset`, to the last response, which is streamed. `is_open`:
+    /// more is to come.
     pub(super) fn extend_last(
         in_flight: &mut Option<Box<InFlight>>,
         content: u64,
@@ -256,22 +255,22 @@ impl AccessLog {
         }
     }
 
-    /// Counts what has left of answers that have not left whole, now that so many bytes have been `sent`.
+    /// Counts the content sent so far of responses in flight, when `sent` bytes of the output have been sent.
     pub(super) fn count_sent(&self, in_flight: &mut Option<Box<InFlight>>, sent: u64) {
         let (Some(counters), Some(in_flight)) = (&self.counters, in_flight) else {
             return;
         };
         for record in &mut in_flight.records {
-            let left = record.content_sent(sent);
-            counters.add_content(left - record.counted_content);
-            record.counted_content = left;
+            let content_sent = record.content_sent(sent);
+            counters.add_content(content_sent - record.counted_content);
+            record.counted_content = content_sent;
             if record.end_offset > sent {
                 break;
             }
         }
     }
 
-    /// Takes the answers that have left, now that so many bytes have been `sent`.
+    /// Moves completely sent responses to `finished`, when `sent` bytes of the output have been sent.
     pub(super) fn finish_sent(
         &mut self,
         in_flight: &mut Option<Box<InFlight>>,
@@ -281,8 +280,8 @@ impl AccessLog {
         let Some(mut records) = in_flight.take() else {
             return;
         };
-        let left = |record: &&LogRecord| record.end_offset <= sent && !record.is_streaming;
-        let count = records.records.iter().take_while(left).count();
+        let is_sent = |record: &&LogRecord| record.end_offset <= sent && !record.is_streaming;
+        let count = records.records.iter().take_while(is_sent).count();
         self.move_finished(&mut records, count, sent, None, now);
         if !records.records.is_empty() {
             *in_flight = Some(records);
@@ -291,7 +290,7 @@ impl AccessLog {
         }
     }
 
-    /// Takes all answers: no more will be sent than has been, and why not.
+    /// Moves all responses to `finished`: no more than `sent` bytes will be sent, for this reason.
     pub(super) fn finish_all(
         &mut self,
         in_flight: Option<Box<InFlight>>,
@@ -305,18 +304,17 @@ impl AccessLog {
         }
     }
 
-    /// The turn is over: writes the lines of the answers that have left in it, and hands them over. The time is asked
-    /// for if there are any.
+    /// Logs the responses finished in this turn, and flushes their lines. The clock is read only if there are any.
     pub(super) fn on_turn_end(&mut self, clock: impl FnOnce() -> (Instant, SystemTime)) {
         if !self.finished.records.is_empty() {
             self.write_finished(clock());
         }
-        if let Some(lines) = &mut self.output {
-            lines.line_writer.flush();
+        if let Some(output) = &mut self.output {
+            output.line_writer.flush();
         }
     }
 
-    /// Takes the first so many, which have left as far as they will.
+    /// Moves the first `count` responses, of which no more will be sent, to `finished`.
     fn move_finished(
         &mut self,
         in_flight: &mut InFlight,
@@ -325,23 +323,23 @@ impl AccessLog {
         reason: Option<&'static str>,
         now: (Instant, SystemTime),
     ) {
-        let mut words = 0;
+        let mut text_len = 0;
         for record in in_flight.records.iter_mut().take(count) {
             record.content = record.content_sent(sent);
             if record.end_offset > sent || record.is_streaming {
                 record.reason = record.reason.or(reason);
             }
-            words += record.request.map_or(0, RequestFieldLengths::len);
+            text_len += record.request.map_or(0, RequestFieldLengths::len);
         }
         if count == in_flight.records.len() {
-            // As it mostly is. To take a part costs more.
+            // The usual case; moving a part costs more.
             self.finished.records.append(&mut in_flight.records);
             self.finished.text.append(&mut in_flight.text);
         } else {
             self.finished
                 .records
                 .extend(in_flight.records.drain(..count));
-            self.finished.text.extend(in_flight.text.drain(..words));
+            self.finished.text.extend(in_flight.text.drain(..text_len));
         }
         if self.finished.records.len() >= MAX_RECORDS_PER_TURN
             || self.finished.text.len() >= MAX_TEXT_BYTES_PER_TURN
@@ -350,9 +348,9 @@ impl AccessLog {
         }
     }
 
-    /// Counts the answers that have left, writes their lines, and forgets them.
+    /// Counts the finished responses, writes their lines, and clears them.
     fn write_finished(&mut self, (instant, wall): (Instant, SystemTime)) {
-        let mut words = self.finished.text.as_slice();
+        let mut text = self.finished.text.as_slice();
         for record in &self.finished.records {
             let duration = instant.saturating_duration_since(record.start);
             if let Some(counters) = &self.counters {
@@ -360,13 +358,13 @@ impl AccessLog {
                 counters.record_response(method, record.status, duration, cache_status);
                 counters.add_content(record.content - record.counted_content);
             }
-            let Some(lines) = &mut self.output else {
+            let Some(output) = &mut self.output else {
                 continue;
             };
             let access = AccessLine {
-                time: lines.time.render(wall),
+                time: output.time.render(wall),
                 client: record.client,
-                request: record.request.map(|lengths| lengths.split(&mut words)),
+                request: record.request.map(|lengths| lengths.split(&mut text)),
                 status: record.status,
                 content: record.content,
                 duration,
@@ -374,7 +372,7 @@ impl AccessLog {
                 cache_status: record.cache_status,
                 reason: record.reason,
             };
-            access.write(lines.format, lines.line_writer.batch());
+            access.write(output.format, output.line_writer.batch());
         }
         self.finished.records.clear();
         self.finished.text.clear();
@@ -427,7 +425,7 @@ mod tests {
         }
     }
 
-    /// An answer of 10 bytes, all content, that has left with this byte.
+    /// A response of 10 bytes, all of them content, that ends at this offset.
     fn log_record(end_offset: u64, now: Instant) -> LogRecord {
         LogRecord::new(Status::Ok, client_address(), 10, now, end_offset)
     }
@@ -458,7 +456,7 @@ mod tests {
             );
         }
         log.finish_sent(&mut in_flight, 9, now);
-        assert!(log.finished.records.is_empty(), "none has left");
+        assert!(log.finished.records.is_empty(), "none is sent");
         log.finish_sent(&mut in_flight, 20, now);
         assert_eq!(in_flight.as_ref().unwrap().text, "HEAD/éGET/b".as_bytes());
         log.push(
@@ -469,8 +467,8 @@ mod tests {
         log.finish_all(in_flight, 33, Some("Gone."), now);
         log.on_turn_end(|| now);
         drop(log);
-        let said = String::from_utf8(out.iter().flatten().collect()).unwrap();
-        let lines: Vec<&str> = said
+        let written = String::from_utf8(out.iter().flatten().collect()).unwrap();
+        let lines: Vec<&str> = written
             .lines()
             .map(|line| line.strip_prefix("10.0.0.1 - - [01/Jan/1970:00:00:00 +0000] "))
             .map(|line| line.and_then(|line| line.strip_suffix(" \"-\" \"-\"")))
@@ -502,17 +500,17 @@ mod tests {
         log.finish_sent(&mut whole, 125, now);
         let mut open = LogRecord::new(Status::Ok, client_address(), 0, now.0, 10);
         open.is_streaming = true;
-        let mut cut = None;
-        log.push(&mut cut, Some(&get("GET", "/b")), open);
-        AccessLog::extend_last(&mut cut, 100, 110, true);
-        log.finish_all(cut, 50, None, now);
+        let mut aborted = None;
+        log.push(&mut aborted, Some(&get("GET", "/b")), open);
+        AccessLog::extend_last(&mut aborted, 100, 110, true);
+        log.finish_all(aborted, 50, None, now);
         log.on_turn_end(|| now);
         drop(log);
-        let said = String::from_utf8(out.iter().flatten().collect()).unwrap();
+        let written = String::from_utf8(out.iter().flatten().collect()).unwrap();
         assert!(
-            said.contains("GET /a HTTP/1.1\" 200 100 ")
-                && said.contains("GET /b HTTP/1.1\" 200 40 "),
-            "{said}"
+            written.contains("GET /a HTTP/1.1\" 200 100 ")
+                && written.contains("GET /b HTTP/1.1\" 200 40 "),
+            "{written}"
         );
     }
 
@@ -524,7 +522,7 @@ mod tests {
         let start = (Instant::now(), UNIX_EPOCH);
         let later = Duration::from_secs(3);
         let end_offset = (start.0 + later, start.1 + later);
-        log.on_turn_end(|| panic!("nobody has to know"));
+        log.on_turn_end(|| panic!("the clock is not needed"));
         let ask = |log: &mut AccessLog, number: usize| {
             let mut in_flight = None;
             let target = format!("/{number}");
@@ -538,15 +536,15 @@ mod tests {
         assert_eq!(counters.total_duration(), Duration::ZERO);
         log.on_turn_end(|| end_offset);
         assert_eq!(counters.total_duration(), 3 * later);
-        // Where there are very many, it is not known yet of the first of them.
+        // With very many responses, the first ones are logged with the time of the turn's start.
         for number in 3..=MAX_RECORDS_PER_TURN + 3 {
             ask(&mut log, number);
         }
         log.on_turn_end(|| end_offset);
         assert_eq!(counters.total_duration(), 4 * later);
         drop(log);
-        let said = String::from_utf8(out.iter().flatten().collect()).unwrap();
-        for (number, line) in said.lines().enumerate() {
+        let written = String::from_utf8(out.iter().flatten().collect()).unwrap();
+        for (number, line) in written.lines().enumerate() {
             let second = if number < 3 || number == MAX_RECORDS_PER_TURN + 3 {
                 3
             } else {
@@ -555,7 +553,7 @@ mod tests {
             let expected = format!(":00:00:0{second} +0000] \"GET /{number} HTTP/1.1\" 200 10 ");
             assert!(line.contains(&expected), "{line}");
         }
-        assert_eq!(said.lines().count(), MAX_RECORDS_PER_TURN + 4);
+        assert_eq!(written.lines().count(), MAX_RECORDS_PER_TURN + 4);
     }
 
     #[test]
@@ -573,12 +571,12 @@ mod tests {
         }
         log.finish_sent(&mut in_flight, 29, now);
         log.on_turn_end(|| now);
-        assert_eq!(counters.content_bytes(), 17, "none of it twice");
+        assert_eq!(counters.content_bytes(), 17, "nothing is counted twice");
         log.finish_sent(&mut in_flight, 30, now);
         log.on_turn_end(|| now);
         assert_eq!(counters.content_bytes(), 20);
 
-        // Chunks have more bytes than what is in them.
+        // Chunked framing adds bytes that are not content.
         let mut open = LogRecord::new(Status::Ok, client_address(), 0, now.0, 40);
         open.is_streaming = true;
         log.push(&mut in_flight, None, open);
@@ -592,7 +590,7 @@ mod tests {
         }
         log.finish_all(in_flight, 160, None, now);
         log.on_turn_end(|| now);
-        assert_eq!(counters.content_bytes(), 130, "it has left");
+        assert_eq!(counters.content_bytes(), 130, "what was sent stays counted");
     }
 
     #[test]
@@ -621,7 +619,7 @@ mod tests {
         log.finish_sent(&mut in_flight, 10, now);
         log.on_turn_end(|| now);
         drop(log);
-        let said = String::from_utf8(out.iter().flatten().collect()).unwrap();
+        let written = String::from_utf8(out.iter().flatten().collect()).unwrap();
         let time = "[01/Jan/1970:00:00:00 +0000]";
         let expected: String = [("Aladdin", true), ("-", false), ("-", true), ("-", false)]
             .iter()
@@ -633,7 +631,7 @@ mod tests {
                 format!("10.0.0.1 - {user} {time} \"GET /a HTTP/1.1\" 200 10 {sender}\n")
             })
             .collect();
-        assert_eq!(said, expected);
+        assert_eq!(written, expected);
     }
 
     #[test]
@@ -647,12 +645,12 @@ mod tests {
             }
             for in_flight in &mut all {
                 log.finish_sent(in_flight, 10, now);
-                assert!(in_flight.is_none(), "an idle conversation owns none");
+                assert!(in_flight.is_none(), "an idle session owns none");
             }
             log.spare.len()
         };
         assert_eq!(lend("/", 1), 1);
-        assert_eq!(lend("/", 1), 1, "the same again");
+        assert_eq!(lend("/", 1), 1, "the same one is reused");
         assert_eq!(lend("/", 3), 3);
         assert_eq!(lend("/", 2 * MAX_SPARE), MAX_SPARE);
         assert_eq!(

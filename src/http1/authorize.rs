@@ -1,4 +1,4 @@
-//! Who may have an answer, decided before anything is looked up.
+//! Authorization of a request, decided before the lookup.
 
 use std::time::Instant;
 
@@ -7,25 +7,25 @@ use crate::http::{
     Credentials, Method, RepeatedField, Request, Response, Status, challenge, is_preflight,
 };
 
-/// Seconds after which somebody who was not verified may try again.
+/// Value of Retry-After, in seconds, when too many passwords are being verified.
 const RETRY_AFTER_SECONDS: u32 = 5;
 
-/// Why somebody is asked for credentials.
+/// Reason for 401 when there is no Authorization field.
 const NO_CREDENTIALS: &str = "The request has no credentials.";
 
-/// What a guard says to a request.
+/// Decision on a request.
 #[derive(Debug)]
 pub(super) enum Authorization {
-    /// It may be answered.
+    /// The request may be answered.
     Granted,
-    /// This is the answer.
+    /// The request is refused with this response.
     Denied(Response),
-    /// Not yet known: it is to be asked again when the bell has rung.
+    /// The credentials are being verified: decide again after the next wake-up.
     Pending,
 }
 
-/// Holds a request's credentials against what the guard knows, or has verified. `cached_verdict` is what it remembers
-/// of this conversation. A preflight has none, and may pass: its answer says nothing of the site.
+/// Checks a request's credentials, against the session's `cached_verdict` or by verification. A preflight has none and
+/// is granted: its response reveals nothing of the site.
 pub(super) fn authorize(
     auth: &AuthHandle,
     cached_verdict: &mut Option<Box<CachedVerdict>>,
@@ -57,8 +57,8 @@ pub(super) fn authorize(
     Authorization::Denied(for_method(request, response))
 }
 
-/// Whether only an answer that has been let through has this status: it is about what is under the target. All others
-/// may be given to who has no credentials.
+/// Whether only authorized responses have this status, because it depends on the resource. Responses with any other
+/// status may be sent without credentials.
 pub(super) fn is_for_authorized_only(status: Status) -> bool {
     matches!(
         status,
@@ -77,7 +77,7 @@ pub(super) fn is_for_authorized_only(status: Status) -> bool {
     )
 }
 
-/// What any guard says to a request without credentials.
+/// Returns the error that a request without credentials receives.
 pub(super) fn early_error(request: &Request<'_>) -> Option<Response> {
     let is_missing = !is_preflight(request) && request.values("Authorization").next().is_none();
     is_missing.then(|| for_method(request, challenge().with_reason(NO_CREDENTIALS)))

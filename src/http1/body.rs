@@ -1,27 +1,27 @@
-//! Where a request's content ends (RFC 9112 sections 6 and 7).
+//! Framing of a request's content: its length or chunks, read and discarded (RFC 9112 sections 6 and 7).
 
 use crate::http::{RepeatedField, Request, Status, Version, is_token, list_elements};
 
-/// Bytes of a trailer section and of all that stands in chunk-size lines beside the sizes, that are read.
+/// Limit on bytes of framing: the trailer section, and chunk-size lines without the sizes.
 const MAX_FRAMING_BYTES: u64 = 16 * 1024;
 
-/// How a request says where its content ends.
+/// Framing of a request's content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Framing {
-    /// After this many bytes; 0 if nothing was said.
+    /// Content of this length in bytes; 0 if there is neither field.
     Length(u64),
-    /// After the last chunk.
+    /// Chunks, up to the last chunk.
     Chunked,
 }
 
-/// Why it cannot be known, or is not waited for.
+/// Reason why the content is not read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum BodyError {
-    /// The framing is malformed, or could be read in two ways: a request smuggled in.
+    /// The framing is malformed or ambiguous, which allows request smuggling.
     Ambiguous,
-    /// A transfer coding that we do not know.
+    /// A transfer coding that docroot does not know.
     UnknownCoding,
-    /// More than is counted away.
+    /// More content than is read.
     TooLarge,
 }
 
@@ -49,12 +49,12 @@ impl From<RepeatedField> for BodyError {
     }
 }
 
-/// How this request says where its content ends.
+/// Determines the framing of this request's content.
 ///
 /// # Errors
-/// [`BodyError::Ambiguous`] for Content-Length beside Transfer-Encoding, for several or malformed
-/// ones, for a Transfer-Encoding in HTTP/1.0 (RFC 9112 section 6.1) and where `chunked` does
-/// not come last; [`BodyError::UnknownCoding`] for any other coding before it.
+/// [`BodyError::Ambiguous`] for Content-Length together with Transfer-Encoding, for repeated or malformed ones, for
+/// Transfer-Encoding in HTTP/1.0 (RFC 9112 section 6.1), and if `chunked` is not last; [`BodyError::UnknownCoding`] for
+/// any other coding before it.
 pub(super) fn framing(request: &Request<'_>) -> Result<Framing, BodyError> {
     let length = request.single("Content-Length")?;
     let coding = request.single("Transfer-Encoding")?;
@@ -71,14 +71,14 @@ pub(super) fn framing(request: &Request<'_>) -> Result<Framing, BodyError> {
             match codings.as_slice() {
                 [true] => Ok(Framing::Chunked),
                 [others @ .., true] if !others.contains(&true) => Err(BodyError::UnknownCoding),
-                // Chunked comes last, and once (RFC 9112 sections 6.3 and 7).
+                // Chunked must be last, and occur once (RFC 9112 sections 6.3 and 7).
                 _ => Err(BodyError::Ambiguous),
             }
         }
     }
 }
 
-/// Digits and nothing else, without overflow.
+/// Parses digits, and nothing else. `None` on overflow.
 fn parse_number(digits: &[u8], radix: u32) -> Option<u64> {
     let is_digit = |&byte: &u8| char::from(byte).is_digit(radix);
     let text = std::str::from_utf8(digits).ok()?;
@@ -86,7 +86,7 @@ fn parse_number(digits: &[u8], radix: u32) -> Option<u64> {
     u64::from_str_radix(text, radix).ok()
 }
 
-/// Content that is counted away.
+/// Reader that discards content, counting it.
 #[derive(Debug)]
 pub(super) struct BodyDrain {
     state: BodyState,
@@ -98,33 +98,33 @@ pub(super) struct BodyDrain {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum BodyState {
-    /// In content of a known length, the last.
+    /// In content of known length, with this many bytes left.
     Content(u64),
     /// In a chunk-size line.
     ChunkSize,
-    /// In a chunk's data, and the CRLF after it.
+    /// In a chunk's data, with this many bytes left.
     ChunkData(u64),
     /// At the CRLF after a chunk's data.
     ChunkEnd,
-    /// In the trailer section, at a line's start.
+    /// In the trailer section, at the start of a line.
     Trailer,
-    /// Past the end.
+    /// After the end.
     Done,
 }
 
-/// What a step of counting took.
+/// Result of one step.
 enum DrainStep {
-    /// So many bytes, and now in this state.
+    /// Consumed this many bytes; the new state.
     Consumed(usize, BodyState),
-    /// Too little has arrived to take any.
+    /// More bytes are needed.
     Partial,
 }
 
 impl BodyDrain {
-    /// Counts content with this framing away, at most `max_content` bytes of it.
+    /// Starts to discard content with this framing, at most `max_content` bytes.
     ///
     /// # Errors
-    /// [`BodyError::TooLarge`] if the length is known to be more.
+    /// [`BodyError::TooLarge`] if the length is known to be greater.
     pub(super) fn new(framing: Framing, max_content: u64) -> Result<Self, BodyError> {
         let (state, content) = match framing {
             Framing::Length(length) if length > max_content => return Err(BodyError::TooLarge),
@@ -138,11 +138,11 @@ impl BodyDrain {
         })
     }
 
-    /// How many of these bytes belong to the content, and whether it ends with them. What was
-    /// counted must not be offered again; what was not counted must, with more behind it.
+    /// Returns how many of these bytes belong to the content, and whether it ends with them. The caller must remove
+    /// those bytes, and offer the rest again, together with more.
     ///
     /// # Errors
-    /// [`BodyError::Ambiguous`] for a malformed chunk, [`BodyError::TooLarge`] for too much.
+    /// [`BodyError::Ambiguous`] for a malformed chunk, [`BodyError::TooLarge`] for too much content or framing.
     pub(super) fn advance(&mut self, bytes: &[u8]) -> Result<(usize, bool), BodyError> {
         let mut counted = 0;
         loop {
@@ -176,13 +176,13 @@ impl BodyDrain {
                     return Ok(DrainStep::Partial);
                 };
                 let size = line.split(|&byte| byte == b';').next().unwrap_or_default();
-                // White space before an extension is bad, but to be read (RFC 9112 section 7.1.1).
+                // White space before an extension is invalid, but must be accepted (RFC 9112 section 7.1.1).
                 let size = if size.len() < line.len() {
                     size.trim_ascii_end()
                 } else {
                     size
                 };
-                // Without what is put around them, any number of small chunks is as good as a large one.
+                // Chunk sizes do not count as framing, so many small chunks are as acceptable as one large chunk.
                 self.framing_left += size.len().min(16) as u64;
                 let size = parse_number(size, 16).ok_or(BodyError::Ambiguous)?;
                 self.content_left = self
@@ -227,12 +227,12 @@ impl BodyDrain {
         }
     }
 
-    /// The line at the front, without its CRLF, once it is whole. A bare CR or LF is no line end.
+    /// Returns the line at the front without its CRLF; `None` if it is incomplete. A bare CR or LF does not end a line.
     fn read_line<'a>(&mut self, bytes: &'a [u8]) -> Result<Option<&'a [u8]>, BodyError> {
         let is_control = |&byte: &u8| byte.is_ascii_control() && byte != b'\t';
         let end = bytes.iter().position(is_control).unwrap_or(bytes.len());
         let (line, rest) = bytes.split_at_checked(end).unwrap_or_default();
-        // Counted against what is allowed before it is whole: an endless line is not waited for.
+        // Counted before the line is complete, so that an endless line is refused.
         let left = self
             .framing_left
             .checked_sub(line.len() as u64)
@@ -248,7 +248,7 @@ impl BodyDrain {
     }
 }
 
-/// How many of `bytes` are among the next `left`, and how many are left then.
+/// Takes at most `left` bytes: returns how many of `bytes`, and how many of `left` remain.
 fn take_up_to(bytes: &[u8], left: u64) -> (usize, u64) {
     let count = usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len());
     (count, left - count as u64)
@@ -316,7 +316,7 @@ mod tests {
         }
     }
 
-    /// How many bytes are content, and that this does not depend on how they are cut.
+    /// Asserts the length of the content, for every size of the pieces in which the bytes arrive.
     fn check(framing: Framing, bytes: &str, expected: Result<Option<usize>, BodyError>) {
         for size in 1..=bytes.len().max(1) {
             assert_eq!(

@@ -1,16 +1,16 @@
-//! Content of a length that nobody knows before its end, in chunks (RFC 9112 section 7.1).
+//! Chunked transfer coding, for content of unknown length (RFC 9112 section 7.1).
 
 use crate::http::Response;
 
-/// The last chunk, and no trailer fields behind it.
+/// Last chunk, without trailer fields.
 pub(super) const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 
-/// The same response with the field that says that its content comes in chunks.
+/// Adds `Transfer-Encoding: chunked`.
 pub(super) fn with_transfer_encoding(response: Response) -> Response {
     response.with_field("Transfer-Encoding", "chunked")
 }
 
-/// Makes one chunk of the bytes from `start` to the end; of none, none: that would be the last one.
+/// Turns the bytes from `start` to the end into a chunk. Empty content makes no chunk: an empty chunk is the last one.
 pub(super) fn wrap(bytes: &mut Vec<u8>, start: usize) {
     let length = bytes.len().saturating_sub(start);
     if length > 0 {

@@ -1,11 +1,11 @@
-//! What one worker has answered, in numbers.
+//! Counters of a worker's responses, for the metrics.
 
 use std::time::Duration;
 
 use crate::counter::Counter;
 use crate::http::{CacheStatus, Method, Status};
 
-/// The bounds of the durations that are told apart: microseconds, and seconds in words.
+/// Upper bounds of the duration histogram: in microseconds, and in seconds as text.
 const DURATION_BUCKETS: [(u64, &str); 16] = [
     (100, "0.0001"),
     (250, "0.00025"),
@@ -25,23 +25,23 @@ const DURATION_BUCKETS: [(u64, &str); 16] = [
     (10_000_000, "10"),
 ];
 
-/// What one worker has answered, in numbers, which others may read at any time. Answers count once they have left, their content
-/// as it leaves.
+/// Counters of a worker's responses, readable from any thread. A response counts once it is sent completely, its
+/// content as it is sent.
 ///
-/// They lie in cache lines of their own: what one worker counts holds up no other.
+/// Aligned to cache lines of their own, so that workers do not slow each other down.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub struct RequestCounters {
     responses: [[Counter; Status::ALL.len()]; MethodLabel::ALL.len()],
     content_bytes: Counter,
-    /// One for each bound, and one for what is beyond all.
+    /// One per bucket, and one for longer durations.
     durations: [Counter; DURATION_BUCKETS.len() + 1],
     nanos: Counter,
     lookups: [Counter; CacheStatus::ALL.len()],
     timeouts: [Counter; TimeoutKind::ALL.len()],
 }
 
-/// A request's method, as far as it is told apart: a peer can make up any number of others.
+/// Request method as a label. Unknown methods share one, because clients can invent any number of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MethodLabel {
     /// GET.
@@ -50,25 +50,25 @@ pub enum MethodLabel {
     Head,
     /// OPTIONS.
     Options,
-    /// Any other one.
+    /// Any other method.
     Other,
-    /// It could not be read.
+    /// The request could not be parsed.
     None,
 }
 
-/// What a peer was too slow with.
+/// Part of a request for which the wait timed out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TimeoutKind {
     /// The head of a request.
     Head,
-    /// The content of one.
+    /// The content of a request.
     Content,
     /// The next request.
     Request,
 }
 
 impl MethodLabel {
-    /// All of them.
+    /// All labels.
     pub const ALL: [Self; 5] = [
         Self::Get,
         Self::Head,
@@ -77,7 +77,7 @@ impl MethodLabel {
         Self::None,
     ];
 
-    /// Its name.
+    /// Value of the label.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -101,17 +101,17 @@ impl MethodLabel {
 }
 
 impl TimeoutKind {
-    /// All of it.
+    /// All kinds.
     pub const ALL: [Self; 3] = [Self::Head, Self::Content, Self::Request];
 }
 
 impl RequestCounters {
-    /// So many more bytes of content have left.
+    /// Adds bytes of content sent.
     pub(super) fn add_content(&self, content: u64) {
         self.content_bytes.add(content);
     }
 
-    /// An answer has left, so long after its request began.
+    /// Counts a response that has been sent, and the time since its request began.
     pub(super) fn record_response(
         &self,
         method: MethodLabel,
@@ -122,7 +122,7 @@ impl RequestCounters {
         let responses = self.responses.get(method as usize);
         add(responses.and_then(|of| of.get(status as usize)), 1);
         let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
-        // Mostly it is the first.
+        // The first bucket is the most frequent.
         let index = DURATION_BUCKETS.iter().position(|&(max, _)| micros <= max);
         add(
             self.durations.get(index.unwrap_or(DURATION_BUCKETS.len())),
@@ -135,26 +135,26 @@ impl RequestCounters {
         }
     }
 
-    /// A peer has been given up that was too slow.
+    /// Counts a connection that timed out.
     pub(super) fn record_timeout(&self, timeout: TimeoutKind) {
         add(self.timeouts.get(timeout as usize), 1);
     }
 
-    /// How many requests with this method were answered with this status.
+    /// Number of responses with this method and status.
     #[must_use]
     pub fn responses(&self, method: MethodLabel, status: Status) -> u64 {
         let responses = self.responses.get(method as usize);
         get(responses.and_then(|of| of.get(status as usize)))
     }
 
-    /// Bytes of content that were sent.
+    /// Bytes of content sent.
     #[must_use]
     pub fn content_bytes(&self) -> u64 {
         self.content_bytes.get()
     }
 
-    /// For each bound, in seconds, how many requests took longer than the one before it and not longer than that;
-    /// and at the end how many took longer than all.
+    /// Number of requests per duration bucket, each with its upper bound in seconds: those that took longer than the
+    /// bound before it and at most this one. The last bucket has no bound.
     pub fn durations(&self) -> impl Iterator<Item = (&'static str, u64)> {
         let bounds = DURATION_BUCKETS.iter().map(|&(_, seconds)| seconds);
         bounds
@@ -162,19 +162,19 @@ impl RequestCounters {
             .zip(self.durations.iter().map(Counter::get))
     }
 
-    /// How long all requests took together.
+    /// Sum of the durations of all requests.
     #[must_use]
     pub fn total_duration(&self) -> Duration {
         Duration::from_nanos(self.nanos.get())
     }
 
-    /// How many lookups went like this.
+    /// Number of lookups with this use of the cache.
     #[must_use]
     pub fn lookups(&self, cache_status: CacheStatus) -> u64 {
         get(self.lookups.get(cache_status as usize))
     }
 
-    /// How many peers were given up that were too slow with this.
+    /// Number of connections that timed out in this part of a request.
     #[must_use]
     pub fn timeouts(&self, timeout: TimeoutKind) -> u64 {
         get(self.timeouts.get(timeout as usize))
@@ -228,12 +228,12 @@ mod tests {
             );
             counters.add_content(2);
         }
-        let some: Vec<_> = counters
+        let non_empty: Vec<_> = counters
             .durations()
             .filter(|&(_, count)| count > 0)
             .collect();
         assert_eq!(
-            some,
+            non_empty,
             [("0.0001", 3), ("0.00025", 1), ("10", 1), ("+Inf", 1)]
         );
         assert_eq!(

@@ -1,8 +1,8 @@
-//! Numbers in decimal digits, without the machinery of formatting.
+//! Decimal formatting of numbers, without `core::fmt`.
 
 /// Appends a number.
 pub(super) fn push(mut number: u64, into: &mut Vec<u8>) {
-    // As many as u64::MAX has.
+    // `u64::MAX` has 20 digits.
     let mut digits = [b'0'; 20];
     let mut first = digits.len();
     for digit in digits.iter_mut().rev() {

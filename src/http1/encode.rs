@@ -1,26 +1,26 @@
-//! A response's head, as bytes (RFC 9112 sections 4 and 5).
+//! Encoding of a response's head (RFC 9112 sections 4 and 5).
 
 use std::io::Write as _;
 
 use super::decimal;
 use crate::http::{Body, ContentRange, Fields, Multipart, Representation, Response};
 
-/// What the Connection field says about the connection, where it says anything.
+/// Connection option of a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConnectionOption {
-    /// It stays open, as HTTP/1.1 has it.
+    /// No option: the connection stays open, as is the default in HTTP/1.1.
     Omitted,
-    /// It stays open, as an HTTP/1.0 peer asked for: `keep-alive`.
+    /// `keep-alive`: the connection stays open, as an HTTP/1.0 client requested.
     KeepAlive,
-    /// It closes after this response: `close`.
+    /// `close`: the connection is closed after this response.
     Close,
 }
 
-/// The interim response that asks for a request's content (RFC 9110 section 15.2.1).
+/// Interim response that asks for a request's content (RFC 9110 section 15.2.1).
 pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
-/// Appends the head of `response`: status line, Date, fields, length, empty line. `generated_fields` are fields that go with it
-/// whatever it is about; `date` is an IMF-fixdate; `multipart` is what the content is made of if it is [`Body::Parts`].
+/// Appends the head of `response`: status line, Date, fields, length, empty line. `generated_fields` are further fields
+/// of the response; `date` is an IMF-fixdate; `multipart` is the content if the body is [`Body::Parts`].
 pub fn head(
     response: &Response,
     generated_fields: &Fields,
@@ -48,7 +48,7 @@ pub fn head(
     into.extend_from_slice(b"\r\n");
 }
 
-/// Appends what is said of a representation of which this much is sent.
+/// Appends the fields of a representation, for this part of its content.
 fn push_representation_fields(
     representation: &Representation,
     content: &Body,
@@ -61,7 +61,7 @@ fn push_representation_fields(
         }
         (Body::Part(part), _) => {
             into.extend_from_slice(representation.partial_fields().as_bytes());
-            // Writing to a Vec does not fail.
+            // Writing to a Vec cannot fail.
             let range = ContentRange(part, representation.content.len());
             let _ = write!(into, "Content-Range: {range}\r\n");
             part.end - part.start
@@ -72,7 +72,7 @@ fn push_representation_fields(
             into.extend_from_slice(representation.content_fields().as_bytes());
             multipart.length()
         }
-        // How its end is told is not for this head to say.
+        // The framing fields of a streamed response are set by the session.
         (Body::Streamed(_) | Body::HeadOnlyStream, _) => {
             return into.extend_from_slice(representation.partial_fields().as_bytes());
         }

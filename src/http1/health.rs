@@ -1,14 +1,14 @@
-//! Whether a server would like to be asked, for whoever divides the requests.
+//! Health check for load balancers.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::http::{Method, Request, Response, Status, Target};
 
-/// Seconds after which whoever was told that it is draining may ask another one.
+/// Value of Retry-After, in seconds, while draining.
 const DRAINING_RETRY_AFTER_SECONDS: u32 = 1;
 
-/// A path under which a server says whether it would like to be asked. A clone is of the same server.
+/// Health check path of a server. Clones share their state.
 #[derive(Clone, Debug)]
 pub struct Health {
     path: String,
@@ -16,7 +16,7 @@ pub struct Health {
 }
 
 impl Health {
-    /// Under this path, which begins with a slash, and comes before a file that is there.
+    /// Creates a health check at this path, which begins with a slash, and takes precedence over a file.
     #[must_use]
     pub fn at_path(path: String) -> Self {
         Self {
@@ -25,13 +25,14 @@ impl Health {
         }
     }
 
-    /// From now on it would rather not be asked, although it answers. May be called from any thread, any number of
-    /// times.
+    /// Makes the health check fail from now on, although requests are still served. Can be called from any thread, and
+    /// repeatedly.
     pub fn start_draining(&self) {
         self.is_draining.store(true, Ordering::Release);
     }
 
-    /// What it says, if that is what is asked for. It is said to everybody: it tells nothing of the site.
+    /// Returns the response, if the target is the health check. It needs no authorization: it reveals nothing of the
+    /// site.
     pub(super) fn respond(&self, request: &Request<'_>, target: &Target<'_>) -> Option<Response> {
         if target.raw_path() != self.path {
             return None;

@@ -1,7 +1,6 @@
-//! How HTTP/1.1 puts it (RFC 9112).
+//! HTTP/1.1 messages and connections (RFC 9112).
 //!
-//! The only place where the two wings meet: [`Http1`] speaks `net`'s protocol and `http`'s
-//! language.
+//! [`Http1`] implements `net`'s protocol with the semantics of `http`; nothing else joins the two.
 #![cfg_attr(
     not(test),
     deny(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)

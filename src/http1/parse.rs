@@ -1,4 +1,4 @@
-//! Bytes to a request head (RFC 9112 sections 2 to 5), by the `httparse` crate.
+//! Parsing of a request's head (RFC 9112 sections 2 to 5), by the `httparse` crate.
 
 use std::mem::MaybeUninit;
 
@@ -6,41 +6,41 @@ use arrayvec::ArrayVec;
 
 use crate::http::{FieldLine, Method, Request, Status, Version};
 
-/// Field lines that a head may have.
+/// Number of field lines that a head may have.
 pub const MAX_FIELD_LINES: usize = 100;
 
-/// Where a head's field lines are put: on the stack, and not cleared first.
+/// Buffer for a head's field lines: on the stack, and not initialized.
 pub type FieldLines<'a> = ArrayVec<FieldLine<'a>, MAX_FIELD_LINES>;
 
-/// What the bytes are.
+/// Result of parsing.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Parsed<'a> {
-    /// The beginning of a head; more is needed.
+    /// An incomplete head; more bytes are needed.
     Partial,
-    /// A whole head, which is the first `length` bytes.
+    /// A complete head: the first `length` bytes.
     Complete {
-        /// The request.
+        /// Request.
         request: Request<'a>,
-        /// Bytes of the head, with the empty line at its end.
+        /// Length of the head in bytes, including the empty line at its end.
         length: usize,
     },
 }
 
-/// Why the bytes are no request.
+/// Reason why the bytes are not a valid request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ParseError {
-    /// They follow no rule of RFC 9112.
+    /// They violate the syntax of RFC 9112.
     Malformed,
-    /// A major version of HTTP that is spoken otherwise.
+    /// A major version of HTTP other than 1.
     UnsupportedVersion,
-    /// The request line alone is longer than a head may be.
+    /// The request line alone exceeds the limit for a head.
     TargetTooLong,
-    /// The head is longer than a head may be, or has too many lines.
+    /// The head exceeds the limit, or has too many field lines.
     HeadTooLarge,
 }
 
 impl ParseError {
-    /// The status that says so.
+    /// Status of the response.
     #[must_use]
     pub const fn status(self) -> Status {
         match self {
@@ -51,7 +51,7 @@ impl ParseError {
         }
     }
 
-    /// The reason, as a sentence for the peer.
+    /// Reason, as a sentence for the client.
     #[must_use]
     pub const fn reason(self) -> &'static str {
         match self {
@@ -63,22 +63,22 @@ impl ParseError {
     }
 }
 
-/// Reads one request head from the front of `bytes`, which may be of any length; a head may have
-/// at most `max_bytes` bytes. `lines` must be empty.
+/// Parses one request head from the front of `bytes`, which may have any length; a head may have at most `max_bytes`
+/// bytes. `lines` must be empty.
 ///
-/// What comes of the bytes does not depend on how they were cut: a longer prefix of the same
-/// stream has the same outcome, unless the shorter one was [`Parsed::Partial`].
+/// The result does not depend on how the bytes arrive: a longer prefix of the same stream gives the same result, unless
+/// the shorter one gave [`Parsed::Partial`].
 ///
 /// # Errors
-/// [`ParseError`], as soon as no continuation could make the bytes a request; for a line that ends in
-/// LF alone, when the head is whole.
+/// [`ParseError`], as soon as no continuation could make the bytes a valid request; for a line that ends in LF alone,
+/// once the head is complete.
 pub fn request<'h: 'l, 'l>(
     bytes: &'h [u8],
     max_bytes: usize,
     lines: &'l mut FieldLines<'h>,
 ) -> Result<Parsed<'l>, ParseError> {
     let readable = bytes.get(..max_bytes).unwrap_or(bytes);
-    // The parser would skip any number of empty lines.
+    // httparse would skip any number of empty lines.
     if let [b'\r', _, ..] | [b'\n', ..] = readable {
         return Err(ParseError::Malformed);
     }
@@ -91,7 +91,7 @@ pub fn request<'h: 'l, 'l>(
             lines.extend(head.headers.iter().map(field_line));
             (length, head.version)
         }
-        // The request line was well-formed up to its version.
+        // The request line is well-formed up to its version.
         Err(httparse::Error::Version) => match later_minor_version(readable, is_full)? {
             Some(end) => match field_lines(readable, end, lines)? {
                 Some(length) => (length, Some(1)),
@@ -139,8 +139,7 @@ fn field_line<'h>(header: &httparse::Header<'h>) -> FieldLine<'h> {
     }
 }
 
-/// Reads the field lines behind a request line that ends at `start`. Where the head ends, once it is
-/// whole.
+/// Parses the field lines after a request line that ends at `start`. Returns the end of the head, if it is complete.
 fn field_lines<'h>(
     head: &'h [u8],
     start: usize,
@@ -157,17 +156,17 @@ fn field_lines<'h>(
     }
 }
 
-/// Whether a line ends in LF alone. A recipient may take that for a line's end (RFC 9112 section 2.2),
-/// and another need not: a request could be smuggled in between the two.
+/// Whether a line ends in LF alone. A recipient may accept that as the end of a line (RFC 9112 section 2.2), and
+/// another may not: a request could be smuggled between the two.
 fn has_bare_line_feed(head: &[u8]) -> bool {
     let pairs = head.iter().zip(head.get(1..).unwrap_or_default());
-    // Without a way out in the middle, this is done many bytes at a time.
+    // Without an early exit, the compiler vectorizes this.
     pairs.fold(false, |found, (&before, &byte)| {
         found | ((byte == b'\n') & (before != b'\r'))
     })
 }
 
-/// Which part of a head of the greatest length is too long.
+/// Decides which part of a head that reaches the limit is too long.
 fn too_large_error(head: &[u8]) -> ParseError {
     if head.contains(&b'\n') {
         ParseError::HeadTooLarge
@@ -176,9 +175,8 @@ fn too_large_error(head: &[u8]) -> ParseError {
     }
 }
 
-/// Where a request line ends that does not end in HTTP/1.0 or HTTP/1.1, if it is to be read as if it
-/// did: a later minor version means the same in the words of this one (RFC 9110 section 2.5). To
-/// tell, the whole line is needed.
+/// Returns the end of a request line whose version is later than HTTP/1.1, if it is to be processed as HTTP/1.1: a
+/// later minor version has the same semantics (RFC 9110 section 2.5). The whole line is needed to decide.
 fn later_minor_version(head: &[u8], is_full: bool) -> Result<Option<usize>, ParseError> {
     let Some(end) = head.iter().position(|&byte| byte == b'\n') else {
         return match is_full {
@@ -211,7 +209,7 @@ mod tests {
 
     const MAX_HEAD_BYTES: usize = 256;
 
-    /// What a head is, and that it is the same however little of what follows has arrived.
+    /// Asserts the result of parsing, and that it is the same for every prefix.
     fn check(bytes: &[u8], expected: Result<Option<(&str, &str, usize)>, ParseError>) {
         let found = parse_at_every_cut(bytes, MAX_HEAD_BYTES);
         let expected = expected.map(|whole| {

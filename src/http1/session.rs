@@ -1,18 +1,18 @@
-//! One conversation in HTTP/1.1.
+//! The session of an HTTP/1.1 connection: its states, timeouts and responses.
 //!
 //! ```text
-//!            whole head, no content            content counted away
-//!   Head ------------------------------> answer <------------------ Body
-//!    |  \----- whole head, content follows ------------------------> |
-//!    |                                     |                         |
-//!    | malformed, too long, too slow       | says close              | malformed, too much, too slow
-//!    '--------------> reject ---------> Closing <------- reject <----'
+//!            complete head, no content             content discarded
+//!   Head -------------------------------> respond <------------------- Body
+//!    |  \----- complete head, content follows -------------------------> |
+//!    |                                     |                             |
+//!    | malformed, too long, timed out      | Connection: close           | malformed, too much, timed out
+//!    '--------------> reject ---------> Closing <--------- reject <------'
 //! ```
 //!
-//! Answers leave in the order of their requests, because a request is not looked at before the one
-//! ahead of it has been answered. After a refusal nothing more is interpreted. Where credentials have yet to be
-//! verified, Head and Body stay as they are, head unparsed, until the bell rings, and then answer. An answer of
-//! unknown length is made as it leaves: it is a state of its own, between its request and what comes then.
+//! Responses are sent in the order of their requests, because a request is parsed only after the one before it has been
+//! answered. After an error no more input is interpreted. While credentials are being verified, Head and Body stay as
+//! they are, the head unparsed, until the next wake-up, and then respond. A response of unknown length is generated
+//! while it is sent: Stream is a state of its own, between its request and the next state.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -37,29 +37,29 @@ use crate::line_writer::LineWriter;
 use crate::net::{Address, CloseReason, Inbox, Io, Next, Now, Outbox, Peer, Protocol};
 use crate::trust::TrustedProxies;
 
-/// How long a peer may take, and how much it may say.
+/// Timeouts, limits and policies of HTTP sessions.
 #[derive(Clone, Debug)]
 pub struct HttpOptions {
-    /// From a head's first byte to its last; also from being accepted to the first head's last byte.
+    /// Time for a head, from its first byte to its last; for the first head of a connection, from accept.
     pub header_timeout: Duration,
-    /// From an answer to the next head's first byte; also from a head to the end of its content.
+    /// Time from a response to the first byte of the next head; also from a head to the end of its content.
     pub idle_timeout: Duration,
-    /// Bytes of a head.
+    /// Limit on the size of a head, in bytes.
     pub max_head_bytes: usize,
-    /// Bytes of content that are counted away; more is refused.
+    /// Limit on the content of a request, in bytes; more is refused.
     pub max_content_bytes: u64,
-    /// Whether pages of other origins may ask what they like.
+    /// Whether preflights are answered, so that pages of other origins may send any request.
     pub allow_cors: bool,
-    /// Where it says whether it would like to be asked, if anywhere.
+    /// Health check, if there is one.
     pub health: Option<Health>,
-    /// Who is believed when it says for whom it sends a request, which then is the peer in the log.
+    /// Proxies whose X-Forwarded-For or Forwarded names the client to be logged.
     pub trusted_proxies: TrustedProxies,
-    /// What the lines of the access log look like.
+    /// Format of the access log.
     pub log_format: LogFormat,
 }
 
 impl Default for HttpOptions {
-    /// 10 seconds, 60 seconds, 32 KiB, 1 MiB, JSON.
+    /// Sets timeouts of 10 and 60 seconds, limits of 32 KiB and 1 MiB, and JSON.
     fn default() -> Self {
         Self {
             header_timeout: Duration::from_secs(10),
@@ -74,7 +74,7 @@ impl Default for HttpOptions {
     }
 }
 
-/// HTTP/1.1 and 1.0, spoken on behalf of an origin.
+/// HTTP/1.1 and HTTP/1.0 as a [`Protocol`], for an origin.
 #[derive(Debug)]
 pub struct Http1<O> {
     origin: O,
@@ -86,37 +86,36 @@ pub struct Http1<O> {
     is_shutting_down: bool,
 }
 
-/// What is remembered of one conversation.
+/// A connection's state.
 #[derive(Debug)]
 pub struct Session<L> {
     peer: Address,
     state: SessionState<L>,
-    /// When the request that is being read began.
+    /// Time of the first byte of the request that is being read.
     request_start: Option<Instant>,
-    /// Answers that have not yet left, for the access log.
+    /// Responses that have not been sent completely, for the access log.
     in_flight: Option<Box<InFlight>>,
-    /// What came of the credentials that were sent last, if there is a guard.
+    /// Verdict on the credentials received last, if authorization is required.
     cached_verdict: Option<Box<CachedVerdict>>,
 }
 
 #[derive(Debug)]
 enum SessionState<L> {
-    /// Waiting `wait_start` then for a whole head; the first head of a connection begins with the
-    /// connection.
+    /// Waiting for a complete head since `wait_start`; the wait for the first head begins with the connection.
     Head {
         is_first: bool,
         wait_start: Option<Instant>,
         has_skipped_empty_line: bool,
     },
-    /// The head has come. Requests with content are rare: what they need is no part of all others.
+    /// The head has been read, its content is to follow. Boxed because requests with content are rare.
     Body(Box<PendingRequest>),
-    /// The answer is made while it leaves, and more of it is to come.
+    /// The response is generated while it is sent, and more of it is to come.
     Stream(Box<StreamingResponse<L>>),
-    /// The last word has been said; once it has left, this.
+    /// The last response has been queued; once it is sent, this follows.
     Closing(Next),
 }
 
-/// A request of which the head is kept, while its content is counted away, `wait_start` then.
+/// A request whose head is kept while its content is discarded, since `start`.
 #[derive(Debug)]
 struct PendingRequest {
     head: Box<[u8]>,
@@ -124,19 +123,19 @@ struct PendingRequest {
     start: Instant,
 }
 
-/// An answer that is made while it leaves. Its head has been queued.
+/// A response that is generated while it is sent. Its head has been queued.
 #[derive(Debug)]
 struct StreamingResponse<L> {
     stream: L,
-    /// Until when there is nothing more of it, unless a bell rings.
+    /// Time until which the stream has no more content, unless the waker is woken; `None` if it has more.
     wait_until: Option<Instant>,
-    /// Whether its content is in chunks; otherwise it ends with the connection.
+    /// Whether the content is chunked; otherwise the end of the connection ends it.
     is_chunked: bool,
     connection_option: ConnectionOption,
 }
 
 impl<O: Origin> Http1<O> {
-    /// Answers come from `origin`; each is a line in `line_writer`, if there is one.
+    /// Creates the protocol for `origin`; each response is logged to `line_writer`, if there is one.
     pub fn new(origin: O, options: HttpOptions, line_writer: Option<LineWriter>) -> Self {
         Self {
             origin,
@@ -149,22 +148,22 @@ impl<O: Origin> Http1<O> {
         }
     }
 
-    /// The same, but answering only those whom this guard lets pass. Its bell is for the reactor to attend.
+    /// Requires authorization by this handle. The reactor must register its waker.
     #[must_use]
     pub fn with_auth(mut self, auth: AuthHandle) -> Self {
         self.auth = Some(auth);
         self
     }
 
-    /// The same, with what it answers counted.
+    /// Counts the responses.
     #[must_use]
     pub fn with_counters(mut self, counters: Arc<RequestCounters>) -> Self {
         self.log = Some(self.log.unwrap_or_default().with_counters(counters));
         self
     }
 
-    /// One effect, between two decisions. `None` while it is not known whether who asks may have it. What is to be
-    /// made while it leaves is begun.
+    /// Decides the response: one effect, the lookup, between pure decisions. `None` while credentials are being
+    /// verified. The stream of a response of unknown length is opened.
     fn answer(
         &mut self,
         cached_verdict: &mut Option<Box<CachedVerdict>>,
@@ -204,7 +203,7 @@ impl<O: Origin> Http1<O> {
         Some((with_lookup_status(response, lookup_status), stream))
     }
 
-    /// The response with what was found, in the coding that is asked for, or with a listing that is begun.
+    /// Builds the response for a lookup, in the coding that is preferred, or with the stream of a listing or of events.
     fn build_response(
         &mut self,
         request: &Request<'_>,
@@ -230,7 +229,7 @@ impl<O: Origin> Http1<O> {
         }
     }
 
-    /// What a request gets whatever its content and its credentials turn out to be.
+    /// Returns the error that a request receives whatever its content and its credentials are.
     fn early_error(&self, request: &Request<'_>) -> Option<Response> {
         let validated = validate(request);
         match self.auth {
@@ -239,7 +238,7 @@ impl<O: Origin> Http1<O> {
         }
     }
 
-    /// Answers what can be answered, then says what it waits for.
+    /// Does all steps that are possible, then returns what to wait for.
     fn drive(&mut self, session: &mut Session<O::Stream>, io: &mut Io<'_>) -> Next {
         self.log_sent(session, io.outbox.sent(), io.now);
         *io.deadline = None;
@@ -250,12 +249,12 @@ impl<O: Origin> Http1<O> {
         } = &mut session.state
             && io.inbox.is_empty()
         {
-            // Nothing has come, so it is an answer that has left, and the wait that begins.
+            // No input has come, so a response has been sent, and the wait for the next request begins.
             *wait_start = None;
         }
         let mut is_pipelined = false;
         while io.outbox.has_room() && self.step(session, io) {
-            // What came behind a request may have been asked after the turn began, and after a change.
+            // A pipelined request may have been sent after the turn began, and after a file changed.
             if !is_pipelined && !io.inbox.is_empty() {
                 is_pipelined = true;
                 self.origin.mark_stale(true);
@@ -296,7 +295,7 @@ impl<O: Origin> Http1<O> {
         }
     }
 
-    /// Takes one step. Whether there may be another; otherwise more must arrive.
+    /// Does one step. Returns whether another one may be possible; otherwise more input is needed.
     fn step(&mut self, session: &mut Session<O::Stream>, io: &mut Io<'_>) -> bool {
         match session.state {
             SessionState::Head { .. } => self.read_head(session, io),
@@ -322,7 +321,7 @@ impl<O: Origin> Http1<O> {
             return false;
         }
         if session.request_start.is_some() {
-            // Its beginning was reported before the turn, its end may have come in it, and after a change.
+            // The rest of this head may have arrived in this turn, after a file changed.
             self.origin.mark_stale(true);
         }
         session.request_start.get_or_insert(io.now.instant);
@@ -331,8 +330,8 @@ impl<O: Origin> Http1<O> {
         length > 0
     }
 
-    /// Reads one request's head, and answers it if it has no content. How many bytes are done with:
-    /// none of a head that is not whole, or that is refused, or whose credentials are being verified.
+    /// Parses a request's head, and responds if it has no content. Returns the number of bytes to consume: 0 if the
+    /// head is incomplete or refused, or while its credentials are being verified.
     fn read_request(
         &mut self,
         session: &mut Session<O::Stream>,
@@ -364,7 +363,7 @@ impl<O: Origin> Http1<O> {
         if (expects || matches!(drain, Err(BodyError::TooLarge)))
             && let Some(response) = self.early_error(&request)
         {
-            // What is refused anyway is refused before its content is sent.
+            // An error that is certain is sent before the client sends the content.
             self.send_and_linger(session, outbox, Some(&request), &response, now);
             return 0;
         }
@@ -415,7 +414,7 @@ impl<O: Origin> Http1<O> {
         is_done
     }
 
-    /// Answers a request whose head was whole when it was kept. Whether it is done with.
+    /// Responds to a request whose head was kept. Returns whether it is finished.
     fn reply_to_pending(
         &mut self,
         session: &mut Session<O::Stream>,
@@ -431,8 +430,8 @@ impl<O: Origin> Http1<O> {
         }
     }
 
-    /// Answers a request that has been read to its end. Whether it is done with: not if its credentials
-    /// are being verified.
+    /// Responds to a request that has been read completely. Returns whether it is finished: it is not while its
+    /// credentials are being verified.
     fn reply(
         &mut self,
         session: &mut Session<O::Stream>,
@@ -445,14 +444,14 @@ impl<O: Origin> Http1<O> {
             return false;
         };
         if response.status == Status::BadRequest {
-            // Whoever sends what is no request is not understood any further.
+            // After an invalid request, no more input is interpreted.
             self.send_and_linger(session, outbox, Some(request), &response, now);
             return true;
         }
         let is_chunked = request.version >= Version::Http11;
         let connection_option = match connection_option(request) {
             _ if self.is_shutting_down => ConnectionOption::Close,
-            // Only the connection's end tells where its content ends (RFC 9112 section 6.3).
+            // Only the end of the connection delimits the content (RFC 9112 section 6.3).
             _ if stream.is_some() && !is_chunked => ConnectionOption::Close,
             connection_option => connection_option,
         };
@@ -481,7 +480,7 @@ impl<O: Origin> Http1<O> {
         true
     }
 
-    /// Queues what comes next of a stream. Whether that was all, and another request may be read.
+    /// Queues the next step of a stream. Returns whether it is complete, and another request may be read.
     fn send_stream(&mut self, session: &mut Session<O::Stream>, io: &mut Io<'_>) -> bool {
         let SessionState::Stream(streaming) = &mut session.state else {
             return false;
@@ -490,7 +489,7 @@ impl<O: Origin> Http1<O> {
         let start = tail.len();
         let stream = &mut streaming.stream;
         let progress = match self.origin.read_stream(stream, tail, io.now.instant) {
-            // Nobody waits for what may never come.
+            // Do not wait for content that may never come.
             StreamProgress::Wait(_) if self.is_shutting_down || io.inbox.is_ended() => {
                 StreamProgress::Done
             }
@@ -517,14 +516,14 @@ impl<O: Origin> Http1<O> {
         session.state = match progress {
             StreamProgress::More | StreamProgress::Wait(_) => return false,
             StreamProgress::Done => SessionState::after(streaming.connection_option),
-            // Without its last chunk it is known to be incomplete (RFC 9112 section 8).
+            // Without the last chunk, the client knows that the response is incomplete (RFC 9112 section 8).
             StreamProgress::Failed => SessionState::Closing(Next::Close),
         };
         true
     }
 
-    /// Answers what is no request, and ends the conversation. The peer may still be sending. `bytes`
-    /// is where the request began.
+    /// Responds to an invalid request, and ends the session. The client may still be sending. `bytes` begin where the
+    /// request begins.
     fn reject(
         &mut self,
         session: &mut Session<O::Stream>,
@@ -542,7 +541,7 @@ impl<O: Origin> Http1<O> {
         self.send_and_linger(session, outbox, request, &response, now);
     }
 
-    /// Refuses a request of which not all has come, or whose content is no content.
+    /// Rejects a request that is incomplete, or whose content is invalid.
     fn reject_unfinished(
         &mut self,
         session: &mut Session<O::Stream>,
@@ -569,7 +568,7 @@ impl<O: Origin> Http1<O> {
         Next::Flush
     }
 
-    /// Queues the last response of a peer that may still be sending.
+    /// Queues the last response, to a client that may still be sending.
     fn send_and_linger(
         &mut self,
         session: &mut Session<O::Stream>,
@@ -589,7 +588,7 @@ impl<O: Origin> Http1<O> {
         session.state = SessionState::Closing(Next::LingeringClose);
     }
 
-    /// Queues a response.
+    /// Queues a response, and records it for the access log.
     fn send(
         &mut self,
         session: &mut Session<O::Stream>,
@@ -603,20 +602,20 @@ impl<O: Origin> Http1<O> {
         if let Some(log) = &mut self.log {
             let start = session.request_start.unwrap_or(now.instant);
             let end = outbox.sent() + outbox.len();
-            let peer = client_address(request, session.peer, &self.options.trusted_proxies);
-            let peer = peer.unwrap_or(session.peer);
-            let mut answer = LogRecord::new(response.status, peer, queued, start, end);
-            answer.is_streaming = matches!(response.body, Body::Streamed(_));
+            let client = client_address(request, session.peer, &self.options.trusted_proxies);
+            let client = client.unwrap_or(session.peer);
+            let mut record = LogRecord::new(response.status, client, queued, start, end);
+            record.is_streaming = matches!(response.body, Body::Streamed(_));
             let representation = response.representation.as_deref();
-            answer.coding = representation.map_or(Coding::Identity, |it| it.coding);
-            answer.cache_status = response.cache_status;
-            answer.reason = response.reason;
-            answer.is_authorized = self.auth.is_some() && is_for_authorized_only(response.status);
-            log.push(&mut session.in_flight, request, answer);
+            record.coding = representation.map_or(Coding::Identity, |sent| sent.coding);
+            record.cache_status = response.cache_status;
+            record.reason = response.reason;
+            record.is_authorized = self.auth.is_some() && is_for_authorized_only(response.status);
+            log.push(&mut session.in_flight, request, record);
         }
     }
 
-    /// Puts a response's head and content into the queue. The bytes of content.
+    /// Queues a response's head and content. Returns the bytes of content.
     fn queue(
         &mut self,
         outbox: &mut Outbox,
@@ -634,7 +633,7 @@ impl<O: Origin> Http1<O> {
         };
         let generated_fields = match response.has_origin_fields {
             true => Cow::Owned(Fields::new()),
-            // Who may not know what is there is not told what is said of it.
+            // The fields of a path would reveal something about it to a client that is not authorized.
             false if self.auth.is_some() && !is_for_authorized_only(response.status) => {
                 self.origin.generated_fields(None)
             }
@@ -676,7 +675,7 @@ impl<O: Origin> Http1<O> {
         length
     }
 
-    /// Has the answers logged that have left, now that `sent` bytes have.
+    /// Logs the responses that have been sent completely, now that `sent` bytes have been sent.
     fn log_sent(&mut self, session: &mut Session<O::Stream>, sent: u64, now: Now) {
         if let Some(log) = &mut self.log {
             let now = (now.instant, now.wall);
@@ -684,7 +683,7 @@ impl<O: Origin> Http1<O> {
         }
     }
 
-    /// Until when what is awaited may take.
+    /// Deadline for the input that the session waits for.
     fn read_deadline(&self, session: &mut Session<O::Stream>, now: Instant) -> Instant {
         match &mut session.state {
             SessionState::Body(content) => content.start + self.options.idle_timeout,
@@ -697,7 +696,7 @@ impl<O: Origin> Http1<O> {
                 let wait_start = *wait_start.get_or_insert(now);
                 match session.request_start {
                     _ if *is_first => wait_start + self.options.header_timeout,
-                    // What has come while an answer was leaving is waited for since that had left.
+                    // For input that came while a response was being sent, the time starts when that was sent.
                     Some(start) => start.max(wait_start) + self.options.header_timeout,
                     None => wait_start + self.options.idle_timeout,
                 }
@@ -706,7 +705,7 @@ impl<O: Origin> Http1<O> {
     }
 }
 
-/// For whom this peer has sent this request, if it is trusted to say so.
+/// Address of the client for which this peer forwarded the request; `None` if the peer is not a trusted proxy.
 fn client_address(
     request: Option<&Request<'_>>,
     peer: Address,
@@ -745,18 +744,18 @@ impl<O: Origin> Protocol for Http1<O> {
     }
 
     fn on_timeout(&mut self, session: &mut Session<O::Stream>, io: &mut Io<'_>) -> Next {
-        // Asked again, the guard says that this has taken too long, or the stream what comes next.
+        // Driving the session again refuses an overdue verification, or reads the next step of the stream.
         if session.verification_deadline().is_some() || session.stream_wait().is_some() {
             return self.drive(session, io);
         }
         let is_idle = session.is_idle(io.inbox);
         if let Some(log) = &self.log
-            // Otherwise it is we who are out of time.
+            // On shutdown the server, not the client, ends the wait.
             && !(is_idle && self.is_shutting_down)
         {
             log.record_timeout(session.timeout_kind(io.inbox));
         }
-        // A peer that has said nothing is waiting for nothing.
+        // A client that has sent nothing expects no response.
         if is_idle {
             return Next::Close;
         }
@@ -777,8 +776,8 @@ impl<O: Origin> Protocol for Http1<O> {
 
     fn on_shutdown(&mut self, session: &mut Session<O::Stream>, io: &mut Io<'_>) -> Next {
         self.is_shutting_down = true;
-        if let Some(due) = session.first_request_deadline(io) {
-            *io.deadline = Some(due);
+        if let Some(deadline) = session.first_request_deadline(io) {
+            *io.deadline = Some(deadline);
             return Next::Read;
         }
         self.drive(session, io)
@@ -792,8 +791,8 @@ impl<O: Origin> Protocol for Http1<O> {
         }
     }
 
-    fn on_turn_start(&mut self, told: bool) {
-        self.origin.mark_stale(told);
+    fn on_turn_start(&mut self, is_notified: bool) {
+        self.origin.mark_stale(is_notified);
     }
 
     fn next_timer(&self) -> Option<SystemTime> {
@@ -805,7 +804,7 @@ impl<O: Origin> Protocol for Http1<O> {
     }
 
     fn on_turn_end(&mut self, clock: impl FnOnce() -> Now) {
-        // What is believed for a turn is not held beyond it.
+        // Cached lookups that are valid for one turn must not be used after it.
         self.origin.mark_stale(false);
         if let Some(log) = &mut self.log {
             log.on_turn_end(|| {
@@ -817,7 +816,7 @@ impl<O: Origin> Protocol for Http1<O> {
 }
 
 impl<L> SessionState<L> {
-    /// What comes after an answer.
+    /// State after a response.
     fn after(connection_option: ConnectionOption) -> Self {
         match connection_option {
             ConnectionOption::Close => Self::Closing(Next::Close),
@@ -825,7 +824,7 @@ impl<L> SessionState<L> {
         }
     }
 
-    /// Nothing of a head has come yet.
+    /// State before the first byte of a head.
     fn head(is_first: bool) -> Self {
         Self::Head {
             is_first,
@@ -836,7 +835,7 @@ impl<L> SessionState<L> {
 }
 
 impl<L> Session<L> {
-    /// Until when somebody who has just come, and has said nothing yet, is not hung up on.
+    /// Deadline until which a new connection without input stays open on shutdown.
     fn first_request_deadline(&self, io: &Io<'_>) -> Option<Instant> {
         match self.state {
             SessionState::Head {
@@ -848,12 +847,12 @@ impl<L> Session<L> {
         }
     }
 
-    /// Whether nothing of a next request has come.
+    /// Whether nothing of a next request has arrived.
     fn is_idle(&self, inbox: &Inbox) -> bool {
         matches!(self.state, SessionState::Head { .. }) && inbox.is_empty()
     }
 
-    /// What its peer is to send.
+    /// Kind of input that the session waits for.
     fn timeout_kind(&self, inbox: &Inbox) -> TimeoutKind {
         match self.state {
             SessionState::Body(_) => TimeoutKind::Content,
@@ -866,12 +865,12 @@ impl<L> Session<L> {
         }
     }
 
-    /// Until when its credentials may be verified, if they are being.
+    /// Deadline of the verification in progress, if there is one.
     fn verification_deadline(&self) -> Option<Instant> {
         self.cached_verdict.as_ref()?.pending_until()
     }
 
-    /// Until when there is nothing more of its stream, if it has one and that is so.
+    /// Time until which the stream has no more content, if there is a stream and it waits.
     fn stream_wait(&self) -> Option<Instant> {
         match &self.state {
             SessionState::Stream(streaming) => streaming.wait_until,
@@ -880,7 +879,7 @@ impl<L> Session<L> {
     }
 }
 
-/// The same response, with the account of what it is about, if there is one.
+/// Adds the lookup's status to a response, if there is one.
 fn with_lookup_status(response: Response, lookup_status: Option<LookupStatus>) -> Response {
     match lookup_status {
         Some(lookup_status) => response.with_lookup(lookup_status),
@@ -888,7 +887,7 @@ fn with_lookup_status(response: Response, lookup_status: Option<LookupStatus>) -
     }
 }
 
-/// Why an answer ended before its end, where a conversation ended like this.
+/// Reason why responses are incomplete, for a session that ended like this.
 fn incomplete_reason(reason: &CloseReason) -> Option<&'static str> {
     Some(match reason {
         CloseReason::Local => return None,
@@ -900,7 +899,7 @@ fn incomplete_reason(reason: &CloseReason) -> Option<&'static str> {
     })
 }
 
-/// Whether this is for who may have it: all but refusals, which the request's head alone has earned.
+/// Whether the response depends on authorization: all but errors that follow from the request's head alone.
 fn needs_authorization(validated: &Result<Target<'_>, Response>) -> bool {
     match validated {
         Ok(_) => true,
@@ -908,7 +907,7 @@ fn needs_authorization(validated: &Result<Target<'_>, Response>) -> bool {
     }
 }
 
-/// Whether the connection persists after this request (RFC 9112 section 9.3).
+/// Decides whether the connection persists after this request (RFC 9112 section 9.3).
 fn connection_option(request: &Request<'_>) -> ConnectionOption {
     match request.version {
         _ if request.list_has("Connection", "close") => ConnectionOption::Close,
@@ -920,7 +919,7 @@ fn connection_option(request: &Request<'_>) -> ConnectionOption {
     }
 }
 
-/// The length of an empty line at the front.
+/// Length of an empty line at the front.
 fn empty_line(bytes: &[u8]) -> Option<usize> {
     match bytes {
         [b'\r', b'\n', ..] => Some(2),
@@ -939,7 +938,7 @@ mod tests {
     use crate::blob::Blob;
     use crate::http::{EntityTag, ListingRepresentations, NoStream, StreamKind, Validators};
 
-    /// A conversation without a socket: the bytes are there, and so is the answer.
+    /// A session without a socket, with its input and its output.
     struct SessionHarness<O> {
         http: Http1<O>,
         session: Session<NoStream>,
@@ -1026,7 +1025,7 @@ mod tests {
             )
         }
 
-        /// Says what there is to say, and takes everything that is answered.
+        /// Drives the session, and takes its output, until it waits for something else.
         fn drive(&mut self) -> Next {
             loop {
                 let next = self.call(Http1::on_ready);
@@ -1038,7 +1037,7 @@ mod tests {
             }
         }
 
-        /// Hears bytes, a part at a time, until the conversation ends.
+        /// Receives bytes, cut into pieces, until the session stops reading.
         fn receive(&mut self, bytes: &[u8], cuts: &[usize]) -> Next {
             let mut next = self.drive();
             let mut start = 0;
@@ -1063,7 +1062,7 @@ mod tests {
         }
     }
 
-    /// What is answered to these bytes, and that it does not depend on how they are cut.
+    /// Asserts the statuses sent for these bytes, and that the output does not depend on how they are cut.
     fn check(bytes: &str, statuses: &[&str], next: Next) -> String {
         let bytes = bytes.as_bytes();
         let mut whole = SessionHarness::new();
@@ -1095,7 +1094,7 @@ mod tests {
 
     const CREDENTIALS: &str = "Authorization: Basic YTpi\r\n";
 
-    /// A conversation that is guarded, and knows of one user, whose hash takes seconds.
+    /// A session that requires authorization, with one user, whose hash takes seconds.
     fn harness_with_auth() -> SessionHarness<FindFunction> {
         let hash = "$2y$16$GOyLB8fYp437HNiAqo1KZ.W6qyupo9d/P.hOJJo8g2PmwEjRER8du";
         let users = Users::parse(format!("a:{hash}").as_bytes()).unwrap();
@@ -1128,18 +1127,18 @@ mod tests {
             assert_eq!(
                 harness.call(Http1::on_shutdown),
                 Next::AwaitWake,
-                "what is begun is finished"
+                "a pending request is finished"
             );
             harness.http.is_shutting_down = false;
             assert!(harness.output.is_empty());
-            harness.now.instant = harness.deadline.take().expect("it is not waited for ever");
+            harness.now.instant = harness.deadline.take().expect("the wait has a deadline");
             assert_eq!(harness.call(Http1::on_timeout), Next::Flush);
             let output = harness.outbox.take();
             let output = String::from_utf8(output).unwrap();
             assert!(
                 output.starts_with("HTTP/1.1 503 ") && output.contains("\r\nRetry-After: 5\r\n")
             );
-            // The next one is answered as if nothing had been.
+            // The next request is answered as usual.
             assert!(output.contains("HTTP/1.1 401 "), "{output}");
             assert_eq!(harness.drive(), Next::Close);
         }
@@ -1171,11 +1170,11 @@ mod tests {
             let output = check(&(close + GET), &["200"], Next::Close);
             assert!(output.contains("\r\nConnection: close\r\n"));
         }
-        for stays in [
+        for persistent in [
             "1.0\r\nConnection: keep-alive",
             &format!("{host} keep-alive"),
         ] {
-            check(&(get(stays) + GET), &["200", "200"], Next::Read);
+            check(&(get(persistent) + GET), &["200", "200"], Next::Read);
         }
         let output = check(&get("1.0\r\nConnection: Keep-Alive"), &["200"], Next::Read);
         assert!(output.contains("\r\nConnection: keep-alive\r\n"));
@@ -1279,30 +1278,30 @@ mod tests {
     #[test]
     fn idle_since_is_the_start_of_the_wait() {
         let mut harness = SessionHarness::new();
-        let waits =
+        let idle_since =
             |harness: &SessionHarness<FindFunction>| harness.http.idle_since(&harness.session);
         let start = harness.now.instant;
         harness.drive();
-        assert_eq!(waits(&harness), Some(start), "nothing said yet");
+        assert_eq!(idle_since(&harness), Some(start), "no input yet");
         harness.now.instant += Duration::from_secs(1);
         harness.inbox.receive(b"GET / HTTP/1.1\r\n");
         harness.drive();
-        assert_eq!(waits(&harness), Some(start), "in a head");
+        assert_eq!(idle_since(&harness), Some(start), "in a head");
         harness.inbox.receive(b"Host: a\r\n\r\n");
         harness.drive();
-        assert_eq!(waits(&harness), Some(harness.now.instant), "answered");
+        assert_eq!(idle_since(&harness), Some(harness.now.instant), "answered");
         harness
             .inbox
             .receive(b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\n");
         harness.drive();
-        let asked = harness.now.instant;
+        let head_received = harness.now.instant;
         harness.now.instant += Duration::from_secs(1);
         harness.drive();
-        assert_eq!(waits(&harness), Some(asked), "in content");
+        assert_eq!(idle_since(&harness), Some(head_received), "in content");
         harness.inbox.receive(b"abc");
         harness.inbox.end();
         harness.call(Http1::on_ready);
-        assert_eq!(waits(&harness), None, "with the last word said");
+        assert_eq!(idle_since(&harness), None, "after the last response");
     }
 
     #[test]
@@ -1339,13 +1338,13 @@ mod tests {
         assert_eq!(end(""), (String::new(), Next::Close));
         assert_eq!(end(&GET.repeat(2)), ("200 200".into(), Next::Close));
         assert_eq!(end("GET / HTTP"), ("400".into(), Next::LingeringClose));
-        let lacking = GET.replace("\r\n\r\n", "\r\nContent-Length: 9\r\n\r\nabc");
-        assert_eq!(end(&lacking), ("400".into(), Next::LingeringClose));
+        let incomplete = GET.replace("\r\n\r\n", "\r\nContent-Length: 9\r\n\r\nabc");
+        assert_eq!(end(&incomplete), ("400".into(), Next::LingeringClose));
     }
 
     #[test]
     fn session_size_is_bounded() {
-        // There are thousands, most of them idle; net/reactor.rs counts on this.
+        // There are thousands of sessions, most of them idle; net/reactor.rs relies on this size.
         let size = size_of::<Session<NoStream>>();
         assert!(size <= 96, "{size} bytes");
     }
@@ -1355,11 +1354,11 @@ mod tests {
         let seconds = |harness: &SessionHarness<FindFunction>| {
             harness
                 .deadline
-                .map(|due| due.duration_since(harness.now.instant).as_secs())
+                .map(|deadline| deadline.duration_since(harness.now.instant).as_secs())
         };
         let mut harness = SessionHarness::new();
         harness.drive();
-        assert_eq!(seconds(&harness), Some(10), "nothing said yet");
+        assert_eq!(seconds(&harness), Some(10), "no input yet");
         harness.inbox.receive(GET.as_bytes());
         harness.drive();
         assert_eq!(seconds(&harness), Some(60), "idle");
@@ -1377,17 +1376,17 @@ mod tests {
         assert_eq!(seconds(&harness), Some(60), "in content");
         harness.inbox.receive(b"ab");
         assert_eq!(harness.call(Http1::on_ready), Next::FlushThenRead);
-        assert_eq!(seconds(&harness), Some(60), "if it leaves at once");
+        assert_eq!(seconds(&harness), Some(60), "if it is sent at once");
         harness.now.instant += Duration::from_secs(4);
         harness.outbox.take();
         assert_eq!(harness.call(Http1::on_ready), Next::Read);
-        assert_eq!(seconds(&harness), Some(60), "since it has left");
+        assert_eq!(seconds(&harness), Some(60), "once it is sent");
         harness.inbox.receive(format!("{GET}GET").as_bytes());
         assert_eq!(harness.call(Http1::on_ready), Next::Flush);
         assert_eq!(
             seconds(&harness),
             None,
-            "while an answer leaves, its pace is watched"
+            "the output rate is checked while a response is sent"
         );
     }
 
@@ -1409,8 +1408,8 @@ mod tests {
         assert_eq!(expire(""), (String::new(), Next::Close));
         assert_eq!(expire(GET), ("200".into(), Next::Close));
         assert_eq!(expire("GET /"), ("408".into(), Next::LingeringClose));
-        let lacking = GET.replace("\r\n\r\n", "\r\nContent-Length: 9\r\n\r\nabc");
-        assert_eq!(expire(&lacking), ("408".into(), Next::LingeringClose));
+        let incomplete = GET.replace("\r\n\r\n", "\r\nContent-Length: 9\r\n\r\nabc");
+        assert_eq!(expire(&incomplete), ("408".into(), Next::LingeringClose));
     }
 
     #[test]
@@ -1426,7 +1425,7 @@ mod tests {
         assert!(String::from_utf8_lossy(&busy.output).contains("\r\nConnection: close\r\n"));
     }
 
-    /// A folder of so many entries, read one in three steps.
+    /// An origin with one listing, whose stream gives an entry in every third step.
     struct ListingOrigin {
         fails: bool,
     }
@@ -1435,11 +1434,11 @@ mod tests {
         type Stream = u32;
 
         fn find(&mut self, _: &Target<'_>, _: SystemTime) -> Lookup {
-            let form = Arc::new(Representation::new(Blob::Static(b""), "text/plain"));
+            let representation = Arc::new(Representation::new(Blob::Static(b""), "text/plain"));
             Lookup::Listing(Arc::new(ListingRepresentations {
-                html: form.clone(),
-                json: form.clone(),
-                text: form,
+                html: representation.clone(),
+                json: representation.clone(),
+                text: representation,
             }))
         }
 
@@ -1465,7 +1464,8 @@ mod tests {
         }
     }
 
-    /// What is said to these words about a folder, how it ends, and how often more was to be done.
+    /// Sends requests for a listing. Returns the output, what the session waits for at the end, and how often it
+    /// yielded.
     fn drive_listing(request: &str, fails: bool) -> (String, Next, usize) {
         let mut http = Http1::new(ListingOrigin { fails }, HttpOptions::default(), None);
         let mut session = http.on_accept(&Peer {
@@ -1503,11 +1503,11 @@ mod tests {
         let content = "9\r\nan entry\n\r\n".repeat(3);
         let (output, next, yields) = drive_listing(&get("1.1", "").repeat(2), false);
         assert_eq!((next, yields), (Next::Read, 16));
-        let answers: Vec<&str> = output.split("HTTP/1.1 200 OK\r\n").collect();
-        let [nothing, first, second] = answers[..] else {
+        let responses: Vec<&str> = output.split("HTTP/1.1 200 OK\r\n").collect();
+        let [before, first, second] = responses[..] else {
             panic!("{output}");
         };
-        assert_eq!((nothing, first), ("", second));
+        assert_eq!((before, first), ("", second));
         let (head, rest) = first.split_once("\r\n\r\n").unwrap();
         assert!(
             head.contains("\r\nTransfer-Encoding: chunked\r\n"),
@@ -1528,7 +1528,7 @@ mod tests {
         assert!(output.ends_with("0\r\n\r\n"), "{output}");
 
         let (output, next, _) = drive_listing(&get("1.0", "Connection: keep-alive\r\n"), false);
-        assert_eq!(next, Next::Close, "its end is the connection's");
+        assert_eq!(next, Next::Close, "the end of the connection delimits it");
         let (head, rest) = output.split_once("\r\n\r\n").unwrap();
         assert!(head.contains("\r\nConnection: close\r\n"), "{head}");
         assert!(
@@ -1539,14 +1539,14 @@ mod tests {
 
         let head = get("1.1", "").replace("GET", "HEAD");
         let (output, next, yields) = drive_listing(&(head + &get("1.0", "")), false);
-        assert_eq!((next, yields), (Next::Close, 8), "of one of them");
+        assert_eq!((next, yields), (Next::Close, 8), "only GET streams");
         let (head, rest) = output.split_once("\r\n\r\n").unwrap();
         assert!(head.contains("\r\nContent-Type: text/plain"), "{head}");
         assert!(!head.contains("Content-Length"), "{head}");
         assert!(rest.starts_with("HTTP/1.1 200 OK\r\n"), "{rest}");
     }
 
-    /// Says every ten seconds that nothing has happened.
+    /// An origin of events that sends only a heartbeat, every ten seconds.
     struct HeartbeatOrigin;
 
     const HEARTBEAT: Duration = Duration::from_secs(10);
@@ -1588,7 +1588,7 @@ mod tests {
     fn event_stream_ends_on_close_or_shutdown() {
         type ProtocolCall =
             fn(&mut Http1<HeartbeatOrigin>, &mut Session<Option<Instant>>, &mut Io<'_>) -> Next;
-        for is_over_by in ["their end", "ours", "nothing"] {
+        for ended_by in ["client", "shutdown", "nothing"] {
             let mut http = Http1::new(HeartbeatOrigin, HttpOptions::default(), None);
             let mut session = http.on_accept(&Peer {
                 address: Address::Ip(([127, 0, 0, 1], 80).into()),
@@ -1619,7 +1619,11 @@ mod tests {
                     let taken = outbox.take();
                     if taken.is_empty() || next == Next::Close {
                         output += &String::from_utf8(taken).unwrap();
-                        assert_eq!(http.idle_since(&session), None, "it makes no room");
+                        assert_eq!(
+                            http.idle_since(&session),
+                            None,
+                            "an event stream is not evicted as idle"
+                        );
                         return (next, output, deadline.map(|due| due - start));
                     }
                     assert_eq!((next, *deadline), (Next::Flush, None));
@@ -1631,18 +1635,21 @@ mod tests {
             assert!(head.contains("\r\nContent-Type: text/event-stream\r\n"));
             assert!(head.contains("\r\nCache-Control: no-store\r\n"));
             assert_eq!((next, due), (Next::ReadOrWake, Some(HEARTBEAT)));
-            let pulse = "3\r\n:\n\n\r\n";
-            assert_eq!(content, pulse);
+            let heartbeat = "3\r\n:\n\n\r\n";
+            assert_eq!(content, heartbeat);
             let rest = call(Http1::on_ready, 1, false);
             assert_eq!(rest, (Next::ReadOrWake, String::new(), Some(HEARTBEAT)));
             let rest = call(Http1::on_timeout, 10, false);
-            assert_eq!(rest, (Next::ReadOrWake, pulse.into(), Some(2 * HEARTBEAT)));
+            assert_eq!(
+                rest,
+                (Next::ReadOrWake, heartbeat.into(), Some(2 * HEARTBEAT))
+            );
             let end = "0\r\n\r\n".to_owned();
-            match is_over_by {
-                "their end" => {
+            match ended_by {
+                "client" => {
                     assert_eq!(call(Http1::drive, 11, true), (Next::Close, end, None));
                 }
-                "ours" => assert_eq!(
+                "shutdown" => assert_eq!(
                     call(Http1::on_shutdown, 11, false),
                     (Next::Close, end, None)
                 ),
@@ -1710,13 +1717,13 @@ mod tests {
             .lines()
             .map(|line| line.strip_prefix(prefix).unwrap())
             .collect();
-        let nothing = "\"GET /nothing\\xC3\\xA9 HTTP/1.1\" 404 ";
+        let not_found = "\"GET /nothing\\xC3\\xA9 HTTP/1.1\" 404 ";
         assert_eq!(lines[0], "\"GET / HTTP/1.1\" 200 5 \"-\" \"-\"");
-        assert!(lines[1].starts_with(nothing), "{}", lines[1]);
+        assert!(lines[1].starts_with(not_found), "{}", lines[1]);
         let large = "\"HEAD /large HTTP/1.1\" 200 - \"-\" \"-\"";
         assert_eq!(lines[2], large);
-        let cut = "\"-\" 400 - \"-\" \"-\"";
-        assert_eq!(lines[3], cut, "none of its content has left");
+        let aborted = "\"-\" 400 - \"-\" \"-\"";
+        assert_eq!(lines[3], aborted, "none of its content was sent");
         assert_eq!(lines.len(), 4);
     }
 }
