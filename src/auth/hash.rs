@@ -1,44 +1,45 @@
-//! One hash of a password: which kinds there are, and whether a password is its.
+//! Password hashes: the supported schemes, verification, and hashing of a new password.
 
 use std::str::FromStr as _;
 
 use sha_crypt::{PasswordVerifier as _, ShaCrypt};
 
-/// What bcrypt takes of a password, in bytes, less the NUL behind it: more would be cut off unseen.
+/// Longest password that is hashed, in bytes: bcrypt uses 72, a terminating NUL included, and silently ignores the
+/// rest.
 const MAX_HASHED_BYTES: usize = 71;
 
-/// Bytes of a password that is looked at: hashes of the SHA kind take a time that grows with its square.
-/// htpasswd(1) and passwd(1ssl) take no more than 256.
+/// Longest password that is verified, in bytes: the time for SHA-crypt grows with the square of the length. htpasswd(1)
+/// and passwd(1ssl) accept at most 256.
 const MAX_VERIFIED_BYTES: usize = 512;
 
-/// The cost of what we make: 50 ms or so. Each more doubles that.
+/// Cost of generated hashes: about 50 ms. Each increment doubles the time.
 const BCRYPT_COST: u32 = 10;
 
-/// The highest that is accepted: with more, it takes longer than anybody waits for a page.
+/// Highest accepted cost: a higher one takes longer than a person waits for a page.
 const MAX_BCRYPT_COST: u32 = 16;
 const SHA_CRYPT_ROUNDS: std::ops::RangeInclusive<u32> = 1000..=5_000_000;
 
-/// The digits of a SHA-crypt hash, by the length of its digest.
+/// Number of digits of a SHA-crypt hash, by digest.
 const SHA_256_DIGITS: usize = 43;
 const SHA_512_DIGITS: usize = 86;
 
-/// The hash of a password, of a kind that is made to be slow to guess.
+/// A password hash, of a scheme that makes guessing slow.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PasswordHash(HashScheme);
 
 #[derive(Clone, PartialEq, Eq)]
 enum HashScheme {
-    /// `$2a$`, `$2b$`, `$2y$`: bcrypt. All three are the same by now.
+    /// bcrypt: `$2a$`, `$2b$`, `$2y$`, which are equivalent by now.
     Bcrypt(Box<str>),
-    /// `$5$`, `$6$`: crypt(5) with SHA-256 and SHA-512.
+    /// crypt(5) with SHA-256 (`$5$`) or SHA-512 (`$6$`).
     ShaCrypt(Box<str>),
 }
 
 impl PasswordHash {
-    /// Reads a hash as htpasswd(1), passwd(1ssl) and crypt(3) write it.
+    /// Parses a hash as htpasswd(1), passwd(1ssl) and crypt(3) write it.
     ///
     /// # Errors
-    /// What is wrong with it, and what to do, in words that do not repeat it.
+    /// A message with the problem and its remedy. It does not contain the hash.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
         let (kind, rest) = text
             .strip_prefix('$')
@@ -79,11 +80,10 @@ impl PasswordHash {
         }
     }
 
-    /// Whether this is the password's hash. It takes as long as the hash asks for, and as long for a wrong
-    /// password as for the right one: what is compared in the end is compared in constant time, by `bcrypt`
-    /// and by `sha-crypt`.
+    /// Whether this is the password's hash. The time is set by the hash's cost, and is the same for a wrong password as
+    /// for the right one: `bcrypt` and `sha-crypt` compare the digests in constant time.
     ///
-    /// As with htpasswd(1), bcrypt looks at the first 72 bytes. A password of more than 512 bytes is nobody's.
+    /// As with htpasswd(1), bcrypt uses the first 72 bytes. A password of more than 512 bytes is always refused.
     #[must_use]
     pub fn verify(&self, password: &[u8]) -> bool {
         if password.len() > MAX_VERIFIED_BYTES {
@@ -99,7 +99,7 @@ impl PasswordHash {
 }
 
 impl std::fmt::Debug for PasswordHash {
-    /// Not even its hash is shown.
+    /// Omits even the hash.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let kind = match self.0 {
             HashScheme::Bcrypt(_) => "bcrypt",
@@ -109,7 +109,7 @@ impl std::fmt::Debug for PasswordHash {
     }
 }
 
-/// What stands behind `$5$` or `$6$`: rounds, if they are not 5000, a salt, and so many digits.
+/// Checks what follows `$5$` or `$6$`: optional rounds (default 5000), a salt, and a digest of this many digits.
 fn check_sha_crypt(rest: &str, digits: usize) -> Result<(), &'static str> {
     let broken = "the SHA-crypt hash is not whole (in a shell, write it in single quotes); \
                   make another with 'openssl passwd -6', 'htpasswd -B' or 'docroot hash'";
@@ -133,11 +133,11 @@ fn check_sha_crypt(rest: &str, digits: usize) -> Result<(), &'static str> {
     is_whole.then_some(()).ok_or(broken)
 }
 
-/// A hash of this password, with a salt of its own, as `htpasswd -B` writes it: bcrypt, in the form `$2y$`,
-/// which is read by all that read htpasswd files.
+/// Hashes this password with a random salt, as `htpasswd -B` does: bcrypt, written as `$2y$`, which every reader of
+/// htpasswd files accepts.
 ///
 /// # Errors
-/// What is wrong with the password, or with the system's randomness, in words.
+/// A message about the password, or about a failure of the system's random number generator.
 pub fn hash_password(password: &str) -> Result<String, String> {
     match password.len() {
         0 => return Err("an empty password keeps nobody out".into()),

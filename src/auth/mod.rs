@@ -1,7 +1,7 @@
-//! Who may see the site: names, hashes of passwords, and who verifies them beside the loops.
+//! Authentication: users, password hashes, and their verification on background threads.
 //!
-//! A hash that is to keep passwords takes long on purpose. So no loop makes one: its [`AuthHandle`] asks the
-//! [`Verifier`], and the loop is told when there is an outcome, which is remembered for a while.
+//! Password hashes are slow on purpose, so no event loop computes them: an event loop's [`AuthHandle`] passes the
+//! credentials to the [`Verifier`], which wakes the loop when the verdict is ready and caches it for a while.
 
 mod hash;
 mod users;

@@ -1,4 +1,4 @@
-//! Users and their hashes, as an htpasswd file lists them.
+//! Users and their password hashes, from an htpasswd file.
 
 use std::collections::HashMap;
 use std::collections::hash_map::{Entry, RandomState};
@@ -7,32 +7,32 @@ use std::hash::BuildHasher as _;
 use super::hash::PasswordHash;
 use crate::http::Credentials;
 
-/// Who has a password, and its hash.
+/// Users, each with a password hash.
 #[derive(Clone, Default)]
 pub struct Users {
     indices: HashMap<Box<[u8]>, usize, RandomState>,
     hashes: Vec<PasswordHash>,
 }
 
-/// A line that is none of an htpasswd file.
+/// An invalid line of an htpasswd file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HtpasswdError {
-    /// Its number, from 1; 0 is the file as a whole.
+    /// Line number, from 1; 0 for the file as a whole.
     pub line: usize,
-    /// What is wrong with it, and what to do. It names the user, and never the hash.
+    /// Problem and remedy. The message names the user, and never contains the hash.
     pub reason: String,
 }
 
 impl Users {
-    /// Reads an htpasswd file: a line `USER:HASH` for each; empty lines, and those that begin with `#`,
-    /// are passed over. A name is compared byte by byte, without regard to how Unicode is composed.
+    /// Parses an htpasswd file: one line `USER:HASH` per user; empty lines, and lines that begin with `#`, are skipped.
+    /// Names are compared byte by byte, without Unicode normalization.
     ///
     /// # Errors
-    /// Everything that is wrong with it, in order. A file that lists nobody is wrong, too.
+    /// All invalid lines, in order. A file without users is an error, too.
     pub fn parse(text: &[u8]) -> Result<Self, Vec<HtpasswdError>> {
         let mut users = Self::default();
         let mut errors = Vec::new();
-        // Some editors begin a file with U+FEFF, which would become a part of the first name.
+        // Some editors begin a file with U+FEFF, which would become part of the first name.
         let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
         for (line, text) in (1..).zip(text.split(|&byte| byte == b'\n')) {
             let text = text.strip_suffix(b"\r").unwrap_or(text);
@@ -57,11 +57,11 @@ impl Users {
         }
     }
 
-    /// Adds one, written `USER:HASH`.
+    /// Adds a user, written `USER:HASH`.
     ///
     /// # Errors
-    /// What is wrong with it, and what to do: it has no colon, a name that no request can have, a hash of no
-    /// kind that we verify, or a name that is there already. The name is said, and never the hash.
+    /// A message with the problem and its remedy: no colon, a name that no request can contain, an unsupported hash, or
+    /// a duplicate name. It names the user, and never contains the hash.
     pub fn add(&mut self, entry: &str) -> Result<(), String> {
         let Some((name, hash)) = entry.split_once(':') else {
             return Err("expected USER:HASH, as 'docroot hash USER' prints it".into());
@@ -84,21 +84,20 @@ impl Users {
         }
     }
 
-    /// How many there are.
+    /// Number of users.
     #[must_use]
     pub fn len(&self) -> usize {
         self.hashes.len()
     }
 
-    /// Whether there is nobody.
+    /// Whether there are no users.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.hashes.is_empty()
     }
 
-    /// Whether this is a user with its password. For a name that is not listed it takes as long as for one
-    /// that is: the password is verified against another's hash, always the same one's for the same name,
-    /// and to no avail.
+    /// Whether these are a user's name and password. An unknown name takes as long as a known one: the password is
+    /// verified against another user's hash, always the same one for the same name, and the result is discarded.
     #[must_use]
     pub fn verify(&self, credentials: &Credentials) -> bool {
         let Credentials { user, password } = credentials;
@@ -114,7 +113,7 @@ impl Users {
 }
 
 impl std::fmt::Debug for Users {
-    /// How many, and nothing else.
+    /// Shows only the number of users.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_tuple("Users").field(&self.len()).finish()
     }
@@ -124,7 +123,7 @@ impl std::fmt::Debug for Users {
 mod tests {
     use super::*;
 
-    /// Of "one" and of "two", by openssl passwd -5 -salt rounds=1000$a and $b.
+    /// SHA-crypt hashes of "one" and "two", by openssl passwd -5 -salt rounds=1000$a and $b.
     const ONE: &str = "$5$rounds=1000$a$aGgxWlLEPPrIca.smL4GMZIM1ggm.V4niG3CYad.SY4";
     const TWO: &str = "$5$rounds=1000$b$J946aI/Nex8DjwfMPRQA5p6RYrucmPaAYukzwWC9yv0";
 
@@ -146,7 +145,7 @@ mod tests {
         check(&users, "ann", "two", false);
         check(&users, "Ann", "one", false);
         check(&users, "b\u{f6}b the 2nd", "one", false);
-        // Whichever hash it is held against, the password of nobody is nobody's.
+        // An unknown user has no password, whichever hash it is compared with.
         for name in 0..8 {
             check(&users, &format!("nobody {name}"), "one", false);
             check(&users, &format!("nobody {name}"), "two", false);

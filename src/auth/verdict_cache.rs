@@ -1,4 +1,4 @@
-//! Which credentials were verified lately, by a seal that tells nothing of them.
+//! Verdicts on recent credentials, cached by a keyed hash that does not reveal them.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hasher as _;
@@ -7,33 +7,33 @@ use std::time::{Duration, Instant};
 use siphasher::sip128::{Hasher128 as _, SipHasher24};
 use subtle::ConstantTimeEq as _;
 
-/// What stands for credentials in memory: SipHash-2-4 of them, 128 bits, under a key of this process.
+/// Keyed hash that represents credentials in memory: SipHash-2-4, 128 bits, under a key of this process.
 ///
-/// SipHash is made for this: a keyed function of short inputs whose results nobody can foresee or match
-/// without the key. Neither key nor seals ever leave the process, and who guesses a seal has one chance in
-/// 2^128. Every request pays for it, so it is not HMAC-SHA-256, which costs several times as much.
+/// SipHash is designed for this: a keyed function of short inputs whose results cannot be predicted or matched without
+/// the key. Neither key nor hashes leave the process, and a guess at a hash succeeds with probability 2^-128. It is
+/// computed for every request, so it is not HMAC-SHA-256, which costs several times as much.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct CredentialHash(u128);
 
-/// What seals are made with.
+/// Hasher of credentials, with its key.
 #[derive(Clone)]
 pub(super) struct CredentialHasher(SipHasher24);
 
-/// A bounded number of seals, each for the same time, the last ones.
+/// Bounded cache of credentials with one verdict, the most recent ones, all with the same time to live.
 #[derive(Debug)]
 pub(super) struct VerdictCache {
     expirations: HashMap<CredentialHash, Instant>,
-    /// In the order in which they came, which may be a little off that in which they go.
+    /// Entries in the order of insertion, which may differ a little from that of expiry.
     order: VecDeque<(Instant, CredentialHash)>,
     ttl: Duration,
     capacity: usize,
 }
 
 impl CredentialHasher {
-    /// With a key of its own.
+    /// Creates a hasher with a random key.
     ///
     /// # Errors
-    /// When the system has no randomness.
+    /// If the system has no randomness.
     pub(super) fn new() -> Result<Self, getrandom::Error> {
         let mut key = [0; 16];
         getrandom::fill(&mut key)?;
@@ -48,21 +48,21 @@ impl CredentialHasher {
 }
 
 impl std::fmt::Debug for CredentialHasher {
-    /// Without its key.
+    /// Omits the key.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Sealer")
+        f.write_str("CredentialHasher")
     }
 }
 
 impl CredentialHash {
-    /// Whether both are of the same credentials, in constant time.
+    /// Whether both are hashes of the same credentials, compared in constant time.
     pub(super) fn ct_eq(self, other: Self) -> bool {
         self.0.ct_eq(&other.0).into()
     }
 }
 
 impl VerdictCache {
-    /// Of at most so many, for so long.
+    /// Creates a cache with this time to live and capacity.
     pub(super) fn new(ttl: Duration, capacity: usize) -> Self {
         Self {
             expirations: HashMap::new(),
@@ -72,19 +72,20 @@ impl VerdictCache {
         }
     }
 
-    /// Until when this is remembered, if it is; that may be over. How long looking it up takes tells
-    /// something of a seal, at most, and so nothing.
+    /// Expiry of the entry, perhaps in the past; `None` if there is none. The time this takes reveals at most something
+    /// about the hash, and so nothing about the credentials.
     pub(super) fn expires_at(&self, hash: CredentialHash) -> Option<Instant> {
         self.expirations.get(&hash).copied()
     }
 
-    /// Remembers this since then, and forgets what is over by then, or too much.
+    /// Inserts credentials that were received at `received`, and evicts entries that have expired by then or exceed the
+    /// capacity.
     pub(super) fn insert(&mut self, hash: CredentialHash, received: Instant) {
         while let Some(&(expires, first)) = self.order.front()
             && (expires <= received || self.order.len() >= self.capacity)
         {
             self.order.pop_front();
-            // It may have come again.
+            // The hash may have been inserted again, with a later expiry.
             if self.expirations.get(&first) == Some(&expires) {
                 self.expirations.remove(&first);
             }
@@ -131,7 +132,7 @@ mod tests {
         assert_eq!(
             cache.expires_at(CredentialHash(0)),
             None,
-            "the fourth took its place"
+            "evicted by the fourth"
         );
         assert_eq!(
             cache.expires_at(CredentialHash(1)),
@@ -141,7 +142,7 @@ mod tests {
         assert_eq!(
             cache.expires_at(CredentialHash(1)),
             Some(start + 15 * SECOND),
-            "it came again"
+            "inserted again"
         );
         cache.insert(CredentialHash(5), start + 14 * SECOND);
         assert_eq!(

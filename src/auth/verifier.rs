@@ -1,4 +1,4 @@
-//! Passwords verified beside the loops, once for all who send the same.
+//! Password verification on background threads, shared by all requests with the same credentials.
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -15,20 +15,19 @@ use super::users::Users;
 use super::verdict_cache::{CredentialHash, CredentialHasher, VerdictCache};
 use crate::http::Credentials;
 
-/// Verifications that wait for a thread. With bcrypt at cost 10 and one thread, the last of them waits for
+/// Number of verifications that may wait for a thread. With bcrypt at cost 10 and one thread, the last one waits for
 /// six seconds.
 const MAX_QUEUED_JOBS: usize = 128;
 
-/// How long a request waits for one.
+/// Time that a request waits for its verification.
 const MAX_WAIT: Duration = Duration::from_secs(10);
 
-/// How long is remembered that credentials are good, and that they are not, since they were sent; and how
-/// many of each.
+/// Time to live of cached verdicts, from the arrival of the credentials, and number of each kind.
 const VALID_TTL: Duration = Duration::from_secs(60);
 const INVALID_TTL: Duration = Duration::from_secs(5);
 const MAX_CACHED_VERDICTS: usize = 4096;
 
-/// Verifies passwords on threads of its own, one or two, for all loops. They end with the last [`Verifier`]
+/// Verifies passwords on one or two background threads, for all event loops. The threads end with the last [`Verifier`]
 /// and [`AuthHandle`].
 #[derive(Clone, Debug)]
 pub struct Verifier {
@@ -36,18 +35,18 @@ pub struct Verifier {
     _stop_on_drop: Arc<StopVerifierOnDrop>,
 }
 
-/// One loop's part in a [`Verifier`]: where its sessions ask, and the bell that is rung for them.
+/// One event loop's handle of a [`Verifier`], with the waker for its sessions.
 #[derive(Debug)]
 pub struct AuthHandle {
     verifier: Verifier,
     waker: Arc<OwnedFd>,
 }
 
-/// What a session remembers of the credentials that were sent last, which are not themselves among it.
+/// A session's verdict on the credentials received last. It does not contain the credentials.
 #[derive(Debug)]
 pub struct CachedVerdict {
     hash: CredentialHash,
-    /// Of the users, as counted by [`Verifier::replace_users`].
+    /// Generation of the users, counted by [`Verifier::replace_users`].
     generation: u64,
     state: VerificationState,
 }
@@ -58,23 +57,23 @@ enum VerificationState {
         is_valid: bool,
         until: Instant,
     },
-    /// Not yet. Nobody verifies what nobody holds a ticket for.
+    /// Not verified yet. The verification is dropped when no session holds its ticket any more.
     Pending {
         _ticket: Arc<()>,
         until: Instant,
     },
 }
 
-/// What is to be done about a request with credentials.
+/// Result of checking a request's credentials.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// They are good.
+    /// They are valid.
     Valid,
-    /// They are not.
+    /// They are invalid.
     Invalid,
-    /// They are being verified: ask again, with the same, when the bell has rung.
+    /// They are being verified: check them again after the next wake-up.
     Pending,
-    /// Too many are being verified.
+    /// Too many verifications are pending, or this one takes too long.
     Busy,
 }
 
@@ -83,7 +82,7 @@ struct VerifierShared {
     hasher: CredentialHasher,
     generation: AtomicU64,
     state: Mutex<VerifierState>,
-    /// For the threads: there is something to do.
+    /// Notifies the threads of a job.
     job_ready: Condvar,
 }
 
@@ -91,7 +90,7 @@ struct VerifierShared {
 struct VerifierState {
     users: Arc<Users>,
     queue: VecDeque<VerificationJob>,
-    /// What is in the queue, or with a thread.
+    /// Verifications in the queue, or on a thread.
     pending: HashMap<CredentialHash, PendingVerification>,
     valid: VerdictCache,
     invalid: VerdictCache,
@@ -105,26 +104,26 @@ struct VerificationJob {
     received: Instant,
 }
 
-/// Who waits for a verification.
+/// Requests that wait for a verification.
 #[derive(Debug)]
 struct PendingVerification {
     ticket: Weak<()>,
     wakers: Vec<Arc<OwnedFd>>,
 }
 
-/// Ends the threads when nobody can ask any more.
+/// Stops the threads when no handle is left.
 #[derive(Debug)]
 struct StopVerifierOnDrop(Arc<VerifierShared>);
 
 impl Verifier {
-    /// Starts the threads, which know these users: half as many as there are loops, but no more than two.
+    /// Starts the threads, with these users: half as many as there are workers, but at least one and at most two.
     ///
     /// # Errors
-    /// When the system gives no thread, or no randomness.
+    /// If the system provides no thread, or no randomness.
     pub fn new(users: Users, workers: NonZeroUsize) -> io::Result<Self> {
         let this = Self::without_threads(users)?;
-        // A hash takes all of a CPU for a while; where each has a loop, half of them are left to those. (Who is
-        // confined can no longer ask how many there are.)
+        // A hash occupies a CPU for a while; where each CPU has a worker, this leaves half of them to the workers. (A
+        // sandboxed process can no longer ask for the number of CPUs.)
         for _ in 0..(workers.get() / 2).clamp(1, 2) {
             let shared = this.shared.clone();
             thread::Builder::new()
@@ -134,7 +133,7 @@ impl Verifier {
         Ok(this)
     }
 
-    /// Without a thread.
+    /// Creates a verifier without threads.
     fn without_threads(users: Users) -> io::Result<Self> {
         let shared = Arc::new(VerifierShared {
             hasher: CredentialHasher::new().map_err(io::Error::from)?,
@@ -156,10 +155,10 @@ impl Verifier {
         })
     }
 
-    /// A guard for another loop.
+    /// Creates a handle for another event loop.
     ///
     /// # Errors
-    /// When the kernel gives no eventfd descriptor.
+    /// If the kernel provides no eventfd.
     pub fn handle(&self) -> io::Result<AuthHandle> {
         let waker = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         Ok(AuthHandle {
@@ -168,14 +167,14 @@ impl Verifier {
         })
     }
 
-    /// How many verifications wait for a thread.
+    /// Number of verifications that wait for a thread.
     #[must_use]
     pub fn queue_len(&self) -> usize {
         self.shared.lock().queue.len()
     }
 
-    /// From now on these are the users. What was remembered is forgotten, also by sessions, and what is
-    /// being verified counts for nothing.
+    /// Replaces the users. All cached verdicts become invalid, those of sessions included, and results of verifications
+    /// in progress are discarded.
     pub fn replace_users(&self, users: Users) {
         let mut state = self.shared.lock();
         state.users = Arc::new(users);
@@ -186,18 +185,18 @@ impl Verifier {
 }
 
 impl AuthHandle {
-    /// A descriptor that becomes readable, edge by edge, whenever an outcome is there that a session of this
-    /// loop was told to ask for [`Pending`](Verdict::Pending). Nobody has to read it.
+    /// Descriptor that becomes readable (edge-triggered) whenever a verdict is ready for which a session of this event
+    /// loop received [`Pending`](Verdict::Pending). It need not be read.
     ///
     /// # Errors
-    /// When the kernel gives no descriptor.
+    /// If the kernel provides no descriptor.
     pub fn waker(&self) -> io::Result<OwnedFd> {
         self.waker.try_clone()
     }
 
-    /// What is to be done about a request with this Authorization field. What its session has `cached` counts
-    /// for the same value, for a while, and costs neither a hash nor a lock; `parse` is asked for the
-    /// credentials only where they are to be verified, and has none if they are malformed.
+    /// Checks the value of a request's Authorization field. The verdict `cached` by the session is valid for the same
+    /// value, for a while, and saves the hash and the lock. `parse` returns the credentials, `None` if they are
+    /// malformed; it is called only if they are to be verified.
     pub fn check(
         &self,
         cached: &mut Option<Box<CachedVerdict>>,
@@ -218,10 +217,10 @@ impl AuthHandle {
             _ => {}
         }
         let mut state = shared.lock();
-        // Nobody replaces them while this is locked.
+        // The users cannot be replaced while this is locked.
         let generation = shared.generation.load(Ordering::Acquire);
         let verification = match state.cached(hash) {
-            // Who has waited for it may have it, however long that took.
+            // A request that has waited may use the verdict even after it has expired.
             Some((is_valid, until)) if until > now || wait_until.is_some() => {
                 VerificationState::Verified { is_valid, until }
             }
@@ -262,7 +261,7 @@ impl AuthHandle {
 }
 
 impl CachedVerdict {
-    /// Until when the outcome is waited for, if it is: who asks then or later has an answer.
+    /// End of the wait for a pending verdict: from then on [`AuthHandle::check`] does not return `Pending`.
     #[must_use]
     pub fn pending_until(&self) -> Option<Instant> {
         match self.state {
@@ -282,14 +281,14 @@ impl Verdict {
 }
 
 impl VerifierState {
-    /// What came of these, and until when that counts.
+    /// Cached verdict, and its expiry.
     fn cached(&self, hash: CredentialHash) -> Option<(bool, Instant)> {
         let is_valid = self.valid.expires_at(hash).map(|until| (true, until));
-        let bad = || self.invalid.expires_at(hash).map(|until| (false, until));
-        is_valid.or_else(bad)
+        let invalid = || self.invalid.expires_at(hash).map(|until| (false, until));
+        is_valid.or_else(invalid)
     }
 
-    /// A ticket for the verification that is under way, or for another.
+    /// Returns a ticket for the verification in progress, or queues a new one.
     fn enqueue(
         &mut self,
         hash: CredentialHash,
@@ -301,7 +300,7 @@ impl VerifierState {
             if !pending.wakers.iter().any(|other| Arc::ptr_eq(other, waker)) {
                 pending.wakers.push(waker.clone());
             }
-            // It is still there, and so are they who come now, although the others have gone.
+            // The verification is still there, although the sessions that waited for it have gone.
             let ticket = pending.ticket.upgrade().unwrap_or_default();
             pending.ticket = Arc::downgrade(&ticket);
             return Ok(ticket);
@@ -327,7 +326,7 @@ impl VerifierState {
         Ok(ticket)
     }
 
-    /// Forgets what nobody waits for any more.
+    /// Drops queued verifications that no session waits for.
     fn drop_abandoned(&mut self) {
         let Self { queue, pending, .. } = self;
         queue.retain(|job| {
@@ -353,7 +352,7 @@ impl VerifierShared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for one verification, and makes it. Whether there may be another.
+    /// Waits for one job, and does it. Returns whether to go on.
     fn verify_next(&self) -> bool {
         let idle = |state: &mut VerifierState| !state.is_stopped && state.queue.is_empty();
         let waited = self.job_ready.wait_while(self.lock(), idle);
@@ -393,7 +392,7 @@ impl Drop for StopVerifierOnDrop {
     }
 }
 
-/// Each time is an edge. Only a count that nobody has read 2^64 times could not be raised (eventfd(2)).
+/// Every write is an edge. Only a counter at its maximum could not be increased, after 2^64 unread writes (eventfd(2)).
 fn wake(waker: &OwnedFd) {
     let _ = rustix::io::write(waker, &1_u64.to_ne_bytes());
 }
@@ -402,13 +401,13 @@ fn wake(waker: &OwnedFd) {
 mod tests {
     use super::*;
 
-    /// Of "one", by openssl passwd -5 -salt rounds=1000$a; of "two", with $b.
+    /// SHA-crypt hashes of "one", by openssl passwd -5 -salt rounds=1000$a, and of "two", with $b.
     const ONE: &str = "$5$rounds=1000$a$aGgxWlLEPPrIca.smL4GMZIM1ggm.V4niG3CYad.SY4";
     const TWO: &str = "$5$rounds=1000$b$J946aI/Nex8DjwfMPRQA5p6RYrucmPaAYukzwWC9yv0";
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    /// A verifier whose thread is this one, and sessions.
+    /// A verifier that runs on the test's thread, with one handle.
     struct TestVerifier {
         verifier: Verifier,
         handle: AuthHandle,
@@ -428,7 +427,7 @@ mod tests {
             }
         }
 
-        /// What a session is told that sends "ann" with this password so many seconds after the start.
+        /// Asserts the verdict for a session that sends "ann" with this password, this many seconds after the start.
         fn check(
             &self,
             session: &mut VerdictSlot,
@@ -460,7 +459,7 @@ mod tests {
             self.verifier.shared.lock().queue.len()
         }
 
-        /// How often the bell has been rung since this was last asked.
+        /// Number of wake-ups since the last call.
         fn wakes(&self) -> u64 {
             let mut count = [0; 8];
             match rustix::io::read(&*self.handle.waker, &mut count) {
@@ -487,7 +486,7 @@ mod tests {
             assert_eq!(test.wakes(), 1);
             test.check(&mut session, password, 2, expected);
             test.check(&mut session, password, time - 1, expected);
-            // Others have it, too, for as long.
+            // Other sessions use it, too, for as long.
             test.check(&mut None, password, time - 1, expected);
             test.check(&mut None, password, time, Verdict::Pending);
             test.check(&mut session, password, time, Verdict::Pending);
@@ -516,13 +515,13 @@ mod tests {
             test.check(session, "one", 0, Verdict::Pending);
         }
         let mut other_slot = None;
-        let parse = || unreachable!("it is being verified");
+        let parse = || unreachable!("verification is pending");
         let verdict = other.check(&mut other_slot, b"ann:one", test.start, parse);
         assert_eq!((verdict, test.queued()), (Verdict::Pending, 1));
         test.verify_next();
-        assert_eq!(test.wakes(), 1, "one bell for each loop");
+        assert_eq!(test.wakes(), 1, "one wake-up per event loop");
         let mut count = [0; 8];
-        rustix::io::read(&*other.waker, &mut count).expect("its bell was rung, too");
+        rustix::io::read(&*other.waker, &mut count).expect("the other loop was woken, too");
         for session in &mut sessions {
             test.check(session, "one", 0, Verdict::Valid);
         }
@@ -545,12 +544,12 @@ mod tests {
         test.check(&mut session, "one", 0, Verdict::Pending);
         test.check(&mut session, "one", wait_until - 1, Verdict::Pending);
         test.check(&mut session, "one", wait_until, Verdict::Busy);
-        // Nobody waits, and nobody works.
+        // The verification is still queued, for the next request that waits.
         test.check(&mut session, "one", wait_until, Verdict::Pending);
         assert_eq!(test.queued(), 1);
         test.verify_next();
         test.check(&mut session, "one", 4 * wait_until, Verdict::Valid);
-        // That a password was bad is over, but one who has waited for it is told.
+        // An expired verdict is used by the request that waited for it.
         test.check(&mut session, "two", 0, Verdict::Pending);
         test.verify_next();
         test.check(&mut session, "two", 9, Verdict::Invalid);
@@ -572,7 +571,7 @@ mod tests {
         assert_eq!(test.queued(), 2);
         sessions.clear();
         test.verify_next();
-        assert_eq!(test.queued(), 0, "what nobody waits for is not verified");
+        assert_eq!(test.queued(), 0, "abandoned jobs are not verified");
         test.check(&mut late, "one", 0, Verdict::Valid);
     }
 
@@ -596,7 +595,7 @@ mod tests {
         let (test, mut session) = (TestVerifier::new(), None);
         test.check(&mut session, "one", 0, Verdict::Pending);
         let job = test.verifier.shared.lock().queue.pop_front();
-        // A thread has it, with the old users; its outcome counts for nothing, and it rings.
+        // A thread has the job, with the old users: its result is discarded, and it wakes the loop.
         test.verifier.replace_users(users(TWO));
         test.check(&mut session, "one", 0, Verdict::Pending);
         assert_eq!(test.queued(), 0);
