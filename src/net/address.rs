@@ -1,4 +1,4 @@
-//! Who is at either end of a connection.
+//! Addresses of both ends of a connection.
 
 use std::fmt;
 use std::io;
@@ -9,30 +9,30 @@ use std::path::PathBuf;
 
 use nix::net::if_::if_nametoindex;
 
-/// Where a peer is.
+/// Address of a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Address {
-    /// At an IP address and a port.
+    /// IP address and port.
     Ip(SocketAddr),
-    /// At an IP address, as a proxy has named it, without a port.
+    /// IP address from a proxy's header, which has no port.
     IpWithoutPort(IpAddr),
-    /// On this machine, behind a Unix socket, where peers have no names.
+    /// A process on this machine, connected by a Unix socket: such peers have no address.
     Unix,
 }
 
-/// Where a listener listens.
+/// Address of a listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Endpoint {
-    /// At an IP address and a port, by TCP.
+    /// IP address and TCP port.
     Ip(SocketAddr),
-    /// At this path of the file system, by a Unix socket.
+    /// Path of a Unix socket in the file system.
     Path(PathBuf),
-    /// At this name, which is no path: an abstract Unix socket (unix(7)).
+    /// Name of an abstract Unix socket, which is no path (unix(7)).
     Name(Vec<u8>),
 }
 
 impl Address {
-    /// The IP address, if there is one.
+    /// Returns the IP address, if there is one.
     #[must_use]
     pub fn ip(self) -> Option<IpAddr> {
         match self {
@@ -44,7 +44,7 @@ impl Address {
 }
 
 impl Endpoint {
-    /// The IP address and the port, if it has them.
+    /// Returns the IP address and port of a TCP listener.
     #[must_use]
     pub fn tcp(&self) -> Option<SocketAddr> {
         match self {
@@ -54,13 +54,13 @@ impl Endpoint {
     }
 }
 
-/// An IPv4 address that is written as one of IPv6, as a socket of both families has it, is the IPv4 address.
+/// Converts an IPv4-mapped IPv6 address, which a dual-stack socket reports, to the IPv4 address.
 impl<T: Into<SocketAddr>> From<T> for Address {
     fn from(address: T) -> Self {
         let address = address.into();
         Self::Ip(match address.ip().to_canonical() {
             ip @ IpAddr::V4(_) => SocketAddr::new(ip, address.port()),
-            // With its zone.
+            // The original keeps its zone.
             IpAddr::V6(_) => address,
         })
     }
@@ -73,7 +73,7 @@ impl From<SocketAddr> for Endpoint {
 }
 
 impl From<&net::SocketAddr> for Endpoint {
-    /// A socket without an address has the empty name.
+    /// An unnamed socket becomes the empty abstract name.
     fn from(address: &net::SocketAddr) -> Self {
         match (address.as_pathname(), address.as_abstract_name()) {
             (Some(path), _) => Self::Path(path.into()),
@@ -82,7 +82,7 @@ impl From<&net::SocketAddr> for Endpoint {
     }
 }
 
-/// `127.0.0.1:80`, `[::1]:80`, `127.0.0.1`, `::1` or `unix:`.
+/// Formats as `127.0.0.1:80`, `[::1]:80`, `127.0.0.1`, `::1` or `unix:`.
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -93,7 +93,7 @@ impl fmt::Display for Address {
     }
 }
 
-/// `127.0.0.1:80`, `[::1]:80`, `unix:/path` or `unix:@name`.
+/// Formats as `127.0.0.1:80`, `[::1]:80`, `unix:/path` or `unix:@name`.
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -104,11 +104,11 @@ impl fmt::Display for Endpoint {
     }
 }
 
-/// The number of a zone of IPv6 addresses (RFC 4007 section 11), which is the name of a network interface of
-/// this machine, or its number.
+/// Returns the index of an IPv6 zone (RFC 4007 section 11), given as the name or the index of a network interface
+/// of this machine.
 ///
 /// # Errors
-/// What if_nametoindex(3) says: there is no such interface.
+/// The error of if_nametoindex(3): no interface has this name.
 pub fn zone_index(name: &str) -> io::Result<u32> {
     match name.parse() {
         Ok(number) => Ok(number),
@@ -156,7 +156,11 @@ mod tests {
     #[test]
     fn zone_index_accepts_name_or_number() {
         assert_eq!(zone_index("7").unwrap(), 7);
-        assert_eq!(zone_index("lo").unwrap(), 1, "the first of every machine");
+        assert_eq!(
+            zone_index("lo").unwrap(),
+            1,
+            "the loopback interface is the first one"
+        );
         assert!(zone_index("there-is-none").is_err());
     }
 }

@@ -1,4 +1,4 @@
-//! The pump, for one socket: flush, fill, ask, until nothing moves.
+//! Pump of one connection: flush output, read input, call the session, until no step makes progress.
 
 use std::io::ErrorKind;
 use std::time::{Duration, Instant};
@@ -9,42 +9,42 @@ use super::outbox::{FlushOutcome, Outbox};
 use super::protocol::{CloseReason, Io, Next, Now, Protocol};
 use super::transport::Transport;
 
-/// Steps until others have their turn. A request on a warm connection takes three: fill and ask,
-/// flush and ask, find nothing more.
+/// Steps of one pump, after which other connections are served. A request on a warm connection takes three: read and
+/// call the session, flush and call it, find nothing more.
 const MAX_PUMP_STEPS: usize = 4;
 
-/// Bytes that a peer takes within [`FAST_PERIOD`] once it is trusted to go on like that.
+/// Bytes that a peer must take within [`FAST_PERIOD`] to count as fast.
 const FAST_BYTES: u64 = 512 * 1024;
 const FAST_PERIOD: Duration = Duration::from_secs(1);
 
-/// One conversation and its socket.
+/// A connection: its socket and its session.
 ///
-/// mio is edge-triggered: a readiness that is not used up is never reported again. So a connection
-/// remembers what it has been told (`readable`, `writable`) and forgets it only when the socket
-/// itself has said no.
+/// mio is edge-triggered: a readiness that is not used up is never reported again. So a connection keeps the reported
+/// readiness (`readable`, `writable`), and clears it only when the socket returns `WouldBlock` or a short count.
 ///
-/// Of those that are idle there are thousands: what is not needed then is on the desk.
+/// There may be thousands of idle connections, so state that an idle one does not need is in [`Buffers`].
 #[derive(Debug)]
 pub(super) struct Connection<S, T> {
     session: S,
     transport: T,
-    /// What is unfinished.
+    /// Buffers with unconsumed input or unsent output; `None` without either.
     buffers: Option<Box<Buffers>>,
-    /// Bytes that have left.
+    /// Bytes sent since the connection started.
     sent: u64,
-    /// The protocol's; ours while lingering.
+    /// The session's deadline, or the end of lingering.
     deadline: Option<Instant>,
     phase: Phase,
     readable: bool,
     writable: bool,
-    /// The peer has finished sending, says the poll: then a short read is not the end.
+    /// The poll has reported that the peer finished sending: then a short read does not end the edge.
     is_read_closed: bool,
-    /// Whether the transport is told that the peer takes fast what it is sent.
+    /// Whether the transport's limit on unsent bytes is lifted because the peer reads fast.
     is_fast: bool,
 }
 
-/// What a conversation works with: one that all share, with the buffers on it. One of its own, without them, is left
-/// with a conversation while something is unfinished, and borrows them for the length of a pump.
+/// Read and write buffers of a pump. All connections of a reactor share one instance, which owns the memory. A
+/// connection with unconsumed input or unsent output has its own, which holds only those bytes and borrows the memory
+/// for each pump.
 #[derive(Debug, Default)]
 struct Buffers {
     inbox: Inbox,
@@ -52,46 +52,46 @@ struct Buffers {
     throughput: Option<ThroughputWindow>,
 }
 
-/// What all connections of one reactor share.
+/// State shared by all connections of one reactor.
 #[derive(Debug)]
 pub(super) struct PumpContext {
     pub(super) limits: Limits,
-    /// For whoever comes: nothing is unfinished on it.
+    /// Shared buffers, without input or output between pumps.
     buffers: Box<Buffers>,
 }
 
-/// How a pump ended.
+/// Outcome of a pump.
 #[derive(Debug)]
 pub(super) enum PumpOutcome {
-    /// Nothing moves until the socket, the clock or a wake says so.
+    /// No more progress before an event of the socket, a deadline or a wake-up.
     Blocked,
-    /// Its steps are up; others wait. Again at the turn's end.
+    /// The steps are used up. The connection is pumped again at the end of the next turn.
     Runnable,
-    /// It is over.
+    /// The connection is to be closed.
     Closed(CloseReason),
 }
 
 #[derive(Clone, Copy, Debug)]
 enum Phase {
-    /// Nothing has been read, and the protocol has not been asked.
+    /// Nothing has been read, and the session has not been called.
     New,
-    /// The protocol waits for bytes.
+    /// The session waits for input.
     Reading,
-    /// The protocol waits for its queue to empty.
+    /// The session waits for its output to be sent.
     Flushing,
-    /// The protocol waits for the reactor's bell.
+    /// The session waits for the reactor's waker.
     AwaitingWake,
-    /// The protocol waits for that, or for bytes.
+    /// The session waits for the waker or for input.
     ReadingOrAwaitingWake,
-    /// The protocol waits for bytes if its queue empties at once.
+    /// The session waits for input if its output is sent at once.
     FlushingThenReading,
-    /// The protocol has said its last word, which is still leaving.
+    /// The session has ended, and its output is being sent.
     Closing { linger: bool },
-    /// Everything has left; the peer's words are read away until the deadline.
+    /// All output is sent; input is read and discarded until the deadline.
     Lingering,
 }
 
-/// What the peer had taken when the watch on its pace began.
+/// Start of the current measurement of the peer's rate.
 #[derive(Clone, Copy, Debug)]
 struct ThroughputWindow {
     start: Instant,
@@ -115,7 +115,7 @@ impl PumpContext {
 }
 
 impl Buffers {
-    /// Whether nothing is unfinished, so that somebody else can have it.
+    /// Whether there is neither input nor output left, so that another connection can use the buffers.
     fn is_unused(&self) -> bool {
         self.inbox.is_empty() && !self.inbox.is_ended() && self.outbox.is_empty()
     }
@@ -141,8 +141,8 @@ impl Buffers {
 }
 
 impl<S, T: Transport> Connection<S, T> {
-    /// A connection that was just accepted: something may have arrived already, and there is room
-    /// to send, so both are tried before the poll is asked.
+    /// Creates a connection that was just accepted. Input may have arrived already, and output can be sent, so both are
+    /// tried before the socket is registered with the poll.
     pub(super) fn new(session: S, transport: T) -> Self {
         Self {
             session,
@@ -162,8 +162,8 @@ impl<S, T: Transport> Connection<S, T> {
         &mut self.transport
     }
 
-    /// Since when this has been waiting for its peer to ask for something, to its end, or has only been
-    /// hearing it out, with nothing on its way.
+    /// Returns the start of the current idle period: of waiting for a complete request, with nothing left to send, or
+    /// of lingering. `None` if the connection is not idle.
     pub(super) fn idle_since<P>(&self, protocol: &P, limits: &Limits) -> Option<Instant>
     where
         P: Protocol<Session = S>,
@@ -175,7 +175,7 @@ impl<S, T: Transport> Connection<S, T> {
         }
     }
 
-    /// Tells the protocol that this is over, and hangs up.
+    /// Closes the connection and notifies the protocol.
     pub(super) fn close<P>(
         mut self,
         protocol: &mut P,
@@ -197,14 +197,14 @@ impl<S, T: Transport> Connection<S, T> {
         }
     }
 
-    /// Remembers what the poll has said.
+    /// Records the readiness that the poll has reported.
     pub(super) fn set_ready(&mut self, readable: bool, writable: bool, is_read_closed: bool) {
         self.readable |= readable;
         self.writable |= writable;
         self.is_read_closed |= is_read_closed;
     }
 
-    /// Whether the protocol waits for the reactor's bell.
+    /// Whether the session waits for the reactor's waker.
     pub(super) fn awaits_wake(&self) -> bool {
         matches!(
             self.phase,
@@ -212,15 +212,15 @@ impl<S, T: Transport> Connection<S, T> {
         )
     }
 
-    /// Has the protocol asked at the next pump, if it waits for the bell.
+    /// Makes the next pump call the session, if it waits for the waker.
     pub(super) fn wake(&mut self) {
         if self.awaits_wake() {
             self.phase = Phase::Flushing;
         }
     }
 
-    /// Flush, fill, ask, until nothing moves. Whatever the protocol queues is offered to the
-    /// socket before this returns, so nobody has to remember to ask for writability.
+    /// Flushes output, reads input and calls the session, until no step makes progress. All queued output is offered to
+    /// the socket before this returns, so no caller has to ask for writability.
     pub(super) fn pump<P>(
         &mut self,
         protocol: &mut P,
@@ -235,7 +235,7 @@ impl<S, T: Transport> Connection<S, T> {
         })
     }
 
-    /// When [`on_timer`](Self::on_timer) is due, if ever.
+    /// Returns the time at which [`on_timer`](Self::on_timer) is due; `None` is never.
     pub(super) fn next_timer(&self, limits: &Limits) -> Option<Instant> {
         let window = self
             .throughput()
@@ -243,7 +243,7 @@ impl<S, T: Transport> Connection<S, T> {
         [window, self.deadline].into_iter().flatten().min()
     }
 
-    /// Acts on what is due: the peer's pace, or the protocol's own deadline.
+    /// Acts on the timer that is due: the check of the peer's rate, or the session's deadline.
     pub(super) fn on_timer<P>(
         &mut self,
         protocol: &mut P,
@@ -268,7 +268,7 @@ impl<S, T: Transport> Connection<S, T> {
         }
     }
 
-    /// Lets the peer take what it can, and looks at what it has taken since the watch began.
+    /// Sends what the socket takes, then checks how many bytes it has taken since the measurement started.
     fn check_min_rate<P>(
         &mut self,
         window: ThroughputWindow,
@@ -279,8 +279,8 @@ impl<S, T: Transport> Connection<S, T> {
     where
         P: Protocol<Session = S>,
     {
-        // The kernel reports room only when a part of its buffer is free; the peer may well have
-        // taken something since.
+        // The kernel reports writability only when a part of its buffer is free. The peer may have taken some bytes
+        // since.
         self.writable = true;
         if let Some(buffers) = &mut self.buffers {
             buffers.throughput = None;
@@ -299,7 +299,7 @@ impl<S, T: Transport> Connection<S, T> {
         }
     }
 
-    /// Tells the session that the server is going away.
+    /// Notifies the session that the server shuts down.
     pub(super) fn shut_down<P>(
         &mut self,
         protocol: &mut P,
@@ -333,7 +333,7 @@ impl<S, T: Transport> Connection<S, T> {
         })
     }
 
-    /// Works with what is unfinished, or else with the desk that is there for whoever comes.
+    /// Calls `work` with the connection's own buffers, or else with the shared ones.
     fn with_buffers(
         &mut self,
         context: &mut PumpContext,
@@ -412,14 +412,14 @@ impl<S, T: Transport> Connection<S, T> {
                 FlushOutcome::Blocked | FlushOutcome::BurstSent => Phase::Flushing,
             };
             if matches!(self.phase, Phase::Flushing) {
-                // What it waits for begins when that has left.
+                // The session sets a new deadline when its output is sent.
                 self.deadline = None;
             }
         }
         match flushed {
             FlushOutcome::Empty => {}
             FlushOutcome::BurstSent => return Ok(PumpStep::Yield),
-            // A session that says `Read` with something queued does both at once.
+            // A session that returns `Read` with output queued reads and sends at once.
             FlushOutcome::Blocked if !matches!(self.phase, Phase::Reading) => {
                 return Ok(PumpStep::Blocked);
             }
@@ -427,7 +427,8 @@ impl<S, T: Transport> Connection<S, T> {
         }
         match self.phase {
             Phase::New => {
-                // Unlike all others it may have asked after the turn began, and after it changed something.
+                // Unlike those of older connections, this request may have been sent after the start of the turn, and
+                // after its client changed a file.
                 if self.fill(buffers)? {
                     protocol.on_turn_start(true);
                 }
@@ -441,7 +442,7 @@ impl<S, T: Transport> Connection<S, T> {
                 self.apply_next(buffers, Next::LingeringClose);
                 Ok(PumpStep::Progress)
             }
-            // What has come waits until there is room for more.
+            // Input waits in the socket until there is room for it.
             Phase::ReadingOrAwaitingWake if buffers.inbox.is_ended() || buffers.inbox.is_full() => {
                 Ok(PumpStep::Blocked)
             }
@@ -476,15 +477,15 @@ impl<S, T: Transport> Connection<S, T> {
         Ok(flushed)
     }
 
-    /// Reads once, if there may be something. Whether the protocol has anything to learn from it.
+    /// Reads once, if the socket may be readable. Returns whether there is new input, or its end.
     fn fill(&mut self, buffers: &mut Buffers) -> Result<bool, CloseReason> {
         if !self.readable {
             return Ok(false);
         }
         match buffers.inbox.fill(&mut self.transport) {
             Ok(ReadOutcome::Data { drained: all }) => {
-                // (Urgent data, which no protocol of ours has, may end a read early, too. That
-                // holds up nobody but who sends it.)
+                // (TCP urgent data, which no protocol here uses, may end a read early, too. That only delays the client
+                // that sends it.)
                 self.readable = !all || self.is_read_closed;
                 Ok(true)
             }
@@ -513,7 +514,7 @@ impl<S, T: Transport> Connection<S, T> {
         let next = protocol.on_ready(&mut self.session, &mut io);
         self.apply_next(buffers, next);
         Ok(match next {
-            // As with a burst that has left: others have their turn.
+            // As after a burst, other connections are served first.
             Next::Yield => PumpStep::Yield,
             _ => PumpStep::Progress,
         })
@@ -524,7 +525,7 @@ impl<S, T: Transport> Connection<S, T> {
             Next::Flush if !buffers.outbox.is_empty() => Phase::Flushing,
             Next::FlushThenRead => Phase::FlushingThenReading,
             Next::Yield => Phase::Flushing,
-            // However much a session likes to hear: a peer that does not listen is not heard.
+            // Even if the session would read: a peer that does not read its responses is not read from.
             Next::Read if !buffers.outbox.has_room() => Phase::Flushing,
             Next::Read | Next::Flush => Phase::Reading,
             Next::ReadOrWake if !buffers.outbox.is_empty() => Phase::Flushing,
@@ -538,8 +539,8 @@ impl<S, T: Transport> Connection<S, T> {
         }
     }
 
-    /// Everything has left: hang up, or read away what the peer is still saying. (Not inlined, or every pump would
-    /// work out the deadline.)
+    /// Closes after all output is sent, or starts to discard the peer's remaining input. (Not inlined, or every pump
+    /// would compute the deadline.)
     #[inline(never)]
     fn finish_closing(
         &mut self,
@@ -555,7 +556,7 @@ impl<S, T: Transport> Connection<S, T> {
             }
             flushed => flushed.map_err(CloseReason::Io)?,
         }
-        // Closing with unread input sends RST, and our answer may be lost (RFC 9112 9.6).
+        // Closing with unread input sends RST, and the response may be lost (RFC 9112 9.6).
         let unread = self.readable || !buffers.inbox.is_empty();
         if buffers.inbox.is_ended() || !(linger || unread) {
             return Err(CloseReason::Local);
@@ -572,12 +573,12 @@ impl<S, T: Transport> Connection<S, T> {
             _ if buffers.inbox.is_ended() => Err(CloseReason::Local),
             Ok(true) => Ok(PumpStep::Progress),
             Ok(false) => Ok(PumpStep::Blocked),
-            // The peer has hung up with our answer read or not; there is nobody left to tell.
+            // The peer has closed the connection, whether or not it has read the response.
             Err(_) => Err(CloseReason::Local),
         }
     }
 
-    /// Whoever is sent something is to take it at some pace; whoever takes it fast is trusted to.
+    /// Starts or ends the measurement of the peer's rate, and lifts the limit on unsent bytes for a fast peer.
     fn update_throughput(&mut self, buffers: &mut Buffers, now: Now) -> Result<(), CloseReason> {
         if buffers.outbox.is_empty() {
             buffers.throughput = None;
@@ -612,8 +613,8 @@ mod tests {
     use super::*;
     use crate::blob::Blob;
 
-    /// Answers each line with itself in upper case; "bye" ends it, "big" is a megabyte, and after "wait" it
-    /// waits for the bell.
+    /// Protocol that responds to each line with the line in upper case. "bye" closes, "what" closes with lingering,
+    /// "big" sends a mebibyte, and after "wait" the session waits for the waker.
     struct UppercaseLines;
 
     impl Protocol for UppercaseLines {
@@ -668,7 +669,7 @@ mod tests {
             }
         }
 
-        /// What the poll would do: everything is ready, until nothing moves.
+        /// Pumps with everything ready, as the poll would report it, until nothing more is sent or received.
         fn run(&mut self) -> PumpOutcome {
             loop {
                 self.connection.transport.open_window();
@@ -713,7 +714,7 @@ mod tests {
         let mut whole = ConnectionDriver::new(transport(received));
         assert!(
             matches!(whole.run(), PumpOutcome::Blocked),
-            "it lingers: the peer said more"
+            "it lingers, as there is unread input"
         );
         assert!(whole.sent().starts_with(b"ONE\nTWO\nBIG\nxx") && whole.sent().ends_with(b"BYE\n"));
         for (gives, takes) in [(1, usize::MAX), (usize::MAX, 9999), (1, 9999), (3, 70_001)] {
@@ -745,7 +746,7 @@ mod tests {
         driver.receive(b"two\n");
         driver.run();
         let again = std::ptr::from_ref(&*driver.context.buffers);
-        assert!(lent == again, "nor is one made for it");
+        assert!(lent == again, "no new buffers are allocated");
     }
 
     #[test]
@@ -793,7 +794,10 @@ mod tests {
         fast.connection.transport.open_window();
         assert!(matches!(fast.wait(30), PumpOutcome::Blocked));
         let calls = &fast.connection.transport.calls;
-        assert_eq!(calls[..], ["cork", "write", "trust", "write", "distrust"]);
+        assert_eq!(
+            calls[..],
+            ["cork", "write", "lift lowat", "write", "set lowat"]
+        );
     }
 
     #[test]
@@ -820,7 +824,7 @@ mod tests {
     #[test]
     fn busy_connection_yields_after_a_bounded_number_of_steps() {
         let mut driver = ConnectionDriver::new(transport(&b"line\n".repeat(100)));
-        // What fills the buffer says nothing about what is behind it.
+        // A full buffer does not tell whether more input follows.
         driver.context = PumpContext::new(Limits {
             inbox_bytes: 5,
             ..Limits::default()
@@ -837,7 +841,7 @@ mod tests {
         assert!(turns > 100 / MAX_PUMP_STEPS, "{turns} turns");
     }
 
-    /// Says a megabyte to each who comes, and remembers how much of that it has been told to have left.
+    /// Protocol that sends a mebibyte to each client, and records the counts that `on_progress` reports.
     #[derive(Default)]
     struct MegabyteSender(Vec<u64>);
 
@@ -878,10 +882,14 @@ mod tests {
             assert!(matches!(pumped, PumpOutcome::Blocked));
         }
         assert_eq!(driver.sent().len(), 1 << 20);
-        assert_eq!(sender.0, [400_000, 800_000], "its end is another thing");
+        assert_eq!(
+            sender.0,
+            [400_000, 800_000],
+            "the end of the output is reported by `on_ready`"
+        );
     }
 
-    /// Does ten steps that come to nothing, then says what was heard.
+    /// Protocol that yields nine times, then echoes its input and closes.
     struct Yielder(usize);
 
     impl Protocol for Yielder {
@@ -913,7 +921,7 @@ mod tests {
                 .connection
                 .pump(&mut protocol, &mut driver.context, driver.now);
             assert!(matches!(pumped, PumpOutcome::Runnable), "{pumped:?}");
-            assert_eq!(protocol.0, turn, "one step in a turn");
+            assert_eq!(protocol.0, turn, "one call per turn");
         }
         let pumped = driver
             .connection
@@ -938,7 +946,7 @@ mod tests {
         assert!(driver.sent().ends_with(b"xTWO\n"));
     }
 
-    /// Answers each byte with a thousand, waits for the next a minute, and counts how often it is asked.
+    /// Protocol that responds to each byte with a thousand, sets a deadline of a minute, and counts its calls.
     struct ReadyCounter(usize);
 
     impl Protocol for ReadyCounter {
@@ -987,7 +995,7 @@ mod tests {
         check(100, 2);
     }
 
-    /// Echoes, and always says that it reads.
+    /// Protocol that echoes, and always returns `Next::Read`.
     struct Echo;
 
     impl Protocol for Echo {
@@ -1031,22 +1039,22 @@ mod tests {
         assert!(matches!(driver.run(), PumpOutcome::Blocked));
         driver.receive(b"three\n");
         driver.run();
-        // What was queued has left; what has come since has not been read.
+        // Queued output is sent; input that came later is not read.
         assert_eq!(driver.sent(), b"ONE\nWAIT\n");
         assert_eq!(driver.connection.transport.incoming.len(), 6);
         assert!(driver.connection.awaits_wake());
-        let is_kept = driver
+        let idle_since = driver
             .connection
             .idle_since(&UppercaseLines, &driver.context.limits);
-        assert_eq!(is_kept, None, "it makes room for nobody");
+        assert_eq!(idle_since, None, "it cannot be evicted");
         driver.connection.wake();
         driver.run();
         assert_eq!(driver.sent(), b"ONE\nWAIT\nTWO\nTHREE\n");
-        // Nobody else is asked because of a bell.
+        // A wake-up does not change the phase of a session that does not wait for it.
         driver.connection.wake();
         assert!(!driver.connection.awaits_wake());
         assert!(matches!(driver.connection.phase, Phase::Reading));
-        // A deadline passes as ever.
+        // The deadline still applies.
         driver.receive(b"wait\n");
         driver.run();
         assert!(driver.connection.awaits_wake());
@@ -1054,7 +1062,7 @@ mod tests {
         assert!(!driver.connection.awaits_wake());
     }
 
-    /// Listens, and remembers how much there was to hear each time, and whether that was the end.
+    /// Protocol that returns `Next::ReadOrWake`, and records the length of the input and whether it has ended.
     #[derive(Default)]
     struct ReadOrWakeRecorder(Vec<(usize, bool)>);
 
@@ -1083,10 +1091,10 @@ mod tests {
             {}
             assert_eq!(std::mem::take(&mut protocol.0), expected);
             assert!(driver.connection.awaits_wake());
-            let waits = driver
+            let idle_since = driver
                 .connection
                 .idle_since(&protocol, &driver.context.limits);
-            assert_eq!(waits, None, "it makes room for nobody");
+            assert_eq!(idle_since, None, "it cannot be evicted");
         };
         pump(&mut driver, &[(3, false)]);
         pump(&mut driver, &[]);
@@ -1094,7 +1102,7 @@ mod tests {
         pump(&mut driver, &[(3, false)]);
         driver.receive(b"two");
         pump(&mut driver, &[(6, false)]);
-        // What there is no room for stays where it is.
+        // Input that does not fit stays in the socket.
         driver.receive(&[b'x'; 2000]);
         pump(&mut driver, &[(1024, false)]);
         assert_eq!(driver.connection.transport.incoming.len(), 2006 - 1024);
@@ -1127,7 +1135,7 @@ mod tests {
     fn lingering_close_discards_input() {
         let mut driver = ConnectionDriver::new(transport(b"what\n"));
         assert!(matches!(driver.run(), PumpOutcome::Blocked));
-        assert_eq!(driver.connection.transport.calls, ["write", "finish"]);
+        assert_eq!(driver.connection.transport.calls, ["write", "shutdown"]);
         driver.receive(&[b'x'; 100_000]);
         assert!(matches!(driver.run(), PumpOutcome::Blocked));
         assert!(driver.connection.transport.incoming.is_empty());
@@ -1153,7 +1161,7 @@ mod tests {
     fn full_inbox_is_a_lingering_close() {
         let mut driver = ConnectionDriver::new(transport(&[b'x'; 1024]));
         assert!(matches!(driver.run(), PumpOutcome::Blocked));
-        assert_eq!(driver.connection.transport.calls, ["finish"]);
+        assert_eq!(driver.connection.transport.calls, ["shutdown"]);
     }
 
     #[test]

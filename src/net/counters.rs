@@ -1,23 +1,23 @@
-//! What becomes of one reactor's connections, in numbers.
+//! Counters of one reactor's connections.
 
 use crate::counter::Counter;
 
-/// What becomes of one reactor's connections, in numbers, which others may read at any time.
+/// Counters of one reactor's connections, which other threads may read at any time.
 ///
-/// They lie in cache lines of their own: what one reactor counts holds up no other.
+/// They have cache lines of their own, so that reactors do not slow each other down by counting.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub struct ConnectionCounters {
-    /// Connections that were accepted.
+    /// Accepted connections.
     pub accepted: Counter,
-    /// Those of them that are over.
+    /// Accepted connections that are closed.
     pub closed: Counter,
-    /// Those that were closed at once, as their peer had enough.
+    /// Connections closed at once because their peer's address was at its limit.
     pub over_ip_limit: Counter,
-    /// Those that were hung up on, so that there was room for another.
+    /// Idle connections closed to make room for new ones.
     pub evicted: Counter,
-    /// Those that were cut, as their peer took too little of what was sent.
+    /// Connections aborted because their peer read more slowly than the minimum rate.
     pub below_min_rate: Counter,
-    /// How often a listener had to rest, as there was no room, or no descriptor, for one more.
+    /// Pauses in accepting because of a full connection table or a lack of descriptors.
     pub accept_pauses: Counter,
 }

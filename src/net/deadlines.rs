@@ -1,20 +1,19 @@
-//! When something is due, in order.
+//! Priority queue of deadlines.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::num::NonZeroU64;
 use std::time::{Duration, Instant};
 
-/// A millisecond, counted from the start: as fine as the poll can wait, and half as large as an
+/// A time in milliseconds since the start of the queue: the resolution of epoll_wait(2), and half the size of an
 /// [`Instant`]. Every idle connection keeps two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Tick(NonZeroU64);
 
-/// A heap of (tick, key), possibly stale: the owner of a key knows which of its entries counts.
+/// A heap of (tick, key) whose entries may be stale: the owner of a key knows which of its entries is valid.
 ///
-/// So that a deadline which moves back with every request costs a store and no heap operation,
-/// an entry is added only when it is earlier than the one that counts; one that comes up too
-/// early is added again for later.
+/// An entry is added only when it is earlier than the valid one; an entry that is popped too early is added again for
+/// later. So a deadline that moves back with every request costs a store and no heap operation.
 #[derive(Debug)]
 pub(super) struct Deadlines<K> {
     start: Instant,
@@ -22,7 +21,7 @@ pub(super) struct Deadlines<K> {
 }
 
 impl<K: Ord + Copy> Deadlines<K> {
-    /// Ticks are counted from `start`; what is due before is due then.
+    /// Creates an empty queue whose ticks are counted from `start`. A deadline before `start` is due at `start`.
     pub(super) fn new(start: Instant) -> Self {
         Self {
             start,
@@ -30,7 +29,7 @@ impl<K: Ord + Copy> Deadlines<K> {
         }
     }
 
-    /// The first tick that is not before this instant.
+    /// Returns the first tick that is not before this instant.
     pub(super) fn tick(&self, due: Instant) -> Tick {
         let since = due.saturating_duration_since(self.start);
         let started_millis = u64::from(since.subsec_nanos().div_ceil(1_000_000));
@@ -41,7 +40,7 @@ impl<K: Ord + Copy> Deadlines<K> {
         Tick(NonZeroU64::MIN.saturating_add(millis))
     }
 
-    /// When this tick is.
+    /// Returns the instant of this tick.
     pub(super) fn instant(&self, Tick(tick): Tick) -> Instant {
         self.start + Duration::from_millis(tick.get() - 1)
     }
@@ -50,13 +49,13 @@ impl<K: Ord + Copy> Deadlines<K> {
         self.heap.push(Reverse((due, key)));
     }
 
-    /// The earliest entry's instant.
+    /// Returns the instant of the earliest entry.
     pub(super) fn next(&self) -> Option<Instant> {
         let Reverse((due, _)) = self.heap.peek()?;
         Some(self.instant(*due))
     }
 
-    /// Takes the earliest entry, if it is due by `now`.
+    /// Removes and returns the earliest entry if it is due by `now`.
     pub(super) fn pop(&mut self, now: Instant) -> Option<(Tick, K)> {
         if self.next()? > now {
             return None;
@@ -64,7 +63,7 @@ impl<K: Ord + Copy> Deadlines<K> {
         self.heap.pop().map(|Reverse(entry)| entry)
     }
 
-    /// Drops the entries that no longer count, once there are many more than `live` of them.
+    /// Drops the stale entries once there are many more than `live` entries. `counts` says whether an entry is valid.
     pub(super) fn prune(&mut self, live: usize, mut counts: impl FnMut(Tick, K) -> bool) {
         if self.heap.len() > 2 * live + 1024 {
             self.heap.retain(|Reverse((due, key))| counts(*due, *key));

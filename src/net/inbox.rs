@@ -1,14 +1,15 @@
-//! Bytes received, not yet understood.
+//! Buffer of received bytes that the session has not consumed.
 
 use std::io;
 use std::ops::Range;
 
 use super::transport::Transport;
 
-/// Bytes received, not yet understood: bounded, and without memory of its own while it is empty.
+/// Buffer of received bytes that the session has not consumed: bounded, and without memory of its own while it is
+/// empty.
 ///
-/// With a connection at rest, `bytes` is exactly what is unconsumed. For the length of a pump it is the buffer that
-/// goes from one to the next, whose length is the bound.
+/// Between pumps, `bytes` is exactly the unconsumed bytes. During a pump it is the shared buffer, whose length is the
+/// bound.
 #[derive(Debug, Default)]
 pub struct Inbox {
     bytes: Vec<u8>,
@@ -16,34 +17,34 @@ pub struct Inbox {
     ended: bool,
 }
 
-/// What one read brought.
+/// Outcome of one read.
 pub(super) enum ReadOutcome {
-    /// Bytes. `drained` when the socket had no more: a short read is the end of the edge (epoll(7)).
+    /// Bytes were read. `drained`: the socket has no more, as a short read ends the edge (epoll(7)).
     Data { drained: bool },
     /// The peer has finished sending.
     Eof,
 }
 
 impl Inbox {
-    /// The bytes that were received and not yet consumed.
+    /// Returns the bytes that are received and not yet consumed.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
         &self.bytes[self.unread.clone()]
     }
 
-    /// Whether nothing is unconsumed.
+    /// Whether all received bytes are consumed.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.unread.is_empty()
     }
 
-    /// Whether the peer has finished sending: what is here is all there will ever be.
+    /// Whether the peer has finished sending, so that no more bytes will arrive.
     #[must_use]
     pub fn is_ended(&self) -> bool {
         self.ended
     }
 
-    /// Forgets the first `count` bytes, or all if there are fewer.
+    /// Removes the first `count` bytes, or all if there are fewer.
     pub fn consume(&mut self, count: usize) {
         self.unread.start = self.unread.end.min(self.unread.start.saturating_add(count));
         if self.unread.is_empty() {
@@ -51,22 +52,20 @@ impl Inbox {
         }
     }
 
-    /// Adds bytes as if they had just been received, past any bound: for sessions that are driven
-    /// without a socket, as tests and benchmarks do, and never in a session, whose connection relies
-    /// on the bound.
+    /// Appends bytes as if they were received, beyond any bound: for tests and benchmarks that drive a session without
+    /// a socket. A session must not call it, as its connection relies on the bound.
     pub fn receive(&mut self, bytes: &[u8]) {
         self.bytes.truncate(self.unread.end);
         self.bytes.extend_from_slice(bytes);
         self.unread.end = self.bytes.len();
     }
 
-    /// Says that nothing more will be received, as [`receive`](Self::receive) says that something
-    /// was.
+    /// Marks the end of input, for sessions driven as with [`receive`](Self::receive).
     pub fn end(&mut self) {
         self.ended = true;
     }
 
-    /// One whose buffer has this length.
+    /// Creates an inbox whose buffer has this length.
     pub(super) fn with_buffer(length: usize) -> Self {
         Self {
             bytes: vec![0; length],
@@ -74,7 +73,7 @@ impl Inbox {
         }
     }
 
-    /// Takes the buffer of an empty one, with what is unconsumed at its front.
+    /// Takes the buffer of an empty inbox, and copies the unconsumed bytes to its front.
     pub(super) fn borrow_from(&mut self, spare: &mut Self) {
         let unconsumed = std::mem::replace(&mut self.bytes, std::mem::take(&mut spare.bytes));
         let unconsumed = &unconsumed[self.unread.clone()];
@@ -82,7 +81,7 @@ impl Inbox {
         self.unread = 0..unconsumed.len();
     }
 
-    /// Gives the buffer back, and keeps only what is unconsumed.
+    /// Gives the buffer back, and keeps only the unconsumed bytes.
     pub(super) fn return_to(&mut self, spare: &mut Self) {
         let unconsumed = self.bytes().to_vec();
         self.unread = 0..unconsumed.len();
@@ -94,7 +93,7 @@ impl Inbox {
         self.unread.len() == self.bytes.len()
     }
 
-    /// Reads once. Needs a borrowed buffer that is not full.
+    /// Reads once. The buffer must be borrowed and not full.
     pub(super) fn fill(&mut self, transport: &mut impl Transport) -> io::Result<ReadOutcome> {
         if self.unread.start > 0 && self.unread.end == self.bytes.len() {
             self.bytes.copy_within(self.unread.clone(), 0);
@@ -122,7 +121,7 @@ impl Inbox {
         }
     }
 
-    /// Forgets everything.
+    /// Discards all unconsumed bytes.
     pub(super) fn clear(&mut self) {
         self.unread = 0..0;
     }

@@ -1,22 +1,23 @@
-//! By which address others know this machine.
+//! This machine's address on its local network.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 
 use nix::ifaddrs::getifaddrs;
 use nix::net::if_::InterfaceFlags;
 
-/// An address that is for documentation only (RFC 5737): nothing is sent there.
+/// An address reserved for documentation (RFC 5737). Nothing is sent to it.
 const DOCUMENTATION_ADDRESS: SocketAddr =
     SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), 9);
 
-/// The address that this machine would have for others: the one that it would go anywhere from, or else the first of an
-/// interface that is up. `None` where it is alone.
+/// Returns the address at which other machines reach this one: the source address of the default route, or else the
+/// first address of an interface that is up. `None` without either.
 #[must_use]
 pub fn lan_address() -> Option<IpAddr> {
     route_source_address().or_else(interface_address)
 }
 
-/// By the routes. Connecting a datagram socket asks for one, and sends nothing.
+/// Returns the source address that the routing table selects. Connecting a datagram socket looks up a route and sends
+/// nothing.
 fn route_source_address() -> Option<IpAddr> {
     let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
     socket.connect(DOCUMENTATION_ADDRESS).ok()?;
@@ -24,7 +25,8 @@ fn route_source_address() -> Option<IpAddr> {
     (!ip.is_loopback() && !ip.is_unspecified()).then_some(ip)
 }
 
-/// By the interfaces (getifaddrs(3)): IPv4 before IPv6, of which one that needs a zone is not for others.
+/// Returns an address of an interface (getifaddrs(3)), IPv4 before IPv6. IPv6 link-local addresses are skipped: other
+/// machines would need a zone for them.
 fn interface_address() -> Option<IpAddr> {
     let is_up = |flags: InterfaceFlags| {
         flags.contains(InterfaceFlags::IFF_UP) && !flags.contains(InterfaceFlags::IFF_LOOPBACK)

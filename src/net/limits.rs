@@ -1,4 +1,4 @@
-//! How much one reactor takes on.
+//! Limits of one reactor: connections, bytes and times.
 
 use std::time::Duration;
 
@@ -6,44 +6,44 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::per_ip_limit::PerIpLimit;
 
-/// How much one reactor takes on, and how long it waits.
+/// Limits of one reactor: connections, bytes and times.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// Connections held at once. When there are as many, a new one takes the place of the one that has
-    /// waited longest for its peer; where none waits, it waits in the listener's backlog itself.
+    /// Maximum number of open connections. At the limit a new connection replaces the one that has been idle longest;
+    /// if none is idle, the new one stays in the listener's backlog.
     pub connections: usize,
-    /// Who counts the connections held at once for one peer's address, and how many those may be; one
-    /// more is closed as soon as it comes. `None` is no limit.
+    /// Limit of open connections per peer address. A connection above it is closed as soon as it is accepted. `None` is
+    /// no limit.
     pub per_ip_limit: Option<PerIpLimit>,
-    /// Bytes that a session may leave unconsumed in its inbox, which is also the most that one
-    /// `recv` takes.
+    /// Maximum number of bytes that a session may leave unconsumed in its inbox, and that one `recv` reads.
     pub inbox_bytes: usize,
-    /// Bytes per second that a peer must take from us while something is queued for it, averaged
-    /// over [`rate_window`](Self::rate_window). 0 lets a peer take as long as it likes.
+    /// Minimum rate, in bytes per second, at which a peer must take queued bytes, averaged over
+    /// [`rate_window`](Self::rate_window). 0 is no minimum.
     pub min_rate: u64,
-    /// How long a peer's pace is watched before it is judged.
+    /// Period over which the rate of a peer is measured.
     pub rate_window: Duration,
-    /// Bytes that may have been sent to one peer and not been taken by it: what both ends' kernels hold.
+    /// Maximum number of bytes that are sent to one peer and not yet read by it: the buffers of both ends' kernels.
     pub max_in_flight: u64,
-    /// How long a peer's words are read away after [`Next::LingeringClose`](super::Next::LingeringClose).
+    /// Duration for which input is read and discarded after [`Next::LingeringClose`](super::Next::LingeringClose).
     pub linger: Duration,
-    /// How long conversations may take to finish after [`ReactorHandle::stop`](super::ReactorHandle::stop).
+    /// Grace period in which connections may finish after [`ReactorHandle::stop`](super::ReactorHandle::stop).
     pub grace: Duration,
-    /// How long without an event until [`Protocol::on_idle`](super::Protocol::on_idle); `None` is never.
+    /// Duration without an event after which [`Protocol::on_idle`](super::Protocol::on_idle) is called; `None` is
+    /// never.
     pub idle_interval: Option<Duration>,
 }
 
 impl Default for Limits {
-    /// As many connections as the descriptors allow, for whomever, 64 KiB read at once, 1 KiB per
-    /// second over 30 seconds, 5 seconds of lingering, 8 seconds of grace (container runtimes kill after 10),
-    /// no interval.
+    /// Returns as many connections as the descriptor limit allows, no limit per address, 64 KiB of input, 1 KiB per
+    /// second over 30 seconds, 5 seconds of lingering, 8 seconds of grace (container runtimes kill after 10), no idle
+    /// interval.
     fn default() -> Self {
         Self::for_reactors(1)
     }
 }
 
 impl Limits {
-    /// The default of so many reactors together.
+    /// Returns the defaults for this number of reactors together.
     #[must_use]
     pub fn for_reactors(reactors: usize) -> Self {
         Self {
@@ -59,8 +59,8 @@ impl Limits {
         }
     }
 
-    /// Each one's share when so many reactors keep to these limits together: of the connections,
-    /// rounded up. Who counts those of a peer counts them for all.
+    /// Returns one reactor's share when this number of reactors divide these limits: the connections are divided and
+    /// rounded up. The limit per address is not: it counts for all reactors.
     #[must_use]
     pub fn divided_by(&self, reactors: usize) -> Self {
         Self {
@@ -69,15 +69,16 @@ impl Limits {
         }
     }
 
-    /// The bytes that a peer must have taken when its pace is judged.
+    /// Returns the bytes that a peer must take within one [`rate_window`](Self::rate_window).
     pub(super) fn min_bytes_per_window(&self) -> u64 {
         let millis = u64::try_from(self.rate_window.as_millis()).unwrap_or(u64::MAX);
         self.min_rate.saturating_mul(millis) / 1000
     }
 }
 
-/// What both ends of a connection on this machine may hold at the most, by tcp_wmem and tcp_rmem (tcp(7)), and by
-/// net.core.rmem_max, which counts twice (socket(7)); where that cannot be read, what Linux has by default, and more.
+/// Returns the most bytes that the kernel buffers for both ends of a connection on this machine: the maximum of
+/// tcp_wmem plus that of tcp_rmem (tcp(7)) or twice net.core.rmem_max (the kernel doubles it, socket(7)), whichever is
+/// larger. Where these cannot be read, a value above Linux's defaults.
 fn default_max_in_flight() -> u64 {
     const DEFAULT: u64 = 16 * 1024 * 1024;
     let sysctl_max = |name: &str| -> Option<u64> {
@@ -91,29 +92,29 @@ fn default_max_in_flight() -> u64 {
     sum().unwrap_or(DEFAULT)
 }
 
-/// Raises this process's soft limit of open descriptors to its hard limit, and returns what is in
-/// force then. Costs nothing: a descriptor is paid for when it is opened.
+/// Raises this process's soft limit of open descriptors to its hard limit, and returns the limit then in force. A
+/// higher limit costs nothing: the kernel allocates a descriptor when it is opened.
 pub fn raise_descriptor_limit() -> u64 {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit {
         current: limit.maximum,
         maximum: limit.maximum,
     };
-    // What the kernel refuses leaves the limit as it was, which is what we then report.
+    // If the kernel refuses, the old limit stays in force and is returned.
     let _ = setrlimit(Resource::Nofile, raised);
     getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
-/// How many of so many descriptors may be held for files that are sent to nobody just now.
+/// Returns how many of this number of descriptors the cache may hold for files that are not being sent.
 #[must_use]
 pub fn max_cached_files(descriptors: u64) -> usize {
     const MAX_FILES: u64 = 1024;
     usize::try_from((descriptors / 16).min(MAX_FILES)).unwrap_or_default()
 }
 
-/// A connection may need two descriptors, its socket and the file it is being sent; some are kept
-/// for the log, for what each reactor has (its poll, its listeners, its root, its ear for changes), and for
-/// files that are sent to nobody just now.
+/// Returns how many connections the descriptors allow. A connection may need two: its socket and the file that it is
+/// sent. Some are reserved for the log, for each reactor (its poll, listeners, root and inotify instance) and for
+/// cached files.
 fn max_connections(descriptors: Option<u64>, reactors: usize) -> usize {
     const RESERVED_DESCRIPTORS: u64 = 16;
     const RESERVED_PER_REACTOR: u64 = 12;

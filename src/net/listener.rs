@@ -1,4 +1,4 @@
-//! Where peers arrive.
+//! Listening sockets: bind or inherit, accept, stop accepting.
 
 use std::ffi::OsStr;
 use std::io::{self, ErrorKind};
@@ -21,15 +21,14 @@ use super::protocol::Peer;
 use super::transport::{NOTSENT_LOWAT_BYTES, SocketStream};
 use super::unix_socket::{self, SocketFile};
 
-/// Connections the kernel keeps for us until we accept them, as far as `net.core.somaxconn` lets
-/// it.
+/// Connections that the kernel queues until they are accepted. `net.core.somaxconn` is the upper bound.
 const BACKLOG: i32 = 4096;
 
-/// Seconds that a connection may stay with the kernel until its peer has said something.
+/// Seconds for which the kernel waits for the client's first bytes before it lets a connection be accepted.
 const DEFER_ACCEPT_SECONDS: u32 = 1;
 
 sockopt_impl!(
-    /// TCP_DEFER_ACCEPT (tcp(7)), which takes a C `int`: seconds.
+    /// TCP_DEFER_ACCEPT (tcp(7)): seconds, as a C `int`.
     DeferAccept, SetOnly, libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT, u32
 );
 
@@ -47,54 +46,53 @@ enum ListenSocket {
     Unix(UnixListener),
 }
 
-/// Who keeps a listening socket, beside who listens to it.
+/// Owner of a listening socket.
 #[derive(Debug)]
 enum SocketOwnership {
-    /// Nobody: who waits when it is closed is reset.
+    /// This process: closing it resets the connections in the backlog.
     Own,
-    /// The same, and its file goes with it.
+    /// The same, and closing it removes its file.
     OwnWithFile(SocketFile),
-    /// Whoever has handed it over, for who comes next: who waits waits on.
+    /// The service manager that passed it: the connections in the backlog wait for the next process.
     Inherited,
 }
 
-/// What came of asking for one more connection.
+/// Outcome of one accept(2).
 #[derive(Debug)]
 pub(super) enum AcceptOutcome {
     Connection(SocketStream, Peer),
-    /// Nobody is waiting.
+    /// The backlog is empty.
     NoneWaiting,
-    /// The system has no descriptor, or no memory, for another one; whoever waits keeps waiting.
+    /// The system has no descriptor or no memory for another connection, which stays in the backlog.
     Exhausted(io::Error),
-    /// That one was lost before it was ours; the next one may be well.
+    /// This connection failed before it was accepted. The next one may succeed.
     Lost(io::Error),
 }
 
 impl Listener {
-    /// Listens for peers that speak first: one that says nothing is accepted a second after it has come, and one
-    /// that asks is not kept waiting. `address` may have port 0, which is any free port. `[::]` takes IPv4 as well, unless
-    /// `only_v6`; any other IPv6 address never does.
+    /// Listens on a TCP address, for protocols in which the client sends first: a connection is accepted when its first
+    /// bytes arrive, or after a second without any. Port 0 is any free port. `[::]` accepts IPv4 as well, unless
+    /// `only_v6`; any other IPv6 address does not.
     ///
     /// # Errors
-    /// What socket(2), bind(2) and listen(2) say. A machine without the address, or without IPv6,
-    /// is [`ErrorKind::AddrNotAvailable`]. A port on which anybody else listens is
-    /// [`ErrorKind::AddrInUse`]: the port is shared with nobody but [`duplicate`](Self::duplicate).
+    /// The error of socket(2), bind(2) or listen(2). [`ErrorKind::AddrNotAvailable`] if the machine does not have the
+    /// address, or no IPv6. [`ErrorKind::AddrInUse`] if another socket listens on the port: it is shared only with a
+    /// [`duplicate`](Self::duplicate).
     pub fn bind(address: SocketAddr, only_v6: bool) -> io::Result<Self> {
         Self::bind_tcp(address, only_v6, false)
     }
 
-    /// Listens at a Unix socket: at a path, where a socket that nobody listens to any more is replaced, with the
-    /// permissions that the process's umask leaves, or at an abstract name. The file is removed when nobody is
-    /// accepted any more, unless somebody has put another one in its place.
+    /// Listens on a Unix socket, at a path or at an abstract name. A stale socket file at the path is replaced; the
+    /// permissions of the new one follow the process's umask. The file is removed when the listener stops accepting,
+    /// unless another one has replaced it.
     ///
     /// # Errors
-    /// What socket(2), bind(2) and listen(2) say. A path at which somebody else listens, or at which there is
-    /// something else, is [`ErrorKind::AddrInUse`]; one that is too long [`ErrorKind::InvalidInput`], and so is an
-    /// IP address.
+    /// The error of socket(2), bind(2) or listen(2). [`ErrorKind::AddrInUse`] if another process listens at the path,
+    /// or another kind of file is there; [`ErrorKind::InvalidInput`] for a path that is too long or an IP address.
     pub fn bind_unix(endpoint: Endpoint) -> io::Result<Self> {
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
         socket.set_nonblocking(true)?;
-        let keeper = match &endpoint {
+        let ownership = match &endpoint {
             Endpoint::Path(path) => {
                 SocketOwnership::OwnWithFile(unix_socket::bind_and_listen(&socket, path, BACKLOG)?)
             }
@@ -109,14 +107,15 @@ impl Listener {
         Ok(Self {
             socket: ListenSocket::Unix(UnixListener::from_std(OwnedFd::from(socket).into())),
             address: endpoint,
-            ownership: keeper,
+            ownership,
         })
     }
 
-    /// Listens to a TCP socket of somebody else, who keeps it. It gets the options of one of ours.
+    /// Takes over a listening TCP socket that the service manager keeps open, and sets the options that
+    /// [`bind`](Self::bind) sets.
     ///
     /// # Errors
-    /// When it does not listen, or its options cannot be set.
+    /// When it is not listening, or its options cannot be set.
     pub(super) fn inherit_tcp(socket: std::net::TcpListener) -> io::Result<Self> {
         require_listening(&socket)?;
         socket.set_nonblocking(true)?;
@@ -129,10 +128,10 @@ impl Listener {
         })
     }
 
-    /// Listens to a Unix socket of somebody else, who keeps it.
+    /// Takes over a listening Unix socket that the service manager keeps open.
     ///
     /// # Errors
-    /// When it does not listen.
+    /// When it is not listening.
     pub(super) fn inherit_unix(socket: std::os::unix::net::UnixListener) -> io::Result<Self> {
         require_listening(&socket)?;
         socket.set_nonblocking(true)?;
@@ -144,16 +143,16 @@ impl Listener {
         })
     }
 
-    /// Another listener on the same address. Of a TCP port of ours, the kernel divides whoever comes from now on
-    /// among them (SO_REUSEPORT in socket(7)), so each must be asked. Any other socket they share, and all are told
-    /// when somebody comes.
+    /// Creates another listener on the same address. For a TCP port that this process has bound, the kernel divides new
+    /// connections among the listeners (SO_REUSEPORT in socket(7)), so each must accept. Any other socket is shared,
+    /// and a new connection wakes all listeners.
     ///
     /// # Errors
-    /// What socket(2), bind(2), listen(2) and dup(2) say.
+    /// The error of socket(2), bind(2), listen(2) or dup(2).
     pub fn duplicate(&self) -> io::Result<Self> {
         if let (Endpoint::Ip(address), SocketOwnership::Own) = (&self.address, &self.ownership) {
-            // Only now, when the first one listens: two programs may bind a port at once before either
-            // does (SO_REUSEADDR), and with this already set would then share it.
+            // Set only now that the first socket listens: before that, two programs may both have bound the port
+            // (SO_REUSEADDR), and with this option already set they would share it.
             set_socket_reuseport(self, true)?;
             let only_v6 = address.is_ipv6() && SockRef::from(self).only_v6()?;
             return Self::bind_tcp(*address, only_v6, true);
@@ -163,14 +162,14 @@ impl Listener {
             ListenSocket::Tcp(_) => ListenSocket::Tcp(TcpListener::from_std(socket.into())),
             ListenSocket::Unix(_) => ListenSocket::Unix(UnixListener::from_std(socket.into())),
         };
-        let keeper = match self.ownership {
+        let ownership = match self.ownership {
             SocketOwnership::Inherited => SocketOwnership::Inherited,
             SocketOwnership::OwnWithFile(_) | SocketOwnership::Own => SocketOwnership::Own,
         };
         Ok(Self {
             socket,
             address: self.address.clone(),
-            ownership: keeper,
+            ownership,
         })
     }
 
@@ -182,8 +181,8 @@ impl Listener {
         if address.is_ipv6() {
             socket.set_only_v6(only_v6 || !address.ip().is_unspecified())?;
         }
-        // Lets a restart bind while old connections are in TIME_WAIT. On Linux it does not let two
-        // listeners have one port; SO_REUSEPORT does, if all of them have it and are one user's.
+        // Lets a restarted server bind while old connections are in TIME_WAIT. On Linux it does not let two sockets
+        // listen on one port; SO_REUSEPORT does, if all of them have it and belong to one user.
         socket.set_reuse_address(true)?;
         if shared {
             set_socket_reuseport(&socket, true)?;
@@ -200,14 +199,14 @@ impl Listener {
         })
     }
 
-    /// Where it listens, with the port that was chosen.
+    /// Returns the address, with the port that the kernel chose if it was 0.
     #[must_use]
     pub fn address(&self) -> &Endpoint {
         &self.address
     }
 
-    /// Nobody else is to be accepted: the file of a Unix socket is removed, so that nobody else comes. Returns
-    /// whether those who wait are ours; else they are the next process's, which is given the same socket.
+    /// Removes the file of a Unix socket, so that no more clients connect. Returns whether the connections in the
+    /// backlog must be accepted here; otherwise the next process, which is passed the same socket, accepts them.
     pub(super) fn stop_accepting(&mut self) -> bool {
         if self.is_inherited() {
             return false;
@@ -220,12 +219,12 @@ impl Listener {
         true
     }
 
-    /// Whether somebody else keeps it, for who comes next.
+    /// Whether the service manager keeps this socket open for the next process.
     pub(super) fn is_inherited(&self) -> bool {
         matches!(self.ownership, SocketOwnership::Inherited)
     }
 
-    /// Accepts one connection, if somebody is waiting.
+    /// Accepts one connection, if one is in the backlog.
     ///
     /// # Errors
     /// Only when the listening socket itself is unusable.
@@ -250,13 +249,13 @@ impl Listener {
                 Ok(AcceptOutcome::Exhausted(error))
             }
             Some(Errno::BADF | Errno::INVAL | Errno::NOTSOCK | Errno::FAULT) | None => Err(error),
-            // All others are about the connection that was to be accepted (accept(2)).
+            // All other errors are those of the connection to be accepted (accept(2)).
             Some(_) => Ok(AcceptOutcome::Lost(error)),
         }
     }
 }
 
-/// A kernel without a family has none of its addresses.
+/// Reports an address family that the kernel does not support as an address that is not available.
 fn unsupported_family_as_unavailable(error: io::Error) -> io::Error {
     match Errno::from_io_error(&error) {
         Some(Errno::AFNOSUPPORT) => io::Error::new(ErrorKind::AddrNotAvailable, error),
@@ -264,13 +263,13 @@ fn unsupported_family_as_unavailable(error: io::Error) -> io::Error {
     }
 }
 
-/// Sets what every TCP connection that is accepted inherits.
+/// Sets the TCP options that accepted connections inherit.
 fn set_options(socket: &impl AsFd) -> io::Result<()> {
     let options = SockRef::from(socket);
     options.set_tcp_nodelay(true)?;
     options.set_tcp_notsent_lowat(NOTSENT_LOWAT_BYTES)?;
-    // Who asks at once is accepted when that has arrived, so that one wake-up does for accepting, reading
-    // and answering; who does not, when the kernel has asked once more whether it is there.
+    // A connection is accepted when its first bytes have arrived, so that one wake-up serves for accepting, reading and
+    // responding. A silent client's is accepted after the kernel has retransmitted its SYN-ACK once.
     Ok(setsockopt(socket, DeferAccept, &DEFER_ACCEPT_SECONDS)?)
 }
 
@@ -339,12 +338,15 @@ mod tests {
     #[test]
     fn port_is_not_shared_with_other_programs() {
         let first = Listener::bind(any_port(), false).unwrap();
-        assert!(!socket_reuseport(&first).unwrap(), "alone");
+        assert!(
+            !socket_reuseport(&first).unwrap(),
+            "the only listener does not share its port"
+        );
         let another = first.duplicate().unwrap();
         assert_eq!(address(&another), address(&first));
         let error = Listener::bind(address(&first), false).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::AddrInUse);
-        // Who would share it with us is not asked, either.
+        // Neither is a port whose listener has set SO_REUSEPORT.
         let other = Listener::bind_tcp(any_port(), false, true).unwrap();
         let error = Listener::bind(address(&other), false).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::AddrInUse);
@@ -397,8 +399,8 @@ mod tests {
 
     #[test]
     fn unix_socket_file_is_removed_by_its_first_listener() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("socket");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("socket");
         let mut first = Listener::bind_unix(Endpoint::Path(path.clone())).unwrap();
         let mut another = first.duplicate().unwrap();
         assert!(another.stop_accepting());

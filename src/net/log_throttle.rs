@@ -1,15 +1,15 @@
-//! What is said again once a minute at the most.
+//! Throttle for warnings: each is logged at most once a minute.
 
 use std::time::{Duration, Instant};
 
 pub(super) const LOG_INTERVAL: Duration = Duration::from_secs(60);
 
-/// When something was last said.
+/// Throttle of one warning: the time at which it was last logged.
 #[derive(Debug, Default)]
 pub struct LogThrottle(Option<Instant>);
 
 impl LogThrottle {
-    /// Whether to say it now; then it has been said.
+    /// Whether to log the warning now. `true` counts as logged.
     pub fn should_log(&mut self, now: Instant) -> bool {
         let is_due = self.0.is_none_or(|last| last + LOG_INTERVAL <= now);
         if is_due {

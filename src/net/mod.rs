@@ -1,8 +1,8 @@
-//! Moves bytes; knows no protocol.
+//! Sockets, timers and buffers of a server, independent of its protocol.
 //!
-//! A server is a [`Protocol`]: what to say when bytes have arrived. The [`Reactor`] owns the
-//! sockets, the clock and the buffers, and does the rest. `examples/` has small servers that are
-//! written on this folder alone; here is one that echoes:
+//! A server is a [`Protocol`]: callbacks that consume received bytes and queue bytes to send. The [`Reactor`] owns the
+//! sockets, the clock and the buffers, and runs the event loop. `examples/` has small servers that use only this
+//! module; this one is an echo server:
 //!
 //! ```
 //! use std::io::{Read, Write};
@@ -24,19 +24,19 @@
 //!
 //! # fn main() -> std::io::Result<()> {
 //! let listener = Listener::bind(([127, 0, 0, 1], 0).into(), false)?;
-//! let address = listener.address().tcp().expect("it was bound to one");
+//! let address = listener.address().tcp().expect("a TCP listener");
 //! let mut reactor = Reactor::new(Echo, Limits::default())?.listen(listener)?;
 //! let handle = reactor.handle();
 //! let serving = std::thread::spawn(move || reactor.run());
 //!
-//! let mut peer = std::net::TcpStream::connect(address)?;
-//! peer.write_all(b"hello")?;
-//! let mut heard = [0; 5];
-//! peer.read_exact(&mut heard)?;
-//! assert_eq!(&heard, b"hello");
+//! let mut client = std::net::TcpStream::connect(address)?;
+//! client.write_all(b"hello")?;
+//! let mut received = [0; 5];
+//! client.read_exact(&mut received)?;
+//! assert_eq!(&received, b"hello");
 //!
 //! handle.stop();
-//! serving.join().expect("it does not panic")
+//! serving.join().expect("the reactor does not panic")
 //! # }
 //! ```
 

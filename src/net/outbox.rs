@@ -1,4 +1,4 @@
-//! Bytes decided, not yet sent.
+//! Queue of bytes to send, from memory and from files.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -14,44 +14,44 @@ use super::protocol::CloseReason;
 use super::transport::Transport;
 use crate::blob::{Blob, FileVersion};
 
-/// Bytes that may be queued before [`Outbox::has_room`] says no. Also about what a pipelined burst
-/// of small answers is sent in at once.
+/// Queued bytes from which on [`Outbox::has_room`] is `false`. Also about the size in which a pipelined burst of small
+/// responses is sent.
 const MAX_QUEUED_BYTES: u64 = 64 * 1024;
 
-/// Bytes from memory up to which copying them into the run beats a slice of their own.
+/// Length in bytes up to which copying a blob into the byte run is cheaper than a slice of its own.
 const MAX_COPIED_BYTES: u64 = 4 * 1024;
 
-/// Bytes that leave in one flush, so that one fast peer does not hold up the others. Sends of less
-/// than 2 MiB cost a large file measurably more per byte.
+/// Maximum bytes of one flush, so that one fast peer does not delay the others. Sends of less than 2 MiB cost a large
+/// file measurably more per byte.
 const MAX_BURST_BYTES: u64 = 2 * 1024 * 1024;
 
-/// Bytes of a part of a file that is not steady up to which it is read once more before its last piece leaves. A file
-/// has a new date from the beginning of a write on, so one that was opened during it changes without another: what was
-/// read before and after the writer came by is not of one state. That takes time, so it is not done for more.
+/// Length in bytes up to which a part of a recently changed file (`is_steady` is `false`) is read a second time before
+/// its last piece is sent. The kernel dates a file at the start of a write, so a file opened during a write changes
+/// without a new date: pieces read before and after the writer passed them are not of one state. Longer parts are not
+/// read again, as that takes time.
 const MAX_REREAD_BYTES: u64 = 16 * 1024 * 1024;
 
-/// Bytes of a file that is not steady that are read at once, to be sent from memory. What the kernel
-/// sends is the file's own pages: overwritten or cut off in place while they are on their way, they
-/// arrive as what they are then, and whoever sent them cannot tell. For files that are being worked on
-/// that is not left to chance. (Copying costs three times as much per byte.) What the peer does not take
-/// of a piece is not kept, but read again when it takes more.
+/// Bytes of a recently changed file that are read at once and sent from memory. sendfile(2) sends the file's own pages:
+/// if the file is overwritten or truncated in place while they are queued in the kernel, the peer receives the new
+/// content, and the sender cannot tell. A file that was just changed may well be changed again. (Copying costs three
+/// times as much per byte.) The unsent rest of a piece is not kept, but read again when the socket is writable.
 const PIECE_BYTES: u64 = 64 * 1024;
 
-/// Bytes queued from which on the transport is corked until they have left. It costs two calls, which
-/// less than this would not repay.
+/// Queued bytes from which on the transport is corked until they are sent. Corking costs two system calls, which fewer
+/// bytes do not repay.
 const MIN_CORKED_BYTES: u64 = 512 * 1024;
 
-/// Slices handed to one gathering write.
+/// Maximum slices of one gathering write.
 const MAX_SLICES: usize = 16;
 
-/// A queue of byte runs and blob ranges, sent in order.
+/// Queue of byte runs and blob ranges, sent in order.
 #[derive(Debug, Default)]
 pub struct Outbox {
     chunks: VecDeque<Chunk>,
-    /// Memory for the next run or piece, with whatever was in it.
+    /// Memory for the next run or piece, with stale content.
     spare: Vec<u8>,
     sent: u64,
-    /// Partly filled segments wait for what is queued. Never so while nothing is.
+    /// Whether the transport is corked. `false` whenever the queue is empty.
     is_corked: bool,
 }
 
@@ -64,31 +64,31 @@ enum Chunk {
     Blob {
         blob: Blob,
         left: Range<u64>,
-        /// What has been sent of a file that is not steady.
+        /// Checksum of the bytes sent so far of a recently changed file.
         checksum: Option<Box<SentChecksum>>,
     },
 }
 
-/// Where a part begins, and a hash of what has been sent of it.
+/// Hash of the bytes sent so far of a part, and the offset at which the part starts.
 struct SentChecksum {
     start: u64,
     hasher: Hasher,
 }
 
-/// How a flush ended.
+/// Outcome of a flush.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum FlushOutcome {
-    /// Nothing is left.
+    /// The queue is empty.
     Empty,
-    /// The transport takes no more for now.
+    /// The transport takes no more bytes for now.
     Blocked,
-    /// One burst has left, and there is more.
+    /// One burst was sent, and more is queued.
     BurstSent,
 }
 
 impl Outbox {
-    /// The byte run at the queue's end: what is appended to it is queued. Heads and small bodies of
-    /// pipelined answers share one run.
+    /// Returns the byte run at the end of the queue; bytes appended to it are queued. Heads and small bodies of
+    /// pipelined responses share one run.
     pub fn tail(&mut self) -> &mut Vec<u8> {
         if !matches!(self.chunks.back(), Some(Chunk::Bytes { .. })) {
             let mut bytes = std::mem::take(&mut self.spare);
@@ -120,7 +120,7 @@ impl Outbox {
         }
     }
 
-    /// Bytes queued and not yet sent.
+    /// Returns the number of bytes that are queued and not sent.
     #[must_use]
     pub fn len(&self) -> u64 {
         match self.single_chunk() {
@@ -129,7 +129,7 @@ impl Outbox {
         }
     }
 
-    /// Whether everything has left.
+    /// Whether everything is sent.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         match self.single_chunk() {
@@ -138,14 +138,14 @@ impl Outbox {
         }
     }
 
-    /// Bytes that have left since the conversation began.
+    /// Returns the number of bytes sent since the connection started.
     #[must_use]
     pub fn sent(&self) -> u64 {
         self.sent
     }
 
-    /// Whether more may be queued now. When there is no room, stop answering and let it drain. One file
-    /// at a time: a queue of small parts of files would hold a descriptor for each.
+    /// Whether more may be queued now. If not, the session returns [`Next::Flush`](super::Next::Flush). One file at a
+    /// time: a queue of small parts of files would hold a descriptor for each.
     #[must_use]
     pub fn has_room(&self) -> bool {
         let mut queued = 0;
@@ -159,7 +159,8 @@ impl Outbox {
         }
     }
 
-    /// The one chunk that is queued, as it mostly is: to go through a ring costs more than to look at that.
+    /// Returns the chunk of a queue of one, which is the usual case: iterating over a ring buffer costs more than this
+    /// check.
     fn single_chunk(&self) -> Option<&Chunk> {
         match self.chunks.len() {
             1 => self.chunks.front(),
@@ -167,8 +168,8 @@ impl Outbox {
         }
     }
 
-    /// Takes everything that is queued in memory, as if it had been sent: for sessions that are
-    /// driven without a socket, as tests and benchmarks do. A part of a file is left out.
+    /// Removes and returns all queued bytes that are in memory, and counts everything as sent; parts of files are
+    /// dropped. For tests and benchmarks that drive a session without a socket.
     pub fn take(&mut self) -> Vec<u8> {
         let mut taken = Vec::new();
         for chunk in std::mem::take(&mut self.chunks) {
@@ -178,12 +179,12 @@ impl Outbox {
         taken
     }
 
-    /// Goes on with a conversation in which so many bytes have left.
+    /// Sets the number of bytes sent since the connection started.
     pub(super) fn set_sent(&mut self, sent: u64) {
         self.sent = sent;
     }
 
-    /// Takes the memory of an empty one: its queue and its run.
+    /// Takes the memory of an empty outbox: its queue and its spare run.
     pub(super) fn borrow_from(&mut self, spare: &mut Self) {
         if self.chunks.is_empty() {
             std::mem::swap(&mut self.chunks, &mut spare.chunks);
@@ -191,7 +192,7 @@ impl Outbox {
         self.spare = std::mem::take(&mut spare.spare);
     }
 
-    /// Gives back what was borrowed, and keeps only memory for what is unsent.
+    /// Gives the borrowed memory back, and keeps only memory for unsent bytes.
     pub(super) fn return_to(&mut self, spare: &mut Self) {
         for chunk in &mut self.chunks {
             if let Chunk::Bytes { bytes, sent } = chunk
@@ -213,16 +214,17 @@ impl Outbox {
         spare.spare = std::mem::take(&mut self.spare);
     }
 
-    /// Sends until the queue is empty, the transport takes no more, or one burst has left.
+    /// Sends until the queue is empty, the transport takes no more, or one burst is sent.
     ///
-    /// What the kernel sends of a file are the file's own pages, until the peer has taken them. The last `max_in_flight` bytes
-    /// of a part, which is what may be on its way to a peer at once, are read instead, and after that it is made sure that
-    /// the file is what it was when it was opened: by then all else has been taken, as it was. So nobody gets a whole
-    /// answer of a file that was written to before its end had left.
+    /// sendfile(2) sends the file's own pages, which may still change until the peer has received them. So the last
+    /// `max_in_flight` bytes of a part, the most that can be on their way to a peer at once, are copied into memory,
+    /// and then the version of the file is compared with that at its opening: by then the peer has received all earlier
+    /// bytes, unchanged. So no client receives a complete response of a file that was written to before its end was
+    /// sent.
     ///
     /// # Errors
-    /// [`CloseReason::FileChanged`] for a file that is not what it was any more, or ends before its promised part does;
-    /// [`CloseReason::Broken`] when the transport fails, or a file cannot be read.
+    /// [`CloseReason::FileChanged`] for a file that has changed since it was opened, or that ends before its promised
+    /// part does; [`CloseReason::Io`] when the transport fails, or a file cannot be read.
     pub(super) fn flush(
         &mut self,
         transport: &mut impl Transport,
@@ -303,14 +305,14 @@ impl Outbox {
                 _ => self.write(None, transport),
             };
             match result {
-                // Of a file there is always something left to send: it has become shorter.
+                // A part of a file is never empty, so the file has become shorter.
                 Ok(0) if offered == 0 => return Err(CloseReason::FileChanged),
                 Ok(sent) => {
                     self.advance(sent as u64);
                     burst = burst.saturating_sub(sent as u64);
                     if sent < offered {
-                        // A short write is the end of the edge, as a short read is (epoll(7)). A short sendfile(2), for
-                        // which `offered` is 0, is not: the file may have become shorter, or a signal has ended it early.
+                        // A short write ends the edge, as a short read does (epoll(7)). A short sendfile(2), for which
+                        // `offered` is 0, does not: the file may have become shorter, or a signal interrupted it.
                         return Ok(FlushOutcome::Blocked);
                     }
                 }
@@ -323,8 +325,8 @@ impl Outbox {
         }
     }
 
-    /// Writes what is in memory at the queue's front, which may be a piece of the first chunk that was
-    /// read for that: how much was offered, and what came of it.
+    /// Writes the bytes in memory at the front of the queue, which start with `piece` if it was read from the first
+    /// chunk. Returns the number of bytes offered and the result of the write.
     fn write(
         &self,
         piece: Option<&[u8]>,
@@ -357,7 +359,7 @@ impl Outbox {
         (offered, transport.write(&slices, more))
     }
 
-    /// These bytes are about to leave, from where the first chunk has come to.
+    /// Adds sent bytes, which start at the current offset of the first chunk, to its checksum.
     fn update_checksum(&mut self, bytes: &[u8]) {
         if let Some(Chunk::Blob { left, checksum, .. }) = self.chunks.front_mut()
             && left.end - left.start <= MAX_REREAD_BYTES
@@ -396,7 +398,7 @@ impl Outbox {
     }
 }
 
-/// Reads a part of a file that is still what it was, and nothing else, into `bytes`, whatever is in there.
+/// Replaces the content of `bytes` with a part of a file, and verifies that the file has not changed.
 fn read_verified(
     file: &File,
     version: &mut FileVersion,
@@ -411,9 +413,10 @@ fn read_verified(
     verify_version(file, version)
 }
 
-/// The head has promised the bytes of this version; no others may follow it. What the file is now is what is compared
-/// with the next time: a name that it has got explains one change, and hides none that comes later. (But the last name is
-/// gone a little before that is dated: until then, it is still to explain something.)
+/// Verifies that a file still has the bytes of the version that the response head has promised. The current version
+/// becomes the one to compare with, so that a changed number of links excuses one new change time and none after it.
+/// (But the kernel may remove the last link shortly before it sets the change time: until then the old version is kept,
+/// so that the change is still excused.)
 fn verify_version(file: &File, version: &mut FileVersion) -> Result<(), CloseReason> {
     let now = FileVersion::after(file, version)?;
     if !now.has_same_bytes_as(version) {
@@ -427,13 +430,13 @@ fn verify_version(file: &File, version: &mut FileVersion) -> Result<(), CloseRea
 
 impl fmt::Debug for SentChecksum {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut debug = f.debug_struct("Sum");
+        let mut debug = f.debug_struct("SentChecksum");
         debug.field("start", &self.start).finish_non_exhaustive()
     }
 }
 
 impl SentChecksum {
-    /// Makes sure that what has been sent, up to an offset, is what the file has there now.
+    /// Verifies that the bytes sent, up to the offset `end`, are those that the file has now.
     fn verify(&self, file: &File, version: &mut FileVersion, end: u64) -> Result<(), CloseReason> {
         let mut hasher = Hasher::new();
         let (mut at, mut piece) = (self.start, Vec::new());
@@ -450,7 +453,7 @@ impl SentChecksum {
     }
 }
 
-/// Keeps a run for the next answers, unless there is a larger one.
+/// Keeps a run for later use, unless the spare one is larger.
 fn recycle(run: Vec<u8>, spare: &mut Vec<u8>) {
     if run.capacity() > spare.capacity() {
         *spare = run;
@@ -494,7 +497,7 @@ fn slice<'a>(bytes: &'a [u8], part: &Range<u64>) -> &'a [u8] {
     &bytes[memory_index(part.start)..memory_index(part.end)]
 }
 
-/// An offset into bytes that are in memory.
+/// Converts an offset into bytes in memory to an index.
 fn memory_index(offset: u64) -> usize {
     usize::try_from(offset).expect("what is in memory is indexed by a usize")
 }
@@ -507,10 +510,10 @@ mod tests {
     use super::super::transport::ScriptedTransport;
     use super::*;
 
-    /// What may be on its way at once.
+    /// Maximum bytes in flight.
     const MAX_IN_FLIGHT: u64 = 1024;
 
-    /// Bytes that nobody can change.
+    /// Creates a sealed blob with this content.
     fn sealed(content: &[u8]) -> Blob {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(content).unwrap();
@@ -520,7 +523,7 @@ mod tests {
         }
     }
 
-    /// A file with this content that was opened when it had this length.
+    /// Creates a file with this content whose length was `len` when it was opened.
     fn file(content: &[u8], len: u64) -> Blob {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(content).unwrap();
@@ -535,7 +538,7 @@ mod tests {
         }
     }
 
-    /// The same file, changed a moment ago.
+    /// Marks a file as recently changed.
     fn unsteady(blob: Blob) -> Blob {
         let Blob::File { file, version, .. } = blob else {
             unreachable!("it is a file");
@@ -547,7 +550,7 @@ mod tests {
         }
     }
 
-    /// 3,000 bytes, of which no two neighbouring pages look the same.
+    /// Creates 3,000 bytes in which neighbouring parts differ.
     fn content() -> Vec<u8> {
         let mixed = |place: u16| {
             place
@@ -591,7 +594,7 @@ mod tests {
         assert_eq!(
             transport.calls,
             ["write more", "file", "write"],
-            "a head waits for its file, whose last bytes are read"
+            "the head waits for its file, whose last bytes are copied"
         );
     }
 
@@ -610,8 +613,9 @@ mod tests {
         }
     }
 
-    /// What leaves of a file with this content that was opened when it had this length.
-    fn send_error(content: &[u8], len: u64) -> usize {
+    /// Checks that sending a file that has changed fails, and returns the number of bytes sent before. The file has
+    /// this content, and its length was `len` when it was opened.
+    fn bytes_sent_before_failure(content: &[u8], len: u64) -> usize {
         let mut transport = ScriptedTransport::default();
         let mut outbox = Outbox::default();
         outbox.push(file(content, len), 0..len);
@@ -622,10 +626,10 @@ mod tests {
 
     #[test]
     fn file_changed_before_sending_is_not_sent() {
-        assert_eq!(send_error(b"short", 10), 0);
-        assert_eq!(send_error(b"promised, and more", 8), 0);
-        assert_eq!(send_error(&[7; 5000], 9000), 0);
-        assert_eq!(send_error(&[7; 9000], 5000), 0);
+        assert_eq!(bytes_sent_before_failure(b"short", 10), 0);
+        assert_eq!(bytes_sent_before_failure(b"promised, and more", 8), 0);
+        assert_eq!(bytes_sent_before_failure(&[7; 5000], 9000), 0);
+        assert_eq!(bytes_sent_before_failure(&[7; 9000], 5000), 0);
     }
 
     #[test]
@@ -681,9 +685,9 @@ mod tests {
             };
             let mut outbox = Outbox::default();
             outbox.push(blob, 0..200_000);
-            let changes = |act: &dyn Fn()| {
+            let change_until_dated = |act: &dyn Fn()| {
                 let before = FileVersion::of(&file).unwrap().changed;
-                // The kernel's clock for files has ticks.
+                // File times advance in ticks.
                 while FileVersion::of(&file).unwrap().changed == before {
                     act();
                 }
@@ -696,7 +700,7 @@ mod tests {
             hard_link(&path, &also).unwrap();
             flush().unwrap();
             match is_overwritten {
-                true => changes(&|| {
+                true => change_until_dated(&|| {
                     file.write_all_at(&[8], 199_999).unwrap();
                     file.set_modified(version.modified).unwrap();
                 }),
@@ -708,7 +712,7 @@ mod tests {
         }
     }
 
-    /// The kernel takes a name off a file and dates that before it, after it, or both: a look may come between.
+    /// The kernel sets the change time before or after it removes the link, or both: the check may run in between.
     #[test]
     fn file_unlinked_while_sending_is_completed() {
         use std::fs::{File, remove_file, rename, write};
@@ -734,7 +738,7 @@ mod tests {
         }
     }
 
-    /// As a writer leaves it that had begun before the file was opened: with the same date.
+    /// A writer that started before the file was opened changes it without changing its date.
     #[test]
     fn unsteady_file_overwritten_with_same_date_is_not_completed() {
         for is_overwritten in [true, false] {
@@ -791,7 +795,7 @@ mod tests {
         let mut outbox = Outbox::default();
         outbox.tail().extend_from_slice(b"head|");
         outbox.push(sealed(&content()), 1..3000);
-        assert!(outbox.has_room(), "no promise about it can break");
+        assert!(outbox.has_room(), "a sealed file cannot change");
         outbox.tail().extend_from_slice(b"|end");
         assert_eq!(
             outbox.flush(&mut transport, MAX_IN_FLIGHT).unwrap(),
@@ -836,7 +840,7 @@ mod tests {
         }
         outbox.push(large(), 0..500_000);
         outbox.flush(&mut transport, MAX_IN_FLIGHT).unwrap();
-        assert_eq!(transport.calls, ["write"], "not worth one");
+        assert_eq!(transport.calls, ["write"], "too short to be corked");
     }
 
     #[test]
@@ -929,7 +933,10 @@ mod tests {
             .flush(&mut ScriptedTransport::default(), MAX_IN_FLIGHT)
             .unwrap();
         other.return_to(&mut spare);
-        assert!(spare.chunks.capacity() > 0, "the queue can be lent again");
+        assert!(
+            spare.chunks.capacity() > 0,
+            "the memory of the queue was given back"
+        );
         assert_eq!(outbox.tail().capacity(), 10);
         outbox.borrow_from(&mut spare);
         transport.open_window();

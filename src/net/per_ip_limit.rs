@@ -1,4 +1,4 @@
-//! How many connections each peer holds.
+//! Limit of open connections per IP address.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -8,14 +8,13 @@ use std::time::Instant;
 use super::log_throttle::LogThrottle;
 use crate::trust::TrustedProxies;
 
-/// The connections held, by peer: by IPv4 address, or by the /64 of an IPv6 address, which is what one
-/// peer is given.
+/// Limit of open connections per IPv4 address, or per IPv6 /64, as one client is given a whole /64.
 ///
-/// A clone is the same census: reactors that have one count together.
+/// Clones share their counts, so that reactors count together.
 #[derive(Clone, Debug)]
 pub struct PerIpLimit {
     max: usize,
-    /// Who speaks for many, and is not counted.
+    /// Proxies whose connections are not counted.
     exempt: TrustedProxies,
     counts: Arc<Mutex<PerIpCounts>>,
 }
@@ -23,16 +22,16 @@ pub struct PerIpLimit {
 #[derive(Debug, Default)]
 struct PerIpCounts {
     connections: HashMap<IpAddr, usize>,
-    /// That a peer holds too many.
+    /// Throttle of the warning that an address is at its limit.
     log_throttle: LogThrottle,
 }
 
-/// One connection, counted.
+/// Proof that a connection is counted. It is given back with [`PerIpLimit::release`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Permit(IpAddr);
 
 impl PerIpLimit {
-    /// Counts, and lets no peer hold more than `max`.
+    /// Creates a limit of `max` connections per address.
     #[must_use]
     pub fn new(max: usize) -> Self {
         Self {
@@ -42,23 +41,23 @@ impl PerIpLimit {
         }
     }
 
-    /// The same, but does not count proxies that are trusted: their connections are those of many peers.
+    /// Exempts trusted proxies: their connections are those of many clients.
     #[must_use]
     pub fn with_exempt(self, exempt: TrustedProxies) -> Self {
         Self { exempt, ..self }
     }
 
-    /// Whether this address is not counted.
+    /// Whether connections from this address are not counted.
     pub(super) fn is_exempt(&self, address: IpAddr) -> bool {
         !self.exempt.is_empty() && self.exempt.contains(Some(address))
     }
 
-    /// How many connections a peer may hold.
+    /// Returns the maximum number of connections per address.
     pub(super) fn max(&self) -> usize {
         self.max
     }
 
-    /// One connection more for this address; `None` if its peer holds as many as it may.
+    /// Counts one more connection from this address; `None` if the address is at its limit.
     pub(super) fn try_acquire(&self, address: IpAddr) -> Option<Permit> {
         let peer = address_prefix(address);
         let connections = &mut self.lock().connections;
@@ -69,7 +68,7 @@ impl PerIpLimit {
         })
     }
 
-    /// That connection is over.
+    /// Uncounts a connection that is closed.
     pub(super) fn release(&self, Permit(peer): Permit) {
         let connections = &mut self.lock().connections;
         if let Some(count) = connections.get_mut(&peer) {
@@ -80,12 +79,13 @@ impl PerIpLimit {
         }
     }
 
-    /// Whether to say again that a peer holds too many: once a minute at the most, whoever says it.
+    /// Whether to log that an address is at its limit: at most once a minute for all reactors.
     pub(super) fn should_log(&self, now: Instant) -> bool {
         self.lock().log_throttle.should_log(now)
     }
 
-    /// A panic elsewhere leaves the counts whole: each change is one statement.
+    /// Locks the counts. A poisoned lock is ignored: each change is one statement, so a panic leaves the counts
+    /// consistent.
     fn lock(&self) -> MutexGuard<'_, PerIpCounts> {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -110,13 +110,13 @@ mod tests {
         let first = acquire("10.0.0.1").unwrap();
         assert!(
             acquire("::ffff:10.0.0.1").is_some(),
-            "the same, said otherwise"
+            "the IPv4-mapped form is the same address"
         );
         assert_eq!(acquire("10.0.0.1"), None);
-        assert!(acquire("10.0.0.2").is_some(), "another");
+        assert!(acquire("10.0.0.2").is_some(), "another address");
         assert!(acquire("2001:db8::1").is_some());
         assert!(acquire("2001:db8::2:3:4:5").is_some());
-        assert_eq!(acquire("2001:db8::6"), None, "one /64");
+        assert_eq!(acquire("2001:db8::6"), None, "the same /64");
         assert!(acquire("2001:db8:0:1::1").is_some(), "another /64");
         limit.release(first);
         assert!(limit.try_acquire("10.0.0.1".parse().unwrap()).is_some());

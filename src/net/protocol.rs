@@ -1,4 +1,4 @@
-//! Everything a server says to the reactor.
+//! Interface between a server's protocol and the reactor.
 
 use std::io;
 use std::time::{Duration, Instant, SystemTime};
@@ -7,89 +7,88 @@ use super::address::Address;
 use super::inbox::Inbox;
 use super::outbox::Outbox;
 
-/// How long a peer that has just come by a Unix socket has for its first word when we are about to go, as the kernel
-/// has it for TCP.
+/// Time that a newly accepted client of a Unix socket has for its first request during shutdown. For TCP the kernel
+/// waits as long (TCP_DEFER_ACCEPT).
 const FIRST_REQUEST_WAIT: Duration = Duration::from_secs(1);
 
-/// What a server says; the reactor does the rest.
+/// Callbacks of a server, called by the reactor.
 ///
-/// `&mut self` is what all of one reactor's conversations share, so a session needs no `Rc`, no
-/// `RefCell` and no `dyn`. A session is one conversation's own state.
+/// `&mut self` is the state shared by all connections of one reactor, so a session needs no `Rc`, no `RefCell` and no
+/// `dyn`. A session is the state of one connection.
 pub trait Protocol {
-    /// What is remembered of one conversation between two calls.
+    /// State of one connection between two calls.
     type Session;
 
-    /// A peer has connected.
+    /// Called when a connection is accepted. Returns its session.
     fn on_accept(&mut self, peer: &Peer) -> Self::Session;
 
-    /// Something changed: the conversation began, bytes arrived, the queue emptied, or the peer
+    /// Called when the connection has started, bytes have arrived, the outbox has become empty, or the peer has
     /// finished sending ([`Inbox::is_ended`]).
     fn on_ready(&mut self, session: &mut Self::Session, io: &mut Io<'_>) -> Next;
 
-    /// So many bytes of the conversation have been sent by now, and more are queued.
+    /// Called when more bytes are still queued. `sent` is the number of bytes sent since the connection started.
     fn on_progress(&mut self, _session: &mut Self::Session, _sent: u64) {}
 
-    /// The deadline that the session set has passed. It is unset when this is called.
+    /// Called when the session's deadline has passed. The deadline is unset by then.
     fn on_timeout(&mut self, _session: &mut Self::Session, _io: &mut Io<'_>) -> Next {
         Next::Close
     }
 
-    /// Since when the session has been waiting for its peer to ask for something, to its end; `None`
-    /// while it is answering. When there is no room for others, who has waited longest, for words or
-    /// for a [`Next::LingeringClose`] to end, is hung up on.
+    /// Returns the start of the current idle period, in which the session waits for a complete request, or `None` while
+    /// it is responding. When there is no room for a new connection, the reactor closes the one that has been idle, or
+    /// in a [`Next::LingeringClose`], longest.
     fn idle_since(&self, _session: &Self::Session) -> Option<Instant> {
         None
     }
 
-    /// The server is going away: finish what is begun, begin nothing new.
+    /// Called when the server shuts down. The session finishes what it has started, and starts nothing new.
     fn on_shutdown(&mut self, _session: &mut Self::Session, _io: &mut Io<'_>) -> Next {
         Next::Close
     }
 
-    /// The conversation is over, and this is how it ended. What is left in `io` will not be sent.
+    /// Called when the connection is closed. Bytes that are still in `io` will not be sent.
     fn on_close(&mut self, _session: Self::Session, _io: &mut Io<'_>, _reason: CloseReason) {}
 
-    /// What was true before need not be any more: time has passed, and the loop begins to serve those
-    /// who have come since. `is_woken`: a descriptor given to
+    /// Called at the start of a turn before any connection is served, and before the first call of a new connection
+    /// that has sent something. Cached facts may be stale by now, as time has passed. `is_woken`: a descriptor given to
     /// [`Reactor::register_waker`](super::Reactor::register_waker) may be readable.
     fn on_turn_start(&mut self, _is_woken: bool) {}
 
-    /// When to [`on_timer`](Self::on_timer) at the latest, even if nothing happens; `None` is never.
+    /// Returns the time at which [`on_timer`](Self::on_timer) is called even if no event occurs; `None` is never.
     fn next_timer(&self) -> Option<SystemTime> {
         None
     }
 
-    /// That time has come. The turn has begun, and nobody has been served in it.
+    /// Called when that time has come, after the turn has started and before any connection is served.
     fn on_timer(&mut self, _now: Now) {}
 
-    /// This turn's work is done; the loop is about to wait. By `clock` it is later than [`Io::now`] was: by all
-    /// that the turn has done, or waited for. Who does not ask does not pay for that.
+    /// Called at the end of a turn, before the loop waits. `clock` reads the clock, which is later than [`Io::now`] by
+    /// all that the turn has done or waited for. It costs nothing unless it is called.
     fn on_turn_end(&mut self, _clock: impl FnOnce() -> Now) {}
 
-    /// A whole poll interval ([`Limits::idle_interval`](super::Limits::idle_interval)) passed without an
-    /// event.
+    /// Called when [`Limits::idle_interval`](super::Limits::idle_interval) has passed without an event.
     fn on_idle(&mut self) {}
 }
 
-/// Both sides of a conversation, in memory, and the time. No socket.
+/// Input and output buffers of a connection, its deadline and the time. No socket.
 #[derive(Debug)]
 pub struct Io<'a> {
-    /// What the peer has said and the session has not yet consumed.
+    /// Received bytes that the session has not consumed.
     pub inbox: &'a mut Inbox,
-    /// What the session has said and the peer has not yet been sent.
+    /// Bytes that the session has queued and that are not sent.
     pub outbox: &'a mut Outbox,
-    /// When to call [`Protocol::on_timeout`]; `None` is never. The session sets it, and sets it to
-    /// `None` while it only waits for its own words to leave (or says [`Next::FlushThenRead`], which does):
-    /// then the peer's pace is watched by [`Limits::min_rate`](super::Limits::min_rate).
+    /// Time at which to call [`Protocol::on_timeout`]; `None` is never. The session sets it, and sets it to `None`
+    /// while it only waits for its output to be sent (or returns [`Next::FlushThenRead`], which does so): then
+    /// [`Limits::min_rate`](super::Limits::min_rate) bounds the time.
     pub deadline: &'a mut Option<Instant>,
-    /// The time of this turn.
+    /// Time of this turn.
     pub now: Now,
 }
 
 impl Io<'_> {
-    /// Until when this peer, which came at that time and has asked for nothing yet, is not hung up on although we are
-    /// about to go; `None` if it is now. Who comes by TCP has said something before, or nothing for as long with the
-    /// kernel.
+    /// Returns the time until which a shutdown waits for the first request of this connection, which was accepted at
+    /// `since`; `None` if it does not wait. Over TCP it never waits: the kernel accepts a connection only when its
+    /// client has sent something, or nothing for as long.
     #[must_use]
     pub fn first_request_deadline(&self, peer: Address, since: Instant) -> Option<Instant> {
         let may = peer == Address::Unix && !self.inbox.is_ended();
@@ -98,65 +97,65 @@ impl Io<'_> {
     }
 }
 
-/// What the session waits for.
+/// Event that the session waits for, returned by each callback.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
-    /// Call me when more bytes arrive.
+    /// Call the session when more bytes arrive.
     Read,
-    /// Call me when everything queued has left, and read nothing before; with nothing queued, the
-    /// same as `Read`.
+    /// Call the session when everything queued is sent, and read nothing before. With nothing queued, the same as
+    /// `Read`.
     Flush,
-    /// Call me when everything queued has left, and then whenever a descriptor given to
-    /// [`Reactor::register_waker`](super::Reactor::register_waker) is readable, or the deadline has passed; read nothing
-    /// before.
+    /// Send everything queued; call the session when a descriptor given to
+    /// [`Reactor::register_waker`](super::Reactor::register_waker) is readable, or when the deadline has passed. Read
+    /// nothing before.
     AwaitWake,
-    /// Call me when more bytes arrive, whenever a descriptor given to
-    /// [`Reactor::register_waker`](super::Reactor::register_waker) is readable, or when the deadline has passed. With something
-    /// queued, the same as `Flush`.
+    /// Call the session when more bytes arrive, when a descriptor given to
+    /// [`Reactor::register_waker`](super::Reactor::register_waker) is readable, or when the deadline has passed. With
+    /// something queued, the same as `Flush`.
     ReadOrWake,
-    /// There is nothing to say beyond what is queued. If that leaves at once, as it mostly does, the same as
-    /// `Read`, until the deadline that is set now; otherwise the same as `Flush`, and that deadline is unset.
+    /// Send everything queued, then read. If the socket takes it all at once, as it mostly does, the same as `Read`
+    /// with the deadline that is set now; otherwise the same as `Flush`, and that deadline is unset.
     FlushThenRead,
-    /// Call me when everything queued has left, as with `Flush`, but also if nothing is queued: I have more to
-    /// do, of which this was one step. Others have their turn between any two.
+    /// Call the session when everything queued is sent, as with `Flush`, but also if nothing is queued: this was one
+    /// step of more work. Other connections are served between two steps.
     Yield,
-    /// Send what is queued, then hang up: the peer expects it, or is to expect nothing more.
+    /// Send everything queued, then close: the peer expects that, or nothing more.
     Close,
-    /// The same, but the peer may still be talking: its words are read away for a while, so that
-    /// it gets to hear ours.
+    /// The same, but the peer may still be sending: its input is read and discarded for a while, so that it receives
+    /// the response.
     LingeringClose,
 }
 
-/// The time, read once per turn of the loop.
+/// Time of a turn, by both clocks, read once.
 #[derive(Clone, Copy, Debug)]
 pub struct Now {
-    /// For deadlines and durations.
+    /// Monotonic clock, for deadlines and durations.
     pub instant: Instant,
-    /// For dates.
+    /// Wall clock, for dates.
     pub wall: SystemTime,
 }
 
-/// Who is at the other end.
+/// Other end of a connection.
 #[derive(Clone, Debug)]
 pub struct Peer {
-    /// The peer's address, as `accept` gave it.
+    /// Address of the peer, from accept(2) or from a PROXY header.
     pub address: Address,
 }
 
-/// How a conversation ended.
+/// Reason why a connection was closed.
 #[derive(Debug)]
 pub enum CloseReason {
-    /// We hung up, with everything said.
+    /// The server closed it, with everything sent.
     Local,
-    /// The peer finished, and there was nothing left to say.
+    /// The peer finished sending, and there was nothing left to send.
     Peer,
-    /// The peer was too slow, or we were told to stop and it took too long.
+    /// The peer was too slow, or did not finish within the grace period of a shutdown.
     TimedOut,
-    /// Another peer came, and there was room for it only in this one's place.
+    /// The connection was idle and made room for a new one.
     Evicted,
-    /// A file changed while it was sent, so that the rest of what was promised could not be sent.
+    /// A file changed while it was sent, so that the rest of the promised bytes could not be sent.
     FileChanged,
-    /// The socket failed, or reading a file that was being sent.
+    /// The socket failed, or a file that was being sent could not be read.
     Io(io::Error),
 }
 

@@ -1,4 +1,4 @@
-//! The loop: wait, accept, pump, expire, retire.
+//! Event loop of one worker: polls, accepts, pumps connections, checks deadlines, shuts down.
 
 use std::collections::VecDeque;
 use std::io;
@@ -25,37 +25,37 @@ use super::protocol::{CloseReason, Now, Peer, Protocol};
 use super::transport::SocketStream;
 use crate::counter::Counter;
 
-/// Events taken from the kernel at once.
+/// Maximum events of one epoll_wait(2).
 const MAX_EVENTS_PER_POLL: usize = 1024;
 
-/// Connections accepted per listener and turn, so that a flood of new peers does not hold up those
-/// who are there.
+/// Maximum connections accepted per listener and turn, so that a flood of new clients does not delay the present ones.
 const MAX_ACCEPTS_PER_TURN: usize = 64;
 
-/// Of how many connections one is picked out to make room, each time all are looked through.
+/// Idle connections per eviction candidate, when all connections are searched for candidates.
 const CONNECTIONS_PER_CANDIDATE: usize = 16;
 
-/// How often that is done once more before a listener closes, however many keep coming.
+/// Maximum rounds of [`MAX_ACCEPTS_PER_TURN`] accepts before a listener closes, however many connections keep coming.
 const MAX_DRAIN_ROUNDS: usize = 64;
 
-/// How long a listener rests that ran out of descriptors, if no connection closes before.
+/// Pause of a listener after it ran out of descriptors. It ends earlier if a connection closes.
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
-/// The waker's token. Connections have a generation in the upper half of theirs, so tokens below
-/// 2^32 are free for it, for the bells and for the listeners' numbers.
+/// Token of the handle's waker. Tokens of connections have a generation in their upper half, so tokens below 2^32 are
+/// free for this one, for the protocol's wakers and for the indices of listeners.
 const HANDLE_TOKEN: Token = Token(u32::MAX as usize);
 
-/// The token of the descriptors that the protocol has us listen to.
+/// Token of the descriptors that the protocol has registered as wakers.
 const WAKER_TOKEN: Token = Token(u32::MAX as usize - 1);
 
 new_key_type! {
-    /// A connection's place and its generation.
+    /// Index of a connection's slot, and its generation.
     struct ConnectionKey;
 }
 
-/// One thread's loop: its listeners, its connections, and the protocol they speak.
+/// Event loop of one thread: its listeners, its connections, and their protocol.
 ///
-/// It is the only reader of the clock: once per turn, and at its end if the protocol asks ([`Protocol::on_turn_end`]).
+/// It reads the clock once per turn, and at the end of the turn if the protocol asks for it
+/// ([`Protocol::on_turn_end`]). No other code of the loop does.
 #[derive(Debug)]
 pub struct Reactor<P: Protocol> {
     protocol: P,
@@ -67,59 +67,59 @@ pub struct Reactor<P: Protocol> {
     connections: SlotMap<ConnectionKey, ConnectionSlot<P::Session>>,
     deadlines: Deadlines<ConnectionKey>,
     runnable: Vec<ConnectionKey>,
-    /// Who waits for a bell.
+    /// Connections whose sessions wait for a waker.
     awaiting_wake: Vec<ConnectionKey>,
-    /// Who has been accepted and not yet been heard.
+    /// Connections that are accepted and not yet pumped.
     accepted: Vec<ConnectionKey>,
     per_ip_limit: Option<PerIpLimit>,
     counters: Option<Arc<ConnectionCounters>>,
-    /// Who had waited longest when that was last looked for, the longest first.
+    /// Connections that had been idle longest at the last search, the longest first.
     eviction_candidates: VecDeque<(Instant, ConnectionKey)>,
-    /// There is no room, and nobody to make any, so that somebody may wait at a door.
+    /// The table is full and no connection is idle, so a backlog may hold connections.
     is_crowded_out: bool,
     context: PumpContext,
     now: Now,
     last_event: Instant,
     shutdown_deadline: Option<Instant>,
-    /// A connection has closed, or can make room, since the listeners were last asked.
+    /// A connection has closed or become idle since the listeners were last asked.
     room_freed: bool,
 }
 
-/// Stops a reactor from another thread.
+/// Handle that stops a reactor from another thread.
 #[derive(Clone, Debug)]
 pub struct ReactorHandle {
     waker: Arc<Waker>,
     stopping: Arc<AtomicBool>,
-    /// Nobody is waited for.
+    /// Connections are closed without waiting for them to finish.
     aborting: Arc<AtomicBool>,
 }
 
-/// A listener and whether somebody may be waiting at it.
+/// A listener, and whether its backlog may hold connections.
 #[derive(Debug)]
 struct ListenerSlot {
     listener: Listener,
     state: ListenerState,
-    /// That somebody has to wait.
+    /// Throttle of the warning that connections have to wait.
     pause_log: LogThrottle,
-    /// That somebody has to go.
+    /// Throttle of the warning that connections are evicted.
     eviction_log: LogThrottle,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum ListenerState {
-    /// Nobody waits; the poll will say when somebody does.
+    /// The backlog is empty. The poll reports the next connection.
     Idle,
-    /// Somebody may be waiting.
+    /// The backlog may hold connections.
     Pending,
-    /// Somebody may be waiting, and nobody can be let in before a connection closes, or, where time
-    /// alone may help, before then.
+    /// The backlog may hold connections, and none is accepted before another one closes or, if a time is given, before
+    /// that time.
     Paused(Option<Instant>),
 }
 
 #[derive(Debug)]
 struct ConnectionSlot<S> {
     connection: Connection<S, SocketStream>,
-    /// Which of its entries in the deadlines counts.
+    /// The valid one of its entries in the deadlines.
     deadline: Option<Tick>,
     is_runnable: bool,
     is_awaiting_wake: bool,
@@ -127,8 +127,8 @@ struct ConnectionSlot<S> {
 }
 
 impl ReactorHandle {
-    /// Tells the reactor to retire: to accept nobody, to finish what is begun, and to return from
-    /// [`Reactor::run`]. May be called from any thread, any number of times.
+    /// Makes the reactor stop accepting, let connections finish, and return from [`Reactor::run`]. May be called from
+    /// any thread, any number of times.
     pub fn stop(&self) {
         self.stopping.store(true, Ordering::Release);
         if let Err(error) = self.waker.wake() {
@@ -136,8 +136,7 @@ impl ReactorHandle {
         }
     }
 
-    /// The same, but what is begun is not finished: whoever is there is cut. May be called after
-    /// [`stop`](Self::stop).
+    /// Makes the reactor close all connections without letting them finish. May be called after [`stop`](Self::stop).
     pub fn abort(&self) {
         self.aborting.store(true, Ordering::Release);
         self.stop();
@@ -149,7 +148,7 @@ impl ReactorHandle {
 }
 
 impl<P: Protocol> Reactor<P> {
-    /// A reactor without listeners.
+    /// Creates a reactor without listeners.
     ///
     /// # Errors
     /// When the kernel gives no epoll or eventfd descriptor.
@@ -185,7 +184,7 @@ impl<P: Protocol> Reactor<P> {
         })
     }
 
-    /// Takes a listener in.
+    /// Adds a listener.
     ///
     /// # Errors
     /// When it cannot be registered with the poll.
@@ -203,9 +202,9 @@ impl<P: Protocol> Reactor<P> {
         Ok(self)
     }
 
-    /// Listens to a descriptor of the protocol's own, or another one: whenever it becomes readable,
-    /// [`Protocol::on_turn_start`] is told before anybody is served in that turn, and whoever said
-    /// [`Next::AwaitWake`](super::Next::AwaitWake) or [`Next::ReadOrWake`](super::Next::ReadOrWake) is asked again.
+    /// Adds a descriptor of the protocol as a waker. When it becomes readable, [`Protocol::on_turn_start`] is called
+    /// with `true` before any connection is served, and sessions that have returned
+    /// [`Next::AwaitWake`](super::Next::AwaitWake) or [`Next::ReadOrWake`](super::Next::ReadOrWake) are called.
     ///
     /// # Errors
     /// When it cannot be registered with the poll.
@@ -219,7 +218,7 @@ impl<P: Protocol> Reactor<P> {
         Ok(self)
     }
 
-    /// Counts what becomes of connections.
+    /// Sets the counters of this reactor's connections.
     #[must_use]
     pub fn with_counters(mut self, counters: Arc<ConnectionCounters>) -> Self {
         self.counters = Some(counters);
@@ -232,19 +231,19 @@ impl<P: Protocol> Reactor<P> {
         }
     }
 
-    /// The addresses listened on, in the order in which the listeners came.
+    /// Returns the addresses of the listeners, in the order in which they were added.
     pub fn addresses(&self) -> impl Iterator<Item = &Endpoint> {
         self.listeners.iter().map(|slot| slot.listener.address())
     }
 
-    /// What stops this reactor.
+    /// Returns a handle that stops this reactor.
     #[must_use]
     pub fn handle(&self) -> ReactorHandle {
         self.handle.clone()
     }
 
-    /// Serves until [`ReactorHandle::stop`], then finishes what is begun, within
-    /// [`Limits::grace`] and until [`ReactorHandle::abort`], and returns.
+    /// Serves until [`ReactorHandle::stop`]. Then connections may finish until [`Limits::grace`] has passed or
+    /// [`ReactorHandle::abort`] is called.
     ///
     /// # Errors
     /// When the poll or a listening socket fails.
@@ -266,7 +265,7 @@ impl<P: Protocol> Reactor<P> {
     fn turn(&mut self) -> io::Result<()> {
         let timeout = self.timeout();
         let polled = self.poll.poll(&mut self.events, timeout);
-        // Asked before the clock is, so that the grace does not begin before the stop.
+        // Read before the clock, so that the grace period does not start before the stop.
         let stopped = self.handle.stopping.load(Ordering::Acquire);
         self.now = read_clock();
         match polled {
@@ -316,7 +315,7 @@ impl<P: Protocol> Reactor<P> {
         Ok(())
     }
 
-    /// How long the poll may wait.
+    /// Returns the time for which the poll may wait; `None` is without limit.
     fn timeout(&self) -> Option<Duration> {
         let paused = self.listeners.iter().filter_map(|slot| match slot.state {
             ListenerState::Idle => None,
@@ -344,8 +343,7 @@ impl<P: Protocol> Reactor<P> {
             .map(|due| due.saturating_duration_since(self.now.instant))
     }
 
-    /// Whether a bell has rung, as far as can be known: if there were more events than were taken, it
-    /// may have.
+    /// Whether a waker may be readable: it is among the events, or there may be more events than were taken.
     fn is_woken(&self, events: &Events) -> bool {
         let is_wake = |event: &Event| event.token() == WAKER_TOKEN;
         !self.wakers.is_empty()
@@ -388,8 +386,8 @@ impl<P: Protocol> Reactor<P> {
         self.pump(key);
     }
 
-    /// Accepts a burst, which is opened after that: what nobody could know before all of them had come
-    /// is to be known then, and more of them have asked for something by then.
+    /// Accepts a burst of connections, which are first pumped after it: by then the number of connections is known, and
+    /// more of them have sent a request.
     fn accept(&mut self, index: usize, room_freed: bool) -> io::Result<()> {
         let Some(slot) = self.listeners.get_mut(index) else {
             return Ok(());
@@ -415,7 +413,7 @@ impl<P: Protocol> Reactor<P> {
             };
             if is_full && evicted.is_none() {
                 if !self.accepted.is_empty() {
-                    // Some of those may soon be over, or wait. The door is asked again at once.
+                    // Some of those may soon be closed or idle. The listener is asked again at once.
                     break;
                 }
                 let reason = format!("connections are limited to {max_connections} per worker");
@@ -448,7 +446,7 @@ impl<P: Protocol> Reactor<P> {
                     }
                 }
                 AcceptOutcome::Exhausted(_) if !self.accepted.is_empty() => break,
-                // Where it is others who take all there is, hanging up on our peers helps nobody.
+                // Another process takes every descriptor that is freed, so closing more connections does not help.
                 AcceptOutcome::Exhausted(error) if evicted_in_vain => {
                     self.pause_accepting(index, Some(ACCEPT_PAUSE), &error.to_string());
                     break;
@@ -468,7 +466,7 @@ impl<P: Protocol> Reactor<P> {
         Ok(())
     }
 
-    /// Lets nobody in at this door before a connection closes, or for so long at the most.
+    /// Stops accepting at this listener until a connection closes, or for `time` at most.
     fn pause_accepting(&mut self, index: usize, time: Option<Duration>, reason: &str) {
         if let Some(slot) = self.listeners.get_mut(index) {
             slot.pause(time, self.now.instant, reason);
@@ -499,8 +497,8 @@ impl<P: Protocol> Reactor<P> {
         self.accepted = accepted;
     }
 
-    /// Pumps a new connection before it is registered: one that is answered and closed at once
-    /// never enters the poll, and what arrives in between is reported when it does.
+    /// Pumps a new connection before it is registered with the poll: one that is served and closed at once is never
+    /// registered, and readiness that arises in between is reported at registration.
     fn start_connection(&mut self, key: ConnectionKey) {
         self.pump(key);
         let Some(slot) = self.connections.get_mut(key) else {
@@ -514,8 +512,8 @@ impl<P: Protocol> Reactor<P> {
         }
     }
 
-    /// One connection more for this peer, counted if they are counted and it has an IP address; `None` if it has
-    /// enough.
+    /// Counts a connection from this peer, if there is a limit per address and the peer has an IP address that is not
+    /// exempt. `None` if the address is at its limit; `Some(None)` if the connection is not counted.
     fn acquire_permit(&self, peer: &Peer) -> Option<Option<Permit>> {
         let (Some(limit), Some(ip)) = (&self.per_ip_limit, peer.address.ip()) else {
             return Some(None);
@@ -538,7 +536,7 @@ impl<P: Protocol> Reactor<P> {
         permit.map(Some)
     }
 
-    /// Hangs up on one, so that there is room for another who came to this door.
+    /// Closes a connection to make room for a new one at this listener.
     fn evict(&mut self, key: ConnectionKey, index: usize, reason: &str) {
         if let Some(slot) = self.listeners.get_mut(index)
             && slot.eviction_log.should_log(self.now.instant)
@@ -549,8 +547,8 @@ impl<P: Protocol> Reactor<P> {
         self.close(key, CloseReason::Evicted);
     }
 
-    /// Who has been waiting longest for its peer to ask for something. Looking through all takes time,
-    /// so several are picked each time, the more the more there are.
+    /// Returns the connection that has been idle longest. Searching all connections takes time, so each search picks
+    /// several candidates: one in [`CONNECTIONS_PER_CANDIDATE`].
     fn longest_idle(&mut self) -> Option<ConnectionKey> {
         if let Some(key) = self.next_eviction_candidate() {
             return Some(key);
@@ -572,7 +570,7 @@ impl<P: Protocol> Reactor<P> {
         self.next_eviction_candidate()
     }
 
-    /// The first of those that were picked, if it has waited ever since.
+    /// Returns the first candidate that has been idle ever since it was picked.
     fn next_eviction_candidate(&mut self) -> Option<ConnectionKey> {
         while let Some(&(since, key)) = self.eviction_candidates.front() {
             let slot = self.connections.get(key);
@@ -603,7 +601,7 @@ impl<P: Protocol> Reactor<P> {
         }
     }
 
-    /// Asks all who wait for a bell.
+    /// Calls all sessions that wait for a waker.
     fn wake_sessions(&mut self) {
         for key in std::mem::take(&mut self.awaiting_wake) {
             if let Some(slot) = self.connections.get_mut(key) {
@@ -628,7 +626,7 @@ impl<P: Protocol> Reactor<P> {
         self.after_pump(key, pumped);
     }
 
-    /// Does what follows from a pump: closing, queueing for another turn, arming the deadline.
+    /// Acts on the outcome of a pump: closes, queues for the next turn, sets the deadline.
     fn after_pump(&mut self, key: ConnectionKey, pumped: PumpOutcome) {
         let Some(slot) = self.connections.get_mut(key) else {
             return;
@@ -650,7 +648,7 @@ impl<P: Protocol> Reactor<P> {
             self.is_crowded_out = false;
             self.room_freed = true;
         }
-        // Mostly what is due is later than the entry that counts, which is cheaper to see than which tick it is.
+        // Usually the timer is due after the valid entry. Comparing instants is cheaper than computing the tick.
         let deadlines = &self.deadlines;
         if let Some(due) = slot.connection.next_timer(limits)
             && slot
@@ -684,7 +682,7 @@ impl<P: Protocol> Reactor<P> {
         self.count(|counters| &counters.closed);
         match &reason {
             CloseReason::Evicted => self.count(|counters| &counters.evicted),
-            // Otherwise it is we who are out of time.
+            // During a shutdown the grace period has passed, and the peer may not be slow.
             CloseReason::TimedOut if self.shutdown_deadline.is_none() => {
                 self.count(|counters| &counters.below_min_rate);
             }
@@ -694,7 +692,7 @@ impl<P: Protocol> Reactor<P> {
             limit.release(permit);
         }
         self.room_freed = true;
-        // Of those that have gone before the bell rang, no more are kept than are there.
+        // Keys of connections that closed before a wake-up are removed, so that the list stays bounded.
         if slot.is_awaiting_wake && self.awaiting_wake.len() > 2 * self.connections.len() {
             let connections = &self.connections;
             self.awaiting_wake
@@ -722,14 +720,14 @@ impl<P: Protocol> Reactor<P> {
         Ok(())
     }
 
-    /// Whether who waits at this door can wait for the next process.
+    /// Whether connections in this listener's backlog can wait for the next process.
     fn is_inherited(&self, index: usize) -> bool {
         let slot = self.listeners.get(index);
         slot.is_some_and(|slot| slot.listener.is_inherited())
     }
 
-    /// Whoever waits for `accept` has a connection already, as far as they know; closing the
-    /// listener would reset it, unless somebody else keeps it, for who comes after us.
+    /// Accepts the connections in the backlogs. Their clients are already connected, and closing the listener would
+    /// reset them, unless the service manager keeps it open for the next process.
     fn drain_backlogs(&mut self) -> io::Result<()> {
         for index in 0..self.listeners.len() {
             let slot = self.listeners.get_mut(index);
@@ -781,7 +779,7 @@ impl<S> ConnectionSlot<S> {
 }
 
 impl ListenerSlot {
-    /// Lets nobody in until a connection closes, or until this time has passed, and says so.
+    /// Stops accepting until a connection closes, or until this time has passed, and logs it.
     fn pause(&mut self, time: Option<Duration>, now: Instant, reason: &str) {
         self.state = ListenerState::Paused(time.map(|time| now + time));
         if self.pause_log.should_log(now) {
@@ -804,9 +802,9 @@ mod tests {
 
     #[test]
     fn idle_connection_is_below_88_bytes() {
-        // Ten thousand of them are to cost less than 256 bytes each. With the session, which may have
-        // 96, its slot's generation (8) and its deadline (16) that is 208.
-        // Where mio asserts, its sockets are larger; elsewhere ours is a descriptor, and which kind it is.
+        // Each of ten thousand idle connections must cost less than 256 bytes. With the session (at most 96), the
+        // slot's generation (8) and the deadline (16) it is 208. In debug builds mio's sockets are larger; in release
+        // builds a `SocketStream` is a descriptor and its kind: 8 bytes.
         let size = size_of::<ConnectionSlot<()>>() - size_of::<SocketStream>() + 8;
         assert!(size <= 88, "{size} bytes");
         let due = size_of::<(Tick, ConnectionKey)>();

@@ -1,4 +1,4 @@
-//! Sockets that somebody else has bound and handed over, as systemd does (sd_listen_fds(3)).
+//! Socket activation: listening sockets passed by the service manager (sd_listen_fds(3)).
 
 use std::fmt;
 use std::io;
@@ -7,23 +7,23 @@ use listenfd::ListenFd;
 
 use super::listener::Listener;
 
-/// Why there is nothing to listen to.
+/// Error of [`activated_listeners`].
 #[derive(Debug)]
 pub enum ActivationError {
-    /// Nothing was handed to this process.
+    /// No socket was passed to this process.
     NoSockets,
-    /// This descriptor, of this name, is nothing that can be listened to.
+    /// The descriptor with this number and name is not a usable listening socket.
     Unusable(usize, Option<String>, io::Error),
 }
 
-/// The number of the first descriptor that is handed over.
+/// Number of the first passed descriptor.
 const SD_LISTEN_FDS_START: usize = 3;
 
-/// Takes all sockets that were handed to this process, by LISTEN_FDS and LISTEN_PID, once. `names` are those of
-/// LISTEN_FDNAMES, for whoever is told what is wrong.
+/// Takes all sockets that were passed to this process by LISTEN_FDS and LISTEN_PID; a second call finds none. `names`
+/// are those of LISTEN_FDNAMES, for error messages.
 ///
 /// # Errors
-/// [`ActivationError`]: none were handed over, or one is no listening stream socket of TCP or Unix.
+/// [`ActivationError`]: no sockets were passed, or one is not a listening TCP or Unix stream socket.
 pub fn activated_listeners(names: &[String]) -> Result<Vec<Listener>, ActivationError> {
     let mut handed = ListenFd::from_env();
     if handed.len() == 0 {
@@ -45,7 +45,7 @@ fn take_listener(handed: &mut ListenFd, number: usize) -> io::Result<Listener> {
     }
     match handed.take_unix_listener(number) {
         Ok(Some(socket)) => Listener::inherit_unix(socket),
-        // That it is no Unix socket, which is half of the truth.
+        // The error of `take_unix_listener` would only say that it is no Unix socket.
         _ => Err(io::Error::other("it is no stream socket of TCP or Unix")),
     }
 }

@@ -1,4 +1,4 @@
-//! What a connection can do to its peer, without waiting.
+//! Non-blocking byte stream to a peer: TCP, Unix sockets, `sendfile`.
 
 use std::fs::File;
 use std::io::{self, IoSlice};
@@ -13,47 +13,45 @@ use rustix::net::sockopt::set_tcp_cork;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, recv, send, sendmsg};
 use socket2::SockRef;
 
-/// Bytes that the kernel takes from us for a peer beyond what it can send at once. Otherwise it takes
-/// megabytes for each peer that does not read. Every connection begins with this, as its listener
-/// has it.
+/// Unsent bytes that the kernel buffers for one connection (TCP_NOTSENT_LOWAT). Without it the kernel buffers megabytes
+/// for each peer that does not read. Connections inherit it from their listener.
 pub(super) const NOTSENT_LOWAT_BYTES: u32 = 32 * 1024;
 
-/// No such bound: what is taken follows from how fast the peer is.
+/// No such bound: the kernel's buffer grows with the speed of the peer.
 const NOTSENT_UNLIMITED: u32 = u32::MAX;
 
-/// The far end of a connection. Every method may answer [`io::ErrorKind::WouldBlock`].
+/// Non-blocking byte stream to a peer. Every method may return [`io::ErrorKind::WouldBlock`].
 pub(super) trait Transport {
-    /// Takes what has arrived, at most `into.len()` bytes; 0 when the peer has finished sending.
+    /// Reads at most `into.len()` bytes, and returns how many; 0 when the peer has finished sending.
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize>;
 
-    /// Sends bytes from memory and returns how many it took. `more` says that something else
-    /// follows at once, so that a last, partly filled segment waits for it.
+    /// Sends bytes from memory, and returns how many the kernel took. `more`: other bytes follow at once, so a last,
+    /// partly filled segment waits for them.
     fn write(&mut self, slices: &[IoSlice<'_>], more: bool) -> io::Result<usize>;
 
-    /// Sends a part of a file, at most `part`, and returns how many bytes it took; 0 when the file
-    /// ends before the part begins.
+    /// Sends at most `part` of a file, and returns how many bytes the kernel took; 0 when the file ends before the part
+    /// begins.
     fn send_file(&mut self, file: &File, part: Range<u64>) -> io::Result<usize>;
 
-    /// From now on a partly filled segment waits for what follows, or no longer does: then it leaves.
+    /// Holds partly filled segments back until more follows, or stops doing so and sends them (TCP_CORK).
     fn cork(&mut self, on: bool) -> io::Result<()>;
 
-    /// Whether more may be taken than can be sent at once, because this peer is known to take it soon.
-    /// A new one is not trusted. For one that is fast, being asked in small pieces costs half as
-    /// much again.
-    fn set_notsent_lowat(&mut self, trusted: bool) -> io::Result<()>;
+    /// Limits the unsent bytes that the kernel buffers to [`NOTSENT_LOWAT_BYTES`], or lifts the limit for a peer that
+    /// is known to read fast. A new connection has the limit. For a fast peer the small pieces cost half as much again.
+    fn set_notsent_lowat(&mut self, is_fast: bool) -> io::Result<()>;
 
-    /// Sends what the transport itself still holds.
+    /// Sends bytes that the transport itself still buffers.
     fn flush(&mut self) -> io::Result<()>;
 
-    /// Says goodbye: nothing more will be written, what arrives can still be read.
+    /// Ends the output. Input can still be read.
     fn shutdown_write(&mut self) -> io::Result<()>;
 }
 
-/// A plain socket. It holds nothing back, so there is nothing to flush.
+/// A plain socket. It buffers nothing itself, so `flush` does nothing.
 #[derive(Debug)]
 pub(super) enum SocketStream {
     Tcp(TcpStream),
-    /// It has no segments to be filled, and the kernel takes little for its peer anyway (SO_SNDBUF).
+    /// A Unix socket has no segments to cork, and the kernel buffers little for it (SO_SNDBUF).
     Unix(UnixStream),
 }
 
@@ -121,14 +119,14 @@ impl Transport for SocketStream {
         }
     }
 
-    fn set_notsent_lowat(&mut self, trusted: bool) -> io::Result<()> {
-        let unsent = if trusted {
+    fn set_notsent_lowat(&mut self, is_fast: bool) -> io::Result<()> {
+        let unsent_bytes = if is_fast {
             NOTSENT_UNLIMITED
         } else {
             NOTSENT_LOWAT_BYTES
         };
         match self {
-            Self::Tcp(stream) => SockRef::from(&*stream).set_tcp_notsent_lowat(unsent),
+            Self::Tcp(stream) => SockRef::from(&*stream).set_tcp_notsent_lowat(unsent_bytes),
             Self::Unix(_) => Ok(()),
         }
     }
@@ -145,25 +143,25 @@ impl Transport for SocketStream {
     }
 }
 
-/// A transport that takes and gives as little as it is told to, for tests.
+/// Transport for tests, which reads and writes as many bytes as its fields say.
 #[cfg(test)]
 #[derive(Debug)]
 pub(super) struct ScriptedTransport {
-    /// What the peer says, not yet read.
+    /// Bytes from the peer that are not read yet.
     pub(super) incoming: std::collections::VecDeque<u8>,
-    /// Whether the peer finishes sending after that.
+    /// Whether the peer finishes sending after them.
     pub(super) ends: bool,
-    /// Bytes given by one read at the most.
+    /// Maximum bytes of one read.
     pub(super) max_read: usize,
-    /// Bytes of a file taken by one call at the most, as if a signal came then.
+    /// Maximum bytes of one `send_file`, as if a signal interrupted it then.
     pub(super) max_send_file: usize,
-    /// Bytes taken until [`open_window`](Self::open_window) is called again.
+    /// Bytes that can be sent until [`open_window`](Self::open_window) is called again.
     pub(super) send_window: usize,
-    /// How much of that is left; `None` before the first send.
+    /// Bytes left of the send window; `None` before the first send.
     pub(super) window_left: Option<usize>,
-    /// What was sent.
+    /// Bytes that were sent.
     pub(super) sent: Vec<u8>,
-    /// Which calls succeeded, in order, repetitions left out.
+    /// Calls that succeeded, in order, without repetitions.
     pub(super) calls: Vec<&'static str>,
 }
 
@@ -185,7 +183,7 @@ impl Default for ScriptedTransport {
 
 #[cfg(test)]
 impl ScriptedTransport {
-    /// Makes room for another [`send_window`](Self::send_window) bytes.
+    /// Lets another [`send_window`](Self::send_window) bytes be sent.
     pub(super) fn open_window(&mut self) {
         self.window_left = Some(self.send_window);
     }
@@ -242,8 +240,9 @@ impl Transport for ScriptedTransport {
         Ok(())
     }
 
-    fn set_notsent_lowat(&mut self, trusted: bool) -> io::Result<()> {
-        self.calls.push(if trusted { "trust" } else { "distrust" });
+    fn set_notsent_lowat(&mut self, is_fast: bool) -> io::Result<()> {
+        self.calls
+            .push(if is_fast { "lift lowat" } else { "set lowat" });
         Ok(())
     }
 
@@ -252,7 +251,7 @@ impl Transport for ScriptedTransport {
     }
 
     fn shutdown_write(&mut self) -> io::Result<()> {
-        self.calls.push("finish");
+        self.calls.push("shutdown");
         Ok(())
     }
 }

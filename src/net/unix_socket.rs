@@ -1,4 +1,4 @@
-//! A Unix socket in the file system, from its bind to its removal.
+//! File of a Unix socket: bound, replaced when stale, removed.
 
 use std::fs::{self, Metadata};
 use std::io::{self, ErrorKind};
@@ -12,21 +12,22 @@ use rustix::fs::{FlockOperation, Mode, OFlags, flock, open};
 use rustix::io::Errno;
 use socket2::{Domain, SockAddr, Socket, Type};
 
-/// How often a turn is asked for, and how long it is waited between.
+/// Attempts to lock the directory of a socket, and the pause between two.
 const MAX_LOCK_TRIES: usize = 250;
 const LOCK_RETRY_INTERVAL: Duration = Duration::from_millis(2);
 
-/// The file of a listening socket. It is removed when this is dropped, unless it is another one by then.
+/// File of a listening Unix socket. Dropping this removes the file, unless another one has replaced it.
 #[derive(Debug)]
 pub(super) struct SocketFile {
     path: PathBuf,
     identity: (u64, u64),
 }
 
-/// Has a socket listen at this path, with this backlog. One that nobody listens to any more is replaced.
+/// Binds a socket to this path and listens with this backlog. A stale socket file, on which no process listens, is
+/// replaced.
 ///
 /// # Errors
-/// What bind(2) and listen(2) say. Where somebody listens, or something else is at that path, it is
+/// The error of bind(2) or listen(2). If another process listens at that path, or another kind of file is there,
 /// [`ErrorKind::AddrInUse`].
 pub(super) fn bind_and_listen(
     socket: &Socket,
@@ -34,8 +35,8 @@ pub(super) fn bind_and_listen(
     backlog: i32,
 ) -> io::Result<SocketFile> {
     let address = SockAddr::unix(path)?;
-    // Who has bound and does not listen yet looks like somebody who has left.
-    let _turn = lock_folder(path);
+    // A socket that is bound and does not listen yet looks like a stale one.
+    let _lock = lock_directory(path);
     match socket.bind(&address) {
         Err(error) if error.kind() == ErrorKind::AddrInUse && is_stale(path, &address)? => {
             fs::remove_file(path)?;
@@ -51,15 +52,16 @@ pub(super) fn bind_and_listen(
     Ok(file)
 }
 
-/// Waits for a turn among all who begin to listen in the folder of this path. It is over when this is dropped. `None`
-/// is as good as one where the folder cannot be locked, or is by somebody who has it for longer than that takes.
-fn lock_folder(path: &Path) -> Option<OwnedFd> {
-    let folder = path.parent().filter(|it| !it.as_os_str().is_empty());
+/// Locks the directory of this path against other processes that start to listen in it. Dropping the descriptor unlocks
+/// it. `None`, with which the caller goes on, if it cannot be locked, or if another process holds the lock for longer
+/// than half a second.
+fn lock_directory(path: &Path) -> Option<OwnedFd> {
+    let directory = path.parent().filter(|it| !it.as_os_str().is_empty());
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let folder = open(folder.unwrap_or(Path::new(".")), flags, Mode::empty()).ok()?;
+    let directory = open(directory.unwrap_or(Path::new(".")), flags, Mode::empty()).ok()?;
     for _ in 0..MAX_LOCK_TRIES {
-        match flock(&folder, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => return Some(folder),
+        match flock(&directory, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Some(directory),
             Err(Errno::WOULDBLOCK | Errno::INTR) => thread::sleep(LOCK_RETRY_INTERVAL),
             Err(_) => return None,
         }
@@ -67,13 +69,13 @@ fn lock_folder(path: &Path) -> Option<OwnedFd> {
     None
 }
 
-/// Whether this is a socket that somebody has left behind.
+/// Whether the path is a Unix socket on which no process listens.
 fn is_stale(path: &Path, address: &SockAddr) -> io::Result<bool> {
     if !fs::symlink_metadata(path)?.file_type().is_socket() {
         return Ok(false);
     }
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-    // Who listens and has a full backlog is not waited for.
+    // Non-blocking: connecting to a listener with a full backlog would wait.
     socket.set_nonblocking(true)?;
     let refused = |error: io::Error| error.kind() == ErrorKind::ConnectionRefused;
     Ok(socket.connect(address).is_err_and(refused))
@@ -87,7 +89,7 @@ impl Drop for SocketFile {
     fn drop(&mut self) {
         let is_ours = |metadata| identity(&metadata) == self.identity;
         if fs::symlink_metadata(&self.path).is_ok_and(is_ours) {
-            // What cannot be removed is stale, and is replaced by who comes next.
+            // A file that cannot be removed is stale, and the next process replaces it.
             let _ = fs::remove_file(&self.path);
         }
     }
@@ -105,8 +107,8 @@ mod tests {
 
     #[test]
     fn stale_socket_is_replaced_and_live_one_is_not() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("socket");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("socket");
         let first = socket();
         let _file = bind_and_listen(&first, &path, 1).unwrap();
         let busy = bind_and_listen(&socket(), &path, 1).unwrap_err();
@@ -114,7 +116,7 @@ mod tests {
         drop(first);
         bind_and_listen(&socket(), &path, 1).unwrap();
 
-        let other = folder.path().join("file");
+        let other = directory.path().join("file");
         fs::write(&other, "precious").unwrap();
         let busy = bind_and_listen(&socket(), &other, 1).unwrap_err();
         assert_eq!(busy.kind(), ErrorKind::AddrInUse);
@@ -124,16 +126,16 @@ mod tests {
     #[test]
     fn one_of_concurrent_binds_succeeds() {
         const MANY: usize = 4;
-        let folder = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().unwrap();
         for round in 0..100 {
-            let path = folder.path().join(round.to_string());
-            // What is left behind.
+            let path = directory.path().join(round.to_string());
+            // A stale socket file.
             socket().bind(&SockAddr::unix(&path).unwrap()).unwrap();
             let start = Barrier::new(MANY);
             let begin = || {
                 let socket = socket();
                 start.wait();
-                // Those who look whether it is left behind stay in its backlog.
+                // The other threads' probes of `is_stale` stay in its backlog.
                 bind_and_listen(&socket, &path, 16).map(|file| (socket, file))
             };
             let all: Vec<_> = thread::scope(|scope| {
@@ -149,24 +151,24 @@ mod tests {
     }
 
     #[test]
-    fn locked_folder_does_not_prevent_listening() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("socket");
-        let lock = lock_folder(&path);
+    fn locked_directory_does_not_prevent_listening() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("socket");
+        let lock = lock_directory(&path);
         assert!(lock.is_some());
         bind_and_listen(&socket(), &path, 1).unwrap();
     }
 
     #[test]
     fn replaced_socket_file_is_not_removed() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("socket");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("socket");
         let file = bind_and_listen(&socket(), &path, 1).unwrap();
         drop(file);
         assert!(!path.exists());
         let file = bind_and_listen(&socket(), &path, 1).unwrap();
-        fs::rename(&path, folder.path().join("moved")).unwrap();
-        fs::write(&path, "of somebody else").unwrap();
+        fs::rename(&path, directory.path().join("moved")).unwrap();
+        fs::write(&path, "another process's file").unwrap();
         drop(file);
         assert!(path.exists());
     }
