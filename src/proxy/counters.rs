@@ -1,15 +1,15 @@
-//! Who was hung up on before its conversation began, in numbers.
+//! Counters of connections closed because of their PROXY header.
 
 use crate::counter::Counter;
 
-/// Who was hung up on before its conversation began, in numbers, which others may read at any time.
+/// Counters of connections closed because of their PROXY header, which other threads may read at any time.
 ///
-/// They lie in cache lines of their own: what one worker counts holds up no other.
+/// They have cache lines of their own, so that workers do not slow each other down by counting.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub struct ProxyCounters {
-    /// Those who took too long with the header.
+    /// Connections whose header was not complete in time.
     pub header_timeouts: Counter,
-    /// Those who began with something else.
+    /// Connections that started with something else than a valid header.
     pub invalid_headers: Counter,
 }

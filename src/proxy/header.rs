@@ -1,58 +1,58 @@
-//! The header of the PROXY protocol, versions 1 and 2 (haproxy.org/download/2.9/doc/proxy-protocol.txt).
+//! Parser of PROXY protocol headers, versions 1 and 2 (haproxy.org/download/2.9/doc/proxy-protocol.txt).
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str;
 
-/// What stands in front of version 2.
+/// First bytes of a version 2 header.
 const V2_SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 
-/// What stands in front of version 1.
+/// First bytes of a version 1 header.
 const V1_PREFIX: &[u8] = b"PROXY ";
 
-/// Bytes of the longest line of version 1, with its end (section 2.1).
+/// Length in bytes of the longest version 1 line, with its CRLF (section 2.1).
 const MAX_V1_BYTES: usize = 107;
 
-/// Bytes in front of the addresses of version 2: the signature, what is done, the family, and how many bytes follow.
+/// Bytes before the addresses of version 2: signature, version and command, address family, and length of the rest.
 const V2_FIXED_BYTES: usize = 16;
 
-/// The most bytes that may follow. The longest addresses take 216; what proxies say besides (a name, a unique id, what
-/// is known of TLS and its certificate) some hundreds. The length could say 65535, which nobody sends, and
-/// which would have to be kept for each peer that does.
+/// Maximum bytes after those. The longest addresses take 216, other fields of proxies (a host name, a unique id, facts
+/// about TLS and its certificate) some hundreds. The length field allows 65535, which no proxy sends, and which would
+/// have to be buffered for each connection.
 const MAX_V2_REST_BYTES: usize = 4096;
 
-/// What has been received so far.
+/// Result of parsing the bytes received so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProxyHeader {
-    /// It may become a header; more must come.
+    /// The start of a header; more bytes are needed.
     Partial,
-    /// A header of so many bytes; what is behind it is said by its source.
+    /// A complete header. The bytes after it are sent by its source.
     Complete {
-        /// Where the peer is.
+        /// Address of the client.
         source: SourceAddress,
-        /// Bytes.
+        /// Length of the header in bytes.
         length: usize,
     },
 }
 
-/// Where a peer is, as its proxy says.
+/// Address of a client, from the header of its proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SourceAddress {
-    /// There.
+    /// IP address and port.
     Ip(SocketAddr),
-    /// At a Unix socket of the proxy's.
+    /// A Unix socket of the proxy.
     Unix,
-    /// The proxy does not say, or speaks for itself: where the connection comes from.
+    /// The header names no address, or the proxy connects for itself: the address of the connection applies.
     Connection,
 }
 
-/// It is no header, or says what cannot be.
+/// Error for bytes that are not a valid header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MalformedHeader;
 
-/// Reads a header from the beginning of what has been received.
+/// Parses a header at the start of the received bytes.
 ///
 /// # Errors
-/// [`MalformedHeader`], as soon as nothing that may follow can make it a header.
+/// [`MalformedHeader`], as soon as no further bytes can complete a valid header.
 pub fn parse_header(bytes: &[u8]) -> Result<ProxyHeader, MalformedHeader> {
     let begins = |with: &[u8]| bytes.iter().zip(with).all(|(a, b)| a == b);
     if begins(V2_SIGNATURE) {
@@ -64,7 +64,7 @@ pub fn parse_header(bytes: &[u8]) -> Result<ProxyHeader, MalformedHeader> {
     }
 }
 
-/// Version 1 (section 2.1).
+/// Parses version 1 (section 2.1).
 fn parse_v1(bytes: &[u8]) -> Result<ProxyHeader, MalformedHeader> {
     let within = bytes.get(..MAX_V1_BYTES).unwrap_or(bytes);
     let Some(end) = within.iter().position(|&byte| byte == b'\n') else {
@@ -82,12 +82,12 @@ fn parse_v1(bytes: &[u8]) -> Result<ProxyHeader, MalformedHeader> {
     })
 }
 
-/// What a line says: `V1_PREFIX TCP4 192.0.2.1 192.0.2.2 1024 80`.
+/// Parses a line such as `PROXY TCP4 192.0.2.1 192.0.2.2 1024 80`, and returns the source.
 fn v1_source(line: &str) -> Option<SourceAddress> {
     let mut words = line.split(' ').skip(1);
     let family = words.next()?;
     if family == "UNKNOWN" {
-        // Whatever follows is to be ignored.
+        // The rest of the line must be ignored (section 2.1).
         return Some(SourceAddress::Connection);
     }
     let is_of_family = |ip: &IpAddr| match family {
@@ -102,13 +102,13 @@ fn v1_source(line: &str) -> Option<SourceAddress> {
     words.next().is_none().then_some(SourceAddress::Ip(address))
 }
 
-/// Digits only, and no more than are needed.
+/// Parses a port in decimal digits, without a sign or leading zeros.
 fn port(text: &str) -> Option<u16> {
     let port: u16 = text.parse().ok()?;
     (port.to_string() == text).then_some(port)
 }
 
-/// Version 2 (section 2.2). What follows the addresses is skipped.
+/// Parses version 2 (section 2.2). The type-length-value fields after the addresses are skipped.
 fn parse_v2(bytes: &[u8]) -> Result<ProxyHeader, MalformedHeader> {
     let rest = bytes.get(V2_SIGNATURE.len()..).unwrap_or_default();
     let is_local = match rest.first() {
@@ -122,7 +122,7 @@ fn parse_v2(bytes: &[u8]) -> Result<ProxyHeader, MalformedHeader> {
     };
     let length = usize::from(u16::from_be_bytes([*high, *low]));
     let (addresses, is_stream) = match (family >> 4, family & 0xf) {
-        // Of what a proxy says of itself, nothing counts.
+        // The addresses of a LOCAL header must be ignored.
         _ if is_local => (AddressFamily::None, false),
         (0, 0..=2) => (AddressFamily::None, false),
         (1, kind @ 0..=2) => (AddressFamily::V4, kind == 1),
@@ -137,7 +137,7 @@ fn parse_v2(bytes: &[u8]) -> Result<ProxyHeader, MalformedHeader> {
         return Ok(ProxyHeader::Partial);
     };
     Ok(ProxyHeader::Complete {
-        // Datagrams do not come here; whoever speaks of them speaks of something else.
+        // A datagram's addresses are not those of this connection.
         source: match is_stream {
             true => addresses.source(rest).ok_or(MalformedHeader)?,
             false => SourceAddress::Connection,
@@ -146,7 +146,7 @@ fn parse_v2(bytes: &[u8]) -> Result<ProxyHeader, MalformedHeader> {
     })
 }
 
-/// What addresses a header of version 2 has.
+/// Address family of a version 2 header.
 #[derive(Clone, Copy)]
 enum AddressFamily {
     None,
@@ -156,7 +156,7 @@ enum AddressFamily {
 }
 
 impl AddressFamily {
-    /// Bytes of both, with their ports.
+    /// Returns the length in bytes of both addresses with their ports.
     fn length(self) -> usize {
         match self {
             Self::None => 0,
@@ -166,7 +166,7 @@ impl AddressFamily {
         }
     }
 
-    /// The source, which comes first; its port comes behind the destination.
+    /// Parses the source address, which comes first, and its port, which comes after the destination address.
     fn source(self, bytes: &[u8]) -> Option<SourceAddress> {
         let (ip, port): (IpAddr, _) = match self {
             Self::None => return Some(SourceAddress::Connection),
@@ -193,8 +193,8 @@ mod tests {
         Some(SourceAddress::Ip(text.parse().unwrap()))
     }
 
-    /// That these bytes are a header with this source, or none, however many of them have come; and that what comes
-    /// behind changes nothing.
+    /// Checks that these bytes are a header with this source, or malformed (`None`), in whichever parts they arrive,
+    /// and that bytes after them do not change the result.
     fn check(bytes: &[u8], expected: Option<SourceAddress>) {
         let shown = bytes.escape_ascii();
         let expected = expected
@@ -261,7 +261,7 @@ mod tests {
         }
     }
 
-    /// A header of version 2.
+    /// Builds a version 2 header.
     fn v2_header(command: u8, family: u8, rest: &[u8]) -> Vec<u8> {
         let length = u16::try_from(rest.len()).unwrap().to_be_bytes();
         [V2_SIGNATURE, &[command, family], &length, rest].concat()
@@ -285,7 +285,7 @@ mod tests {
             &v2_header(0x21, 0x31, &[b'x'; 216]),
             Some(SourceAddress::Unix),
         );
-        // Types, lengths and values are skipped, whatever they are.
+        // Type-length-value fields are skipped, valid or not.
         check(
             &v2_header(0x21, 0x11, &[V4, b"\x03\0\x04abcd"].concat()),
             ip("192.0.2.1:1024"),
@@ -294,7 +294,7 @@ mod tests {
             &v2_header(0x21, 0x11, &[V4, &[0xff; 4084]].concat()),
             ip("192.0.2.1:1024"),
         );
-        // Nothing is said, or not of a connection.
+        // No addresses, not those of a stream, or a LOCAL header.
         for (command, family, rest) in [
             (0x21, 0x00, &b""[..]),
             (0x21, 0x00, b"abc"),

@@ -1,4 +1,4 @@
-//! The PROXY protocol: who is behind a proxy, said in front of everything else that is said.
+//! PROXY protocol: a header before the first byte of a connection, in which a proxy names its client's address.
 #![cfg_attr(
     not(test),
     deny(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)

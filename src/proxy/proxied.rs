@@ -1,4 +1,4 @@
-//! Another protocol, spoken behind a PROXY header.
+//! Wrapper around another protocol, for connections that start with a PROXY header.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
@@ -11,20 +11,21 @@ use crate::counter::Counter;
 use crate::net::{Address, CloseReason, Io, LogThrottle, Next, Now, Peer, Protocol};
 use crate::trust::TrustedProxies;
 
-/// From whom a header is expected, and how long it may take.
+/// Peers that must send a header, and the time that they have for it.
 ///
-/// A clone is the same: whoever has one complains together.
+/// Clones share the throttle of their warning.
 #[derive(Clone, Debug)]
 pub struct ProxyHeaderOptions {
     trusted: TrustedProxies,
     timeout: Duration,
-    /// That somebody does not begin with a header.
+    /// Throttle of the warning that a connection started without a header.
     log_throttle: Arc<Mutex<LogThrottle>>,
 }
 
 impl ProxyHeaderOptions {
-    /// `trusted` begin with a header, and are believed; if nobody is named, it is everybody. All others speak for
-    /// themselves, without one. `timeout` is from being accepted to the header's last byte.
+    /// Creates options with which the `trusted` peers, or all peers if `trusted` is empty, must send a header, which is
+    /// believed. All other peers connect for themselves, without a header. `timeout` is the time from the accept to the
+    /// last byte of the header.
     #[must_use]
     pub fn new(trusted: TrustedProxies, timeout: Duration) -> Self {
         Self {
@@ -34,13 +35,13 @@ impl ProxyHeaderOptions {
         }
     }
 
-    /// Whether everybody is believed.
+    /// Whether the headers of all peers are believed.
     #[must_use]
     pub fn trusts_every_peer(&self) -> bool {
         self.trusted.is_empty()
     }
 
-    /// A panic elsewhere leaves the reminder whole.
+    /// Whether to log the warning now. A poisoned lock is ignored: a panic leaves the throttle consistent.
     fn should_log(&self, now: Instant) -> bool {
         let mut log_throttle = self
             .log_throttle
@@ -50,35 +51,35 @@ impl ProxyHeaderOptions {
     }
 }
 
-/// A protocol whose peers may be proxies that say at first for whom they speak.
+/// Wrapper around a protocol whose peers may be proxies that send a PROXY header first.
 #[derive(Debug)]
 pub struct Proxied<P> {
     inner: P,
-    /// `None`: all speak for themselves.
+    /// `None`: no peer sends a header.
     options: Option<ProxyHeaderOptions>,
     counters: Option<Arc<ProxyCounters>>,
     is_shutting_down: bool,
 }
 
-/// A conversation, or what comes before it.
+/// Session of the inner protocol, or the wait for its header.
 #[derive(Debug)]
 pub enum ProxiedSession<S> {
-    /// It has begun.
+    /// The session of the inner protocol.
     Started(S),
-    /// The header is not whole yet, or nothing has been said behind it.
+    /// The header is incomplete, or nothing has arrived after it.
     AwaitingHeader(Box<AwaitingHeader>),
 }
 
-/// Who has not said yet for whom it speaks, or nothing but that.
+/// Connection that has sent no complete header yet, or nothing after it.
 #[derive(Debug)]
 pub struct AwaitingHeader {
     peer: Peer,
-    /// Since it was first listened to.
+    /// Time of the first call for this connection.
     since: Option<Instant>,
 }
 
 impl<P: Protocol> Proxied<P> {
-    /// `inner` is spoken behind the header, if one is expected at all.
+    /// Wraps `inner`, whose bytes follow the header, if `options` require one.
     pub fn new(inner: P, options: Option<ProxyHeaderOptions>) -> Self {
         Self {
             inner,
@@ -88,7 +89,7 @@ impl<P: Protocol> Proxied<P> {
         }
     }
 
-    /// The same, with who is hung up on counted.
+    /// Sets the counters of connections closed because of their header.
     #[must_use]
     pub fn with_counters(mut self, counters: Arc<ProxyCounters>) -> Self {
         self.counters = Some(counters);
@@ -100,7 +101,7 @@ impl<P: Protocol> Proxied<P> {
         from.is_some_and(|from| from.is_empty() || from.contains(peer.address.ip()))
     }
 
-    /// Begins the conversation, if it is known by now with whom, and something has been said.
+    /// Starts the inner session, if the header is complete and something has arrived after it.
     #[cold]
     fn try_start(&mut self, session: &mut ProxiedSession<P::Session>, io: &mut Io<'_>) -> Next {
         let ProxiedSession::AwaitingHeader(awaiting) = session else {
@@ -117,7 +118,8 @@ impl<P: Protocol> Proxied<P> {
         self.start_or_close(session, io, callback, |counters| &counters.invalid_headers)
     }
 
-    /// Until when more may come before it is known with whom the conversation is, and what of.
+    /// Returns the time until which to wait for the header and the first byte after it; `None` if there is nothing to
+    /// wait for.
     fn header_deadline(&self, awaiting: &mut AwaitingHeader, io: &Io<'_>) -> Option<Instant> {
         let since = *awaiting.since.get_or_insert(io.now.instant);
         let bytes = io.inbox.bytes();
@@ -134,8 +136,8 @@ impl<P: Protocol> Proxied<P> {
         Some(since + timeout.unwrap_or_default())
     }
 
-    /// Begins the conversation with what has come, and goes on like this, or hangs up if that is no header, and counts
-    /// that there.
+    /// Starts the inner session with the bytes received so far and calls `callback`. If they are not a header, closes
+    /// the connection and adds to the counter `count`.
     fn start_or_close(
         &mut self,
         session: &mut ProxiedSession<P::Session>,
@@ -159,7 +161,7 @@ impl<P: Protocol> Proxied<P> {
                 *session = ProxiedSession::Started(started);
                 next
             }
-            // Whoever only looks whether somebody is there, or has not spoken before we go.
+            // A probe that only connects, or a connection that was silent until the shutdown.
             Ok(ProxyHeader::Partial)
                 if io.inbox.is_empty() && (io.inbox.is_ended() || self.is_shutting_down) =>
             {
@@ -277,7 +279,7 @@ mod tests {
     use super::*;
     use crate::net::{Inbox, Outbox};
 
-    /// Says who is there, and what it has heard.
+    /// Protocol that sends the client's address and its input.
     struct EchoWithAddress;
 
     impl Protocol for EchoWithAddress {
@@ -434,7 +436,11 @@ mod tests {
         expire("PROX");
         assert_eq!(count(), (2, 0));
         expire(LINE);
-        assert_eq!(count(), (2, 0), "its request is the conversation's");
+        assert_eq!(
+            count(),
+            (2, 0),
+            "a timeout after the header is the inner session's"
+        );
         counted().receive("GET /");
         let end = |bytes: &str| {
             let mut driver = counted();
@@ -447,7 +453,7 @@ mod tests {
         let mut last = counted();
         last.call(Proxied::on_shutdown);
         last.call(Proxied::on_timeout);
-        assert_eq!(count(), (2, 2), "nobody has to say anything");
+        assert_eq!(count(), (2, 2), "a silent connection is not counted");
     }
 
     #[test]
