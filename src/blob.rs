@@ -1,4 +1,4 @@
-//! Bytes at rest, in memory or in an open file.
+//! Content as bytes in memory or in an open file of a known version.
 
 use std::fs::{File, Metadata};
 use std::io;
@@ -6,82 +6,81 @@ use std::os::unix::fs::MetadataExt as _;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// Bytes that do not change hands when they are passed on: a clone shares them.
+/// Content in memory or in an open file. A clone shares the bytes.
 ///
-/// An open file is read by whoever sends it, at an offset of their own, so one
-/// descriptor serves any number of holders.
+/// Each reader of an open file uses its own offset, so one descriptor serves any number of readers.
 #[derive(Clone, Debug)]
 pub enum Blob {
-    /// Bytes that are part of the program.
+    /// Bytes in the program's binary.
     Static(&'static [u8]),
-    /// Bytes that were read, or made.
+    /// Bytes that were read or generated.
     Memory(Arc<[u8]>),
-    /// A sealed file in memory (memfd_create(2), F_SEAL_WRITE and F_SEAL_SHRINK): as an open file to
-    /// the kernel, as memory to us, because nobody can change it any more.
+    /// A sealed file in memory (memfd_create(2), F_SEAL_WRITE and F_SEAL_SHRINK): the kernel sends it as a file, and as
+    /// no process can change it any more, it is as reliable as memory.
     Sealed {
         /// The open file. Its cursor is never used.
         file: Arc<File>,
-        /// Its length in bytes.
+        /// Length in bytes.
         len: u64,
     },
     /// An open regular file.
     File {
         /// The open file. Its cursor is never used.
         file: Arc<File>,
-        /// What it was when it was opened. By now it may be something else.
+        /// Version of the file when it was opened. The file may have changed since.
         version: FileVersion,
-        /// Whether it had been left alone for a while. If not, it may be about to change again.
+        /// Whether the last change was a while ago ([`FileVersion::is_settled`]). If not, it may be about to change
+        /// again.
         is_steady: bool,
     },
 }
 
-/// How far a date that the kernel gives a file may lie behind the clock, so that two changes have the same:
-/// a tick, which is 10 ms at the most, and as much again.
+/// Longest time by which a time stamp of a file may lie behind the clock, so that two changes have the same one: one
+/// tick of the kernel, at most 10 ms, and as much again as a margin.
 pub const TIMESTAMP_TICK: Duration = Duration::from_millis(20);
 
-/// Looks at a file of which only the change time differs, before that counts as another change of its bytes. Each costs
-/// one statx(2), 0.3 microseconds; a file system needs some tens of nanoseconds.
-const MAX_LOOKS: u32 = 100;
+/// Attempts to stat a file of which only the change time differs, before that counts as a change of its bytes. Each
+/// costs one statx(2), 0.3 microseconds; a file system needs some tens of nanoseconds.
+const MAX_STATS: u32 = 100;
 
-/// What a file system says of a file's bytes: from two versions that differ, other bytes must be
-/// expected.
+/// Version of a file's bytes, from its metadata: if two versions differ, the bytes must be expected to differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct FileVersion {
-    /// The length in bytes.
+    /// Length in bytes.
     pub len: u64,
-    /// When the bytes were last changed, as far as nobody has said otherwise (utimensat(2)).
+    /// Modification time (mtime) of the bytes. A process can set it to any value (utimensat(2)).
     pub modified: SystemTime,
-    /// When anything about the file was last changed, its name and mode included. Nobody can say
-    /// otherwise.
+    /// Change time (ctime): last change of the file or its metadata, such as its name or mode. No process can set it.
     pub changed: SystemTime,
-    /// Which file system it is on.
+    /// Device number of its file system.
     pub device: u64,
-    /// Which file this is, among those that exist on its file system.
+    /// Inode number, unique among the files that exist on its file system.
     pub inode: u64,
-    /// How many names it has.
+    /// Number of its hard links, which are its names.
     pub links: u64,
 }
 
 impl FileVersion {
-    /// What the file is now.
+    /// Returns the current version of an open file.
     ///
     /// # Errors
-    /// What statx(2) says, which for an open file is next to nothing.
+    /// The error of statx(2), which an open file almost never causes.
     pub fn of(file: &File) -> io::Result<Self> {
         Ok(Self::from(&file.metadata()?))
     }
 
-    /// Version of an open file now, to be compared with an `earlier` one by [`has_same_bytes_as`](Self::has_same_bytes_as).
+    /// Returns the current version of an open file, to be compared with an `earlier` one by
+    /// [`has_same_bytes_as`](Self::has_same_bytes_as).
     ///
     /// unlink(2), rename(2) and link(2) set the change time and the number of links one after the other; in which order
     /// depends on the file system: tmpfs and XFS set the time first. So where nothing but the change time differs,
-    /// this looks again, [`MAX_LOOKS`] times, before it returns that.
+    /// this calls statx(2) again, up to [`MAX_STATS`] times, before it returns that difference.
     ///
     /// # Errors
     /// As for [`of`](Self::of).
     pub fn after(file: &File, earlier: &Self) -> io::Result<Self> {
         let mut now = Self::of(file)?;
-        for _ in 1..MAX_LOOKS {
+        for _ in 1..MAX_STATS {
             if now.has_same_bytes_as(earlier) || !now.differs_in_change_time_only(earlier) {
                 break;
             }
@@ -90,9 +89,8 @@ impl FileVersion {
         Ok(now)
     }
 
-    /// Whether the file system dates changes as they happen, so that `changed` can be relied on. A date
-    /// to the second may be made up (squashfs has the date of the image's maker in its place) or
-    /// stand for several changes (FAT, ext3).
+    /// Whether the change time has a fraction of a second, so that it can be relied on. A time in whole seconds may be
+    /// invented (squashfs stores the time of the image's creation) or stand for several changes (FAT, ext3).
     #[must_use]
     pub fn has_subsecond_ctime(&self) -> bool {
         let fraction = match self.changed.duration_since(UNIX_EPOCH) {
@@ -102,19 +100,19 @@ impl FileVersion {
         fraction != 0
     }
 
-    /// Whether another change from now on would be told from the last one.
+    /// Whether a change from now on would have a change time different from the last one's.
     #[must_use]
     pub fn is_settled(&self, now: SystemTime) -> bool {
         let since = now.duration_since(self.changed);
         self.has_subsecond_ctime() && since.is_ok_and(|since| since > TIMESTAMP_TICK)
     }
 
-    /// Whether the bytes of an open file are those of the `earlier` version of it. Whatever changed it may
-    /// have changed them, and then have put their date back; only losing a name, as when another
-    /// file takes its place, and having one more, as in the next release, are known not to.
+    /// Whether the bytes of an open file are those of its `earlier` version. Any change of the change time may mean
+    /// that the bytes were changed and the modification time was set back. The exceptions are a link removed, as when
+    /// another file replaces this one, and a link added, as in the next release: these do not change the bytes.
     ///
-    /// A rename(2) over the last name may set the change time twice, before and after it takes the name off (tmpfs):
-    /// a second time within a [`TIMESTAMP_TICK`] of the first belongs to it.
+    /// A rename(2) over the last link may set the change time twice, before and after it removes the link (tmpfs): a
+    /// second change within a [`TIMESTAMP_TICK`] of the first belongs to it.
     #[must_use]
     pub fn has_same_bytes_as(&self, earlier: &Self) -> bool {
         let is_same = (self.len, self.modified) == (earlier.len, earlier.modified);
@@ -144,7 +142,7 @@ impl From<&Metadata> for FileVersion {
     }
 }
 
-/// The time so many seconds after 1970, or before it, and nanoseconds after that second.
+/// Converts seconds since 1970, which may be negative, and nanoseconds after that second.
 pub(crate) fn system_time(seconds: i64, nanos: i64) -> SystemTime {
     let distance = Duration::from_secs(seconds.unsigned_abs());
     let second = match seconds < 0 {
@@ -158,7 +156,7 @@ pub(crate) fn system_time(seconds: i64, nanos: i64) -> SystemTime {
 }
 
 impl Blob {
-    /// The length in bytes.
+    /// Returns the length in bytes.
     #[must_use]
     pub fn len(&self) -> u64 {
         match self {
@@ -169,13 +167,13 @@ impl Blob {
         }
     }
 
-    /// Whether there are no bytes at all.
+    /// Whether the length is 0.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The bytes, if they are in memory that can be looked at.
+    /// Returns the bytes, if they are in this process's memory.
     #[must_use]
     pub fn in_memory(&self) -> Option<&[u8]> {
         match self {
@@ -267,20 +265,20 @@ mod tests {
         let has_bytes = || FileVersion::of(&file).unwrap().has_same_bytes_as(&before);
         assert!(has_bytes());
         remove_file(&path).unwrap();
-        assert!(has_bytes(), "it has lost a name");
+        assert!(has_bytes(), "a link was removed");
         let before = FileVersion::of(&file).unwrap();
         let has_bytes = || FileVersion::of(&file).unwrap().has_same_bytes_as(&before);
         hard_link(folder.path().join("other name"), &path).unwrap();
-        assert!(has_bytes(), "it has another name");
+        assert!(has_bytes(), "a link was added");
         let before = FileVersion::of(&file).unwrap();
         let has_bytes = || FileVersion::of(&file).unwrap().has_same_bytes_as(&before);
-        // The kernel's clock for files has ticks.
+        // File times advance in ticks.
         while FileVersion::of(&file).unwrap().changed == before.changed {
             file.set_len(1).unwrap();
             file.set_len(0).unwrap();
             file.set_modified(before.modified).unwrap();
         }
-        assert!(!has_bytes(), "its date was put back");
+        assert!(!has_bytes(), "its modification time was set back");
         file.set_len(1).unwrap();
         assert!(!has_bytes());
     }

@@ -1,26 +1,26 @@
-//! A number that one thread changes, and that any may read.
+//! Counter that one thread changes and any thread may read.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// A number that one thread changes, and that any may read, somewhat later perhaps.
+/// Counter that one thread changes and any thread may read. A reader may see an older value for a moment.
 ///
-/// As nobody else changes it, adding is no more than that: it takes no lock on the bus, as what several may
-/// change would. If several did, some of it would be lost, and nothing worse would come of it.
+/// Only one thread changes it, so adding needs no atomic read-modify-write, which would lock the bus. If several
+/// threads changed it, increments could be lost, and nothing worse.
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
 
 impl Counter {
-    /// It is so much more.
+    /// Adds `more`.
     pub fn add(&self, more: u64) {
         self.set(self.get().wrapping_add(more));
     }
 
-    /// It is this.
+    /// Sets the value.
     pub fn set(&self, number: u64) {
         self.0.store(number, Ordering::Relaxed);
     }
 
-    /// What it is.
+    /// Returns the value.
     #[must_use]
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)

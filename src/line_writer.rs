@@ -1,4 +1,4 @@
-//! Lines handed to a thread that writes them, without ever waiting for it.
+//! Log lines written by a background thread, which their producers never wait for.
 
 use std::io::{self, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -7,32 +7,32 @@ use std::time::{Duration, Instant};
 
 use tracing::warn;
 
-/// Bytes of lines that may wait for the thread before lines are dropped.
+/// Maximum bytes of queued lines. Lines beyond it are dropped.
 const MAX_QUEUED_BYTES: usize = 4 * 1024 * 1024;
 
-/// Bytes of lines that are written at once, without waiting for others to gather.
+/// Bytes of queued lines that are written at once, without waiting for more to gather.
 const MIN_IMMEDIATE_BYTES: usize = MAX_QUEUED_BYTES / 4;
 
-/// Bytes of lines that a loop hands over before its turn ends.
+/// Bytes of lines from which on a worker hands them over before the end of its turn.
 const MAX_BATCH_BYTES: usize = 64 * 1024;
 
-/// How long it is kept quiet about lines that are lost after it was said.
+/// Minimum interval between two warnings of lost lines.
 const LOSS_LOG_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How long what can take nothing just now is left alone.
+/// Pause after a sink has returned `WouldBlock`.
 const WOULD_BLOCK_PAUSE: Duration = Duration::from_millis(20);
 
-/// Where lines end up. What is written to it is to be there when `write` returns: nothing is to wait in a buffer.
+/// Sink of lines. It must not buffer: the bytes are in place when `write` returns.
 pub trait LineSink: Write + Send + Sized + 'static {
-    /// What has taken its place, if something has.
+    /// Opens the file that has replaced this one, if there is one.
     ///
     /// # Errors
-    /// Why that cannot be opened.
+    /// The error of opening it.
     fn reopened(&self) -> io::Result<Option<Self>> {
         Ok(None)
     }
 
-    /// Whether what was written last has been cut off since, by others.
+    /// Whether another process has truncated the file, so that the last written bytes are gone.
     fn is_truncated(&self) -> bool {
         false
     }
@@ -42,17 +42,17 @@ impl LineSink for io::Stderr {}
 
 impl LineSink for io::Sink {}
 
-/// Where one loop's lines are collected until [`flush`](Self::flush).
+/// Buffer of one worker's lines until [`flush`](Self::flush).
 ///
-/// What reads them may be slow, or stuck: then lines are dropped and counted, and the loop goes on.
-/// Several loops have a journal each, whose lines one thread writes, each line whole.
+/// If the reader of the sink is slow or stuck, lines are dropped and counted, and the worker goes on. Each worker has
+/// its own `LineWriter`; one thread writes the lines of all, each line whole.
 #[derive(Debug)]
 pub struct LineWriter {
     batch: Vec<u8>,
     queue: Arc<LineQueue>,
 }
 
-/// The writing thread, to wait for, or to be told something.
+/// Handle of the writer thread: waits for it, reads its counters, and makes it reopen its sink.
 #[derive(Clone, Debug)]
 pub struct WriterHandle {
     queue: Arc<LineQueue>,
@@ -60,55 +60,54 @@ pub struct WriterHandle {
 
 #[derive(Debug)]
 struct LineQueue {
-    /// What messages call that which is written to.
+    /// Name of the sink in messages.
     name: String,
-    /// Whether the lines are those messages themselves. Then nobody is told what whoever wrote this would have to
-    /// write.
+    /// Whether the lines are those messages themselves. Then this thread must not log what it would have to write
+    /// itself.
     is_diagnostics: bool,
     state: Mutex<QueueState>,
-    /// For the thread: there is something to do.
+    /// Notifies the thread of work.
     work: Condvar,
-    /// For whoever waits for the thread: something has been done.
+    /// Notifies the threads in [`WriterHandle::finish`] of progress.
     progress: Condvar,
 }
 
 #[derive(Debug, Default)]
 struct QueueState {
     queued: Vec<u8>,
-    /// Lines that were written to their end, over all.
+    /// Total of lines written completely.
     written: usize,
-    /// Lines that were lost, over all, and of those how many have been told, and when that was.
+    /// Total of lost lines; how many of them have been logged, and when.
     lost: usize,
     reported: (usize, Option<Instant>),
-    /// What is written to is to be opened again.
+    /// The sink must be reopened.
     reopen_requested: bool,
-    /// Lines that the thread has taken, and is writing.
+    /// Lines that the thread has taken from the queue and is writing.
     being_written: usize,
-    /// Lines of which only the beginning is written: one, at the most.
+    /// Lines of which only the start is written: at most one.
     partial: usize,
-    /// Journals from which more may come.
+    /// Number of `LineWriter`s, which may hand over more lines.
     writers: usize,
-    /// The thread waits for the next line, however long that takes.
+    /// The thread waits for the next line without a timeout.
     is_asleep: bool,
-    /// Somebody waits for the thread: lines gather no longer.
+    /// A thread waits in [`WriterHandle::finish`]: lines no longer gather.
     flush_requested: bool,
-    /// The thread is gone: nothing more will be written.
+    /// The thread has ended: nothing more will be written.
     has_ended: bool,
 }
 
 impl LineWriter {
-    /// Starts a thread that writes to `out`, which messages call `name`. The thread ends when the
-    /// last journal is dropped, or nobody will ever read what it writes (EPIPE). Lines that cannot be written for
-    /// another reason, as where a disk is full, are lost, and counted; later ones are written when they can be.
+    /// Starts a thread that writes to `out`, which messages call `name`. The thread ends when the last `LineWriter` is
+    /// dropped, or when the pipe has no reader any more (EPIPE). Lines that cannot be written for another reason, such
+    /// as a full disk, are lost and counted; later lines are written when that is possible again.
     ///
-    /// How many are lost is told at most once a second, while there are any, as a warning.
+    /// A warning with the number of lost lines is logged at most once a second.
     ///
-    /// Lines `gather` for so long before they are written with one call, so that the thread wakes
-    /// `1 / gather` times a second under load, and never while nothing comes; sooner only where they
-    /// become many. Zero writes each as soon as it is there.
+    /// Lines `gather` for this time and are then written with one system call, so that the thread wakes `1 / gather`
+    /// times a second under load, and never without lines. Many lines are written earlier. Zero writes each at once.
     ///
     /// # Errors
-    /// When no thread can be started.
+    /// When the thread cannot be started.
     pub fn new(
         name: &str,
         gather: Duration,
@@ -117,11 +116,11 @@ impl LineWriter {
         Self::start(LineQueue::new(name, false), gather, out)
     }
 
-    /// The same for warnings themselves, which are written one by one. What comes of these is told nobody, unless it
-    /// can be.
+    /// Starts a thread that writes diagnostics, each at once. Its own write errors are not logged, as the message would
+    /// go to the sink that failed.
     ///
     /// # Errors
-    /// When no thread can be started.
+    /// When the thread cannot be started.
     pub fn for_diagnostics(name: &str, out: impl LineSink) -> io::Result<(Self, WriterHandle)> {
         Self::start(LineQueue::new(name, true), Duration::ZERO, out)
     }
@@ -150,13 +149,13 @@ impl LineWriter {
         }
     }
 
-    /// Another one, for another loop, with the same thread.
+    /// Creates a `LineWriter` of the same thread, for another worker.
     #[must_use]
     pub fn duplicate(&self) -> Self {
         Self::attach(self.queue.clone())
     }
 
-    /// What waits for the thread.
+    /// Returns a handle of the writer thread.
     #[must_use]
     pub fn handle(&self) -> WriterHandle {
         WriterHandle {
@@ -164,16 +163,16 @@ impl LineWriter {
         }
     }
 
-    /// The collected lines: append one, with its newline.
+    /// Returns the collected lines, to which a line with its newline can be appended.
     pub fn batch(&mut self) -> &mut Vec<u8> {
-        // However long the lines of one turn are together, this stays small.
+        // Bounds the buffer, however many lines one turn has.
         if self.batch.len() > MAX_BATCH_BYTES {
             self.flush();
         }
         &mut self.batch
     }
 
-    /// Hands the collected lines over, or drops them if too many are waiting.
+    /// Hands the collected lines over to the thread, or drops them if the queue is full.
     pub fn flush(&mut self) {
         if self.batch.is_empty() {
             return;
@@ -187,13 +186,13 @@ impl LineWriter {
             state.lost += count_lines(&self.batch);
         } else if after > MAX_QUEUED_BYTES {
             state.lost += count_lines(&self.batch);
-            // The thread may be stuck, and cannot say so.
+            // The thread may be stuck in a write, so the warning is logged here.
             if !self.queue.is_diagnostics {
                 unreported = self.queue.take_unreported(&mut state);
             }
         } else {
             state.queued.extend_from_slice(&self.batch);
-            // Waking is a system call: it is made once for each time that the thread sleeps.
+            // Waking the thread is a system call, made once each time it sleeps.
             woken = std::mem::take(&mut state.is_asleep)
                 || (before < MIN_IMMEDIATE_BYTES && after >= MIN_IMMEDIATE_BYTES);
         }
@@ -218,11 +217,11 @@ impl Drop for LineWriter {
 }
 
 impl WriterHandle {
-    /// Waits until everything handed over is written, at most `time`.
+    /// Waits until everything handed over is written, for at most `time`.
     ///
     /// # Errors
-    /// How many lines were lost since it began, if any were. Those that are still waiting count, and so do those that
-    /// are being written, although some of them may have been.
+    /// The number of lines lost since the start. Lines that are still queued or being written count as lost, although
+    /// some of the latter may be written.
     pub fn finish(&self, time: Duration) -> Result<(), usize> {
         let mut state = self.queue.lock();
         state.flush_requested = true;
@@ -241,16 +240,16 @@ impl WriterHandle {
         }
     }
 
-    /// How many lines were written, and how many were lost. One that was begun is neither, until it is one of the two,
-    /// so that none of these numbers ever becomes less.
+    /// Returns the number of written and of lost lines. A partly written line counts when it is completed or lost, so
+    /// that neither number ever decreases.
     #[must_use]
     pub fn counts(&self) -> (usize, usize) {
         let state = self.queue.lock();
         (state.written, state.lost)
     }
 
-    /// Has the thread go on with what has taken the place of what it writes to ([`LineSink::reopened`]), at once or when
-    /// it has written what it has. A line that was begun is ended where it was begun, or lost.
+    /// Makes the thread reopen its sink ([`LineSink::reopened`]), at once or after the lines that it is writing. A
+    /// partly written line is completed in the old file, or lost.
     pub fn reopen(&self) {
         let mut state = self.queue.lock();
         state.reopen_requested = true;
@@ -261,7 +260,7 @@ impl WriterHandle {
 }
 
 impl QueueState {
-    /// Whether lines may be left to gather.
+    /// Whether lines may still gather.
     fn may_gather(&self) -> bool {
         self.queued.len() < MIN_IMMEDIATE_BYTES
             && self.writers > 0
@@ -269,30 +268,31 @@ impl QueueState {
             && !self.reopen_requested
     }
 
-    /// Nothing more will be written.
+    /// Marks that the thread has ended.
     fn end(&mut self) {
         self.has_ended = true;
         self.lose_partial();
     }
 
-    /// What was begun will not be ended.
+    /// Counts a partly written line as lost.
     fn lose_partial(&mut self) {
         self.lost += std::mem::take(&mut self.partial);
     }
 }
 
-/// Lines on their way into what may take a part of them only.
+/// Writer to a sink that may take only a part of a line, which it completes later.
 #[derive(Debug, Default)]
 struct PartialLine {
-    /// What is left of a line that was begun. It is written first of all, so that nothing stands behind a beginning.
+    /// Unwritten rest of a partly written line. It is written before all else, so that no other line is appended to a
+    /// part.
     remainder: Vec<u8>,
 }
 
 impl PartialLine {
-    /// Ends a line that was begun, if one was.
+    /// Completes a partly written line, if there is one.
     ///
     /// # Errors
-    /// Why it could not.
+    /// The error of the write.
     fn end(&mut self, out: &mut impl Write) -> io::Result<()> {
         if let Err((left, error)) = write_all(out, &self.remainder) {
             self.remainder = left.to_vec();
@@ -305,7 +305,7 @@ impl PartialLine {
     /// Writes these lines, each with its newline.
     ///
     /// # Errors
-    /// Why not all could be written, and how many were not, without one that was begun and is left to be ended.
+    /// The number of unwritten lines, without a partly written one, and the error of the write.
     fn write(&mut self, out: &mut impl Write, text: &[u8]) -> Result<(), (usize, io::Error)> {
         self.end(out).map_err(|error| (count_lines(text), error))?;
         write_all(out, text).map_err(|(left, error)| {
@@ -322,17 +322,17 @@ impl PartialLine {
     }
 }
 
-/// Writes all of this, however long that takes.
+/// Writes all bytes, however long that takes.
 ///
 /// # Errors
-/// What is left, and why it cannot be written.
+/// The unwritten bytes, and the error of the write.
 fn write_all<'a>(out: &mut impl Write, mut left: &'a [u8]) -> Result<(), (&'a [u8], io::Error)> {
     while !left.is_empty() {
         match out.write(left) {
             Ok(0) => return Err((left, io::ErrorKind::WriteZero.into())),
             Ok(count) => left = &left[count..],
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            // Somebody has it not block, who shares it.
+            // Another process that shares the open file description has made it non-blocking.
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 thread::sleep(WOULD_BLOCK_PAUSE);
             }
@@ -353,13 +353,13 @@ impl LineQueue {
         }
     }
 
-    /// A panic elsewhere leaves the state whole: each change is one statement.
+    /// Locks the state. A poisoned lock is ignored: each change is one statement, so a panic leaves it consistent.
     fn lock(&self) -> MutexGuard<'_, QueueState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How many lines were lost since that was last said, if it is to be said now: the clock is read only where
-    /// lines are lost.
+    /// Returns the number of lines lost since the last warning, if a warning is due. The clock is read only after lines
+    /// were lost.
     fn take_unreported(&self, state: &mut QueueState) -> Option<usize> {
         let (reported, when) = state.reported;
         let unreported = Some(state.lost - reported).filter(|&unreported| unreported > 0)?;
@@ -371,11 +371,11 @@ impl LineQueue {
         Some(unreported)
     }
 
-    /// What the thread does.
+    /// Runs the writer thread.
     fn run(&self, gather: Duration, mut out: impl LineSink) {
         let (mut batch, mut partial) = (Vec::new(), PartialLine::default());
         while let Some(is_reopening) = self.next_batch(&mut batch, gather) {
-            // The end of a line would be nothing where its beginning is not.
+            // The start of the line was truncated away, so its rest is dropped.
             if !partial.remainder.is_empty() && out.is_truncated() {
                 partial.remainder.clear();
                 self.lock().lose_partial();
@@ -385,10 +385,10 @@ impl LineQueue {
             }
             let written = partial.write(&mut out, &batch);
             batch.clear();
-            // What a flood has needed is not kept.
+            // Gives back memory that only a burst of lines needed.
             batch.shrink_to(MIN_IMMEDIATE_BYTES);
 
-            // All is said before whoever waits for the last line hears that it is written.
+            // Warnings are logged before `finish` returns.
             self.record(&written, count_lines(&partial.remainder));
             let mut state = self.lock();
             state.being_written = 0;
@@ -409,7 +409,7 @@ impl LineQueue {
     fn reopen(&self, out: &mut impl LineSink, partial: &mut PartialLine) {
         match out.reopened() {
             Ok(Some(successor)) => {
-                // Here, or nowhere.
+                // The line is completed in the old file, or lost.
                 let is_ended = partial.end(out).is_ok();
                 partial.remainder.clear();
                 *out = successor;
@@ -427,7 +427,8 @@ impl LineQueue {
         }
     }
 
-    /// Counts what was written and what was lost, and says so, if it is to be said now. So many are `partial_lines`.
+    /// Counts written and lost lines, and logs a warning if one is due. `partial_lines` is the number of partly written
+    /// lines.
     fn record(&self, written: &Result<(), (usize, io::Error)>, partial_lines: usize) {
         let name = &self.name;
         let mut state = self.lock();
@@ -435,7 +436,7 @@ impl LineQueue {
         state.lost += lost;
         state.written += state.partial + state.being_written - lost - partial_lines;
         state.partial = partial_lines;
-        // A message would go where this could not.
+        // The message would go to the sink that failed.
         if self.is_diagnostics && written.is_err() {
             return;
         }
@@ -453,13 +454,13 @@ impl LineQueue {
         }
     }
 
-    /// Waits for lines, lets others gather, and takes them all, or none where what is written to is to be opened
-    /// again, which is what this says. `None`: no more will come.
+    /// Waits for lines, lets more gather, and takes all; there may be none if the sink must be reopened, which the
+    /// result says. `None`: no more lines will come.
     fn next_batch(&self, batch: &mut Vec<u8>, gather: Duration) -> Option<bool> {
         let mut state = self.lock();
         loop {
             if !gather.is_zero() {
-                // Under load this is the one wait, so that the thread wakes once each time.
+                // Under load this is the only wait, so the thread wakes once per batch.
                 let has_time = |state: &mut QueueState| state.may_gather();
                 let waited = self.work.wait_timeout_while(state, gather, has_time);
                 state = waited.unwrap_or_else(PoisonError::into_inner).0;
@@ -484,7 +485,7 @@ impl LineQueue {
     }
 }
 
-/// Whether nobody will ever read what is written, so that it need not be tried again.
+/// Whether the pipe has no reader any more, so that another write is useless.
 fn is_broken_pipe(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::BrokenPipe
 }
@@ -499,7 +500,7 @@ mod tests {
 
     use super::*;
 
-    /// Longer than any test.
+    /// A time longer than any test.
     const HOUR: Duration = Duration::from_secs(3600);
 
     const TIMEOUT: Duration = Duration::from_secs(10);
@@ -525,7 +526,7 @@ mod tests {
 
     impl LineSink for SlowSink {}
 
-    /// A journal, its writer, what is written, and the permission for each write.
+    /// Creates a writer, its handle, a receiver of what is written, and a sender that permits one write each.
     fn slow(gather: Duration) -> (LineWriter, WriterHandle, Receiver<Vec<u8>>, Sender<()>) {
         let (permit, permission) = channel();
         let (written, out) = channel();
@@ -567,7 +568,7 @@ mod tests {
         drop(another);
         assert_eq!(writer.finish(TIMEOUT), Ok(()));
         let written: Vec<_> = out.iter().collect();
-        assert_eq!(written, [b"two\none\nthree\nfour\n"], "with one write");
+        assert_eq!(written, [b"two\none\nthree\nfour\n"], "in one write");
     }
 
     #[test]
@@ -610,7 +611,11 @@ mod tests {
         let line = "x".repeat(99) + "\n";
         write_line(&mut line_writer, &line);
         let first = out.recv().unwrap();
-        assert_eq!(first, line.as_bytes(), "it is at work, and stuck from here");
+        assert_eq!(
+            first,
+            line.as_bytes(),
+            "the thread is writing, and stuck in it"
+        );
         for _ in 0..LINES {
             write_line(&mut line_writer, &line);
         }
@@ -624,7 +629,7 @@ mod tests {
         permit.send(()).unwrap();
         let fitting = MAX_QUEUED_BYTES / line.len();
         let lost = Err(LINES - fitting);
-        assert_eq!(writer.finish(TIMEOUT), lost, "what waited is written");
+        assert_eq!(writer.finish(TIMEOUT), lost, "queued lines are written");
         assert_eq!(out.recv().unwrap().len(), fitting * line.len());
     }
 
@@ -638,14 +643,14 @@ mod tests {
         assert_eq!(writer.finish(TIMEOUT), Err(2));
     }
 
-    /// How many bytes there is room for, and the files, of which the last one has the name.
+    /// Free bytes of a disk, and the files that had the log's name, of which the last one has it now.
     #[derive(Default)]
     struct FakeDisk {
         room: usize,
         files: Vec<Vec<u8>>,
     }
 
-    /// One of the files, open.
+    /// One of the files, opened.
     #[derive(Clone)]
     struct FakeFile {
         disk: Arc<Mutex<FakeDisk>>,
@@ -669,7 +674,7 @@ mod tests {
     impl Write for FakeFile {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             let mut disk = self.disk();
-            // As slowly as can be.
+            // Only 3 bytes per write.
             let count = bytes.len().min(disk.room).min(3);
             disk.room -= count;
             disk.files[self.file].extend(&bytes[..count]);
@@ -743,14 +748,18 @@ mod tests {
         }
     }
 
-    /// What is in the files, when a line was begun, and this happened before it was opened again.
-    fn reopened(happens: impl Fn(&mut FakeDisk), counts: (usize, usize), expected: &[&str]) {
+    /// Checks the content of the files when `change` happens between a partial write and the reopening.
+    fn check_reopen(change: impl Fn(&mut FakeDisk), counts: (usize, usize), expected: &[&str]) {
         let file = FakeFile::new(6);
         let (mut line_writer, writer) =
             LineWriter::new("it", Duration::ZERO, file.clone()).unwrap();
         write_line(&mut line_writer, "one\ntwo\nthree\n");
-        assert_eq!(writer.finish(TIMEOUT), Err(2), "one may still be ended");
-        happens(&mut file.disk());
+        assert_eq!(
+            writer.finish(TIMEOUT),
+            Err(2),
+            "the partly written line may still be completed"
+        );
+        change(&mut file.disk());
         writer.reopen();
         eventually(|| !line_writer.queue.lock().reopen_requested && writer.counts() == counts);
         file.disk().room = 1000;
@@ -766,7 +775,7 @@ mod tests {
 
     #[test]
     fn partial_line_is_lost_when_same_file_is_full() {
-        reopened(|_| {}, (1, 1), &["one\ntwo\nfour\n"]);
+        check_reopen(|_| {}, (1, 1), &["one\ntwo\nfour\n"]);
     }
 
     #[test]
@@ -775,12 +784,12 @@ mod tests {
             disk.files.push(Vec::new());
             disk.room = 1000;
         };
-        reopened(moved_and_emptied, (2, 1), &["one\ntwo\n", "four\n"]);
+        check_reopen(moved_and_emptied, (2, 1), &["one\ntwo\n", "four\n"]);
     }
 
     #[test]
-    fn new_file_begins_with_a_whole_line() {
+    fn new_file_starts_with_a_whole_line() {
         let moved = |disk: &mut FakeDisk| disk.files.push(Vec::new());
-        reopened(moved, (1, 2), &["one\ntw", "four\n"]);
+        check_reopen(moved, (1, 2), &["one\ntw", "four\n"]);
     }
 }

@@ -1,4 +1,4 @@
-//! Where access lines go: standard output, or a file that can be opened again.
+//! Sink of the access log: standard output, or a file that can be reopened.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Seek as _};
@@ -8,33 +8,33 @@ use std::path::{Path, PathBuf};
 
 use docroot::line_writer::LineSink;
 
-/// Who may read a log that is made here: it says who came.
+/// Mode of a log file that is created here. It is not readable by all users, as it contains client addresses.
 const LOG_FILE_MODE: u32 = 0o640;
 
-/// An open file. What is written to it waits in no buffer of ours, so that it is known what was written.
+/// Open log file. Writes are not buffered in this process, so the number of written bytes is known.
 #[derive(Debug)]
 pub(crate) struct LogSink {
     file: File,
-    /// Under which name it is opened again.
+    /// Path under which it is reopened; `None` for standard output.
     path: Option<PathBuf>,
 }
 
 impl LogSink {
-    /// Standard output.
+    /// Opens standard output.
     ///
     /// # Errors
-    /// When there is no descriptor left.
+    /// When no descriptor is left.
     pub(crate) fn standard_output() -> io::Result<Self> {
         let file = io::stdout().as_fd().try_clone_to_owned()?.into();
         Ok(Self { file, path: None })
     }
 
-    /// The file of this name. It is made if it is not there, and written to at its end, wherever that is by then, so
-    /// that it may be cut short by others at any time. A named pipe that may be read, too, need not have a reader yet,
-    /// nor keep it: what it holds waits for the next one.
+    /// Opens or creates a file, for appending, so that another process may truncate it at any time. A named pipe is
+    /// also opened for reading, if its mode allows it: then it needs no reader to be opened, and keeps its content for
+    /// the next reader when one closes it.
     ///
     /// # Errors
-    /// Why it cannot be opened.
+    /// The error of open(2).
     pub(crate) fn file(path: &Path) -> io::Result<Self> {
         Ok(Self {
             file: open(path)?,
@@ -43,7 +43,7 @@ impl LogSink {
     }
 }
 
-/// Whether this is a name for what is open already.
+/// Whether this is the path of a descriptor that is already open.
 pub(crate) fn is_open_descriptor(path: &Path) -> bool {
     let names = ["/dev/stdout", "/dev/stderr", "/dev/fd", "/proc/self/fd"];
     names.iter().any(|name| path.starts_with(name))
@@ -54,7 +54,7 @@ fn open(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.append(true).create(true).mode(LOG_FILE_MODE);
     if is_pipe && !is_open_descriptor(path) {
-        // To write only, a pipe is not opened before it has a reader (fifo(7)).
+        // Opened for writing only, a pipe blocks until it has a reader (fifo(7)).
         match options.clone().read(true).open(path) {
             Err(error) if error.kind() == ErrorKind::PermissionDenied => {}
             opened => return opened,
@@ -63,7 +63,7 @@ fn open(path: &Path) -> io::Result<File> {
     options.open(path)
 }
 
-/// By which an open file is known. `None` is a file of which nothing can be said any more.
+/// Returns device and inode of an open file; `None` if it cannot be examined any more.
 fn identity(file: &File) -> Option<(u64, u64)> {
     let metadata = file.metadata().ok()?;
     Some((metadata.dev(), metadata.ino()))
@@ -80,7 +80,7 @@ impl LineSink for LogSink {
     }
 
     fn is_truncated(&self) -> bool {
-        // What was added left us at the end. (A pipe has no place.)
+        // After an append the position is at the end of the file. (A pipe has no position.)
         let position = (&self.file).stream_position();
         let length = self.file.metadata().map(|metadata| metadata.len());
         matches!((position, length), (Ok(position), Ok(length)) if length < position)

@@ -1,4 +1,4 @@
-//! How a server is doing, as Prometheus reads it.
+//! Metrics page in Prometheus' text format, as an origin with one resource.
 
 mod process;
 
@@ -16,40 +16,40 @@ use crate::net;
 use crate::proxy;
 use crate::site::Compressor;
 
-/// The path under which it is told.
+/// Path of the metrics page.
 pub const PATH: &str = "/metrics";
 
 /// Prometheus' text format (prometheus.io, "Exposition formats").
 const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// What one worker counts, by itself.
+/// Counters of one worker.
 #[derive(Clone, Debug, Default)]
 pub struct WorkerCounters {
-    /// Its connections.
+    /// Connections.
     pub net: Arc<net::ConnectionCounters>,
-    /// Who does not get to a conversation.
+    /// Connections closed because of their PROXY header.
     pub proxy: Arc<proxy::ProxyCounters>,
-    /// Its answers.
+    /// Requests and responses.
     pub http1: Arc<http1::RequestCounters>,
-    /// Bytes that it remembers.
+    /// Bytes of its cache.
     pub cache_bytes: Arc<Counter>,
 }
 
-/// All that there is to be told of a server: an origin with one resource, which is made anew for each who asks.
+/// Metrics of a server: an origin with one resource, which is rendered for each request.
 #[derive(Debug)]
 pub struct Metrics {
     process: ProcessStats,
     workers: Vec<WorkerCounters>,
-    /// What works beside the loops.
+    /// Compressor, whose queue length is a metric.
     pub compressor: Option<Compressor>,
-    /// The same.
+    /// Password verifier, whose queue length is a metric.
     pub verifier: Option<Verifier>,
-    /// What writes the access log.
+    /// Writer of the access log, whose counts of lines are metrics.
     pub log: Option<WriterHandle>,
 }
 
 impl Metrics {
-    /// Of a server with so many workers, which has just been started.
+    /// Creates the metrics of a server with this number of workers, at its start.
     #[must_use]
     pub fn new(workers: usize) -> Self {
         Self {
@@ -61,13 +61,13 @@ impl Metrics {
         }
     }
 
-    /// What this worker, counted from 0, is to count with.
+    /// Returns the counters of this worker. Workers are numbered from 0.
     #[must_use]
     pub fn worker_counters(&self, worker: usize) -> WorkerCounters {
         self.workers.get(worker).cloned().unwrap_or_default()
     }
 
-    /// What all workers have counted, together.
+    /// Returns the sum of a counter over all workers.
     fn sum(&self, count: impl Fn(&WorkerCounters) -> u64) -> u64 {
         self.workers.iter().map(count).sum()
     }
@@ -99,7 +99,7 @@ impl Metrics {
         for verb in MethodLabel::ALL {
             for status in Status::ALL {
                 let count = self.sum(|worker| worker.http1.responses(verb, status));
-                // What is asked for most is there from the beginning, so that its rate is known.
+                // The most frequent series exists from the start, so that Prometheus can compute its rate.
                 if count > 0 || (verb, status) == (MethodLabel::Get, Status::Ok) {
                     let labels = [("method", verb.name()), ("code", status.code())];
                     text.sample("", &labels, count);
@@ -133,7 +133,7 @@ impl Metrics {
 
     fn write_connections(&self, text: &mut MetricsText) {
         let closed = self.sum(|worker| worker.net.closed.get());
-        // Read in this order, it is never less.
+        // Read after `closed`, so that it is never less.
         let accepted = self.sum(|worker| worker.net.accepted.get());
         text.single(
             "docroot_connections_accepted_total",
@@ -208,7 +208,7 @@ impl Metrics {
         );
     }
 
-    /// What is done beside the loops.
+    /// Writes the metrics of background threads.
     fn write_background_threads(&self, text: &mut MetricsText) {
         if let Some(compressor) = &self.compressor {
             text.single(
@@ -292,16 +292,16 @@ impl Origin for Metrics {
     }
 }
 
-/// What a number is.
+/// Type of a metric.
 #[derive(Clone, Copy, Debug)]
 enum MetricType {
-    /// It only grows.
+    /// A number that never decreases.
     Counter,
     Gauge,
     Histogram,
 }
 
-/// The text, and of which family the next sample is.
+/// Text written so far, and the name of the current metric family.
 #[derive(Debug, Default)]
 struct MetricsText(String, &'static str);
 
@@ -317,7 +317,7 @@ impl MetricsText {
         let _ = write!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}\n");
     }
 
-    /// One number of the family, with labels whose values need no escapes.
+    /// Writes one sample of the family, with labels whose values need no escapes.
     fn sample(&mut self, suffix: &str, labels: &[(&str, &str)], value: impl Display) {
         let Self(text, name) = self;
         let _ = write!(text, "{name}{suffix}");
@@ -329,7 +329,7 @@ impl MetricsText {
         let _ = writeln!(text, "{end} {value}");
     }
 
-    /// A family of one number.
+    /// Writes a family with a single sample.
     fn single(&mut self, name: &'static str, kind: MetricType, help: &str, value: impl Display) {
         self.family(name, kind, help);
         self.sample("", &[], value);

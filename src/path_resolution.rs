@@ -1,36 +1,36 @@
-//! The way on which a name leads somewhere, by symbolic links.
+//! Resolution of a path through symbolic links, with each step recorded.
 
 use std::path::{Path, PathBuf};
 
-/// How many links one way may have, as in path_resolution(7). What comes then is taken for no link.
+/// Maximum symbolic links in one path, as in path_resolution(7). Further links are treated as plain names.
 const MAX_SYMLINKS: usize = 40;
 
-/// Where a name leads, and how.
+/// Resolved path, and the steps that led to it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ResolvedPath {
-    /// Everything on the way from `/`: folders, and symbolic links, each after the folder that it is in.
+    /// Directories and symbolic links from `/` on, each link after the directory that it is in.
     pub(crate) steps: Vec<PathStep>,
-    /// Where it leads: a path without symbolic links, whether there is something or not.
+    /// Path without symbolic links. It may not exist.
     pub(crate) real_path: PathBuf,
 }
 
-/// One step of a way.
+/// One step of a resolution.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum PathStep {
-    /// A folder or, at the end, a file; or a name that is nobody's.
+    /// A directory or, at the end, a file; or a name that does not exist.
     Plain(PathBuf),
-    /// A symbolic link, and what it says.
+    /// A symbolic link, and its target as written.
     Symlink(PathBuf, PathBuf),
 }
 
-/// What the file system's symbolic link of this name says.
+/// Returns the target of a symbolic link in the file system; `None` if the path is not one.
 pub(crate) fn read_link(path: &Path) -> Option<PathBuf> {
     path.read_link().ok()
 }
 
-/// Walks where an absolute path leads. `link` says what a symbolic link says; `None` is no link.
+/// Resolves an absolute path. `link` returns the target of a symbolic link, and `None` for anything else.
 pub(crate) fn resolve(path: &Path, link: impl Fn(&Path) -> Option<PathBuf>) -> ResolvedPath {
-    let mut walk = ResolvedPath::default();
+    let mut resolved = ResolvedPath::default();
     let mut links = 0;
     let names = |path: &Path| -> Vec<PathBuf> {
         let names = path.components().rev();
@@ -39,34 +39,34 @@ pub(crate) fn resolve(path: &Path, link: impl Fn(&Path) -> Option<PathBuf>) -> R
     let mut left = names(path);
     while let Some(name) = left.pop() {
         if name == Path::new("..") {
-            walk.real_path.pop();
+            resolved.real_path.pop();
             continue;
         }
-        let next = walk.real_path.join(&name);
+        let next = resolved.real_path.join(&name);
         match link(&next) {
             Some(target) if links < MAX_SYMLINKS => {
                 links += 1;
                 left.extend(names(&target));
-                walk.steps.push(PathStep::Symlink(next, target));
+                resolved.steps.push(PathStep::Symlink(next, target));
             }
             _ => {
-                walk.steps.push(PathStep::Plain(next.clone()));
-                walk.real_path = next;
+                resolved.steps.push(PathStep::Plain(next.clone()));
+                resolved.real_path = next;
             }
         }
     }
-    walk
+    resolved
 }
 
 impl ResolvedPath {
-    /// Where the last link on the way leads; what comes behind it in the name is below that.
+    /// Returns the resolved target of the last symbolic link. The rest of the path is below it.
     pub(crate) fn last_link_target(&self) -> Option<PathBuf> {
         let last = self.steps.iter().rev().find_map(|step| match step {
             PathStep::Symlink(link, target) => Some(link.parent()?.join(target)),
             PathStep::Plain(_) => None,
         });
-        // No link comes after it.
-        last.map(|goal| resolve(&goal, |_| None).real_path)
+        // There are no links after the last one.
+        last.map(|target| resolve(&target, |_| None).real_path)
     }
 }
 
@@ -74,7 +74,7 @@ impl ResolvedPath {
 mod tests {
     use super::*;
 
-    fn says(path: &Path) -> Option<PathBuf> {
+    fn link(path: &Path) -> Option<PathBuf> {
         let target = match path.to_str()? {
             "/srv/current" => "releases/42",
             "/srv/www" => "../srv/./current/public",
@@ -85,12 +85,12 @@ mod tests {
         Some(target.into())
     }
 
-    fn check(path: &str, end: &str, goal: Option<&str>) {
-        let walk = resolve(Path::new(path), says);
-        assert_eq!(walk.real_path, Path::new(end), "{path}");
+    fn check(path: &str, real_path: &str, target: Option<&str>) {
+        let resolved = resolve(Path::new(path), link);
+        assert_eq!(resolved.real_path, Path::new(real_path), "{path}");
         assert_eq!(
-            walk.last_link_target().as_deref(),
-            goal.map(Path::new),
+            resolved.last_link_target().as_deref(),
+            target.map(Path::new),
             "{path}"
         );
     }
@@ -113,7 +113,7 @@ mod tests {
     #[test]
     fn each_component_is_a_step() {
         let plain = |path: &str| PathStep::Plain(path.into());
-        let steps = resolve(Path::new("/srv/current/a"), says).steps;
+        let steps = resolve(Path::new("/srv/current/a"), link).steps;
         let expected = [
             plain("/"),
             plain("/srv"),

@@ -1,12 +1,12 @@
-//! What this process may still do once it serves, held to by the kernel.
+//! Sandbox of the serving process, enforced by the kernel (Landlock).
 //!
-//! Landlock (landlock(7)) takes rights away from a thread and from all that it starts later, and never gives them
-//! back. So everything is bound first, then this is called, and only then the first thread is started: one set of
-//! rules holds for all of them, and needs no exception for the ports. What is left is to read what is served and
-//! what is read again, to append to logs, and to talk to those who come. Nothing can be executed, changed, removed,
-//! connected to or bound any more, and no privilege be gained by execve(2) (no_new_privs).
+//! Landlock (landlock(7)) permanently removes rights from a thread and from all threads and processes that it starts
+//! later. So the server first binds all sockets, then calls [`confine`], and only then starts its first thread: one set
+//! of rules holds for all threads, and needs no exception for the ports. The process can still read the served files
+//! and those that it reloads, append to logs, and serve connections. It can no longer execute, change or remove files,
+//! connect or bind sockets, or gain privileges by execve(2) (no_new_privs).
 //!
-//! It does not hide names, sizes and dates (stat(2) is not restricted), nor what is open already, and UDP is not
+//! Names, sizes and times of files remain visible (stat(2) is not restricted), open files remain usable, and UDP is not
 //! restricted.
 
 use std::fmt;
@@ -21,65 +21,65 @@ use tracing::debug;
 
 use crate::path_resolution::{self, ResolvedPath, resolve};
 
-/// The newest version that this was tried with. What it adds to an older one is taken where it is to be had.
+/// Newest Landlock version that docroot is tested with. On older kernels the rights that it adds are left out.
 const NEWEST_ABI: ABI = ABI::V7;
 
-/// What a kernel cannot forbid whose Landlock is older than this version.
+/// Landlock versions, and what a kernel with an older one cannot forbid.
 const FORBIDDEN_SINCE: [(u32, &str); 2] = [
     (3, "to cut files off"),
     (4, "to bind and to connect over TCP"),
 ];
 
-/// Which list of mounts tells the watch over files that something was mounted. Once it is open, opening it again
-/// finds the same file.
+/// List of mounts, in which the watch over files sees new mounts. It is already open; opening it again finds the same
+/// file.
 const MOUNTINFO: &str = "/proc/self/mountinfo";
 
-/// Whether to confine.
+/// Sandbox mode.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SandboxMode {
-    /// As far as the kernel can.
+    /// Confine as far as the kernel supports it.
     #[default]
     Auto,
-    /// Or not serve at all.
+    /// Confine completely, or fail.
     On,
-    /// Not at all.
+    /// Do not confine.
     Off,
 }
 
-/// What must still be possible, by the names that were given. All paths are absolute.
+/// Files that the server needs, by their configured paths, which are absolute.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Requirements {
-    /// Folders that are served from.
+    /// Served directories.
     pub folders: Vec<PathBuf>,
-    /// Whether others may come in their place, of the same name.
+    /// Whether these directories may be replaced by others of the same name.
     pub folders_are_replaced: bool,
-    /// Whether links in them may lead anywhere.
+    /// Whether symbolic links in them may lead anywhere.
     pub read_everywhere: bool,
-    /// Files that are read again, and may have been replaced by then.
+    /// Files that are reloaded, and may have been replaced by then.
     pub files: Vec<PathBuf>,
-    /// Files that are appended to, and created anew.
+    /// Files that are created and appended to.
     pub logs: Vec<PathBuf>,
-    /// Named pipes among these, which are opened as a reader does, too: so they need not have one.
+    /// Named pipes among `logs`. They are opened for reading, too, so that they need no reader.
     pub pipes: Vec<PathBuf>,
-    /// Devices, and names of what is open already, that are written to and never made.
+    /// Devices and paths of open descriptors, which are written to and never created.
     pub devices: Vec<PathBuf>,
-    /// Unix sockets that are removed at the end.
+    /// Unix sockets that are removed when the server stops.
     pub sockets: Vec<PathBuf>,
 }
 
-/// What may be done with a file, or below a folder.
+/// Access allowed to a file, or below a directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SandboxRule {
-    /// The file or folder, without symbolic links.
+    /// File or directory, without symbolic links.
     pub path: PathBuf,
-    /// What may be done there.
+    /// Allowed access.
     pub access: SandboxAccess,
 }
 
-/// What may be done. Each holds for all that is below a folder, as Landlock knows no other way.
+/// Kind of access. On a directory it holds for all files below it, as Landlock has no other rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SandboxAccess {
-    /// Read files, and list folders.
+    /// Read files and list directories.
     Read,
     /// Read files.
     ReadFiles,
@@ -91,32 +91,32 @@ pub enum SandboxAccess {
     Remove,
 }
 
-/// How much of it the kernel enforces.
+/// Degree to which the kernel confines the process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Confinement {
-    /// Nothing, as was asked for.
+    /// Not confined, as configured.
     Off,
-    /// Nothing but that no privileges are gained, and why.
+    /// Not confined except by no_new_privs, for this reason.
     None(String),
-    /// What Landlock can.
+    /// Confined by Landlock.
     Landlock {
-        /// Its version, from 1.
+        /// Landlock version, from 1.
         abi: u32,
-        /// What it would be to forbid, and this version cannot.
+        /// Promised restrictions that this version does not support.
         unsupported: Vec<&'static str>,
-        /// Whether everything may be read, as was asked for.
+        /// Whether all files may be read, as configured.
         reads_everywhere: bool,
     },
 }
 
-/// Why there is no confinement where it was asked for.
+/// Error of [`SandboxMode::On`]: the process is not completely confined.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Unconfined(Confinement);
 
-/// Confines the calling thread, and all that are started from it. Other threads go on as they are.
+/// Confines the calling thread and all threads that it starts later. Other threads are not confined.
 ///
 /// # Errors
-/// With [`SandboxMode::On`], if not all of it is enforced.
+/// With [`SandboxMode::On`], if the kernel does not enforce all restrictions.
 pub fn confine(mode: SandboxMode, requirements: &Requirements) -> Result<Confinement, Unconfined> {
     if mode == SandboxMode::Off {
         return Ok(Confinement::Off);
@@ -138,7 +138,7 @@ pub fn confine(mode: SandboxMode, requirements: &Requirements) -> Result<Confine
     }
 }
 
-/// What [`confine`] would come to, tried by a thread that ends with that.
+/// Returns the result that [`confine`] would have, by confining a thread that then ends.
 ///
 /// # Errors
 /// As [`confine`].
@@ -153,8 +153,8 @@ pub fn try_confine(
     })
 }
 
-/// The least that these needs come to, whether it is there or not. `link` says what a symbolic link says; `None` is
-/// no link.
+/// Returns the narrowest rules for these requirements, whether or not the files exist. `link` returns the target of a
+/// symbolic link, and `None` for anything else.
 pub fn rules_for(
     requirements: &Requirements,
     link: impl Fn(&Path) -> Option<PathBuf>,
@@ -179,7 +179,10 @@ pub fn rules_for(
         let resolved_path = resolved(folder);
         let parent = parent_of(&resolved_path.real_path)
             .filter(|parent| requirements.folders_are_replaced && !is_file_system_root(parent));
-        for folder in parent.into_iter().chain([readable_folder(resolved_path)]) {
+        for folder in parent
+            .into_iter()
+            .chain([readable_directory(resolved_path)])
+        {
             allow(folder, SandboxAccess::Read);
         }
     }
@@ -192,7 +195,8 @@ pub fn rules_for(
         .iter()
         .map(|file| (file, SandboxAccess::Append));
     for (file, access) in files.chain(logs) {
-        // Where the name is, and, if that is a link, where the file is. A new one may come in either place.
+        // The directory of the name and, if that is a symbolic link, the directory of the file: a new file may be put
+        // in either.
         let folders = [
             file.parent().map(real_path_of),
             parent_of(&real_path_of(file)),
@@ -212,7 +216,8 @@ pub fn rules_for(
     }
     for socket in &requirements.sockets {
         let folder = socket.parent().map(real_path_of);
-        // That what is left over may be replaced by the next one is worth less than all there is.
+        // The right to remove a socket in `/` would be one to remove any file. The next process replaces a stale
+        // socket.
         if let Some(folder) = folder.filter(|folder| !is_file_system_root(folder)) {
             allow(folder, SandboxAccess::Remove);
         }
@@ -220,10 +225,10 @@ pub fn rules_for(
     rules
 }
 
-/// The folder below which to read for a folder that is served: itself. If its name leads through symbolic links, one
-/// may be switched, from one release to the next; so it is the folder that has what the last link on the way leads
-/// to, unless that has all there is.
-fn readable_folder(resolved_path: ResolvedPath) -> PathBuf {
+/// Returns the directory to allow reading below for a served directory: itself. If its path leads through symbolic
+/// links, a link may be switched to another release; then it is the parent of the last link's target, unless that is
+/// `/`.
+fn readable_directory(resolved_path: ResolvedPath) -> PathBuf {
     let parent = resolved_path
         .last_link_target()
         .as_deref()
@@ -238,7 +243,7 @@ fn parent_of(path: &Path) -> Option<PathBuf> {
     path.parent().map(Path::to_owned)
 }
 
-/// Whether everything is below this folder.
+/// Whether this directory is `/`.
 fn is_file_system_root(folder: &Path) -> bool {
     folder.parent().is_none()
 }
@@ -254,7 +259,7 @@ fn restrict(rules: &[SandboxRule]) -> Result<RestrictionStatus, RulesetError> {
             Ok(path_fd) => {
                 ruleset = ruleset.add_rule(PathBeneath::new(path_fd, access.rights()))?;
             }
-            // What cannot be reached now cannot be read either, and whoever reads it says so.
+            // A file that is missing now cannot be read later either, and the code that reads it reports that.
             Err(error) => debug!("the sandbox has no rule for {}: {error}", path.display()),
         }
     }
@@ -287,8 +292,8 @@ fn confinement_of(status: &LandlockStatus, anywhere: bool) -> Confinement {
     }
 }
 
-/// What a version of Landlock cannot forbid of what is promised. (Signals to other processes and abstract Unix
-/// sockets are forbidden as well, from version 6 on, and not promised.)
+/// Returns the promised restrictions that a version of Landlock does not support. (From version 6 on, signals to other
+/// processes and connections to abstract Unix sockets are forbidden as well, which is not promised.)
 fn unsupported(abi: u32) -> Vec<&'static str> {
     let lacking = FORBIDDEN_SINCE.iter().filter(|(since, _)| abi < *since);
     lacking.map(|(_, what)| *what).collect()
@@ -307,7 +312,7 @@ impl SandboxAccess {
 }
 
 impl Confinement {
-    /// In one word, for programs: `full`, `partial`, `none` or `off`.
+    /// Returns the degree as one word for programs: `full`, `partial`, `none` or `off`.
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self {
@@ -321,7 +326,7 @@ impl Confinement {
         }
     }
 
-    /// The version of Landlock that enforces it; 0 if nothing is.
+    /// Returns the version of Landlock that confines the process; 0 if none does.
     #[must_use]
     pub fn abi(&self) -> u32 {
         match self {
@@ -330,7 +335,7 @@ impl Confinement {
         }
     }
 
-    /// Whether the kernel enforces all that it was asked to.
+    /// Whether the kernel enforces all promised restrictions.
     fn is_complete(&self) -> bool {
         matches!(self, Self::Landlock { unsupported: lacking, .. } if lacking.is_empty())
     }
@@ -376,7 +381,7 @@ impl std::error::Error for Unconfined {}
 mod tests {
     use super::*;
 
-    /// The links of a file system with releases, and a configuration whose files are links as Kubernetes has them.
+    /// Returns the symbolic links of a file system with releases, and of a configuration as Kubernetes mounts it.
     fn link(path: &Path) -> Option<PathBuf> {
         let target = match path.to_str()? {
             "/srv/current" => "releases/42",
@@ -403,35 +408,35 @@ mod tests {
         assert_eq!(&rules[1..], expected, "{requirements:?}");
     }
 
-    fn check_folder(folder: &str, readable: &str) {
+    fn check_directory(directory: &str, readable: &str) {
         let requirements = Requirements {
-            folders: vec![folder.into()],
+            folders: vec![directory.into()],
             ..Requirements::default()
         };
         check(&requirements, &[(readable, SandboxAccess::Read)]);
     }
 
     #[test]
-    fn plain_folder_is_readable() {
-        check_folder("/srv/www", "/srv/www");
-        check_folder("/srv/www/../releases", "/srv/releases");
+    fn plain_directory_is_readable() {
+        check_directory("/srv/www", "/srv/www");
+        check_directory("/srv/www/../releases", "/srv/releases");
     }
 
     #[test]
-    fn folder_of_releases_is_readable() {
-        check_folder("/srv/current", "/srv/releases");
-        check_folder("/srv/current/public", "/srv/releases");
-        check_folder("/srv/html", "/srv/releases");
+    fn directory_of_releases_is_readable() {
+        check_directory("/srv/current", "/srv/releases");
+        check_directory("/srv/current/public", "/srv/releases");
+        check_directory("/srv/html", "/srv/releases");
     }
 
     #[test]
     fn symlink_never_makes_everything_readable() {
-        check_folder("/top", "/data");
-        check_folder("/srv/current/../../www", "/srv/www");
+        check_directory("/top", "/data");
+        check_directory("/srv/current/../../www", "/srv/www");
     }
 
     #[test]
-    fn folders_of_reread_files_are_readable() {
+    fn directories_of_reloaded_files_are_readable() {
         let requirements = |files: &[&str]| Requirements {
             folders: vec!["/srv/www".into()],
             files: files.iter().map(Into::into).collect(),
@@ -456,7 +461,7 @@ mod tests {
     }
 
     #[test]
-    fn log_folder_is_writable() {
+    fn log_directory_is_writable() {
         let requirements = Requirements {
             folders: vec!["/srv/www".into()],
             logs: vec!["/var/log/access.log".into()],
@@ -486,7 +491,7 @@ mod tests {
     }
 
     #[test]
-    fn socket_folder_allows_removal() {
+    fn socket_directory_allows_removal() {
         let requirements = Requirements {
             folders: vec!["/srv/www".into()],
             sockets: vec!["/etc/docroot/socket".into(), "/socket".into()],
@@ -500,7 +505,7 @@ mod tests {
     }
 
     #[test]
-    fn parent_of_replaced_folder_is_readable() {
+    fn parent_of_replaced_directory_is_readable() {
         let requirements = Requirements {
             folders: vec!["/srv/www".into()],
             folders_are_replaced: true,
@@ -522,7 +527,7 @@ mod tests {
 
     #[test]
     fn confinement_is_displayed() {
-        let judge = |abi: ABI, anywhere| {
+        let available = |abi: ABI, anywhere| {
             let status = LandlockStatus::Available {
                 effective_abi: abi,
                 kernel_abi: None,
@@ -538,22 +543,32 @@ mod tests {
                 "not confined: it is too old",
             ),
             (
-                judge(ABI::V1, false),
+                available(ABI::V1, false),
                 "partial",
                 1,
                 "partly confined by Landlock 1, which cannot forbid to cut files off, \
                  nor to bind and to connect over TCP",
             ),
             (
-                judge(ABI::V3, false),
+                available(ABI::V3, false),
                 "partial",
                 3,
                 "partly confined by Landlock 3, which cannot forbid to bind and to connect over TCP",
             ),
-            (judge(ABI::V4, false), "full", 4, "confined by Landlock 4"),
-            (judge(ABI::V9, false), "full", 9, "confined by Landlock 9"),
             (
-                judge(ABI::V7, true),
+                available(ABI::V4, false),
+                "full",
+                4,
+                "confined by Landlock 4",
+            ),
+            (
+                available(ABI::V9, false),
+                "full",
+                9,
+                "confined by Landlock 9",
+            ),
+            (
+                available(ABI::V7, true),
                 "partial",
                 7,
                 "confined by Landlock 7, but may read everything (--symlinks follow)",

@@ -1,4 +1,4 @@
-//! A reactor for each worker: start, stop, join.
+//! Server: binds listeners, starts one reactor per worker, and stops and joins them.
 
 use std::fmt;
 use std::io;
@@ -20,52 +20,52 @@ use crate::net::{self, ActivationError, Endpoint, Limits, Listener, Protocol, Re
 use crate::proxy::{self, Proxied};
 use crate::site::{self, Compressor, Digests, PathResolver, Root, Site, Symlinks};
 
-/// Threads that compress, beside all loops.
+/// Threads that compress in the background, for all workers together.
 const COMPRESSOR_THREADS: NonZeroUsize = NonZeroUsize::new(2).expect("two is more than none");
 
-/// The part of the memory for what was found that is for what was compressed.
+/// Divisor of the cache's memory that gives the share of compressed files.
 const COMPRESSED_CACHE_DIVISOR: usize = 4;
 
-/// Connections of those who ask how the server is doing.
+/// Maximum connections of the metrics listener.
 const MAX_METRICS_CONNECTIONS: usize = 32;
 
-/// How often another free port is tried for, when several addresses are to have the same.
+/// Attempts to find a free port that several addresses can share.
 const MAX_FREE_PORT_TRIES: usize = 16;
 
-/// What a server is made of.
+/// Options of a server.
 #[derive(Clone, Debug)]
 pub struct ServerOptions {
-    /// The document root.
+    /// Document root.
     pub root: PathBuf,
-    /// Where to listen. Never empty.
+    /// Addresses to listen on. Never empty.
     pub binds: Vec<Bind>,
-    /// The ports for addresses that say none, in the order in which they are tried. 0 is any free
-    /// port, and then the same one for all.
+    /// Ports for addresses without one, in the order in which they are tried. 0 is any free port, the same one for all
+    /// addresses.
     pub ports: Vec<u16>,
-    /// Where symbolic links below the root may lead.
+    /// Policy for symbolic links below the root.
     pub symlinks: Symlinks,
-    /// How the folder is turned into a site.
+    /// Options of the site.
     pub site: site::SiteOptions,
-    /// Whether files are compressed when that is asked for.
+    /// Whether files are compressed for clients that accept it.
     pub compress: bool,
-    /// Whether every file's entity tag is made from its content, however long it is.
+    /// Whether the entity tag of every file is computed from its content, however long it is.
     pub digest: bool,
-    /// How long a peer may take to ask, and how much it may say.
+    /// Timeouts and size limits of requests, and other options of HTTP/1.1.
     pub http1: http1::HttpOptions,
-    /// Who says at first for whom it speaks; `None` is nobody.
+    /// Peers that send a PROXY header first; `None` is no peer.
     pub proxy: Option<proxy::ProxyHeaderOptions>,
-    /// Who may see the site; `None` is everybody.
+    /// Users who may see the site; `None` is no authentication.
     pub users: Option<Users>,
-    /// How many loops serve, each on a thread of its own.
+    /// Number of workers, each of which is an event loop on its own thread.
     pub workers: NonZeroUsize,
-    /// How much all of them together take on.
+    /// Limits of all workers together.
     pub limits: Limits,
-    /// Where it is told how they are doing, if anywhere.
+    /// Address of the metrics listener, if there is one.
     pub metrics: Option<SocketAddr>,
 }
 
 impl ServerOptions {
-    /// What each worker's site is made of: its share of the memory.
+    /// Returns the options of one worker's site, with its share of the memory.
     fn site_options_per_worker(&self) -> site::SiteOptions {
         let workers = self.workers.get();
         site::SiteOptions {
@@ -76,103 +76,102 @@ impl ServerOptions {
     }
 }
 
-/// Where to listen.
+/// Address to listen on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Bind {
-    /// On an IP address.
+    /// IP address.
     Ip {
-        /// The IP address.
+        /// Address.
         ip: IpAddr,
-        /// The zone of an IPv6 address: the name of an interface, or its number.
+        /// Zone of an IPv6 address: the name of an interface, or its index.
         zone: Option<String>,
-        /// The port, if it is said for this address alone.
+        /// Port, if this address has its own.
         port: Option<u16>,
-        /// Whether a machine without this address may do without it.
+        /// Whether the address is left out on a machine that does not have it.
         optional: bool,
     },
-    /// At a Unix socket. The endpoint is no IP address.
+    /// Unix socket. The endpoint is never an IP address.
     Unix(Endpoint),
-    /// On the sockets that were handed over, with their names, as far as they have any.
+    /// Sockets passed by socket activation, with the names of those that have one.
     Activated(Vec<String>),
 }
 
 impl Bind {
-    /// Whether a port is to be chosen for it.
+    /// Whether a port must be chosen for this address.
     #[must_use]
     pub fn takes_port(&self) -> bool {
         matches!(self, Self::Ip { port: None, .. })
     }
 }
 
-/// Why a server does not start.
+/// Error that prevents a server from starting.
 #[derive(Debug)]
 pub enum StartError {
-    /// The root is missing, no folder, or not ours to read.
+    /// The root is missing, is not a directory, or cannot be read.
     Root(PathBuf, io::Error),
     /// An address cannot be listened on.
     Bind(Endpoint, io::Error),
-    /// There is no interface of the zone of this address.
+    /// No interface matches the zone of this address.
     Zone(IpAddr, String, io::Error),
-    /// Sockets were to be handed over, and were not.
+    /// Socket activation failed.
     Activation(ActivationError),
-    /// The one for metrics cannot.
+    /// The metrics address cannot be listened on.
     Metrics(SocketAddr, io::Error),
-    /// The system has no descriptor for a loop, or no thread for the log.
+    /// The system has no descriptor for an event loop, or no thread for the log.
     System(io::Error),
 }
 
-/// Sockets that listen: each worker has its own.
+/// Listening sockets of all workers and of the metrics.
 #[derive(Debug)]
 pub struct BoundListeners {
     workers: Vec<Vec<Listener>>,
-    /// Where it is told how the server is doing, and by whom.
+    /// Listener of the metrics page, and its origin.
     metrics: Option<(Listener, Metrics)>,
 }
 
-/// One loop, and what it speaks.
+/// Reactor of a worker, with its protocol.
 type WorkerReactor = Reactor<Proxied<Http1<Site>>>;
 
-/// A server that listens.
+/// A server with bound listeners, ready to [`run`](Self::run).
 #[derive(Debug)]
 pub struct Server {
-    /// The one on the thread that calls [`run`](Self::run).
+    /// Worker that runs on the thread that calls [`run`](Self::run).
     first: WorkerReactor,
     others: Vec<WorkerReactor>,
     verifier: Option<Verifier>,
     metrics: Option<Reactor<Http1<Metrics>>>,
 }
 
-/// Stops a server, from any thread.
+/// Handle that stops a server from any thread.
 #[derive(Clone, Debug)]
 pub struct ServerHandle(Vec<net::ReactorHandle>);
 
 impl ServerHandle {
-    /// Tells each loop to accept nobody and to finish what is begun. May be called any number of
-    /// times.
+    /// Makes all workers stop accepting and let their connections finish. May be called any number of times.
     pub fn stop(&self) {
         self.0.iter().for_each(net::ReactorHandle::stop);
     }
 
-    /// The same, but what is begun is not finished: whoever is there is cut.
+    /// Makes all workers close their connections without letting them finish.
     pub fn abort(&self) {
         self.0.iter().for_each(net::ReactorHandle::abort);
     }
 }
 
 impl BoundListeners {
-    /// Listens for all workers. No thread is started, and nothing else is bound later. Who comes before
-    /// [`Server::run`] waits in a backlog.
+    /// Binds the listeners of all workers and of the metrics. Starts no thread, and nothing is bound later. Connections
+    /// that arrive before [`Server::run`] wait in a backlog.
     ///
     /// # Errors
-    /// [`StartError`]; nothing is left open then.
+    /// [`StartError`]. No socket is left open then.
     pub fn listen(options: &ServerOptions) -> Result<Self, StartError> {
         let first = bind_all(&options.binds, &options.ports)?;
         let others = (1..options.workers.get()).map(|_| {
-            let another = |first: &Listener| {
+            let duplicate = |first: &Listener| {
                 let refused = |error| StartError::Bind(first.address().clone(), error);
                 first.duplicate().map_err(refused)
             };
-            first.iter().map(another).collect()
+            first.iter().map(duplicate).collect()
         });
         let others = others.collect::<Result<Vec<_>, _>>()?;
         let metrics = options.metrics.map(|address| {
@@ -188,11 +187,11 @@ impl BoundListeners {
 }
 
 impl Server {
-    /// Will serve `site` to whom comes to these sockets; further workers open the same root for themselves. Each
-    /// answer is a line in `access_log`, if there is one.
+    /// Creates a server of `site` on these sockets. The other workers open the root again for their own sites. Each
+    /// response is a line in `access_log`, if there is one.
     ///
     /// # Errors
-    /// [`StartError`]; nothing is left open then.
+    /// [`StartError`]. No socket is left open then.
     pub fn new(
         site: Site,
         sockets: BoundListeners,
@@ -247,39 +246,39 @@ impl Server {
         })
     }
 
-    /// Where it is told how it is doing, if anywhere.
+    /// Returns the address of the metrics listener, if there is one.
     #[must_use]
     pub fn metrics(&self) -> Option<SocketAddr> {
         self.metrics.as_ref()?.addresses().next()?.tcp()
     }
 
-    /// The addresses listened on, with the ports that were chosen.
+    /// Returns the addresses of the listeners, with the chosen ports.
     pub fn addresses(&self) -> impl Iterator<Item = &Endpoint> {
         self.first.addresses()
     }
 
-    /// Who verifies passwords, if there are any: there the users can be replaced, from any thread.
+    /// Returns the password verifier, if there are users. It can replace the users, from any thread.
     #[must_use]
     pub fn verifier(&self) -> Option<Verifier> {
         self.verifier.clone()
     }
 
-    /// What stops this server, from any thread.
+    /// Returns a handle that stops this server from any thread.
     #[must_use]
     pub fn handle(&self) -> ServerHandle {
         server_handle(&self.first, &self.others)
     }
 
-    /// Serves until [`ServerHandle::stop`], then finishes what is begun, until [`ServerHandle::abort`].
+    /// Serves until [`ServerHandle::stop`]. Then connections may finish until [`ServerHandle::abort`].
     ///
     /// # Errors
-    /// When the poll or a listening socket of a worker fails, or a worker panics: then the others
-    /// finish what is begun, too.
+    /// When the poll or a listening socket of a worker fails, or a worker panics: then the other workers stop and let
+    /// their connections finish.
     pub fn run(self) -> io::Result<()> {
         let Some(mut metrics) = self.metrics else {
             return run_all(self.first, self.others);
         };
-        // It is told to the end, also while what is begun is finished.
+        // The metrics are served until the last worker has ended, also during the shutdown.
         let handle = metrics.handle();
         let run_metrics = move || {
             if let Err(error) = metrics.run() {
@@ -291,13 +290,13 @@ impl Server {
             .spawn(run_metrics)?;
         let served = run_all(self.first, self.others);
         handle.stop();
-        // What it has panicked about is on standard error, and no reason to end otherwise.
+        // A panic of this thread is reported on standard error, and does not change the result.
         let _ = metrics_thread.join();
         served
     }
 }
 
-/// A loop that tells how the others are doing, to few, and to nobody for long.
+/// Creates the reactor of the metrics listener, with few connections and a short grace period.
 fn metrics_reactor(
     listener: Listener,
     metrics: Metrics,
@@ -314,7 +313,7 @@ fn metrics_reactor(
     reactor.listen(listener).map_err(StartError::System)
 }
 
-/// One loop with all that it has.
+/// Creates the reactor of a worker, with its protocol, wakers and listeners.
 fn worker_reactor(
     site: Site,
     listeners: Vec<Listener>,
@@ -364,7 +363,7 @@ fn server_handle<P: Protocol>(first: &Reactor<P>, others: &[Reactor<P>]) -> Serv
     ServerHandle(all.map(Reactor::handle).collect())
 }
 
-/// Runs all of them, the first on this thread, until all have ended.
+/// Runs all reactors, the first one on this thread, until all have ended.
 fn run_all<P>(first: Reactor<P>, others: Vec<Reactor<P>>) -> io::Result<()>
 where
     P: Protocol<Session: Send> + Send,
@@ -384,15 +383,15 @@ where
         }
         let ended = run_worker(first, all);
         let join = |thread: thread::ScopedJoinHandle<'_, _>| {
-            // What is caught below cannot come up here.
+            // `run_worker` catches panics, so `join` does not fail.
             thread.join().unwrap_or_else(|_| Err(panicked()))
         };
         spawned.into_iter().map(join).fold(ended, io::Result::and)
     })
 }
 
-/// Runs one of them. Where it fails, the others must not go on: whoever is given to this one by the
-/// kernel would not be served.
+/// Runs one reactor. If it fails, all workers are stopped: the kernel would go on to assign new connections to its
+/// listener, and they would not be served.
 fn run_worker<P: Protocol>(mut reactor: Reactor<P>, all: &ServerHandle) -> io::Result<()> {
     let ended = catch_unwind(AssertUnwindSafe(move || reactor.run()));
     let ended = ended.unwrap_or_else(|_| Err(panicked()));
@@ -407,7 +406,8 @@ fn panicked() -> io::Error {
     io::Error::other("a worker has panicked")
 }
 
-/// Makes a site of the open root, and starts what compresses and what reads files for their tags, for all workers' sites.
+/// Creates a site of the open root, and starts the compressor and the digests of all workers' sites, as far as
+/// `options` say.
 ///
 /// # Errors
 /// [`StartError::System`].
@@ -430,7 +430,7 @@ pub fn open_site(disk: Root, options: &mut ServerOptions) -> Result<Site, StartE
     Ok(Site::new(disk, options.site_options_per_worker()))
 }
 
-/// Opens the root.
+/// Opens the document root.
 ///
 /// # Errors
 /// [`StartError::Root`].
@@ -439,7 +439,7 @@ pub fn open_root(options: &ServerOptions) -> Result<Root, StartError> {
         .map_err(|(folder, error)| StartError::Root(folder, error))
 }
 
-/// Listens on all addresses, with the first of the ports that all of them can have.
+/// Listens on all addresses, with the first port that is free on all of them.
 fn bind_all(binds: &[Bind], ports: &[u16]) -> Result<Vec<Listener>, StartError> {
     let mut listeners = bind_first_free_port(binds, ports)?;
     for bind in binds {
@@ -491,7 +491,7 @@ fn bind_on_port(binds: &[Bind], shared: u16) -> Result<Vec<Listener>, StartError
             continue;
         };
         let address = socket_address(*ip, zone.as_deref(), port.unwrap_or(chosen))?;
-        // "[::]" takes IPv4 as well, unless somebody else here is to have that, at the same port.
+        // "[::]" accepts IPv4 as well, unless another listener is for IPv4 on the same port.
         let only_v6 = binds.iter().any(|bind| {
             matches!(bind, Bind::Ip { ip, port, .. }
                 if ip.is_ipv4() && port.unwrap_or(chosen) == address.port())
@@ -513,7 +513,7 @@ fn bind_on_port(binds: &[Bind], shared: u16) -> Result<Vec<Listener>, StartError
 
 fn bind_or_fall_back_to_ipv4(address: SocketAddr, only_v6: bool) -> io::Result<Listener> {
     match Listener::bind(address, only_v6) {
-        // "[::]" means every address, and a machine without IPv6, as in many containers, has some.
+        // "[::]" means every address, and a machine without IPv6, such as many containers, has IPv4 addresses.
         Err(error)
             if address.ip() == Ipv6Addr::UNSPECIFIED
                 && !only_v6
@@ -633,14 +633,14 @@ mod tests {
         assert!(proxied <= plain.max(96), "{proxied} bytes, and {plain}");
     }
 
-    /// Whom it panics to meet.
+    /// Protocol that panics when it accepts a connection, if the field is `true`.
     struct PanicsOnAccept(bool);
 
     impl Protocol for PanicsOnAccept {
         type Session = ();
 
         fn on_accept(&mut self, _: &Peer) {
-            assert!(!self.0, "somebody has come, as was to be expected");
+            assert!(!self.0, "expected panic: a connection was accepted");
         }
 
         fn on_ready(&mut self, (): &mut (), _: &mut Io<'_>) -> Next {
@@ -650,18 +650,18 @@ mod tests {
 
     #[test]
     fn panicking_worker_stops_all() {
-        for timid in 0..3 {
+        for panicking in 0..3 {
             let mut reactors = Vec::new();
             let mut addresses = Vec::new();
             for number in 0..3 {
                 let listener = Listener::bind(([127, 0, 0, 1], 0).into(), false).unwrap();
                 addresses.push(address_of(&listener));
-                let protocol = PanicsOnAccept(number == timid);
+                let protocol = PanicsOnAccept(number == panicking);
                 let reactor = Reactor::new(protocol, Limits::default()).unwrap();
                 reactors.push(reactor.listen(listener).unwrap());
             }
             let first = reactors.remove(0);
-            let _peer = TcpStream::connect(addresses[timid]).unwrap();
+            let _peer = TcpStream::connect(addresses[panicking]).unwrap();
             let error = run_all(first, reactors).unwrap_err();
             assert!(error.to_string().contains("panicked"), "{error}");
             assert!(addresses.iter().all(|it| TcpStream::connect(it).is_err()));
@@ -729,7 +729,7 @@ mod tests {
     #[test]
     fn ipv6_wildcard_is_dual_stack_unless_ipv4_is_bound() {
         let both = bind_all(&[bind("::")], &[0]);
-        // A machine without IPv6 has nothing to show here.
+        // A machine without IPv6 cannot run this test.
         let Ok(both) = both else { return };
         let port = address_of(&both[0]).port();
         assert!(std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
@@ -739,7 +739,7 @@ mod tests {
                 .len(),
             2
         );
-        // At another port, nobody else is in the way.
+        // An IPv4 listener on another port does not matter.
         let busy_listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let other = busy_listener.local_addr().unwrap().port();
         drop(busy_listener);

@@ -1,8 +1,8 @@
-//! Text that others have written, made harmless for a terminal, or for JSON.
+//! Untrusted text, escaped for a terminal or for JSON.
 
 use std::fmt::Write as _;
 
-/// A path or a sentence for a terminal: what a terminal would obey is shown instead.
+/// Escapes the control characters of a path or a message, so that a terminal shows and does not interpret them.
 pub(crate) fn shown(bytes: &[u8]) -> String {
     let mut text = String::new();
     for char in String::from_utf8_lossy(bytes).chars() {
@@ -14,7 +14,7 @@ pub(crate) fn shown(bytes: &[u8]) -> String {
     text
 }
 
-/// The inside of a JSON string.
+/// Escapes text for the inside of a JSON string.
 pub(crate) fn json(text: &str) -> String {
     let mut escaped = String::new();
     for char in text.chars() {
@@ -35,7 +35,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_is_obeyed() {
+    fn control_characters_are_escaped() {
         assert_eq!(shown(b"a\x1b[1m\n"), "a\\u{1b}[1m\\n");
         assert_eq!(shown("\u{e4}\u{9b}".as_bytes()), "\u{e4}\\u{9b}");
         assert_eq!(json("/a \"b\"\n\\"), "/a \\\"b\\\"\\u000a\\\\");

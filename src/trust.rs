@@ -1,4 +1,4 @@
-//! Whose word about other peers is believed.
+//! Trusted proxies: peers whose statements about their clients are believed.
 
 use std::net::IpAddr;
 use std::str::FromStr;
@@ -6,28 +6,28 @@ use std::sync::Arc;
 
 use ipnet::{IpNet, Ipv4Net};
 
-/// The proxies that are trusted: networks, and whoever comes by a Unix socket. Nobody, by default.
+/// Trusted proxies: networks, and peers connected by a Unix socket. Empty by default.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TrustedProxies(Arc<[TrustedSource]>);
 
-/// Where trusted proxies come from.
+/// One source of trusted connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TrustedSource {
-    /// These addresses.
+    /// Addresses of a network.
     Network(IpNet),
-    /// Unix sockets.
+    /// Connections by a Unix socket.
     Unix,
 }
 
 impl TrustedProxies {
-    /// Whether nobody is trusted.
+    /// Whether no peer is trusted.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Whether the peer with this address is trusted; one without an address is there by a Unix socket. An IPv4
-    /// address that is written as one of IPv6 is the IPv4 address.
+    /// Whether the peer with this address is trusted. `None` is a peer on a Unix socket. An IPv4-mapped IPv6 address
+    /// counts as the IPv4 address.
     #[must_use]
     pub fn contains(&self, ip: Option<IpAddr>) -> bool {
         let ip = ip.map(|ip| ip.to_canonical());
@@ -45,7 +45,7 @@ impl FromIterator<TrustedSource> for TrustedProxies {
     }
 }
 
-/// A network, `10.0.0.0/8`; an address, which is a network of one; or `unix`.
+/// Parses a network, `10.0.0.0/8`; an address, which is a network of one; or `unix`.
 impl FromStr for TrustedSource {
     type Err = String;
 
@@ -64,7 +64,7 @@ impl FromStr for TrustedSource {
     }
 }
 
-/// A network of IPv4 addresses that are written as those of IPv6 is one of IPv4 addresses.
+/// Converts a network of IPv4-mapped IPv6 addresses to the network of the IPv4 addresses.
 fn canonical(network: IpNet) -> IpNet {
     const MAPPED: u8 = 96;
     let length = network.prefix_len().checked_sub(MAPPED);

@@ -1,4 +1,4 @@
-//! What the kernel says of this process.
+//! Statistics of this process from procfs (proc(5)).
 
 use std::fs::File;
 use std::io;
@@ -7,22 +7,21 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::fs::Dir;
 
-/// Milliseconds in a tick, in which proc_pid_stat(5) counts, whatever the kernel's own is.
+/// Milliseconds of a clock tick, the unit of times in proc_pid_stat(5), whatever tick the kernel uses itself.
 const CLOCK_TICK_MILLIS: u64 = 10;
 
-/// What the kernel says of this process, by files that stay open: they can be read where nothing can be opened any
-/// more.
+/// Statistics of this process, read from procfs files that stay open, so that they can be read in the sandbox, too.
 #[derive(Debug)]
 pub(super) struct ProcessStats {
     started: SystemTime,
-    /// What cannot be opened is not told.
+    /// `None`, here and below, if the file cannot be opened: its metrics are left out.
     status: Option<File>,
     stat: Option<File>,
     descriptors: Option<File>,
 }
 
 impl ProcessStats {
-    /// This process, which has just been started.
+    /// Opens the files. Must be called when the process has just started, as it records the time.
     pub(super) fn open() -> Self {
         let open = |name| File::open(name).ok();
         Self {
@@ -33,13 +32,13 @@ impl ProcessStats {
         }
     }
 
-    /// Seconds from 1970 to the start.
+    /// Returns the start time in seconds since 1970.
     pub(super) fn start_seconds(&self) -> f64 {
         let since = self.started.duration_since(UNIX_EPOCH);
         since.unwrap_or_default().as_secs_f64()
     }
 
-    /// Bytes of memory that are resident.
+    /// Returns the resident memory in bytes.
     pub(super) fn resident_bytes(&self) -> Option<u64> {
         let status = read_text(self.status.as_ref()?)?;
         let line = status
@@ -49,26 +48,26 @@ impl ProcessStats {
         Some(kib * 1024)
     }
 
-    /// Seconds of CPU time that were used, by user and system.
+    /// Returns the used CPU time in seconds, user and system.
     pub(super) fn cpu_seconds(&self) -> Option<f64> {
         parse_cpu_seconds(&read_text(self.stat.as_ref()?)?)
     }
 
-    /// Descriptors that are open.
+    /// Returns the number of open descriptors.
     pub(super) fn open_descriptors(&self) -> Option<u64> {
         let mut folder = Dir::new(self.descriptors.as_ref()?.try_clone().ok()?).ok()?;
         folder.rewind();
         let is_number = |name: &[u8]| name.iter().all(u8::is_ascii_digit);
         let names = folder.filter_map(Result::ok);
         let count = names.filter(|entry| is_number(entry.file_name().to_bytes()));
-        // One is what they are counted with.
+        // The descriptor of this listing is not counted.
         (count.count() as u64).checked_sub(1)
     }
 }
 
-/// Seconds of CPU time that proc_pid_stat(5) says were used, by user and system.
+/// Parses the used CPU time, user and system, of proc_pid_stat(5), in seconds.
 fn parse_cpu_seconds(stat: &str) -> Option<f64> {
-    // The second field is a name, in parentheses, with whatever it likes in it.
+    // The second field is the command name in parentheses, which may contain any characters.
     let (_, rest) = stat.rsplit_once(") ")?;
     let mut fields = rest.split(' ').skip(11);
     let mut ticks = || fields.next()?.parse::<u64>().ok();
@@ -78,7 +77,7 @@ fn parse_cpu_seconds(stat: &str) -> Option<f64> {
     Some(Duration::from_millis(millis).as_secs_f64())
 }
 
-/// The text of a file of a few kilobytes, as it is now.
+/// Reads the current text of a file of at most 8 KiB.
 fn read_text(file: &File) -> Option<String> {
     let mut text = vec![0; 8192];
     let length = loop {
@@ -115,7 +114,7 @@ mod tests {
         };
         check(0, 0, 0.0);
         check(150, 25, 1.75);
-        // A year of 64 processors.
+        // More ticks than fit into 32 bits: 6.4 years of one processor.
         check(4_294_967_296, 15_888_872_704, 201_838_400.0);
         assert_eq!(parse_cpu_seconds("1 (a) S 1"), None);
     }
