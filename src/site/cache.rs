@@ -1,9 +1,8 @@
-//! What was found before, within a budget.
+//! `Cache`: lookups within a budget of bytes and descriptors, evicted by the clock algorithm.
 //!
-//! Nothing here is ever too old: what is known is good for the turn of the loop in which it was found or
-//! confirmed. After that it has to be confirmed again, by its evidence, unless it is watched and nothing has
-//! been told of it. What there is no lasting evidence for, above all that nothing is there, is forgotten with
-//! its turn.
+//! No stale lookup is served: a lookup is fresh in the turn of the event loop in which it was found or revalidated.
+//! After that its evidence must be revalidated, unless its files are watched and no event was reported. A lookup
+//! without lasting evidence, above all a not-found one, is dropped at the end of its turn.
 
 use std::sync::Arc;
 
@@ -14,89 +13,91 @@ use super::watch::{WatchEvent, WatchId};
 use crate::blob::Blob;
 use crate::http::{Lookup, Resource};
 
-/// Bytes that an entry costs beside its key, its path and its content: its own fields, its place in the map, the
-/// representation with its rendered fields, and what the allocator adds to each.
+/// Bytes that an entry costs besides its key, its paths and its content: its own fields, its place in the map, the
+/// representation with its rendered fields, and the allocator's overhead for each.
 const ENTRY_OVERHEAD_BYTES: usize = 1024;
 
-/// Bytes that a path costs beside its own, with what is known of the file.
+/// Bytes that a path of the evidence costs besides its own, with the version of its file.
 const PATH_OVERHEAD_BYTES: usize = 160;
 
-/// Bytes that each further representation costs beside its content.
+/// Bytes that each further representation costs besides its content.
 const REPRESENTATION_OVERHEAD_BYTES: usize = 768;
 
-/// Bytes of a key that is remembered. No path is longer, and a longer spelling of one need not be known.
+/// Length in bytes of the longest key that is cached. No path is longer, and longer spellings of one need not be
+/// cached.
 const MAX_KEY_BYTES: usize = 4096;
 
-/// Entries that are remembered for a turn only. A peer decides how many there could be.
+/// Maximum number of entries that are cached for one turn. Clients decide how many there could be.
 const MAX_TURN_ENTRIES: usize = 64;
 
-/// Entries that share the watch over one file. A file may be asked for in any number of spellings; those beyond are
-/// looked at.
+/// Maximum number of entries that share the watch on one file. A file may be requested in any number of spellings;
+/// further entries are revalidated by stat(2).
 const MAX_ENTRIES_PER_WATCH: usize = 8;
 
-/// The part of the budget that one entry may have.
+/// Divisor of the budget that gives the largest share of one entry.
 const ENTRY_BUDGET_DIVISOR: usize = 8;
 
-/// How much is kept.
+/// Size of the cache or of an entry: the limit, or the amount in use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct CacheBudget {
-    /// Bytes, everything counted. With 0 nothing is kept, not even for a turn.
+    /// Bytes, with all overhead. A budget of 0 caches nothing, not even for a turn.
     pub(super) bytes: usize,
-    /// Entries that hold a descriptor.
+    /// Contents that hold a descriptor.
     pub(super) descriptors: usize,
 }
 
-/// What was found, by the target's path as it was sent.
+/// Lookups by key: the target's path as it was sent, or a key of the site's own.
 ///
-/// The maps' hashes are seeded at random. Peers choose the keys, but of those that name a file, see no hash and no
-/// order of them, and cannot try others: that is what such a seed is proof against, at a third of what SipHash costs.
+/// The seeds of the maps' hashes are random. Clients choose the keys, but only among those that name a file; they see
+/// neither hashes nor any order of them, and cannot try others. A random seed is proof against that, at a third of the
+/// cost of SipHash.
 #[derive(Debug)]
 pub(super) struct Cache {
     budget: CacheBudget,
     used: CacheBudget,
     slots_by_key: HashMap<Arc<str>, usize>,
-    /// The clock: a ring of entries, and a hand that goes round past those that were asked for since it came by
-    /// last, and takes out the first that was not. However many targets are asked for once, they push out
-    /// each other, and nothing that is asked for again and again.
+    /// Ring of entries for the clock algorithm. The hand passes the entries that were used since its last round, and
+    /// evicts the first that was not. However many targets are requested once, they evict each other, and none that is
+    /// requested again and again.
     slots: Vec<Option<CacheEntry>>,
     clock_hand: usize,
     free_slots: Vec<usize>,
-    /// Which entries are about a watched file.
+    /// Slots of the entries that rest on a watched file.
     slots_by_watch: HashMap<WatchId, Vec<usize>>,
     /// Watches that no entry needs any more.
     released_watches: Vec<WatchId>,
     turn: u64,
-    /// How often names in watched folders have changed.
+    /// Number of changes of names in watched directories.
     name_changes: u64,
     turn_entries: HashMap<Box<str>, Lookup>,
 }
 
-/// What is known of a target.
+/// Result of a look into the cache.
 #[derive(Debug)]
 pub(super) enum CacheLookup {
-    /// What there is.
+    /// Lookup that may be used as it is.
     Fresh(Lookup),
-    /// What there was when the evidence was found. To be confirmed, or forgotten.
+    /// Lookup that was right when the evidence was found. It must be revalidated, or removed.
     Stale(StaleEntry),
     Missing,
 }
 
-/// What there was, and what to look at to know whether it still is.
+/// Lookup to be revalidated, and its evidence.
 #[derive(Debug)]
 pub(super) struct StaleEntry {
     slot: usize,
     pub(super) lookup: Lookup,
     pub(super) evidence: Arc<Evidence>,
-    /// The watches that are held over its files, one for each in their order, or none at all.
+    /// Watches on its files, one for each in their order, or none at all.
     pub(super) watch_ids: Box<[WatchId]>,
 }
 
-/// What has to be so for an answer to be still the same.
+/// State of files that a lookup rests on.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Evidence {
-    /// There is no file under these paths.
+    /// Paths at which there is no file.
     pub(super) absent: Vec<Vec<u8>>,
-    /// There are these under those.
+    /// Paths of files, with their versions.
     pub(super) present: Vec<(Vec<u8>, FileSource)>,
 }
 
@@ -106,20 +107,20 @@ struct CacheEntry {
     lookup: Lookup,
     evidence: Arc<Evidence>,
     cost: CacheBudget,
-    /// The last turn in which it was sure.
+    /// Last turn in which it was found or revalidated.
     fresh_in_turn: u64,
     watch: Option<EntryWatch>,
-    /// It was asked for since the hand came by last.
+    /// Whether it was used since the clock hand last passed.
     was_used: bool,
 }
 
-/// Watches over all files of an entry, and whether they can be relied on.
+/// Watches on all files of an entry, and whether they can be relied on.
 #[derive(Debug)]
 struct EntryWatch {
     watch_ids: Box<[WatchId]>,
-    /// What [`Cache::name_changes`] was when the entry was confirmed.
+    /// Value of [`Cache::name_changes`] when the entry was revalidated.
     name_changes: u64,
-    /// Nothing was told since then.
+    /// Whether no event was reported for its files since then.
     is_undisturbed: bool,
 }
 
@@ -140,12 +141,13 @@ impl Cache {
         }
     }
 
-    /// The most bytes of content that an entry may have.
+    /// Returns the maximum bytes of content that an entry may have.
     pub(super) fn max_entry_bytes(&self) -> usize {
         self.budget.bytes / ENTRY_BUDGET_DIVISOR
     }
 
-    /// A turn is over, or somebody may have asked after it began: nothing is sure any more but what is watched.
+    /// Makes all entries stale but the watched ones: a turn is over, or a client may have sent a request after it
+    /// began.
     pub(super) fn mark_stale(&mut self) {
         self.turn += 1;
         if !self.turn_entries.is_empty() {
@@ -153,7 +155,7 @@ impl Cache {
         }
     }
 
-    /// Something has happened to what is watched.
+    /// Applies an event: entries that rest on the file, or on names in directories, are no longer fresh.
     pub(super) fn on_event(&mut self, event: WatchEvent) {
         match event {
             WatchEvent::Names => self.name_changes += 1,
@@ -171,12 +173,12 @@ impl Cache {
         }
     }
 
-    /// Bytes that are used.
+    /// Returns the bytes in use.
     pub(super) fn used(&self) -> usize {
         self.used.bytes
     }
 
-    /// What is known of a target.
+    /// Returns the lookup under a key, fresh or to be revalidated.
     pub(super) fn get(&mut self, key: &str) -> CacheLookup {
         let Some(&slot) = self.slots_by_key.get(key) else {
             return match self.turn_entries.get(key) {
@@ -203,8 +205,8 @@ impl Cache {
         })
     }
 
-    /// What was doubtful is so, and is held like this from now on. Watches were held over its files since before that
-    /// was found; if `is_undisturbed`, they are relied on from now on.
+    /// Marks a stale entry as revalidated, with this `lookup`. The watches on its files were added before the files
+    /// were checked; if `is_undisturbed`, the watches are relied on from now on.
     pub(super) fn mark_revalidated(
         &mut self,
         stale: StaleEntry,
@@ -248,12 +250,12 @@ impl Cache {
         self.set_lookup(slot, lookup);
     }
 
-    /// What was doubtful is no more.
+    /// Removes a stale entry whose evidence no longer holds.
     pub(super) fn remove(&mut self, stale: &StaleEntry) {
         self.remove_slot(stale.slot);
     }
 
-    /// Keeps what was found in this turn, as long as the evidence holds.
+    /// Caches a lookup that was found in this turn, as long as its evidence holds.
     pub(super) fn insert_persistent(&mut self, key: &str, lookup: &Lookup, evidence: Evidence) {
         let cost = entry_cost(key, lookup, &evidence);
         if key.len() > MAX_KEY_BYTES
@@ -281,7 +283,7 @@ impl Cache {
         self.evict();
     }
 
-    /// Keeps what was found until the turn is over.
+    /// Caches a lookup until the turn is over.
     pub(super) fn insert_for_turn(&mut self, key: &str, lookup: &Lookup) {
         if self.budget.bytes > 0
             && key.len() <= MAX_KEY_BYTES
@@ -291,20 +293,20 @@ impl Cache {
         }
     }
 
-    /// What is sure to be under a key, and what that rests on.
+    /// Returns the lookup just found or revalidated under a key, and its evidence.
     pub(super) fn entry(&self, key: &str) -> Option<(&Lookup, &Arc<Evidence>)> {
         let entry = self.slots.get(*self.slots_by_key.get(key)?)?.as_ref()?;
         Some((&entry.lookup, &entry.evidence))
     }
 
-    /// The same is to be had in another form from now on.
+    /// Replaces the lookup under a key.
     pub(super) fn replace(&mut self, key: &str, lookup: Lookup) {
         if let Some(&slot) = self.slots_by_key.get(key) {
             self.set_lookup(slot, lookup);
         }
     }
 
-    /// An entry holds this from now on, and costs what that costs.
+    /// Replaces the lookup of an entry, and its cost.
     fn set_lookup(&mut self, slot: usize, lookup: Lookup) {
         let Some(Some(entry)) = self.slots.get_mut(slot) else {
             return;
@@ -317,7 +319,7 @@ impl Cache {
         self.evict();
     }
 
-    /// Knows nothing any more.
+    /// Removes all entries.
     pub(super) fn clear(&mut self) {
         for slot in 0..self.slots.len() {
             self.remove_slot(slot);
@@ -325,17 +327,17 @@ impl Cache {
         self.turn_entries.clear();
     }
 
-    /// Whether there is something that this watch is held over.
+    /// Returns whether any entry needs this watch.
     pub(super) fn is_watch_needed(&self, id: WatchId) -> bool {
         self.slots_by_watch.contains_key(&id)
     }
 
-    /// The watches that are needed no more.
+    /// Takes the watches that no entry needs any more.
     pub(super) fn take_released(&mut self) -> impl Iterator<Item = WatchId> {
         self.released_watches.drain(..)
     }
 
-    /// The hand goes on until the budget is kept.
+    /// Moves the clock hand, evicting entries, until the cache is within its budget.
     fn evict(&mut self) {
         while self.used.bytes > self.budget.bytes || self.used.descriptors > self.budget.descriptors
         {
@@ -366,7 +368,7 @@ impl Cache {
         }
     }
 
-    /// A file of an entry is not watched any more for its sake.
+    /// Removes an entry from those that need a watch.
     fn unwatch(&mut self, slot: usize, id: WatchId) {
         let slots = self.slots_by_watch.entry(id).or_default();
         slots.retain(|&other| other != slot);
@@ -387,12 +389,12 @@ impl Cache {
     }
 }
 
-/// What a vigil is held over.
+/// Returns the watches of an entry, or none.
 fn watch_ids(entry_watch: Option<&EntryWatch>) -> &[WatchId] {
     entry_watch.map_or(&[], |entry_watch| &entry_watch.watch_ids)
 }
 
-/// What it costs to keep that. A file that is open costs a descriptor, as its bytes are the kernel's.
+/// Returns the cost of an entry. An open file costs a descriptor but no bytes, which are in the kernel's page cache.
 fn entry_cost(key: &str, lookup: &Lookup, evidence: &Evidence) -> CacheBudget {
     let resource: Option<&Resource> = match lookup {
         Lookup::Found(resource) | Lookup::NotFound(Some(resource)) => Some(resource),
@@ -486,17 +488,17 @@ mod tests {
         WatchId::new(number)
     }
 
-    /// Keeps that over this turn.
+    /// Caches a lookup beyond this turn.
     fn insert(cache: &mut Cache, key: &str) {
         cache.insert_persistent(key, &in_memory(1), evidence(0));
     }
 
-    /// Keeps that over this turn and has it watched in the next one.
+    /// Caches a lookup beyond this turn, and has it watched in the next one.
     fn insert_watched(cache: &mut Cache, key: &str, watched: WatchId, is_undisturbed: bool) {
         insert(cache, key);
         cache.mark_stale();
         let CacheLookup::Stale(stale) = cache.get(key) else {
-            panic!("{key} is not doubtful");
+            panic!("{key} is not stale");
         };
         cache.mark_revalidated(stale, in_memory(1), [watched].into(), is_undisturbed);
     }
@@ -516,7 +518,7 @@ mod tests {
         }
     }
 
-    /// That what is counted is what is there, and no more than may be.
+    /// Checks that the counted costs are those of the entries, and within the budget.
     fn check(cache: &Cache) {
         let entries = || cache.slots.iter().flatten();
         let mut used = CacheBudget::default();
@@ -575,8 +577,8 @@ mod tests {
                 CacheLookup::Stale(stale) => {
                     let first = number % 7;
                     let several = first..first + number % 3;
-                    let number_of = |number: usize| watch_id(i32::try_from(number).unwrap());
-                    let watched = several.map(number_of).collect();
+                    let id_of = |number: usize| watch_id(i32::try_from(number).unwrap());
+                    let watched = several.map(id_of).collect();
                     cache.mark_revalidated(stale, lookup, watched, number % 3 == 0);
                 }
             }
@@ -663,7 +665,7 @@ mod tests {
             cache.insert_persistent(&key, lookup, evidence(0));
         }
         check(&cache);
-        assert!(cache.slots_by_key.len() > 32, "no less is kept than may be");
+        assert!(cache.slots_by_key.len() > 32, "the budget is used");
     }
 
     #[test]
@@ -674,14 +676,14 @@ mod tests {
         cache.mark_stale();
         assert_eq!(state_of(&mut cache, "/"), EntryState::Stale);
         let CacheLookup::Stale(stale) = cache.get("/") else {
-            panic!("it was just now");
+            panic!("it is not stale");
         };
         assert!(stale.watch_ids.is_empty());
         cache.mark_revalidated(stale, in_memory(1), Box::default(), false);
         assert_eq!(state_of(&mut cache, "/"), EntryState::Fresh);
         cache.mark_stale();
         let CacheLookup::Stale(stale) = cache.get("/") else {
-            panic!("its turn is over");
+            panic!("it is still fresh after its turn");
         };
         cache.remove(&stale);
         assert_eq!(state_of(&mut cache, "/"), EntryState::Missing);
@@ -717,20 +719,20 @@ mod tests {
                 assert_eq!(state_of(&mut cache, key), EntryState::Fresh, "{key}");
             }
         }
-        // In the middle of a turn as well, but for what was confirmed in it.
+        // In the middle of a turn as well, except for entries revalidated in it.
         cache.on_event(WatchEvent::File(watch_id(2)));
         assert_eq!(state_of(&mut cache, "/a"), EntryState::Fresh);
         assert_eq!(state_of(&mut cache, "/b"), EntryState::Stale);
         assert_eq!(state_of(&mut cache, "/also b"), EntryState::Stale);
-        // Of nobody's file.
+        // A file that no entry rests on.
         cache.on_event(WatchEvent::File(watch_id(3)));
         assert_eq!(state_of(&mut cache, "/a"), EntryState::Fresh);
         cache.on_event(WatchEvent::Names);
         assert_eq!(state_of(&mut cache, "/a"), EntryState::Stale);
         let CacheLookup::Stale(stale) = cache.get("/a") else {
-            panic!("it was just now");
+            panic!("it is not stale");
         };
-        assert_eq!(*stale.watch_ids, [watch_id(1)], "the watch is held on");
+        assert_eq!(*stale.watch_ids, [watch_id(1)], "the watch is kept");
         cache.mark_revalidated(stale, in_memory(1), [watch_id(1)].into(), true);
         cache.mark_stale();
         assert_eq!(state_of(&mut cache, "/a"), EntryState::Fresh);
@@ -742,7 +744,7 @@ mod tests {
         assert_eq!(
             cache.take_released().count(),
             0,
-            "they have gone by themselves"
+            "the watcher has removed them already"
         );
         check(&cache);
     }
@@ -765,25 +767,25 @@ mod tests {
         insert_watched(&mut cache, "/b", watch_id(1), true);
         insert_watched(&mut cache, "/c", watch_id(2), true);
         cache.on_event(WatchEvent::Names);
-        let doubt = |cache: &mut Cache, key: &str| {
+        let stale_entry = |cache: &mut Cache, key: &str| {
             cache.mark_stale();
             match cache.get(key) {
                 CacheLookup::Stale(stale) => stale,
                 other => panic!("{key}: {other:?}"),
             }
         };
-        let stale = doubt(&mut cache, "/a");
+        let stale = stale_entry(&mut cache, "/a");
         cache.remove(&stale);
-        assert_eq!(released(&mut cache), [], "/b is left");
+        assert_eq!(released(&mut cache), [], "/b needs it");
         cache.remove(&stale);
-        let stale = doubt(&mut cache, "/b");
+        let stale = stale_entry(&mut cache, "/b");
         cache.mark_revalidated(stale, in_memory(1), [watch_id(3)].into(), true);
-        assert_eq!(released(&mut cache), [watch_id(1)], "/b has another");
+        assert_eq!(released(&mut cache), [watch_id(1)], "/b has another watch");
         cache.on_event(WatchEvent::Names);
-        let stale = doubt(&mut cache, "/b");
+        let stale = stale_entry(&mut cache, "/b");
         cache.mark_revalidated(stale, in_memory(1), Box::default(), false);
-        assert_eq!(released(&mut cache), [watch_id(3)], "/b has none");
-        // Pushed out.
+        assert_eq!(released(&mut cache), [watch_id(3)], "/b has no watch");
+        // Eviction.
         for number in 0..200 {
             insert(&mut cache, &format!("/{number}"));
         }

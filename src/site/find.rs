@@ -1,4 +1,4 @@
-//! A target's resource, from the folder.
+//! `Site`: the origin that finds the resource for a target below a root directory.
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
@@ -37,83 +37,83 @@ use crate::http::{
     Status, StreamKind, StreamProgress, Target,
 };
 
-/// What the pages for what is absent are remembered under, and, before its path, what a rule leads to. A target's
-/// path is empty or begins with a slash, so they are nobody else's.
+/// Cache keys of the not-found page and of the SPA fallback page, and the beginning of the key of a rewrite by a rule.
+/// The path of a target is empty or begins with a slash, so it never equals one of them.
 const NOT_FOUND_KEY: &str = "404";
-const SPA_FALLBACK_KEY: &str = "shell";
+const SPA_FALLBACK_KEY: &str = "spa fallback";
 const RULE_KEY_PREFIX: &str = "rule ";
 
-/// How long after the root's name led nowhere it is looked at again, if nobody asks before.
+/// Interval between attempts to reopen a root whose path leads to no directory, if no request causes one earlier.
 const MISSING_ROOT_RETRY: Duration = Duration::from_secs(1);
 
-/// Siblings that are named once, and not again.
+/// Maximum number of messages that are each logged once; further ones are not logged at all.
 const MAX_LOGGED_ONCE: usize = 1000;
 
-/// How a folder is turned into a site. Names are relative to the root.
+/// Options of a site. File names are relative to the root.
 #[derive(Clone, Debug)]
 pub struct SiteOptions {
-    /// What a folder shows: the first of these that is there.
+    /// Index files of a directory: the first that exists is served.
     pub index: Vec<String>,
-    /// What is shown with status 404, if it is there.
+    /// File that is served with status 404, if it exists.
     pub not_found: String,
-    /// What is shown to who navigates to where nothing is.
+    /// SPA fallback page: served for a navigation to a path without a file.
     pub spa_fallback: Option<String>,
-    /// Whether an address may leave out the `.html` of its file.
+    /// Whether a URL may leave out the `.html` of its file.
     pub has_clean_urls: bool,
-    /// The path that all addresses have in front, without a slash at either end; empty for none.
+    /// Prefix of all URL paths, without a slash at either end; empty for none.
     pub prefix: String,
-    /// Whether files beside a file may be that, with a coding.
+    /// Whether sidecars are served as content codings of their files.
     pub has_sidecars: bool,
-    /// What makes representations with a coding, if anything does.
+    /// Thread pool that compresses files on demand, if any.
     pub compressor: Option<Compressor>,
-    /// What knows files by their content, however long they are, if they are to be known by that alone.
+    /// Content digests, if files too large for memory are to be tagged by their content alone.
     pub digests: Option<Digests>,
-    /// Whether names that begin with a dot are shown.
+    /// Whether names that begin with a dot are served.
     pub shows_hidden: bool,
-    /// Whether a folder without an index is listed.
+    /// Whether a directory without an index file is listed.
     pub lists_dirs: bool,
-    /// Bytes that may be used to remember what was found. 0 remembers nothing.
+    /// Maximum bytes of memory for cached lookups. 0 caches nothing.
     pub cache_memory: usize,
-    /// Files that may be held open for the same purpose.
+    /// Maximum number of files that cached lookups may hold open.
     pub cache_files: usize,
-    /// What the root's name has led to. A file that only a former one has, and that has a hash of its content in its
-    /// name, may still be shown: pages that were loaded before may ask for it.
+    /// Directories that the root's path has led to. A fingerprinted file that only a previous release has is still
+    /// served: pages that were loaded before may request it.
     pub releases: Releases,
-    /// What applies to some paths, and to all.
+    /// Field policy and path rules.
     pub policy: SharedPolicy,
-    /// What has been said once.
+    /// Messages that have been logged once.
     pub logged_once: LoggedOnce,
-    /// What tells pages of changes, if anything does.
+    /// Live reload of pages, if it is on.
     pub live_reload: Option<LiveReload>,
-    /// Where to note what is seen on the way to an answer, if somebody asks why it is that one.
+    /// Trace of each step of a lookup, for an explanation of its result.
     pub trace: Option<Trace>,
 }
 
-/// What has been said once, by whichever worker.
+/// Messages that are logged once, shared by all workers.
 #[derive(Clone, Debug, Default)]
 pub struct LoggedOnce(Arc<Mutex<LoggedMessages>>);
 
 #[derive(Debug, Default)]
 struct LoggedMessages {
-    /// Siblings that are none, and lines of rules that are left out.
+    /// Rejected sidecars, and rules that are left out.
     messages: HashSet<Vec<u8>>,
-    /// Where the root's name, and those of other places where links may lead, were last said to lead, or why nowhere.
+    /// Real paths last logged for the root and for the other directories that links may lead to, or the error.
     real_paths: HashMap<PathBuf, Result<PathBuf, String>>,
 }
 
 impl LoggedOnce {
-    /// A panic elsewhere leaves it whole: each change is one statement.
+    /// Locks the messages. A panic elsewhere leaves them whole: each change is one statement.
     fn lock(&self) -> MutexGuard<'_, LoggedMessages> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether to say this now, because nobody has.
+    /// Returns whether to log this message now: it was not logged before, and there is room for it.
     fn insert(&self, key: &[u8]) -> bool {
-        let named = &mut self.lock().messages;
-        named.len() < MAX_LOGGED_ONCE && named.insert(key.to_vec())
+        let messages = &mut self.lock().messages;
+        messages.len() < MAX_LOGGED_ONCE && messages.insert(key.to_vec())
     }
 
-    /// Names that lead somewhere again are news once more when they do not: all but those of the `unavailable`.
+    /// Forgets the logged errors, except of the `unavailable` directories, so that they are logged when they recur.
     fn forget_recovered(&self, unavailable: &[UnavailableDir]) {
         let is_unavailable = |name: &Path| unavailable.iter().any(|(other, _)| other == name);
         self.lock()
@@ -121,17 +121,17 @@ impl LoggedOnce {
             .retain(|name, real_path| real_path.is_ok() || is_unavailable(name));
     }
 
-    /// Whether to say now that a folder's name leads there.
-    fn insert_real_path(&self, name: &Path, leads: Result<PathBuf, String>) -> bool {
-        let real_path = &mut self.lock().real_paths;
-        let is_news = real_path.get(name) != Some(&leads);
-        real_path.insert(name.to_owned(), leads);
-        is_news
+    /// Returns whether to log now that a directory's path leads there: the real path, or the error, is a new one.
+    fn insert_real_path(&self, name: &Path, real_path: Result<PathBuf, String>) -> bool {
+        let real_paths = &mut self.lock().real_paths;
+        let is_new = real_paths.get(name) != Some(&real_path);
+        real_paths.insert(name.to_owned(), real_path);
+        is_new
     }
 }
 
 impl Default for SiteOptions {
-    /// `index.html`, `404.html`, clean addresses, siblings, nothing hidden shown, nothing listed, 64 MiB, 256 files.
+    /// `index.html`, `404.html`, URLs without `.html`, sidecars, no hidden files, no listings, 64 MiB, 256 files.
     fn default() -> Self {
         Self {
             index: vec!["index.html".into()],
@@ -155,64 +155,63 @@ impl Default for SiteOptions {
     }
 }
 
-/// How a site comes to know that a file has changed.
+/// Means by which a site learns that a file has changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Freshness {
-    /// inotify(7) says so; files that it does not know all about are looked at by stat(2).
+    /// inotify(7); stat(2) for files of which inotify may miss a change.
     Inotify,
-    /// Every file is looked at by stat(2) before it is sent again, once for all who ask in the same turn of
-    /// the loop.
+    /// stat(2) of each file before it is sent again, once per turn of the event loop.
     Stat,
-    /// Nothing is remembered.
+    /// None: nothing is cached.
     Uncached,
 }
 
-/// What a site makes while it leaves.
+/// Content that a site generates while it is being sent.
 #[derive(Debug)]
 pub enum SiteStream {
-    /// A folder's listing.
+    /// Listing of a directory.
     Listing(Listing),
-    /// What changes.
+    /// Server-sent events of live reload.
     Events(EventStream),
 }
 
-/// A folder, served: an origin.
+/// Origin that serves the files below a root directory.
 #[derive(Debug)]
 pub struct Site {
     root: Arc<Root>,
     options: SiteOptions,
-    /// The rules in force, and how often they have changed.
+    /// Policy in force, and the number of policy changes when it was taken over.
     policy: (Arc<Policy>, u64),
-    /// What goes with answers that are none of the site's, wherever.
+    /// Fields of responses that docroot generates itself, whatever their path.
     generated_fields: Fields,
     cache: LookupCache,
-    /// When it was last looked where the root's name leads, and whether that was nowhere.
+    /// Time of the last check of the root path, and whether a directory was unavailable then.
     root_checked: Option<(SystemTime, bool)>,
     listings: Listings,
-    /// When a failure was last told, and how many were not told since.
+    /// Time of the last logged failure, and the number of failures since then that were not logged.
     failure_log: (Option<SystemTime>, u64),
-    /// How the last lookup went.
+    /// Status of the last lookup.
     lookup_status: LookupStatus,
-    /// Where it is told how many bytes are remembered, if anybody asks.
+    /// Counter of cached bytes, if there is one.
     cached_bytes: Option<Arc<Counter>>,
 }
 
 impl Site {
-    /// The folder behind this door.
+    /// Creates a site that serves this root.
     #[must_use]
     pub fn new(root: Root, options: SiteOptions) -> Self {
         let budget = CacheBudget {
             bytes: options.cache_memory,
             descriptors: options.cache_files,
         };
-        let memory = LookupCache::new(&root, budget);
+        let cache = LookupCache::new(&root, budget);
         let policy = options.policy.current();
         Self {
             root: Arc::new(root),
             generated_fields: policy.0.generated_fields(None),
             policy,
             options,
-            cache: memory,
+            cache,
             root_checked: None,
             listings: Listings::default(),
             failure_log: (None, 0),
@@ -224,14 +223,14 @@ impl Site {
         }
     }
 
-    /// The same, which tells there, turn by turn, how many bytes it remembers.
+    /// Sets a counter that receives the number of cached bytes in each turn.
     #[must_use]
     pub fn with_cached_bytes_counter(mut self, cached_bytes: Arc<Counter>) -> Self {
         self.cached_bytes = Some(cached_bytes);
         self
     }
 
-    /// How changes are noticed.
+    /// Returns the means by which file changes are noticed.
     #[must_use]
     pub fn freshness(&self) -> Freshness {
         match self.cache.is_watching() {
@@ -241,18 +240,19 @@ impl Site {
         }
     }
 
-    /// What is readable when there is something to tell by [`Origin::mark_stale`]; `None` where there never is.
+    /// Returns a descriptor that is readable when there are events for [`Origin::mark_stale`] to read; `None` without
+    /// inotify.
     ///
     /// # Errors
-    /// When there is no descriptor for it.
+    /// The descriptor cannot be duplicated.
     pub fn event_fd(&self) -> io::Result<Option<OwnedFd>> {
         self.cache.event_fd()
     }
 
-    /// Whether a file is there to be shown, under a name relative to the root.
+    /// Checks that a regular file can be opened under a name relative to the root.
     ///
     /// # Errors
-    /// Why it cannot be: nothing there, not a regular file, not ours to read.
+    /// The file does not exist, is not a regular file, or may not be read.
     pub fn check_file(&self, name: &str) -> io::Result<()> {
         match self.root.open_descriptor(name.as_bytes())? {
             EntryDescriptor::File(..) => Ok(()),
@@ -261,8 +261,8 @@ impl Site {
         }
     }
 
-    /// What there is under a target: what a rule says that comes first, a file, what a rule says where there is none,
-    /// or what is said where nothing is.
+    /// Resolves a target. In order of precedence: built-in path, forced rule, file, fingerprinted file of a previous
+    /// release, other rule, not-found or SPA fallback page.
     fn resolve(
         &mut self,
         target: &Target<'_>,
@@ -294,11 +294,11 @@ impl Site {
         }
     }
 
-    /// What a folder has under a target that was here before, if pages from there may still ask for it.
+    /// Finds a fingerprinted file in the previous releases: pages that were loaded from there may still request it.
     fn find_in_previous_releases(&self, target: &Target<'_>, now: SystemTime) -> Option<Lookup> {
         let path = target.path();
         let path = self.strip_prefix(&path)?;
-        // What ends in a slash is no file, as of the current one.
+        // A target with a trailing slash names no file, as in the current release.
         let is_file = !target.is_directory() && has_content_hash(path);
         if !is_file || self.hidden_reason(path).is_some() {
             return None;
@@ -320,7 +320,7 @@ impl Site {
         Some(Lookup::Found(Arc::new(resource)))
     }
 
-    /// What is under a target of ours, which is in no folder, if it is one.
+    /// Finds the built-in resource of a target, which is in no directory: the events or the script of live reload.
     fn builtin(&self, target: &Target<'_>) -> Option<Lookup> {
         self.options.live_reload.as_ref()?;
         let path = target.path();
@@ -345,7 +345,7 @@ impl Site {
         })
     }
 
-    /// A page with what has it hear of changes, if pages are to.
+    /// Returns an HTML page with the live-reload script injected, if live reload is on and the page allows it.
     fn inject(&self, file: &SiteFile, fields: &Fields) -> Option<Vec<u8>> {
         let live = self.options.live_reload.as_ref()?;
         if !is_html(media_type(fields)) || !live.is_injectable(file.content.len(), &file.path) {
@@ -360,8 +360,8 @@ impl Site {
         }
     }
 
-    /// What says that nothing is there, on a site without a page for that, where pages are to hear of changes: of the
-    /// one that comes there, too.
+    /// Generates a not-found page with the live-reload script, for a site without a page of its own. It also reloads
+    /// when a page appears at the requested path.
     fn builtin_not_found_page(&self, target: &Target<'_>) -> Option<Arc<Resource>> {
         let live = self.options.live_reload.as_ref()?;
         let path = target.path();
@@ -383,8 +383,7 @@ impl Site {
         Some(Arc::new(with_validators(page, None, false).into()))
     }
 
-    /// What there is in the folder under a target.
-    /// It is shown with the fields that go with this address.
+    /// Looks a target up below the root. A file gets the fields of `rules_path`.
     fn lookup_path(
         &self,
         target: &Target<'_>,
@@ -399,8 +398,8 @@ impl Site {
         if path.is_empty() && !target.is_directory() {
             return Ok((Lookup::Directory, None));
         }
-        if let Some(why) = self.hidden_reason(path) {
-            self.trace(|| TraceEvent::Hidden(path.to_vec(), why));
+        if let Some(reason) = self.hidden_reason(path) {
+            self.trace(|| TraceEvent::Hidden(path.to_vec(), reason));
             return Ok((Lookup::NotFound(None), None));
         }
         let search = self.new_search(now);
@@ -426,10 +425,10 @@ impl Site {
         })
     }
 
-    /// A folder that has no page of its own.
+    /// Looks up the listing of a directory without an index file.
     fn lookup_listing(&self, target: &Target<'_>, path: &[u8]) -> Result<Lookup, LookupError> {
         match self.root.read_dir(path) {
-            // A listing's references are relative to the slash.
+            // The links in a listing are relative to a URL that ends in a slash.
             Ok(_) if !target.raw_path().ends_with('/') => Ok(Lookup::Directory),
             Ok(_) => Ok(self.listings.lookup()),
             Err(error) if is_not_found(&error) => Ok(Lookup::NotFound(None)),
@@ -443,7 +442,7 @@ impl Site {
         }
     }
 
-    /// Why nothing under this path is shown, if nothing is.
+    /// Returns the reason why this path is hidden, or `None` if it is not.
     pub(super) fn hidden_reason(&self, path: &[u8]) -> Option<HiddenReason> {
         if !self.options.shows_hidden && is_hidden(path) {
             Some(HiddenReason::Dotfile)
@@ -454,7 +453,7 @@ impl Site {
         }
     }
 
-    /// The folder that is served.
+    /// Returns the root that is served.
     pub(super) fn root(&self) -> &Root {
         &self.root
     }
@@ -465,7 +464,7 @@ impl Site {
         }
     }
 
-    /// Notes that a file is to be sent, with what changes its fields under an address.
+    /// Records that a file is to be sent, and the rules that change its fields at `rules_path`.
     fn trace_file(&self, role: ResponseRole, file: &SiteFile, rules_path: Option<&[u8]>) {
         let policy = &self.policy.0;
         let cache = || {
@@ -501,7 +500,7 @@ impl Site {
         }
     }
 
-    /// What comes behind the prefix; `None` if something else does.
+    /// Strips the path prefix; `None` if the path does not begin with it.
     fn strip_prefix<'p>(&self, path: &'p [u8]) -> Option<&'p [u8]> {
         match (self.options.prefix.as_bytes(), path) {
             (b"", path) => Some(path),
@@ -512,7 +511,7 @@ impl Site {
         }
     }
 
-    /// What is under a target by a rule.
+    /// Applies a rule to a target: redirects it, or looks up the target that it is rewritten to.
     fn apply_redirect(
         &mut self,
         target: &Target<'_>,
@@ -529,14 +528,14 @@ impl Site {
             }
             RedirectTarget::Rewrite(target) => (rule.status, target),
         };
-        // What a peer has put in the place of a placeholder may be no path.
+        // A placeholder stands for text of the client, which may not fit into a path.
         let Ok(other) = Target::parse(target_of_rule, None) else {
             return Ok((self.not_found(target, now), None));
         };
         let (key, rules_path) = self.rewrite_key(target, &other);
         let lookup = match self.cache.get(&self.root, &key, now) {
             Some(lookup) => {
-                // Where it comes first, nothing else was looked at.
+                // With a forced rule no other lookup preceded this one, so its status counts.
                 if rule.is_forced {
                     self.lookup_status.cache_status = self.cache.last_status();
                 }
@@ -557,8 +556,8 @@ impl Site {
         Ok((lookup, None))
     }
 
-    /// What is remembered of what a rule leads to under a target, and the address whose fields it has. Asked for itself,
-    /// that other one may be something else, by a rule about it.
+    /// Returns the cache key of a rewritten target, and the path whose rules give its fields. The key differs from that
+    /// of the `other` target itself, which another rule may rewrite.
     fn rewrite_key(&self, target: &Target<'_>, other: &Target<'_>) -> (String, Vec<u8>) {
         match self.policy.0.has_path_rules() {
             true => {
@@ -576,7 +575,7 @@ impl Site {
         }
     }
 
-    /// Under which key what was just found for a target is remembered, and the address whose fields it has.
+    /// Returns the cache key of the lookup that was just found for a target, and the path whose rules give its fields.
     fn cache_key(&self, target: &Target<'_>, found: &Lookup) -> Option<(String, Vec<u8>)> {
         let found = match (found, &self.options.spa_fallback) {
             (Lookup::SpaFallback(..), Some(file)) => {
@@ -602,7 +601,7 @@ impl Site {
         }
     }
 
-    /// What there is to say where nothing is.
+    /// Returns the result for a target without a resource: the SPA fallback page, or the not-found page.
     fn not_found(&mut self, target: &Target<'_>, now: SystemTime) -> Lookup {
         let page = self.fallback_page(NOT_FOUND_KEY, now);
         let page = page.map(|page| match self.policy.0.has_path_rules() {
@@ -628,7 +627,7 @@ impl Site {
         }
     }
 
-    /// A page that says what went wrong, with the fields that go with this address.
+    /// Returns an error page with the fields of `rules_path`.
     fn error_page_for(&self, page: &Resource, rules_path: &[u8]) -> Arc<Resource> {
         let policy = &self.policy.0;
         self.trace(|| {
@@ -642,7 +641,7 @@ impl Site {
         Arc::new(with_fields(page, fields, false))
     }
 
-    /// The shell with the fields that go with what is under this target.
+    /// Returns the SPA fallback page with the fields of this target.
     fn spa_fallback_for(&self, spa_fallback: Arc<Resource>, target: &Target<'_>) -> Arc<Resource> {
         match &self.options.spa_fallback {
             Some(file) if self.policy.0.has_path_rules() => {
@@ -654,8 +653,8 @@ impl Site {
         }
     }
 
-    /// Whether a place may be one that only a page's script knows; otherwise why not. What has an extension is a
-    /// file, and what is well-known is known to others.
+    /// Checks that a target may be a route that only a page's script knows, or returns the reason why not. A name with
+    /// an extension is a file, and paths below `/.well-known/` are for other programs.
     fn check_spa_route(&self, target: &Target<'_>) -> Result<(), &'static str> {
         let path = target.path();
         let Some(path) = self.strip_prefix(&path) else {
@@ -676,7 +675,8 @@ impl Site {
         }
     }
 
-    /// One of the pages that are shown where nothing is. Failing to find it is no reason to say anything else.
+    /// Finds the not-found page or the SPA fallback page, by its cache key. If that fails, there is none: the response
+    /// stays as it would be without it.
     fn fallback_page(&mut self, key: &'static str, now: SystemTime) -> Option<Arc<Resource>> {
         let page = |lookup| match lookup {
             Lookup::Found(page) => Some(page),
@@ -704,7 +704,7 @@ impl Site {
                         self.policy.0.error_fields(None, &media_type.value)
                     }
                 };
-                // The one for what is absent is no representation of a target, so it has no validators.
+                // The not-found page is no representation of the target, so it has no validators.
                 let validated = (key == SPA_FALLBACK_KEY).then_some(now);
                 let (resource, evidence) = self.build_resource(*found, &fields, validated);
                 (Lookup::Found(Arc::new(resource)), Some(evidence))
@@ -714,8 +714,8 @@ impl Site {
         page(self.cache.insert(key, discovery, now))
     }
 
-    /// The resource that a file is, with what stands beside it, and with these fields; with the validators that each has
-    /// when it is `validated`, if it is.
+    /// Builds the resource of a file and its sidecars with these fields, and with their validators at the time
+    /// `validated`, if there is one.
     fn build_resource(
         &self,
         found: FoundFile,
@@ -737,7 +737,7 @@ impl Site {
             evidence,
             ..
         } = found;
-        // An error is not worth it.
+        // Error pages are not compressed on demand.
         let is_codable =
             sidecars.is_empty() && validated.is_some() && self.is_encodable(fields, &file);
         let varies = is_codable || !sidecars.is_empty();
@@ -757,7 +757,7 @@ impl Site {
         (resource, evidence)
     }
 
-    /// Whether a file is one that may be compressed when that is asked for.
+    /// Returns whether a file may be compressed on demand.
     fn is_encodable(&self, fields: &Fields, file: &SiteFile) -> bool {
         let max_bytes = self.cache.max_file_bytes();
         self.options.compressor.is_some()
@@ -766,7 +766,7 @@ impl Site {
             && is_compressible(media_type(fields))
     }
 
-    /// Names the siblings that are none, once.
+    /// Logs the rejected sidecars, each once.
     fn log_rejected_sidecars(&self, found: &FoundFile) {
         for (path, why) in &found.rejected {
             if self.options.logged_once.insert(path) {
@@ -775,14 +775,14 @@ impl Site {
         }
     }
 
-    /// Takes up the rules that are in force, if they have changed and are for this folder.
+    /// Takes over the policy in force, if it has changed and was read from this root.
     fn update_policy(&mut self) {
         if self.options.policy.change_count() == self.policy.1 {
             return;
         }
         let (policy, changes) = self.options.policy.current();
         match policy.root {
-            // The root's name leads elsewhere, or did: that is looked at first.
+            // The root path leads, or led, to another directory, so check it first.
             Some(root) if root != self.root.id() => self.cache.mark_root_changed(),
             _ => self.set_policy(policy, changes),
         }
@@ -794,8 +794,8 @@ impl Site {
         self.cache.clear();
     }
 
-    /// When to look where the root's name leads, even if nobody asks for anything: otherwise who is asked for nothing
-    /// would hold a folder open for good that is no longer served.
+    /// Returns the time of the next check of the root path that waits for no request. Without it, a server without
+    /// requests would hold a directory open for good that is no longer served.
     fn next_root_check(&self) -> Option<SystemTime> {
         match (self.cache.root_state(), self.root_checked) {
             (RootState::Watched, _) => None,
@@ -811,8 +811,8 @@ impl Site {
         }
     }
 
-    /// Goes on with the folders that the names of the root, and of where links may lead, lead to by now; which of them
-    /// lead nowhere, which is no reason to show nothing.
+    /// Switches to the directories that the root path, and the paths of other directories that links may lead to, lead
+    /// to by now. Returns those that are unavailable; the previous ones stay in use for them.
     fn update_root(&mut self, now: SystemTime) -> Vec<UnavailableDir> {
         let was_unavailable = self
             .root_checked
@@ -824,7 +824,7 @@ impl Site {
         }
         if (was_unavailable || reopened.is_some()) && self.cache.root_state() == RootState::Checked
         {
-            // What is there now may be watched over.
+            // The new directory may be one that can be watched.
             self.cache.mark_root_changed();
         }
         if let Some(root) = reopened {
@@ -846,7 +846,7 @@ impl Site {
             .iter()
             .any(|(name, _)| name == self.root.configured_path())
         {
-            // Another worker may have seen where it led last.
+            // Another worker may have opened a later directory, before the path led nowhere.
             let latest = self.options.releases.current();
             if let Some(latest) = latest.filter(|latest| !latest.is_same_dir(&self.root)) {
                 self.switch_root(latest);
@@ -867,12 +867,12 @@ impl Site {
         self.root = root;
         self.cache.reset();
         if is_another {
-            // The rules in force were for another one.
+            // The policy in force was read from another root.
             self.policy.1 = u64::MAX;
         }
     }
 
-    /// Says that a folder's name leads to none that can be opened.
+    /// Logs once that a directory cannot be opened.
     fn log_unavailable_dir(&self, (name, error): &UnavailableDir) {
         if !self
             .options
@@ -895,7 +895,7 @@ impl Site {
         );
     }
 
-    /// The rules for the folder that is served now. Where they cannot be read, those that were in force stay.
+    /// Loads the policy for the current root. If that fails, the one in force stays.
     fn load_policy(&self) -> Arc<Policy> {
         let loaded = match self.options.policy.load_for(&self.root) {
             None => return self.options.policy.current().0,
@@ -917,7 +917,7 @@ impl Site {
         Arc::new(loaded.policy)
     }
 
-    /// Logs at most one line a second: a peer decides how often something fails.
+    /// Logs a failed lookup, at most one line a second: clients decide how often lookups fail.
     fn log_failure(&mut self, failure: &LookupError, now: SystemTime) {
         let (last, suppressed) = &mut self.failure_log;
         let is_recent = |last: SystemTime| {
@@ -961,12 +961,12 @@ impl Origin for Site {
                 .iter()
                 .for_each(|unavailable| self.log_unavailable_dir(unavailable));
         }
-        let recalled = self.cache.get(&self.root, target.raw_path(), now);
+        let cached = self.cache.get(&self.root, target.raw_path(), now);
         self.lookup_status = LookupStatus {
             cache_status: self.cache.last_status(),
             reason: None,
         };
-        if let Some(lookup) = recalled {
+        if let Some(lookup) = cached {
             return lookup;
         }
         let discovery = match self.resolve(target, now) {
@@ -1012,7 +1012,7 @@ impl Origin for Site {
                 return None;
             }
             Encoded::Pending => return None,
-            // It is not asked about again.
+            // The compressor is not asked again.
             Encoded::NotWorthwhile => resource.is_encodable = false,
         }
         let resource = Arc::new(resource);
@@ -1091,7 +1091,7 @@ impl Origin for Site {
         if let Some(cached_bytes) = &self.cached_bytes {
             cached_bytes.set(self.cache.used() as u64);
         }
-        // That it has changed rings no bell.
+        // No event reports a policy change.
         self.update_policy();
     }
 
@@ -1111,7 +1111,7 @@ impl Origin for Site {
             .root_checked
             .is_some_and(|(_, is_unavailable)| is_unavailable);
         let unavailable = self.update_root(now);
-        // What is being put in the place of another may be there in a moment.
+        // A directory that is being replaced may be back in a moment, so log only the second failure.
         if was_unavailable {
             unavailable
                 .iter()
@@ -1128,7 +1128,7 @@ impl LookupError {
         }
     }
 
-    /// In one sentence, without a name.
+    /// Returns the reason in one sentence, without the file's name.
     fn reason(&self) -> Option<&'static str> {
         match Errno::from_io_error(&self.error)? {
             Errno::XDEV => Some("A link leads where none may."),
@@ -1190,9 +1190,9 @@ mod tests {
             Lookup::Directory => "directory".into(),
             Lookup::Listing(_) => "listing".into(),
             Lookup::Events => "events".into(),
-            Lookup::NotFound(Some(page)) => format!("absent: {}", content(&page)),
-            Lookup::NotFound(None) => "absent".into(),
-            Lookup::SpaFallback(spa_fallback, _) => format!("shell: {}", content(&spa_fallback)),
+            Lookup::NotFound(Some(page)) => format!("not found: {}", content(&page)),
+            Lookup::NotFound(None) => "not found".into(),
+            Lookup::SpaFallback(spa_fallback, _) => format!("spa: {}", content(&spa_fallback)),
             Lookup::Redirect(status, location) => format!("{} {location}", status.text()),
             Lookup::Forbidden => "forbidden".into(),
             Lookup::Unavailable => "unavailable".into(),
@@ -1200,25 +1200,25 @@ mod tests {
     }
 
     #[test]
-    fn targets_map_to_files_of_the_folder() {
+    fn targets_map_to_files_below_the_root() {
         let (_root, mut site) = site(SiteOptions::default());
         for (target, expected) in [
             ("/", "index.html"),
             ("/folder", "directory"),
             ("/folder/", "folder/index.html"),
             ("/folder/other.htm", "folder/other.htm"),
-            ("/folder/other.htm/", "absent: 404.html"),
+            ("/folder/other.htm/", "not found: 404.html"),
             ("/bare", "directory"),
-            ("/bare/", "absent: 404.html"),
-            ("/nothing", "absent: 404.html"),
-            ("/nothing/", "absent: 404.html"),
+            ("/bare/", "not found: 404.html"),
+            ("/nothing", "not found: 404.html"),
+            ("/nothing/", "not found: 404.html"),
             ("/outside", "forbidden"),
-            ("/.env", "absent: 404.html"),
-            ("/.git/config", "absent: 404.html"),
-            ("/..data", "absent: 404.html"),
+            ("/.env", "not found: 404.html"),
+            ("/.git/config", "not found: 404.html"),
+            ("/..data", "not found: 404.html"),
             ("/.well-known/security.txt", ".well-known/security.txt"),
-            ("/.well-known/.secret/a", "absent: 404.html"),
-            ("/folder/.well-known/a", "absent: 404.html"),
+            ("/.well-known/.secret/a", "not found: 404.html"),
+            ("/folder/.well-known/a", "not found: 404.html"),
         ] {
             assert_eq!(find(&mut site, target), expected, "{target}");
         }
@@ -1240,7 +1240,7 @@ mod tests {
         assert_eq!(find(&mut site, "/"), "index.html");
         assert_eq!(find(&mut site, "/folder/"), "folder/other.htm");
         assert_eq!(find(&mut site, "/.env"), ".env");
-        assert_eq!(find(&mut site, "/nothing"), "absent");
+        assert_eq!(find(&mut site, "/nothing"), "not found");
     }
 
     #[test]
@@ -1277,35 +1277,34 @@ mod tests {
         check(fields(at(0) - Duration::from_secs(1)), "");
     }
 
-    /// Bytes that are too many to be read into memory.
+    /// Length of a file that is too large to be read into memory.
     const LARGE_FILE_BYTES: usize = 100_000;
 
-    /// A site that has been asked for something often enough for that to be remembered, and to be watched
-    /// over if anything is.
+    /// Site with files to look up and to change.
     struct CachedSite {
         outer: tempfile::TempDir,
         site: Site,
     }
 
-    /// A change, and what is shown then.
+    /// Change to the root directory, and the result of the lookup after it.
     type ChangeStep = (fn(&Path), &'static str);
 
-    /// What happens in the root's folder, and what a target shows from then on.
+    /// Changes to the root directory, and the results of looking up a target after each.
     struct ChangeCase {
         label: &'static str,
         target: &'static str,
         steps: Vec<ChangeStep>,
-        /// Whether inotify could tell.
+        /// Whether inotify reports the changes.
         is_watched: bool,
     }
 
-    /// Between what a test does, so that the file system dates it differently, and whatever the clock says
-    /// is left alone for long by then: a tick, twice.
+    /// Waits for two ticks of the clock that dates files: the next change gets another date, and the files count as
+    /// settled, whatever the time of day is.
     fn wait_two_ticks() {
         thread::sleep(crate::blob::TIMESTAMP_TICK);
     }
 
-    /// So late that every file has been left alone for long.
+    /// Returns a time at which every file is steady.
     fn later() -> SystemTime {
         SystemTime::now() + Duration::from_secs(11)
     }
@@ -1342,12 +1341,12 @@ mod tests {
             }
             fs::write(root.join("large"), large("old")).unwrap();
             symlink("file", root.join("link")).unwrap();
-            symlink("folder", root.join("way")).unwrap();
+            symlink("folder", root.join("linked")).unwrap();
             symlink("../empty/first.html", root.join("aliased/first.html")).unwrap();
             let site_root = Root::open(&root, &Symlinks::default()).unwrap();
             let options = SiteOptions {
                 index: vec!["first.html".into(), "index.html".into()],
-                spa_fallback: Some("shell.html".into()),
+                spa_fallback: Some("spa.html".into()),
                 ..SiteOptions::default()
             };
             let mut site = Site::new(site_root, options);
@@ -1365,13 +1364,13 @@ mod tests {
             self.outer.path().join("above/root")
         }
 
-        /// A turn in which this is asked for.
+        /// Looks a target up in a new turn.
         fn find_in_new_turn(&mut self, target: &str) -> String {
             self.site.mark_stale(true);
             self.find_in_same_turn(target)
         }
 
-        /// The same, in the turn that is on.
+        /// Looks a target up in the current turn.
         fn find_in_same_turn(&mut self, target: &str) -> String {
             let text = |representation: &Arc<Representation>| {
                 let content = &representation.content;
@@ -1394,15 +1393,15 @@ mod tests {
                 .find(&Target::parse(target, None).unwrap(), later())
             {
                 Lookup::Found(resource) => content(&resource),
-                Lookup::NotFound(Some(page)) => format!("absent: {}", content(&page)),
+                Lookup::NotFound(Some(page)) => format!("not found: {}", content(&page)),
                 Lookup::SpaFallback(spa_fallback, _) => {
-                    format!("shell: {}", content(&spa_fallback))
+                    format!("spa: {}", content(&spa_fallback))
                 }
                 other => format!("{other:?}").to_lowercase(),
             }
         }
 
-        /// Whether nothing is looked at to answer that, in the turn that begins.
+        /// Returns whether a key is fresh, without revalidation, in a new turn.
         fn is_fresh(&mut self, key: &str) -> bool {
             self.site.mark_stale(true);
             self.site.cache.is_fresh(key)
@@ -1445,7 +1444,7 @@ mod tests {
         renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE).unwrap();
     }
 
-    /// Writes a file anew, of the same length and with the same date.
+    /// Rewrites a file, keeping its length and date.
     fn rewrite_keeping_date(root: &Path, name: &str, content: &str) {
         let file = File::options().write(true).open(root.join(name)).unwrap();
         let date = file.metadata().unwrap().modified().unwrap();
@@ -1453,7 +1452,7 @@ mod tests {
         file.set_modified(date).unwrap();
     }
 
-    /// Puts another file, of the same length and with the same date, in the place of one.
+    /// Replaces a file by another one of the same length and date.
     fn replace(root: &Path, name: &str, content: &str) {
         let date = fs::metadata(root.join(name)).unwrap().modified().unwrap();
         write(root, "place", content);
@@ -1462,7 +1461,7 @@ mod tests {
         rename(root, "place", name);
     }
 
-    /// Dates a file.
+    /// Sets the modification date of a file.
     fn touch(root: &Path, name: &str, date: SystemTime) {
         let file = File::options().write(true).open(root.join(name)).unwrap();
         file.set_modified(date).unwrap();
@@ -1492,9 +1491,9 @@ mod tests {
         }
     }
 
-    /// Does all this, and asks after each step.
+    /// Makes each change, and looks the target up after it.
     fn check(rows: &[ChangeCase], is_watching: bool) {
-        // Each has an instance of inotify, of which a user has 128.
+        // Each site has its own instances of inotify, of which a user may have 128.
         for rows in rows.chunks(8) {
             let mut sites: Vec<CachedSite> =
                 rows.iter().map(|_| CachedSite::new(is_watching)).collect();
@@ -1518,7 +1517,7 @@ mod tests {
                     let label = format!("{}, step {step}, watching {is_watching}", row.label);
                     change(&site.root());
                     assert_eq!(site.find_in_new_turn(row.target), *expected, "{label}");
-                    // And so it stays: within the turn, by a look, and watched over anew.
+                    // It stays so: in the same turn, when revalidated, and when watched again.
                     assert_eq!(site.find_in_same_turn(row.target), *expected, "{label}");
                     for _ in 0..3 {
                         assert_eq!(
@@ -1536,7 +1535,7 @@ mod tests {
     fn cases() -> Vec<ChangeCase> {
         let mut rows = vec![
             watched_case(
-                "rewritten, its length and date put back",
+                "rewritten, with its length and date restored",
                 "/file",
                 &[
                     (|root| rewrite_keeping_date(root, "file", "new"), "new"),
@@ -1544,7 +1543,7 @@ mod tests {
                 ],
             ),
             watched_case(
-                "truncated, and written",
+                "truncated and written",
                 "/file",
                 &[
                     (|root| write(root, "file", ""), ""),
@@ -1565,7 +1564,7 @@ mod tests {
                 ],
             ),
             watched_case(
-                "replaced by one of its length and date",
+                "replaced by a file of the same length and date",
                 "/file",
                 &[
                     (|root| replace(root, "file", "new"), "new"),
@@ -1573,7 +1572,7 @@ mod tests {
                 ],
             ),
             watched_case(
-                "its folder moved out, and a link in its place",
+                "its directory moved out of the root and replaced by a link",
                 "/folder/file",
                 &[
                     (
@@ -1593,7 +1592,7 @@ mod tests {
                 ],
             ),
             watched_case(
-                "its folder renamed, and a link in its place",
+                "its directory renamed and replaced by a link",
                 "/folder/file",
                 &[
                     (
@@ -1615,27 +1614,27 @@ mod tests {
                 ],
             ),
             watched_case(
-                "deleted, and made again",
+                "deleted and created again",
                 "/file",
                 &[
-                    (|root| remove(root, "file"), "absent: old"),
+                    (|root| remove(root, "file"), "not found: old"),
                     (|root| write(root, "file", "new"), "new"),
-                    (|root| remove(root, "file"), "absent: old"),
+                    (|root| remove(root, "file"), "not found: old"),
                 ],
             ),
             watched_case(
-                "renamed, and renamed back",
+                "renamed and renamed back",
                 "/folder/file",
                 &[
-                    (|root| rename(root, "folder/file", "file"), "absent: old"),
+                    (|root| rename(root, "folder/file", "file"), "not found: old"),
                     (|root| rename(root, "file", "folder/file"), "old"),
                 ],
             ),
             watched_case(
-                "a folder renamed away, and back",
+                "a directory renamed and renamed back",
                 "/folder/deep/file",
                 &[
-                    (|root| rename(root, "folder", "gone"), "absent: old"),
+                    (|root| rename(root, "folder", "gone"), "not found: old"),
                     (|root| rename(root, "gone", "folder"), "old"),
                     (
                         |root| rewrite_keeping_date(root, "folder/deep/file", "new"),
@@ -1644,17 +1643,20 @@ mod tests {
                 ],
             ),
             watched_case(
-                "a folder renamed out of the root, and back",
+                "a directory moved out of the root and back",
                 "/folder/deep/file",
                 &[
-                    (|root| rename(root, "folder/deep", "../deep"), "absent: old"),
-                    (|root| write(root, "../deep/file", "new"), "absent: old"),
+                    (
+                        |root| rename(root, "folder/deep", "../deep"),
+                        "not found: old",
+                    ),
+                    (|root| write(root, "../deep/file", "new"), "not found: old"),
                     (|root| rename(root, "../deep", "folder/deep"), "new"),
                     (|root| write(root, "folder/deep/file", "newer"), "newer"),
                 ],
             ),
             watched_case(
-                "a folder replaced",
+                "a directory replaced",
                 "/folder/deep/file",
                 &[
                     (
@@ -1669,7 +1671,7 @@ mod tests {
                 ],
             ),
             watched_case(
-                "folders exchanged",
+                "directories exchanged",
                 "/folder/deep/file",
                 &[
                     (|root| exchange(root, "folder", "other"), "new"),
@@ -1679,12 +1681,12 @@ mod tests {
                 ],
             ),
             watched_case(
-                "a folder deleted, and made again",
+                "a directory deleted and created again",
                 "/folder/file",
                 &[
                     (
                         |root| fs::remove_dir_all(root.join("folder")).unwrap(),
-                        "absent: old",
+                        "not found: old",
                     ),
                     (
                         |root| {
@@ -1693,11 +1695,11 @@ mod tests {
                         },
                         "new",
                     ),
-                    (|root| remove(root, "folder/file"), "absent: old"),
+                    (|root| remove(root, "folder/file"), "not found: old"),
                 ],
             ),
             watched_case(
-                "what is above the root renamed, and its name given to another folder",
+                "a directory above the root renamed and its name given to another",
                 "/file",
                 &[
                     (|root| rename(root, "../../above", "../../below"), "old"),
@@ -1721,7 +1723,7 @@ mod tests {
                 ],
             ),
             watched_case(
-                "an index that comes first appears, and disappears",
+                "an index file of higher precedence appears and disappears",
                 "/indexed/",
                 &[
                     (|root| write(root, "indexed/first.html", "new"), "new"),
@@ -1738,31 +1740,31 @@ mod tests {
                 ],
             ),
             watched_case(
-                "an index disappears, and appears",
+                "an index file disappears and appears",
                 "/indexed/",
                 &[
-                    (|root| remove(root, "indexed/index.html"), "absent: old"),
+                    (|root| remove(root, "indexed/index.html"), "not found: old"),
                     (|root| write(root, "indexed/index.html", "new"), "new"),
                 ],
             ),
             watched_case(
-                "the page for what is absent changes, disappears and appears",
+                "the not-found page changes, disappears and appears",
                 "/nothing",
                 &[
                     (
                         |root| rewrite_keeping_date(root, "404.html", "new"),
-                        "absent: new",
+                        "not found: new",
                     ),
                     (|root| remove(root, "404.html"), "notfound(none)"),
-                    (|root| write(root, "404.html", "again"), "absent: again"),
+                    (|root| write(root, "404.html", "again"), "not found: again"),
                 ],
             ),
             watched_case(
-                "what was absent appears",
+                "a missing file appears",
                 "/nothing",
                 &[
                     (|root| write(root, "nothing", "new"), "new"),
-                    (|root| remove(root, "nothing"), "absent: old"),
+                    (|root| remove(root, "nothing"), "not found: old"),
                     (
                         |root| fs::create_dir(root.join("nothing")).unwrap(),
                         "directory",
@@ -1770,7 +1772,7 @@ mod tests {
                 ],
             ),
             watched_case(
-                "a file becomes a folder, and a file again",
+                "a file becomes a directory, and a file again",
                 "/file",
                 &[
                     (
@@ -1804,7 +1806,7 @@ mod tests {
                 ],
             ),
             watched_case(
-                "a folder becomes a symbolic link to where it has gone",
+                "a directory is moved and replaced by a symbolic link to it",
                 "/folder/deep/file",
                 &[
                     (
@@ -1824,7 +1826,7 @@ mod tests {
                 ],
             ),
             watched_case(
-                "written by its other name",
+                "written by its other hard link",
                 "/file",
                 &[
                     (
@@ -1836,7 +1838,7 @@ mod tests {
                 ],
             ),
             watched_case(
-                "large and rewritten, its length and date put back",
+                "large and rewritten, with its length and date restored",
                 "/large",
                 &[
                     (|root| rewrite_keeping_date(root, "large", "new"), "new"),
@@ -1850,11 +1852,11 @@ mod tests {
                     (|root| rename(root, "other/file", "large"), "new"),
                     (|root| write(root, "large", large("newer")), "newer"),
                     (|root| replace(root, "large", &large("newest")), "newest"),
-                    (|root| remove(root, "large"), "absent: old"),
+                    (|root| remove(root, "large"), "not found: old"),
                 ],
             ),
             watched_case(
-                "a form of it appears, changes, and disappears",
+                "a sidecar appears, changes and disappears",
                 "/file",
                 &[
                     (|root| write(root, "file.br", "br"), "old or br"),
@@ -1867,7 +1869,7 @@ mod tests {
                 ],
             ),
             watched_case(
-                "a form of it changes, becomes older than it, and is made anew",
+                "a sidecar changes, becomes older than its file, and is current again",
                 "/coded",
                 &[
                     (
@@ -1886,7 +1888,7 @@ mod tests {
                 ],
             ),
             watched_case(
-                "a form of it disappears, and others appear",
+                "a sidecar disappears, and others appear",
                 "/coded",
                 &[
                     (|root| remove(root, "coded.br"), "old"),
@@ -1899,34 +1901,34 @@ mod tests {
                 ],
             ),
             watched_case(
-                "the page for what is absent comes to have a form",
+                "the not-found page gets a sidecar",
                 "/nothing",
                 &[
-                    (|root| write(root, "404.html.br", "br"), "absent: old or br"),
-                    (|root| write(root, "404.html", "new"), "absent: new"),
+                    (
+                        |root| write(root, "404.html.br", "br"),
+                        "not found: old or br",
+                    ),
+                    (|root| write(root, "404.html", "new"), "not found: new"),
                     (|root| remove(root, "404.html"), "notfound(none)"),
                 ],
             ),
             watched_case(
-                "the shell appears, changes, has a form, and disappears",
+                "the SPA fallback page appears, changes, gets a sidecar, and disappears",
                 "/nothing",
                 &[
-                    (|root| write(root, "shell.html", "new"), "shell: new"),
+                    (|root| write(root, "spa.html", "new"), "spa: new"),
                     (
-                        |root| rewrite_keeping_date(root, "shell.html", "old"),
-                        "shell: old",
+                        |root| rewrite_keeping_date(root, "spa.html", "old"),
+                        "spa: old",
                     ),
-                    (|root| replace(root, "shell.html", "wow"), "shell: wow"),
-                    (
-                        |root| write(root, "shell.html.br", "br"),
-                        "shell: wow or br",
-                    ),
-                    (|root| remove(root, "shell.html.br"), "shell: wow"),
-                    (|root| remove(root, "shell.html"), "absent: old"),
+                    (|root| replace(root, "spa.html", "wow"), "spa: wow"),
+                    (|root| write(root, "spa.html.br", "br"), "spa: wow or br"),
+                    (|root| remove(root, "spa.html.br"), "spa: wow"),
+                    (|root| remove(root, "spa.html"), "not found: old"),
                 ],
             ),
             watched_case(
-                "an address without .html comes to be a file, and a folder",
+                "a URL without .html becomes a file, and a directory",
                 "/page",
                 &[
                     (|root| rewrite_keeping_date(root, "page.html", "new"), "new"),
@@ -1940,11 +1942,11 @@ mod tests {
                         "directory",
                     ),
                     (|root| rename(root, "page", "gone"), "new"),
-                    (|root| remove(root, "page.html"), "absent: old"),
+                    (|root| remove(root, "page.html"), "not found: old"),
                 ],
             ),
             stat_case(
-                "a page appears beside a folder",
+                "a page appears beside a directory",
                 "/bare",
                 &[
                     (|root| write(root, "bare.html", "new"), "new"),
@@ -1955,7 +1957,7 @@ mod tests {
                 ],
             ),
             stat_case(
-                "a symbolic link to it switched",
+                "a symbolic link to the file is switched",
                 "/link",
                 &[
                     (
@@ -1972,13 +1974,13 @@ mod tests {
                 ],
             ),
             stat_case(
-                "a symbolic link on the way switched",
-                "/way/deep/file",
+                "a symbolic link on the path is switched",
+                "/linked/deep/file",
                 &[
                     (
                         |root| {
                             link(root, "other", "place");
-                            rename(root, "place", "way");
+                            rename(root, "place", "linked");
                         },
                         "new",
                     ),
@@ -1990,10 +1992,10 @@ mod tests {
             ),
         ];
         match rustix::process::geteuid().is_root() {
-            true => eprintln!("SKIPPED: root reads what it likes, whatever the mode"),
+            true => eprintln!("SKIPPED: file modes do not restrict root"),
             false => rows.extend([
                 watched_case(
-                    "a file forbidden, and allowed",
+                    "a file is made unreadable, and readable",
                     "/file",
                     &[
                         (|root| forbid(root, "file"), "forbidden"),
@@ -2001,7 +2003,7 @@ mod tests {
                     ],
                 ),
                 watched_case(
-                    "a folder forbidden, and allowed",
+                    "a directory is made unreadable, and readable",
                     "/folder/deep/file",
                     &[
                         (|root| forbid(root, "folder"), "forbidden"),
@@ -2018,7 +2020,7 @@ mod tests {
     #[test]
     fn watched_entry_is_never_older_than_its_file() {
         if !CachedSite::new(true).site.cache.is_watching() {
-            eprintln!("SKIPPED: inotify does not know all about the temporary folder");
+            eprintln!("SKIPPED: inotify may miss changes in the temporary directory");
             return;
         }
         check(&cases(), true);
@@ -2036,7 +2038,7 @@ mod tests {
             wait_two_ticks();
             site.warm("/aliased/");
             assert_eq!(site.find_in_new_turn("/aliased/"), "old");
-            // No folder on the way to what is shown has changed.
+            // No directory on the path of the served file has changed.
             write(&site.root(), "empty/first.html", "new");
             assert_eq!(
                 site.find_in_new_turn("/aliased/"),
@@ -2051,7 +2053,7 @@ mod tests {
         let mut site = CachedSite::new(true);
         wait_two_ticks();
         if !site.site.cache.is_watching() {
-            eprintln!("SKIPPED: inotify does not know all about the temporary folder");
+            eprintln!("SKIPPED: inotify may miss changes in the temporary directory");
             return;
         }
         site.warm("/file");
@@ -2062,7 +2064,7 @@ mod tests {
             assert_eq!(site.find_in_new_turn("/file"), "old");
         }
         drop(opened);
-        assert!(!site.is_fresh("/file"), "it is looked at once more");
+        assert!(!site.is_fresh("/file"), "it is revalidated once more");
         assert_eq!(site.find_in_new_turn("/file"), "old");
         assert!(site.is_fresh("/file"));
     }
@@ -2122,7 +2124,7 @@ mod tests {
                 site.mark_stale(true);
                 let target = Target::parse("/", None).unwrap();
                 let Lookup::Found(found) = site.find(&target, SystemTime::now()) else {
-                    panic!("there is a page");
+                    panic!("no page was found");
                 };
                 let found = &found.representations[0];
                 assert_eq!(found.content.in_memory(), Some(expected.as_bytes()));

@@ -1,4 +1,4 @@
-//! What was found before, if it still is so.
+//! `LookupCache`: cached lookups, revalidated by inotify or stat(2) before they are used again.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -13,35 +13,35 @@ use super::validators::are_final;
 use super::watch::{FileWatcher, WatchEvent, WatchId};
 use crate::http::{CacheStatus, Lookup};
 
-/// What there is, and what that rests on, if it is on files.
+/// Result of a lookup, and the evidence for it, if it rests on files.
 pub(super) type LookupWithEvidence = (Lookup, Option<Evidence>);
 
-/// What was found, and watches over what it rests on.
+/// Cache of lookups, with watches on the files that they rest on.
 #[derive(Debug)]
 pub(super) struct LookupCache {
     cache: Cache,
     watcher: Option<FileWatcher>,
-    /// Whether the root's name may lead elsewhere by now.
+    /// Whether the root path may lead to another directory by now.
     root_state: RootState,
-    /// How the last [`get`](Self::get) went.
+    /// Status of the last [`get`](Self::get).
     last_status: CacheStatus,
 }
 
-/// What is known of where the root's name leads, and those of other places where links may lead.
+/// Knowledge of where the paths of the root, and of other directories that links may lead to, lead now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum RootState {
-    /// There: what happens to it is told.
+    /// Unchanged: inotify reports every change of the paths.
     Watched,
-    /// Perhaps elsewhere, as something has happened, or nobody has looked.
+    /// Perhaps elsewhere: an event was reported, or the paths were never checked.
     Changed,
-    /// There, in this turn; but if something happens to it, nobody tells.
+    /// Unchanged when checked in this turn; inotify may miss a change.
     Checked,
-    /// Perhaps elsewhere, as nobody tells.
+    /// Perhaps elsewhere: inotify may miss a change, and the paths were not checked in this turn.
     Unwatched,
 }
 
 impl LookupCache {
-    /// Nothing yet. Without a budget for bytes, nothing will be.
+    /// Creates an empty cache. With a budget of 0 bytes it stays empty.
     pub(super) fn new(root: &Root, budget: CacheBudget) -> Self {
         let watcher = match budget.bytes {
             0 => None,
@@ -55,79 +55,81 @@ impl LookupCache {
         }
     }
 
-    /// Bytes that it uses.
+    /// Returns the bytes in use.
     pub(super) fn used(&self) -> usize {
         self.cache.used()
     }
 
-    /// Whether it is told of changes.
+    /// Returns whether inotify reports changes.
     pub(super) fn is_watching(&self) -> bool {
         self.watcher.is_some()
     }
 
-    /// What is readable when there is something to [`mark_stale`](Self::mark_stale) because of.
+    /// Returns a descriptor that is readable when there are events for [`mark_stale`](Self::mark_stale) to read; `None`
+    /// without inotify.
     ///
     /// # Errors
-    /// When there is no descriptor for it.
+    /// The descriptor cannot be duplicated.
     pub(super) fn event_fd(&self) -> io::Result<Option<OwnedFd>> {
         self.watcher.as_ref().map(FileWatcher::event_fd).transpose()
     }
 
-    /// Bytes of a file that is remembered, at the most.
+    /// Returns the size, in bytes, of the largest file that is cached.
     pub(super) fn max_file_bytes(&self) -> u64 {
         MAX_CACHED_FILE_BYTES.min(self.cache.max_entry_bytes() as u64)
     }
 
-    /// From here on, what was found need not be so any more. `is_notified`: the bell may have rung.
+    /// Makes all lookups stale but the watched ones. `is_notified`: the event descriptor may be readable, so read the
+    /// events.
     pub(super) fn mark_stale(&mut self, is_notified: bool) {
         self.cache.mark_stale();
         if self.root_state == RootState::Checked {
             self.root_state = RootState::Unwatched;
         }
         if is_notified && let Some(watcher) = &mut self.watcher {
-            watcher.poll_events(|is_notified| {
-                // What is mounted may be mounted on the way.
-                if matches!(is_notified, WatchEvent::RootPath | WatchEvent::Unknown) {
+            watcher.poll_events(|event| {
+                // The unknown event may be a mount on the root path.
+                if matches!(event, WatchEvent::RootPath | WatchEvent::Unknown) {
                     self.root_state = RootState::Changed;
                 }
-                self.cache.on_event(is_notified);
+                self.cache.on_event(event);
             });
         }
     }
 
-    /// Whether the root's name may lead elsewhere by now.
+    /// Returns whether the root path may lead to another directory by now.
     pub(super) fn is_root_stale(&self) -> bool {
         matches!(self.root_state, RootState::Changed | RootState::Unwatched)
     }
 
-    /// What is known of where the root's name leads.
+    /// Returns the state of the root path.
     pub(super) fn root_state(&self) -> RootState {
         self.root_state
     }
 
-    /// It may.
+    /// Marks the root path as perhaps changed.
     pub(super) fn mark_root_changed(&mut self) {
         self.root_state = RootState::Changed;
     }
 
-    /// It leads nowhere, and nobody watches over what is not there.
+    /// Marks the root path as unwatched: it leads to no directory, and a missing one cannot be watched.
     pub(super) fn mark_root_unwatched(&mut self) {
         self.root_state = RootState::Unwatched;
     }
 
-    /// The root's name is about to be looked at: what happens to it from here on is told, or it is doubtful again when
-    /// all else is.
+    /// Watches the root path before it is checked: later changes are reported, or else the path is stale again when the
+    /// lookups are.
     pub(super) fn watch_root(&mut self, root: &Root) {
         let is_complete = |watcher: &mut FileWatcher| watcher.watch_root(root);
         self.root_state = match self.root_state {
-            // To watch over the way costs more than to look where it leads, and would be as vain as before.
+            // Watching the path costs more than checking it, and would fail as before.
             RootState::Unwatched => RootState::Checked,
             _ if self.watcher.as_mut().is_some_and(is_complete) => RootState::Watched,
             _ => RootState::Checked,
         };
     }
 
-    /// The root has become another folder: nothing is known of that one.
+    /// Forgets all lookups and watches, as the root has become another directory.
     pub(super) fn reset(&mut self) {
         self.clear();
         if let Some(watcher) = &mut self.watcher {
@@ -135,32 +137,32 @@ impl LookupCache {
         }
     }
 
-    /// What was just found or confirmed under a key, and what that rests on.
+    /// Returns the lookup just found or revalidated under a key, and its evidence.
     pub(super) fn entry(&self, key: &str) -> Option<(&Lookup, &Arc<Evidence>)> {
         self.cache.entry(key)
     }
 
-    /// The same is to be had in other forms from now on.
+    /// Replaces the lookup under a key, whose content codings have changed.
     pub(super) fn replace(&mut self, key: &str, lookup: Lookup) {
         self.cache.replace(key, lookup);
         self.release_watches();
     }
 
-    /// Forgets everything.
+    /// Removes all lookups.
     pub(super) fn clear(&mut self) {
         self.cache.clear();
         self.release_watches();
     }
 
-    /// What is remembered under a key, if it still is so.
+    /// Returns the lookup cached under a key, if it is fresh or was revalidated.
     pub(super) fn get(&mut self, root: &Root, key: &str, now: SystemTime) -> Option<Lookup> {
         let (lookup, status) = match self.cache.get(key) {
             CacheLookup::Fresh(lookup) => (Some(lookup), CacheStatus::Hit),
             CacheLookup::Missing => (None, CacheStatus::Miss),
             CacheLookup::Stale(stale) => {
-                let confirmed = self.revalidate(root, stale, now);
+                let revalidated = self.revalidate(root, stale, now);
                 self.release_watches();
-                (confirmed, CacheStatus::Revalidated)
+                (revalidated, CacheStatus::Revalidated)
             }
         };
         self.last_status = match lookup {
@@ -170,23 +172,23 @@ impl LookupCache {
         lookup
     }
 
-    /// How the last [`get`](Self::get) went.
+    /// Returns the status of the last [`get`](Self::get).
     pub(super) fn last_status(&self) -> CacheStatus {
         self.last_status
     }
 
-    /// Looks whether what was there still is. It has been asked for before, so it is worth being watched.
+    /// Revalidates a stale lookup. It was requested before, so its files are worth watching.
     fn revalidate(&mut self, root: &Root, stale: StaleEntry, now: SystemTime) -> Option<Lookup> {
         let lookup = stale.lookup.clone();
-        // First the watch, then the look: what happens in between is told.
+        // Watch first, then check: a change in between is reported.
         let watch_ids = self.watch_files(root, &stale, now);
         let evidence = &stale.evidence;
-        // Where a link leads that leads to nothing, nobody watches whether something comes.
+        // The target of a dangling link is not watched, so a file may appear there unreported.
         let is_link = |path: &Vec<u8>| root.is_symlink(path);
-        // Nor what comes into a folder beside the file, which may have been there before.
-        let is_watched = |folder| {
+        // Nor is an existing directory watched that holds none of the files.
+        let is_watched = |dir| {
             let mut present = evidence.present.iter();
-            present.any(|(path, _)| self::parent_path(path) == folder) || root.is_missing(folder)
+            present.any(|(path, _)| self::parent_path(path) == dir) || root.is_missing(dir)
         };
         let is_undisturbed = self.watcher.as_ref().is_some_and(|watcher| {
             !watch_ids.is_empty() && watch_ids.iter().all(|&id| watcher.is_unopened(id))
@@ -196,7 +198,7 @@ impl LookupCache {
             .all(|path| is_watched(parent_path(path)) && !is_link(path));
         if !is_unchanged(root, evidence) {
             self.cache.remove(&stale);
-            // It was another file that came to be watched.
+            // The watches are on other files than the lookup rests on.
             self.release_unneeded(&watch_ids);
             return None;
         }
@@ -206,7 +208,7 @@ impl LookupCache {
         Some(lookup)
     }
 
-    /// Watches over all files that this rests on; over none if not all can be watched.
+    /// Watches all files that a lookup rests on; none, if not all can be watched.
     fn watch_files(&mut self, root: &Root, stale: &StaleEntry, now: SystemTime) -> Box<[WatchId]> {
         let Some(watcher) = &mut self.watcher else {
             return Box::default();
@@ -229,17 +231,17 @@ impl LookupCache {
         watch_ids.into()
     }
 
-    /// Gives up watches that nothing which is remembered needs.
+    /// Removes those of the watches that no cached lookup needs.
     fn release_unneeded(&mut self, watch_ids: &[WatchId]) {
         if let Some(watcher) = &mut self.watcher {
-            let needless = watch_ids
+            let unneeded = watch_ids
                 .iter()
                 .filter(|&&id| !self.cache.is_watch_needed(id));
-            needless.for_each(|&id| watcher.unwatch(id));
+            unneeded.for_each(|&id| watcher.unwatch(id));
         }
     }
 
-    /// Remembers what was just found, for as long as it may be.
+    /// Caches a new lookup, while its evidence holds if it has any, else for this turn.
     pub(super) fn insert(
         &mut self,
         key: &str,
@@ -252,7 +254,7 @@ impl LookupCache {
             versions.all(|version| version.len <= max_bytes && are_final(version, now))
         };
         match (&lookup, evidence.filter(is_final)) {
-            // It is not to be had just now, or it depends on the query.
+            // The cause may be temporary, or the result depends on the query.
             (Lookup::Forbidden | Lookup::Unavailable | Lookup::Redirect(..), _) => {}
             (lookup, Some(evidence)) => self.cache.insert_persistent(key, lookup, evidence),
             (lookup, None) => self.cache.insert_for_turn(key, lookup),
@@ -261,7 +263,7 @@ impl LookupCache {
         lookup
     }
 
-    /// Gives up the watches over what is no longer remembered.
+    /// Removes the watches of lookups that are no longer cached.
     fn release_watches(&mut self) {
         if let Some(watcher) = &mut self.watcher {
             for id in self.cache.take_released() {
@@ -271,33 +273,36 @@ impl LookupCache {
     }
 }
 
-/// The folder that a path leads to something in.
+/// Returns the directory part of a path.
 fn parent_path(path: &[u8]) -> &[u8] {
     let slash = path.iter().rposition(|&byte| byte == b'/');
     &path[..slash.unwrap_or(0)]
 }
 
-/// Whether everything is still as it was when it was found.
+/// Returns whether all files are still as the evidence says.
 fn is_unchanged(root: &Root, evidence: &Evidence) -> bool {
     let is_absent = |path: &Vec<u8>| match root.file_version(path) {
         Ok(version) => version.is_none(),
         Err(error) => is_not_found(&error),
     };
-    // One call, for what mostly is so.
+    // One system call for the common case.
     let is_absent = |path: &Vec<u8>| root.is_missing(path) || is_absent(path);
-    let is_present = |(path, source): &(Vec<u8>, FileSource)| matches!(root.file_version(path), Ok(Some(version)) if version == source.version);
+    let is_present = |(path, source): &(Vec<u8>, FileSource)| {
+        let version = root.file_version(path);
+        matches!(version, Ok(Some(version)) if version == source.version)
+    };
     evidence.absent.iter().all(is_absent) && evidence.present.iter().all(is_present)
 }
 
 #[cfg(test)]
 impl LookupCache {
-    /// Without watches: everything is looked at.
+    /// Removes the watcher: every lookup is revalidated by stat(2).
     pub(super) fn without_watches(mut self) -> Self {
         self.watcher = None;
         self
     }
 
-    /// Whether nothing is looked at to know what is under a key.
+    /// Returns whether the lookup under a key needs no revalidation.
     pub(super) fn is_fresh(&mut self, key: &str) -> bool {
         matches!(self.cache.get(key), CacheLookup::Fresh(_))
     }

@@ -1,4 +1,4 @@
-//! What we have: a folder.
+//! A site: the directory that is served, and the rules by which a request target selects a file below it.
 
 mod cache;
 mod cache_control;

@@ -1,4 +1,4 @@
-//! The door to the file system for all that is read: open beneath the root, look, read.
+//! `Root`: opens, inspects and reads files beneath the root directory, for all code that reads the file system.
 
 use std::borrow::Cow;
 use std::ffi::OsStr;
@@ -22,40 +22,40 @@ use super::rules::MAX_FILE_BYTES;
 use crate::blob::{Blob, FileVersion, system_time};
 use crate::path_resolution::{self, resolve};
 
-/// Bytes of a file up to which it is read into memory and sent with its head in one call. Larger
-/// ones stay on disk and are sent by the kernel.
+/// Size in bytes up to which a file is read into memory and sent in one call with its header section. The kernel sends
+/// larger files from disk.
 const MAX_IN_MEMORY_BYTES: u64 = 64 * 1024;
 
-/// Bytes of a file up to which it is remembered, and copied into memory when it is asked for again. That is done
-/// between two answers, so it is no more than what is sent to one peer before others have their turn. A larger one
-/// is opened for each turn of the loop, which is little beside sending it, and not held open longer.
+/// Size in bytes up to which a file is cached, and copied into memory when it is requested again. The copy is made
+/// between two responses, so it is no larger than what is sent to one client before others have their turn. A larger
+/// file is opened in each turn of the event loop, which costs little beside sending it, and is not held open longer.
 pub(super) const MAX_CACHED_FILE_BYTES: u64 = 2 * 1024 * 1024;
 
-/// Bytes that a file of rules may have.
+/// Maximum size of a rules file, in bytes.
 const MAX_RULES_FILE_BYTES: u64 = MAX_FILE_BYTES as u64;
 
-/// How long a file must have been left alone to be taken for steady. Whoever is writing a file, or
-/// copying one over another, does not pause that long.
+/// Time without a change after which a file counts as steady. A process that writes a file, or copies one over another,
+/// does not pause that long.
 const STEADY_AFTER: Duration = Duration::from_secs(10);
 
-/// How often a look-up is tried that a concurrent change has thwarted.
+/// Attempts at a lookup that is disturbed by concurrent changes.
 const MAX_ATTEMPTS: usize = 4;
 
-/// Without blocking on a FIFO, without a terminal becoming ours.
+/// Flags that open a file for reading, without blocking on a FIFO, and without making a terminal the controlling one.
 const READ_FLAGS: OFlags = OFlags::RDONLY
     .union(OFlags::NONBLOCK)
     .union(OFlags::NOCTTY)
     .union(OFlags::CLOEXEC);
 
-/// Without opening it.
+/// Flags that locate a file without opening it.
 const PATH_FLAGS: OFlags = OFlags::PATH.union(OFlags::CLOEXEC);
 
-/// Bytes of a folder that are read at once: 200 or 300 entries.
+/// Size of the buffer for directory entries, in bytes: 200 or 300 entries.
 const DIR_BUFFER_BYTES: usize = 8 * 1024;
 
 const DIR_FLAGS: OFlags = PATH_FLAGS.union(OFlags::DIRECTORY);
 
-/// A folder, out of which no name leads, but by a symbolic link that may.
+/// Root directory. No path leads out of it, except by a symbolic link that may.
 #[derive(Debug)]
 pub struct Root {
     root_dir: Arc<RootDir>,
@@ -63,18 +63,18 @@ pub struct Root {
     resolver: PathResolver,
 }
 
-/// Where a symbolic link below the root may lead.
+/// Limit on where symbolic links below the root may lead.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Symlinks {
-    /// To where it stays inside the root, or in one of these folders.
+    /// Inside the root, or into one of these directories.
     Inside(Vec<PathBuf>),
-    /// Nowhere.
+    /// Nowhere: no link is followed.
     Deny,
-    /// Anywhere.
+    /// Anywhere: every link is followed.
     Follow,
 }
 
-/// The same, with its folders open.
+/// [`Symlinks`] with its directories open.
 #[derive(Debug)]
 enum OpenSymlinks {
     Inside(Vec<Arc<RootDir>>),
@@ -82,91 +82,90 @@ enum OpenSymlinks {
     Follow,
 }
 
-/// An open folder.
+/// Directory that is held open.
 #[derive(Debug)]
 struct RootDir {
-    /// What it was called, absolute.
+    /// Path as configured, made absolute.
     configured_path: PathBuf,
     dir: OwnedFd,
-    /// Its name without symbolic links.
+    /// Path without symbolic links.
     real_path: PathBuf,
     id: DirId,
 }
 
-/// Which folder it is, whatever its name: device and inode.
+/// Identity of a directory, whatever its name: device and inode.
 pub(super) type DirId = (u64, u64);
 
-/// A name that leads to no folder that can be opened, and why.
+/// Path that leads to no directory that can be opened, and the error.
 pub(super) type UnavailableDir = (PathBuf, io::Error);
 
-/// Who sees to it that a name does not lead out of the root.
+/// Mechanism by which no path leads out of the root.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PathResolver {
     /// The kernel: openat2(2) with RESOLVE_BENEATH.
     Openat2,
-    /// We do, component by component, where the kernel or a container's seccomp filter has no
-    /// openat2.
+    /// docroot, component by component, where the kernel or a container's seccomp filter has no openat2.
     ComponentWalk,
 }
 
-/// What is under a name.
+/// Entry at a path, opened.
 #[derive(Debug)]
 pub(super) enum OpenedEntry {
-    /// A regular file.
+    /// Regular file.
     File {
         content: Blob,
         source: FileSource,
     },
     Directory,
-    /// A FIFO, a socket, a device.
+    /// FIFO, socket or device.
     Special,
 }
 
-/// Which file the content is from.
+/// File that content was read from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct FileSource {
     pub(super) version: FileVersion,
-    /// Whether no symbolic link is on the way to it.
+    /// Whether its path is known to have no symbolic link.
     pub(super) has_no_symlink: bool,
 }
 
-/// A folder that is open to be read, once, from its beginning to its end.
+/// Directory that is open for reading its entries, once, from first to last.
 #[derive(Debug)]
 pub(super) struct OpenDir {
     dir: OwnedFd,
-    /// Its path below the root.
+    /// Path below the root.
     path: Vec<u8>,
 }
 
-/// What there is to say of a file or folder without opening it.
+/// Metadata of a file or directory, read without opening it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct EntryMetadata {
     pub(super) is_dir: bool,
-    /// Bytes, of a file.
+    /// Size of a file in bytes.
     pub(super) len: u64,
     pub(super) modified: SystemTime,
 }
 
-/// A symbolic link, and what it says.
+/// Symbolic link and its target.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Symlink {
-    /// Its path below the root.
+    /// Path below the root.
     pub path: PathBuf,
-    /// Where it says that it leads.
+    /// Target, as the link states it.
     pub target: PathBuf,
 }
 
-/// Something on the way to a folder.
+/// Step of the resolution of a directory's path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum RootPathStep {
-    /// A folder, and the kind of file system it is on (statfs(2)), if it is there.
+    /// Directory, and the type of its file system (statfs(2)), if it exists.
     Dir(PathBuf, Option<i64>),
-    /// A symbolic link.
+    /// Symbolic link.
     Symlink(PathBuf),
 }
 
 impl RootPathStep {
-    /// Where it is.
+    /// Returns the path of the directory or link.
     pub(super) fn path(&self) -> &Path {
         match self {
             Self::Dir(path, _) | Self::Symlink(path) => path,
@@ -182,13 +181,12 @@ impl Default for Symlinks {
 }
 
 impl Root {
-    /// Opens a root folder, and finds out how it can be guarded. The folder itself is held open,
-    /// whatever its name comes to mean later (`reopen_if_changed`); only absolute links into it are known
-    /// by its name.
+    /// Opens a root directory and chooses the resolver. The directory itself is held open, whatever its name leads to
+    /// later (`reopen_if_changed`); only absolute links into it are resolved by its name.
     ///
     /// # Errors
-    /// The folder that could not be opened, `root` or one where links may lead, and what open(2)
-    /// says: no such folder, not a folder, not ours to read.
+    /// The path that could not be opened, `root` or one where links may lead, and the error of open(2): it does not
+    /// exist, is not a directory, or may not be read. `Unsupported` if every link is to be followed without openat2.
     pub fn open(root: &Path, symlinks: &Symlinks) -> Result<Self, (PathBuf, io::Error)> {
         let open = |path: &PathBuf| match RootDir::open(path) {
             Ok(dir) => Ok(Arc::new(dir)),
@@ -205,7 +203,7 @@ impl Root {
         let (mode, beneath) = (Mode::empty(), ResolveFlags::BENEATH);
         let resolver = match openat2(&root_dir.dir, ".", DIR_FLAGS, mode, beneath) {
             Err(Errno::NOSYS | Errno::PERM) if matches!(links, OpenSymlinks::Follow) => {
-                // Through /proc, links lead to what has no name, and nothing else tells them apart.
+                // Links in /proc may lead to files without a name, and only openat2 recognizes them.
                 let why = "following every link needs openat2, which is not to be had here";
                 return Err((
                     root.to_owned(),
@@ -223,8 +221,9 @@ impl Root {
         })
     }
 
-    /// What the names of the root, and of where links may lead, lead to by now, if one of them leads to another
-    /// folder; and which of them lead to none that can be opened. What these led to stays.
+    /// Reopens the directories whose paths lead elsewhere by now: the root, and the others that links may lead to.
+    /// Returns the new root, if any has changed, and the paths that cannot be opened. For these, the previous directory
+    /// stays.
     pub(super) fn reopen_if_changed(&self) -> (Option<Self>, Vec<UnavailableDir>) {
         let mut unavailable = Vec::new();
         let mut now = |dir: &Arc<RootDir>| match dir.reopen_if_changed() {
@@ -250,26 +249,26 @@ impl Root {
         (is_another.then_some(reopened), unavailable)
     }
 
-    /// The names that led to other folders before, and where they lead, without symbolic links.
+    /// Returns the configured paths that led to other directories `before`, each with its real path.
     pub(super) fn changed_dirs(&self, before: &Self) -> impl Iterator<Item = (&Path, &Path)> {
         let dirs = self.dirs().zip(before.dirs());
         let others = dirs.filter(|(dir, before)| dir.id != before.id);
         others.map(|(dir, _)| (&*dir.configured_path, &*dir.real_path))
     }
 
-    /// What the root was called.
+    /// Returns the root's path as configured, made absolute.
     pub(super) fn configured_path(&self) -> &Path {
         &self.root_dir.configured_path
     }
 
-    /// Where the folder of this name is: a name without symbolic links.
+    /// Returns the real path, without symbolic links, of the directory with this configured path.
     pub(super) fn real_path_of<'a>(&'a self, name: &'a Path) -> &'a Path {
         let mut dirs = self.dirs();
         let dir = dirs.find(|dir| dir.configured_path == name);
         dir.map_or(name, |dir| &*dir.real_path)
     }
 
-    /// The root, and where else links may lead.
+    /// Returns the root, and the other directories that links may lead to.
     fn dirs(&self) -> impl Iterator<Item = &Arc<RootDir>> {
         let others = match &self.symlinks {
             OpenSymlinks::Inside(others) => others.as_slice(),
@@ -278,42 +277,42 @@ impl Root {
         std::iter::once(&self.root_dir).chain(others)
     }
 
-    /// Which folder the root is.
+    /// Returns the identity of the root directory.
     pub(super) fn id(&self) -> DirId {
         self.root_dir.id
     }
 
-    /// Whether the root of both is the same folder.
+    /// Returns whether both have the same root directory.
     pub(super) fn is_same_dir(&self, other: &Self) -> bool {
         self.id() == other.id()
     }
 
-    /// Where the root is: a name without symbolic links, as long as nobody gives it to another folder.
+    /// Returns the root's real path, without symbolic links. It is valid until the name is given to another directory.
     pub(super) fn real_path(&self) -> &Path {
         &self.root_dir.real_path
     }
 
-    /// Everything on the way from `/` to where the root's name leads: folders, and symbolic links, each after the
-    /// folder that it is in; and the same for each other place where links may lead.
+    /// Returns the directories and symbolic links on the way from `/` to the root directory, each link after the
+    /// directory that it is in; and the same for each other directory that links may lead to.
     pub(super) fn path_steps(&self) -> Vec<Vec<RootPathStep>> {
         self.dirs()
             .map(|dir| path_steps_to(&dir.configured_path))
             .collect()
     }
 
-    /// Who guards the root.
+    /// Returns the mechanism by which no path leads out of the root.
     #[must_use]
     pub fn resolver(&self) -> PathResolver {
         self.resolver
     }
 
-    /// Looks up a path below the root, at `now`: no slash at either end, no `.` or `..`, as
-    /// [`Target`](crate::http::Target) has it. Only files and folders are opened; nothing that is
-    /// there is waited for.
+    /// Opens the entry at a path below the root, at the time `now`. The path has no slash at either end, and no `.` or
+    /// `..`, as [`Target`](crate::http::Target) ensures. Only regular files and directories are opened, so nothing
+    /// blocks.
     ///
     /// # Errors
-    /// What openat2(2) and read(2) say; `EXDEV` for a symbolic link that leads where none may,
-    /// `EAGAIN` for a file that does not hold still.
+    /// Errors of openat2(2) and read(2); `EXDEV` for a symbolic link that leads where none may, `EAGAIN` for a file
+    /// that keeps changing.
     pub(super) fn open_entry(&self, path: &[u8], now: SystemTime) -> io::Result<OpenedEntry> {
         match self.open_descriptor(path)? {
             EntryDescriptor::File(file, source) => load_content(file, source, now),
@@ -322,13 +321,13 @@ impl Root {
         }
     }
 
-    /// Finds out what is under a path, and opens it if it is a regular file.
+    /// Returns the kind of the entry at a path, and opens it if it is a regular file.
     ///
     /// # Errors
-    /// As [`open_entry`](Self::open_entry).
+    /// Those of [`open_entry`](Self::open_entry).
     pub(super) fn open_descriptor(&self, path: &[u8]) -> io::Result<EntryDescriptor> {
-        // Opening a FIFO or a device to find out what it is may be noticed by who is at its other
-        // end. This look goes wherever links lead, so nothing is said because of it.
+        // A process at the other end may notice that a FIFO or a device is opened to find out what it is. This stat
+        // follows links anywhere, so its result only chooses the flags.
         let stat = statat(&self.root_dir.dir, path, AtFlags::empty());
         let flags = match stat.map(|stat| file_type(&stat)) {
             Ok(FileType::RegularFile) | Err(_) => READ_FLAGS,
@@ -354,21 +353,21 @@ impl Root {
         })
     }
 
-    /// Opens a folder below the root, or the root, to list it and to change what is in it, if no symbolic link is
-    /// on the way there.
+    /// Opens a directory below the root, or the root, to list and change its entries, if its path has no symbolic link.
     ///
     /// # Errors
-    /// What openat2(2) says.
+    /// Errors of openat2(2).
     pub(super) fn open_dir(&self, path: &[u8]) -> io::Result<OwnedFd> {
         let path = if path.is_empty() { b"." } else { path };
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         Ok(self.root_dir.open_beneath(path, flags, self.resolver)?)
     }
 
-    /// Opens a folder to read what is in it.
+    /// Opens a directory to read its entries.
     ///
     /// # Errors
-    /// As [`open_entry`](Self::open_entry); `ENOTDIR` for what is no folder, `EACCES` for one that may not be read.
+    /// Those of [`open_entry`](Self::open_entry); `ENOTDIR` for other entries, `EACCES` for a directory that may not be
+    /// read.
     pub(super) fn read_dir(&self, path: &[u8]) -> io::Result<OpenDir> {
         let flags = READ_FLAGS.union(OFlags::DIRECTORY);
         let name = if path.is_empty() { b"." } else { path };
@@ -377,21 +376,21 @@ impl Root {
         Ok(OpenDir { dir, path })
     }
 
-    /// The same, if no symbolic link is on the way there.
+    /// Opens a directory to read its entries, if its path has no symbolic link.
     ///
     /// # Errors
-    /// What openat2(2) says.
+    /// Errors of openat2(2).
     pub(super) fn read_dir_nofollow(&self, path: &[u8]) -> io::Result<OpenDir> {
         let dir = self.open_dir(path)?;
         let path = path.to_vec();
         Ok(OpenDir { dir, path })
     }
 
-    /// What is under a name in a folder, if it is a file or folder, and not behind a link that leads where
-    /// none may.
+    /// Returns the metadata of an entry in a directory; `None` if it is neither a file nor a directory, or is behind a
+    /// link that leads where none may.
     ///
     /// # Errors
-    /// What fstatat(2) says: nothing there any more, not ours to look at.
+    /// Errors of fstatat(2): the entry is gone, or may not be inspected.
     pub(super) fn metadata(&self, dir: &OpenDir, name: &[u8]) -> io::Result<Option<EntryMetadata>> {
         let stat = statat(&dir.dir, name, AtFlags::SYMLINK_NOFOLLOW)?;
         if file_type(&stat) != FileType::Symlink {
@@ -403,19 +402,19 @@ impl Root {
         Ok(entry_metadata(&fstat(&opened)?))
     }
 
-    /// A name under which the kernel finds what is under a path, from wherever the root is by now.
+    /// Returns a path by which the kernel finds this path below the root, wherever the root was moved.
     pub(super) fn proc_path(&self, path: &[u8]) -> Vec<u8> {
         let root = format!("/proc/self/fd/{}/", self.root_dir.dir.as_raw_fd());
         [root.as_bytes(), path].concat()
     }
 
-    /// The list of what is mounted, which tells a poll when it changes (proc_pid_mountinfo(5)).
+    /// Opens the list of mounts, whose changes poll(2) reports (proc_pid_mountinfo(5)).
     pub(super) fn open_mountinfo() -> io::Result<OwnedFd> {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC;
         Ok(openat(CWD, "/proc/self/mountinfo", flags, Mode::empty())?)
     }
 
-    /// The symbolic link on this path that leads where none may; `None` if there is none any more.
+    /// Returns the symbolic link on this path that leads where none may; `None` if there is none any more.
     pub(super) fn offending_link(&self, path: &[u8]) -> Option<Symlink> {
         let path = Path::new(OsStr::from_bytes(path));
         let mut full = self.root_dir.real_path.clone();
@@ -424,7 +423,7 @@ impl Root {
             let target = match full.read_link() {
                 Ok(target) => target,
                 Err(error) if Errno::from_io_error(&error) == Some(Errno::INVAL) => continue,
-                // From here on there is nothing, or nothing that can be reached.
+                // The rest of the path does not exist, or cannot be reached.
                 Err(_) => return None,
             };
             let is_outside = || {
@@ -439,7 +438,7 @@ impl Root {
         None
     }
 
-    /// The symbolic links on this path, in order.
+    /// Returns the symbolic links on this path, in order.
     pub(super) fn symlinks_on(&self, path: &[u8]) -> Vec<Symlink> {
         let path = Path::new(OsStr::from_bytes(path));
         let mut full = self.root_dir.real_path.clone();
@@ -452,8 +451,7 @@ impl Root {
         path.iter().enumerate().filter_map(link).collect()
     }
 
-    /// Opens what is under a path, and tells whether there was no symbolic link on the way, as far as is
-    /// known.
+    /// Opens a path. Returns also whether it is known to have no symbolic link.
     fn open_beneath(&self, path: &[u8], flags: OFlags) -> Result<(OwnedFd, bool), Errno> {
         let direct = self.root_dir.open_beneath(path, flags, self.resolver);
         let opened = match (direct, &self.symlinks, self.resolver) {
@@ -465,12 +463,12 @@ impl Root {
             (Err(Errno::LOOP), OpenSymlinks::Inside(_), PathResolver::Openat2) => {
                 let inside = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
                 match self.root_dir.open_with_openat2(path, flags, inside) {
-                    // The kernel says so of a link that leads out, and of every absolute one.
+                    // The kernel returns it for a link that leads out, and for every absolute one.
                     Err(Errno::XDEV) => self.open_through_symlinks(path, flags),
                     opened => opened,
                 }
             }
-            // Where a link was refused for being one.
+            // The component walk fails like this at any link.
             (
                 Err(Errno::LOOP | Errno::NOTDIR),
                 OpenSymlinks::Inside(_),
@@ -486,11 +484,10 @@ impl Root {
         opened.map(|opened| (opened, false))
     }
 
-    /// Which version of which regular file is under a path; `None` if something else is. Nothing is opened
-    /// for reading.
+    /// Returns the version of the regular file at a path; `None` for another entry. Nothing is opened for reading.
     ///
     /// # Errors
-    /// As [`open_entry`](Self::open_entry).
+    /// Those of [`open_entry`](Self::open_entry).
     pub(super) fn file_version(&self, path: &[u8]) -> io::Result<Option<FileVersion>> {
         let (follows_all, is_in_root) = (
             matches!(self.symlinks, OpenSymlinks::Follow),
@@ -506,33 +503,33 @@ impl Root {
                 return Ok(regular_file_version(&stat));
             }
         }
-        // Any folder on the way may have become a link by now, and lead where none may.
+        // Any directory on the path may have become a link by now, and lead where none may.
         let (opened, _) = self.open_beneath(path, PATH_FLAGS)?;
         Ok(regular_file_version(&fstat(&opened)?))
     }
 
-    /// What kind of file system a folder is on (statfs(2)), and on which device.
+    /// Returns the type of the file system that a directory is on (statfs(2)), and its device.
     pub(super) fn file_system(&self, path: &[u8]) -> io::Result<(i64, u64)> {
         let name = self.proc_path(path);
         Ok((statfs(&*name)?.f_type, stat(&*name)?.st_dev))
     }
 
-    /// Whether there is no such name: nothing, and no link that leads to nothing.
+    /// Returns whether a path has no entry, not even a dangling link.
     pub(super) fn is_missing(&self, path: &[u8]) -> bool {
         let stat = statat(&self.root_dir.dir, path, AtFlags::SYMLINK_NOFOLLOW);
         matches!(stat, Err(Errno::NOENT))
     }
 
-    /// Whether a symbolic link is under a path, wherever it leads.
+    /// Returns whether the entry at a path is a symbolic link, wherever it leads.
     pub(super) fn is_symlink(&self, path: &[u8]) -> bool {
         let stat = statat(&self.root_dir.dir, path, AtFlags::SYMLINK_NOFOLLOW);
         stat.is_ok_and(|stat| file_type(&stat) == FileType::Symlink)
     }
 
-    /// Opens what a path with symbolic links really is, if that is where links may lead. Where it is
-    /// was true a moment ago; it is opened there and nowhere else.
+    /// Opens the real path of a path with symbolic links, if links may lead there. The real path may be outdated
+    /// already, so no link is followed when it is opened.
     fn open_through_symlinks(&self, path: &[u8], flags: OFlags) -> Result<OwnedFd, Errno> {
-        // A link that leads out is not made good by a path that leads in again.
+        // A link that leads out is refused even if the rest of the path leads in again.
         if self.offending_link(path).is_some() {
             return Err(Errno::XDEV);
         }
@@ -554,13 +551,13 @@ impl Root {
         opened
     }
 
-    /// Which of the places where links may lead this is in, if any.
+    /// Returns the directory, of those where links may lead, that contains this real path.
     fn dir_containing(&self, real: &Path) -> Option<&Arc<RootDir>> {
         self.dirs().find(|dir| real.starts_with(&dir.real_path))
     }
 }
 
-/// What is under a name, and, if it is a file, open.
+/// Kind of an entry, and the descriptor of a regular file.
 #[derive(Debug)]
 pub(super) enum EntryDescriptor {
     File(File, FileSource),
@@ -568,13 +565,13 @@ pub(super) enum EntryDescriptor {
     Special,
 }
 
-/// An error of open(2); with who is not let in, and where, if it is that.
+/// Adds to a permission error of open(2) the directory that denies access, and the user that is denied.
 fn with_permissions(path: &Path, error: io::Error) -> io::Error {
     if error.kind() != io::ErrorKind::PermissionDenied {
         return error;
     }
-    // The deepest folder that can be looked at is the one that lets nobody further: what is in it can be looked at
-    // by who may search it.
+    // The deepest directory that can be inspected is the one that denies access: with permission to search it, its
+    // entries could be inspected as well.
     let stat_dir = |dir| Some((dir, stat(dir).ok()?));
     let Some((dir, stat)) = path.ancestors().find_map(stat_dir) else {
         return error;
@@ -594,7 +591,7 @@ fn with_permissions(path: &Path, error: io::Error) -> io::Error {
 impl RootDir {
     fn open(name: &Path) -> io::Result<Self> {
         let open = || {
-            // First where it is, then what is there: its name may be given to another folder in between.
+            // Resolve first, then open the result: the name may be given to another directory in between.
             let path = name.canonicalize()?;
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
             let dir = openat(CWD, &path, flags, Mode::empty())?;
@@ -608,10 +605,10 @@ impl RootDir {
         open().map_err(|error| with_permissions(name, error))
     }
 
-    /// What its name leads to by now, if that is another folder.
+    /// Opens the directory that the configured path leads to by now, if that is another one.
     ///
     /// # Errors
-    /// There is no such folder just now, or it is not ours to read.
+    /// There is no such directory at the moment, or it may not be read.
     fn reopen_if_changed(&self) -> io::Result<Option<Self>> {
         let now = stat(&self.configured_path)?;
         match (now.st_dev, now.st_ino) == self.id {
@@ -620,7 +617,7 @@ impl RootDir {
         }
     }
 
-    /// Opens a path on which there is no symbolic link: there, `ELOOP` or `ENOTDIR`.
+    /// Opens a path without symbolic links. For a link the error is `ELOOP` or `ENOTDIR`.
     fn open_beneath(
         &self,
         path: &[u8],
@@ -672,29 +669,29 @@ impl RootDir {
 }
 
 impl OpenDir {
-    /// Which folder it is.
+    /// Returns the identity of the directory.
     ///
     /// # Errors
-    /// What fstat(2) says.
+    /// Errors of fstat(2).
     pub(super) fn id(&self) -> io::Result<DirId> {
         dir_id(&self.dir)
     }
 
-    /// A name under which the kernel finds it while it is open.
+    /// Returns a path by which the kernel finds the directory while it is open.
     pub(super) fn proc_path(&self) -> Vec<u8> {
         format!("/proc/self/fd/{}/.", self.dir.as_raw_fd()).into()
     }
 
-    /// The path below the root of what is under a name in it.
+    /// Returns the path below the root of an entry in it.
     pub(super) fn child_path(&self, name: &[u8]) -> Vec<u8> {
         join_path(&self.path, name)
     }
 
-    /// Reads on, some hundred entries: the name of each that can be a file or a folder, and which of them,
-    /// if that is known without a look. Whether there was any entry at all.
+    /// Reads the next hundreds of entries. Reports the name of each that can be a file or a directory, and whether it
+    /// is a directory, if that is known without stat(2). Returns whether there was any entry at all.
     ///
     /// # Errors
-    /// What getdents(2) says.
+    /// Errors of getdents(2).
     pub(super) fn read_entries(
         &mut self,
         mut report: impl FnMut(&[u8], Option<bool>),
@@ -725,7 +722,7 @@ fn dir_id(dir: &OwnedFd) -> io::Result<DirId> {
     Ok((stat.st_dev, stat.st_ino))
 }
 
-/// Everything on the way from `/` to where a name leads.
+/// Returns the directories and symbolic links on the way from `/` to where a path leads.
 fn path_steps_to(name: &Path) -> Vec<RootPathStep> {
     let steps = resolve(name, path_resolution::read_link).steps.into_iter();
     let steps = steps.map(|step| match step {
@@ -738,7 +735,7 @@ fn path_steps_to(name: &Path) -> Vec<RootPathStep> {
     steps.collect()
 }
 
-/// The path of a name in a folder, which is empty for the root.
+/// Joins the path of a directory, empty for the root, and a name in it.
 pub(super) fn join_path(dir: &[u8], name: &[u8]) -> Vec<u8> {
     match dir {
         b"" => name.to_vec(),
@@ -746,27 +743,28 @@ pub(super) fn join_path(dir: &[u8], name: &[u8]) -> Vec<u8> {
     }
 }
 
-/// One component, which must be no way up and no symbolic link.
+/// Opens one path component, which must be neither `..` nor a symbolic link.
 fn open_component(dir: &OwnedFd, name: &[u8], flags: OFlags) -> Result<OwnedFd, Errno> {
     if name == b".." || name.contains(&b'/') {
         return Err(Errno::XDEV);
     }
     let opened = openat(dir, name, flags | OFlags::NOFOLLOW, Mode::empty())?;
-    // That is all it takes to point at a link.
+    // O_PATH with O_NOFOLLOW opens a link itself.
     if flags == PATH_FLAGS && file_type(&fstat(&opened)?) == FileType::Symlink {
         return Err(Errno::LOOP);
     }
     Ok(opened)
 }
 
-/// What is in a regular file, which was this one just now: read, if it is small and holds still; open, if
-/// it is large.
+/// Loads the content of a regular file, which was of this version just now: read into memory if it is small and does
+/// not change meanwhile, left open if it is large.
 fn load_content(file: File, mut source: FileSource, now: SystemTime) -> io::Result<OpenedEntry> {
     let mut last = None;
     for _ in 0..MAX_ATTEMPTS {
         let version = source.version;
         if version.len > MAX_IN_MEMORY_BYTES {
-            // It had a name when it was opened. One that has none by now is being removed, which is dated a little later.
+            // The file had a name when it was opened. Without one, it is being removed, and its change time is set a
+            // little later.
             let links = version.links.max(1);
             let content = Blob::File {
                 file: Arc::new(file),
@@ -778,7 +776,7 @@ fn load_content(file: File, mut source: FileSource, now: SystemTime) -> io::Resu
         let content = read_exact_len(&file, version.len)?;
         let after = FileVersion::after(&file, &version)?;
         let held_still = after.has_same_bytes_as(&version);
-        // A write that was going on all the time has left its date at its beginning.
+        // A write that goes on all the time has set the date at its beginning.
         let is_whole = version.is_settled(now) || content == last;
         match content {
             Some(bytes) if held_still && is_whole => {
@@ -792,10 +790,10 @@ fn load_content(file: File, mut source: FileSource, now: SystemTime) -> io::Resu
     Err(Errno::AGAIN.into())
 }
 
-/// What is in a file of rules, which may be anywhere.
+/// Reads a rules file, which may be anywhere.
 ///
 /// # Errors
-/// What open(2) and read(2) say; a file that is too large for one of rules, or is no regular file.
+/// Errors of open(2) and read(2); the file is too large, or not a regular file.
 pub(super) fn read_rules_file(file: &Path) -> io::Result<Vec<u8>> {
     read_rules(openat(CWD, file, READ_FLAGS, Mode::empty())?.into())
 }
@@ -814,18 +812,18 @@ fn read_rules(file: File) -> io::Result<Vec<u8>> {
 }
 
 impl Root {
-    /// What is in a file of rules right in the root, which may be a symbolic link to anywhere: in this folder, whatever
-    /// has its name by now.
+    /// Reads a rules file directly in the root, which may be a symbolic link to anywhere. The root is this directory,
+    /// whatever has its name by now.
     ///
     /// # Errors
-    /// As [`read_rules_file`].
+    /// Those of [`read_rules_file`].
     pub(super) fn read_rules_file(&self, name: &Path) -> io::Result<Vec<u8>> {
         read_rules(openat(&self.root_dir.dir, name, READ_FLAGS, Mode::empty())?.into())
     }
 }
 
-/// Where a file is, whatever it was called: its name in the folder that it was named in, and, if that is a symbolic
-/// link, where it leads; both without other links on the way.
+/// Returns the real paths of a file: its name in the directory in which it was named, and, if that is a symbolic link,
+/// the path where it leads; both without other links.
 pub(super) fn resolved_paths(file: &Path) -> impl Iterator<Item = PathBuf> {
     let dir = match file.parent() {
         Some(dir) if dir.as_os_str().is_empty() => Some(Path::new(".")),
@@ -837,11 +835,11 @@ pub(super) fn resolved_paths(file: &Path) -> impl Iterator<Item = PathBuf> {
     named.into_iter().chain(real)
 }
 
-/// A copy of an open file in memory, if it still is this version: for the kernel a file, and nobody can
-/// change it any more, so that it is sent without another look.
+/// Copies an open file into a sealed file in memory (memfd_create(2)), if it still is of this version. The copy cannot
+/// change, so it is sent without another check.
 ///
 /// # Errors
-/// When there is no descriptor or no memory for it, or the file is changing.
+/// There is no descriptor or no memory for it, or the file is changing.
 pub(super) fn seal_copy(file: &File, version: &FileVersion) -> io::Result<Blob> {
     let len = version.len;
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
@@ -864,10 +862,10 @@ pub(super) fn seal_copy(file: &File, version: &FileVersion) -> io::Result<Blob> 
     Ok(Blob::Sealed { file, len })
 }
 
-/// The bytes of what was found, read now if they are on disk.
+/// Returns the bytes of content, read now if they are on disk.
 ///
 /// # Errors
-/// What pread(2) says; `EAGAIN` for a file that has changed since it was found.
+/// Errors of pread(2); `EAGAIN` for a file that has changed since it was found.
 pub(super) fn content_bytes(content: &Blob) -> io::Result<Cow<'_, [u8]>> {
     if let Some(bytes) = content.in_memory() {
         return Ok(bytes.into());
@@ -879,7 +877,7 @@ pub(super) fn content_bytes(content: &Blob) -> io::Result<Cow<'_, [u8]>> {
             }
             _ => Err(Errno::AGAIN.into()),
         },
-        // (Nothing is sealed before it is asked for again.)
+        // (Content is not sealed before it is requested again.)
         Blob::Sealed { file, len } => match read_exact_len(file, *len)? {
             Some(bytes) => Ok(bytes.into()),
             None => Err(Errno::AGAIN.into()),
@@ -888,7 +886,7 @@ pub(super) fn content_bytes(content: &Blob) -> io::Result<Cow<'_, [u8]>> {
     }
 }
 
-/// Whether a file has been left alone for a while.
+/// Returns whether a file was last changed more than [`STEADY_AFTER`] ago.
 pub(super) fn is_steady(version: &FileVersion, now: SystemTime) -> bool {
     let age = now.duration_since(version.changed);
     age.is_ok_and(|age| age > STEADY_AFTER)
@@ -899,14 +897,14 @@ pub(super) fn file_type(stat: &Stat) -> FileType {
 }
 
 fn entry_metadata(stat: &Stat) -> Option<EntryMetadata> {
-    let is_folder = match file_type(stat) {
+    let is_dir = match file_type(stat) {
         FileType::RegularFile => false,
         FileType::Directory => true,
         _ => return None,
     };
     let nanos = i64::try_from(stat.st_mtime_nsec).unwrap_or_default();
     Some(EntryMetadata {
-        is_dir: is_folder,
+        is_dir,
         len: u64::try_from(stat.st_size).unwrap_or_default(),
         modified: system_time(stat.st_mtime, nanos),
     })
@@ -925,7 +923,7 @@ pub(super) fn regular_file_version(stat: &Stat) -> Option<FileVersion> {
     })
 }
 
-/// Reads a file that is `len` bytes long; `None` if it is not, any more.
+/// Reads a file that is `len` bytes long; `None` if its length is another one by now.
 fn read_exact_len(file: &File, len: u64) -> io::Result<Option<Vec<u8>>> {
     let len = usize::try_from(len).map_err(io::Error::other)?;
     // Room for one byte more, so that the same call tells whether the file has grown.
@@ -995,7 +993,7 @@ mod tests {
         outer
     }
 
-    /// What is found with and without openat2.
+    /// Checks what is found with and without openat2.
     fn check_with(links: &str, path: &str, expected: &str) {
         let outer = root();
         let symlinks = match links {
@@ -1019,7 +1017,7 @@ mod tests {
                 Ok(OpenedEntry::Special) => "special".into(),
                 Err(error) => match Errno::from_io_error(&error).unwrap() {
                     Errno::NOENT => "nothing".into(),
-                    Errno::NOTDIR => "no folder".into(),
+                    Errno::NOTDIR => "no directory".into(),
                     Errno::LOOP => "loop".into(),
                     Errno::NAMETOOLONG => "too long".into(),
                     Errno::XDEV => "refused".into(),
@@ -1044,7 +1042,7 @@ mod tests {
         check("folder", "directory");
         check("folder/inner/deep", "deep");
         check("nothing", "nothing");
-        check("file/deeper", "no folder");
+        check("file/deeper", "no directory");
         check(&"x".repeat(300), "too long");
     }
 

@@ -1,11 +1,11 @@
-//! Whether something has happened on the way to the root, so that its name may lead to another folder.
-//! The places outside of it where links may lead have ways as well, which are watched over in the same manner.
+//! `RootWatch`: reports when the root path may lead to another directory.
 //!
-//! A release is switched by giving the name to another folder: `current -> releases/42` becomes `current ->
-//! releases/43`, or the folder itself is replaced. Watched are the folders and the symbolic links on the way
-//! themselves, not what is in them: what else happens in `/srv` or `/tmp` is not heard of. A folder that somebody has
-//! open, as we have the root, is told of only as a name that its own folder has no longer; of those above it that is
-//! not to be feared, as they are not empty.
+//! The paths of other directories that links may lead to are watched in the same manner. A release is switched by
+//! giving the name to another directory: `current -> releases/42` becomes `current -> releases/43`, or the directory
+//! itself is replaced. The watches are on the directories and symbolic links of the path themselves, not on the names
+//! in them: other events in `/srv` or `/tmp` are not reported. While a process has a directory open, as docroot has the
+//! root, its deletion is reported only as that of a name in its parent directory. The directories above it cannot be
+//! deleted, as they are not empty.
 
 use std::ffi::CStr;
 use std::io;
@@ -20,37 +20,38 @@ use rustix::io::Errno;
 use super::root::{Root, RootPathStep};
 use super::watch::LOCAL_FILE_SYSTEMS;
 
-/// An overlay, of which everything is told that happens to its folders' names by way of it.
+/// Magic number of overlayfs (statfs(2)), where inotify reports every change of directory names that is made through
+/// the overlay.
 const OVERLAYFS: i64 = 0x794c_7630;
 
-/// What may happen to a folder or a link itself: it is moved, or given up (which is told of as a change to the number of
-/// its names even before it is gone).
+/// Events of a directory or link itself: it is moved or deleted (a deletion is reported as a change of the link count
+/// even before the inode is gone).
 const SELF_EVENTS: WatchFlags = WatchFlags::MOVE_SELF
     .union(WatchFlags::DELETE_SELF)
     .union(WatchFlags::ATTRIB)
     .union(WatchFlags::DONT_FOLLOW)
-    // What is on several ways is watched for all of them.
+    // A directory on several paths is watched for all of them.
     .union(WatchFlags::MASK_ADD);
 
-/// How often a way is looked at that does not hold still.
+/// Attempts to watch a path that keeps changing.
 const MAX_ATTEMPTS: usize = 4;
 
-/// Watches over the way to a root.
+/// inotify watches on the root path, and on the paths of other directories that links may lead to.
 #[derive(Debug)]
 pub(super) struct RootWatch {
     pub(super) inotify: OwnedFd,
     watches: Vec<i32>,
-    /// The names of the root, and of the other places, in their folders.
+    /// Names of the root and of the other directories in their parent directories.
     watched_names: Vec<Vec<u8>>,
-    /// Whether everything that happens on it is told.
+    /// Whether inotify reports every change of the paths.
     is_complete: bool,
 }
 
 impl RootWatch {
-    /// Nothing is watched yet.
+    /// Creates an instance without watches.
     ///
     /// # Errors
-    /// When there is no inotify to be had.
+    /// inotify is not available.
     pub(super) fn new() -> io::Result<Self> {
         let flags = inotify::CreateFlags::NONBLOCK | inotify::CreateFlags::CLOEXEC;
         Ok(Self {
@@ -61,7 +62,7 @@ impl RootWatch {
         })
     }
 
-    /// Watches over the ways to the folders of this disk, as they are now: what happens from here on is told.
+    /// Watches the paths to the directories of this root as they are now: later changes are reported.
     pub(super) fn watch(&mut self, root: &Root) {
         let mut paths = root.path_steps();
         for _ in 0..MAX_ATTEMPTS {
@@ -69,7 +70,7 @@ impl RootWatch {
             if !self.is_complete {
                 return;
             }
-            // What was given to another one before it was watched is told of no more.
+            // A name that was switched before it was watched is not reported.
             let now = root.path_steps();
             if now == paths {
                 return;
@@ -81,16 +82,16 @@ impl RootWatch {
 
     fn replace_watches(&mut self, paths: &[Vec<RootPathStep>]) {
         for watch in self.watches.drain(..) {
-            // What has gone by itself is gone.
+            // Fails if the kernel has removed the watch already, with its file.
             let _ = inotify::remove_watch(&self.inotify, watch);
         }
-        // What was told until now is about to be looked at.
+        // Discards the events until now: the paths are checked next.
         self.has_changed();
         self.watched_names.clear();
         self.is_complete = paths.iter().all(|steps| self.watch_path(steps));
     }
 
-    /// Whether everything that happens on this way is told.
+    /// Watches a path. Returns whether inotify reports every change of it.
     fn watch_path(&mut self, steps: &[RootPathStep]) -> bool {
         let end = steps.last().map(RootPathStep::path);
         let parent = end.and_then(Path::parent);
@@ -108,19 +109,19 @@ impl RootWatch {
                 RootPathStep::Dir(_, kind) => {
                     kind.is_some_and(|kind| LOCAL_FILE_SYSTEMS.contains(&kind) || kind == OVERLAYFS)
                 }
-                // It is on the file system of its folder.
+                // A link is on the file system of its directory.
                 RootPathStep::Symlink(_) => true,
             };
             is_reported && watch.is_ok()
         })
     }
 
-    /// Whether everything that happens is told.
+    /// Returns whether inotify reports every change of the paths.
     pub(super) fn is_complete(&self) -> bool {
         self.is_complete
     }
 
-    /// Whether anything has been told since this was last asked.
+    /// Returns whether any event was reported since the last call.
     pub(super) fn has_changed(&mut self) -> bool {
         let mut buffer = [MaybeUninit::uninit(); 1024];
         let mut reader = inotify::Reader::new(&self.inotify, &mut buffer);
@@ -129,8 +130,9 @@ impl RootWatch {
             match reader.next() {
                 Ok(event) => {
                     let name = event.file_name().map(CStr::to_bytes);
-                    let is_ours = |name| self.watched_names.iter().any(|watched| watched == name);
-                    let is_other = name.is_some_and(|name| !is_ours(name));
+                    let is_watched =
+                        |name| self.watched_names.iter().any(|watched| watched == name);
+                    let is_other = name.is_some_and(|name| !is_watched(name));
                     has_changed |= !is_other;
                 }
                 Err(Errno::INTR) => {}
@@ -159,8 +161,8 @@ mod tests {
             symlink(to, at("new")).unwrap();
             fs::rename(at("new"), at(name)).unwrap();
         };
-        for folder in ["a", "b"] {
-            fs::create_dir(at(folder)).unwrap();
+        for dir in ["a", "b"] {
+            fs::create_dir(at(dir)).unwrap();
         }
         for link in ["odd", "even"] {
             switch(link, "a");
@@ -170,18 +172,18 @@ mod tests {
         let mut watch = RootWatch::new().unwrap();
         watch.watch(&root);
         if !watch.is_complete() {
-            eprintln!("SKIPPED: not everything is told here");
+            eprintln!("SKIPPED: inotify may miss changes here");
             return;
         }
         for round in 0..500 {
             let link = ["even", "odd"][round % 2];
-            let begin = &Barrier::new(2);
+            let barrier = &Barrier::new(2);
             thread::scope(|scope| {
                 scope.spawn(move || {
-                    begin.wait();
+                    barrier.wait();
                     switch("current", link);
                 });
-                begin.wait();
+                barrier.wait();
                 watch.watch(&root);
             });
             if watch.is_complete() && !watch.has_changed() {

@@ -1,20 +1,20 @@
-//! What inotify says of the files that were found.
+//! `FileWatcher`: inotify watches on the files of cached lookups.
 //!
-//! It queues an event before the call that made the change returns. So whoever listens to it first sees every
-//! change that anybody can know of who asks afterwards, and need not ask the file system. It does not see
-//! everything, and what it does not see is not watched (`None` below), so that its versions are compared:
+//! The kernel queues an event before the system call that made the change returns. A server that reads the queue first
+//! therefore sees every change that a client can know of when it sends a request, and needs no stat(2). inotify does
+//! not see every change. A file of which it may miss one is not watched (`None` below), so its versions are compared:
 //!
-//! - **What is changed elsewhere**: on network and FUSE file systems, and below an overlay. Only file systems
-//!   are trusted of which it is known that everything goes through this kernel.
-//! - **What is on the way**, if that has symbolic links, which lead through folders that nobody watches.
-//! - **What is mounted over** a folder or a file. Of that the list of mounts tells, which is listened to, too.
-//! - **Stores through a shared memory map.** To have one, somebody must have opened the file: from then until
-//!   it is closed, which is after the map has gone, it is not trusted. A file that was changed a moment ago may
-//!   have been mapped before it was watched, and is not trusted, either. What is left is a file that had been
-//!   mapped when it came to be watched, with no store in the ten seconds before, and is stored to again; also one
-//!   that is mapped later, while it is open elsewhere since before it was watched, and that one closes it first:
-//!   closes do not say of whom.
-//! - **Anything at all**, once the queue has overflowed. Then everything is forgotten, and begun anew.
+//! - **Changes made elsewhere**: on network and FUSE file systems, and below an overlay. Only file systems are trusted
+//!   of which it is known that every change goes through this kernel.
+//! - **Symbolic links on the path**, which lead through directories that are not watched.
+//! - **Mounts** over a directory or a file. The kernel's list of mounts reports those, and is polled, too.
+//! - **Stores through a shared memory map.** To map a file, a process must open it: from then until it is closed, which
+//!   is after the map has gone, the file is not trusted. A file that was changed a moment ago may have been mapped
+//!   before it was watched, and is not trusted, either. Two cases remain: a file that was already mapped when it came
+//!   to be watched, with no store in the ten seconds before, and is stored to again; and a file that is mapped later,
+//!   while another process has had it open since before it was watched, and closes it first: a close event does not say
+//!   which process closed.
+//! - **Any change**, once the queue has overflowed. Then all entries are dropped, and files are watched anew.
 //! - **More files than there may be watches** (`fs.inotify.max_user_watches`).
 
 use std::collections::HashMap;
@@ -30,13 +30,13 @@ use tracing::warn;
 use super::root::{FileSource, Root};
 use super::root_watch::RootWatch;
 
-/// File systems on which nothing changes but by way of this kernel, by their magic numbers (statfs(2)): ext2 to
-/// ext4, XFS, btrfs, tmpfs. The tests of changes run on each of them (`.ci/file-systems`); F2FS and bcachefs may belong
-/// here, but could not be tried.
+/// File systems on which every change goes through this kernel, by their magic numbers (statfs(2)): ext2 to ext4, XFS,
+/// btrfs, tmpfs. The tests of changes run on each of them (`.ci/file-systems`); F2FS and bcachefs may belong here, but
+/// could not be tested.
 pub(super) const LOCAL_FILE_SYSTEMS: [i64; 4] = [0xef53, 0x5846_5342, 0x9123_683e, 0x0102_1994];
 
-/// What may happen in a folder that concerns the names in it. (Of its files IN_ATTRIB is heard as well, which
-/// says little.)
+/// Events of a directory that concern the names in it. (IN_ATTRIB is reported for its files as well, which means
+/// little.)
 const DIR_EVENTS: WatchFlags = WatchFlags::CREATE
     .union(WatchFlags::DELETE)
     .union(WatchFlags::MOVE)
@@ -46,7 +46,7 @@ const DIR_EVENTS: WatchFlags = WatchFlags::CREATE
     .union(WatchFlags::ONLYDIR)
     .union(WatchFlags::DONT_FOLLOW);
 
-/// What may happen to a file, under whichever of its names.
+/// Events of a file, under any of its names.
 const FILE_EVENTS: WatchFlags = WatchFlags::MODIFY
     .union(WatchFlags::ATTRIB)
     .union(WatchFlags::OPEN)
@@ -55,7 +55,7 @@ const FILE_EVENTS: WatchFlags = WatchFlags::MODIFY
     .union(WatchFlags::MOVE_SELF)
     .union(WatchFlags::DONT_FOLLOW);
 
-/// What may mean that what is under a folder's name is another folder by now.
+/// Events after which a directory's path may lead to another directory.
 const DIR_MOVE_EVENTS: ReadFlags = ReadFlags::ISDIR
     .union(ReadFlags::DELETE_SELF)
     .union(ReadFlags::MOVE_SELF)
@@ -64,58 +64,59 @@ const DIR_MOVE_EVENTS: ReadFlags = ReadFlags::ISDIR
 
 const CLOSE_EVENTS: ReadFlags = ReadFlags::CLOSE_WRITE.union(ReadFlags::CLOSE_NOWRITE);
 
-/// Folders that are watched at the most. Each costs the kernel about a kilobyte, and is not given back when
-/// the files in it are forgotten.
+/// Maximum number of watched directories. Each costs the kernel about a kilobyte, which stays in use when the lookups
+/// of its files are evicted.
 const MAX_WATCHED_DIRS: usize = 4096;
 
-/// Watches over files, and the folders on the way to them.
+/// inotify watches on files, and on the directories of their paths.
 #[derive(Debug)]
 pub(super) struct FileWatcher {
     inotify: OwnedFd,
     mounts: OwnedFd,
     root_watch: RootWatch,
-    /// All of them, as one descriptor.
+    /// All of these, as one descriptor.
     epoll: OwnedFd,
-    /// The list of mounts tells each who has it open once. Who waits for the bell has it told, and we are not
-    /// to miss it.
+    /// Second descriptor of the list of mounts, for `epoll`: the kernel reports a change once per open descriptor, and
+    /// a report to `epoll` must not hide the one to `mounts`.
     _epoll_mounts: OwnedFd,
     watches: HashMap<i32, WatchTarget>,
-    /// Which device each watched folder is on; `None` where not everything would be told.
+    /// Device of each watched directory; `None` where inotify may miss a change.
     dirs: HashMap<Vec<u8>, Option<u64>>,
     is_full: bool,
     has_warned: bool,
 }
 
-/// What a watch is held over.
+/// Object of a watch.
 #[derive(Clone, Copy, Debug)]
 enum WatchTarget {
     Dir,
-    /// A file, and by how many it has been opened since, as far as is known.
+    /// File, and the number of times it was opened since and not closed, as far as is known.
     File {
         openers: u32,
     },
 }
 
-/// A file that is watched.
+/// Identifier of a watched file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct WatchId(i32);
 
-/// What has happened.
+/// Change reported by inotify or by the list of mounts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum WatchEvent {
-    /// Something to this file.
+    /// Something happened to this file.
     File(WatchId),
-    /// Something to the names in a folder.
+    /// Something happened to the names in a directory.
     Names,
-    /// Something on the way to the root, or to where else links may lead, so that a name may lead elsewhere.
+    /// Something happened on the root path, or on the path of another directory that links may lead to, so that it may
+    /// lead elsewhere.
     RootPath,
-    /// Nobody knows what. Nothing is watched any more, but the way to the root.
+    /// Events were missed. Nothing is watched any more but the root path.
     Unknown,
 }
 
 impl FileWatcher {
-    /// A watch over nothing yet; `None` where there is no inotify to be had, or the root is on a file system that
-    /// it does not know all about.
+    /// Creates a watcher of the root directory only; `None` where inotify is not available, or may miss changes on the
+    /// root's file system.
     pub(super) fn new(root: &Root) -> Option<Self> {
         let mut watch = Self::open().ok()?;
         watch.watch_dir(root, b"").map(|_| watch)
@@ -124,7 +125,7 @@ impl FileWatcher {
     fn open() -> io::Result<Self> {
         let flags = inotify::CreateFlags::NONBLOCK | inotify::CreateFlags::CLOEXEC;
         let inotify = inotify::init(flags)?;
-        let (mounts, ringer, way) = (
+        let (mounts, epoll_mounts, root_watch) = (
             Root::open_mountinfo()?,
             Root::open_mountinfo()?,
             RootWatch::new()?,
@@ -133,15 +134,15 @@ impl FileWatcher {
         let listen =
             |source, events| epoll::add(&epoll, source, epoll::EventData::new_u64(0), events);
         listen(&inotify, epoll::EventFlags::IN)?;
-        listen(&way.inotify, epoll::EventFlags::IN)?;
-        // That is how it tells that it has changed (proc_pid_mountinfo(5)).
-        listen(&ringer, epoll::EventFlags::PRI)?;
+        listen(&root_watch.inotify, epoll::EventFlags::IN)?;
+        // Changes are reported as priority data (proc_pid_mountinfo(5)).
+        listen(&epoll_mounts, epoll::EventFlags::PRI)?;
         Ok(Self {
             inotify,
             mounts,
-            root_watch: way,
+            root_watch,
             epoll,
-            _epoll_mounts: ringer,
+            _epoll_mounts: epoll_mounts,
             watches: HashMap::new(),
             dirs: HashMap::new(),
             is_full: false,
@@ -149,13 +150,12 @@ impl FileWatcher {
         })
     }
 
-    /// What is readable when something has happened.
+    /// Returns a descriptor that is readable when there are events.
     pub(super) fn event_fd(&self) -> io::Result<OwnedFd> {
         self.epoll.try_clone()
     }
 
-    /// Watches over the file under a path: what happens to it from here on is told. `None` if not everything
-    /// would be.
+    /// Watches the file at a path: later changes are reported. `None` if inotify may miss some.
     pub(super) fn watch(
         &mut self,
         root: &Root,
@@ -171,12 +171,12 @@ impl FileWatcher {
         Some(WatchId(watch))
     }
 
-    /// Whether a file is still watched, with all that is on the way to it.
+    /// Returns whether a file is still watched, with the directories of its path.
     pub(super) fn is_watched(&mut self, root: &Root, path: &[u8], id: WatchId) -> bool {
         self.watches.contains_key(&id.0) && self.watch_parents(root, path).is_some()
     }
 
-    /// Whether nobody has a file open, as far as is known.
+    /// Returns whether no process has the file open, as far as is known.
     pub(super) fn is_unopened(&self, id: WatchId) -> bool {
         matches!(
             self.watches.get(&id.0),
@@ -184,14 +184,14 @@ impl FileWatcher {
         )
     }
 
-    /// Watches no longer over a file.
+    /// Stops watching a file.
     pub(super) fn unwatch(&mut self, id: WatchId) {
         if self.watches.remove(&id.0).is_some() {
             self.remove_watch(id.0);
         }
     }
 
-    /// Says what has happened since this was last asked, in order.
+    /// Reports the events since the last call, in order.
     pub(super) fn poll_events(&mut self, mut report: impl FnMut(WatchEvent)) {
         let mut poll_fds = [
             PollFd::new(&self.inotify, PollFlags::IN),
@@ -226,14 +226,14 @@ impl FileWatcher {
                 break Errno::OVERFLOW;
             }
             match self.watches.get_mut(&watch) {
-                // What was watched until a moment ago may still be heard of.
+                // The watch was removed a moment ago.
                 None => {}
                 Some(WatchTarget::Dir) => {
                     has_moved |= events.intersects(DIR_MOVE_EVENTS);
                     report(WatchEvent::Names);
                 }
                 Some(WatchTarget::File { openers }) => {
-                    // (Equal events in a row are one.)
+                    // (The kernel merges equal events in a row.)
                     if events.contains(ReadFlags::OPEN) {
                         *openers += 1;
                     }
@@ -254,18 +254,18 @@ impl FileWatcher {
         }
     }
 
-    /// Watches over the way to the root as it is now. Whether everything is told that happens on it.
+    /// Watches the root path as it is now. Returns whether inotify reports every change of it.
     pub(super) fn watch_root(&mut self, root: &Root) -> bool {
         self.root_watch.watch(root);
         self.root_watch.is_complete()
     }
 
-    /// Watches over nothing any more but the way to the root, because that has become another folder.
+    /// Removes all watches but those on the root path, because the root has become another directory.
     pub(super) fn reset(&mut self) {
         self.unwatch_all(&mut |_| {});
     }
 
-    /// Watches over nothing any more but the way to the root, because something was missed.
+    /// Removes all watches but those on the root path, because events were missed.
     fn unwatch_all(&mut self, report: &mut impl FnMut(WatchEvent)) {
         for watch in std::mem::take(&mut self.watches).into_keys() {
             self.remove_watch(watch);
@@ -275,18 +275,18 @@ impl FileWatcher {
     }
 
     fn unwatch_dirs(&mut self) {
-        let folders: Vec<i32> = self
+        let dirs: Vec<i32> = self
             .watches
             .extract_if(|_, target| matches!(target, WatchTarget::Dir))
             .map(|(watch, _)| watch)
             .collect();
-        for watch in folders {
+        for watch in dirs {
             self.remove_watch(watch);
         }
         self.dirs.clear();
     }
 
-    /// Watches over all folders on the way to a path: which device the last of them is on.
+    /// Watches all directories of a path. Returns the device of the last one; `None` if inotify may miss changes.
     fn watch_parents(&mut self, root: &Root, path: &[u8]) -> Option<u64> {
         let mut device = self.watch_dir(root, b"")?;
         for (end, _) in path.iter().enumerate().filter(|&(_, &byte)| byte == b'/') {
@@ -295,7 +295,7 @@ impl FileWatcher {
         Some(device)
     }
 
-    /// Watches over a folder: which device it is on, if it is one of which everything is told.
+    /// Watches a directory. Returns its device; `None` if inotify may miss changes.
     fn watch_dir(&mut self, root: &Root, path: &[u8]) -> Option<u64> {
         if let Some(&device) = self.dirs.get(path) {
             return device;
@@ -335,7 +335,7 @@ impl FileWatcher {
     }
 
     fn remove_watch(&mut self, watch: i32) {
-        // What has gone by itself is gone.
+        // Fails if the kernel has removed the watch already, with its file.
         let _ = inotify::remove_watch(&self.inotify, watch);
         self.is_full = false;
     }
@@ -343,7 +343,7 @@ impl FileWatcher {
 
 #[cfg(test)]
 impl WatchId {
-    /// A file that nothing watches over.
+    /// Creates an identifier without a watch.
     pub(super) fn new(number: i32) -> Self {
         Self(number)
     }
@@ -358,7 +358,7 @@ mod tests {
     use super::super::root::{EntryDescriptor, Symlinks};
     use super::*;
 
-    /// A root in which `folder/file` is watched.
+    /// Root in which `folder/file` is watched.
     struct WatchedRoot {
         outer: tempfile::TempDir,
         site_root: Root,
@@ -367,7 +367,7 @@ mod tests {
     }
 
     impl WatchedRoot {
-        /// `None`, said loudly, where inotify does not know all about the temporary folder.
+        /// Returns `None`, with a message, where inotify may miss changes in the temporary directory.
         fn new() -> Option<Self> {
             let outer = tempfile::tempdir().unwrap();
             let root = outer.path().join("root");
@@ -379,7 +379,7 @@ mod tests {
             symlink("folder", root.join("way")).unwrap();
             let site_root = Root::open(&root, &Symlinks::default()).unwrap();
             let Some(mut watch) = FileWatcher::new(&site_root) else {
-                eprintln!("SKIPPED: inotify does not know all about the temporary folder");
+                eprintln!("SKIPPED: inotify may miss changes in the temporary directory");
                 return None;
             };
             let source = source(&site_root, "folder/file");
@@ -390,7 +390,7 @@ mod tests {
                 watch,
                 file,
             };
-            assert_eq!(watching.events(), [], "nothing has happened");
+            assert_eq!(watching.events(), [], "no events yet");
             Some(watching)
         }
 
@@ -402,7 +402,7 @@ mod tests {
             self.root().join("folder/file")
         }
 
-        /// What has happened, each thing once.
+        /// Returns the events, each once.
         fn events(&mut self) -> Vec<WatchEvent> {
             let mut events = Vec::new();
             self.watch.poll_events(|event| {
@@ -413,7 +413,7 @@ mod tests {
             events
         }
 
-        /// Whether the bell is readable.
+        /// Returns whether the event descriptor is readable.
         fn has_events(&self) -> bool {
             let fd = self.watch.event_fd().unwrap();
             let mut fds = [rustix::event::PollFd::new(
@@ -435,26 +435,26 @@ mod tests {
         }
     }
 
-    /// What is told when this is done, each thing once, in any order.
-    fn check(label: &str, act: impl FnOnce(&Path), of_file: bool, of_names: bool) {
+    /// Checks the events of an action, each once, in any order.
+    fn check(label: &str, act: impl FnOnce(&Path), expects_file: bool, expects_names: bool) {
         let Some(mut watching) = WatchedRoot::new() else {
             return;
         };
         act(&watching.root());
-        let expects_any = of_file || of_names;
-        assert_eq!(watching.has_events(), expects_any, "{label}: the bell");
+        let expects_any = expects_file || expects_names;
+        assert_eq!(watching.has_events(), expects_any, "{label}: readable");
         let events = watching.events();
-        let of = |event| events.contains(&event);
-        let expected = (of_file, of_names, false);
+        let has = |event| events.contains(&event);
+        let expected = (expects_file, expects_names, false);
         let found = (
-            of(WatchEvent::File(watching.file)),
-            of(WatchEvent::Names),
-            of(WatchEvent::Unknown),
+            has(WatchEvent::File(watching.file)),
+            has(WatchEvent::Names),
+            has(WatchEvent::Unknown),
         );
         assert_eq!(found, expected, "{label}: {events:?}");
-        // (What is given up is heard of once more, and says nothing.)
-        assert_eq!(watching.events(), [], "{label}: once");
-        assert!(!watching.has_events(), "{label}: it has been heard");
+        // (The last event of a removed watch is ignored.)
+        assert_eq!(watching.events(), [], "{label}: reported once");
+        assert!(!watching.has_events(), "{label}: all events are read");
     }
 
     fn open(path: PathBuf) -> File {
@@ -463,27 +463,27 @@ mod tests {
 
     #[test]
     fn each_file_change_is_reported() {
-        let of_file = |label, act: fn(&Path)| check(label, act, true, false);
-        of_file("written", |root| {
+        let file_event = |label, act: fn(&Path)| check(label, act, true, false);
+        file_event("written", |root| {
             open(root.join("folder/file"))
                 .write_all_at(b"C", 0)
                 .unwrap();
         });
-        of_file("truncated", |root| {
+        file_event("truncated", |root| {
             open(root.join("folder/file")).set_len(0).unwrap();
         });
-        of_file("dated", |root| {
+        file_event("modification date set", |root| {
             let date = std::time::UNIX_EPOCH;
             open(root.join("folder/file")).set_modified(date).unwrap();
         });
-        of_file("opened", |root| drop(File::open(root.join("folder/file"))));
-        of_file("written by its other name", |root| {
+        file_event("opened", |root| drop(File::open(root.join("folder/file"))));
+        file_event("written by its other hard link", |root| {
             open(root.join("../alias")).write_all_at(b"C", 0).unwrap();
         });
-        of_file("another name made", |root| {
+        file_event("another hard link created", |root| {
             fs::hard_link(root.join("../alias"), root.join("../another")).unwrap();
         });
-        of_file("another name removed", |root| {
+        file_event("another hard link removed", |root| {
             fs::remove_file(root.join("../alias")).unwrap();
         });
     }
@@ -493,48 +493,48 @@ mod tests {
         let rename = |root: &Path, from: &str, to: &str| {
             fs::rename(root.join(from), root.join(to)).unwrap();
         };
-        let both = |label, act: &dyn Fn(&Path)| check(label, act, true, true);
-        both("deleted", &|root| {
+        let both_events = |label, act: &dyn Fn(&Path)| check(label, act, true, true);
+        both_events("deleted", &|root| {
             fs::remove_file(root.join("folder/file")).unwrap();
         });
-        // Of a file's attributes its folder tells, too.
-        both("its mode changed", &|root| {
+        // A directory reports its files' attributes, too.
+        both_events("its mode changed", &|root| {
             let mode = Permissions::from_mode(0o600);
             fs::set_permissions(root.join("folder/file"), mode).unwrap();
         });
-        both("replaced", &|root| rename(root, "other", "folder/file"));
-        both("renamed", &|root| {
+        both_events("replaced", &|root| rename(root, "other", "folder/file"));
+        both_events("renamed", &|root| {
             rename(root, "folder/file", "folder/other");
         });
-        both("moved out", &|root| rename(root, "folder/file", "../file"));
-        let names = |label, act: &dyn Fn(&Path)| check(label, act, false, true);
-        names("its folder renamed", &|root| {
+        both_events("moved out", &|root| rename(root, "folder/file", "../file"));
+        let names_event = |label, act: &dyn Fn(&Path)| check(label, act, false, true);
+        names_event("its directory renamed", &|root| {
             rename(root, "folder", "other folder");
         });
-        names("its folder moved out", &|root| {
+        names_event("its directory moved out", &|root| {
             rename(root, "folder", "../folder");
         });
-        names("another name appears beside it", &|root| {
+        names_event("another name appears beside it", &|root| {
             fs::write(root.join("folder/index"), "").unwrap();
         });
-        names("one disappears above it", &|root| {
+        names_event("a name above it disappears", &|root| {
             fs::remove_file(root.join("other")).unwrap();
         });
-        names("a link appears beside it", &|root| {
+        names_event("a link appears beside it", &|root| {
             symlink("file", root.join("folder/link")).unwrap();
         });
-        names("its folder's mode changed", &|root| {
+        names_event("the mode of its directory changed", &|root| {
             let mode = Permissions::from_mode(0o755);
             fs::set_permissions(root.join("folder"), mode).unwrap();
         });
-        names("the root renamed", &|root| {
+        names_event("the root renamed", &|root| {
             rename(root, "../root", "../moved");
         });
-        let nothing = |label, act: &dyn Fn(&Path)| check(label, act, false, false);
-        nothing("what is above the root", &|root| {
+        let no_event = |label, act: &dyn Fn(&Path)| check(label, act, false, false);
+        no_event("a file appears beside the root", &|root| {
             fs::write(root.join("../beside"), "").unwrap();
         });
-        nothing("another file", &|root| {
+        no_event("another file written", &|root| {
             fs::File::options()
                 .append(true)
                 .open(root.join("large"))
@@ -562,7 +562,11 @@ mod tests {
         fs::write(root.join("folder/beside"), "").unwrap();
         assert_eq!(watching.events(), [WatchEvent::Names]);
         fs::write(root.join("gone/beside"), "").unwrap();
-        assert_eq!(watching.events(), [], "that is nowhere on the way");
+        assert_eq!(
+            watching.events(),
+            [],
+            "that directory is no longer on the path"
+        );
         fs::write(root.join("folder/file"), "changed").unwrap();
         assert_eq!(watching.events(), [WatchEvent::File(another)]);
     }
@@ -580,8 +584,8 @@ mod tests {
         watching.events();
         drop(opened);
         watching.events();
-        assert!(!watching.is_unopened(), "there are two");
-        // Who has it twice closes it once.
+        assert!(!watching.is_unopened(), "it was opened twice");
+        // A duplicated descriptor is closed once.
         let twice = again.try_clone().unwrap();
         drop(again);
         watching.events();
@@ -603,10 +607,10 @@ mod tests {
         let by_link = source(site_root, "way/file");
         assert!(!by_link.has_no_symlink);
         assert_eq!(watch.watch(site_root, b"way/file", &by_link), None);
-        // Nor is it where the link has come since.
+        // Nor is a file whose path has come to have the link since.
         let direct = source(site_root, "folder/file");
         assert_eq!(watch.watch(site_root, b"way/file", &direct), None);
-        // Nor is what is on another file system than its folder.
+        // Nor is a file on another file system than its directory.
         let mut elsewhere = direct;
         elsewhere.version.device += 1;
         assert_eq!(watch.watch(site_root, b"folder/file", &elsewhere), None);
@@ -644,16 +648,16 @@ mod tests {
         let events = watching.events();
         assert_eq!(events.last(), Some(&WatchEvent::Unknown), "{events:?}");
         assert!(!watching.is_unopened());
-        // And it is begun anew.
+        // Files can be watched again.
         watching.events();
-        fs::write(watching.path(), "untold").unwrap();
+        fs::write(watching.path(), "unwatched").unwrap();
         assert_eq!(watching.events(), [], "nothing is watched");
         let source = source(&watching.site_root, "folder/file");
         let file = watching
             .watch
             .watch(&watching.site_root, b"folder/file", &source);
         watching.events();
-        fs::write(watching.path(), "told").unwrap();
+        fs::write(watching.path(), "watched").unwrap();
         assert_eq!(watching.events(), [WatchEvent::File(file.unwrap())]);
     }
 
