@@ -1,98 +1,99 @@
-//! File name to Cache-Control: how long what we say of a file may be believed.
+//! Cache-Control of a file, by its name.
 //!
-//! A name with a hash of its content is never given to other content, so it may be believed for a year, and
-//! without asking. Whether a name has one can only be guessed, and the two mistakes are not alike: a hash that
-//! is missed costs a question, and a 304; a word that is taken for one keeps an old file in peers' caches for
-//! a year. So a name must look like what build tools write, and like nothing that people do.
+//! A fingerprinted name, which has a hash of the content in it, is never given to other content, so the file may be
+//! cached for a year, without revalidation. Whether a name has a hash can only be guessed, and the two mistakes differ
+//! in price: a hash that is missed costs a conditional request and a 304; a word that is taken for one keeps an old
+//! file in clients' caches for a year. So a name must look like what build tools write, and like nothing that people
+//! write.
 //!
 //! # What counts as a hash
 //!
-//! Only files that a page loads count ([`SUBRESOURCE_EXTENSIONS`]: scripts, styles, images, fonts, sound, film, models), their
-//! source maps, and their compressed siblings. Pages, documents, archives and data never do. Of such a name
-//! what follows the hash is cut off: extensions, and marks such as `.min`, `.chunk` or `_bg` ([`BUILD_MARKS`]). The
-//! hash is then the end of what is left, and a `-` or a `.` stands before it:
+//! Only files that a page loads count ([`SUBRESOURCE_EXTENSIONS`]: scripts, styles, images, fonts, sound, film,
+//! models), their source maps, and their sidecars. Pages, documents, archives and data never do. Everything after the
+//! hash is removed from the name: extensions, and marks such as `.min`, `.chunk` or `_bg` ([`BUILD_MARKS`]). The hash
+//! is then the end of the rest, after a `-` or a `.`:
 //!
-//! - **Hexadecimal**, lower case. 16, 20, 32, 40, 64, 96 or 128 digits, of which one at least is below ten and
-//!   one is not; or 8, 10 or 12 that change between the two at least twice, so that neither a date, nor a
-//!   number with a letter, nor a word with a year is one; `1feb2024` is a date, too. A UUID is none: it names
-//!   what a file is about, not what is in it. Nor are 24 digits (MongoDB's identifiers). A name that is all
-//!   hash must have 20 digits (webpack's assets): others that are written so come from other things than
-//!   content. Of 8 random digits this misses 9 %, of 32 those 3 % that could be such a UUID, of other lengths
-//!   1 % or none.
-//! - **Base32**, 8 of `A-Z2-7`, as esbuild and Angular write it. After `chunk-`, which is their word,
-//!   anything; after others two numbers (people write `lib-HTML2PDF.js`), or four signs of strangeness: changes
-//!   between letters and numbers, and pairs of letters that are rare in words ([`RARE_FOLLOWERS`]). After the name of an
-//!   entry ([`ENTRY_POINT_NAMES`]) three signs are enough. Of random ones this misses none, 35 %, and 18 %.
-//! - **Base64url**, 8 of `A-Za-z0-9_-`, as Vite and Rollup write it: letters of both cases that are no name in
-//!   camel case. It is read as one (`Bs|Yhmk|3|H`), and each of its words has two points. More have those that
-//!   are not made like words: a letter alone, capitals, numbers, and what has rare pairs of letters or no vowel
-//!   ([`word_score`]), but for what people do write ([`KNOWN_WORDS`]). The sum must be 11 at least. Right in a folder
-//!   `assets` behind a `-`, where Vite puts them, 10 are enough, and 8 if it begins with `B`, `C` or `D`, as
-//!   three of four of Rollup's do. So one word is none, in whatever language, and two are one only if they have
-//!   rare pairs. Of random ones this misses 8 %, and 6 % in `assets`; of Vite's 4 %. Of 34,000 names that people
+//! - **Hexadecimal**, lower case. 16, 20, 32, 40, 64, 96 or 128 digits, of which at least one is below ten and one is
+//!   not; or 8, 10 or 12 that change between the two at least twice, so that neither a date, nor a number with a
+//!   letter, nor a word with a year is one; `1feb2024` is a date, too. A UUID is none: it identifies what a file is
+//!   about, not its content. Nor are 24 digits (MongoDB's identifiers). A name that is nothing but a hash must have 20
+//!   digits (webpack's assets): other names of this form come from other things than content. Of 8 random digits this
+//!   misses 9 %, of 32 those 3 % that could be such a UUID, of other lengths 1 % or none.
+//! - **Base32**, 8 of `A-Z2-7`, as esbuild and Angular write it. After `chunk-`, which is their word, any 8 count;
+//!   after other words those with two numbers (people write `lib-HTML2PDF.js`), or with four signs of randomness:
+//!   changes between letters and numbers, and pairs of letters that are rare in words ([`RARE_FOLLOWERS`]). After the
+//!   name of an entry point ([`ENTRY_POINT_NAMES`]) three signs are enough. Of random ones this misses none, 35 %, and
+//!   18 %.
+//! - **Base64url**, 8 of `A-Za-z0-9_-`, as Vite and Rollup write it: letters of both cases that are no name in camel
+//!   case. The text is split into words like one (`Bs|Yhmk|3|H`), and each word has two points. Those that are not
+//!   built like words have more: a single letter, capitals, numbers, and a word with rare pairs of letters or without a
+//!   vowel ([`word_score`]), except those that people do write ([`KNOWN_WORDS`]). The sum must be 11 at least. Directly
+//!   in a directory `assets` after a `-`, where Vite puts them, 10 are enough, and 8 if the text begins with `B`, `C`
+//!   or `D`, as three of four of Rollup's do. So a single word is none, in any language, and two are one only if they
+//!   have rare pairs. Of random ones this misses 8 %, and 6 % in `assets`; of Vite's 4 %. Of 34,000 names that people
 //!   could give (identifiers in both cases that are shared by packages, pairs of short English words, words of 8
-//!   letters, and of 7 with a digit) it takes 7 in `assets`, such as `CzarTzar`; of 5,000 identifiers that one
-//!   package alone uses 84, half of them encoded data, the others such as `xMinYMin`. Of pairs of short German
+//!   letters, and of 7 with a digit) it takes 7 in `assets` for hashes, such as `CzarTzar`; of 5,000 identifiers that
+//!   one package alone uses 84, half of them encoded data, the others such as `xMinYMin`. Of pairs of short German
 //!   words it takes 1 in 200, and of Polish ones 1 in 60.
 //!
-//! **Folders that frameworks write** hold nothing that people name. In `_app/immutable/` (SvelteKit) all but
-//! pages has a hash. In `_astro/`, in `_nuxt/` but for `_nuxt/builds/`, and in
-//! `_next/static/{chunks,css,media}/`, which their own servers call immutable as a whole, it is enough that
-//! some part of the name, or all of it, can be a hash: 8 or more hexadecimal digits, 8 of base64url with a
-//! capital, or 13 of Turbopack's alphabet with a digit.
+//! **Directories that frameworks write** hold nothing that people name. In `_app/immutable/` (SvelteKit) every name has
+//! a hash, except those of pages. In `_astro/`, in `_nuxt/` except `_nuxt/builds/`, and in
+//! `_next/static/{chunks,css,media}/`, which their own servers call immutable as a whole, it is enough that some part
+//! of the name, or all of it, can be a hash: 8 or more hexadecimal digits, 8 of base64url with a capital, or 13 of
+//! Turbopack's alphabet with a digit.
 //!
-//! Not recognized: hashes in the names of folders (Gatsby's `static/`), in a query, of fewer than 8 characters
+//! Not recognized: hashes in the names of directories (Gatsby's `static/`), in a query, of fewer than 8 characters
 //! (Symfony), and in lower case letters beyond `f` (Bun, Blazor).
 
 use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
-/// How long files may be believed.
+/// Policy for the time that clients may cache files.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum CachePolicy {
-    /// A year where the name has a hash of the content, else until the next question.
+    /// A year for fingerprinted names; all others are revalidated at each use.
     #[default]
     Auto,
-    /// Not at all: nothing is to be stored.
+    /// Nothing is stored.
     Off,
-    /// For so many seconds, whatever the name.
+    /// This number of seconds, whatever the name.
     MaxAge(u32),
 }
 
-/// A value of Cache-Control (RFC 9111 section 5.2.2), and why it is this one.
+/// Value of Cache-Control (RFC 9111 section 5.2.2), and the reason for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CacheControl {
-    /// The field's value.
+    /// Field value.
     pub value: Cow<'static, str>,
-    /// Why.
+    /// Reason for the value.
     pub reason: CacheReason,
 }
 
-/// Why a file may be believed as long as it may.
+/// Reason for the time that clients may cache a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CacheReason {
-    /// It was asked for: nothing is stored.
+    /// Configured: nothing is stored.
     Off,
-    /// It was asked for: so many seconds.
+    /// Configured: this number of seconds.
     MaxAge(u32),
-    /// The name carries this, which must be a hash of the content.
+    /// The name contains this, which must be a hash of the content.
     ContentHash(String),
-    /// The file lies in this folder, all of whose names carry a hash.
+    /// The file is in this directory, where every name contains a hash.
     FrameworkDir(&'static str),
     /// The name may be given to other content.
     NoHash,
 }
 
 impl CachePolicy {
-    /// The Cache-Control of a file with this path below the root, `/` between its segments.
+    /// Returns the Cache-Control of a file with this path below the root, `/` between its segments.
     ///
-    /// If it `is_private`, because there was a password to it, no cache that others use may store it
-    /// (RFC 9111 section 3.5 would allow that where we say `public`).
+    /// If it `is_private`, because it needs a password, no shared cache may store it (RFC 9111 section 3.5 would allow
+    /// that with `public`).
     #[must_use]
     pub fn cache_control(self, path: &[u8], is_private: bool) -> CacheControl {
         let scope = if is_private { "private" } else { "public" };
-        let (text, reason) = match (self, self.immutable_reason(path)) {
+        let (value, reason) = match (self, self.immutable_reason(path)) {
             (Self::Off, _) => (Cow::Borrowed("no-store"), CacheReason::Off),
             (Self::MaxAge(seconds), _) => (
                 Cow::Owned(format!("{scope}, max-age={seconds}")),
@@ -107,10 +108,7 @@ impl CachePolicy {
                 (Cow::Borrowed(year), reason)
             }
         };
-        CacheControl {
-            value: text,
-            reason,
-        }
+        CacheControl { value, reason }
     }
 
     fn immutable_reason(self, path: &[u8]) -> Option<CacheReason> {
@@ -123,7 +121,7 @@ impl CachePolicy {
 impl FromStr for CachePolicy {
     type Err = String;
 
-    /// `auto`, `off`, or seconds.
+    /// Parses `auto`, `off`, or a number of seconds.
     fn from_str(text: &str) -> Result<Self, String> {
         match text {
             "auto" => Ok(Self::Auto),
@@ -154,14 +152,14 @@ impl fmt::Display for CacheReason {
     }
 }
 
-/// Whether a file's path, `/` between its segments, says that its name is never given to other content: by a hash
-/// in its last segment, or by its folder, as the file's promise has it in detail.
+/// Returns whether the name of a file is never given to other content: its last segment has a hash, or its directory
+/// has only such names, by the rules in this file's documentation. The path has `/` between its segments.
 #[must_use]
 pub fn has_content_hash(path: &[u8]) -> bool {
     immutable_reason(path).is_some()
 }
 
-/// Extensions of what a page loads as a part of itself.
+/// Extensions of files that a page loads as a part of itself.
 const SUBRESOURCE_EXTENSIONS: &[&str] = &[
     "js", "mjs", "cjs", "css", "wasm", "png", "jpg", "jpeg", "gif", "webp", "avif", "apng", "jxl",
     "svg", "ico", "bmp", "woff", "woff2", "ttf", "otf", "eot", "mp3", "m4a", "aac", "ogg", "oga",
@@ -169,15 +167,15 @@ const SUBRESOURCE_EXTENSIONS: &[&str] = &[
     "hdr",
 ];
 
-/// Extensions of what belongs to such a file, and is as old as its name: source map, compressed siblings.
+/// Extensions of files that belong to such a file, and are as old as its name: source maps, sidecars.
 const COMPANION_EXTENSIONS: &[&str] = &["map", "br", "zst", "gz"];
 
-/// What may stand between the hash and the extension, after a dot.
+/// Marks that may stand between the hash and the extension, after a dot.
 const BUILD_MARKS: &[&str] = &[
     "min", "chunk", "bundle", "worker", "js", "css", "ttf", "otf",
 ];
 
-/// Names of entries, as esbuild and Angular write them before a hash.
+/// Names of entry points, as esbuild and Angular write them before a hash.
 const ENTRY_POINT_NAMES: &[&str] = &[
     "main",
     "index",
@@ -188,7 +186,7 @@ const ENTRY_POINT_NAMES: &[&str] = &[
     "scripts",
 ];
 
-/// What stands in names as a word, although it is not made like one.
+/// Words that occur in names, although they are not built like words.
 const KNOWN_WORDS: &[&str] = &[
     "16", "2d", "32", "3d", "64", "ai", "api", "apis", "aws", "btn", "cdn", "cfg", "cli", "cpu",
     "css", "csv", "ctx", "db", "dns", "dom", "fmt", "fps", "fx", "gl", "gps", "gpu", "html",
@@ -199,9 +197,9 @@ const KNOWN_WORDS: &[&str] = &[
     "x509", "xml", "yaml",
 ];
 
-/// For each letter from `a` on, those that follow it in less than one of 256 places, counted in the words of
-/// Debian's wamerican 2020.12.07 and of the identifiers that two or more of 560 npm packages and crates share,
-/// each word as often as the root of its count.
+/// Letters that follow each letter, from `a` on, in less than one of 256 places, counted in the words of Debian's
+/// wamerican 2020.12.07 and of the identifiers that two or more of 560 npm packages and crates share, each word
+/// weighted by the root of its count.
 const RARE_FOLLOWERS: [&str; 26] = [
     "ajoq",              // a
     "fghknpqvwxz",       // b
@@ -231,10 +229,10 @@ const RARE_FOLLOWERS: [&str; 26] = [
     "bfgjkmnpqrtvwx",    // z
 ];
 
-/// Extensions of pages, which are asked for by names that people know.
+/// Extensions of pages, which are requested by names that people know.
 const PAGE_EXTENSIONS: &[&str] = &["html", "htm", "xhtml"];
 
-/// Why this path is never given to other content, if it is not.
+/// Returns the reason why this path is never given to other content, or `None` if it may be.
 fn immutable_reason(path: &[u8]) -> Option<CacheReason> {
     let path = std::str::from_utf8(path)
         .ok()
@@ -261,12 +259,12 @@ fn immutable_reason(path: &[u8]) -> Option<CacheReason> {
     hash.map(|hash| CacheReason::ContentHash(hash.to_owned()))
 }
 
-/// The name and the extension, with something before the dot.
+/// Splits a name into stem and extension, if there is something before the dot.
 fn split_extension(name: &str) -> Option<(&str, &str)> {
     name.rsplit_once('.').filter(|(stem, _)| !stem.is_empty())
 }
 
-/// The name of a part of a page without its extensions and what else follows a hash.
+/// Returns the stem of the name of a subresource, without extensions and other text after a hash.
 fn subresource_stem(name: &str) -> Option<&str> {
     let (mut stem, mut extension) = split_extension(name)?;
     while COMPANION_EXTENSIONS.contains(&extension) {
@@ -280,11 +278,12 @@ fn subresource_stem(name: &str) -> Option<&str> {
     {
         stem = rest;
     }
-    // The module beside the script that wasm-bindgen writes.
+    // wasm-bindgen writes this after the name of the module beside its script.
     Some(stem.strip_suffix("_bg").unwrap_or(stem))
 }
 
-/// The hash at the end of a stem that people may have written; the folder may be the one that Vite writes.
+/// Returns the hash at the end of a stem that people may have written. `is_vite_assets`: Vite may have written the
+/// directory.
 fn certain_hash(stem: &str, is_vite_assets: bool) -> Option<&str> {
     let Some(separator) = stem.rfind(['-', '.']) else {
         return (stem.len() == 20 && is_hex_hash(stem)).then_some(stem);
@@ -305,7 +304,7 @@ fn certain_hash(stem: &str, is_vite_assets: bool) -> Option<&str> {
     is_certain.then_some(tail)
 }
 
-/// Whether this is the end of a digest in hexadecimal, as the rule in the file's promise has it.
+/// Returns whether this is the end of a digest in hexadecimal, by the rules in this file's documentation.
 fn is_hex_hash(text: &str) -> bool {
     let is_digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
     if !text.bytes().all(is_digit) {
@@ -319,7 +318,7 @@ fn is_hex_hash(text: &str) -> bool {
     }
 }
 
-/// How often digits below ten follow letters, or the other way round.
+/// Returns how often digits below ten follow letters, or the other way round.
 fn digit_letter_changes(text: &str) -> usize {
     let pairs = text.as_bytes().windows(2);
     pairs
@@ -327,7 +326,7 @@ fn digit_letter_changes(text: &str) -> usize {
         .count()
 }
 
-/// Whether this is digits around a month that can be written with them.
+/// Returns whether this is digits around a month whose name is hexadecimal.
 fn is_date(text: &str) -> bool {
     let rest = |month| text.split_once(month);
     let is_number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
@@ -337,15 +336,15 @@ fn is_date(text: &str) -> bool {
         .any(|(day, year)| is_number(day) && is_number(year))
 }
 
-/// Whether these 32 digits are a UUID without its dashes, of the versions that are in use for names: 4 and 7.
-/// Of random digits that is one in 32.
+/// Returns whether these 32 digits are a UUID without its dashes, of the versions that are used in names: 4 and 7. One
+/// in 32 random numbers is.
 fn is_random_uuid(text: &str) -> bool {
     let bytes = text.as_bytes();
     matches!(bytes.get(12), Some(b'4' | b'7'))
         && matches!(bytes.get(16), Some(b'8' | b'9' | b'a' | b'b'))
 }
 
-/// Whether the last 36 characters are a UUID.
+/// Returns whether the last 36 characters are a UUID.
 fn ends_in_uuid(stem: &str) -> bool {
     let Some(start) = stem.len().checked_sub(36) else {
         return false;
@@ -359,7 +358,7 @@ fn ends_in_uuid(stem: &str) -> bool {
         })
 }
 
-/// Whether this is 8 characters of base32 that are no word behind what stands before them.
+/// Returns whether this is 8 characters of base32 that are no word, after the text `before` them.
 fn is_base32_hash(before: &str, text: &str) -> bool {
     if text.len() != 8
         || !text
@@ -368,20 +367,23 @@ fn is_base32_hash(before: &str, text: &str) -> bool {
     {
         return false;
     }
-    let strange = digit_letter_changes(text) + rare_pairs(text.as_bytes());
+    let randomness = digit_letter_changes(text) + rare_pairs(text.as_bytes());
     let starts_with_number = text.starts_with(|char: char| char.is_ascii_digit());
     match before {
         "chunk" => true,
-        _ if ENTRY_POINT_NAMES.contains(&before) => strange >= 3,
-        _ => digit_letter_changes(text) >= if starts_with_number { 2 } else { 3 } || strange >= 4,
+        _ if ENTRY_POINT_NAMES.contains(&before) => randomness >= 3,
+        _ => {
+            digit_letter_changes(text) >= if starts_with_number { 2 } else { 3 } || randomness >= 4
+        }
     }
 }
 
-/// Whether this is 8 characters of base64url that are no words in camel case.
+/// Returns whether this is 8 characters of base64url that are no words in camel case.
 fn is_base64url_hash(text: &str, is_vite_assets: bool) -> bool {
     let has = |predicate: fn(u8) -> bool| text.bytes().any(predicate);
     let is_digit = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
-    // Rollup and Rolldown write 128 bits as a number: six to a digit leave two to the first, and no leading `A`.
+    // Rollup and Rolldown write 128 bits as a number: at six bits a digit the first has two, and a leading `A` is not
+    // written.
     let is_likely = is_vite_assets && text.starts_with(['B', 'C', 'D']);
     let threshold = match (is_vite_assets, is_likely) {
         (_, true) => 8,
@@ -394,8 +396,8 @@ fn is_base64url_hash(text: &str, is_vite_assets: bool) -> bool {
         && randomness_score(text.as_bytes()) >= threshold
 }
 
-/// How unlike a name in camel case this is: the points of all its words. A term counts as a word that is made
-/// as words are.
+/// Returns how unlike a name in camel case this is: the sum of the points of its words. A known word has the points of
+/// one that is built like a word.
 fn randomness_score(text: &[u8]) -> usize {
     let mut sum = 0;
     let mut at = 0;
@@ -414,7 +416,7 @@ fn randomness_score(text: &[u8]) -> usize {
     sum
 }
 
-/// What one word counts: two, if it is made as words are.
+/// Returns the points of one word: two, if it is built like a word.
 fn word_score(word: &[u8], is_first: bool, is_last: bool) -> usize {
     let is_vowel = |byte: &u8| b"aeiouy".contains(&byte.to_ascii_lowercase());
     match word {
@@ -424,12 +426,12 @@ fn word_score(word: &[u8], is_first: bool, is_last: bool) -> usize {
         [_] if is_first => 3,
         [_] => 4,
         _ if word.iter().all(u8::is_ascii_uppercase) => 2 + word.len(),
-        // No more than that, so that one word of whatever language is none.
+        // The limit keeps a single word of any language below the threshold.
         _ => 2 + (2 * rare_pairs(word) + usize::from(!word.iter().any(is_vowel))).min(4),
     }
 }
 
-/// How many pairs of letters follow each other that rarely do.
+/// Returns the number of pairs of letters that are rare in words.
 fn rare_pairs(text: &[u8]) -> usize {
     let is_rare = |first: u8, second: u8| {
         let index = first.to_ascii_lowercase().checked_sub(b'a');
@@ -441,23 +443,24 @@ fn rare_pairs(text: &[u8]) -> usize {
         .count()
 }
 
-/// The length of the longest term at the beginning, whatever its case, if no small letter goes on with it.
+/// Returns the length of the longest known word at the beginning, in any case. After one that ends in a letter, no
+/// small letter may follow.
 fn known_word_len(text: &[u8]) -> Option<usize> {
-    let begins = |term: &&&str| {
-        text.get(..term.len())
-            .is_some_and(|start| start.eq_ignore_ascii_case(term.as_bytes()))
-            && (term.ends_with(|char: char| char.is_ascii_digit())
-                || !text.get(term.len()).is_some_and(u8::is_ascii_lowercase))
+    let is_at_start = |word: &&&str| {
+        text.get(..word.len())
+            .is_some_and(|start| start.eq_ignore_ascii_case(word.as_bytes()))
+            && (word.ends_with(|char: char| char.is_ascii_digit())
+                || !text.get(word.len()).is_some_and(u8::is_ascii_lowercase))
     };
     KNOWN_WORDS
         .iter()
-        .filter(begins)
-        .map(|term| term.len())
+        .filter(is_at_start)
+        .map(|word| word.len())
         .max()
 }
 
-/// The length of the first word in camel case: a number, a `-` or `_`, small letters with a capital before them,
-/// or capitals. A word begins at a capital after anything else, and at the last capital before small letters.
+/// Returns the length of the first word in camel case: a number, a `-` or `_`, small letters with a capital before
+/// them, or capitals. A word begins at a capital after anything else, and at the last capital before small letters.
 fn first_word_len(text: &[u8]) -> usize {
     let run = |from: usize, predicate: fn(&u8) -> bool| {
         text[from..]
@@ -477,7 +480,7 @@ fn first_word_len(text: &[u8]) -> usize {
     }
 }
 
-/// The first part of a stem that no person has written, and that can be a hash.
+/// Returns the first part of a stem that can be a hash, where no person has written the name.
 fn possible_hash(stem: &str) -> Option<&str> {
     let is_end = |byte: Option<&u8>| matches!(byte, None | Some(b'-' | b'.' | b'_' | b'~'));
     let is_hex_digit = |char: char| matches!(char, '0'..='9' | 'a'..='f');
@@ -498,7 +501,7 @@ fn possible_hash(stem: &str) -> Option<&str> {
     })
 }
 
-/// The hash that is all of a stem, or its end, in Turbopack's alphabet.
+/// Returns the hash that is all of a stem, or its end, in Turbopack's alphabet.
 fn turbopack_hash(stem: &str) -> Option<&str> {
     let (before, tail) = stem.split_at_checked(stem.len().checked_sub(13)?)?;
     let is_digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'z' | b'_' | b'-' | b'~' | b'.');
@@ -808,7 +811,7 @@ mod tests {
                 ".8e0d62a10b0c2d1c1c8f",
                 "BsYhmk3H.js",
                 "-BsYhmk3H.js",
-                // A folder's name says nothing, and neither does what is only like a framework's.
+                // The name of a directory does not count, nor does one that only resembles a framework's.
                 "index-BsYhmk3H/logo.png",
                 "8e0d62a10b0c2d1c1c8f/app.js",
                 "my_app/immutable/index.js",
@@ -848,7 +851,7 @@ mod tests {
         );
     }
 
-    /// Numbers that are random enough, and the same each time.
+    /// Returns a generator of pseudo-random numbers, the same each time.
     fn random() -> impl FnMut(usize) -> usize {
         let mut state = 0x9e37_79b9_7f4a_7c15_u64;
         move |below| {
@@ -859,7 +862,7 @@ mod tests {
         }
     }
 
-    /// Of the names with these hashes, the share in per mille that is not recognized.
+    /// Returns the share in per mille of names with these hashes that is not recognized.
     fn missed_per_mille(hash: impl FnMut() -> String, name: impl Fn(&str) -> String) -> usize {
         let count = 20_000;
         let missed = std::iter::repeat_with(hash)
@@ -869,7 +872,7 @@ mod tests {
         1000 * missed / count
     }
 
-    /// The same of random hashes.
+    /// Returns the same share for random hashes.
     fn missed_random_per_mille(alphabet: &str, len: usize, name: impl Fn(&str) -> String) -> usize {
         let mut random = random();
         let alphabet = alphabet.as_bytes();
@@ -983,7 +986,7 @@ mod tests {
         }
     }
 
-    /// Identifiers of 8 characters out of packages of npm and crates.io.
+    /// Identifiers of 8 characters from packages of npm and crates.io.
     const IDENTIFIERS: &str = "\
         AltGraph ArgGroup AsciiExt AsmMacro AtomicI8 AttrItem BTreeMap CVarArgs CfgEntry DataNode DerefMut \
         DotDotEq DotEqual EarlGrey ExprCall FieldPat FileName FmtWrite IndexMut IntoIter ItemEnum IterImpl \
@@ -1000,7 +1003,7 @@ mod tests {
         pathPart propType readOnly rootNode setCount setMonth shiftKey showIcon showLine statSync toString \
         treeSize trimLeft typeName valueSet viewSize writeErr writeOut";
 
-    /// Words of 8 letters, and of 4, out of wamerican.
+    /// Words of 8 letters, and of 4, from wamerican.
     const WORDS: &str = "\
         alcohols assisted asterisk balanced blearier botanist breather brimfull broadest catacomb catheter \
         clayiest clouting cresting dandling distaffs drouthes drowsing dwelling faceting fondling foregone \
@@ -1040,7 +1043,7 @@ mod tests {
     #[test]
     fn cache_control_and_its_reason() {
         let hash = || CacheReason::ContentHash("BsYhmk3H".to_owned());
-        for (caching, path, is_private, text, reason) in [
+        for (policy, path, is_private, value, reason) in [
             (
                 CachePolicy::Auto,
                 "index.html",
@@ -1098,10 +1101,10 @@ mod tests {
                 CacheReason::MaxAge(0),
             ),
         ] {
-            let control = caching.cache_control(path.as_bytes(), is_private);
+            let control = policy.cache_control(path.as_bytes(), is_private);
             assert_eq!(
                 (control.value.as_ref(), control.reason),
-                (text, reason),
+                (value, reason),
                 "{path}"
             );
         }

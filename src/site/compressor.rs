@@ -1,7 +1,7 @@
-//! What is encoded while it is being served, by threads beside the loops.
+//! On-demand compression: files are encoded while they are being served, by background threads.
 //!
-//! Nobody waits for it: a loop asks what is known, sends the file as it is as long as nothing is, and has it made for
-//! whoever comes later. What was made is shared by all loops.
+//! No request waits for it: a worker asks for an encoding, sends the file as it is while there is none, and queues it
+//! for later requests. All workers share the results.
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
@@ -20,49 +20,49 @@ use super::root::MAX_CACHED_FILE_BYTES;
 use crate::blob::{Blob, FileVersion};
 use crate::http::Coding;
 
-/// Bytes of content below which there is little to save.
+/// Size in bytes below which there is little to save.
 pub(super) const MIN_COMPRESSED_FILE_BYTES: u64 = 1024;
 
-/// Bytes of content above which nothing is remembered, and so nothing made.
+/// Size in bytes above which nothing is cached, and so nothing encoded.
 const MAX_COMPRESSED_FILE_BYTES: u64 = MAX_CACHED_FILE_BYTES;
 
-/// Jobs that may wait. Each holds its content, and with it perhaps a descriptor.
+/// Maximum number of queued jobs. Each holds its content, and with it perhaps a descriptor.
 const MAX_QUEUED_JOBS: usize = 32;
 
-/// Bytes that an entry costs beside its path and its content, roughly.
+/// Bytes that an entry costs besides its path and its content, roughly.
 const ENTRY_OVERHEAD_BYTES: usize = 256;
 
-/// A pool of threads that encode, and what they have made. A clone is the same pool; with the last one the threads
-/// end, as soon as they have put away what they have in hand.
+/// Pool of threads that encode files, and their results. Clones share the pool; with the last one the threads end, as
+/// soon as they have abandoned their jobs.
 #[derive(Clone)]
 pub struct Compressor {
     pool: Arc<CompressorPool>,
 }
 
-/// What is known of a file's form in a coding.
+/// State of a file's encoding in a content coding.
 #[derive(Clone, Debug)]
 pub enum Encoded {
-    /// It is there, in memory.
+    /// The encoding, in memory.
     Ready(Blob),
-    /// It is being made, or will be soon.
+    /// It is queued or being encoded.
     Pending,
-    /// It is not worth having: shorter than 1 KiB, longer than 2 MiB, a tenth is not saved, or it would take
-    /// more than a quarter of the budget.
+    /// It is not worthwhile: the file is shorter than 1 KiB or longer than 2 MiB, the encoding saves less than a tenth,
+    /// or it would take more than a quarter of the budget.
     NotWorthwhile,
-    /// Nothing.
+    /// It is neither cached nor queued.
     Unknown,
 }
 
-/// What ends the threads when it is dropped.
+/// Guard that ends the threads when it is dropped.
 struct CompressorPool {
     shared: Arc<CompressorShared>,
 }
 
 struct CompressorShared {
     state: Mutex<CompressorState>,
-    /// For the threads: there is something to do.
+    /// Notifies the threads that there is work.
     work_available: Condvar,
-    /// For tests: something has been done.
+    /// Notifies tests that a job has ended.
     #[cfg(test)]
     job_done: Condvar,
     closed: AtomicBool,
@@ -70,18 +70,18 @@ struct CompressorShared {
     encode: Box<EncodeFn>,
 }
 
-/// Takes so many bytes of content, and gives them encoded.
+/// Function that encodes a number of bytes of content.
 type EncodeFn = dyn Fn(Coding, u64, &mut dyn Read, &mut dyn Write) -> io::Result<()> + Send + Sync;
 
 #[derive(Default)]
 struct CompressorState {
     entries: HashMap<Arc<[u8]>, EncodedFile>,
-    /// The same paths, each once: whose turn it is to be forgotten.
+    /// The same paths, each once, the next to be considered for eviction first.
     eviction_queue: VecDeque<Arc<[u8]>>,
     /// Bytes that all entries cost.
     used: usize,
     queued: VecDeque<(EncodingKey, Blob)>,
-    /// What waits, and what a thread has in hand.
+    /// Jobs that are queued or running.
     in_flight: Vec<(EncodingKey, JobStage)>,
 }
 
@@ -89,15 +89,15 @@ struct CompressorState {
 enum JobStage {
     Queued,
     Running,
-    /// In a thread's hand, but another version was asked for since.
+    /// Running, but another version was requested since.
     Superseded,
 }
 
-/// All that is known of one file.
+/// Results of encoding one version of a file.
 struct EncodedFile {
     version: FileVersion,
     results: [Option<EncodingResult>; 3],
-    /// Whether anybody asked since its last turn.
+    /// Whether it was used since it was last considered for eviction.
     was_used: bool,
 }
 
@@ -115,11 +115,11 @@ struct EncodingKey {
 }
 
 impl Compressor {
-    /// Starts so many threads. What they have made may take `budget` bytes in memory; beyond that, what nobody has
-    /// asked for lately is forgotten.
+    /// Starts a number of threads. Their results may take `budget` bytes in memory; beyond that, those that were not
+    /// used lately are evicted.
     ///
     /// # Errors
-    /// When a thread cannot be started.
+    /// A thread cannot be started.
     pub fn start(threads: NonZeroUsize, budget: usize) -> io::Result<Self> {
         let quick = |coding, len, mut input: &mut dyn Read, mut output: &mut dyn Write| {
             encode(coding, Effort::Quick, len, &mut input, &mut output)
@@ -137,7 +137,7 @@ impl Compressor {
             budget,
             encode,
         });
-        // Those that were started end if another one cannot be.
+        // If a thread cannot be started, dropping this ends the others.
         let pool = Arc::new(CompressorPool {
             shared: shared.clone(),
         });
@@ -150,8 +150,8 @@ impl Compressor {
         Ok(Self { pool })
     }
 
-    /// What is known of this version of a file, by its path below the root, in a coding. A lock is held for
-    /// a look-up.
+    /// Returns the state of an encoding of this version of a file, by its path below the root. A lock is held for one
+    /// lookup.
     #[must_use]
     pub fn encoded(&self, path: &[u8], version: &FileVersion, coding: Coding) -> Encoded {
         let Some(index) = coding_index(coding) else {
@@ -174,11 +174,11 @@ impl Compressor {
         }
     }
 
-    /// Has it made, unless that is done, or begun, or much else is waiting. The `content` is of this version; an
-    /// open file is looked at again before and after it is read. One that has not been left alone for a while
-    /// is not begun with: it may be written to at this moment, and nothing would tell.
+    /// Queues an encoding, unless it is cached, queued or running, or the queue is full. The `content` is of this
+    /// version; an open file is checked again before and after it is read. A file that is not steady is not queued: it
+    /// may be written to at this moment, and no date would show it.
     ///
-    /// What is known of any other version of the file is forgotten.
+    /// The results for any other version of the file are removed.
     pub fn enqueue(&self, path: &[u8], version: &FileVersion, coding: Coding, content: Blob) {
         let Some(index) = coding_index(coding) else {
             return;
@@ -213,13 +213,13 @@ impl Compressor {
         }
     }
 
-    /// How many files wait for a thread.
+    /// Returns the number of queued jobs.
     #[must_use]
     pub fn queue_len(&self) -> usize {
         self.pool.shared.lock().queued.len()
     }
 
-    /// Waits until nothing is begun.
+    /// Waits until no job is queued or running.
     #[cfg(test)]
     fn wait_idle(&self) {
         let shared = &self.pool.shared;
@@ -235,14 +235,14 @@ impl fmt::Debug for Compressor {
         f.debug_struct("Compressor")
             .field("budget", &self.pool.shared.budget)
             .field("used", &state.used)
-            .field("begun", &state.in_flight.len())
+            .field("in_flight", &state.in_flight.len())
             .finish_non_exhaustive()
     }
 }
 
 impl Drop for CompressorPool {
     fn drop(&mut self) {
-        // Under the lock, so that no thread falls asleep between its look and its wait.
+        // Under the lock: otherwise a thread could miss this between its check and its wait.
         let mut state = self.shared.lock();
         self.shared.closed.store(true, Ordering::Relaxed);
         state.queued.clear();
@@ -252,12 +252,12 @@ impl Drop for CompressorPool {
 }
 
 impl CompressorShared {
-    /// A panic elsewhere leaves the state usable: what it counts may be off by one entry.
+    /// Locks the state. A panic elsewhere leaves it usable: its byte count may be off by one entry.
     fn lock(&self) -> MutexGuard<'_, CompressorState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What a thread does.
+    /// Runs jobs until no more will come.
     fn run_thread(&self) {
         while let Some((key, content)) = self.next_job() {
             let outcome = catch_unwind(AssertUnwindSafe(|| self.encode_content(&key, &content)));
@@ -336,7 +336,7 @@ impl CompressorState {
             .any(|(key, _)| *key.path == *path && key.version == *version && key.coding == coding)
     }
 
-    /// It is no longer begun. Whether it is still wanted.
+    /// Removes a job that has ended. Returns whether its result is still wanted.
     fn finish(&mut self, key: &EncodingKey) -> bool {
         let index = self
             .in_flight
@@ -345,7 +345,7 @@ impl CompressorState {
         index.is_some_and(|index| self.in_flight.swap_remove(index).1 == JobStage::Running)
     }
 
-    /// Forgets what is known, and what is begun, of other versions of a file.
+    /// Removes the results for other versions of a file and their queued jobs, and marks the running ones.
     fn remove_other_versions(&mut self, path: &[u8], version: &FileVersion) {
         if let Some(entry) = self.entries.get_mut(path)
             && entry.version != *version
@@ -363,27 +363,27 @@ impl CompressorState {
         }
     }
 
-    /// Remembers a result, if it is not of an earlier version than what is known, and forgets others for it.
+    /// Caches a result, unless another version of the file has been requested since, and evicts others for it.
     fn insert(&mut self, key: EncodingKey, result: EncodingResult, budget: usize) {
         let Some(index) = coding_index(key.coding) else {
             return;
         };
         let CompressorState {
             entries,
-            eviction_queue: turns,
+            eviction_queue,
             used,
             ..
         } = self;
         let entry = entries.entry(key.path.clone()).or_insert_with(|| {
             *used += entry_cost(&key.path);
-            turns.push_back(key.path);
+            eviction_queue.push_back(key.path);
             EncodedFile {
                 version: key.version,
                 results: Default::default(),
                 was_used: false,
             }
         });
-        // Somebody asked for another one while this was made.
+        // Another version was requested while this one was encoded.
         if entry.version != key.version {
             return;
         }
@@ -393,7 +393,7 @@ impl CompressorState {
         self.evict_to(budget);
     }
 
-    /// Forgets what nobody asked for since its last turn, until all fits into the budget.
+    /// Evicts entries that were not used since they were last considered, until the cache is within the budget.
     fn evict_to(&mut self, budget: usize) {
         while self.used > budget
             && let Some(path) = self.eviction_queue.pop_front()
@@ -414,7 +414,7 @@ impl CompressorState {
 }
 
 impl EncodedFile {
-    /// Bytes of all forms.
+    /// Returns the bytes of all encodings.
     fn encoded_bytes(&self) -> usize {
         let len = |result: &EncodingResult| match result {
             EncodingResult::Encoded(Blob::Memory(bytes)) => bytes.len(),
@@ -424,12 +424,12 @@ impl EncodedFile {
     }
 }
 
-/// Bytes that an entry costs, beside what was made.
+/// Returns the bytes that an entry costs besides its encodings.
 fn entry_cost(path: &[u8]) -> usize {
     path.len() + ENTRY_OVERHEAD_BYTES
 }
 
-/// Where an entry has a coding.
+/// Returns the index of a coding in the results of a file.
 fn coding_index(coding: Coding) -> Option<usize> {
     match coding {
         Coding::Identity => None,
@@ -439,7 +439,7 @@ fn coding_index(coding: Coding) -> Option<usize> {
     }
 }
 
-/// An open file must still be this version. What is in memory is what it was.
+/// Checks that an open file is still of this version. Content in memory does not change.
 fn check_unchanged(content: &Blob, version: &FileVersion) -> io::Result<()> {
     match content {
         Blob::File { file, .. }
@@ -451,7 +451,7 @@ fn check_unchanged(content: &Blob, version: &FileVersion) -> io::Result<()> {
     }
 }
 
-/// Content that is read until there is no more need.
+/// Reader of content that fails once the threads are to end.
 struct StoppableContent<'a> {
     content: &'a Blob,
     offset: u64,
@@ -491,7 +491,7 @@ mod tests {
     const MIB: usize = 1024 * 1024;
     const ONE: NonZeroUsize = NonZeroUsize::MIN;
 
-    /// Some version, and another for each number.
+    /// Returns a version that differs for each number.
     fn version(number: u64) -> FileVersion {
         let mut version = FileVersion::of(&tempfile::tempfile().unwrap()).unwrap();
         (version.device, version.inode) = (1, number);
@@ -517,7 +517,7 @@ mod tests {
         noise.take(len).collect::<Vec<u8>>().into()
     }
 
-    /// In one word.
+    /// Returns the state of an encoding as text.
     fn state_of(
         compressor: &Compressor,
         path: &str,
@@ -525,12 +525,12 @@ mod tests {
         coding: Coding,
     ) -> String {
         match compressor.encoded(path.as_bytes(), version, coding) {
-            Encoded::Ready(blob) => format!("made of {}", blob.len()),
+            Encoded::Ready(blob) => format!("encoded as {}", blob.len()),
             other => format!("{other:?}").to_lowercase(),
         }
     }
 
-    /// One thread that says what it begins with, and makes a byte of it when it is told to.
+    /// Starts one thread that reports each job that it begins, and encodes it as one byte when it is permitted to.
     fn stepped_compressor(budget: usize) -> (Compressor, Receiver<Coding>, Sender<()>) {
         let (begin, started) = channel();
         let (permit, permission) = channel();
@@ -560,7 +560,7 @@ mod tests {
         let original = text(50_000);
         for coding in [Coding::Gzip, Coding::Zstd, Coding::Brotli] {
             let Encoded::Ready(result) = compressor.clone().encoded(b"a", &version, coding) else {
-                panic!("{coding:?} is made");
+                panic!("{coding:?} is not encoded");
             };
             let (result, mut original) =
                 (result.in_memory().unwrap(), original.in_memory().unwrap());
@@ -584,7 +584,7 @@ mod tests {
         let large = usize::try_from(MAX_COMPRESSED_FILE_BYTES).unwrap() + 1;
         for (path, content, expected) in [
             ("short", text(1023), "notworthwhile"),
-            ("enough", text(1024), "made"),
+            ("enough", text(1024), "encoded"),
             ("long", vec![b'x'; large].into(), "notworthwhile"),
             ("noise", noise(10_000), "notworthwhile"),
         ] {
@@ -615,9 +615,9 @@ mod tests {
         compressor.wait_idle();
         assert_eq!(
             state_of(&compressor, "a", &version, Coding::Gzip),
-            "made of 1"
+            "encoded as 1"
         );
-        assert!(started.try_recv().is_err(), "it is made");
+        assert!(started.try_recv().is_err(), "it is cached");
     }
 
     #[test]
@@ -646,7 +646,7 @@ mod tests {
                 &version,
                 Coding::Gzip
             ),
-            "made of 1"
+            "encoded as 1"
         );
         assert_eq!(started.try_iter().count(), MAX_QUEUED_JOBS);
     }
@@ -662,14 +662,17 @@ mod tests {
         assert_eq!(
             state_of(&compressor, "a", &old, Coding::Zstd),
             "unknown",
-            "it need not begin"
+            "its queued job is removed"
         );
         for _ in 0..2 {
             permit.send(()).unwrap();
         }
         compressor.wait_idle();
         assert_eq!(state_of(&compressor, "a", &old, Coding::Gzip), "unknown");
-        assert_eq!(state_of(&compressor, "a", &new, Coding::Gzip), "made of 1");
+        assert_eq!(
+            state_of(&compressor, "a", &new, Coding::Gzip),
+            "encoded as 1"
+        );
     }
 
     #[test]
@@ -686,16 +689,16 @@ mod tests {
             let path = format!("{number:03}");
             compressor.enqueue(path.as_bytes(), &version, Coding::Gzip, text(2000));
             compressor.wait_idle();
-            let small = format!("unworthy {number:03}");
+            let small = format!("too small {number:03}");
             compressor.enqueue(small.as_bytes(), &version, Coding::Gzip, text(10));
             assert_eq!(
                 state_of(&compressor, &path, &version, Coding::Gzip),
-                "made of 1"
+                "encoded as 1"
             );
             if number > 0 {
                 assert_eq!(
                     state_of(&compressor, "000", &version, Coding::Gzip),
-                    "made of 1",
+                    "encoded as 1",
                     "at {number}"
                 );
             }
@@ -753,7 +756,7 @@ mod tests {
         );
         assert_eq!(
             state_of(&compressor, "a", &version, Coding::Zstd),
-            "made of 1"
+            "encoded as 1"
         );
     }
 
@@ -784,7 +787,7 @@ mod tests {
         compressor.wait_idle();
         for path in ["a", "sealed"] {
             let state = state_of(&compressor, path, &version, Coding::Gzip);
-            assert!(state.starts_with("made of"), "{path}: {state}");
+            assert!(state.starts_with("encoded as"), "{path}: {state}");
         }
 
         let path = file.path().to_owned();
@@ -804,7 +807,7 @@ mod tests {
         assert_eq!(
             state_of(&compressor, "a", &version, Coding::Gzip),
             "unknown",
-            "before"
+            "changed before it is read"
         );
     }
 
@@ -817,7 +820,7 @@ mod tests {
         let encode = move |_, len, input: &mut dyn Read, output: &mut dyn Write| {
             let _alive = &alive;
             begin.lock().unwrap().send(()).unwrap();
-            // Until the test goes on.
+            // Blocks until the test closes the pipe.
             (&pipe).read_exact(&mut [0])?;
             io::copy(&mut input.take(len), output).map(drop)
         };

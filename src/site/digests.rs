@@ -1,21 +1,21 @@
-//! Digests of files by their content, each file read once for all loops.
+//! Digests of the content of files, each file read once for all workers.
 //!
-//! With them every file's tag is made from its content, so that all replicas of a release say the same of it, however
-//! and whenever it came there, and a download that was begun from one of them is resumed from another.
+//! With them every entity tag is made from the file's content, so all replicas of a release send the same tag, however
+//! and whenever they got the file, and a download that was started from one of them is resumed from another.
 //!
-//! - **Short files**, up to 2 MiB, are read when they are found: 0.3 ms for 2 MiB that the kernel has in memory. That is done
-//!   between two answers, as copying them into memory is, when they are asked for again.
-//! - **Longer ones** are read by a thread beside the loops. Nobody waits for it: until it is through they have no tag.
-//!   (One of another kind would be a tag that no replica knows, and would not last.) Whoever asks afterwards is told the
-//!   tag at once, as what is longer is looked up in each turn of the loop. The thread gives way to the loops,
-//!   and divides its time: a file waits for 16 MiB of each of those that came before it, not for
-//!   their ends.
-//! - **A digest is of one version.** The file is not begun with before another change would be told from the last one,
-//!   and must be the same when it has been read, as far as the file system says; otherwise what was read is
-//!   thrown away. Where no date tells (see `validators.rs`), there is no digest.
+//! - **Short files**, up to 2 MiB, are read when they are found: 0.3 ms for 2 MiB in the kernel's page cache. That
+//!   happens between two responses, as copying them into memory does, when they are requested again.
+//! - **Longer files** are read by a background thread. No request waits for it: until the thread has finished, such a
+//!   file has no tag. (Another kind of tag would be unknown to the other replicas, and would not last.) Later requests
+//!   get the tag at once, as a longer file is looked up in each turn of the event loop. The thread yields to the
+//!   workers, and divides its time: a file waits for 16 MiB of each of the files that came before it, not for their
+//!   ends.
+//! - **A digest belongs to one version.** A file is not read before another change would be told apart from the last
+//!   one, and must be the same version when it has been read, as far as the file system shows; otherwise the result is
+//!   discarded. Where no date shows a change (see `validators.rs`), there is no digest.
 //!
-//! What a hostile peer can have done is that each file is read once, one at a time, while others are served; and once
-//! more each, if there are more than [`MAX_CACHED_DIGESTS`] of them and it asks for all.
+//! A hostile client can at most cause each file to be read once, one at a time, while others are served; and once more
+//! each, if there are more than [`MAX_CACHED_DIGESTS`] files and it requests all of them.
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
@@ -33,32 +33,32 @@ use twox_hash::xxhash3_128::Hasher;
 use super::root::MAX_CACHED_FILE_BYTES;
 use crate::blob::{Blob, FileVersion};
 
-/// Bytes of a file up to which it is read at once.
+/// Size in bytes up to which a file is read at once, by the worker.
 const MAX_SYNC_BYTES: u64 = MAX_CACHED_FILE_BYTES;
 
-/// Files that may wait for the thread, or be in its hand. Each holds a descriptor.
+/// Maximum number of files that are queued or being read. Each holds a descriptor.
 const MAX_QUEUED_FILES: usize = 32;
 
 /// Bytes of a file that the thread reads before it goes on with the next.
 const SLICE_BYTES: u64 = 16 * 1024 * 1024;
 
-/// Bytes that are read at a time.
+/// Bytes per read(2).
 const READ_BUFFER_BYTES: usize = 64 * 1024;
 
-/// By how much the thread gives way (nice(2)): where every CPU is busy, it gets a tenth of what a loop does. With no more
-/// than a seventieth, which the last step would be, tags would come too late to spare anybody anything.
+/// Nice increment of the thread (nice(2)): where every CPU is busy, it gets a tenth of a worker's time. At the highest
+/// increment it would get a seventieth, and tags would come too late to save any download.
 const NICE_INCREMENT: i32 = 10;
 
-/// Digests that are remembered. All of them take 5 MiB at the most.
+/// Maximum number of cached digests, which take 5 MiB at most.
 const MAX_CACHED_DIGESTS: usize = 16 * 1024;
 
-/// A thread that reads, and what it has read. A clone is the same; with the last one the thread ends.
+/// Background thread that reads files, and their digests. Clones share them; the thread ends with the last clone.
 #[derive(Clone)]
 pub struct Digests {
     stop_on_drop: Arc<DigestsStopOnDrop>,
 }
 
-/// What ends the thread when it is dropped.
+/// Guard that ends the thread when it is dropped.
 struct DigestsStopOnDrop {
     shared: Arc<DigestsShared>,
 }
@@ -66,32 +66,32 @@ struct DigestsStopOnDrop {
 #[derive(Default)]
 struct DigestsShared {
     state: Mutex<DigestsState>,
-    /// For the thread: there is something to do.
+    /// Notifies the thread that there is work.
     work_available: Condvar,
 }
 
 #[derive(Default)]
 struct DigestsState {
     cached: HashMap<FileVersion, CachedDigest>,
-    /// The same versions, each once: whose turn it is to be forgotten.
+    /// The same versions, each once, the next to be considered for eviction first.
     eviction_queue: VecDeque<FileVersion>,
     queued: VecDeque<DigestJob>,
-    /// What the thread has taken of these.
+    /// Version that the thread is reading.
     in_progress: Option<FileVersion>,
     is_closed: bool,
 }
 
 struct CachedDigest {
     digest: u128,
-    /// Whether anybody asked since its last turn.
+    /// Whether it was used since it was last considered for eviction.
     was_used: bool,
 }
 
-/// A file that is being read.
+/// File that is being read.
 struct DigestJob {
     file: Arc<File>,
     version: FileVersion,
-    /// Bytes that were read.
+    /// Bytes read so far.
     offset: u64,
     hasher: Hasher,
 }
@@ -100,15 +100,15 @@ impl Digests {
     /// Starts the thread.
     ///
     /// # Errors
-    /// When it cannot be started.
+    /// The thread cannot be started.
     pub fn start() -> io::Result<Self> {
         let this = Self::without_thread();
         let shared = this.stop_on_drop.shared.clone();
         thread::Builder::new()
             .name("digests".into())
             .spawn(move || {
-                // Of this thread alone (nice(2)); the disk's turns go by it, too. Where that is not granted, it is one among
-                // others.
+                // On Linux this applies to this thread alone (nice(2)), and to its disk I/O, too. If it is refused, the
+                // thread runs at the workers' priority.
                 let _ = nice(NICE_INCREMENT);
                 let mut buffer = vec![0; READ_BUFFER_BYTES];
                 while shared.run_slice(&mut buffer) {}
@@ -116,15 +116,15 @@ impl Digests {
         Ok(this)
     }
 
-    /// Without a thread.
+    /// Creates an instance without a thread.
     fn without_thread() -> Self {
         let shared = Arc::default();
         let stop_on_drop = Arc::new(DigestsStopOnDrop { shared });
         Self { stop_on_drop }
     }
 
-    /// The digest of a file, which was this version of it at `now` or later; `None` if it cannot be told, or
-    /// not yet. A longer one is then read as soon as may be, unless much else is waiting.
+    /// Returns the digest of a file, which was of this version at `now` or later; `None` if there can be none, or is
+    /// none yet. A longer file is then queued, unless the queue is full.
     pub(super) fn digest(
         &self,
         content: &Blob,
@@ -164,15 +164,15 @@ impl fmt::Debug for Digests {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = self.stop_on_drop.shared.lock();
         f.debug_struct("Digests")
-            .field("known", &state.cached.len())
-            .field("waiting", &state.queued.len())
+            .field("cached", &state.cached.len())
+            .field("queued", &state.queued.len())
             .finish_non_exhaustive()
     }
 }
 
 impl Drop for DigestsStopOnDrop {
     fn drop(&mut self) {
-        // Under the lock, so that the thread does not fall asleep between its look and its wait.
+        // Under the lock: otherwise the thread could miss this between its check and its wait.
         let mut state = self.shared.lock();
         state.is_closed = true;
         let queued = std::mem::take(&mut state.queued);
@@ -183,12 +183,12 @@ impl Drop for DigestsStopOnDrop {
 }
 
 impl DigestsShared {
-    /// A panic elsewhere leaves the state whole enough: something may be known that is not forgotten.
+    /// Locks the state. A panic elsewhere leaves it usable: at worst a cached digest is never evicted.
     fn lock(&self) -> MutexGuard<'_, DigestsState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for something to do, and does a step of it. Whether there may be more.
+    /// Waits for a file and reads a slice of it. Returns whether more files may come.
     fn run_slice(&self, buffer: &mut [u8]) -> bool {
         let Some(mut job) = self.next_job() else {
             return false;
@@ -196,8 +196,8 @@ impl DigestsShared {
         let read = job.read_slice(SLICE_BYTES, buffer);
         let mut state = self.lock();
         state.in_progress = None;
-        // (What is not read on is closed when the lock is free again: if it was the last name of a long file, that
-        // takes a while.)
+        // (A file that is not read further is closed after the lock is released: if it was the last name of a long
+        // file, closing takes a while.)
         let _ended = match read {
             Ok(None) if !state.is_closed => {
                 state.queued.push_back(job);
@@ -235,7 +235,7 @@ impl DigestsState {
         Some(cached.digest)
     }
 
-    /// Whether a file that is not known may be put in the queue, and is not there yet.
+    /// Returns whether a file without a digest may be queued, and is not queued yet.
     fn can_enqueue(&self, version: &FileVersion) -> bool {
         let queued = self.queued.iter().map(|job| &job.version);
         let mut pending = queued.chain(&self.in_progress);
@@ -243,7 +243,7 @@ impl DigestsState {
             && pending.all(|pending| pending != version)
     }
 
-    /// Remembers a digest, and forgets for it what nobody asked for since its last turn.
+    /// Caches a digest, and evicts digests that were not used since they were last considered.
     fn insert(&mut self, version: FileVersion, digest: u128) {
         let cached = CachedDigest {
             digest,
@@ -279,10 +279,10 @@ impl DigestJob {
         }
     }
 
-    /// Reads so many bytes more; the digest, if those were the last.
+    /// Reads up to `max_bytes` more. Returns the digest if the end was reached.
     ///
     /// # Errors
-    /// What pread(2) says; that the file is not what it was any more, before or after.
+    /// Errors of pread(2); the file was changed, before or after.
     fn read_slice(&mut self, max_bytes: u64, buffer: &mut [u8]) -> io::Result<Option<u128>> {
         self.check_unchanged()?;
         let end = self.version.len.min(self.offset.saturating_add(max_bytes));
@@ -303,8 +303,9 @@ impl DigestJob {
         Ok((self.offset == self.version.len).then(|| self.hasher.finish_128()))
     }
 
-    /// The kernel dates a write before it shows any of its bytes, so whoever finds no other date has read none of
-    /// them. (What has lost its name meanwhile has another date as well, and nobody will ask for it.)
+    /// Checks that the file is still of this version. The kernel dates a write before it shows any of its bytes, so a
+    /// reader that finds the date unchanged has read none of them. (A file that has lost its name meanwhile has another
+    /// date as well, and will not be requested.)
     fn check_unchanged(&self) -> io::Result<()> {
         match FileVersion::of(&self.file)? == self.version {
             true => Ok(()),
@@ -324,12 +325,12 @@ mod tests {
 
     const MIB: u64 = 1024 * 1024;
 
-    /// Long after whatever was written just now.
+    /// Returns a time long after any write of a test.
     fn later() -> SystemTime {
         SystemTime::now() + Duration::from_secs(60)
     }
 
-    /// An open file with a byte of its own, and else nothing in it.
+    /// Creates an open file of `len` bytes: `first`, then zeros.
     fn file(first: u8, len: u64) -> (Arc<File>, FileVersion, Blob) {
         let file = tempfile::tempfile().unwrap();
         // The date of a change made by the clock has a fraction.
@@ -361,7 +362,7 @@ mod tests {
             if let Some(digest) = digests.digest(blob, version, later()) {
                 return digest;
             }
-            assert!(start.elapsed() < Duration::from_secs(20), "in vain");
+            assert!(start.elapsed() < Duration::from_secs(20), "timed out");
             thread::sleep(Duration::from_millis(1));
         }
     }
@@ -420,7 +421,7 @@ mod tests {
             |mut file| file.write_all(b"x").unwrap(),
             |file| file.set_len(100).unwrap(),
             |file| {
-                // With its date put back.
+                // With its date restored.
                 let modified = FileVersion::of(file).unwrap().modified;
                 file.write_all_at(b"x", 2 * MIB).unwrap();
                 file.set_modified(modified).unwrap();
@@ -511,7 +512,7 @@ mod tests {
         drop(digests);
         let start = Instant::now();
         while shared.strong_count() > 0 {
-            assert!(start.elapsed() < Duration::from_secs(20), "in vain");
+            assert!(start.elapsed() < Duration::from_secs(20), "timed out");
             thread::sleep(Duration::from_millis(1));
         }
     }

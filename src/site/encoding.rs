@@ -1,7 +1,7 @@
-//! Bytes into a content coding, out of it again.
+//! Encoding of bytes in a content coding, and comparison of encoded bytes with the original.
 //!
-//! The same bytes encoded with the same effort are the same bytes everywhere, as the entity tags of replicas must
-//! be: in gzip no date and no name are said.
+//! The same bytes encoded with the same effort give the same bytes everywhere, as the entity tags of replicas must: the
+//! gzip header has no date and no name.
 
 use std::io::{self, BufReader, Read, Write};
 
@@ -12,28 +12,28 @@ use zstd::stream::{read::Decoder as ZstdDecoder, write::Encoder as ZstdEncoder};
 
 use crate::http::Coding;
 
-/// The largest window of zstd that a recipient must have room for, as a power of two: 8 MiB (RFC 9659 section 3).
-/// Level 19 goes as far as that; those above it do not stop there.
+/// Largest zstd window that a recipient must support, as a power of two: 8 MiB (RFC 9659 section 3). Level 19 stays
+/// within it; higher levels do not.
 const MAX_ZSTD_WINDOW_LOG: u32 = 23;
 
-/// How much time may go into it.
+/// Compression level, by the time that it may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Effort {
-    /// As much as it takes: brotli 11, zstd 19, gzip 9. Encoded once, sent often.
+    /// Best compression, for files encoded once and sent often: brotli 11, zstd 19, gzip 9.
     Best,
-    /// As much as pays while somebody is being served: brotli 5, zstd 6, gzip 6.
+    /// Compression that pays while files are being served: brotli 5, zstd 6, gzip 6.
     ///
-    /// One MiB of scripts, as npm packages have them, takes brotli 130 ms, zstd 35 ms and gzip 38 ms, and comes out
-    /// as 199, 201 and 264 KiB. With the best effort it takes 5.7 s, 1.2 s and 91 ms, and comes out as 172, 180 and
-    /// 261 KiB. (Two cores, both busy.)
+    /// One MiB of scripts, as npm packages have them, takes brotli 130 ms, zstd 35 ms and gzip 38 ms, and comes out as
+    /// 199, 201 and 264 KiB. With the best effort it takes 5.7 s, 1.2 s and 91 ms, and comes out as 172, 180 and 261
+    /// KiB. (Two cores, both busy.)
     Quick,
 }
 
-/// Encodes `len` bytes of `input`, which has no fewer, into `output`. An input that is to be abandoned gives an
-/// error, and that is passed on; brotli may first deal with what it has read before, up to 4 MiB.
+/// Encodes `len` bytes of `input` into `output`. To abandon an encoding, `input` returns an error, which is passed on;
+/// brotli may first encode what it has read before, up to 4 MiB.
 ///
 /// # Errors
-/// What reading, or writing, says; for an input that is shorter, `UnexpectedEof`.
+/// Errors of reading and writing; `UnexpectedEof` for a shorter input.
 pub(super) fn encode(
     coding: Coding,
     effort: Effort,
@@ -54,10 +54,10 @@ pub(super) fn encode(
         }
         Coding::Zstd => {
             let mut encoder = ZstdEncoder::new(output, effort.level(6, 19))?;
-            // Tables are made as large as this needs, and the frame says how long its content is.
+            // zstd sizes its tables for this length, and writes it into the frame header.
             encoder.set_pledged_src_size(Some(len))?;
             let copied = io::copy(&mut input, &mut encoder)?;
-            // zstd would say that the pledge was broken.
+            // With fewer bytes than pledged, zstd would return an error of its own.
             if copied == len {
                 encoder.finish()?;
             }
@@ -77,11 +77,11 @@ pub(super) fn encode(
     }
 }
 
-/// Whether `encoded` is this coding of `original`, as whoever receives it would find. What cannot be decoded is
+/// Returns whether `encoded` decodes to `original` within the limits of a recipient. Bytes that cannot be decoded do
 /// not.
 ///
 /// # Errors
-/// What reading the original says.
+/// Errors of reading the original.
 pub(super) fn is_encoded(
     coding: Coding,
     encoded: impl Read,
@@ -130,16 +130,16 @@ fn has_same_bytes(mut decoded: impl Read, original: &mut impl Read) -> io::Resul
     }
 }
 
-/// A writer with so much room, and no more.
+/// Writer that accepts a limited number of bytes.
 #[derive(Debug)]
 pub(super) struct LimitedWriter<W> {
     pub(super) output: W,
-    /// In bytes.
+    /// Bytes that may still be written.
     pub(super) remaining: u64,
 }
 
 impl<W> LimitedWriter<W> {
-    /// Whether this error says that the room was too small.
+    /// Returns whether this error says that the limit was exceeded.
     pub(super) fn is_limit_error(error: &io::Error) -> bool {
         error.kind() == io::ErrorKind::FileTooLarge && error.raw_os_error().is_none()
     }
@@ -166,7 +166,7 @@ mod tests {
 
     const CODINGS: [Coding; 4] = [Coding::Identity, Coding::Gzip, Coding::Zstd, Coding::Brotli];
 
-    /// Text of so many bytes, at the least.
+    /// Returns a text of at least `len` bytes.
     fn text(len: usize) -> Vec<u8> {
         let mut text = Vec::new();
         let mut number = 1_u32;
@@ -292,10 +292,7 @@ mod tests {
             assert_eq!(output.output, whole);
 
             let more = encode(coding, Effort::Quick, 10, &mut &*content, &mut Vec::new());
-            assert!(
-                more.is_ok(),
-                "it is read no further than it was said to be long: {coding:?}"
-            );
+            assert!(more.is_ok(), "input beyond `len` is not read: {coding:?}");
         }
     }
 }

@@ -1,42 +1,36 @@
-//! A file's validators: which of its states is which.
+//! Validators of a file: the entity tag and the date that tell its states apart.
 //!
-//! A strong tag must change whenever the bytes may have (RFC 9110 section 8.8.1). What can be known
-//! of that:
+//! A strong entity tag must change whenever the bytes may have (RFC 9110 section 8.8.1). What can be known of that:
 //!
-//! - **The bytes themselves**, where they are in memory anyway, say all: their tag is a digest of
-//!   them. Dates do not come into it, so it does not matter that a build has given all files the
-//!   same, or that two writes fell into one tick of the clock; every replica of a release says the
-//!   same; a file that is put back has its old tag back.
-//! - **The file system's word** must do for larger files: length, time of the last write (mtime), time
-//!   of the last change of any kind (ctime), inode. The ctime is what counts. mtime can be set by
-//!   anybody, and is, to the same for every release (`SOURCE_DATE_EPOCH`), or to that of another file
-//!   (`cp -p`, `touch -r`, `rsync -t`); ctime cannot, and a rename moves it, too. The inode keeps
-//!   two files apart that were made in the same tick and then take each other's place. The device's
-//!   number is left out: it changes with a reboot, the bytes do not. All that is said in the form
-//!   of a digest, because a peer need not know what inode a file has. The price: replicas differ,
-//!   and a chmod makes a new tag. Who would rather have all files read (`digests.rs`) is told by their bytes alone.
-//!   That is not what happens unasked, not even for files that are copied into memory anyway: reading them when they are
-//!   first asked for makes a peer wait who wants a part of one, or only to know whether it has changed; and telling
-//!   the one tag until there is a copy and the other while there is would have it change back and forth,
-//!   with each copy that is forgotten, and from worker to worker.
-//! - **Within a tick** of the clock after a change, another one could leave no trace. Until then a
-//!   large file has no tag: a weak one would not do, since If-None-Match compares weakly.
+//! - **The bytes themselves**, where they are in memory anyway, are full proof: their tag is a digest of them. Dates do
+//!   not matter, so a build may give all files the same date, and two writes may fall into one tick of the clock; every
+//!   replica of a release sends the same tag; a file that is restored has its old tag again.
+//! - **Metadata** must do for larger files: length, time of the last write (mtime), time of the last change of any kind
+//!   (ctime), inode. The ctime is what counts. Any user can set the mtime, and build tools do, to the same for every
+//!   release (`SOURCE_DATE_EPOCH`), or to that of another file (`cp -p`, `touch -r`, `rsync -t`); the ctime cannot be
+//!   set, and a rename moves it, too. The inode tells two files apart that were made in the same tick and then take
+//!   each other's place. The device number is left out: it changes with a reboot, the bytes do not. The tag is a digest
+//!   of all that, because a client need not know a file's inode. The price: replicas differ, and a chmod makes a new
+//!   tag. With `digests.rs`, which reads all files, the tag depends on the bytes alone. That is not the default, not
+//!   even for files that are copied into memory anyway: reading a file at its first request would delay a client that
+//!   wants a range of it, or only to know whether it has changed; and with one tag until there is a copy and another
+//!   while there is one, the tag would change back and forth with each eviction of the copy, and from worker to worker.
+//! - **Within a tick** of the clock after a change, another one could leave no trace. Until then a large file has no
+//!   tag: a weak one would not do, since If-None-Match compares weakly.
+//! - **Where the ctime is no change time**, because the file system has none (squashfs returns the date of the image's
+//!   creation) or counts in whole seconds, large files have no tag, and dates prove nothing. A fraction of a second
+//!   shows that it is one. On NFS both times come from the server's clock, as old as the client's caches let them be;
+//!   docroot sees what NFS shows.
 //!
-//! - **Where ctime is no such thing**, because the file system has none (squashfs says the date of the
-//!   image's maker) or knows only seconds, large files have no tag, and dates prove nothing. A
-//!   fraction of a second tells. On NFS both come from the server's clock, as old as its client's
-//!   caches let them be; what is seen there is what NFS shows.
+//! Not seen: stores through a shared, writable memory map, which the kernel dates when the page is first written to,
+//! not at each store.
 //!
-//! What is not seen: stores through a shared, writable memory map, which the kernel dates when the
-//! page is first written to, not at each store.
-//!
-//! A date alone proves less. Ours is told once its second is over, and a tick, as another write until
-//! then could have the same; and it validates only if the ctime lies in the same second, which
-//! says that nobody set it. Otherwise two releases with one date would be taken for one. Nobody is
-//! the worse for it who has the tag, which is preferred wherever both are sent. What is left: two
-//! folders whose files were written in the same second, one of which takes the other's place later.
-//! Renaming a folder, or a link to one, leaves no trace on the files in it. Their tags tell them
-//! apart; their dates cannot.
+//! A date alone proves less. Last-Modified is sent once its second is over, and a tick, as another write until then
+//! could get the same date; and it is a validator only if the ctime lies in the same second, which shows that the date
+//! was not set later. Otherwise two releases with one date would be taken for one. A client that has the tag loses
+//! nothing, as the tag takes precedence wherever both are sent. One case remains: two directories whose files were
+//! written in the same second, one of which takes the other's place later. Renaming a directory, or a link to one,
+//! leaves no trace on the files in it. Their tags tell them apart; their dates cannot.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -46,11 +40,11 @@ use super::digests::Digests;
 use crate::blob::{Blob, FileVersion, TIMESTAMP_TICK};
 use crate::http::{DateStrength, EntityTag, LastModified, Validators, http_date};
 
-/// Keeps digests of what the file system says apart from those of content.
+/// Seed that keeps digests of metadata apart from those of content.
 const METADATA_HASH_SEED: u64 = 0x6669_6c65_7379_7374;
 
-/// The validators of a file with this content, which was this version of it at `now` or later.
-/// Beyond what is in memory, digests say it by its content, if there are any.
+/// Returns the validators of a file with this content, which was of this version at `now` or later. With `digests`,
+/// files that are not in memory are tagged by their content, too.
 pub(super) fn validators(
     content: &Blob,
     version: &FileVersion,
@@ -63,7 +57,8 @@ pub(super) fn validators(
     }
 }
 
-/// The validators of content that was made of a file: the bytes say which it is, and the file's date says nothing.
+/// Returns the validators of content generated from a file: a tag of its bytes and no date, as the file's date does not
+/// date it.
 pub(super) fn validators_of_generated(content: &[u8]) -> Validators {
     Validators {
         tag: Some(EntityTag::new(XxHash3_128::oneshot(content))),
@@ -71,8 +66,8 @@ pub(super) fn validators_of_generated(content: &[u8]) -> Validators {
     }
 }
 
-/// Whether the validators of this version are, at `now`, what they will be whenever they are made again: another
-/// change would be told from the last one, and what there is to say of its date does not change any more.
+/// Returns whether the validators of this version at `now` are the same at any later time: another change would be told
+/// apart from the last one, and the strength of the date no longer changes.
 pub(super) fn are_final(version: &FileVersion, now: SystemTime) -> bool {
     let is_over = |past: SystemTime| second(version.modified) < second(past);
     version.is_settled(now) && now.checked_sub(TIMESTAMP_TICK).is_some_and(is_over)
@@ -112,7 +107,7 @@ fn modified(version: &FileVersion, now: SystemTime) -> Option<LastModified> {
         .checked_sub(TIMESTAMP_TICK)
         .is_none_or(|past| written >= second(past))
     {
-        // A tick after its second, nothing can come to have this date any more.
+        // Until a tick after its second, another write may get this date.
         DateStrength::TooRecent
     } else if version.has_subsecond_ctime() && written == second(version.changed) {
         DateStrength::Strong
@@ -129,7 +124,7 @@ fn second(time: SystemTime) -> i128 {
     nanos(time).div_euclid(1_000_000_000)
 }
 
-/// Nanoseconds since 1970, or before it.
+/// Returns the nanoseconds since 1970, negative before it.
 fn nanos(time: SystemTime) -> i128 {
     let signed = |nanos| i128::try_from(nanos).unwrap_or(i128::MAX);
     match time.duration_since(UNIX_EPOCH) {
@@ -210,7 +205,11 @@ mod tests {
         assert_eq!(tag_of_file(version(1_001, 5_001), 5_010), None);
         assert_eq!(tag_of_file(version(1_001, 5_001), 4_000), None);
         assert!(tag_of_file(version(1_001, 5_001), 5_100).is_some());
-        assert_eq!(tag_of_file(version(1_001, 5_000), 99_000), None, "made up");
+        assert_eq!(
+            tag_of_file(version(1_001, 5_000), 99_000),
+            None,
+            "no fraction"
+        );
     }
 
     #[test]
