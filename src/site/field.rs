@@ -1,26 +1,26 @@
-//! A field that was configured.
+//! A response field that the user configures, and the names that are reserved for the server.
 
 use std::str::FromStr;
 
 use crate::http::FieldName;
 
-/// A field that was configured, on the command line or in a file: `Name: value`.
+/// Configured response field, from the command line or from a file: `Name: value`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfiguredField {
-    /// Its name, which is none of the server's own.
+    /// Field name, never one of the reserved names.
     pub name: FieldName,
-    /// Its value, without control characters but tabs. If it is empty, the field is not to be sent, not even where
-    /// it would be by default.
+    /// Field value, without control characters except tabs. If empty, the field is not sent, not even where it is a
+    /// default.
     pub value: String,
 }
 
 impl FromStr for ConfiguredField {
     type Err = String;
 
-    /// Reads `Name: value`, or `Name:` for a field that is not to be sent.
+    /// Parses `Name: value`, or `Name:` for a field that is not sent.
     ///
     /// # Errors
-    /// Why this is none, as a sentence without its full stop.
+    /// Returns the reason as a sentence without its full stop.
     fn from_str(text: &str) -> Result<Self, String> {
         let Some((name, value)) = text.split_once(':') else {
             return Err(format!(
@@ -49,10 +49,10 @@ impl FromStr for ConfiguredField {
 }
 
 impl ConfiguredField {
-    /// Reads the name of a field that is not to be sent.
+    /// Parses the name of a field that is not sent.
     ///
     /// # Errors
-    /// As in reading `Name:`.
+    /// The same as for parsing `Name:`.
     pub(super) fn parse_removal(name: &str) -> Result<Self, String> {
         match name.contains(':') {
             true => Err(format!(
@@ -63,9 +63,8 @@ impl ConfiguredField {
     }
 }
 
-/// Whether the values of several lines of this field may be sent as one, with commas between them (RFC 9110
-/// section 5.3). What is left out of this list is joined; what is on it has one value by its definition, and
-/// recipients drop, or misread, a list of them.
+/// Whether this field has a single value by its definition, so that recipients drop or misread a list of values. The
+/// values of all other fields are joined with commas (RFC 9110 section 5.3).
 pub(super) fn is_singleton(name: &FieldName) -> bool {
     const SINGLE: &[&str] = &[
         "Access-Control-Allow-Credentials",
@@ -91,7 +90,7 @@ pub(super) fn is_singleton(name: &FieldName) -> bool {
 const VARY_REMOVAL_ERROR: &str =
     "Vary tells caches what an answer was chosen by: it can be added to, not taken away";
 
-/// What nobody but the server can say, and why.
+/// Fields that only the server may set, with the reason.
 const RESERVED_FIELDS: &[(&str, &str)] = &[
     ("Accept-Ranges", "it tells what ranges are served"),
     ("Connection", "it is about the connection"),
@@ -123,7 +122,7 @@ const RESERVED_FIELDS: &[(&str, &str)] = &[
     ),
 ];
 
-/// A name that may be configured.
+/// Parses a field name and rejects reserved ones.
 fn parse_name(text: &str) -> Result<FieldName, String> {
     let escaped = text.escape_debug();
     let Some(name) = FieldName::new(text) else {
@@ -133,7 +132,7 @@ fn parse_name(text: &str) -> Result<FieldName, String> {
         });
     };
     if name.is("Basic-Auth") {
-        // Netlify's own: sent as a field, it would give the passwords away, and protect nothing.
+        // Netlify's own extension. Sent as a field it would disclose the passwords and protect nothing.
         let why = "Basic-Auth is Netlify's way to ask for a password, which is not done here: use --auth-file";
         return Err(why.to_owned());
     }

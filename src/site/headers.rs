@@ -1,4 +1,4 @@
-//! `_headers`: which fields the answers about which paths have.
+//! Rules of `_headers` files: response fields by path.
 //!
 //! The format is that of Netlify ("Custom headers") and Cloudflare Pages ("Headers"):
 //!
@@ -12,18 +12,18 @@
 //!   X-Movie: You are watching ":title"
 //! ```
 //!
-//! - A line that begins with `/` is a path (`pattern.rs` says which paths that is about), the lines below it are
-//!   its fields. Indentation says nothing, as with both.
-//! - All rules about a path apply, in order. A field that is set again is joined to what was set before with a
-//!   comma (Cloudflare; to Netlify within a rule). There is no joining a field that has one value by its
-//!   definition, like Content-Type: the last one counts. Each Set-Cookie is a line (RFC 6265 section 3).
-//! - `! Name` takes away what earlier rules have set, and what is sent by default (Cloudflare). In one rule this
-//!   comes first, wherever it is written.
-//! - What a rule sets takes the place of a default, but for Vary, which is added to.
-//! - `:name` and `:splat` in a value stand for what was captured, percent-encoded but for `-._~/` (Cloudflare).
-//!   Any other colon stands for itself.
-//! - Hosts are not told apart: a rule for one is refused. So is a field that is the server's own to say, and
-//!   Basic-Auth, which Netlify does not send but asks for.
+//! - A line that begins with `/` is a path pattern (see `pattern.rs`); the lines below it are its fields.
+//!   Indentation is ignored, as by both.
+//! - All rules that match a path apply, in order. A field that is set again is joined to the earlier value with a
+//!   comma (Cloudflare; Netlify within a rule only). A field with a single value by its definition, like
+//!   Content-Type, is not joined: the last value applies. Each Set-Cookie is a line of its own (RFC 6265 section 3).
+//! - `! Name` removes the values of earlier rules and of defaults (Cloudflare). Within a rule, removals apply first,
+//!   wherever they are written.
+//! - A field that a rule sets replaces a default, except Vary, which is added.
+//! - `:name` and `:splat` in a value are replaced by the captures, percent-encoded except `-._~/` (Cloudflare).
+//!   Any other colon is literal.
+//! - Rules apply to all hosts: a rule with a host is rejected. So are fields that are reserved for the server, and
+//!   Basic-Auth, which Netlify does not send but uses to ask for a password.
 
 use std::borrow::Cow;
 
@@ -32,38 +32,38 @@ use super::pattern::{Pattern, Template};
 use super::rules::{PathRules, RuleError, rule_lines};
 use crate::http::{FieldName, Fields};
 
-/// What a `_headers` file says.
+/// Rules of a `_headers` file.
 #[derive(Clone, Debug, Default)]
 pub struct HeaderRules {
     rules: PathRules<HeaderRule>,
 }
 
-/// A path, and its lines.
+/// Rule: the field lines below a path.
 #[derive(Clone, Debug)]
 struct HeaderRule {
     line: usize,
-    /// Whether there are no lines below it.
+    /// Whether there are no lines below the path.
     has_no_fields: bool,
     removed: Vec<(FieldName, usize)>,
     set: Vec<(FieldName, Template, usize)>,
 }
 
-/// What becomes of one field of an answer.
+/// Change to one field of a response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FieldChange<'a> {
-    /// The field's name.
+    /// Field name.
     pub name: &'a FieldName,
-    /// Its value, which takes the place of a default, or, of Vary, is added to it; `None` if it is not to be sent.
+    /// New value, which replaces a default or, of Vary, is added to it; `None` if the field is not sent.
     pub value: Option<Cow<'a, str>>,
-    /// The lines that say so, in order, counted from one.
+    /// Lines of the rules that make the change, in order, counted from one.
     pub lines: Vec<usize>,
 }
 
 impl HeaderRules {
-    /// Reads a file.
+    /// Parses a file.
     ///
     /// # Errors
-    /// All that is wrong with it, in the order of its lines.
+    /// Returns all errors in the file, in the order of its lines.
     #[cfg(test)]
     pub(super) fn parse_strict(file: &[u8]) -> Result<Self, Vec<RuleError>> {
         match Self::parse_lenient(file) {
@@ -72,8 +72,8 @@ impl HeaderRules {
         }
     }
 
-    /// Reads what can be understood of a file, without the fields of a path that cannot; and all that is wrong with
-    /// it, in the order of its lines.
+    /// Parses the valid lines of a file, without the fields below an invalid path. Also returns all errors, in the
+    /// order of the lines.
     #[must_use]
     pub fn parse_lenient(file: &[u8]) -> (Self, Vec<RuleError>) {
         let mut rules: Vec<(Option<Pattern>, HeaderRule)> = Vec::new();
@@ -83,7 +83,7 @@ impl HeaderRules {
                 (true, _) => {
                     let pattern = text.parse();
                     let why = pattern.as_ref().err().cloned();
-                    // Of a path that is refused, the fields are looked at, too.
+                    // The fields below an invalid path are checked, too.
                     rules.push((pattern.ok(), HeaderRule::new(line)));
                     why.map_or(Ok(()), Err)
                 }
@@ -114,14 +114,14 @@ impl HeaderRules {
         (Self { rules }, malformed)
     }
 
-    /// These fields for all paths; the number of a field stands for its line.
+    /// Creates a rule that sets these fields for all paths. The number of a field stands for its line.
     #[must_use]
     pub fn for_all_paths(fields: Vec<ConfiguredField>) -> Self {
         let mut headers = Self::default();
         if !fields.is_empty() {
             let mut rule = HeaderRule::new(0);
             for (line, field) in (1..).zip(fields) {
-                // What was given is a value: nothing is captured for it.
+                // There are no captures: `:name` in these values is literal.
                 rule.add_field(field, &[], line);
             }
             headers.rules.push(Pattern::any(), rule);
@@ -129,14 +129,14 @@ impl HeaderRules {
         headers
     }
 
-    /// Whether it changes nothing, whatever the path.
+    /// Whether there are no rules.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.rules.is_empty()
     }
 
-    /// What becomes of the fields of answers about a decoded path, which begins with a slash: each name once, but
-    /// for Set-Cookie, in the order in which they are first spoken of.
+    /// Returns the changes to the response fields of a decoded path with its leading slash. Each name occurs once,
+    /// except Set-Cookie, in the order of its first line.
     #[must_use]
     pub fn changes(&self, path: &[u8]) -> Vec<FieldChange<'_>> {
         let mut changes: Vec<FieldChange<'_>> = Vec::new();
@@ -167,9 +167,9 @@ impl HeaderRules {
 }
 
 impl FieldChange<'_> {
-    /// Makes the change to fields, which may be those that are sent by default.
+    /// Applies the change to fields, which may contain defaults.
     pub fn apply(&self, fields: &mut Fields) {
-        // More lines of it say the same as one (RFC 9110 section 5.3).
+        // Several Vary lines mean the same as one (RFC 9110 section 5.3).
         let is_added = self.name.is("Vary") || (self.name.is("Set-Cookie") && self.value.is_some());
         if !is_added {
             fields.remove(self.name.as_str());
@@ -180,7 +180,7 @@ impl FieldChange<'_> {
     }
 }
 
-/// Adds a value to what became of its field before.
+/// Adds a value to the earlier change of its field, or replaces that.
 fn add_value<'a>(
     changes: &mut Vec<FieldChange<'a>>,
     name: &'a FieldName,
@@ -211,14 +211,14 @@ fn add_value<'a>(
     }
 }
 
-/// Whether a line is the path of a rule, if perhaps one that is refused.
+/// Whether a line is the path of a rule, valid or not.
 fn is_path_line(text: &str) -> bool {
     let (scheme, rest) = text.split_once("://").unwrap_or_default();
     let is_url = !rest.is_empty() && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric());
     text.starts_with('/') || is_url
 }
 
-/// Reads a line below a path.
+/// Parses a line below a path.
 fn parse_field_line(text: &str) -> Result<ConfiguredField, String> {
     match text.strip_prefix('!') {
         Some(name) if name.starts_with([' ', '\t']) || !name.contains(':') => {
@@ -261,7 +261,7 @@ impl HeaderRule {
 mod tests {
     use super::*;
 
-    /// Lines as `name: value (line, line)`, or `! name (line)`.
+    /// Compares changes, written as `name: value [line, line]` or `! name [line]`.
     fn check(file: &str, path: &str, expected: &[&str]) {
         let headers = HeaderRules::parse_strict(file.as_bytes()).unwrap();
         assert_eq!(
@@ -291,7 +291,7 @@ mod tests {
         }
     }
 
-    /// Cloudflare's, without the rule that names a host.
+    /// Example from Cloudflare's documentation, without the rule that names a host.
     const CLOUDFLARE: &str = "# This is a comment
 /secure/page
 \tX-Frame-Options: DENY

@@ -1,17 +1,16 @@
-//! A folder's listing, made while it is sent.
+//! Directory listings, generated while they are sent.
 //!
-//! It is read, put in order and sent in runs of bounded length, each in steps of bounded work:
+//! The directory is read, sorted and sent in runs of bounded length, each in steps of bounded work:
 //!
 //! ```text
-//!    Begin ----> Gather ----> Show ----> Done
-//!    page's top    |  ^        |  |      page's foot
-//!    (nothing      |  |        |  '--------^
-//!     is read)     |  '--------'  no more is there
-//!                  '-> names, until there are many, or no more
+//!    Head ------> Read <------> Rows ----> Done
+//!    top of       names, until  rows of    foot of
+//!    the page     a run is full the run    the page
+//!                 or at the end
 //! ```
 //!
-//! A folder with fewer entries than a run is in order as a whole; of a larger one, each run is. What is held
-//! is one run, however large the folder is.
+//! A directory with fewer entries than a run is sorted as a whole; of a larger one, each run is sorted. Only one run is
+//! held in memory, however large the directory is.
 
 mod natural;
 mod row;
@@ -29,62 +28,62 @@ use crate::http::{
     ListingFormat, ListingRepresentations, ListingView, Lookup, Representation, SortKey,
 };
 
-/// Entries, and bytes of their names, of a run.
+/// Maximum number of entries in a run, and of bytes of their names.
 const MAX_RUN: (usize, usize) = (10_000, 512 * 1024);
 
-/// The same where many listings are under way at once, so that what all of them hold stays small, too.
+/// Maximum run while many listings are in progress, so that the memory for all of them stays small, too.
 const MAX_SHORT_RUN: (usize, usize) = (500, 32 * 1024);
 
-/// How many listings may be under way before runs are short.
+/// Number of listings in progress above which runs are short.
 const MAX_LISTINGS_WITH_LONG_RUNS: usize = 16;
 
-/// Entries shown in one step. Each may have to be looked at.
+/// Maximum number of rows written in one step. Each may need a system call.
 const MAX_ENTRIES_PER_STEP: usize = 256;
 
-/// Rows that the page holds together, for the browser to leave aside while they are not to be seen. The style knows
-/// how high they are, and the script makes its own.
+/// Rows in a `tbody`, which the browser does not render while it is out of view. The style sheet sets its height, and
+/// the script makes its own groups.
 const ROWS_PER_GROUP: u64 = 500;
 
-/// Bytes shown in one step, but for the last row.
+/// Maximum number of bytes written in one step, except for the last row.
 const MAX_BYTES_PER_STEP: usize = 32 * 1024;
 
-/// The page, in which words in double braces stand for what is put there.
+/// Page template, with placeholders in double braces.
 const PAGE: &str = include_str!("listing/page.html");
 const STYLE: &str = include_str!("listing/style.css");
 const SCRIPT: &str = include_str!("listing/script.js");
 
-/// The row that leads to the folder above.
+/// Row with the link to the parent directory.
 const PARENT_ROW: &[u8] = b"<tbody><tr><td><a href=\"../\">../</a><td><td>\n";
 
-/// What there is to know of a folder that was more than one run; the script sorts it, and takes this away.
+/// Note on a directory of more than one run. The script sorts all rows and removes the note.
 const LARGE_DIR_NOTE: &[u8] =
     b"<p id=\"note\">This folder is large: it is in order in parts, not as a whole.</p>\n";
 
-/// What the page may do: look as it does, and run its own script. The hashes are those of the two files.
+/// Content-Security-Policy that allows the page its own style sheet and script, by their hashes.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; img-src 'self'; \
     style-src 'sha256-PKYlYzCH0dXamfaj0jxk2sghGppDVe/1m2mYVZF9XRM='; \
     script-src 'sha256-fW5q3sbOjhx+YhNVUZ5zASNk8IrHb3tdQECgvzf/3VA='; \
     base-uri 'none'; form-action 'none'";
 
-/// What all listings of a site share.
+/// State that all listings of a site share.
 #[derive(Debug)]
 pub(super) struct Listings {
     formats: Arc<ListingRepresentations>,
-    /// Held by each that is under way.
+    /// Reference count of the listings in progress.
     active: Arc<()>,
 }
 
-/// A folder's listing, on its way.
+/// Directory listing in progress.
 #[derive(Debug)]
 pub struct Listing {
-    /// What the folder is on, even if that is not what is served any more.
+    /// Root that contains the directory, even if another root is served by now.
     root: Arc<Root>,
     dir: OpenDir,
     path: Vec<u8>,
     view: ListingView,
     stage: ListingStage,
     run: EntryRun,
-    /// Folders and files that have been shown.
+    /// Numbers of directories and files that have been written.
     count: (u64, u64),
     /// Whether there was more than one run.
     has_many_runs: bool,
@@ -95,7 +94,7 @@ pub struct Listing {
 enum ListingStage {
     Head,
     Read,
-    /// Showing these of the run's entries; then, if that was not the last run, gathering the next.
+    /// Writes these entries of the run, then reads the next run unless this is the last.
     Rows {
         remaining: Range<usize>,
         is_last: bool,
@@ -103,7 +102,7 @@ enum ListingStage {
     Done,
 }
 
-/// Entries, and their names one after the other.
+/// Entries that are sorted together, and their concatenated names.
 #[derive(Debug, Default)]
 struct EntryRun {
     names: Vec<u8>,
@@ -112,19 +111,19 @@ struct EntryRun {
 
 #[derive(Clone, Copy, Debug)]
 struct ListedEntry {
-    /// Where its name begins.
+    /// Offset of its name.
     start: u32,
-    /// Bytes of its name, of which no file system has more than 255.
+    /// Length of its name in bytes. No file system allows more than 255.
     len: u16,
     is_dir: bool,
-    /// Size and time, where they were needed before it is shown.
+    /// Size and modification time, if they were needed before the row is written.
     metadata: Option<(u64, SystemTime)>,
 }
 
 impl Default for Listings {
     fn default() -> Self {
         let build = |media_type: &str| {
-            // It has nothing to be recognised by, and is made anew in no time.
+            // A listing has no validators, and is cheap to generate again.
             Representation::new(Blob::Static(b""), media_type)
                 .with_metadata_field("Vary", "Accept")
                 .with_metadata_field("Cache-Control", "no-store")
@@ -143,12 +142,12 @@ impl Default for Listings {
 }
 
 impl Listings {
-    /// What there is under a target that is to be listed.
+    /// Returns the lookup of a target that is listed.
     pub(super) fn lookup(&self) -> Lookup {
         Lookup::Listing(self.formats.clone())
     }
 
-    /// The listing of an open folder, under this path below the root.
+    /// Starts the listing of an open directory, at this path below the root.
     pub(super) fn start(
         &self,
         root: Arc<Root>,
@@ -171,19 +170,19 @@ impl Listings {
 }
 
 impl Listing {
-    /// What the folder is on.
+    /// Returns the root that contains the directory.
     pub(super) fn root(&self) -> Arc<Root> {
         self.root.clone()
     }
 
-    /// The folder's path below the root.
+    /// Returns the directory's path below the root.
     pub(super) fn path(&self) -> &[u8] {
         &self.path
     }
 
-    /// How long a run may get now.
+    /// Returns the current maximum run: entries, and bytes of names.
     fn max_run(&self) -> (usize, usize) {
-        // One is the site's own.
+        // One reference is the site's own.
         match Arc::strong_count(&self.active) - 1 {
             ..=MAX_LISTINGS_WITH_LONG_RUNS => MAX_RUN,
             _ => MAX_SHORT_RUN,
@@ -191,11 +190,11 @@ impl Listing {
     }
 }
 
-/// Takes one step, and appends what comes of it. Whether there is more to come. `is_shown`: whether a path below
-/// the root is to be seen.
+/// Takes one step, and appends its output. Returns whether more follows. `is_shown`: whether a path below the root
+/// is listed.
 ///
 /// # Errors
-/// When the folder cannot be read on.
+/// Fails if the directory can no longer be read.
 pub(super) fn step(
     listing: &mut Listing,
     root: &Root,
@@ -227,14 +226,14 @@ pub(super) fn step(
         ListingStage::Done => ListingStage::Done,
     };
     if listing.stage == ListingStage::Done {
-        // It has nothing to hold any more.
+        // Free the memory of the last run.
         listing.run = EntryRun::default();
         write_foot(listing, into);
     }
     Ok(listing.stage != ListingStage::Done)
 }
 
-/// Reads some entries. If that was enough of them, or the last, the run is put in order.
+/// Reads some entries, and sorts them into the run. Rows are next if the run is full or these were the last entries.
 fn read_entries(
     listing: &mut Listing,
     root: &Root,
@@ -244,30 +243,30 @@ fn read_entries(
     let Listing { dir, view, run, .. } = listing;
     let mut names = Vec::new();
     let has_any =
-        dir.read_entries(|name, is_folder| names.push((run.push_name(name), is_folder)))?;
+        dir.read_entries(|name, is_directory| names.push((run.push_name(name), is_directory)))?;
     let start_len = run.entries.len();
-    for ((start, len), is_folder) in names {
+    for ((start, len), is_directory) in names {
         let name = run.name(start, len);
         if !is_shown(&dir.child_path(name)) {
             continue;
         }
-        // What it is in order of is looked at now; what is only shown, when it is shown.
+        // Metadata by which entries are sorted is read now; other metadata when the row is written.
         let metadata = match view.sort_key {
-            SortKey::Name if is_folder.is_some() => None,
+            SortKey::Name if is_directory.is_some() => None,
             _ => root.metadata(dir, name).ok().flatten(),
         };
-        let is_folder = metadata.map(|metadata| metadata.is_dir).or(is_folder);
-        if let Some(is_folder) = is_folder {
+        let is_directory = metadata.map(|metadata| metadata.is_dir).or(is_directory);
+        if let Some(is_directory) = is_directory {
             run.entries.push(ListedEntry {
                 start,
                 len,
-                is_dir: is_folder,
+                is_dir: is_directory,
                 metadata: metadata.map(|metadata| (metadata.len, metadata.modified)),
             });
         }
     }
     let is_full = run.entries.len() >= entries || run.names.len() >= bytes;
-    // Each step puts its own in order, so that little is left to do at the end, when these are merged.
+    // Each step sorts its own entries, so that the last one only has to merge them.
     let unsorted = if is_full || !has_any { 0 } else { start_len };
     run.sort(unsorted, *view);
     Ok(match is_full || !has_any {
@@ -279,7 +278,7 @@ fn read_entries(
     })
 }
 
-/// Shows some entries of the run. Which are left.
+/// Writes some rows of the run, and returns the remaining entries.
 fn write_rows(
     listing: &mut Listing,
     root: &Root,
@@ -314,17 +313,19 @@ fn write_rows(
         };
         let metadata = match metadata {
             Ok(Some(metadata)) => Some(metadata),
-            // It has gone, or something else has come, since the folder was read.
+            // The entry was removed or replaced since the directory was read.
             Ok(None) => continue,
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            // A folder may be read without what is in it being ours to look at.
+            // A directory can be readable without search permission for its entries.
             Err(_) => None,
         };
-        let is_folder = metadata.map_or(entry.is_dir, |metadata| metadata.is_dir);
+        let is_directory = metadata.map_or(entry.is_dir, |metadata| metadata.is_dir);
         let row = ListingRow {
             name,
-            is_dir: is_folder,
-            len: metadata.filter(|_| !is_folder).map(|metadata| metadata.len),
+            is_dir: is_directory,
+            len: metadata
+                .filter(|_| !is_directory)
+                .map(|metadata| metadata.len),
             modified: metadata.map(|metadata| metadata.modified),
         };
         let before = count.0 + count.1;
@@ -333,7 +334,7 @@ fn write_rows(
             into.extend_from_slice(b"\n<tbody class=\"rows\">");
         }
         row.write(view.format, before == 0, into);
-        match is_folder {
+        match is_directory {
             true => count.0 += 1,
             false => count.1 += 1,
         }
@@ -342,7 +343,7 @@ fn write_rows(
 }
 
 impl EntryRun {
-    /// Keeps a name. Where it is.
+    /// Appends a name, and returns its offset and length.
     fn push_name(&mut self, name: &[u8]) -> (u32, u16) {
         let start = u32::try_from(self.names.len()).expect("a run is much shorter");
         let len = u16::try_from(name.len()).expect("a name has 255 bytes at the most");
@@ -355,7 +356,7 @@ impl EntryRun {
         &self.names[start..start + usize::from(len)]
     }
 
-    /// Puts the entries from this one on in order: folders first.
+    /// Sorts the entries from index `from` on, directories first.
     fn sort(&mut self, from: usize, view: ListingView) {
         let Self { names, entries } = self;
         let name = |entry: &ListedEntry| {
@@ -368,7 +369,7 @@ impl EntryRun {
             let by_name = natural::compare(name(a), name(b));
             let order = match view.sort_key {
                 SortKey::Name => by_name,
-                // Of folders the size says nothing.
+                // The size of a directory means nothing.
                 SortKey::Size if a.is_dir => Ordering::Equal,
                 SortKey::Size => len(a).cmp(&len(b)),
                 SortKey::Time => time(a).cmp(&time(b)),
@@ -380,15 +381,15 @@ impl EntryRun {
             };
             order.then(by_name)
         };
-        // Stable, because it makes use of what is in order already.
+        // The stable sort is fast on runs that are sorted already.
         entries[from..].sort_by(|a, b| {
-            let folders_first = Reverse(a.is_dir).cmp(&Reverse(b.is_dir));
-            folders_first.then_with(|| compare(a, b))
+            let dirs_first = Reverse(a.is_dir).cmp(&Reverse(b.is_dir));
+            dirs_first.then_with(|| compare(a, b))
         });
     }
 }
 
-/// What comes before the entries.
+/// Writes the text before the rows.
 fn write_head(listing: &Listing, into: &mut Vec<u8>) {
     match listing.view.format {
         ListingFormat::Html => write_part(listing, page_halves().0, into),
@@ -397,7 +398,7 @@ fn write_head(listing: &Listing, into: &mut Vec<u8>) {
     }
 }
 
-/// What comes after them.
+/// Writes the text after the rows.
 fn write_foot(listing: &Listing, into: &mut Vec<u8>) {
     match listing.view.format {
         ListingFormat::Html => write_part(listing, page_halves().1, into),
@@ -406,13 +407,13 @@ fn write_foot(listing: &Listing, into: &mut Vec<u8>) {
     }
 }
 
-/// The page before its rows, and behind them.
+/// Returns the page template before and after the rows.
 fn page_halves() -> (&'static str, &'static str) {
     PAGE.split_once("{{rows}}")
         .expect("the page has a place for them")
 }
 
-/// Appends a part of the page, with everything put into its place.
+/// Appends a part of the page template, with its placeholders filled.
 fn write_part(listing: &Listing, part: &str, into: &mut Vec<u8>) {
     let mut words = part.split("{{");
     into.extend_from_slice(words.next().unwrap_or_default().as_bytes());
@@ -447,7 +448,7 @@ fn write_part(listing: &Listing, part: &str, into: &mut Vec<u8>) {
     }
 }
 
-/// Every folder on the way from the root to this one, each but the last with a link.
+/// Writes the directories from the root to this one, all but the last as links.
 fn write_breadcrumbs(path: &[u8], into: &mut Vec<u8>) {
     let names = path
         .split(|&byte| byte == b'/')
@@ -465,7 +466,7 @@ fn write_breadcrumbs(path: &[u8], into: &mut Vec<u8>) {
     }
 }
 
-/// The heads of the columns, each with a link to the listing in that order.
+/// Writes the column heads, each with a link to the listing in that order.
 fn write_column_heads(view: ListingView, into: &mut Vec<u8>) {
     for (key, word) in SortKey::ALL {
         let title = match key {
@@ -478,7 +479,7 @@ fn write_column_heads(view: ListingView, into: &mut Vec<u8>) {
             (true, true) => " aria-sort=\"descending\"",
             (false, _) => "",
         };
-        // First the largest, and the latest; then the other way around.
+        // The first click shows the largest or the latest first; the next one reverses.
         let order = match (key, view.sort_key == key) {
             (_, true) if view.is_descending => "asc",
             (_, true) | (SortKey::Size | SortKey::Time, _) => "desc",
@@ -497,7 +498,7 @@ mod tests {
 
     use super::*;
 
-    /// Base64 (RFC 4648 section 4).
+    /// Encodes bytes in Base64 (RFC 4648 section 4).
     fn base64(bytes: &[u8]) -> String {
         const DIGITS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
         let mut text = String::new();

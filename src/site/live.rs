@@ -1,11 +1,10 @@
-//! What tells pages that the site has changed.
+//! Live reload: a stream of server-sent events that tells open pages which files have changed.
 //!
-//! One thread beside the loops hears what happens below the root ([`tree_watcher`]), and gathers what comes together
-//! ([`debouncer`]). It counts what comes of that, keeps the last few, and rings each loop's bell. A page listens by a
-//! script of ours, which every page of the site is sent with ([`inject`]): on a stream of events it is told where it
-//! begins to hear, and then of each change. The number of that says what a page has missed that was away for a while,
-//! whichever loop it comes back to; it begins with one that this process has drawn, as nobody knows what has changed
-//! from one process to the next.
+//! One background thread watches all directories below the root ([`tree_watcher`]) and merges bursts of changes
+//! ([`debouncer`]). It numbers the merged changes, keeps the last few, and wakes each worker. A script that is injected
+//! into every HTML page ([`inject`]) reads the event stream: first a `hello` with the current number, then each change.
+//! By its last number, a page that reconnects to any worker gets the changes that it missed. The event id begins with a
+//! random number of this process, as changes between two processes are unknown.
 
 mod debouncer;
 mod inject;
@@ -30,29 +29,29 @@ use self::tree_watcher::{TreeEvent, TreeWatcher};
 use super::root::Root;
 use crate::http::{Fields, PATH_CHARACTERS, percent_encode};
 
-/// Where pages hear of changes, and their script: below the root, in a folder that nobody has.
+/// Paths of the event stream and of the script, below the root, in a directory name that no site uses.
 const EVENTS_PATH: &[u8] = b".docroot/live";
 pub(super) const SCRIPT_PATH: &[u8] = b".docroot/live.js";
 
-/// What a page does about a change.
+/// Script that reloads a page after a change.
 pub(super) const SCRIPT_CONTENT: &[u8] = include_bytes!("live/script.js");
 
-/// How long a page may hear nothing at all: then it is told so much, or it would not be noticed that it has gone.
+/// Interval of comments on an idle event stream. Without them, a client that has gone would not be noticed.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 
-/// How soon a page comes back that has lost its stream, in milliseconds.
+/// Delay in milliseconds after which a page that has lost its stream reconnects.
 const RETRY_MS: u64 = 500;
 
-/// How often the root is looked for where its name leads nowhere.
+/// Interval at which the root path is resolved again while it is missing or cannot be watched.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Changes that are kept for who comes back, or is slow.
+/// Maximum number of changes that are kept for pages that reconnect or are slow.
 const MAX_RECENT_EVENTS: usize = 16;
 
-/// Paths that are named of one change. Of more, everything has changed.
+/// Maximum number of paths in a change event. With more, the event says that everything has changed.
 const MAX_NAMED_PATHS: usize = 100;
 
-/// Tells pages of changes, once it [watches](Self::watch).
+/// Notifier of pages about changes below the root, once [`watch`](Self::watch) was called. Clones share their state.
 #[derive(Clone, Debug)]
 pub struct LiveReload {
     shared: Arc<LiveShared>,
@@ -61,11 +60,11 @@ pub struct LiveReload {
 
 #[derive(Debug)]
 struct LiveShared {
-    /// What all addresses have in front: with a slash at either end.
+    /// Path prefix of all URLs, with a leading and a trailing slash.
     url_prefix: String,
-    /// Drawn by this process.
+    /// Random number of this process.
     instance_id: u64,
-    /// How often something has changed.
+    /// Number of changes so far.
     change_count: AtomicU64,
     state: Mutex<LiveState>,
     has_warned: AtomicBool,
@@ -73,31 +72,31 @@ struct LiveShared {
 
 #[derive(Debug, Default)]
 struct LiveState {
-    /// Whether all changes from now on will be heard.
+    /// Whether the directories are watched, so that no further change is missed.
     is_watching: bool,
-    /// When the last thing happened that was counted.
+    /// Time of the last file event of the last change.
     last_change: Option<Instant>,
-    /// The last changes, as they are told.
+    /// Event texts of the last changes, the latest first.
     recent_events: VecDeque<Arc<str>>,
-    /// One for each loop.
+    /// Eventfd of each worker.
     wakers: Vec<OwnedFd>,
 }
 
-/// Ends the thread when nobody can listen any more.
+/// Guard that stops the thread when the last [`LiveReload`] is dropped.
 #[derive(Debug, Default)]
 struct StopOnDrop(OnceLock<OwnedFd>);
 
-/// What one page is told, as it happens.
+/// Event stream of one page.
 #[derive(Debug)]
 pub struct EventStream {
     live: LiveReload,
-    /// How many changes it has been told of; `None` before it has been told anything.
+    /// Number of the last change that was sent; `None` before the `hello` event.
     reported: Option<u64>,
-    /// When it is to be told something, if nothing has changed.
+    /// Time of the next comment, if nothing changes before.
     next_heartbeat: Option<Instant>,
 }
 
-/// One of our own addresses.
+/// Path below the prefix that docroot itself serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum BuiltinPath {
     Events,
@@ -105,7 +104,7 @@ pub(super) enum BuiltinPath {
 }
 
 impl LiveReload {
-    /// For a site whose addresses have this in front, without a slash at either end. Nothing is watched yet.
+    /// Creates a notifier for a site with this path prefix, without leading and trailing slash. Nothing is watched yet.
     #[must_use]
     pub fn new(prefix: &str) -> Self {
         let mut url_prefix = String::from("/");
@@ -125,39 +124,39 @@ impl LiveReload {
         }
     }
 
-    /// A bell for one loop: it is readable again whenever there is something to tell.
+    /// Returns an eventfd for one worker. It becomes readable again with each change.
     ///
     /// # Errors
-    /// When the kernel gives no eventfd descriptor.
+    /// Fails if the kernel cannot create an eventfd.
     pub fn new_waker(&self) -> io::Result<OwnedFd> {
         let waker = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         self.shared.state().wakers.push(waker.try_clone()?);
         Ok(waker)
     }
 
-    /// Watches over all that is below a root from now on, on a thread of its own; names that begin with a dot are
-    /// `hidden` or not.
+    /// Starts a background thread that watches all directories below a root. With `hidden`, names that begin with a
+    /// dot are included.
     ///
     /// # Errors
-    /// When there is no inotify to be had, or no thread.
+    /// Fails if the kernel gives no inotify instance or no thread.
     pub fn watch(&self, root: Root, hidden: bool) -> io::Result<()> {
         let tree = TreeWatcher::new(root, hidden).map_err(|error| {
             let why = "live reload needs inotify, which is not to be had here";
             let hint = "see fs.inotify.max_user_instances";
             io::Error::new(error.kind(), format!("{why}: {error}; {hint}"))
         })?;
-        let end = eventfd(0, EventfdFlags::CLOEXEC)?;
-        let end_reader = end.try_clone()?;
+        let stop = eventfd(0, EventfdFlags::CLOEXEC)?;
+        let stop_reader = stop.try_clone()?;
         let shared = self.shared.clone();
         thread::Builder::new()
             .name("live".into())
-            .spawn(move || shared.run(tree, &end_reader))?;
-        // Whoever watches twice has the first thread for as long as the process lives.
-        let _ = self.stop_on_drop.0.set(end);
+            .spawn(move || shared.run(tree, &stop_reader))?;
+        // After a second call, only the first thread is stopped on drop; the second one runs until the process ends.
+        let _ = self.stop_on_drop.0.set(stop);
         Ok(())
     }
 
-    /// Which of our own addresses this is, without the prefix.
+    /// Returns the built-in path that this is, without the prefix, or `None`.
     pub(super) fn builtin_path(path: &[u8]) -> Option<BuiltinPath> {
         match path {
             EVENTS_PATH => Some(BuiltinPath::Events),
@@ -166,7 +165,7 @@ impl LiveReload {
         }
     }
 
-    /// What a page begins to hear now.
+    /// Creates an event stream for a page.
     pub(super) fn event_stream(&self) -> EventStream {
         EventStream {
             live: self.clone(),
@@ -175,8 +174,8 @@ impl LiveReload {
         }
     }
 
-    /// A page with the script in it; `None` for what is none, or is to be left alone. `name` is said where it cannot be
-    /// heard.
+    /// Injects the script into an HTML page. Returns `None` if the page is not HTML or is encoded. `name` is logged if
+    /// the page's policy blocks the script.
     pub(super) fn inject(&self, html: &[u8], fields: &Fields, name: &[u8]) -> Option<Vec<u8>> {
         let prefix = &self.shared.url_prefix;
         let element = format!("<script src=\"{prefix}.docroot/live.js\" defer></script>");
@@ -196,7 +195,7 @@ impl LiveReload {
         }
     }
 
-    /// Bytes of a page at the most. Larger ones are left alone, which is said.
+    /// Whether a page is small enough for the script. Larger ones are logged and sent unchanged.
     pub(super) fn is_injectable(&self, len: u64, name: &[u8]) -> bool {
         let has_room = len <= inject::MAX_PAGE_BYTES;
         if !has_room {
@@ -205,7 +204,7 @@ impl LiveReload {
         has_room
     }
 
-    /// Says once that a page may not do what it is to do.
+    /// Warns once that a page's Content-Security-Policy blocks the script.
     fn warn_about_csp(&self, fields: &Fields, name: &[u8]) {
         let refused = inject::blocking_directives(fields);
         if !refused.is_empty() && !self.shared.has_warned.swap(true, Ordering::Relaxed) {
@@ -219,7 +218,7 @@ impl LiveReload {
 }
 
 impl EventStream {
-    /// Appends what there is to tell; until when that is all, unless the bell rings.
+    /// Appends new events. Returns the time at which to call this again, unless the eventfd becomes readable before.
     pub(super) fn write_events(&mut self, into: &mut Vec<u8>, now: Instant) -> Instant {
         let before = into.len();
         let shared = &self.live.shared;
@@ -243,8 +242,8 @@ impl LiveShared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Hears what happens, until the end is readable.
-    fn run(&self, mut tree: TreeWatcher, end: &OwnedFd) {
+    /// Publishes changes until `stop` is readable.
+    fn run(&self, mut tree: TreeWatcher, stop: &OwnedFd) {
         tree.start();
         let mut debouncer = Debouncer::default();
         self.update(|state| state.is_watching = true);
@@ -254,26 +253,26 @@ impl LiveShared {
                 .map(|deadline| deadline.saturating_duration_since(Instant::now()));
             let poll_interval = tree.needs_polling().then_some(POLL_INTERVAL);
             let timeout = timeout.into_iter().chain(poll_interval).min();
-            // What is too long for the kernel is not, here.
+            // No timeout here is too long for a timespec.
             let timeout = timeout.map(|timeout| Timespec::try_from(timeout).unwrap_or_default());
             let mut poll_fds = [
                 PollFd::new(tree.inotify(), PollFlags::IN),
                 PollFd::new(tree.root_inotify(), PollFlags::IN),
-                PollFd::new(end, PollFlags::IN),
+                PollFd::new(stop, PollFlags::IN),
             ];
-            // A signal is no reason to stop, and there is none to fail.
+            // EINTR is harmless: the loop polls again. No other error can happen.
             let _ = poll(&mut poll_fds, timeout.as_ref());
-            let [_, is_on_the_way, is_over] =
+            let [_, has_root_event, is_stopped] =
                 poll_fds.map(|poll_fds| !poll_fds.revents().is_empty());
-            if is_over {
+            if is_stopped {
                 return;
             }
             let now = Instant::now();
-            tree.read_events(|poll_fds| match poll_fds {
+            tree.read_events(|event| match event {
                 TreeEvent::Path(path, change) => debouncer.record(path, change, now),
                 TreeEvent::Unknown => debouncer.record_unknown(now),
             });
-            if (is_on_the_way || tree.needs_polling()) && tree.reopen_root_if_changed() {
+            if (has_root_event || tree.needs_polling()) && tree.reopen_root_if_changed() {
                 debouncer.record_unknown(now);
             }
             if debouncer.deadline().is_some_and(|deadline| deadline <= now) {
@@ -285,7 +284,7 @@ impl LiveShared {
         }
     }
 
-    /// Counts a change, and tells all who listen.
+    /// Numbers a change, and wakes all workers.
     fn publish_change(&self, changes: &Changes, last: Option<Instant>) {
         let data = self.format_paths(changes);
         self.update(|state| {
@@ -297,17 +296,17 @@ impl LiveShared {
         });
     }
 
-    /// Does something to the state, and rings all bells.
+    /// Changes the state, and wakes all workers.
     fn update(&self, act: impl FnOnce(&mut LiveState)) {
         let state = &mut *self.state();
         act(state);
         for waker in &state.wakers {
-            // Each time is an edge. Only a count that nobody has read 2^64 times could not be raised (eventfd(2)).
+            // Each write is an edge. A write fails only if the counter would reach 2^64 - 1 unread (eventfd(2)).
             let _ = rustix::io::write(waker, &1_u64.to_ne_bytes());
         }
     }
 
-    /// Appends where a page begins to hear, or what has changed since.
+    /// Appends the `hello` event, or the changes after the last one that was sent.
     fn write_missed(&self, reported: &mut Option<u64>, into: &mut Vec<u8>, now: Instant) {
         let state = self.state();
         let count = self.change_count.load(Ordering::Acquire);
@@ -340,13 +339,13 @@ impl LiveShared {
         *reported = Some(count);
     }
 
-    /// One event of a stream (HTML, section 9.2).
+    /// Formats an event (HTML, section 9.2).
     fn format_event(&self, count: u64, name: &str, data: &str) -> String {
         let process = self.instance_id;
         format!("id: {process:x}-{count}\nevent: {name}\ndata: {data}\n\n")
     }
 
-    /// The addresses of what has changed, in JSON; of everything, `null`.
+    /// Formats the URL paths of changed files as JSON: `null` if everything has changed.
     fn format_paths(&self, changes: &Changes) -> String {
         let paths = match changes {
             Changes::Paths(paths) if paths.len() <= MAX_NAMED_PATHS => paths,
@@ -355,7 +354,7 @@ impl LiveShared {
         let mut data = String::from("{\"paths\":[");
         for (number, path) in paths.iter().enumerate() {
             let comma = if number > 0 { "," } else { "" };
-            // What is left of a path when it is encoded means nothing in JSON.
+            // A percent-encoded path has no characters that are special in JSON.
             let _ = write!(data, "{comma}\"{}", self.url_prefix);
             percent_encode(path, PATH_CHARACTERS, &mut data);
             data.push('"');
@@ -366,8 +365,8 @@ impl LiveShared {
 
 impl Drop for StopOnDrop {
     fn drop(&mut self) {
-        if let Some(end) = self.0.get() {
-            let _ = rustix::io::write(end, &1_u64.to_ne_bytes());
+        if let Some(stop) = self.0.get() {
+            let _ = rustix::io::write(stop, &1_u64.to_ne_bytes());
         }
     }
 }
@@ -394,7 +393,7 @@ mod tests {
         let live = LiveReload::new("a b");
         let now = Instant::now();
         let mut events = live.event_stream();
-        assert_eq!(next_events(&mut events, now), "", "nothing is heard yet");
+        assert_eq!(next_events(&mut events, now), "", "not watching yet");
         live.shared.update(|state| state.is_watching = true);
         let hello = "retry: 500\nid: 0\nevent: hello\ndata: {\"quiet\":null}\n\n";
         assert_eq!(next_events(&mut events, now), hello);

@@ -1,4 +1,4 @@
-//! File name to media type, by the user's word, or by the `mime_guess` crate with our corrections.
+//! Media types by file name extension: configured ones, corrections, and the `mime_guess` crate's.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -6,54 +6,54 @@ use std::fmt;
 
 use crate::http::{parse_parameter, split_media_type, split_parameters};
 
-/// What nothing is known of.
+/// Media type of files with an unknown extension.
 pub(super) const OCTET_STREAM: &str = "application/octet-stream";
 
-/// Media types by file name extension: ours, and what the user has added to them.
+/// Media types by file name extension: the built-in ones, and those that the user has added.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MediaTypes {
-    /// By extension, in lower case; as they are sent.
+    /// Content-Type values by extension in lower case.
     configured: BTreeMap<String, String>,
 }
 
-/// A media type, and how it was found.
+/// Media type, and its source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MediaType {
-    /// As it is sent in Content-Type: type, subtype and parameters.
+    /// Content-Type value: type, subtype and parameters.
     pub value: Cow<'static, str>,
-    /// Who said so.
+    /// Source of the media type.
     pub source: MediaTypeSource,
 }
 
-/// How a media type was found.
+/// Source of a media type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MediaTypeSource {
-    /// The user said so.
+    /// Configured by the user.
     Configured,
-    /// It is in our table of corrections.
+    /// Table of corrections.
     Corrected,
-    /// The `mime_guess` crate knows it.
+    /// `mime_guess` crate.
     Known,
-    /// The name has no extension, or one of which nothing is known.
+    /// None: the name has no extension, or an unknown one.
     Unknown,
 }
 
-/// What is wrong with types that the user has given.
+/// Error in media types that the user has configured.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MediaTypesError {
-    /// The line it is in, from 1; `None` if it was one type and no file.
+    /// Line of the file, counted from one; `None` if a single type was parsed.
     pub line: Option<usize>,
-    /// What is wrong, and what to write instead.
+    /// Cause, and what to write instead.
     pub reason: String,
 }
 
 impl MediaTypes {
-    /// Reads a file in the format of Apache's mime.types: in each line a type and the extensions that have it,
-    /// separated by white space; from a `#` at the start of a word on, a line is a comment. A type without
-    /// extensions says nothing. Of two lines about one extension the later one counts.
+    /// Parses a file in the format of Apache's mime.types: in each line a type and its extensions, separated by white
+    /// space. A `#` at the start of a word begins a comment. A type without extensions has no effect. Of two lines with
+    /// the same extension the later one applies.
     ///
     /// # Errors
-    /// [`MediaTypesError`] with the line, if a type or an extension is not one.
+    /// Returns [`MediaTypesError`] with the line, if a type or an extension is malformed.
     pub fn parse(text: &str) -> Result<Self, MediaTypesError> {
         let mut types = Self::default();
         for (index, line) in text.lines().enumerate() {
@@ -65,10 +65,10 @@ impl MediaTypes {
         Ok(types)
     }
 
-    /// Reads one type as it is written on the command line: `.ext=type`, with or without the dot.
+    /// Parses one type as on the command line: `.ext=type`, with or without the dot.
     ///
     /// # Errors
-    /// [`MediaTypesError`] without a line, if it is not of this form, or the type or the extension is not one.
+    /// Returns [`MediaTypesError`] without a line, if the form, the type or the extension is malformed.
     pub fn parse_pair(pair: &str) -> Result<Self, MediaTypesError> {
         let mut types = Self::default();
         let read = match pair.split_once('=') {
@@ -82,16 +82,16 @@ impl MediaTypes {
         Ok(types)
     }
 
-    /// Adds these; where both know an extension, these count.
+    /// Adds other configured types, which take precedence.
     pub fn merge(&mut self, later: Self) {
         self.configured.extend(later.configured);
     }
 
-    /// The media type of a file with this name or path. Only what follows the last dot of the last segment
-    /// counts, without regard to case; a dot that the segment begins with makes no extension.
+    /// Returns the media type of a file with this name or path. The extension is the text after the last dot of the
+    /// last segment, without regard to case; a segment's leading dot does not begin one.
     ///
-    /// Text is said to be UTF-8, but for XML and SVG, which say themselves what they are in, and for what the
-    /// user has given another charset.
+    /// Text gets `charset=utf-8`, except XML and SVG, which declare their encoding themselves, and types that the user
+    /// has given another charset.
     #[must_use]
     pub fn media_type(&self, name: &[u8]) -> MediaType {
         let lower = extension(name).to_ascii_lowercase();
@@ -136,7 +136,7 @@ impl MediaTypes {
                 "`{media_type}`: write the parameters of a type without spaces"
             ));
         }
-        // A type that no extension has must be one all the same, or a mistake would go unseen.
+        // A type without extensions is checked, too, so that a mistake is not missed.
         let media_type = parse_media_type(media_type)?;
         for name in words {
             self.insert_checked(name, &media_type)?;
@@ -191,14 +191,14 @@ impl fmt::Display for MediaTypesError {
 
 impl std::error::Error for MediaTypesError {}
 
-/// Whether this is the media type of a page, whatever its parameters.
+/// Whether this is the media type of HTML, with any parameters.
 pub(super) fn is_html(media_type: &str) -> bool {
     let essence = media_type.split(';').next().unwrap_or_default();
     essence.trim_ascii().eq_ignore_ascii_case("text/html")
 }
 
-/// Whether content of this type becomes smaller by compression: text, and what is written in it, and formats
-/// that have none of their own. What is compressed already is not, and neither is what nothing is known of.
+/// Whether content of this type becomes smaller by compression: text, formats based on text, and binary formats
+/// without compression of their own. Compressed formats and unknown types do not.
 #[must_use]
 pub fn is_compressible(media_type: &str) -> bool {
     let essence = media_type
@@ -215,7 +215,7 @@ pub fn is_compressible(media_type: &str) -> bool {
     COMPRESSIBLE.iter().any(|listed| compressible(listed))
 }
 
-/// What follows the last dot of the last segment.
+/// Returns the text after the last dot of the last segment, unless the segment begins with that dot.
 pub(super) fn extension(name: &[u8]) -> &[u8] {
     let name = name.rsplit(|&byte| byte == b'/').next().unwrap_or_default();
     match name.iter().rposition(|&byte| byte == b'.') {
@@ -224,14 +224,14 @@ pub(super) fn extension(name: &[u8]) -> &[u8] {
     }
 }
 
-/// A type that the user has given, as it is sent.
+/// Parses a configured type, and returns the Content-Type value.
 fn parse_media_type(media_type: &str) -> Result<String, String> {
     let mut parts = split_parameters(media_type.as_bytes());
-    let named = parts
+    let is_valid = parts
         .next()
         .and_then(split_media_type)
         .is_some_and(|(kind, subtype)| kind != b"*" && subtype != b"*");
-    if !named || !media_type.is_ascii() || !parts.all(|part| parse_parameter(part).is_some()) {
+    if !is_valid || !media_type.is_ascii() || !parts.all(|part| parse_parameter(part).is_some()) {
         return Err(format!(
             "`{media_type}` is not a media type such as text/plain or text/plain;charset=utf-8"
         ));
@@ -239,7 +239,7 @@ fn parse_media_type(media_type: &str) -> Result<String, String> {
     Ok(with_charset(media_type).into_owned())
 }
 
-/// With `charset=utf-8`, if it is text that does not say otherwise.
+/// Adds `charset=utf-8` to a text type without a charset, except XML.
 fn with_charset(media_type: &str) -> Cow<'_, str> {
     let mut parts = split_parameters(media_type.as_bytes());
     let essence = parts.next().unwrap_or_default().to_ascii_lowercase();
@@ -253,7 +253,7 @@ fn with_charset(media_type: &str) -> Cow<'_, str> {
     }
 }
 
-/// What `mime_guess` says otherwise, or says nothing of. Types are those of IANA's registry, where it has one.
+/// Types that `mime_guess` lacks or has otherwise. They are IANA's registered types, where there is one.
 const CORRECTIONS: &[(&str, &str)] = &[
     // RFC 9239: the one type for scripts, modules included.
     ("cjs", "text/javascript"),
@@ -270,7 +270,7 @@ const CORRECTIONS: &[(&str, &str)] = &[
     ("sql", "application/sql"),
     ("vcf", "text/vcard"),
     ("wgsl", "text/wgsl"),
-    // To be read, and not downloaded.
+    // Shown by browsers, not downloaded.
     ("adoc", "text/plain"),
     ("diff", "text/plain"),
     ("md5", "text/plain"),
@@ -282,13 +282,13 @@ const CORRECTIONS: &[(&str, &str)] = &[
     // RFC 8081.
     ("otf", "font/otf"),
     ("woff", "font/woff"),
-    // Images; no cursor has a type of its own, and browsers take it for an icon.
+    // Images. Cursors have no type of their own; browsers treat them as icons.
     ("cur", "image/x-icon"),
     ("ktx2", "image/ktx2"),
     ("psd", "image/vnd.adobe.photoshop"),
-    // Compressed as it is, it would need a Content-Encoding to be an image.
+    // Compressed SVG would need a Content-Encoding to be an image.
     ("svgz", "application/gzip"),
-    // Streams and what they are made of (RFC 8216), not DLNA's name for them.
+    // HTTP Live Streaming playlists and segments (RFC 8216), not DLNA's types.
     ("m2t", "video/mp2t"),
     ("m2ts", "video/mp2t"),
     ("m3u8", "application/vnd.apple.mpegurl"),
@@ -300,7 +300,7 @@ const CORRECTIONS: &[(&str, &str)] = &[
     // RFC 9559.
     ("mka", "audio/matroska"),
     ("mkv", "video/matroska"),
-    // What browsers and players take; MIDI is not registered.
+    // The type that browsers and players accept; MIDI has no registered one.
     ("mid", "audio/midi"),
     ("midi", "audio/midi"),
     // Models.
@@ -321,7 +321,7 @@ const CORRECTIONS: &[(&str, &str)] = &[
     ("zst", "application/zstd"),
 ];
 
-/// Types that become smaller; `*` stands for any end or beginning.
+/// Types that compression makes smaller; `*` matches any beginning or end.
 const COMPRESSIBLE: &[&str] = &[
     "text/*",
     "*+json",
@@ -414,7 +414,7 @@ mod tests {
                 ("data.xml", "text/xml", Known),
                 ("feed.atom", "application/atom+xml", Known),
                 ("feed.rss", "application/rss+xml", Known),
-                // To be read.
+                // Shown, not downloaded.
                 ("notes.txt", "text/plain; charset=utf-8", Known),
                 ("notes.md", "text/markdown; charset=utf-8", Known),
                 ("access.log", "text/plain; charset=utf-8", Known),
@@ -445,7 +445,7 @@ mod tests {
                 ("font.ttf", "font/ttf", Known),
                 ("font.otf", "font/otf", Corrected),
                 ("font.eot", "application/vnd.ms-fontobject", Known),
-                // Sound, films, models.
+                // Audio, video, models.
                 ("film.mp4", "video/mp4", Known),
                 ("film.webm", "video/webm", Known),
                 ("film.mkv", "video/matroska", Corrected),
@@ -472,7 +472,7 @@ mod tests {
                 ("a.7z", "application/x-7z-compressed", Known),
                 ("a.zip", "application/zip", Known),
                 ("a.bin", "application/octet-stream", Known),
-                // Nothing is known.
+                // Unknown.
                 ("README", "application/octet-stream", Unknown),
                 ("folder.html/README", "application/octet-stream", Unknown),
                 (".html", "application/octet-stream", Unknown),
@@ -494,7 +494,7 @@ mod tests {
     fn each_correction_differs_from_mime_guess() {
         for (extension, corrected) in CORRECTIONS {
             let found = mime_guess::from_ext(extension).first_raw();
-            // mime_guess had another word for this one until lately.
+            // Earlier versions of mime_guess had another type for this one.
             assert!(
                 *extension == "js" || found != Some(corrected),
                 "{extension}"
@@ -644,7 +644,7 @@ mod tests {
         ] {
             assert_eq!(is_compressible(media_type), expected, "{media_type}");
         }
-        // And what the table says of each is a type that is sent by that name.
+        // Each listed type matches itself.
         for listed in COMPRESSIBLE {
             assert!(is_compressible(&listed.replace('*', "x")), "{listed}");
         }

@@ -1,43 +1,43 @@
-//! Which paths a rule is about.
+//! Path patterns of rules: parsing, matching, and templates that are filled with captures.
 //!
-//! Patterns are those of Netlify and Cloudflare Pages: segments written out, `:name` for what stands in one
-//! segment, and one `*` for anything, slashes included. Where the two differ, this is what is done:
+//! Patterns are those of Netlify and Cloudflare Pages: literal segments, placeholders (`:name`) that match one segment,
+//! and one splat (`*`) that matches anything, slashes included. Where the two differ, docroot does this:
 //!
 //! - `*` may stand anywhere, once (Netlify: at the end; Cloudflare: anywhere, once).
-//! - A name may have text before and after it in its segment, `/post-:id.html` (Cloudflare; to Netlify a name is
-//!   a segment). A segment has one at most, so that there is one way only to read a path.
-//! - `/docs/*` is also about `/docs` (Netlify), with nothing for the `*`.
-//! - A slash at the end makes no difference (Netlify), unless what stands there is the `*`.
-//! - Case makes one (Cloudflare), as it does for files.
+//! - A placeholder may have text before and after it in its segment, `/post-:id.html` (Cloudflare; in Netlify it is
+//!   a whole segment). A segment has at most one, so that a path matches in one way only.
+//! - `/docs/*` also matches `/docs` (Netlify), with an empty splat.
+//! - A trailing slash makes no difference (Netlify), unless it is part of the splat.
+//! - Matching is case-sensitive (Cloudflare), as for files.
 //!
-//! A path is read once from its front and once from its back: nothing is tried twice, whatever it is.
+//! A path is read once from its front and once from its back, without backtracking.
 
 use std::fmt::Write as _;
 use std::str::FromStr;
 
 use crate::http::percent_encode;
 
-/// A path pattern.
+/// Pattern that a path matches or does not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Pattern {
-    /// What the path begins with.
+    /// Segments before the splat.
     leading_segments: Vec<Segment>,
     splat: Option<Splat>,
-    /// Whether it is written with a slash at its end.
+    /// Whether the pattern ends in a slash.
     has_trailing_slash: bool,
-    /// What is captured, in order; that of a `*` is `splat`.
+    /// Names of the captures, in order. The name of a `*` is `splat`.
     names: Vec<String>,
 }
 
-/// One segment of a pattern.
+/// Segment of a pattern.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Segment {
     Literal(Vec<u8>),
-    /// A name, and what stands before and after it.
+    /// Placeholder, with the text before and after it.
     Placeholder(Vec<u8>, Vec<u8>),
 }
 
-/// A `*`: what stands before and after it in its segment, and the segments behind.
+/// `*`, with the text before and after it in its segment, and the segments that follow.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Splat {
     prefix: Vec<u8>,
@@ -46,7 +46,7 @@ struct Splat {
 }
 
 impl Pattern {
-    /// `/*`: any path.
+    /// Returns the pattern `/*`, which matches any path.
     pub(super) fn any() -> Self {
         Self {
             leading_segments: Vec::new(),
@@ -60,8 +60,8 @@ impl Pattern {
         }
     }
 
-    /// What was captured of a decoded path, which begins with a slash, in the order of
-    /// [`names`](Self::names); `None` if the path is another.
+    /// Matches a decoded path with its leading slash. Returns the captures in the order of [`names`](Self::names), or
+    /// `None` if the path does not match.
     pub(super) fn captures<'p>(&self, path: &'p [u8]) -> Option<Vec<&'p [u8]>> {
         let path = path.strip_prefix(b"/")?;
         let path = match &self.splat {
@@ -92,12 +92,12 @@ impl Pattern {
         Some(captures)
     }
 
-    /// The names of what is captured.
+    /// Returns the names of the captures.
     pub(super) fn names(&self) -> &[String] {
         &self.names
     }
 
-    /// The one path that it is about, without the slashes at its ends; `None` if there are more.
+    /// Returns the only path that matches, without leading and trailing slash; `None` if there may be more.
     pub(super) fn literal_path(&self) -> Option<Vec<u8>> {
         let literal = |segment: &Segment| match segment {
             Segment::Literal(text) => Some(text.clone()),
@@ -110,7 +110,7 @@ impl Pattern {
         segments.map(|segments| segments.join(&b'/'))
     }
 
-    /// Whether it is written with a slash at its end.
+    /// Whether the pattern ends in a slash.
     pub(super) fn has_trailing_slash(&self) -> bool {
         self.has_trailing_slash
     }
@@ -119,10 +119,10 @@ impl Pattern {
 impl FromStr for Pattern {
     type Err = String;
 
-    /// Reads a pattern, percent-encoded or not.
+    /// Parses a pattern, percent-encoded or not.
     ///
     /// # Errors
-    /// Why this is none, as a sentence.
+    /// Returns the reason as a sentence.
     fn from_str(text: &str) -> Result<Self, String> {
         let Some(path) = text.strip_prefix('/') else {
             return Err(match text.contains("://") {
@@ -158,7 +158,7 @@ impl FromStr for Pattern {
 }
 
 impl Pattern {
-    /// Adds what is behind the next slash.
+    /// Parses and appends the next segment.
     fn push_segment(&mut self, segment: &str) -> Result<(), String> {
         let mut named = placeholders(segment);
         let (first, second) = (named.next(), named.next());
@@ -223,14 +223,14 @@ impl Pattern {
 }
 
 impl Splat {
-    /// Whether nothing stands behind it.
+    /// Whether the pattern ends in it.
     fn is_last(&self) -> bool {
         self.suffix.is_empty() && self.trailing_segments.is_empty()
     }
 }
 
 impl Segment {
-    /// What of this segment is captured, if anything; `None` if it is another.
+    /// Matches a segment. Returns its capture if it has one, or `None` if the segment does not match.
     fn captures<'p>(&self, segment: &'p [u8]) -> Option<Option<&'p [u8]>> {
         match self {
             Self::Literal(text) => (text == segment).then_some(None),
@@ -243,17 +243,17 @@ impl Segment {
     }
 }
 
-/// Text with places for what was captured.
+/// Text with placeholders for captures.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Template {
-    /// Text, and the number of the capture behind it.
+    /// Literal texts, each with the index of the capture that follows.
     parts: Vec<(String, usize)>,
-    /// The text behind all of them.
+    /// Literal text after the last placeholder.
     end: String,
 }
 
 impl Template {
-    /// Reads `:name` as a place, if it is one of these names; all else stands for itself.
+    /// Parses a text in which `:name` is a placeholder if it is one of these names. All other text is literal.
     pub(super) fn new(text: &str, names: &[String]) -> Self {
         let mut parts = Vec::new();
         let mut start = 0;
@@ -267,12 +267,13 @@ impl Template {
         Self { parts, end }
     }
 
-    /// The text, if it has no places.
+    /// Returns the text if it has no placeholders.
     pub(super) fn literal_text(&self) -> Option<&str> {
         self.parts.is_empty().then_some(&self.end)
     }
 
-    /// Appends the text with each place filled, where all but letters, digits and `kept` is percent-encoded.
+    /// Appends the text to `text`, with all placeholders filled. In captures, all bytes except letters, digits and
+    /// `kept` are percent-encoded.
     pub(super) fn fill(&self, captures: &[&[u8]], kept: &[u8], text: &mut String) {
         for (before, number) in &self.parts {
             text.push_str(before);
@@ -286,7 +287,8 @@ impl Template {
     }
 }
 
-/// Where `:name` stands in a text: a colon, a letter, and letters, digits and underscores (Cloudflare's rule).
+/// Finds each `:name` in a text, with its offset: a colon, a letter, then letters, digits and underscores
+/// (Cloudflare's rule).
 pub(super) fn placeholders(text: &str) -> impl Iterator<Item = (usize, &str)> {
     let is_part = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_';
     text.match_indices(':').filter_map(move |(offset, _)| {
@@ -297,7 +299,7 @@ pub(super) fn placeholders(text: &str) -> impl Iterator<Item = (usize, &str)> {
     })
 }
 
-/// Decodes a part of a path, once.
+/// Percent-decodes a part of a path once.
 fn percent_decode(text: &str) -> Result<Vec<u8>, String> {
     let digit = |byte: Option<u8>| char::from(byte?).to_digit(16);
     let mut bytes = text.bytes();
@@ -489,11 +491,11 @@ mod tests {
                 }
             }
         }
-        // Their number squared, and again for each segment, would take hours.
+        // Quadratic time, once more for each segment, would take hours.
         assert!(start.elapsed() < Duration::from_secs(20));
     }
 
-    /// The same by trying everything.
+    /// Matches with exhaustive backtracking.
     fn matches(pattern: &[u8], path: &[u8]) -> bool {
         match pattern {
             [] => path.is_empty(),

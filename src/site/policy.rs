@@ -1,4 +1,4 @@
-//! What applies to some addresses, or to all: which fields go with an answer, and where it is to be had instead.
+//! The policy of a site: media types, response fields by path, caching, and redirects.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,8 +12,8 @@ use super::root::{DirId, Root};
 use super::trace::TracedFieldChange;
 use crate::http::{Fields, Target};
 
-/// What goes with every answer, unless something else was asked for: no guessing of types (a script is not to be
-/// made of what somebody has uploaded), and, of where a link was, no more than its origin to others.
+/// Fields of every response unless the configuration overrides them. `nosniff` keeps browsers from guessing types: an
+/// uploaded file must not become a script. The referrer policy discloses only the origin to other sites.
 pub(super) const DEFAULT_FIELDS: [(&str, &str); 2] = [
     ("X-Content-Type-Options", "nosniff"),
     ("Referrer-Policy", "strict-origin-when-cross-origin"),
@@ -22,42 +22,43 @@ pub(super) const DEFAULT_FIELDS: [(&str, &str); 2] = [
 const CONTENT_TYPE: &str = "Content-Type";
 const CACHE_CONTROL: &str = "Cache-Control";
 
-/// What was asked for, of addresses and of their answers.
+/// Configured rules for paths and for the responses to them.
 #[derive(Clone, Debug, Default)]
 pub struct Policy {
-    /// Which media type a file has.
+    /// Media types of files.
     pub media_types: MediaTypes,
-    /// How long an answer may be kept by who gets it.
+    /// Cache-Control of files, by their names.
     pub cache_policy: CachePolicy,
-    /// Whether answers are for those only who have a password.
+    /// Whether responses need a password, so that shared caches must not store them.
     pub is_private: bool,
-    /// Fields that go with every answer, in place of ours of the same name.
+    /// Fields of every response. They replace default fields of the same name.
     pub fields: HeaderRules,
-    /// Fields that go with answers by their path.
+    /// Fields of responses by path (`_headers`).
     pub headers: HeaderRules,
-    /// Where what is not here is to be had.
+    /// Redirects and rewrites (`_redirects`).
     pub redirects: RedirectRules,
-    /// Which folder they are for: device and inode; `None` for any.
+    /// Root directory that these rules are for, by device and inode; `None` for any.
     pub root: Option<DirId>,
-    /// The files in the root that these rules come from: they are not shown. Names relative to the root.
+    /// Files below the root from which these rules were read, relative to it. They are not served.
     pub rules_files: Vec<Vec<u8>>,
 }
 
-/// A policy that can be changed while it is in force, for all workers' sites.
+/// Policy that all workers' sites share and that can be replaced at any time.
 #[derive(Clone, Debug, Default)]
 pub struct SharedPolicy(Arc<PolicyShared>);
 
 #[derive(Debug, Default)]
 struct PolicyShared {
-    /// What it can be read from again.
+    /// Sources from which the policy is reloaded.
     sources: Option<PolicySources>,
     policy: Mutex<Arc<Policy>>,
-    /// How often it has changed.
+    /// Number of replacements.
     change_count: AtomicU64,
 }
 
 impl SharedPolicy {
-    /// One that is in force when it has been read, and [given](Self::replace).
+    /// Creates a default policy with sources. They are not read here: load them, and [`replace`](Self::replace) the
+    /// policy.
     #[must_use]
     pub fn from_sources(sources: PolicySources) -> Self {
         Self(Arc::new(PolicyShared {
@@ -66,43 +67,43 @@ impl SharedPolicy {
         }))
     }
 
-    /// Reads it anew for this folder; `None` if there is nothing to read it from.
+    /// Reloads the policy for a root directory; `None` if there are no sources.
     pub(super) fn load_for(&self, root: &Root) -> Option<Result<LoadedPolicy, Vec<String>>> {
         let sources = self.0.sources.as_ref()?;
         Some(sources.load_for(root))
     }
 
-    /// Another one, from now on: each site takes it up before the next request that it is asked.
+    /// Replaces the policy. Each site takes it up before its next request.
     pub fn replace(&self, policy: Policy) {
         *self.0.policy.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(policy);
         self.0.change_count.fetch_add(1, Ordering::Release);
     }
 
-    /// The policy, and how often it has changed.
+    /// Returns the policy and the number of replacements.
     pub(super) fn current(&self) -> (Arc<Policy>, u64) {
         let changes = self.change_count();
         let policy = self.0.policy.lock().unwrap_or_else(PoisonError::into_inner);
         (policy.clone(), changes)
     }
 
-    /// How often it has changed.
+    /// Returns the number of replacements.
     pub(super) fn change_count(&self) -> u64 {
         self.0.change_count.load(Ordering::Acquire)
     }
 }
 
 impl Policy {
-    /// Whether rules come from this file of the root.
+    /// Whether rules are read from this path below the root.
     pub(super) fn is_rules_file(&self, path: &[u8]) -> bool {
         self.rules_files.iter().any(|source| source == path)
     }
 
-    /// Whether some answers are unlike others for where they lie.
+    /// Whether response fields depend on the path.
     pub(super) fn has_path_rules(&self) -> bool {
         !self.headers.is_empty()
     }
 
-    /// Where a target is to be had by rule.
+    /// Returns the redirect rule that matches a target.
     pub(super) fn find_redirect(&self, target: &Target<'_>) -> Option<RedirectMatch> {
         match self.redirects.is_empty() {
             true => None,
@@ -110,7 +111,7 @@ impl Policy {
         }
     }
 
-    /// The fields that go with a file under an address, its type among them.
+    /// Returns the fields of a file that is served under a path, Content-Type among them.
     pub(super) fn file_fields(&self, rules_path: &[u8], file: &[u8]) -> Fields {
         let initial = Fields::new()
             .with(
@@ -121,8 +122,8 @@ impl Policy {
         self.apply_rules(Some(rules_path), initial)
     }
 
-    /// The fields that go with a page that says what went wrong, and has this type: it is not to be kept, whatever else
-    /// is.
+    /// Returns the fields of an error page of this media type. It is never stored: Cache-Control is `no-store` whatever
+    /// the rules say.
     pub(super) fn error_fields(&self, rules_path: Option<&[u8]>, media_type: &str) -> Fields {
         let initial = Fields::new().with(CONTENT_TYPE, media_type);
         let mut fields = self.apply_rules(rules_path, initial);
@@ -130,7 +131,7 @@ impl Policy {
         fields.with(CACHE_CONTROL, "no-store")
     }
 
-    /// The fields that go with an answer that is none of the site's.
+    /// Returns the fields of a generated response.
     pub(super) fn generated_fields(&self, rules_path: Option<&[u8]>) -> Fields {
         let mut fields = self.apply_rules(rules_path, Fields::new());
         fields.remove(CACHE_CONTROL);
@@ -138,18 +139,18 @@ impl Policy {
         fields
     }
 
-    /// What the rules change about the fields of an answer under an address, in words.
+    /// Returns the changes that the rules make to a response under a path, for a trace.
     pub(super) fn traced_changes(&self, rules_path: Option<&[u8]>) -> Vec<TracedFieldChange> {
         let changed = |(change, is_by_path): (FieldChange<'_>, bool)| TracedFieldChange {
             name: change.name.as_str().to_owned(),
             value: change.value.as_deref().map(str::to_owned),
-            // Those of all answers are no lines of a file.
+            // Fields of all responses are no lines of a file.
             lines: if is_by_path { change.lines } else { Vec::new() },
         };
         self.field_changes(rules_path).map(changed).collect()
     }
 
-    /// The changes that rules make, in order, and whether it is for where the address lies.
+    /// Returns the changes that the rules make, in order, each with whether it depends on the path.
     fn field_changes(
         &self,
         rules_path: Option<&[u8]>,
@@ -161,7 +162,7 @@ impl Policy {
         global.chain(by_path.map(|change| (change, true)))
     }
 
-    /// What the rules make of these and of our own.
+    /// Applies the rules to the default fields and `initial`.
     fn apply_rules(&self, rules_path: Option<&[u8]>, initial: Fields) -> Fields {
         let with = |fields: Fields, (name, value)| fields.with(name, value);
         let mut fields = DEFAULT_FIELDS.into_iter().fold(initial, with);
@@ -172,7 +173,7 @@ impl Policy {
     }
 }
 
-/// The media type that is among these fields.
+/// Returns the value of Content-Type.
 pub(super) fn media_type(fields: &Fields) -> &str {
     let typed = fields.lines().find(|(name, _)| is_content_type(name));
     typed.map_or(OCTET_STREAM, |(_, media_type)| media_type)
@@ -182,7 +183,7 @@ pub(super) fn is_content_type(name: &str) -> bool {
     name.eq_ignore_ascii_case(CONTENT_TYPE)
 }
 
-/// A target's decoded path, with the slash that it begins with, and the one at its end.
+/// Returns a target's decoded path with its leading slash, and the trailing one if it has one.
 pub(super) fn rules_path(target: &Target<'_>) -> Vec<u8> {
     let path = target.path();
     let end: &[u8] = match target.is_directory() && !path.is_empty() {

@@ -1,4 +1,4 @@
-//! Where a site's policy is written: the files that it is read from, as often as it is asked for.
+//! The sources of a site's policy: given values, and the files that each load reads again.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -12,64 +12,63 @@ use super::redirects::RedirectRules;
 use super::root::{self, Root, Symlinks};
 use super::rules::RuleError;
 
-/// The files in a root that have rules for it, as other hosts of sites know them.
+/// Rule files in a root directory, in the formats of Netlify and Cloudflare Pages.
 const HEADERS_FILE: &str = "_headers";
 const REDIRECTS_FILE: &str = "_redirects";
 
-/// What a policy is made of: values that were given, and files that may change.
+/// Sources of a policy: given values, and files that may change.
 #[derive(Clone, Debug, Default)]
 pub struct PolicySources {
-    /// What the document root is called. It may lead elsewhere each time.
+    /// Configured path of the document root. It may resolve to another directory each time.
     pub root: PathBuf,
-    /// A file of fields by path, with redirections in `_redirects` beside it. Otherwise both are looked for in the
-    /// root.
+    /// File of fields by path, with `_redirects` beside it. If `None`, both are looked for in the root.
     pub headers: Option<PathBuf>,
-    /// Media types beyond those that are known, the last word first.
+    /// Additional media types; later ones take precedence.
     pub media_types: Vec<MediaTypesInput>,
-    /// Fields that go with every answer.
+    /// Fields of every response.
     pub fields: Vec<ConfiguredField>,
-    /// How long answers may be kept.
+    /// Cache-Control of files.
     pub cache_policy: CachePolicy,
-    /// Whether they are for some only.
+    /// Whether responses need a password.
     pub is_private: bool,
 }
 
-/// Where media types are said.
+/// Source of media types.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MediaTypesInput {
-    /// In a file in the format of Apache's mime.types.
+    /// File in the format of Apache's mime.types.
     File(PathBuf),
-    /// Here: `.ext=type/subtype`.
+    /// `.ext=type/subtype`.
     Pair(String),
 }
 
-/// What was read, and what about it is to be said.
+/// Policy that was loaded, the files it comes from, and warnings about them.
 #[derive(Debug)]
 pub struct LoadedPolicy {
     /// The policy.
     pub policy: Policy,
-    /// The file of fields by path that it comes from, if there is one.
+    /// File of fields by path, if one was read.
     pub headers: Option<PathBuf>,
-    /// The file of redirections that it comes from, if there is one.
+    /// File of redirects, if one was read.
     pub redirects: Option<PathBuf>,
-    /// What could not be read or understood of files that nobody named, and was left out: a sentence each, with the
-    /// file, and the line if it was one.
+    /// Errors in the root's own rule files, which are skipped: one sentence each, with the file, and the line if the
+    /// error is in one.
     pub warnings: Vec<String>,
 }
 
 impl PolicySources {
-    /// Reads all of them.
+    /// Reads all sources.
     ///
     /// # Errors
-    /// A sentence for each thing that is wrong with a file that was named: file, line, and what to do.
+    /// Returns one sentence for each error in a configured file: file, line, and what to do.
     pub fn load(&self) -> Result<LoadedPolicy, Vec<String>> {
-        // Its name may be given to another folder while this is read.
+        // Open the root once: its path may resolve to another directory while the files are read.
         let root = Root::open(&self.root, &Symlinks::Deny);
         let root = root.map_err(|(root, error)| vec![unreadable_error(&root, &error)])?;
         self.load_for(&root)
     }
 
-    /// The same for a folder that the root's name leads to, or led to.
+    /// Reads all sources for a directory to which the root path resolves, or did before.
     pub(super) fn load_for(&self, root: &Root) -> Result<LoadedPolicy, Vec<String>> {
         let mut errors = Vec::new();
         let mut loaded = LoadedPolicy {
@@ -89,7 +88,7 @@ impl PolicySources {
             warnings: Vec::new(),
         };
         let [headers, redirects] = self.rules_paths(root.real_path());
-        // Those of the root are nobody's to see, whether they are in force or not.
+        // The root's rule files are never served, whether they are in force or not.
         for name in [HEADERS_FILE, REDIRECTS_FILE] {
             loaded.policy.rules_files.push(name.into());
         }
@@ -115,7 +114,7 @@ impl PolicySources {
         }
     }
 
-    /// Where rules are looked for if this is the root: the fields by path, and the redirections.
+    /// Returns the paths of the rule files for a root directory: fields by path, and redirects.
     #[must_use]
     pub fn rules_paths(&self, root: &Path) -> [PathBuf; 2] {
         let headers = match &self.headers {
@@ -151,7 +150,7 @@ impl PolicySources {
         Ok(types)
     }
 
-    /// The rules in a file; `None` if there is none that anybody named.
+    /// Reads the rules in a file; `None` if the file is missing and was not configured.
     fn load_rules<T>(
         &self,
         root: &Root,
@@ -159,21 +158,23 @@ impl PolicySources {
         read: impl FnOnce(&[u8]) -> (T, Vec<RuleError>),
         loaded: &mut LoadedPolicy,
     ) -> Result<Option<T>, Vec<String>> {
-        // Where there is none, one may come before this is asked for again.
+        // A missing file is hidden, too: it may be created before the next load.
         for path in root::resolved_paths(file) {
             if let Ok(below) = path.strip_prefix(root.real_path()) {
                 let below = below.as_os_str().as_encoded_bytes();
                 loaded.policy.rules_files.push(below.to_vec());
             }
         }
-        let is_named = self.headers.as_deref() == Some(file);
+        let is_configured = self.headers.as_deref() == Some(file);
         let text = match file.file_name() {
             Some(name) if self.headers.is_none() => root.read_rules_file(Path::new(name)),
             _ => root::read_rules_file(file),
         };
         let text = match text {
             Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound && !is_named => return Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !is_configured => {
+                return Ok(None);
+            }
             Err(error) if self.headers.is_none() => {
                 let file = file.display();
                 loaded
@@ -187,7 +188,7 @@ impl PolicySources {
         if self.headers.is_some() && !malformed.is_empty() {
             return Err(error_lines(file, &malformed));
         }
-        // A site that was built for another host may say what we do not know. The rest counts.
+        // A site that was built for another host may use syntax that docroot does not know. The other lines apply.
         let lines = error_lines(file, &malformed).into_iter();
         let left_out = lines.map(|line| line + "; this line is left out");
         loaded.warnings.extend(left_out);

@@ -1,6 +1,6 @@
-//! `_redirects`: where else a path leads.
+//! Rules of `_redirects` files: redirects and rewrites by path.
 //!
-//! The format is that of Netlify ("Redirect options") and Cloudflare Pages ("Redirects"), a rule a line:
+//! The format is that of Netlify ("Redirect options") and Cloudflare Pages ("Redirects"), one rule per line:
 //!
 //! ```text
 //! # from            to                       status
@@ -11,51 +11,51 @@
 //! /secret/*         /404.html                404!
 //! ```
 //!
-//! - `pattern.rs` says which paths a rule is about. The first rule about a path counts.
-//! - Without a status it is 301 (Netlify; Cloudflare's is 302). 301, 302, 303, 307 and 308 redirect; 200 and 404
-//!   answer with what is found at another path of this site, whose own rules are not looked at.
-//! - A rule applies where nothing is found. With `!` behind its status it applies in any case (Netlify; to
-//!   Cloudflare all do).
-//! - A redirect of a path to itself, with whatever query, does not apply, and the next rule is looked at
-//!   (Netlify: "infinitely looping rules"), so that `/a /a/ 301` is about `/a` only. If all of it is written out,
-//!   it is refused. What leads back over two rules, or ever further, is not noticed. With 200 a path may lead to
-//!   itself, which keeps later rules away.
-//! - A query that was sent is sent along, unless the rule says one itself (both).
-//! - What was captured is percent-encoded: as a path in a path, and but for `-._~/` behind it. A path begins with
-//!   one slash, so that nothing captured can make it name another host, and nothing is captured into a host.
-//! - Refused are: hosts in what a rule is about; query parameters; conditions (Country, Language, Role, Cookie);
-//!   other sites with 200 or 404, since nothing is fetched from there.
+//! - Paths are patterns (see `pattern.rs`). The first rule that matches a path applies.
+//! - The default status is 301 (Netlify; Cloudflare: 302). 301, 302, 303, 307 and 308 redirect. 200 and 404 rewrite:
+//!   the response is the file at another path of this site, whose own rules are ignored.
+//! - A rule applies where no file is found. With `!` after its status it always applies (Netlify; in Cloudflare all
+//!   rules do).
+//! - A redirect of a path to itself, with any query, is skipped and the next rule is tried (Netlify: "infinitely
+//!   looping rules"), so that `/a /a/ 301` matches `/a` only. If both paths are literal, the rule is rejected. Loops
+//!   over two or more rules, and redirects to ever longer paths, are not detected. With 200 a path may be rewritten
+//!   to itself, so that later rules do not apply.
+//! - The query of the request is appended, unless the rule has one itself (both).
+//! - Captures are percent-encoded: in the path as a path, after it except `-._~/`. A path begins with exactly one
+//!   slash and a host cannot contain captures, so that no capture can select another host.
+//! - Rejected are: hosts in the `from` path; query parameters; conditions (Country, Language, Role, Cookie); other
+//!   sites with 200 or 404, since docroot is no proxy.
 
 use super::pattern::{Pattern, Template, placeholders};
 use super::rules::{PathRules, RuleError, rule_lines};
 use crate::http::{self, Status, Target, is_authority, percent_encode};
 
-/// What a `_redirects` file says.
+/// Rules of a `_redirects` file.
 #[derive(Clone, Debug, Default)]
 pub struct RedirectRules {
     rules: PathRules<RedirectRule>,
 }
 
-/// What a rule says about a path.
+/// Rule that matches a path, with its captures filled in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RedirectMatch {
-    /// The status of the answer: of a redirect 301, 302, 303, 307 or 308; 200 or 404 otherwise.
+    /// Status of the response: 301, 302, 303, 307 or 308 for a redirect, 200 or 404 for a rewrite.
     pub status: Status,
-    /// Where it leads.
+    /// Destination.
     pub target: RedirectTarget,
-    /// Whether it counts although something is found at the path.
+    /// Whether it applies even if a file is found at the path.
     pub is_forced: bool,
-    /// The line that says so, counted from one.
+    /// Line of the rule, counted from one.
     pub line: usize,
 }
 
-/// Where a rule leads.
+/// Destination of a rule that matches a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RedirectTarget {
-    /// Elsewhere: the value of a Location field. It is a URI reference in ASCII, and names another host only if
-    /// the rule does.
+    /// Redirect: the value of a Location field. It is a URI reference in ASCII, and names another host only if the
+    /// rule does.
     Location(String),
-    /// To what is found at this request target, which is in origin-form and not yet parsed.
+    /// Rewrite to this request target, which is in origin-form and not yet parsed.
     Rewrite(String),
 }
 
@@ -67,10 +67,10 @@ struct RedirectRule {
     destination: Destination,
 }
 
-/// Where a rule leads, with places for what was captured.
+/// Destination of a rule, with placeholders for captures.
 #[derive(Clone, Debug)]
 struct Destination {
-    /// Scheme and host, or nothing.
+    /// Scheme and host, or empty for this site.
     origin: String,
     path: Template,
     query: Option<Template>,
@@ -78,10 +78,10 @@ struct Destination {
 }
 
 impl RedirectRules {
-    /// Reads a file.
+    /// Parses a file.
     ///
     /// # Errors
-    /// All that is wrong with it, in the order of its lines.
+    /// Returns all errors in the file, in the order of its lines.
     #[cfg(test)]
     pub(super) fn parse_strict(file: &[u8]) -> Result<Self, Vec<RuleError>> {
         match Self::parse_lenient(file) {
@@ -90,7 +90,7 @@ impl RedirectRules {
         }
     }
 
-    /// Reads what can be understood of a file; and all that is wrong with it, in the order of its lines.
+    /// Parses the valid lines of a file. Also returns all errors, in the order of the lines.
     #[must_use]
     pub fn parse_lenient(file: &[u8]) -> (Self, Vec<RuleError>) {
         let mut redirects = Self::default();
@@ -108,14 +108,14 @@ impl RedirectRules {
         (redirects, malformed)
     }
 
-    /// Whether it leads nowhere, whatever the path.
+    /// Whether there are no rules.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.rules.is_empty()
     }
 
-    /// The rule about a decoded path, which begins with a slash, and ends in one if a folder was asked for. Of the
-    /// query, what was sent behind the `?`.
+    /// Returns the first rule that matches a decoded path with its leading slash, and its trailing one if the target
+    /// has one. `query` is the query of the request, without the `?`.
     #[must_use]
     pub fn find(&self, path: &[u8], query: Option<&str>) -> Option<RedirectMatch> {
         self.rules.matching(path).find_map(|(rule, captures)| {
@@ -142,7 +142,7 @@ impl Destination {
         let mut path = String::new();
         self.path.fill(captures, http::PATH_CHARACTERS, &mut path);
         if self.origin.is_empty() {
-            // Two slashes would begin a host.
+            // Two leading slashes would begin a host.
             text.push('/');
             text.push_str(path.trim_start_matches('/'));
         } else {
@@ -167,13 +167,13 @@ impl Destination {
     }
 }
 
-/// What may stand in a path (RFC 3986 section 3.3), and what has been encoded.
+/// Characters of a path that are not encoded (RFC 3986 section 3.3), and the `%` of those that are.
 const PATH_CHARS: &[u8] = b"-._~!$&'()*+,;=:@/%";
 
-/// What may stand in a query or a fragment (RFC 3986 section 3.4), and what has been encoded.
+/// Characters of a query or fragment that are not encoded (RFC 3986 section 3.4), and the `%` of those that are.
 const QUERY_CHARS: &[u8] = b"-._~!$&'()*+,;=:@/?%";
 
-/// Whether a reference leads to this path, as a client would ask for it.
+/// Whether a client that resolves a reference requests this path.
 fn is_reference_to(reference: &str, path: &[u8]) -> bool {
     let (reference, _) = reference.split_once('#').unwrap_or((reference, ""));
     reference.starts_with('/')
@@ -185,7 +185,7 @@ fn is_reference_to(reference: &str, path: &[u8]) -> bool {
         })
 }
 
-/// Reads a line.
+/// Parses a line.
 fn parse_rule(text: &str, line: usize) -> Result<(Pattern, RedirectRule), String> {
     let words = text.split_ascii_whitespace();
     let words: Vec<&str> = words.take_while(|word| !word.starts_with('#')).collect();
@@ -227,7 +227,7 @@ fn parse_rule(text: &str, line: usize) -> Result<(Pattern, RedirectRule), String
     Ok((pattern, rule))
 }
 
-/// What is wrong with words that are not `from to` or `from to status`.
+/// Returns the error for words that are not `from to` or `from to status`.
 fn syntax_error(words: &[&str]) -> String {
     match words {
         [] => "this says nothing: write `from to status`".to_owned(),
@@ -257,7 +257,7 @@ fn syntax_error(words: &[&str]) -> String {
     }
 }
 
-/// Reads a status, and whether it counts in any case.
+/// Parses a status, and whether the rule always applies (`!`).
 fn parse_status(word: &str) -> Result<(Status, bool), String> {
     let (digits, is_forced) = match word.strip_suffix('!') {
         Some(digits) => (digits, true),
@@ -270,7 +270,7 @@ fn parse_status(word: &str) -> Result<(Status, bool), String> {
     Ok((*status, is_forced))
 }
 
-/// What a rule may have.
+/// Statuses that a rule may have.
 const RULE_STATUSES: &[Status] = &[
     Status::MovedPermanently,
     Status::Found,
@@ -290,14 +290,14 @@ fn is_destination(word: &str) -> bool {
     word.starts_with('/') || word.contains("://")
 }
 
-/// Reads where a rule leads.
+/// Parses the destination of a rule.
 fn parse_destination(text: &str, pattern: &Pattern) -> Result<Destination, String> {
     let names = pattern.names();
     let (rest, fragment) = split_at_mark(text, '#');
     let (rest, query) = split_at_mark(rest, '?');
     let (origin, path) = split_origin(rest).map_err(|why| format!("`{text}` {why}"))?;
     for (offset, name) in placeholders(text) {
-        // Elsewhere, as in /wiki/Special:Search, it is likely to stand for itself.
+        // Elsewhere, as in /wiki/Special:Search, the colon is likely literal.
         let is_meant = text[..offset].ends_with(['/', '=']);
         if is_meant && !names.iter().any(|existing| existing == name) {
             let why = match name {
@@ -338,7 +338,7 @@ fn parse_destination(text: &str, pattern: &Pattern) -> Result<Destination, Strin
     read().map_err(|why| format!("`{text}` {why}"))
 }
 
-/// Scheme and host, which are nothing if they are this site's, and the path behind them.
+/// Splits a reference into scheme and host, which are empty for this site, and the path after them.
 fn split_origin(text: &str) -> Result<(&str, &str), &'static str> {
     if text.starts_with("//") {
         return Err("begins with a host: write https: before it, or one slash");
@@ -353,7 +353,7 @@ fn split_origin(text: &str) -> Result<(&str, &str), &'static str> {
     let end = rest.find('/').unwrap_or(rest.len());
     let (host, path) = rest.split_at(end);
     if placeholders(host).next().is_some() || host.contains('*') {
-        // Else a request could choose it.
+        // A request could choose the host.
         return Err(
             "has no host that is written out: `:name` may stand behind the slash that ends it",
         );
@@ -366,7 +366,7 @@ fn split_origin(text: &str) -> Result<(&str, &str), &'static str> {
     }
 }
 
-/// Text before and behind a mark.
+/// Splits a text at the first `mark`.
 fn split_at_mark(text: &str, mark: char) -> (&str, Option<&str>) {
     match text.split_once(mark) {
         Some((before, behind)) => (before, Some(behind)),
@@ -378,7 +378,7 @@ fn is_http_scheme(scheme: &str) -> bool {
     scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https")
 }
 
-/// The reason why no such path is served.
+/// Returns the reason why a path is malformed.
 fn malformed_reason(malformed: http::TargetError) -> &'static str {
     match malformed {
         http::TargetError::PercentEncoding => {
@@ -393,7 +393,7 @@ fn malformed_reason(malformed: http::TargetError) -> &'static str {
     }
 }
 
-/// Reads text of a URI: what may not stand in one is encoded, what is encoded stays.
+/// Parses a part of a URI. Characters that a URI cannot have are percent-encoded; encoded ones stay.
 fn parse_template(text: &str, kept: &[u8], names: &[String]) -> Result<Template, &'static str> {
     let is_hex = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_hexdigit);
     let bytes = text.as_bytes();
@@ -405,9 +405,9 @@ fn parse_template(text: &str, kept: &[u8], names: &[String]) -> Result<Template,
     if bytes.iter().any(u8::is_ascii_control) {
         return Err(malformed_reason(http::TargetError::ControlCharacter));
     }
-    let mut tidied = String::with_capacity(text.len());
-    percent_encode(bytes, kept, &mut tidied);
-    Ok(Template::new(&tidied, names))
+    let mut encoded = String::with_capacity(text.len());
+    percent_encode(bytes, kept, &mut encoded);
+    Ok(Template::new(&encoded, names))
 }
 
 #[cfg(test)]
@@ -416,7 +416,7 @@ mod tests {
 
     use super::*;
 
-    /// `status! to (line)`, where `to` is in angle brackets if it is to be looked up.
+    /// Compares a match, written as `status! to (line)`, with `to` in angle brackets if it is a rewrite.
     fn check(file: &str, request: &str, expected: &str) {
         let redirects = RedirectRules::parse_strict(file.as_bytes()).unwrap();
         let (path, query) = split_at_mark(request, '?');
@@ -437,8 +437,8 @@ mod tests {
         assert_eq!(found.len(), expected.len(), "{file}: {found:?}");
         for (found, expected) in found.iter().zip(expected) {
             let (line, why) = expected.split_once(": ").unwrap();
-            let is_said = found.starts_with(&format!("{line}: ")) && found.contains(why);
-            assert!(is_said, "{file}: {found}, not {expected}");
+            let is_reported = found.starts_with(&format!("{line}: ")) && found.contains(why);
+            assert!(is_reported, "{file}: {found}, not {expected}");
         }
     }
 
@@ -551,7 +551,7 @@ mod tests {
         check("/:a /:a/ 301", "/a", "301 /a/ (1)");
         check("/* /:splat/ 301", "/a/", "");
         check("/caf%C3%A9/* /café/:splat", "/café/a", "");
-        // What is looked up once cannot loop, and keeps later rules away.
+        // A rewrite is looked up once and cannot loop; later rules do not apply.
         check(
             "/api/* /api/:splat 200\n/* /index.html 200",
             "/api/a",

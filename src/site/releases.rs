@@ -1,4 +1,4 @@
-//! Which folders the root's name has led to, of which something may still be shown.
+//! Releases: the directories to which the root path has resolved, and their grace periods.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,14 +7,14 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::root::Root;
 
-/// Folders that are remembered at the most. Each costs a descriptor.
+/// Maximum number of releases. Each holds a file descriptor.
 const MAX_RELEASES: usize = 16;
 
-/// What is due never.
+/// `next_expiry_nanos` if no release expires.
 const NO_EXPIRY: u64 = u64::MAX;
 
-/// The folders that the root's name has led to, the latest first, and how long something of a former one may still be
-/// shown. A clone is the same: what one worker has served, pages that it has sent may ask another one for.
+/// Directories to which the root path has resolved, the latest first, and the grace period for which files of previous
+/// ones are still served. Clones share them: a page that one worker has sent may request its files from another worker.
 #[derive(Clone, Debug, Default)]
 pub struct Releases {
     grace_period: Duration,
@@ -24,19 +24,20 @@ pub struct Releases {
 #[derive(Debug)]
 struct ReleasesShared {
     releases: Mutex<VecDeque<Release>>,
-    /// When the first of the former ones is to be forgotten: nanoseconds after 1970.
+    /// Time at which the first previous release expires, in nanoseconds since 1970.
     next_expiry_nanos: AtomicU64,
 }
 
 #[derive(Debug)]
 struct Release {
     root: Arc<Root>,
-    /// Until when something of it may be shown, if it is a former one.
+    /// End of its grace period; `None` for the current release.
     expires_at: Option<SystemTime>,
 }
 
 impl Releases {
-    /// Shows something of a former one for so long after the next one was seen; not at all, if that is zero.
+    /// Creates an empty list. Files of a previous release are served for `grace_period` after the next one was seen; if
+    /// it is zero, they are not served.
     #[must_use]
     pub fn with_grace_period(grace_period: Duration) -> Self {
         Self {
@@ -45,12 +46,12 @@ impl Releases {
         }
     }
 
-    /// How long something of a former one may be shown, if it may at all.
+    /// Returns the grace period, or `None` if files of previous releases are not served.
     pub(super) fn grace_period(&self) -> Option<Duration> {
         Some(self.grace_period).filter(|grace_period| !grace_period.is_zero())
     }
 
-    /// When there is something to [forget](Self::expire); `None` before there is.
+    /// Returns the time of the next [`expire`](Self::expire); `None` if no release expires.
     pub(super) fn next_expiry(&self) -> Option<SystemTime> {
         self.grace_period()?;
         match self.shared.next_expiry_nanos.load(Ordering::Relaxed) {
@@ -59,18 +60,18 @@ impl Releases {
         }
     }
 
-    /// Holds those no longer open of which nothing may be shown any more.
+    /// Closes the releases whose grace period is over.
     pub(super) fn expire(&self, now: SystemTime) {
         self.shared.expire(&mut self.lock(), now);
     }
 
-    /// The root's name leads to this one now.
+    /// Records that the root path resolves to this directory now.
     pub(super) fn record(&self, root: &Arc<Root>, now: SystemTime) {
         let mut releases = self.lock();
         if let Some(latest) = releases.front_mut()
             && latest.root.is_same_dir(root)
         {
-            // Where its links may lead may have changed.
+            // The allowed targets of its symbolic links may have changed.
             latest.root = root.clone();
             return;
         }
@@ -82,7 +83,7 @@ impl Releases {
             root: root.clone(),
             expires_at: None,
         });
-        // Without grace, what is current is all that counts.
+        // Without a grace period only the current release is kept.
         releases.truncate(if self.grace_period.is_zero() {
             1
         } else {
@@ -91,13 +92,13 @@ impl Releases {
         self.shared.expire(&mut releases, now);
     }
 
-    /// The one that the root's name was last seen to lead to, by whichever worker.
+    /// Returns the release to which any worker last saw the root path resolve.
     pub(super) fn current(&self) -> Option<Arc<Root>> {
         let releases = self.lock();
         releases.front().map(|latest| latest.root.clone())
     }
 
-    /// Those that something may be shown of instead of this one, the latest first.
+    /// Returns the releases other than this one whose grace period is not over, the latest first.
     pub(super) fn previous(&self, current: &Root, now: SystemTime) -> Vec<Arc<Root>> {
         if self.grace_period.is_zero() {
             return Vec::new();
@@ -110,7 +111,7 @@ impl Releases {
         previous.map(|release| release.root.clone()).collect()
     }
 
-    /// A panic elsewhere leaves it whole: what is half done is only a folder forgotten.
+    /// Locks the list. A poisoned lock is safe to use: a panic halfway loses at most one release.
     fn lock(&self) -> MutexGuard<'_, VecDeque<Release>> {
         let releases = self.shared.releases.lock();
         releases.unwrap_or_else(PoisonError::into_inner)
@@ -153,28 +154,28 @@ mod tests {
         UNIX_EPOCH + MINUTE * minutes
     }
 
-    /// So many folders.
-    fn disks(count: usize) -> (tempfile::TempDir, Vec<Arc<Root>>) {
+    /// Creates `count` directories.
+    fn roots(count: usize) -> (tempfile::TempDir, Vec<Arc<Root>>) {
         let root = tempfile::tempdir().unwrap();
-        let disks = (0..count).map(|number| {
+        let roots = (0..count).map(|number| {
             let path = root.path().join(number.to_string());
             fs::create_dir(&path).unwrap();
             Arc::new(Root::open(&path, &Symlinks::default()).unwrap())
         });
-        let disks = disks.collect();
-        (root, disks)
+        let roots = roots.collect();
+        (root, roots)
     }
 
     fn check(
         releases: &Releases,
-        disks: &[Arc<Root>],
+        roots: &[Arc<Root>],
         current: usize,
         minute: u32,
         previous: &[usize],
     ) {
-        let found = releases.previous(&disks[current], at(minute));
+        let found = releases.previous(&roots[current], at(minute));
         let index = |found: &Arc<Root>| {
-            disks
+            roots
                 .iter()
                 .position(|root| root.is_same_dir(found))
                 .unwrap()
@@ -185,35 +186,35 @@ mod tests {
 
     #[test]
     fn previous_release_is_served_during_its_grace_period() {
-        let (_root, disks) = disks(3);
+        let (_root, roots) = roots(3);
         let releases = Releases::with_grace_period(10 * MINUTE);
         for (root, minute) in [(0, 0), (0, 5), (1, 6), (1, 7), (2, 10)] {
-            releases.record(&disks[root], at(minute));
+            releases.record(&roots[root], at(minute));
         }
-        check(&releases, &disks, 2, 10, &[1, 0]);
-        check(&releases, &disks, 1, 10, &[2, 0]);
-        check(&releases, &disks, 2, 16, &[1]);
-        check(&releases, &disks, 2, 20, &[]);
+        check(&releases, &roots, 2, 10, &[1, 0]);
+        check(&releases, &roots, 1, 10, &[2, 0]);
+        check(&releases, &roots, 2, 16, &[1]);
+        check(&releases, &roots, 2, 20, &[]);
     }
 
     #[test]
     fn expired_release_is_closed_without_a_request() {
-        let (_root, disks) = disks(3);
+        let (_root, roots) = roots(3);
         let releases = Releases::with_grace_period(10 * MINUTE);
         let check = |open: [bool; 3], expiry: Option<u32>| {
-            let is_held: Vec<bool> = disks.iter().map(|it| Arc::strong_count(it) > 1).collect();
+            let is_held: Vec<bool> = roots.iter().map(|it| Arc::strong_count(it) > 1).collect();
             assert_eq!(
                 (is_held.as_slice(), releases.next_expiry()),
                 (&open[..], expiry.map(at))
             );
         };
-        releases.record(&disks[0], at(0));
+        releases.record(&roots[0], at(0));
         check([true, false, false], None);
-        releases.record(&disks[1], at(1));
+        releases.record(&roots[1], at(1));
         check([true, true, false], Some(11));
         releases.expire(at(10));
         check([true, true, false], Some(11));
-        releases.record(&disks[2], at(11));
+        releases.record(&roots[2], at(11));
         check([false, true, true], Some(21));
         releases.expire(at(21));
         check([false, false, true], None);
@@ -222,31 +223,31 @@ mod tests {
 
     #[test]
     fn release_that_returns_is_current_again() {
-        let (_root, disks) = disks(2);
+        let (_root, roots) = roots(2);
         let releases = Releases::with_grace_period(10 * MINUTE);
         for (root, minute) in [(0, 0), (1, 1), (0, 2)] {
-            releases.record(&disks[root], at(minute));
+            releases.record(&roots[root], at(minute));
         }
-        check(&releases, &disks, 0, 3, &[1]);
-        check(&releases, &disks, 0, 12, &[]);
-        releases.record(&disks[1], at(20));
-        check(&releases, &disks, 1, 29, &[0]);
+        check(&releases, &roots, 0, 3, &[1]);
+        check(&releases, &roots, 0, 12, &[]);
+        releases.record(&roots[1], at(20));
+        check(&releases, &roots, 1, 29, &[0]);
     }
 
     #[test]
     fn releases_are_bounded() {
-        let (_root, disks) = disks(MAX_RELEASES + 2);
+        let (_root, roots) = roots(MAX_RELEASES + 2);
         let releases = Releases::with_grace_period(10 * MINUTE);
-        for root in &disks {
+        for root in &roots {
             releases.record(root, at(0));
         }
         assert_eq!(
-            releases.previous(&disks[MAX_RELEASES + 1], at(1)).len(),
+            releases.previous(&roots[MAX_RELEASES + 1], at(1)).len(),
             MAX_RELEASES - 1
         );
         let none = Releases::default();
-        none.record(&disks[0], at(0));
-        none.record(&disks[1], at(0));
-        check(&none, &disks, 1, 0, &[]);
+        none.record(&roots[0], at(0));
+        none.record(&roots[1], at(0));
+        check(&none, &roots, 1, 0, &[]);
     }
 }

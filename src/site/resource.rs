@@ -1,4 +1,4 @@
-//! A file's content, and the fields that go with it -> a resource.
+//! Building of representations and resources from a file's content and its fields.
 
 use std::sync::Arc;
 
@@ -7,19 +7,19 @@ use super::root::seal_copy;
 use crate::blob::Blob;
 use crate::http::{Coding, Fields, Lookup, Representation, Resource, Validators};
 
-/// A representation that goes with these fields, its type among them.
+/// Builds a representation of the content. `fields` contains its Content-Type.
 pub(super) fn represent(content: Blob, coding: Coding, fields: &Fields) -> Representation {
     let representation = Representation::new(content, media_type(fields));
     let others = fields.lines().filter(|(name, _)| !is_content_type(name));
     let representation = others.fold(representation, |all, line| match line {
-        // Whoever is told that nothing has changed has been told that.
+        // A client that gets a 304 has received these with the stored response.
         (name, value) if DEFAULT_FIELDS.contains(&line) => all.with_content_field(name, value),
         (name, value) => all.with_metadata_field(name, value),
     });
     representation.with_coding(coding)
 }
 
-/// A representation with all that is said of it.
+/// Adds validators, and Vary if the resource varies by Accept-Encoding.
 pub(super) fn with_validators(
     representation: Representation,
     validators: Option<Validators>,
@@ -30,14 +30,15 @@ pub(super) fn with_validators(
         false => representation,
     };
     match validators {
-        // A date does not tell one coding from another.
+        // Last-Modified is the same for all codings.
         Some(validators) if varies => representation.with_validators(validators.weakened()),
         Some(validators) => representation.with_validators(validators),
         None => representation,
     }
 }
 
-/// The same with other fields; without validators, if it is no representation of what was asked for.
+/// Rebuilds a resource with other fields, and without validators unless it is a representation of the target
+/// (`is_asked_for`).
 pub(super) fn with_fields(
     resource: &Resource,
     fields: impl Fn(&Representation) -> Fields,
@@ -55,8 +56,8 @@ pub(super) fn with_fields(
     }
 }
 
-/// The same, with what is on disk sent from copies in memory: it is asked for again. Where that cannot be, it is
-/// sent as it was before.
+/// Replaces content on disk by copies in memory, for a target that is requested repeatedly. Returns `None` if there is
+/// nothing to copy or copying fails; the content is then sent from disk as before.
 pub(super) fn with_sealed_content(lookup: &Lookup) -> Option<Lookup> {
     let Lookup::Found(resource) = lookup else {
         return None;

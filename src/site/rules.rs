@@ -1,32 +1,32 @@
-//! What files of rules have in common: lines, and the order in which rules are tried.
+//! Lines and path matching that `_headers` and `_redirects` have in common.
 
 use std::collections::HashMap;
 use std::fmt;
 
 use super::pattern::Pattern;
 
-/// How large a file of rules may be, in bytes.
+/// Maximum size of a rule file, in bytes.
 pub(super) const MAX_FILE_BYTES: usize = 1 << 20;
 
-/// How many rules a file may have whose path is written out (Cloudflare's limit). They are found by one look.
+/// Maximum number of rules with a literal path in a file (Cloudflare's limit). One hash lookup finds them.
 pub(super) const MAX_LITERAL_RULES: usize = 2000;
 
-/// How many rules a file may have with `*` or `:name` in their path (Cloudflare's limit). They are tried in turn.
+/// Maximum number of rules with `*` or `:name` in a file (Cloudflare's limit). They are tried one after another.
 pub(super) const MAX_PATTERN_RULES: usize = 100;
 
-/// What is wrong with a line; after the file's name and a colon, it is what an editor jumps to.
+/// Error in a line of a rule file. Printed after the file's name and a colon, editors can jump to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RuleError {
-    /// The line, counted from one.
+    /// Line number, counted from one.
     pub line: usize,
-    /// What is wrong with it, and what to do, as a sentence without its full stop.
+    /// Cause and remedy, as a sentence without its full stop.
     pub reason: String,
 }
 
 impl fmt::Display for RuleError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: ", self.line)?;
-        // What a terminal would obey is shown instead.
+        // Escape control characters, which a terminal would obey.
         self.reason
             .chars()
             .try_for_each(|char| match char.is_control() {
@@ -36,9 +36,9 @@ impl fmt::Display for RuleError {
     }
 }
 
-/// The lines of a file that say something, with their numbers: without the white space around them, without empty
-/// ones, and without those that begin with `#`. Beside them those that are no text; of a file that is larger than
-/// [`MAX_FILE_BYTES`] only where it becomes that.
+/// Returns a file's lines with their numbers, trimmed, without blank lines and comments (`#`), and an error for each
+/// line that is not UTF-8. A file larger than [`MAX_FILE_BYTES`] has no lines and one error, at the line that exceeds
+/// the limit.
 pub(super) fn rule_lines(file: &[u8]) -> (Vec<(usize, &str)>, Vec<RuleError>) {
     let (mut lines, mut malformed) = (Vec::new(), Vec::new());
     if let Some((within, _)) = file.split_at_checked(MAX_FILE_BYTES + 1) {
@@ -61,13 +61,13 @@ pub(super) fn rule_lines(file: &[u8]) -> (Vec<(usize, &str)>, Vec<RuleError>) {
     (lines, malformed)
 }
 
-/// Rules about paths, in order.
+/// Rules with path patterns, in the order of their file.
 #[derive(Clone, Debug)]
 pub(super) struct PathRules<T> {
     rules: Vec<(Pattern, T)>,
-    /// Those about one path each, by that path without slashes at its ends, in order.
+    /// Indices of rules with a literal path, by that path without leading and trailing slash.
     literal_rules: HashMap<Vec<u8>, Vec<usize>>,
-    /// All others, in order.
+    /// Indices of all other rules.
     pattern_rules: Vec<usize>,
 }
 
@@ -92,8 +92,8 @@ impl<T> PathRules<T> {
         self.rules.push((pattern, rule));
     }
 
-    /// These rules, without those that are too many, and all that is wrong with their file, in the order of lines;
-    /// `line` says where a rule stands.
+    /// Drops the rules beyond the limits, and returns the others and all errors in the order of their lines. `line`
+    /// returns the line of a rule.
     pub(super) fn enforce_limits(
         mut self,
         mut malformed: Vec<RuleError>,
@@ -109,7 +109,7 @@ impl<T> PathRules<T> {
         (self, malformed)
     }
 
-    /// Leaves out those that are too many.
+    /// Drops the rules beyond the limits.
     fn truncate(&mut self) {
         self.pattern_rules.truncate(MAX_PATTERN_RULES);
         let mut indices: Vec<usize> = self.literal_rules.values().flatten().copied().collect();
@@ -120,8 +120,8 @@ impl<T> PathRules<T> {
         }
     }
 
-    /// The rules about a decoded path, which begins with a slash, in order, with what each captures. Where a path
-    /// is written out both with and without a slash at its end, each spelling has its own.
+    /// Returns the rules that match a decoded path with its leading slash, in order, each with its captures. If a
+    /// literal path has rules both with and without a trailing slash, only those spelled like `path` match.
     pub(super) fn matching<'a, 'p>(
         &'a self,
         path: &'p [u8],
@@ -153,12 +153,12 @@ impl<T> PathRules<T> {
         })
     }
 
-    /// Whether there are none.
+    /// Whether there are no rules.
     pub(super) fn is_empty(&self) -> bool {
         self.rules.is_empty()
     }
 
-    /// The first rule of each kind that is one too many, with what there is to say of it.
+    /// Returns the first rule of each kind beyond its limit, with the error text.
     fn first_excess(&self) -> impl Iterator<Item = (&T, String)> {
         let is_path = |(pattern, _): &&(Pattern, T)| pattern.literal_path().is_some();
         let path = self.rules.iter().filter(is_path).nth(MAX_LITERAL_RULES);

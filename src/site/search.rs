@@ -1,4 +1,4 @@
-//! Which file a path means, of all that it may mean, and what stands beside it.
+//! The search for the file that a path names: itself, its index file or its `.html` file, with its sidecars.
 
 use std::io;
 use std::time::SystemTime;
@@ -13,50 +13,50 @@ use super::trace::{ProbeResult, Trace, TraceEvent};
 use crate::blob::Blob;
 use crate::http::Coding;
 
-/// The folder that may be asked for although its name begins with a dot (RFC 8615).
+/// Directory that is served although its name begins with a dot (RFC 8615).
 pub(super) const WELL_KNOWN: &[u8] = b".well-known";
 
-/// What clean addresses leave out.
+/// Suffix that clean URLs leave out.
 const HTML_SUFFIX: &[u8] = b".html";
 
-/// A search, and what it has seen.
+/// Search for a file, with the evidence that it gathers.
 #[derive(Debug)]
 pub(super) struct Search<'a> {
     pub(super) root: &'a Root,
-    /// What a folder shows: the first of these that is there.
+    /// Names of index files. The first that exists is served for a directory.
     pub(super) index: &'a [String],
-    /// Whether an address may leave out the `.html` of its file.
+    /// Whether a target may leave out the `.html` of its file.
     pub(super) has_clean_urls: bool,
-    /// The types of files, if what stands beside one may be that, with a coding.
+    /// Media types, if sidecars are served.
     pub(super) sidecar_types: Option<&'a MediaTypes>,
     pub(super) now: SystemTime,
-    /// Where nothing was that could have been.
+    /// Paths at which no file was found, though one there would have been served.
     pub(super) missing: Vec<Vec<u8>>,
-    /// Who is told of all that is looked at, if somebody asks why.
+    /// Trace that records each path that is opened.
     pub(super) trace: Option<&'a Trace>,
 }
 
-/// What a search ends with.
+/// Outcome of a search.
 #[derive(Debug)]
 pub(super) enum SearchOutcome {
     File(Box<FoundFile>),
-    /// A folder, under a name that does not say so.
+    /// Directory, under a path without a trailing slash.
     Directory,
     Missing,
 }
 
-/// A file, and what stands beside it.
+/// File that was found, and its sidecars.
 #[derive(Debug)]
 pub(super) struct FoundFile {
     pub(super) file: SiteFile,
     pub(super) sidecars: Vec<(Coding, SiteFile)>,
-    /// What stands beside it, too, and is not taken for it, and why.
+    /// Sidecars that are not served, each with the reason.
     pub(super) rejected: Vec<(Vec<u8>, &'static str)>,
-    /// What all that rests on.
+    /// Evidence on which this result rests.
     pub(super) evidence: Evidence,
 }
 
-/// A regular file, and where it is.
+/// Regular file and its path below the root.
 #[derive(Debug)]
 pub(super) struct SiteFile {
     pub(super) path: Vec<u8>,
@@ -64,7 +64,7 @@ pub(super) struct SiteFile {
     pub(super) source: FileSource,
 }
 
-/// What could not be looked up, and why.
+/// Path that could not be looked up, and the error.
 #[derive(Debug)]
 pub(super) struct LookupError {
     pub(super) path: Vec<u8>,
@@ -84,43 +84,43 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// What is under a path that names a file, or a folder without saying so.
+    /// Finds what a path without a trailing slash names: a file or a directory.
     pub(super) fn find_name(mut self, path: &[u8]) -> Result<SearchOutcome, LookupError> {
-        let is_folder = match self.open(path)? {
+        let is_directory = match self.open(path)? {
             Some(OpenedEntry::File { content, source }) => {
                 return self.with_sidecars(path.to_vec(), content, source);
             }
             Some(OpenedEntry::Directory) => true,
             Some(OpenedEntry::Special) | None => false,
         };
-        let nothing = match is_folder {
+        let outcome = match is_directory {
             true => SearchOutcome::Directory,
             false => SearchOutcome::Missing,
         };
         if !self.has_clean_urls || path.is_empty() {
-            return Ok(nothing);
+            return Ok(outcome);
         }
         self.missing.push(path.to_vec());
         let clean = [path, HTML_SUFFIX].concat();
         if self.root.is_missing(&clean) {
             self.record(|| TraceEvent::Probed(clean, ProbeResult::Missing));
-            return Ok(nothing);
+            return Ok(outcome);
         }
         let Some(OpenedEntry::File { content, source }) = self.open(&clean)? else {
-            return Ok(nothing);
+            return Ok(outcome);
         };
-        // A folder that has something to show is meant itself, as it is in its links.
+        // A directory with an index file takes precedence, as its links are relative to it.
         for index in self.index {
             let index = join_path(path, index.as_bytes());
             if let Some(OpenedEntry::File { .. }) = self.open(&index)? {
-                return Ok(nothing);
+                return Ok(outcome);
             }
             self.missing.push(index);
         }
         self.with_sidecars(clean, content, source)
     }
 
-    /// What the folder under a path shows.
+    /// Finds the index file of a directory.
     pub(super) fn find_index(mut self, path: &[u8]) -> Result<SearchOutcome, LookupError> {
         for index in self.index {
             let path = join_path(path, index.as_bytes());
@@ -132,7 +132,7 @@ impl<'a> Search<'a> {
         Ok(SearchOutcome::Missing)
     }
 
-    /// What is under exactly this path.
+    /// Finds the file at exactly this path.
     pub(super) fn find_file(self, path: &[u8]) -> Result<SearchOutcome, LookupError> {
         match self.open(path)? {
             Some(OpenedEntry::File { content, source }) => {
@@ -144,7 +144,7 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// A file, with what stands beside it.
+    /// Finds the sidecars of a file.
     fn with_sidecars(
         mut self,
         path: Vec<u8>,
@@ -168,7 +168,7 @@ impl<'a> Search<'a> {
         let mut present = vec![(found.file.path.clone(), source)];
         for &coding in codings {
             let path = [&found.file.path, coding.suffix().as_bytes()].concat();
-            // Most have none, which takes one call to see.
+            // Most files have none, which one system call shows.
             let opened = match self.root.is_missing(&path) {
                 true => {
                     self.record(|| TraceEvent::Probed(path.clone(), ProbeResult::Missing));
@@ -186,12 +186,12 @@ impl<'a> Search<'a> {
             };
             present.push((path.clone(), source));
             let file = &found.file.source;
-            let objection = sidecars::reject_reason(coding, file, &source, &content);
+            let rejection = sidecars::reject_reason(coding, file, &source, &content);
             self.record(|| {
-                let taken = objection.map_or(Ok(content.len()), Err);
+                let taken = rejection.map_or(Ok(content.len()), Err);
                 TraceEvent::Sidecar(path.clone(), coding, taken)
             });
-            match objection {
+            match rejection {
                 Some(why) => found.rejected.push((path, why)),
                 None => {
                     let file = SiteFile {
@@ -216,7 +216,7 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// What is under a path; `None` if nothing is.
+    /// Opens a path and records the result; `None` if there is no such entry.
     fn open(&self, path: &[u8]) -> Result<Option<OpenedEntry>, LookupError> {
         let opened = self.root.open_entry(path, self.now);
         self.record(|| TraceEvent::Probed(path.to_vec(), probe_of(self.root, path, &opened)));
@@ -231,7 +231,7 @@ impl<'a> Search<'a> {
     }
 }
 
-/// What a look has shown, in the words of a note.
+/// Returns the result of opening a path, for a trace.
 pub(super) fn probe_of(root: &Root, path: &[u8], opened: &io::Result<OpenedEntry>) -> ProbeResult {
     match opened {
         Ok(OpenedEntry::File { .. }) => ProbeResult::File,
@@ -245,7 +245,7 @@ pub(super) fn probe_of(root: &Root, path: &[u8], opened: &io::Result<OpenedEntry
     }
 }
 
-/// Whether a path below the root is not shown because a name in it begins with a dot, other than a leading
+/// Whether a path below the root is hidden because a name in it begins with a dot, other than a leading
 /// `.well-known`.
 #[must_use]
 pub fn is_hidden(path: &[u8]) -> bool {
@@ -253,8 +253,8 @@ pub fn is_hidden(path: &[u8]) -> bool {
     names.any(|(depth, name)| name.starts_with(b".") && !(depth == 0 && name == WELL_KNOWN))
 }
 
-/// Whether an error says that nothing is there. A name that nothing could have is a name that nothing has.
-/// Sockets and some devices cannot be opened.
+/// Whether an error means that no file is there. That includes names that no file can have, and sockets and devices
+/// that cannot be opened.
 pub(super) fn is_not_found(error: &io::Error) -> bool {
     matches!(
         Errno::from_io_error(error),

@@ -1,11 +1,10 @@
-//! Files written beside others, with the same content in another coding.
+//! Writing of sidecars (`app.js.br` beside `app.js`) for `docroot compress`.
 //!
-//! `app.js.br` beside `app.js`. This is the second door to the file system, and the only one through which anything
-//! is changed. A name leads out of the root here less than anywhere: no symbolic link is followed. A sibling appears
-//! under its name whole, or not at all: it is written under another, which begins with a dot so that it is not
-//! served, and renamed. That it is on the disk by then (fsync(2)) is not waited for, as that would take longer
-//! than to encode it: who loses power just then has siblings that are empty, at worst, as file systems write a
-//! file's length after its content, and the next run makes them anew.
+//! This is the only code that changes the served file system. It follows no symbolic link, so that it cannot leave the
+//! root. A sidecar appears under its name complete or not at all: it is written under a temporary name, which begins
+//! with a dot so that it is not served, and renamed. There is no fsync(2), as that would take longer than the encoding.
+//! After a power failure some sidecars may be empty, at worst, as file systems write a file's length after its content;
+//! the next run writes them again.
 
 use std::fs::{File, FileTimes, Permissions};
 use std::io::{self, BufWriter, Read, Write as _};
@@ -31,99 +30,99 @@ use super::sidecars::SIDECAR_CODINGS;
 use crate::blob::{FileVersion, TIMESTAMP_TICK};
 use crate::http::Coding;
 
-/// What a sibling must save, in bytes; and a tenth of its file.
+/// Number of bytes that a sidecar must save at least. It must also save a tenth of its file.
 const MIN_SAVED_BYTES: u64 = 1024;
 
-/// How coarse the dates of a file system are at the most: those of FAT.
+/// Coarsest timestamp granularity of a file system: that of FAT.
 const MAX_TIMESTAMP_GRANULARITY: Duration = Duration::from_secs(2);
 
-/// How a file is called while it is written.
+/// Prefix of the temporary name of a sidecar while it is written.
 const TEMPORARY_PREFIX: &str = ".docroot-compress.";
 
-/// A folder whose files may get siblings.
+/// Writer of sidecars for the files of a root directory.
 #[derive(Debug)]
 pub struct SidecarWriter {
     root: Root,
     hidden: bool,
-    /// What is there under temporary names; `None` once nothing may be there any more.
+    /// Temporary files that exist; `None` once the writer is stopped and none may be created.
     temporaries: Mutex<Option<TemporaryNames>>,
     stopped: AtomicBool,
     serial: AtomicU32,
 }
 
-/// Names, each in its folder.
+/// Names, each with its directory.
 type TemporaryNames = Vec<(Arc<OwnedFd>, String)>;
 
-/// What was found in one folder.
+/// Result of scanning one directory.
 #[derive(Debug, Default)]
 pub struct ScannedDir {
-    /// The folders in it, as paths below the root.
+    /// Subdirectories, as paths below the root.
     pub dirs: Vec<Vec<u8>>,
-    /// How many files there are in it that may be served, but for siblings.
+    /// Number of files that are served, without sidecars.
     pub files: usize,
     /// Symbolic links, which are not followed, as paths below the root.
     pub symlinks: Vec<Vec<u8>>,
-    /// What is to be done.
+    /// Sidecars to write or check.
     pub jobs: Vec<SidecarJob>,
-    /// What needs not be done, and why.
+    /// Sidecars that need no work, and why.
     pub done: Vec<(SidecarJob, SidecarOutcome)>,
-    /// What could not be looked at.
+    /// Paths that could not be examined.
     pub failed: Vec<(PathBuf, io::Error)>,
-    /// How many temporary files of an earlier run, which was killed, have been removed.
+    /// Number of removed temporary files of earlier runs that were killed.
     pub leftovers_removed: usize,
 }
 
-/// One file's sibling in one coding.
+/// Sidecar of one file in one coding.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SidecarJob {
-    /// The file, as a path below the root.
+    /// Path of the file, below the root.
     pub path: Vec<u8>,
-    /// Never [`Coding::Identity`].
+    /// Coding of the sidecar, never [`Coding::Identity`].
     pub coding: Coding,
-    /// The file's length, in bytes, when it was found.
+    /// Length of the file in bytes, when it was scanned.
     pub len: u64,
 }
 
-/// What has become of a sibling. Lengths are in bytes.
+/// Outcome for a sidecar. Lengths are in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SidecarOutcome {
-    /// It was written, and is so long.
+    /// Written, with this length.
     Written(u64),
-    /// It was there, and is so long.
+    /// Existed and matches its file, with this length.
     UpToDate(u64),
-    /// It would save less than 1 KiB or a tenth, and is not there.
+    /// Not written: it would save less than 1 KiB or a tenth.
     NotWorthwhile,
-    /// It was there for an earlier content of its file, would save too little by now, and is gone.
+    /// Removed: it was stale, and a new one would save too little.
     Removed,
 }
 
-/// Why there is no sibling.
+/// Reason why a sidecar was not written.
 #[derive(Debug)]
 pub enum SidecarError {
-    /// Its file was written to, twice, while it was read.
+    /// Its file changed in both attempts, while it was read.
     Changing,
     /// [`SidecarWriter::stop`] was called.
     Stopped,
-    /// Something about the file, its folder, or the sibling.
+    /// I/O error on the file, its directory, or the sidecar.
     Io(PathBuf, io::Error),
 }
 
-/// What stands under a sibling's name.
+/// State of a sidecar's name.
 enum SidecarState {
     Missing,
-    /// A sibling as old as its file, of this length.
+    /// Sidecar with the date of its file, of this length.
     UpToDate(u64),
-    /// One of an earlier content.
+    /// Sidecar of an earlier content.
     Stale,
-    /// One that is younger than its file, of this length. Another tool may have made it of this content; or its
-    /// file has been replaced by an older one.
+    /// Sidecar that is newer than its file, of this length. Another tool may have written it for this content, or its
+    /// file was replaced by an older one.
     Newer(u64),
-    /// No file.
+    /// Entry that is not a regular file.
     NotAFile,
 }
 
 impl SidecarJob {
-    /// The sibling's path below the root.
+    /// Returns the sidecar's path below the root.
     #[must_use]
     pub fn sidecar_path(&self) -> Vec<u8> {
         [&*self.path, self.coding.suffix().as_bytes()].concat()
@@ -138,10 +137,10 @@ impl SidecarJob {
 }
 
 impl SidecarWriter {
-    /// Opens a root folder. `hidden` takes files and folders whose names begin with a dot, too.
+    /// Opens a root directory. With `hidden`, names that begin with a dot are included.
     ///
     /// # Errors
-    /// What open(2) says: no such folder, not a folder, not ours to read.
+    /// Fails like open(2): no such directory, not a directory, permission denied.
     pub fn open(root: &Path, hidden: bool) -> io::Result<Self> {
         Ok(Self {
             root: Root::open(root, &Symlinks::Deny).map_err(|(_, error)| error)?,
@@ -152,27 +151,27 @@ impl SidecarWriter {
         })
     }
 
-    /// Ends it: what is being written is removed, nothing will be written any more, and whoever encodes hears of
-    /// it.
+    /// Stops the writer: removes all temporary files, prevents new ones, and makes running jobs fail with
+    /// [`SidecarError::Stopped`].
     pub fn stop(&self) {
         self.stopped.store(true, Ordering::Relaxed);
         for (dir, name) in self.lock_temporaries().take().unwrap_or_default() {
-            // One that cannot be removed is what the next run removes.
+            // The next run removes what this one cannot.
             let _ = unlinkat(&dir, name, AtFlags::empty());
         }
     }
 
-    /// Whether it was ended.
+    /// Whether the writer was stopped.
     #[must_use]
     pub fn is_stopped(&self) -> bool {
         self.stopped.load(Ordering::Relaxed)
     }
 
-    /// Lists a folder, by its path below the root, and finds out what is to be done in it. What a run that was
-    /// killed has left there is removed.
+    /// Scans a directory, by its path below the root, for sidecars to write. Removes temporary files of runs that were
+    /// killed.
     ///
     /// # Errors
-    /// What openat2(2) and getdents(2) say.
+    /// Fails like openat2(2) and getdents(2).
     pub fn scan_dir(&self, path: &[u8]) -> io::Result<ScannedDir> {
         let dir = self.root.open_dir(path)?;
         let mut found = ScannedDir::default();
@@ -185,7 +184,7 @@ impl SidecarWriter {
                 names.push(name);
             }
         }
-        // So that what is said comes in an order.
+        // Results are reported in a fixed order.
         names.sort_unstable();
         for name in names {
             let full = join_path(path, &name);
@@ -212,19 +211,19 @@ impl SidecarWriter {
         Ok(found)
     }
 
-    /// Writes a sibling, if it saves enough. `now` is by the clock of the file system; whoever wants to see how far
-    /// it is hears of the `read` bytes of the file as they are read.
+    /// Writes a sidecar if it saves enough. `now` is by the clock of the file system. `on_read` is called with the
+    /// number of bytes of each read of the file, for a progress display.
     ///
     /// # Errors
-    /// Why there is none, or an earlier one; see [`SidecarError`].
+    /// Returns the reason why it was not written; see [`SidecarError`]. An earlier one may remain.
     pub fn write_sidecar(
         &self,
         job: &SidecarJob,
         now: SystemTime,
-        read: &dyn Fn(u64),
+        on_read: &dyn Fn(u64),
     ) -> Result<SidecarOutcome, SidecarError> {
-        match self.try_write(job, now, read) {
-            Err(SidecarError::Changing) => self.try_write(job, now, read),
+        match self.try_write(job, now, on_read) {
+            Err(SidecarError::Changing) => self.try_write(job, now, on_read),
             result => result,
         }
     }
@@ -233,17 +232,17 @@ impl SidecarWriter {
         &self,
         job: &SidecarJob,
         now: SystemTime,
-        read: &dyn Fn(u64),
+        on_read: &dyn Fn(u64),
     ) -> Result<SidecarOutcome, SidecarError> {
         let (parent, name) = job.dir_and_name();
         let at = |path: &[u8]| {
             let path = display_path(path.to_vec());
             move |error: io::Error| SidecarError::Io(path, error)
         };
-        let at_sibling = || at(&job.sidecar_path());
+        let at_sidecar = || at(&job.sidecar_path());
         let dir = Arc::new(self.root.open_dir(parent).map_err(at(parent))?);
         let (file, version) = open_regular_file(&dir, name).map_err(at(&job.path))?;
-        // A write that comes within the same tick as the last one leaves no trace in the dates.
+        // A write within the same tick as the last one does not change the timestamps.
         if !is_at_rest(&version, now) {
             thread::sleep(2 * TIMESTAMP_TICK);
             if !is_current_version(&dir, name, &version) {
@@ -252,15 +251,15 @@ impl SidecarWriter {
         }
 
         let sidecar = [name, job.coding.suffix().as_bytes()].concat();
-        let state = sidecar_state(&dir, &sidecar, version.modified).map_err(at_sibling())?;
+        let state = sidecar_state(&dir, &sidecar, version.modified).map_err(at_sidecar())?;
         match state {
             SidecarState::UpToDate(len) => return Ok(SidecarOutcome::UpToDate(len)),
             SidecarState::NotAFile => {
                 let why = "is no file, but has the name of a sibling; move it away";
-                return Err(at_sibling()(io::Error::other(why)));
+                return Err(at_sidecar()(io::Error::other(why)));
             }
             SidecarState::Newer(len) => {
-                let (other, _) = open_regular_file(&dir, &sidecar).map_err(at_sibling())?;
+                let (other, _) = open_regular_file(&dir, &sidecar).map_err(at_sidecar())?;
                 let mut source = self.stoppable(&file, &|_| ());
                 let is_match = is_encoded(job.coding, other, &mut source);
                 if self.is_stopped() {
@@ -273,11 +272,11 @@ impl SidecarWriter {
             SidecarState::Missing | SidecarState::Stale => {}
         }
         let not_worthwhile = || {
-            // None of the same content is there, or it would have been left.
+            // Any existing sidecar is stale; one that matches has been kept above.
             match unlinkat(&dir, &*sidecar, AtFlags::empty()) {
                 Ok(()) => Ok(SidecarOutcome::Removed),
                 Err(Errno::NOENT) => Ok(SidecarOutcome::NotWorthwhile),
-                Err(error) => Err(at_sibling()(error.into())),
+                Err(error) => Err(at_sidecar()(error.into())),
             }
         };
         let Some(room) = max_sidecar_bytes(version.len) else {
@@ -295,9 +294,9 @@ impl SidecarWriter {
             output,
             remaining: room,
         };
-        // (The verification has moved the cursor.)
+        // (The verification has moved the file offset.)
         io::Seek::rewind(&mut &file).map_err(at(&job.path))?;
-        let mut source = self.stoppable(&file, read);
+        let mut source = self.stoppable(&file, on_read);
         let encoded = encode(
             job.coding,
             Effort::Best,
@@ -314,11 +313,11 @@ impl SidecarWriter {
         }
         match encoded {
             Err(error) if LimitedWriter::<()>::is_limit_error(&error) => return not_worthwhile(),
-            encoded => encoded.map_err(at_sibling())?,
+            encoded => encoded.map_err(at_sidecar())?,
         }
-        copy_metadata(&temporary.file, &file, &version).map_err(at_sibling())?;
+        copy_metadata(&temporary.file, &file, &version).map_err(at_sidecar())?;
         match temporary.rename(&sidecar) {
-            Some(renamed) => renamed.map_err(at_sibling())?,
+            Some(renamed) => renamed.map_err(at_sidecar())?,
             None => return Err(SidecarError::Stopped),
         }
         Ok(SidecarOutcome::Written(room - output.remaining))
@@ -329,28 +328,28 @@ impl SidecarWriter {
             (_, b"." | b"..") => false,
             _ if self.hidden => true,
             (b"", name) => !is_hidden(name),
-            // That the folder is shown has been seen.
+            // The directory itself is not hidden, as it is scanned.
             (_, name) => !name.starts_with(b"."),
         }
     }
 
-    fn stoppable<'a>(&'a self, file: &'a File, read: &'a dyn Fn(u64)) -> StoppableFile<'a> {
+    fn stoppable<'a>(&'a self, file: &'a File, on_read: &'a dyn Fn(u64)) -> StoppableFile<'a> {
         let stopped = &self.stopped;
         StoppableFile {
             file,
             stopped,
-            on_read: read,
+            on_read,
         }
     }
 
-    /// A new file under a name that is not served. `None` for an error: no more of them.
+    /// Creates a file under a temporary name, which is not served. The error is `None` if the writer is stopped.
     fn create_temporary(&self, dir: &Arc<OwnedFd>) -> Result<TemporaryFile<'_>, Option<io::Error>> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
         let mode = Mode::RUSR | Mode::WUSR;
         let mut all = self.lock_temporaries();
         let all = all.as_mut().ok_or(None)?;
         loop {
-            // Another container may have a process of the same number.
+            // A process in another container may have the same process ID.
             let serial = self.serial.fetch_add(1, Ordering::Relaxed);
             let name = format!("{TEMPORARY_PREFIX}{}.{serial}", std::process::id());
             let file = match openat(dir, &*name, flags | OFlags::NOFOLLOW, mode) {
@@ -358,7 +357,7 @@ impl SidecarWriter {
                 Err(Errno::EXIST) => continue,
                 Err(error) => return Err(Some(error.into())),
             };
-            // Another run, at work in the same folder, takes it for left over otherwise.
+            // Without a lock, another run in the same directory would remove it as a leftover.
             let _ = flock(&file, FlockOperation::NonBlockingLockExclusive);
             all.push((dir.clone(), name.clone()));
             return Ok(TemporaryFile {
@@ -370,7 +369,7 @@ impl SidecarWriter {
         }
     }
 
-    /// A panic elsewhere leaves the list whole: each change is one statement.
+    /// Locks the list. A poisoned lock is safe to use: each change is one statement.
     fn lock_temporaries(&self) -> MutexGuard<'_, Option<TemporaryNames>> {
         self.temporaries
             .lock()
@@ -379,7 +378,7 @@ impl SidecarWriter {
 }
 
 impl ScannedDir {
-    /// What is to be done about one file.
+    /// Adds the sidecars of one file.
     fn add_file(&mut self, dir: &OwnedFd, name: &[u8], path: &[u8], version: &FileVersion) {
         for coding in SIDECAR_CODINGS {
             let job = SidecarJob {
@@ -402,7 +401,7 @@ impl ScannedDir {
     }
 }
 
-/// A file under a temporary name, which goes when this is dropped.
+/// File under a temporary name, which is removed on drop.
 struct TemporaryFile<'a> {
     writer: &'a SidecarWriter,
     dir: Arc<OwnedFd>,
@@ -411,7 +410,7 @@ struct TemporaryFile<'a> {
 }
 
 impl TemporaryFile<'_> {
-    /// Gives it its name. `None`: nothing may be written any more.
+    /// Renames the file to its final name. Returns `None` if the writer is stopped.
     fn rename(&self, name: &[u8]) -> Option<io::Result<()>> {
         let mut all = self.writer.lock_temporaries();
         let all = all.as_mut()?;
@@ -431,13 +430,13 @@ impl Drop for TemporaryFile<'_> {
         };
         if let Some(index) = all.iter().position(|(_, other)| *other == self.name) {
             all.swap_remove(index);
-            // One that cannot be removed is what the next run removes.
+            // The next run removes what this one cannot.
             let _ = unlinkat(&self.dir, &*self.name, AtFlags::empty());
         }
     }
 }
 
-/// A file that is read until there is no more need.
+/// Reader of a file that fails once the writer is stopped.
 struct StoppableFile<'a> {
     file: &'a File,
     stopped: &'a AtomicBool,
@@ -455,7 +454,7 @@ impl Read for StoppableFile<'_> {
     }
 }
 
-/// How a path below the root is put, for people and programs that know of paths.
+/// Converts a path below the root to a `PathBuf`; the root itself is `.`.
 fn display_path(path: Vec<u8>) -> PathBuf {
     match path.is_empty() {
         true => PathBuf::from("."),
@@ -463,14 +462,14 @@ fn display_path(path: Vec<u8>) -> PathBuf {
     }
 }
 
-/// The most bytes a sibling may have to be worth its place, of a file that has so many; `None` if none is.
+/// Returns the maximum size of a worthwhile sidecar for a file of `len` bytes; `None` if the file is too small.
 fn max_sidecar_bytes(len: u64) -> Option<u64> {
     let least_saved = MIN_SAVED_BYTES.max(len.div_ceil(10));
     len.checked_sub(least_saved)
         .filter(|&max_bytes| max_bytes > 0)
 }
 
-/// Whether the name is one of a sibling.
+/// Whether a name is that of a sidecar.
 fn is_sidecar_name(name: &[u8]) -> bool {
     let mut suffixes = SIDECAR_CODINGS
         .iter()
@@ -478,12 +477,12 @@ fn is_sidecar_name(name: &[u8]) -> bool {
     suffixes.any(|suffix| name.len() > suffix.len() && name.ends_with(suffix))
 }
 
-/// Whether it is of a type that compresses.
+/// Whether a name has a type that is compressible.
 fn is_compressible_name(name: &[u8]) -> bool {
     is_compressible(&MediaTypes::default().media_type(name).value)
 }
 
-/// A regular file, and which version of it.
+/// Opens a regular file, and returns it with its version.
 fn open_regular_file(dir: &OwnedFd, name: &[u8]) -> io::Result<(File, FileVersion)> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
     let file = File::from(openat(dir, name, flags | OFlags::CLOEXEC, Mode::empty())?);
@@ -494,19 +493,20 @@ fn open_regular_file(dir: &OwnedFd, name: &[u8]) -> io::Result<(File, FileVersio
     }
 }
 
-/// Whether this version is what is under the name.
+/// Whether the file of this name still has this version.
 fn is_current_version(dir: &OwnedFd, name: &[u8], version: &FileVersion) -> bool {
     let stat = statat(dir, name, AtFlags::SYMLINK_NOFOLLOW);
     stat.is_ok_and(|stat| regular_file_version(&stat) == Some(*version))
 }
 
-/// Whether another change from now on would be told from the last one.
+/// Whether a change from now on would get another timestamp than the last one.
 fn is_at_rest(version: &FileVersion, now: SystemTime) -> bool {
-    let rested = now.duration_since(version.changed);
-    version.is_settled(now) || rested.is_ok_and(|rested| rested > MAX_TIMESTAMP_GRANULARITY)
+    let unchanged_for = now.duration_since(version.changed);
+    version.is_settled(now)
+        || unchanged_for.is_ok_and(|unchanged_for| unchanged_for > MAX_TIMESTAMP_GRANULARITY)
 }
 
-/// What stands under a sibling's name, whose file was last modified then.
+/// Returns the state of a sidecar's name. `modified` is the modification time of its file.
 fn sidecar_state(dir: &OwnedFd, sidecar: &[u8], modified: SystemTime) -> io::Result<SidecarState> {
     let stat = match statat(dir, sidecar, AtFlags::SYMLINK_NOFOLLOW) {
         Ok(stat) => stat,
@@ -515,14 +515,14 @@ fn sidecar_state(dir: &OwnedFd, sidecar: &[u8], modified: SystemTime) -> io::Res
     };
     Ok(match regular_file_version(&stat) {
         None => SidecarState::NotAFile,
-        // No coding has nothing to say of nothing: this is what a power failure leaves.
+        // No coding encodes anything in zero bytes: a power failure has left an empty file.
         Some(version) if version.len == 0 || version.modified < modified => SidecarState::Stale,
         Some(version) if version.modified == modified => SidecarState::UpToDate(version.len),
         Some(version) => SidecarState::Newer(version.len),
     })
 }
 
-/// Lets a file be read by whom another may be read by, and gives it its date.
+/// Copies owner, permissions and modification time of another file.
 fn copy_metadata(file: &File, original: &File, version: &FileVersion) -> io::Result<()> {
     let (own_metadata, original_metadata) = (file.metadata()?, original.metadata()?);
     let (owner, group) = (original_metadata.uid(), original_metadata.gid());
@@ -531,14 +531,14 @@ fn copy_metadata(file: &File, original: &File, version: &FileVersion) -> io::Res
         && fchown(file, Some(owner), Some(group)).is_err()
         && fchown(file, None, Some(group)).is_err()
     {
-        // What its group may do, ours may not.
+        // The group stays another one, which must not get the permissions of the original group.
         mode &= 0o707;
     }
     file.set_permissions(Permissions::from_mode(mode))?;
     file.set_times(FileTimes::new().set_modified(version.modified))
 }
 
-/// Removes what a run has left that was killed, unless it is still at work.
+/// Removes a temporary file of another run, unless that still holds its lock.
 fn remove_leftover(dir: &OwnedFd, name: &[u8]) -> bool {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let Ok(file) = openat(dir, name, flags, Mode::empty()) else {
@@ -648,7 +648,7 @@ mod tests {
             writer.stop();
             assert_eq!(names(root.path()), ["a.txt"]);
         };
-        // (The first look is before it is stopped, and none comes after.)
+        // (`on_read` is called once, before the stop.)
         let result = writer.write_sidecar(&job("a.txt"), NOW, &at_work);
         assert!(matches!(result, Err(SidecarError::Stopped)), "{result:?}");
         let result = writer.write_sidecar(&job("a.txt"), NOW, &|_| ());
@@ -677,7 +677,7 @@ mod tests {
         let writer = SidecarWriter::open(root.path(), false).unwrap();
         let make = || writer.write_sidecar(&job("a.txt"), NOW, &|_| ()).unwrap();
         let SidecarOutcome::Written(len) = make() else {
-            panic!("it is worth it");
+            panic!("a sidecar is worthwhile");
         };
         assert_eq!(make(), SidecarOutcome::UpToDate(len));
         let date = |path: &Path, seconds| {
@@ -686,13 +686,13 @@ mod tests {
             file.set_modified(date).unwrap();
         };
         date(&path, 1000);
-        assert_eq!(make(), SidecarOutcome::UpToDate(len), "it is right");
+        assert_eq!(make(), SidecarOutcome::UpToDate(len), "its content matches");
         fs::write(&path, "y".repeat(5000)).unwrap();
         date(&path, 1000);
         assert_eq!(
             make(),
             SidecarOutcome::Written(len),
-            "it was of another content"
+            "its content did not match"
         );
         assert_eq!(make(), SidecarOutcome::UpToDate(len));
         fs::write(&path, "y".repeat(500)).unwrap();

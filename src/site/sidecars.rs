@@ -1,4 +1,4 @@
-//! What may stand beside a file: the same, with a coding, made before.
+//! Sidecars: precompressed `.br`, `.zst` and `.gz` files beside the files they encode.
 
 use std::os::unix::fs::FileExt as _;
 
@@ -7,15 +7,15 @@ use super::root::FileSource;
 use crate::blob::Blob;
 use crate::http::Coding;
 
-/// The codings that a sibling may have, the slowest to make first.
+/// Content codings of sidecars, the slowest to compress first.
 pub const SIDECAR_CODINGS: [Coding; 3] = [Coding::Brotli, Coding::Zstd, Coding::Gzip];
 
-/// Why a sibling is not taken for its file.
+/// Reasons why a sidecar is not served.
 pub(super) const OLDER_THAN_FILE: &str = "it is older than the file that it stands beside";
 pub(super) const WRONG_CODING: &str = "its content is not in the coding that its name says";
 pub(super) const UNREADABLE: &str = "it cannot be read";
 
-/// The codings in which a file of this type is worth being looked for.
+/// Returns the codings for which sidecars of a file of this type are looked for.
 pub(super) fn sidecar_codings(types: &MediaTypes, path: &[u8]) -> &'static [Coding] {
     let is_coded = |coding: &Coding| path.ends_with(coding.suffix().as_bytes());
     let media = types.media_type(path);
@@ -26,7 +26,7 @@ pub(super) fn sidecar_codings(types: &MediaTypes, path: &[u8]) -> &'static [Codi
     }
 }
 
-/// Why a sibling with this content is not the file, if it is not, as far as can be told without decoding it.
+/// Returns the reason why a sidecar is not served, or `None`. The content is not decoded for that.
 pub(super) fn reject_reason(
     coding: Coding,
     file: &FileSource,
@@ -42,28 +42,28 @@ pub(super) fn reject_reason(
     }
 }
 
-/// Whether content begins as it must in a coding (RFC 1952 section 2.3.1, RFC 8878 section 3.1.1; brotli has no
-/// such mark, but is never empty).
+/// Whether content begins with the coding's magic bytes (RFC 1952 section 2.3.1, RFC 8878 section 3.1.1). Brotli has
+/// none, but is never empty.
 fn has_magic_bytes(coding: Coding, content: &Blob) -> bool {
-    let mut mark = [0; 4];
+    let mut magic = [0; 4];
     let read = match content {
         Blob::File { file, .. } | Blob::Sealed { file, .. } => {
-            file.read_exact_at(&mut mark, 0).is_ok()
+            file.read_exact_at(&mut magic, 0).is_ok()
         }
         Blob::Static(_) | Blob::Memory(_) => {
             let bytes = content.in_memory().unwrap_or_default();
-            let begins = bytes.iter().zip(&mut mark);
+            let begins = bytes.iter().zip(&mut magic);
             begins.map(|(&byte, slot)| *slot = byte).count() == 4
         }
     };
     match coding {
         Coding::Identity => true,
         Coding::Brotli => !content.is_empty(),
-        Coding::Gzip => read && mark.starts_with(&[0x1f, 0x8b]),
-        // A frame, or one that may be skipped.
+        Coding::Gzip => read && magic.starts_with(&[0x1f, 0x8b]),
+        // A Zstandard frame or a skippable frame.
         Coding::Zstd => {
             read && matches!(
-                mark,
+                magic,
                 [0x28, 0xb5, 0x2f, 0xfd] | [0x50..=0x5f, 0x2a, 0x4d, 0x18]
             )
         }

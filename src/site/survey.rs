@@ -1,4 +1,4 @@
-//! What a visitor of all there is would meet, looked for beforehand.
+//! A survey of the root: opens every file as a request would, and reports what cannot be served.
 
 use std::collections::HashSet;
 use std::io;
@@ -11,51 +11,51 @@ use super::search::{LookupError, SearchOutcome, is_not_found, probe_of};
 use super::trace::ProbeResult;
 use crate::http::{PATH_CHARACTERS, Target, percent_encode};
 
-/// Something that a visitor would meet, or never could.
+/// Path that is not served, or not as its owner may expect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SurveyFinding {
-    /// A file or folder that cannot be opened or read, and why: 403, or 503.
+    /// File or directory that cannot be opened or read, and the error: 403, or 503.
     Unreadable(Vec<u8>, String),
-    /// A file or folder behind a symbolic link that leads where none may; and that link: 403.
+    /// File or directory behind a symbolic link to a place that is not allowed, and that link: 403.
     OutsideRoot(Vec<u8>, Option<Symlink>),
-    /// A file beside another that is not taken for it, with a coding, and why.
+    /// Sidecar that is not served, and the reason.
     RejectedSidecar(Vec<u8>, &'static str),
-    /// A symbolic link that leads to nothing, and where it says that it leads: 404.
+    /// Dangling symbolic link, and its target: 404.
     DanglingSymlink(Vec<u8>, PathBuf),
-    /// A file or folder that no address names, and why: a request for it would be refused.
+    /// File or directory that no request target can name, and the reason: a request for it is answered 400.
     Unrequestable(Vec<u8>, &'static str),
 }
 
-/// How much there is.
+/// Numbers of files and directories that a survey has seen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SurveyCounts {
-    /// Files that are served, and files beside them among these.
+    /// Files that are served, including sidecars.
     pub files: u64,
-    /// Folders, and the root among these.
+    /// Directories, including the root.
     pub dirs: u64,
-    /// Files that are taken for others, with a coding.
+    /// Sidecars that are served for their files.
     pub sidecars: u64,
-    /// Names that are not shown, and are not looked behind.
+    /// Hidden entries. Hidden directories are not entered.
     pub hidden: u64,
 }
 
-/// A survey that is under way.
+/// Survey in progress.
 struct SurveyWalk<'a> {
     site: &'a Site,
     now: SystemTime,
     counts: SurveyCounts,
-    /// Folders that are still to be looked through; those behind links last, as most have another name.
+    /// Directories that are still to be read. Those behind symbolic links come last, as most have another path.
     dirs: Vec<Vec<u8>>,
     linked_dirs: Vec<Vec<u8>>,
-    /// Those that have been, by device and inode.
+    /// Directories that have been read, by device and inode.
     visited: HashSet<(u64, u64)>,
     report: &'a mut dyn FnMut(SurveyFinding),
 }
 
 impl Site {
-    /// Looks at everything as if it were asked for, folder by folder, each once, and tells what it sees. It takes as
-    /// long as opening all files.
-    pub fn survey(&self, now: SystemTime, see: &mut dyn FnMut(SurveyFinding)) -> SurveyCounts {
+    /// Opens every file as a request would, each directory once, and reports its findings. It takes as long as opening
+    /// all files.
+    pub fn survey(&self, now: SystemTime, report: &mut dyn FnMut(SurveyFinding)) -> SurveyCounts {
         let mut walk = SurveyWalk {
             site: self,
             now,
@@ -63,7 +63,7 @@ impl Site {
             dirs: vec![Vec::new()],
             linked_dirs: Vec::new(),
             visited: HashSet::new(),
-            report: see,
+            report,
         };
         while let Some(path) = walk.dirs.pop().or_else(|| walk.linked_dirs.pop()) {
             if let Err(error) = walk.visit_dir(&path) {
@@ -84,7 +84,7 @@ impl SurveyWalk<'_> {
         let mut entries = Vec::new();
         let mut add_entry = |name: &[u8], is_dir| entries.push((name.to_vec(), is_dir));
         while dir.read_entries(&mut add_entry)? {}
-        // So that what is said comes in an order.
+        // Findings are reported in a fixed order.
         entries.sort_unstable();
         for (name, is_dir) in entries {
             let path = dir.child_path(&name);
@@ -112,7 +112,7 @@ impl SurveyWalk<'_> {
                 Ok(EntryDescriptor::Directory) => self.dirs.push(path),
                 Ok(EntryDescriptor::Special) => {}
                 Err(error) if is_not_found(&error) => {
-                    // (Otherwise it has just gone.)
+                    // (Otherwise it has just been removed.)
                     if let Some(link) = root.symlinks_on(&path).pop() {
                         (self.report)(SurveyFinding::DanglingSymlink(path, link.target));
                     }
@@ -122,7 +122,7 @@ impl SurveyWalk<'_> {
         }
     }
 
-    /// A file, found as a request would find it.
+    /// Looks a file up as a request would.
     fn visit_file(&mut self, path: &[u8]) {
         match self.site.new_search(self.now).find_file(path) {
             Ok(SearchOutcome::File(found)) => {
@@ -132,7 +132,7 @@ impl SurveyWalk<'_> {
                     (self.report)(SurveyFinding::RejectedSidecar(sidecar, why));
                 }
             }
-            // It has just gone.
+            // It has just been removed or replaced.
             Ok(SearchOutcome::Directory | SearchOutcome::Missing) => {}
             Err(LookupError { path, error }) => self.report_error(&path, error),
         }
@@ -154,7 +154,7 @@ impl SurveyWalk<'_> {
     }
 }
 
-/// Why no address names this path, if none does.
+/// Returns the reason why no request target can name this path, or `None`.
 fn unrequestable_reason(path: &[u8]) -> Option<&'static str> {
     let mut url_path = String::from("/");
     percent_encode(path, PATH_CHARACTERS, &mut url_path);

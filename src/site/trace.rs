@@ -1,4 +1,4 @@
-//! What was seen on the way to an answer, for who asks why it is that one.
+//! A trace of a lookup: the events from which `docroot explain` says why a target gets its response.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -8,100 +8,100 @@ use super::redirects::RedirectMatch;
 use super::root::Symlink;
 use crate::http::Coding;
 
-/// Notes that a site takes, in the order in which it sees things.
+/// Events that a site records, in order. Clones share them.
 #[derive(Clone, Debug, Default)]
 pub struct Trace(Arc<Mutex<Vec<TraceEvent>>>);
 
-/// Something that was seen or decided. Paths are below the root, without a slash at either end.
+/// Event of a lookup. Paths are relative to the root, without leading or trailing slash.
 #[derive(Clone, Debug)]
 pub enum TraceEvent {
-    /// The address does not begin with the prefix that all have.
+    /// Target that does not begin with the path prefix.
     OutsidePrefix,
-    /// What is under this path is not shown, whatever it is.
+    /// Path that is not served, whether or not it exists.
     Hidden(Vec<u8>, HiddenReason),
-    /// A file or folder was looked for.
+    /// Path that was opened, and the result.
     Probed(Vec<u8>, ProbeResult),
-    /// What stands beside the file, with a coding: its length in bytes, or why it is not taken for it.
+    /// Sidecar of the file: its length in bytes, or the reason why it is not served.
     Sidecar(Vec<u8>, Coding, Result<u64, &'static str>),
-    /// A rule about the address, and whether it counts. It does not where something was found.
+    /// Redirect rule that matches the path, and whether it applies. Without `!` it does not if a file was found.
     Redirect(RedirectMatch, bool),
-    /// Whether the address may be one that only a page's script knows, and why it may not.
+    /// Whether the target may get the SPA fallback page, and the reason why not.
     SpaRoute(Result<(), &'static str>),
-    /// A file that is to be sent.
+    /// File that is served.
     Chosen(ChosenFile),
-    /// What rules change about the fields of an answer.
+    /// Changes that rules make to the fields of the response.
     FieldChanges(ResponseRole, Vec<TracedFieldChange>),
 }
 
-/// Why something is not shown.
+/// Reason why a path is not served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HiddenReason {
-    /// A name in its path begins with a dot.
+    /// Path with a name that begins with a dot.
     Dotfile,
-    /// Rules are read from it.
+    /// File from which rules are read.
     RulesFile,
 }
 
-/// What was under a path.
+/// Result of opening a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ProbeResult {
-    /// A regular file.
+    /// Regular file.
     File,
-    /// A folder.
+    /// Directory.
     Directory,
-    /// A FIFO, a socket, a device.
+    /// FIFO, socket or device.
     Special,
-    /// Nothing.
+    /// No entry of that name.
     Missing,
-    /// Something behind a link that leads where none may; and that link, if it still is there.
+    /// Path through a symbolic link to a place that is not allowed, and that link if it still exists.
     OutsideRoot(Option<Symlink>),
-    /// Something that cannot be opened or read, and why.
+    /// Path that cannot be opened or read, and the error.
     Failed(String),
 }
 
-/// What an answer is.
+/// Kind of a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ResponseRole {
-    /// What is under the address.
+    /// File that the target names.
     File,
-    /// The page for what is absent.
+    /// Page for status 404.
     NotFound,
-    /// The page whose script knows the way.
+    /// SPA fallback page.
     SpaFallback,
-    /// None of the site's: a refusal, a redirection, a listing.
+    /// Response that is not a file of the site: an error, a redirect, a listing.
     Generated,
 }
 
-/// A file that is to be sent.
+/// File that is served.
 #[derive(Clone, Debug)]
 pub struct ChosenFile {
-    /// As what.
+    /// Kind of the response.
     pub role: ResponseRole,
-    /// Its path.
+    /// Path relative to the root.
     pub path: Vec<u8>,
-    /// Its length in bytes, without a coding.
+    /// Length in bytes, without a content coding.
     pub len: u64,
-    /// The symbolic links on the way to it.
+    /// Symbolic links on its path.
     pub symlinks: Vec<Symlink>,
-    /// Its type, before any rule.
+    /// Media type, before any rule.
     pub media_type: MediaType,
-    /// How long it may be kept, before any rule; `None` for a page that says what went wrong.
+    /// Cache-Control, before any rule; `None` for an error page.
     pub cache_control: Option<CacheControl>,
 }
 
-/// A change to the fields of an answer.
+/// Change to a field of a response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TracedFieldChange {
-    /// The field.
+    /// Field name.
     pub name: String,
-    /// Its value; `None` if it is taken away.
+    /// New value; `None` if the field is removed.
     pub value: Option<String>,
-    /// The lines of the file of fields by path that say so; none if it is asked for all answers.
+    /// Lines in the file of fields by path; none if the change is configured for all responses.
     pub lines: Vec<usize>,
 }
 
 impl Trace {
-    /// All notes up to now.
+    /// Returns all events so far.
     #[must_use]
     pub fn events(&self) -> Vec<TraceEvent> {
         self.0

@@ -1,10 +1,9 @@
-//! Names in the order in which people count.
+//! Natural order of names: numbers in them compare by value.
 
 use std::cmp::Ordering;
 
-/// Compares two names: digits by the number they make, letters of ASCII without regard to case, all other
-/// bytes as they are. No two names are equal: what differs only in case or in leading zeros is in the order of
-/// its bytes.
+/// Compares two names: digits by their number, ASCII letters without regard to case, all other bytes by value. No
+/// two different names are equal: names that differ only in case or leading zeros compare by their bytes.
 pub(super) fn compare(left: &[u8], right: &[u8]) -> Ordering {
     let (mut a, mut b) = (left, right);
     loop {
@@ -12,7 +11,7 @@ pub(super) fn compare(left: &[u8], right: &[u8]) -> Ordering {
             ([], []) => return left.cmp(right),
             ([x, ..], [y, ..]) if x.is_ascii_digit() && y.is_ascii_digit() => {
                 let (x, y) = (take_number(&mut a), take_number(&mut b));
-                // Without leading zeros, the longer one is the larger one.
+                // Without leading zeros, the longer number is the larger one.
                 x.len().cmp(&y.len()).then_with(|| x.cmp(y))
             }
             ([x, after @ ..], [y, behind @ ..]) => {
@@ -27,7 +26,7 @@ pub(super) fn compare(left: &[u8], right: &[u8]) -> Ordering {
     }
 }
 
-/// Takes the digits at the front, and gives them without leading zeros.
+/// Takes the digits at the front, and returns them without leading zeros.
 fn take_number<'a>(text: &mut &'a [u8]) -> &'a [u8] {
     let is_digit = |byte: &u8| byte.is_ascii_digit();
     let end = text.iter().position(|byte| !is_digit(byte));
@@ -70,10 +69,10 @@ mod tests {
             b"\xc3\xa9",
             b"\xff",
         ];
-        for (place, left) in names.iter().enumerate() {
+        for (position, left) in names.iter().enumerate() {
             for (other, right) in names.iter().enumerate() {
-                let said = format!("{} {}", left.escape_ascii(), right.escape_ascii());
-                assert_eq!(compare(left, right), place.cmp(&other), "{said}");
+                let names_text = format!("{} {}", left.escape_ascii(), right.escape_ascii());
+                assert_eq!(compare(left, right), position.cmp(&other), "{names_text}");
             }
         }
     }

@@ -1,22 +1,22 @@
-//! An entry of a listing, in words.
+//! Rows of a listing, in HTML, JSON and plain text.
 
 use std::io::Write as _;
 use std::time::SystemTime;
 
 use crate::http::{ListingFormat, Timestamp, percent_encode};
 
-/// An entry, as it is shown.
+/// Row of a listing: one directory entry.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ListingRow<'a> {
     pub(super) name: &'a [u8],
     pub(super) is_dir: bool,
-    /// Bytes, of a file, if they could be looked at.
+    /// Length of a file in bytes; `None` for a directory, or if it is unknown.
     pub(super) len: Option<u64>,
     pub(super) modified: Option<SystemTime>,
 }
 
 impl ListingRow<'_> {
-    /// Appends it in this form. `is_first`: nothing has come before.
+    /// Appends the row in this format. `is_first`: no row comes before it.
     pub(super) fn write(&self, format: ListingFormat, is_first: bool, into: &mut Vec<u8>) {
         match format {
             ListingFormat::Html => self.html(into),
@@ -25,8 +25,8 @@ impl ListingRow<'_> {
         }
     }
 
-    /// A name that cannot be asked for ([`Target`](crate::http::Target) has no control characters) is shown, and
-    /// leads nowhere.
+    /// Appends a table row. A name that cannot be requested ([`Target`](crate::http::Target) has no control characters)
+    /// is shown without a link.
     fn html(&self, into: &mut Vec<u8>) {
         let slash = self.slash();
         let timestamp = self.modified.and_then(Timestamp::at);
@@ -61,7 +61,7 @@ impl ListingRow<'_> {
             None => write!(into, "<td>"),
         };
         let _ = match timestamp.map(|timestamp| timestamp.to_string()) {
-            // To the minute, for the eye; all of it for programs.
+            // Readers see minutes; programs get the whole timestamp.
             Some(text) => {
                 let (date, time) = text.split_once('T').unwrap_or_default();
                 let minute = time.get(..5).unwrap_or_default();
@@ -105,8 +105,8 @@ impl ListingRow<'_> {
         };
     }
 
-    /// A name to a line. What would end the line, or is no text, is written as `\n` or `\xff`, and a backslash
-    /// as two, so that every name can be read back.
+    /// Appends one name per line. Control characters and bytes that are not UTF-8 are written as `\n` or `\xff`, and a
+    /// backslash as two, so that every name can be recovered.
     fn text(&self, into: &mut Vec<u8>) {
         for chunk in self.name.utf8_chunks() {
             for char in chunk.valid().chars() {
@@ -131,21 +131,21 @@ impl ListingRow<'_> {
     }
 }
 
-/// Whether a target can have this segment.
+/// Whether a request target can have this segment.
 fn is_requestable(name: &[u8]) -> bool {
     !name.iter().any(u8::is_ascii_control)
 }
 
-/// Appends a name's bytes as a relative reference (RFC 3986 section 4.2) that is safe in HTML and JSON: all that
-/// is not unreserved is encoded, a colon too, which could end a scheme.
+/// Appends a name's bytes as a relative reference (RFC 3986 section 4.2) that is safe in HTML and JSON. All characters
+/// that are not unreserved are encoded, the colon too, which could end a scheme.
 fn write_href(name: &[u8], into: &mut Vec<u8>) {
     let mut text = String::with_capacity(name.len());
     percent_encode(name, b"-._~", &mut text);
     into.extend_from_slice(text.as_bytes());
 }
 
-/// Appends a name as HTML. What is no UTF-8 is a replacement character; what would not be seen, or would turn the
-/// text around it, is written as in Rust: `\n`, `\u{202e}`.
+/// Appends a name as HTML. Bytes that are not UTF-8 become replacement characters. Control characters, and characters
+/// that change the direction of text, are written as in Rust: `\n`, `\u{202e}`.
 pub(super) fn write_escaped(name: &[u8], into: &mut Vec<u8>) {
     for char in String::from_utf8_lossy(name).chars() {
         let _ = match char {
@@ -162,13 +162,12 @@ pub(super) fn write_escaped(name: &[u8], into: &mut Vec<u8>) {
     }
 }
 
-/// Whether a character is none to be seen, but says in which direction others run or where a line ends
-/// (Unicode, UAX #9).
+/// Whether a character is an invisible one that controls the direction of text or ends a line (Unicode, UAX #9).
 fn is_bidi_control(char: char) -> bool {
     matches!(char, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// A length, to two or three digits.
+/// Length that is formatted with a unit and two to four digits.
 struct HumanSize(u64);
 
 impl std::fmt::Display for HumanSize {
@@ -176,7 +175,7 @@ impl std::fmt::Display for HumanSize {
         const UNITS: [&str; 7] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
         let mut tenths = u128::from(self.0) * 10;
         let mut unit = 0;
-        // What would be rounded to 1024 of one is 1.0 of the next.
+        // A value that rounds to 1024 of one unit is 1.0 of the next.
         while tenths >= 10_235 && unit + 1 < UNITS.len() {
             tenths = (tenths + 512) / 1024;
             unit += 1;

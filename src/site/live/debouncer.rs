@@ -1,64 +1,64 @@
-//! Many changes that come together, as one.
+//! Merging of file changes that come in a burst.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-/// How long nothing must have happened for a burst to be over; and how long it may last.
+/// Time without events after which a burst is over, and the longest time that a burst may last.
 const QUIET_PERIOD: Duration = Duration::from_millis(50);
 const MAX_DELAY: Duration = Duration::from_millis(500);
 
-/// Paths that are kept apart.
+/// Maximum number of distinct paths in a burst.
 const MAX_PATHS: usize = 1000;
 
-/// What has happened to a file.
+/// Change to a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum FileChange {
-    /// It is there, and was not before.
+    /// File that did not exist before.
     Created,
-    /// It is not there any more.
+    /// File that no longer exists.
     Removed,
-    /// It is another one, as far as is known.
+    /// File whose content may have changed.
     Modified,
 }
 
-/// What has changed since the last quiet.
+/// Changes of the current burst.
 #[derive(Debug, Default)]
 pub(super) struct Debouncer {
-    /// When it began, and when something happened last.
+    /// Times of the first and the last event.
     span: Option<(Instant, Instant)>,
-    /// Whether something was there before, and whether it is now.
+    /// Whether each path existed before the burst, and whether it exists now.
     paths: BTreeMap<Vec<u8>, (bool, bool)>,
     is_everything: bool,
 }
 
-/// What a burst comes to.
+/// Result of a burst.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Changes {
-    /// These files, of which there is at least one, in order.
+    /// Changed files, at least one, sorted.
     Paths(Vec<Vec<u8>>),
-    /// Nobody knows.
+    /// Unknown set of files: any file may have changed.
     Everything,
 }
 
 impl Debouncer {
-    /// Something has happened to the file under a path.
+    /// Records a change to the file at a path.
     pub(super) fn record(&mut self, path: &[u8], change: FileChange, now: Instant) {
         self.extend(now);
         if self.is_everything {
             return;
         }
-        let is = change != FileChange::Removed;
+        let exists = change != FileChange::Removed;
         if let Some(state) = self.paths.get_mut(path) {
-            state.1 = is;
+            state.1 = exists;
         } else if self.paths.len() < MAX_PATHS {
-            let was = change != FileChange::Created;
-            self.paths.insert(path.to_vec(), (was, is));
+            let existed = change != FileChange::Created;
+            self.paths.insert(path.to_vec(), (existed, exists));
         } else {
             self.is_everything = true;
         }
     }
 
-    /// Anything may have happened.
+    /// Records that any file may have changed.
     pub(super) fn record_unknown(&mut self, now: Instant) {
         self.extend(now);
         self.is_everything = true;
@@ -69,19 +69,19 @@ impl Debouncer {
         *last = now;
     }
 
-    /// When it is over, if nothing happens before; `None` if nothing has.
+    /// Returns the end of the burst if no event comes before; `None` if there is no burst.
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.span
             .map(|(since, last)| (last + QUIET_PERIOD).min(since + MAX_DELAY))
     }
 
-    /// When something happened last.
+    /// Returns the time of the last event.
     pub(super) fn last_change(&self) -> Option<Instant> {
         self.span.map(|(_, last)| last)
     }
 
-    /// What it comes to, and another may begin. `None` is nothing: what was not there before, and is not there after,
-    /// is how editors save.
+    /// Ends the burst and returns its result. `None` means no change: a file that existed neither before nor after is a
+    /// temporary file of an editor.
     pub(super) fn take(&mut self) -> Option<Changes> {
         let Self {
             paths,
@@ -91,7 +91,9 @@ impl Debouncer {
         if is_everything {
             return Some(Changes::Everything);
         }
-        let lasting = paths.into_iter().filter(|(_, (was, is))| *was || *is);
+        let lasting = paths
+            .into_iter()
+            .filter(|(_, (existed, exists))| *existed || *exists);
         let paths: Vec<_> = lasting.map(|(path, _)| path).collect();
         (!paths.is_empty()).then_some(Changes::Paths(paths))
     }
@@ -102,7 +104,7 @@ mod tests {
     use super::FileChange::{Created, Modified, Removed};
     use super::*;
 
-    /// What has happened at which millisecond, and when it is over and comes to what.
+    /// Records changes at given milliseconds, and checks the end and the result of the burst.
     fn check(changes: &[(u64, &str, FileChange)], deadline: u64, expected: &[&str]) {
         let start = Instant::now();
         let mut debouncer = Debouncer::default();
@@ -124,7 +126,7 @@ mod tests {
         assert_eq!(
             (debouncer.deadline(), debouncer.take()),
             (None, None),
-            "it is over"
+            "the burst is over"
         );
     }
 
@@ -150,7 +152,7 @@ mod tests {
             52,
             &[],
         );
-        // As vim saves, and as others do by renaming.
+        // Vim saves like this; other editors rename.
         let vim = [
             (0, "a~", Created),
             (0, "a", Removed),

@@ -1,24 +1,24 @@
-//! A page, with a script in it.
+//! Injection of the live-reload script into HTML pages.
 
 use super::super::media::is_html;
 use crate::http::{Fields, parse_parameter, split_parameters};
 
-/// Bytes of a page at the most.
+/// Maximum size of a page, in bytes.
 pub(super) const MAX_PAGE_BYTES: u64 = 8 * 1024 * 1024;
 
-/// Why something is left as it is.
+/// Reason why a page is sent unchanged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum SkipReason {
-    /// It is no HTML.
+    /// Content that is not HTML.
     NotHtml,
-    /// It is in a coding, or in an encoding in which ASCII is something else.
+    /// Content with a content coding, or a character encoding that is not a superset of ASCII.
     Encoded,
 }
 
-/// The same page with this element at the end of its body, or at its end. `fields` are those that it is sent with.
+/// Returns the page with this element at the end of its body, or at its end. `fields` are those of its response.
 ///
 /// # Errors
-/// Why it is to be left alone.
+/// Returns the reason why the page is sent unchanged.
 pub(super) fn inject(html: &[u8], fields: &Fields, element: &[u8]) -> Result<Vec<u8>, SkipReason> {
     let value = |name: &str| {
         let mut lines = fields.lines();
@@ -37,7 +37,7 @@ pub(super) fn inject(html: &[u8], fields: &Fields, element: &[u8]) -> Result<Vec
     Ok([before, element, after].concat())
 }
 
-/// Whether this is in UTF-16 or UTF-32, say the type or the first bytes.
+/// Whether a page is in UTF-16 or UTF-32, by its media type or byte order mark.
 fn is_utf16_or_utf32(media_type: &str, html: &[u8]) -> bool {
     let parameters = split_parameters(media_type.as_bytes()).skip(1);
     let mut charsets = parameters
@@ -52,8 +52,8 @@ fn is_utf16_or_utf32(media_type: &str, html: &[u8]) -> bool {
     is_named || marks.iter().any(|mark| html.starts_with(mark))
 }
 
-/// Where the body's end tag begins, if nothing else comes after it, or the end, which is read as if it were still in
-/// the body. (What else comes after it may tell that it is no tag, but a word in a script.)
+/// Returns the offset of the body's end tag if only an `html` end tag, comments and white space follow it; otherwise
+/// the end of the page, which parsers treat as part of the body. (If more follows, the tag may be text in a script.)
 fn insertion_point(html: &[u8]) -> usize {
     const END: &[u8] = b"</body";
     let mut names = html.windows(END.len());
@@ -71,7 +71,7 @@ fn insertion_point(html: &[u8]) -> usize {
     position.filter(is_last).unwrap_or(html.len())
 }
 
-/// What comes after a tag that begins like this.
+/// Returns the text after a tag that begins like this, if there is one at the front.
 fn after_tag<'a>(html: &'a [u8], begin: &[u8]) -> Option<&'a [u8]> {
     let (name, rest) = html.split_at_checked(begin.len())?;
     let is_whole = matches!(
@@ -82,7 +82,7 @@ fn after_tag<'a>(html: &'a [u8], begin: &[u8]) -> Option<&'a [u8]> {
     (is_whole && name.eq_ignore_ascii_case(begin)).then_some(rest.get(end + 1..)?)
 }
 
-/// What comes after a comment.
+/// Returns the text after a comment, if there is one at the front.
 fn after_comment(html: &[u8]) -> Option<&[u8]> {
     const END: &[u8] = b"-->";
     let rest = html.strip_prefix(b"<!--")?;
@@ -90,7 +90,7 @@ fn after_comment(html: &[u8]) -> Option<&[u8]> {
     rest.get(end + END.len()..)
 }
 
-/// Which directives of a page's policies do not let it run our script, or listen to us (CSP Level 3).
+/// Returns the directives of a page's policies that block the script or its event stream (CSP Level 3).
 pub(super) fn blocking_directives(fields: &Fields) -> Vec<&'static str> {
     let lines = fields.lines();
     let is_policy = |name: &str| name.eq_ignore_ascii_case("Content-Security-Policy");
@@ -109,7 +109,7 @@ pub(super) fn blocking_directives(fields: &Fields) -> Vec<&'static str> {
         .collect()
 }
 
-/// Whether a policy allows what is our own, by the first of these directives that it has.
+/// Whether a policy allows the page's own origin, by the first of these directives that it has.
 fn allows_self(policy: &str, names: &[&str]) -> bool {
     let directive = |name: &&str| {
         policy.split(';').find_map(|directive| {
@@ -123,7 +123,7 @@ fn allows_self(policy: &str, names: &[&str]) -> bool {
     };
     let sources: Vec<String> = sources.map(str::to_ascii_lowercase).collect();
     let has = |source: &str| sources.iter().any(|other| other == source);
-    // Beside it no script counts for where it comes from.
+    // With 'strict-dynamic', 'self' and host sources are ignored for scripts.
     let is_strict = has("'strict-dynamic'") && names.contains(&"script-src");
     !is_strict && (has("'self'") || has("*") || has("http:"))
 }

@@ -1,9 +1,11 @@
-//! What inotify says of all that is below a folder.
+//! Inotify watches on all directories below the root.
 //!
-//! Each folder is watched, whatever is in it: first the watch, then a look at what is there already, which has come with
-//! the folder. Symbolic links are not followed. What is not heard: names that begin with a dot, unless they are served;
-//! `.git` and `node_modules`, in which much happens that is nobody's work; the copies that editors leave behind; and what
-//! we write ourselves, since to reload a page is to write a line.
+//! Each directory is first watched and then read, as a new directory may already contain files. Symbolic links are not
+//! followed. Ignored are:
+//! - names that begin with a dot, unless they are served;
+//! - `.git` and `node_modules`, in which tools write a lot;
+//! - backup files of editors;
+//! - docroot's own output, since each reload of a page writes a log line.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
@@ -22,7 +24,7 @@ use super::super::watch::LOCAL_FILE_SYSTEMS;
 use super::debouncer::FileChange;
 use crate::blob::FileVersion;
 
-/// What may happen in a folder: to its names, and to its files.
+/// Events on the names in a directory and on its files.
 const DIR_EVENTS: WatchFlags = WatchFlags::CREATE
     .union(WatchFlags::DELETE)
     .union(WatchFlags::MOVE)
@@ -35,40 +37,40 @@ const DIR_EVENTS: WatchFlags = WatchFlags::CREATE
 const ARRIVAL_EVENTS: ReadFlags = ReadFlags::CREATE.union(ReadFlags::MOVED_TO);
 const DEPARTURE_EVENTS: ReadFlags = ReadFlags::DELETE.union(ReadFlags::MOVED_FROM);
 
-/// Watches over all folders below a root.
+/// Watcher of all directories below a root.
 #[derive(Debug)]
 pub(super) struct TreeWatcher {
     root: Root,
-    /// What leads to the root, and whether that leads nowhere just now.
+    /// Watch on the root path.
     root_watch: RootWatch,
     is_root_missing: bool,
     hidden: bool,
     inotify: OwnedFd,
-    /// Each watch's folder, and each folder's watch.
+    /// Directory of each watch, and watch of each directory.
     dirs: HashMap<i32, Vec<u8>>,
     watches: BTreeMap<Vec<u8>, i32>,
-    /// What our standard output and error are written to, if these are files: device and inode.
+    /// Files that are the process's standard output or error, by device and inode.
     own_outputs: Vec<(u64, u64)>,
     has_warned: bool,
 }
 
-/// What is told.
+/// Event below the root.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum TreeEvent<'a> {
-    /// This has happened to the file under this path, or, if it is gone, to the folder.
+    /// Change to the file at this path, or removal of the directory.
     Path(&'a [u8], FileChange),
-    /// Anything may have happened.
+    /// Unknown changes: any file may have changed.
     Unknown,
 }
 
-/// An event, as it was read.
+/// Inotify event: watch descriptor, mask and name.
 type InotifyEvent = (i32, ReadFlags, Vec<u8>);
 
 impl TreeWatcher {
-    /// Nothing is watched before it [begins](Self::start).
+    /// Creates a watcher. Nothing is watched before [`start`](Self::start).
     ///
     /// # Errors
-    /// What inotify_init1(2) says: no more descriptors, or no more instances for this user.
+    /// Fails like inotify_init1(2): no more descriptors, or no more instances for this user.
     pub(super) fn new(root: Root, hidden: bool) -> io::Result<Self> {
         let flags = inotify::CreateFlags::NONBLOCK | inotify::CreateFlags::CLOEXEC;
         Ok(Self {
@@ -84,22 +86,22 @@ impl TreeWatcher {
         })
     }
 
-    /// What is readable when there is something to [hear](Self::read_events).
+    /// Returns the descriptor that is readable when there are events to [read](Self::read_events).
     pub(super) fn inotify(&self) -> &OwnedFd {
         &self.inotify
     }
 
-    /// What is readable when the root's name may lead elsewhere.
+    /// Returns the descriptor that is readable when the root path may resolve to another directory.
     pub(super) fn root_inotify(&self) -> &OwnedFd {
         &self.root_watch.inotify
     }
 
-    /// Whether the root's name leads nowhere, or nobody would say that it leads elsewhere: then somebody has to look.
+    /// Whether the root path must be polled: it is missing, or inotify does not cover all of it.
     pub(super) fn needs_polling(&self) -> bool {
         self.is_root_missing || !self.root_watch.is_complete()
     }
 
-    /// Goes on with what the root's name leads to by now. Whether that is another folder.
+    /// Resolves the root path again, and watches the new directory if it is another one. Returns whether it is.
     pub(super) fn reopen_root_if_changed(&mut self) -> bool {
         let is_another = self.update_root();
         if is_another {
@@ -108,9 +110,9 @@ impl TreeWatcher {
         is_another
     }
 
-    /// Whether the root's name leads to another folder by now. What that has is not watched yet.
+    /// Resolves the root path again, and returns whether it is another directory. That is not watched yet.
     fn update_root(&mut self) -> bool {
-        // First the watch, then the look.
+        // Watch first, then look: no change is missed.
         self.root_watch.watch(&self.root);
         let (reopened, unavailable) = self.root.reopen_if_changed();
         self.is_root_missing = !unavailable.is_empty();
@@ -123,7 +125,7 @@ impl TreeWatcher {
         }
     }
 
-    /// Watches over what there is.
+    /// Watches all directories below the root.
     pub(super) fn start(&mut self) {
         self.update_root();
         if let Ok((kind, _)) = self.root.file_system(b"")
@@ -137,7 +139,7 @@ impl TreeWatcher {
         self.watch_tree(b"", &mut |_| {});
     }
 
-    /// Says what has happened since this was last asked, in order.
+    /// Reports the events since the last call, in order.
     pub(super) fn read_events(&mut self, mut report: impl FnMut(TreeEvent<'_>)) {
         for (watch, events, name) in self.read_inotify() {
             if events.contains(ReadFlags::QUEUE_OVERFLOW) {
@@ -150,7 +152,7 @@ impl TreeWatcher {
                 }
                 continue;
             }
-            // What was watched until a moment ago may still be heard of; and of the folder itself nothing is said here.
+            // Events of a removed watch may still be queued. Events on the directory itself have no name.
             let Some(dir) = self.dirs.get(&watch).filter(|_| !name.is_empty()) else {
                 continue;
             };
@@ -164,7 +166,7 @@ impl TreeWatcher {
                 let change = match events {
                     events if events.intersects(DEPARTURE_EVENTS) => FileChange::Removed,
                     events if events.contains(ReadFlags::CREATE) => FileChange::Created,
-                    // What has been moved there may have taken another one's place.
+                    // A moved file may have replaced another one.
                     _ => FileChange::Modified,
                 };
                 report(TreeEvent::Path(&path, change));
@@ -172,7 +174,7 @@ impl TreeWatcher {
         }
     }
 
-    /// Does what follows from a folder that has come or gone.
+    /// Watches a directory that was created or moved here, and removes the watches of one that was removed.
     fn on_dir_event(
         &mut self,
         path: &[u8],
@@ -183,7 +185,7 @@ impl TreeWatcher {
             self.unwatch_tree(path);
         }
         if events.contains(ReadFlags::MOVED_FROM) {
-            // What was in it has gone with it, and nothing more is said of that.
+            // Its files are gone, too, without events of their own.
             report(TreeEvent::Path(path, FileChange::Removed));
         }
         if events.intersects(ARRIVAL_EVENTS) {
@@ -191,7 +193,7 @@ impl TreeWatcher {
         }
     }
 
-    /// All that is queued. What cannot be read is as good as lost.
+    /// Reads all queued events. A read error counts as a queue overflow.
     fn read_inotify(&self) -> Vec<InotifyEvent> {
         let mut buffer = [MaybeUninit::uninit(); 16 * 1024];
         let mut reader = inotify::Reader::new(&self.inotify, &mut buffer);
@@ -212,11 +214,11 @@ impl TreeWatcher {
         }
     }
 
-    /// Watches over a folder and all below it, and says which files are in there.
+    /// Watches a directory and all directories below it, and reports their files as created.
     fn watch_tree(&mut self, path: &[u8], report: &mut impl FnMut(TreeEvent<'_>)) {
         let mut pending = vec![path.to_vec()];
         while let Some(path) = pending.pop() {
-            // It may have gone by now, not be ours to read, or, of what nobody knows what it is, be no folder.
+            // The entry was removed, is not readable, or (if its type was unknown) is not a directory.
             let Ok(mut dir) = self.root.read_dir_nofollow(&path) else {
                 continue;
             };
@@ -244,7 +246,7 @@ impl TreeWatcher {
     fn add_watch(&mut self, name: &[u8], path: Vec<u8>) {
         match inotify::add_watch(&self.inotify, name, DIR_EVENTS) {
             Ok(watch) => {
-                // Where it was before, it is no more.
+                // The directory was renamed.
                 if let Some(previous) = self.dirs.insert(watch, path.clone())
                     && previous != path
                 {
@@ -267,7 +269,7 @@ impl TreeWatcher {
         }
     }
 
-    /// Watches no longer over a folder and all that is below it.
+    /// Removes the watches of a directory and of all directories below it.
     fn unwatch_tree(&mut self, path: &[u8]) {
         let below = [path, b"/"].concat();
         let within = self.watches.range(below.clone()..);
@@ -277,13 +279,13 @@ impl TreeWatcher {
         for path in gone {
             if let Some(watch) = self.watches.remove(&path) {
                 self.dirs.remove(&watch);
-                // What has gone by itself is gone.
+                // The kernel has already removed the watch of a deleted directory.
                 let _ = inotify::remove_watch(&self.inotify, watch);
             }
         }
     }
 
-    /// Forgets what was watched, and looks again what there is.
+    /// Removes all watches, and watches all directories again.
     fn rewatch(&mut self) {
         self.watches.clear();
         for (watch, _) in std::mem::take(&mut self.dirs) {
@@ -292,7 +294,7 @@ impl TreeWatcher {
         self.watch_tree(b"", &mut |_| {});
     }
 
-    /// Whether it is we who write to what is under a path.
+    /// Whether the file at a path is the process's standard output or error.
     fn is_own_output(&self, path: &[u8]) -> bool {
         let is_output =
             |version: FileVersion| self.own_outputs.contains(&(version.device, version.inode));
@@ -300,7 +302,7 @@ impl TreeWatcher {
             && matches!(self.root.file_version(path), Ok(Some(version)) if is_output(version))
     }
 
-    /// Whether it matters what happens under a path.
+    /// Whether events at a path are reported.
     fn is_relevant(&self, path: &[u8]) -> bool {
         let name = path.rsplit(|&byte| byte == b'/').next().unwrap_or_default();
         let is_backup = name.ends_with(b"~") || name.starts_with(b"#");
@@ -309,7 +311,7 @@ impl TreeWatcher {
     }
 }
 
-/// What standard output and error are written to, if these are files: device and inode.
+/// Returns the regular files that are standard output or error, by device and inode.
 fn output_files() -> Vec<(u64, u64)> {
     let stats = [fstat(io::stdout().as_fd()), fstat(io::stderr().as_fd())];
     let files = stats.into_iter().flatten();
