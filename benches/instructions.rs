@@ -1,11 +1,11 @@
-//! What each step of a request costs in user space: instructions and allocations, counted.
+//! Instruction and allocation counts of each step of a request, in user space.
 //!
-//! `cargo bench --bench instructions` prints a table. Where time depends on what else the machine does, these
-//! depend only on the program, its compiler and the kind of CPU, which the C library's copying is chosen by:
-//! a later change can be held against them. What is given after `--` is a part of the names of the steps to count.
+//! `cargo bench --bench instructions` prints a table. Unlike repetitions, these counts do not depend on the load of the
+//! machine, only on the program, its compiler and the CPU model, by which the C library selects its copy routines. So
+//! they can be compared with those of a later change. An argument after `--` selects the steps whose names contain it.
 //!
-//! Each step is done so often and twice as often by a process of its own, under valgrind; the difference is
-//! what it takes, without setting its stage.
+//! Each step runs under valgrind in two processes, one of which repeats it twice as often. The difference of both
+//! counts is the cost of the step without its setup.
 
 mod work;
 
@@ -15,21 +15,21 @@ use std::process::{Command, ExitCode, Output};
 
 use work::{STEPS, Step};
 
-/// How often a step is done. What happens once in a while, as memory that grows, is a small part of that.
-const TIMES: u64 = 1000;
+/// Repetitions of a step. With so many, rare costs, like growing buffers, are a small filter.
+const REPETITIONS: u64 = 1000;
 
-/// The argument by which this program calls itself: it does one step, so many times.
-const ONE: &str = "--one";
+/// Argument with which this program runs itself to repeat one step.
+const ONE_STEP: &str = "--one";
 
-/// One of valgrind's tools, and where it says what it has counted, on standard error.
+/// Valgrind tool, and the text prefix its count on standard error.
 struct Tool {
     arguments: &'static [&'static str],
-    before: &'static str,
+    prefix: &'static str,
 }
 
 const INSTRUCTIONS: Tool = Tool {
     arguments: &["--tool=callgrind", "--callgrind-out-file=/dev/null"],
-    before: "Collected :",
+    prefix: "Collected :",
 };
 
 const ALLOCATIONS: Tool = Tool {
@@ -38,19 +38,19 @@ const ALLOCATIONS: Tool = Tool {
         "--leak-check=no",
         "--undef-value-errors=no",
     ],
-    before: "total heap usage:",
+    prefix: "total heap usage:",
 };
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    if let [ONE, name, times] = words[..] {
+    if let [ONE_STEP, name, repetitions] = words[..] {
         let step = STEPS.iter().find(|step| step.name == name);
-        let times = times.parse().expect("a number of times");
-        repeat(step.expect("the name of a step"), times);
+        let repetitions = repetitions.parse().expect("a number of repetitions");
+        repeat(step.expect("the name of a step"), repetitions);
         return ExitCode::SUCCESS;
     }
-    // As a test, by cargo test, it is called without any argument.
+    // `cargo test` runs this program without arguments.
     if !words.contains(&"--bench") || words.contains(&"--test") {
         STEPS.iter().for_each(|step| repeat(step, 1));
         return ExitCode::SUCCESS;
@@ -59,8 +59,8 @@ fn main() -> ExitCode {
         println!("There is no valgrind to count with; Debian has it in the package valgrind.");
         return ExitCode::SUCCESS;
     }
-    let part = words.iter().find(|word| !word.starts_with('-'));
-    match table(part.copied().unwrap_or_default()) {
+    let filter = words.iter().find(|word| !word.starts_with('-'));
+    match table(filter.copied().unwrap_or_default()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{error}");
@@ -69,48 +69,54 @@ fn main() -> ExitCode {
     }
 }
 
-fn repeat(step: &Step, times: u64) {
-    let mut work = (step.begin)();
-    for _ in 0..times {
+fn repeat(step: &Step, repetitions: u64) {
+    let mut work = (step.setup)();
+    for _ in 0..repetitions {
         work();
     }
 }
 
-/// Counts the steps with this part in their names.
-fn table(part: &str) -> io::Result<()> {
+/// Prints a table of the steps whose names contain `filter`.
+fn table(filter: &str) -> io::Result<()> {
     println!("| step, for each request | instructions | allocations |");
     println!("|---|---:|---:|");
-    for step in STEPS.iter().filter(|step| step.name.contains(part)) {
-        let instructions = each(step, &INSTRUCTIONS)?.round();
-        let allocations = (each(step, &ALLOCATIONS)? * 100.0).round() / 100.0;
+    for step in STEPS.iter().filter(|step| step.name.contains(filter)) {
+        let instructions = per_request(step, &INSTRUCTIONS)?.round();
+        let allocations = (per_request(step, &ALLOCATIONS)? * 100.0).round() / 100.0;
         println!("| {} | {instructions} | {allocations} |", step.name);
     }
     Ok(())
 }
 
-/// How many of what a tool counts a step takes for each request.
-fn each(step: &Step, tool: &Tool) -> io::Result<f64> {
-    let (once, twice) = (count(step, tool, TIMES)?, count(step, tool, 2 * TIMES)?);
-    Ok((twice - once) / (TIMES * step.requests) as f64)
+/// Returns a tool's count for a step, per request.
+fn per_request(step: &Step, tool: &Tool) -> io::Result<f64> {
+    let (once, twice) = (
+        count(step, tool, REPETITIONS)?,
+        count(step, tool, 2 * REPETITIONS)?,
+    );
+    Ok((twice - once) / (REPETITIONS * step.requests) as f64)
 }
 
-/// How many a process counts that does a step so many times.
-fn count(step: &Step, tool: &Tool, times: u64) -> io::Result<f64> {
+/// Returns a tool's count for a process that repeats a step.
+fn count(step: &Step, tool: &Tool, repetitions: u64) -> io::Result<f64> {
     let Output { status, stderr, .. } = Command::new("valgrind")
         .args(tool.arguments)
         .arg(env::current_exe()?)
-        .args([ONE, step.name, &times.to_string()])
+        .args([ONE_STEP, step.name, &repetitions.to_string()])
         .output()?;
-    let said = String::from_utf8_lossy(&stderr);
-    match number(&said, tool.before) {
+    let output = String::from_utf8_lossy(&stderr);
+    match number(&output, tool.prefix) {
         Some(number) if status.success() => Ok(number),
-        _ => Err(io::Error::other(format!("{}: {status}\n{said}", step.name))),
+        _ => Err(io::Error::other(format!(
+            "{}: {status}\n{output}",
+            step.name
+        ))),
     }
 }
 
-/// The number behind these words, with or without commas between its digits.
-fn number(said: &str, before: &str) -> Option<f64> {
-    let (_, rest) = said.split_once(before)?;
+/// Returns the number after a text, with or without commas between its digits.
+fn number(output: &str, prefix: &str) -> Option<f64> {
+    let (_, rest) = output.split_once(prefix)?;
     let digits = rest.split_whitespace().next()?.replace(',', "");
     digits.parse().ok()
 }

@@ -1,7 +1,7 @@
-//! What each step of a request costs in user space: parse, recall, respond, encode, log; nanoseconds.
+//! Times of each step of a request in user space, in nanoseconds: parse, cache lookup, respond, encode, log.
 //!
-//! `cargo bench` prints the time per request. The kernel's share, which is most of it, is not in
-//! these figures, but for what the site asks it (`recall`, `site`).
+//! `cargo bench` prints the time per request. The kernel's share, which is most of a request, is not included, except
+//! for the site's system calls (`cached`, `site`).
 
 mod work;
 
@@ -26,9 +26,9 @@ fn steps(criterion: &mut Criterion) {
     }
 }
 
-/// Times a step, for each request that it is done for.
+/// Measures the time of a step per request.
 fn time(bencher: &mut Bencher<'_>, step: &Step) {
-    let mut work = (step.begin)();
+    let mut work = (step.setup)();
     bencher.iter_custom(|requests| {
         let times = requests.div_ceil(step.requests);
         let start = Instant::now();

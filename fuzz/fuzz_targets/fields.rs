@@ -1,4 +1,4 @@
-//! Preconditions and ranges select a part of what there is, or say that there is none.
+//! Fuzz target: preconditions and ranges select a correct part of a representation, or a status that says why not.
 #![no_main]
 
 use std::sync::LazyLock;
@@ -7,10 +7,12 @@ use std::time::SystemTime;
 use docroot::http::{FieldLine, Lookup, Method, Request, Target, Version, respond, validate};
 use docroot::http1::HttpOptions;
 use docroot::net::Next;
-use docroot_fuzz::{Answer, Conversation, DATE_TEXT, Known, TAG, answers, filling, found};
+use docroot_fuzz::{
+    Connection, DATE_TEXT, ParsedResponse, TAG, ValidatorKind, filler, found, parse_responses,
+};
 use libfuzzer_sys::fuzz_target;
 
-/// The first byte of a line of the input says which field it is, its remainder is the value.
+/// Names of fields. The first byte of each line of the input selects one, the rest of the line is its value.
 const NAMES: [&str; 6] = [
     "Range",
     "If-Range",
@@ -20,29 +22,35 @@ const NAMES: [&str; 6] = [
     "If-Unmodified-Since",
 ];
 
-/// Lengths of contents: nothing, less than several parts cost, more, and more than is queued at once.
+/// Lengths of contents: empty, shorter than the overhead of a multipart response, longer, and longer than the outbox
+/// queues at once.
 const LENGTHS: [usize; 4] = [0, 10, 4_000, 70_000];
 
-/// What may be known of them.
-const KNOWN: [Known; 4] = [Known::Nothing, Known::Date, Known::StrongDate, Known::Tag];
+/// Validators of resources.
+const VALIDATOR_KINDS: [ValidatorKind; 4] = [
+    ValidatorKind::Nothing,
+    ValidatorKind::Date,
+    ValidatorKind::StrongDate,
+    ValidatorKind::Tag,
+];
 
-/// Each content with each.
-static SITE: LazyLock<Vec<(Vec<u8>, Known, Lookup)>> = LazyLock::new(|| {
-    let each = LENGTHS.map(|len| KNOWN.map(|known| (filling(len), known)));
-    let found = |(content, known): (Vec<u8>, Known)| {
-        let lookup = found(&content, known);
-        (content, known, lookup)
+/// Resources: each length with each kind of validators.
+static SITE: LazyLock<Vec<(Vec<u8>, ValidatorKind, Lookup)>> = LazyLock::new(|| {
+    let each = LENGTHS.map(|len| VALIDATOR_KINDS.map(|kind| (filler(len), kind)));
+    let found = |(content, kind): (Vec<u8>, ValidatorKind)| {
+        let lookup = found(&content, kind);
+        (content, kind, lookup)
     };
     each.into_iter().flatten().map(found).collect()
 });
 
-// The first byte says what is asked for, and how.
+// The first byte selects the resource and the method.
 fuzz_target!(|bytes: &[u8]| {
-    let Some((&how, fields)) = bytes.split_first() else {
+    let Some((&selector, fields)) = bytes.split_first() else {
         return;
     };
-    let (content, known, lookup) = &SITE[usize::from(how) % SITE.len()];
-    let method = if how & 16 != 0 {
+    let (content, kind, lookup) = &SITE[usize::from(selector) % SITE.len()];
+    let method = if selector & 16 != 0 {
         Method::Get
     } else {
         Method::Head
@@ -65,7 +73,7 @@ fuzz_target!(|bytes: &[u8]| {
         version: Version::Http11,
         lines: &[&[host], &*fields].concat(),
     };
-    let target = validate(&request).expect("it asks for what there may be");
+    let target = validate(&request).expect("the request is valid");
     let response = respond(&request, &target, lookup);
     let status = response.status.code();
 
@@ -79,31 +87,31 @@ fuzz_target!(|bytes: &[u8]| {
         ..HttpOptions::default()
     };
     let origin = |_: &Target<'_>, _: SystemTime| lookup.clone();
-    let mut conversation = Conversation::new(origin, options);
-    conversation.hear(&head);
+    let mut connection = Connection::new(origin, options);
+    connection.receive(&head);
     if fields.len() > 99 {
-        // Too many lines: nobody is asked for more.
+        // Requests with too many field lines are rejected.
         return;
     }
-    assert_eq!(conversation.next, Next::Read, "the connection stays");
-    let answers = answers(&conversation.said);
-    let [answer, plain] = answers.as_slice() else {
-        panic!("{} answers to two requests", answers.len());
+    assert_eq!(connection.next, Next::Read, "the connection is closed");
+    let responses = parse_responses(&connection.output);
+    let [parsed, plain] = responses.as_slice() else {
+        panic!("{} responses to two requests", responses.len());
     };
     assert_eq!(
-        answer.status.to_string(),
+        parsed.status.to_string(),
         status,
-        "the wire says what was decided"
+        "the status on the wire differs from the decision"
     );
-    check(&request, answer, content, *known);
+    check(&request, parsed, content, *kind);
     assert_eq!(
         (plain.status, plain.content),
         (200, content.as_slice()),
-        "one request's fields are its own"
+        "the fields of a request affect the next one"
     );
 });
 
-/// A field line as the parser of heads lets it through.
+/// Parses a line of the input into a field that the head parser accepts.
 fn field(line: &[u8]) -> Option<(&'static str, Vec<u8>)> {
     let (which, value) = line.split_first()?;
     let is_plain = |byte: &u8| !byte.is_ascii_control() || *byte == b'\t';
@@ -123,59 +131,64 @@ fn field(line: &[u8]) -> Option<(&'static str, Vec<u8>)> {
     ))
 }
 
-/// That the answer is one that this request can have.
-fn check(request: &Request<'_>, answer: &Answer<'_>, content: &[u8], known: Known) {
+/// Checks that the response is a possible one for this request.
+fn check(request: &Request<'_>, parsed: &ParsedResponse<'_>, content: &[u8], kind: ValidatorKind) {
     let count = |name| request.values(name).count();
     let ranges = request.method == Method::Get && count("Range") == 1;
-    let range = answer.field("Content-Range");
-    match answer.status {
+    let range = parsed.field("Content-Range");
+    match parsed.status {
         200 => {
             assert_eq!(range, None);
-            assert_eq!(answer.length(), Some(content.len()));
+            assert_eq!(parsed.length(), Some(content.len()));
             if request.method == Method::Get {
-                assert!(answer.content == content, "all of it is sent");
+                assert!(parsed.content == content, "not all of the content is sent");
             }
         }
         206 => {
-            assert!(ranges, "a part is sent to who asked for one");
+            assert!(ranges, "206 without a range request");
             match range {
                 Some(range) => {
                     let (first, last) = check_place(range, content);
-                    assert!(answer.content == &content[first..=last], "{range} is sent");
+                    assert!(
+                        parsed.content == &content[first..=last],
+                        "content is not {range}"
+                    );
                 }
-                None => check_parts(answer, content),
+                None => check_parts(parsed, content),
             }
         }
         304 => {
-            let since = count("If-Modified-Since") == 1 && matches!(known, Known::StrongDate);
+            let since =
+                count("If-Modified-Since") == 1 && matches!(kind, ValidatorKind::StrongDate);
             assert!(
                 count("If-None-Match") > 0 || since,
-                "who has none is sent it"
+                "304 without a condition"
             );
         }
         412 => {
-            let since = count("If-Unmodified-Since") == 1 && !matches!(known, Known::Nothing);
-            assert!(count("If-Match") > 0 || since, "nothing was expected");
+            let since =
+                count("If-Unmodified-Since") == 1 && !matches!(kind, ValidatorKind::Nothing);
+            assert!(count("If-Match") > 0 || since, "412 without a precondition");
         }
         416 => {
-            assert!(ranges, "a range that was not asked for is none that fails");
+            assert!(ranges, "416 without a range request");
             assert_eq!(range, Some(&*format!("bytes */{}", content.len())));
         }
-        other => panic!("{other} is no answer to a condition or a range"),
+        other => panic!("unexpected status {other}"),
     }
-    let is_about_it = matches!(answer.status, 200 | 206 | 304);
-    let has_tag = is_about_it && matches!(known, Known::Tag);
-    assert_eq!(answer.field("ETag"), has_tag.then_some(TAG));
-    let has_date = match known {
-        Known::Nothing => false,
-        Known::Date | Known::StrongDate => is_about_it,
-        // Whoever has the tag needs no date.
-        Known::Tag => matches!(answer.status, 200 | 206),
+    let is_about_it = matches!(parsed.status, 200 | 206 | 304);
+    let has_tag = is_about_it && matches!(kind, ValidatorKind::Tag);
+    assert_eq!(parsed.field("ETag"), has_tag.then_some(TAG));
+    let has_date = match kind {
+        ValidatorKind::Nothing => false,
+        ValidatorKind::Date | ValidatorKind::StrongDate => is_about_it,
+        // A 304 with an entity tag needs no date.
+        ValidatorKind::Tag => matches!(parsed.status, 200 | 206),
     };
-    assert_eq!(answer.field("Last-Modified"), has_date.then_some(DATE_TEXT));
+    assert_eq!(parsed.field("Last-Modified"), has_date.then_some(DATE_TEXT));
 }
 
-/// That a part lies within the content: where its first and its last byte are.
+/// Checks that a Content-Range lies within the content, and returns its first and last byte position.
 fn check_place(range: &str, content: &[u8]) -> (usize, usize) {
     let numbers = range.strip_prefix("bytes ").and_then(|range| {
         let (range, len) = range.split_once('/')?;
@@ -190,23 +203,23 @@ fn check_place(range: &str, content: &[u8]) -> (usize, usize) {
     (first, last)
 }
 
-/// That several parts are what RFC 9110 section 14.6 has them be, and are fewer bytes than all.
-fn check_parts(answer: &Answer<'_>, content: &[u8]) {
-    let boundary = answer.boundary().expect("several parts");
-    // RFC 2046 section 5.1.1, without what would have to be quoted (RFC 9110 section 5.6.6).
+/// Checks that a multipart response conforms to RFC 9110 section 14.6, and is shorter than the whole content.
+fn check_parts(parsed: &ParsedResponse<'_>, content: &[u8]) {
+    let boundary = parsed.boundary().expect("several parts");
+    // RFC 2046 section 5.1.1, without characters that would have to be quoted (RFC 9110 section 5.6.6).
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"'+_-.".contains(&byte);
     assert!(
         (1..=70).contains(&boundary.len()) && boundary.bytes().all(is_plain),
         "{boundary}"
     );
     assert!(
-        answer.content.len() < content.len(),
-        "the whole would have been shorter"
+        parsed.content.len() < content.len(),
+        "the whole content would be shorter"
     );
 
     let delimiter = format!("\r\n--{boundary}");
-    let next = "a part begins with the boundary";
-    let mut rest = answer
+    let next = "a part begins with the delimiter";
+    let mut rest = parsed
         .content
         .strip_prefix(delimiter.as_bytes())
         .expect(next);
@@ -220,14 +233,16 @@ fn check_parts(answer: &Answer<'_>, content: &[u8]) {
         let head = std::str::from_utf8(&rest[..end]).expect("a part's head is ASCII");
         let fields: Vec<&str> = head.split("\r\n").collect();
         let ["", "Content-Type: text/plain", range] = fields[..] else {
-            panic!("a part has a type and a place, not {fields:?}");
+            panic!("a part has Content-Type and Content-Range, not {fields:?}");
         };
-        let range = range.strip_prefix("Content-Range: ").expect("a place");
+        let range = range
+            .strip_prefix("Content-Range: ")
+            .expect("a Content-Range");
         let (first, last) = check_place(range, content);
         let (part, behind) = rest[end + 4..]
             .split_at_checked(last - first + 1)
             .expect("a part");
-        assert!(part == &content[first..=last], "{range} is sent");
+        assert!(part == &content[first..=last], "the part is not {range}");
         rest = behind.strip_prefix(delimiter.as_bytes()).expect(next);
         ranges.push((first, last));
     }
@@ -236,6 +251,6 @@ fn check_parts(answer: &Answer<'_>, content: &[u8]) {
     let apart = |pair: &[(usize, usize)]| pair[0].1 + 1 < pair[1].0;
     assert!(
         ranges.windows(2).all(apart),
-        "what overlaps or touches is one part: {ranges:?}"
+        "parts overlap or touch: {ranges:?}"
     );
 }

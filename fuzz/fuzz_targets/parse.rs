@@ -1,19 +1,19 @@
-//! A request head is read the same however little of what follows it has arrived.
+//! Fuzz target: the result of parsing a request head does not depend on how the input is cut.
 #![no_main]
 
 use docroot::http::{Request, Version, is_token};
 use docroot::http1::parse::{self, FieldLines, ParseError, Parsed};
 use libfuzzer_sys::fuzz_target;
 
-/// Bytes that a head may have; few, so that the bound is met often.
-const MOST: usize = 256;
+/// Maximum size of a head, small so that inputs reach it often.
+const MAX_HEAD_BYTES: usize = 256;
 
 fuzz_target!(|bytes: &[u8]| {
-    // What is further behind is not looked at.
-    let bytes = &bytes[..bytes.len().min(MOST + 16)];
-    // A head's end, or the bound, decides.
+    // Bytes further behind do not matter.
+    let bytes = &bytes[..bytes.len().min(MAX_HEAD_BYTES + 16)];
+    // The result is decided at the end of the head, or at its maximum size.
     let end = bytes.windows(4).position(|bytes| bytes == b"\r\n\r\n");
-    let decided = end.map_or(MOST, |end| MOST.min(end + 4));
+    let decided = end.map_or(MAX_HEAD_BYTES, |end| MAX_HEAD_BYTES.min(end + 4));
     let mut lines = FieldLines::new();
     let whole = parse(bytes, &mut lines);
     for cut in 0..=bytes.len() {
@@ -26,11 +26,11 @@ fuzz_target!(|bytes: &[u8]| {
         );
         assert!(
             !awaits || cut < decided,
-            "more is awaited behind {cut} bytes"
+            "more input is awaited after {cut} bytes"
         );
     }
     if let Ok(Parsed::Complete { request, length }) = &whole {
-        assert!(*length <= MOST, "a head is longer than it may be");
+        assert!(*length <= MAX_HEAD_BYTES, "a head exceeds the maximum size");
         check(&bytes[..*length], request);
     }
 });
@@ -39,11 +39,11 @@ fn parse<'h: 'l, 'l>(
     bytes: &'h [u8],
     lines: &'l mut FieldLines<'h>,
 ) -> Result<Parsed<'l>, ParseError> {
-    parse::request(bytes, MOST, lines)
+    parse::request(bytes, MAX_HEAD_BYTES, lines)
 }
 
-/// That the head says this request and nothing else: taken apart again, from its end, by the
-/// letter of RFC 9112 section 2.1.
+/// Checks that the head contains exactly this request, by parsing it again from its end, strictly by RFC 9112 section
+/// 2.1.
 fn check(head: &[u8], request: &Request<'_>) {
     let is_control = |byte: &u8| byte.is_ascii_control() && *byte != b'\t';
     let lines = head
@@ -76,7 +76,7 @@ fn check(head: &[u8], request: &Request<'_>) {
         [b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'1'..=b'9'] => {
             assert_eq!(request.version, Version::Http11);
         }
-        _ => panic!("{} is a version that we speak", version.escape_ascii()),
+        _ => panic!("version {} was accepted", version.escape_ascii()),
     }
 
     for line in request.lines {

@@ -1,4 +1,4 @@
-//! A whole conversation: the same answers however the requests are cut, and never one too many.
+//! Fuzz target: a connection gets the same responses however its input is cut, and never more responses than requests.
 #![no_main]
 
 use std::cell::Cell;
@@ -8,22 +8,24 @@ use std::time::SystemTime;
 use docroot::http::{Lookup, Origin, Target};
 use docroot::http1::HttpOptions;
 use docroot::net::Next;
-use docroot_fuzz::{Answer, Conversation, Known, answers, filling, found, unbounded};
+use docroot_fuzz::{
+    Connection, ParsedResponse, ValidatorKind, filler, found, mask_boundaries, parse_responses,
+};
 use libfuzzer_sys::fuzz_target;
 
-/// Bytes at the end of the input that say how it is cut, and what happens in it.
+/// Number of bytes at the end of the input that select where it is cut, and an event.
 const CONTROL: usize = 9;
 
-/// What is said when everything has been said.
+/// Request that is sent after the last response and must be ignored.
 const SMUGGLED: &[u8] = b"\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
-/// What the peer says, and what happens while it does.
+/// Input of a connection, and an event during it.
 struct Script<'a> {
     stream: &'a [u8],
-    /// Where it is cut.
+    /// Offsets at which the stream is cut.
     cuts: [usize; 3],
     event: Event,
-    /// Where in the stream the event comes.
+    /// Offset in the stream at which the event happens.
     at: usize,
 }
 
@@ -31,17 +33,17 @@ struct Script<'a> {
 enum Event {
     Nothing,
     End,
-    Expire,
-    Retire,
+    TimeOut,
+    ShutDown,
 }
 
-/// What came of it.
+/// Result of a script.
 #[derive(Debug, PartialEq)]
 struct Outcome {
-    said: Vec<u8>,
+    output: Vec<u8>,
     next: Next,
-    /// How often something was looked up.
-    finds: usize,
+    /// Number of lookups.
+    lookups: usize,
 }
 
 fuzz_target!(|bytes: &[u8]| {
@@ -61,11 +63,11 @@ impl<'a> Script<'a> {
         let event = match next() % 4 {
             0 => Event::Nothing,
             1 => Event::End,
-            2 => Event::Expire,
-            _ => Event::Retire,
+            2 => Event::TimeOut,
+            _ => Event::ShutDown,
         };
-        let mut place = || (next() << 8 | next()) % (stream.len() + 1);
-        let (at, mut cuts) = (place(), [place(), place(), place()]);
+        let mut offset = || (next() << 8 | next()) % (stream.len() + 1);
+        let (at, mut cuts) = (offset(), [offset(), offset(), offset()]);
         cuts.sort_unstable();
         Self {
             stream,
@@ -75,11 +77,11 @@ impl<'a> Script<'a> {
         }
     }
 
-    /// What comes of the stream if it is cut at these places, and where the event comes.
+    /// Runs the script with the stream cut at these offsets and at the event.
     fn play(&self, cuts: &[usize]) -> Outcome {
-        let finds = Cell::new(0);
+        let lookups = Cell::new(0);
         let origin = |target: &Target<'_>, _: SystemTime| {
-            finds.set(finds.get() + 1);
+            lookups.set(lookups.get() + 1);
             find(target)
         };
         let options = HttpOptions {
@@ -87,118 +89,121 @@ impl<'a> Script<'a> {
             max_content_bytes: 64,
             ..HttpOptions::default()
         };
-        let mut conversation = Conversation::new(origin, options);
+        let mut connection = Connection::new(origin, options);
         let (before, after) = self.stream.split_at(self.at);
-        hear(&mut conversation, before, cuts.iter().copied());
+        receive(&mut connection, before, cuts.iter().copied());
         match self.event {
             Event::Nothing => {}
-            Event::End => conversation.end(),
-            Event::Expire => conversation.expire(),
-            Event::Retire => conversation.retire(),
+            Event::End => connection.end(),
+            Event::TimeOut => connection.time_out(),
+            Event::ShutDown => connection.shut_down(),
         }
-        if matches!(self.event, Event::End | Event::Expire) {
-            assert_ne!(conversation.next, Next::Read, "nothing more is awaited");
+        if matches!(self.event, Event::End | Event::TimeOut) {
+            assert_ne!(connection.next, Next::Read, "more input is awaited");
         }
         match self.event {
-            // A server that goes away waits for what is begun, and an empty line begins nothing: what
-            // is behind one is read only if it came along.
-            Event::Retire => conversation.hear(after),
+            // A shutdown waits for a request that has begun. An empty line does not begin one: a request after it is
+            // read only if it arrives with it.
+            Event::ShutDown => connection.receive(after),
             _ => {
                 let behind = |cut: &usize| cut.saturating_sub(self.at);
-                hear(&mut conversation, after, cuts.iter().map(behind));
+                receive(&mut connection, after, cuts.iter().map(behind));
             }
         }
-        let said = unbounded(&conversation.said);
-        if says_close(answers(&said).last()) {
-            let deaf = conversation.is_deaf(SMUGGLED);
-            assert!(deaf, "something is read after the last word");
+        let output = mask_boundaries(&connection.output);
+        if says_close(parse_responses(&output).last()) {
+            let is_ignored = connection.ignores(SMUGGLED);
+            assert!(is_ignored, "input is read after `Connection: close`");
         }
         Outcome {
-            said,
-            next: conversation.next,
-            finds: finds.get(),
+            output,
+            next: connection.next,
+            lookups: lookups.get(),
         }
     }
 
-    /// That the answers are ones that these requests can have.
+    /// Checks that the responses are possible ones for these requests.
     fn check(&self, outcome: &Outcome) {
-        let answers = answers(&outcome.said);
+        let responses = parse_responses(&outcome.output);
         let (interim, last): (Vec<_>, Vec<_>) =
-            answers.iter().partition(|answer| answer.is_interim());
+            responses.iter().partition(|response| response.is_interim());
         let ends = self
             .stream
             .windows(4)
             .filter(|at| at == b"\r\n\r\n")
             .count();
-        assert!(last.len() <= ends + 1, "more answers than requests");
+        assert!(last.len() <= ends + 1, "more responses than requests");
         let expect = |at: &&[u8]| at.eq_ignore_ascii_case(b"expect");
         let expected = self.stream.windows(6).filter(expect).count();
         assert!(
             interim.len() <= expected,
-            "content is asked for that was not offered"
+            "100 (Continue) without an Expect field"
         );
 
-        let found = last.iter().filter(|answer| is_found(answer)).count();
-        assert_eq!(found, outcome.finds, "what is looked up is answered");
+        let found = last.iter().filter(|response| is_found(response)).count();
+        assert_eq!(found, outcome.lookups, "a lookup has no response");
 
-        for pair in answers.windows(2) {
-            assert!(!says_close(pair.first()), "close is the last word");
-            let twice = pair.iter().all(Answer::is_interim);
-            assert!(!twice, "content is asked for once");
+        for pair in responses.windows(2) {
+            assert!(
+                !says_close(pair.first()),
+                "a response follows `Connection: close`"
+            );
+            let twice = pair.iter().all(ParsedResponse::is_interim);
+            assert!(!twice, "two interim responses to a request");
         }
-        let closes = says_close(answers.last());
+        let closes = says_close(responses.last());
         match outcome.next {
-            Next::Read => assert!(!closes, "close was said, and more is read"),
-            Next::LingeringClose => assert!(closes, "a refusal says that it is the last answer"),
+            Next::Read => assert!(!closes, "input is read after `Connection: close`"),
+            Next::LingeringClose => assert!(closes, "the last response lacks `Connection: close`"),
             Next::Close | Next::Flush | Next::FlushThenRead => {}
-            Next::AwaitWake => unreachable!("nobody is guarded"),
-            Next::Yield => unreachable!("nothing here is listed"),
-            Next::ReadOrWake => unreachable!("nothing here is live"),
+            Next::AwaitWake => unreachable!("no password is verified"),
+            Next::Yield => unreachable!("no directory is listed"),
+            Next::ReadOrWake => unreachable!("no event stream is served"),
         }
     }
 }
 
-/// Whether something was looked up for this answer. It allows what it has to.
-fn is_found(answer: &Answer<'_>) -> bool {
-    let allow = answer.field("Allow").is_some();
-    match answer.status {
+/// Whether this response is the result of a lookup. Also checks which statuses have Allow.
+fn is_found(response: &ParsedResponse<'_>) -> bool {
+    let allow = response.field("Allow").is_some();
+    match response.status {
         200 | 206 | 301 | 304 | 403 | 404 | 412 | 416 | 503 => !allow,
         204 | 405 => {
-            assert!(allow, "a method is refused, and none is named");
+            assert!(allow, "Allow is missing");
             false
         }
-        // Of a method, or of a transfer coding.
+        // Unknown method or transfer coding.
         501 => false,
         400 | 408 | 413 | 414 | 417 | 421 | 431 | 505 => {
-            assert!(!allow, "{} is about no method", answer.status);
+            assert!(!allow, "{} has an Allow field", response.status);
             false
         }
-        other => panic!("{other} is no answer of ours"),
+        other => panic!("unexpected status {other}"),
     }
 }
 
-/// Says a part of the stream, cut at these places.
-fn hear<O: Origin>(
-    conversation: &mut Conversation<O>,
+/// Sends a part of the stream, cut at these offsets.
+fn receive<O: Origin>(
+    connection: &mut Connection<O>,
     part: &[u8],
     cuts: impl Iterator<Item = usize>,
 ) {
     let mut heard = 0;
     for end in cuts.chain([part.len()]) {
         let end = end.min(part.len());
-        conversation.hear(&part[heard..end]);
+        connection.receive(&part[heard..end]);
         heard = end;
     }
 }
 
-fn says_close(last: Option<&Answer<'_>>) -> bool {
+fn says_close(last: Option<&ParsedResponse<'_>>) -> bool {
     last.is_some_and(|last| last.field("Connection") == Some("close"))
 }
 
 fn find(target: &Target<'_>) -> Lookup {
-    static HELLO: LazyLock<Lookup> = LazyLock::new(|| found(b"hello", Known::Nothing));
-    static EMPTY: LazyLock<Lookup> = LazyLock::new(|| found(b"", Known::StrongDate));
-    static LARGE: LazyLock<Lookup> = LazyLock::new(|| found(&filling(70_000), Known::Tag));
+    static HELLO: LazyLock<Lookup> = LazyLock::new(|| found(b"hello", ValidatorKind::Nothing));
+    static EMPTY: LazyLock<Lookup> = LazyLock::new(|| found(b"", ValidatorKind::StrongDate));
+    static LARGE: LazyLock<Lookup> = LazyLock::new(|| found(&filler(70_000), ValidatorKind::Tag));
     match &*target.path() {
         b"" => HELLO.clone(),
         b"empty" => EMPTY.clone(),
@@ -219,10 +224,10 @@ fn assert_same(whole: &Outcome, cut: &Outcome) {
         whole == cut,
         "whole: {:?} {} {}\ncut: {:?} {} {}",
         whole.next,
-        whole.finds,
-        whole.said.escape_ascii(),
+        whole.lookups,
+        whole.output.escape_ascii(),
         cut.next,
-        cut.finds,
-        cut.said.escape_ascii()
+        cut.lookups,
+        cut.output.escape_ascii()
     );
 }

@@ -1,15 +1,15 @@
-//! A target names something inside the root, and a folder's own address names the same.
+//! Fuzz target: a request target never leaves the root, and its form with a trailing slash names the same path.
 #![no_main]
 
 use docroot::http::{FieldLine, Method, Request, Target, TargetError, Version, validate};
 use libfuzzer_sys::fuzz_target;
 
-// The first line is a target, the rest is a Host field.
+// The first line of the input is a target, the rest is a Host field value.
 fuzz_target!(|bytes: &[u8]| {
     let end = bytes.iter().position(|&byte| byte == b'\n');
     let (raw, host) = bytes.split_at(end.unwrap_or(bytes.len()));
     let host = host.strip_prefix(b"\n");
-    // The parser of heads lets nothing else through.
+    // The head parser rejects other bytes.
     let Ok(raw) = std::str::from_utf8(raw) else {
         return;
     };
@@ -30,29 +30,29 @@ fuzz_target!(|bytes: &[u8]| {
         lines: host.as_slice(),
     };
     match validate(&request) {
-        Ok(admitted) => {
-            let target = target.expect("what is admitted is a target");
-            assert_eq!(admitted.path(), target.path(), "a host changes no path");
-            assert_eq!(admitted.is_directory(), target.is_directory());
-            let said = host.and_then(|line| std::str::from_utf8(line.value).ok());
-            // An absolute form's authority wins (RFC 9112 section 3.2.2).
-            assert_eq!(admitted.authority(), target.authority().or(said));
-            check_authority(admitted.authority().unwrap_or_default());
+        Ok(valid) => {
+            let target = target.expect("a valid request has a valid target");
+            assert_eq!(valid.path(), target.path(), "Host changes the path");
+            assert_eq!(valid.is_directory(), target.is_directory());
+            let host_text = host.and_then(|line| std::str::from_utf8(line.value).ok());
+            // The authority of the absolute form takes precedence (RFC 9112 section 3.2.2).
+            assert_eq!(valid.authority(), target.authority().or(host_text));
+            check_authority(valid.authority().unwrap_or_default());
         }
-        Err(refusal) => {
-            // (RFC 9110 section 7.4: what is to be had over TLS is not to be had here.)
+        Err(error) => {
+            // RFC 9110 section 7.4: https resources are not served without TLS.
             let is_misdirected = target == Err(TargetError::HttpsScheme);
-            let code = refusal.status.code();
+            let code = error.status.code();
             assert!(code == "400" || code == "421" && is_misdirected, "{code}");
             assert!(
                 target.is_err() || host.is_some(),
-                "a target is refused without a reason"
+                "a valid target without Host is rejected"
             );
         }
     }
 });
 
-/// That it is inside the root, and that so is the address it is redirected to.
+/// Checks that the target is inside the root, and that its redirect to a trailing slash is, too.
 fn check(target: &Target<'_>) {
     let path = target.path();
     assert!(
@@ -60,46 +60,43 @@ fn check(target: &Target<'_>) {
         "a control character"
     );
     for segment in path.split(|&byte| byte == b'/') {
-        assert!(
-            !matches!(segment, b"." | b".."),
-            "a segment that is no name"
-        );
-        assert!(
-            !segment.is_empty() || path.is_empty(),
-            "a segment without a name"
-        );
+        assert!(!matches!(segment, b"." | b".."), "a dot segment");
+        assert!(!segment.is_empty() || path.is_empty(), "an empty segment");
     }
-    let address = target.with_trailing_slash();
+    let slashed = target.with_trailing_slash();
     let plain = |byte: u8| byte.is_ascii_graphic() && !b"\"#<>[\\]^`{|}".contains(&byte);
-    assert!(address.bytes().all(plain), "{address} has what no URI has");
     assert!(
-        address.starts_with('/') && !address.starts_with("//"),
-        "{address} may name a host"
+        slashed.bytes().all(plain),
+        "{slashed} has characters that no URI has"
     );
-    let again = Target::parse(&address, None).expect("an address of ours is a target");
-    assert_eq!(again.path(), path, "{address} names something else");
-    assert!(again.is_directory(), "{address} names no folder");
+    assert!(
+        slashed.starts_with('/') && !slashed.starts_with("//"),
+        "{slashed} may name a host"
+    );
+    let again = Target::parse(&slashed, None).expect("a redirect leads to a valid target");
+    assert_eq!(again.path(), path, "{slashed} names another path");
+    assert!(again.is_directory(), "{slashed} has no trailing slash");
     assert_eq!(
         again.with_trailing_slash(),
-        address,
-        "an address is written in one way"
+        slashed,
+        "the form with a trailing slash is not stable"
     );
 }
 
-/// That the path is the same where it is written in more words.
+/// Checks that redundant segments do not change the path.
 fn check_rewritten(raw: &str, target: &Target<'_>) {
     if !raw.starts_with('/') {
         return;
     }
     for prefix in ["/", "/.", "/%2E", "/a/.."] {
         let longer = format!("{prefix}{raw}");
-        let longer = Target::parse(&longer, None).expect("a target in more words");
+        let longer = Target::parse(&longer, None).expect("a target with redundant segments");
         assert_eq!(longer.path(), target.path());
         assert_eq!(longer.is_directory(), target.is_directory());
     }
 }
 
-/// That it is a host and a port by RFC 3986 section 3.2, read from its end.
+/// Checks that an authority is a host and a port by RFC 3986 section 3.2, by parsing it from its end.
 fn check_authority(authority: &str) {
     let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
     let host = match authority.rsplit_once(':') {
@@ -118,7 +115,7 @@ fn check_authority(authority: &str) {
             );
             assert!(
                 !literal.contains('%'),
-                "a zone names an interface of ours: {authority}"
+                "an IPv6 zone names a local interface: {authority}"
             );
         }
         None => assert!(host.bytes().all(is_name), "{authority}"),

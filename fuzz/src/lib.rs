@@ -1,11 +1,10 @@
-//! What the fuzz targets share: something to serve, a conversation without a socket, and a reader of
-//! answers that trusts nothing.
+//! Shared code of the fuzz targets: resources to serve, a connection without a socket, a strict response parser.
 #![forbid(unsafe_code)]
 
-mod answer;
-mod conversation;
+mod connection;
 mod representation;
+mod response;
 
-pub use answer::{Answer, answers, unbounded};
-pub use conversation::Conversation;
-pub use representation::{DATE_TEXT, Known, TAG, filling, found, now};
+pub use connection::Connection;
+pub use representation::{DATE_TEXT, TAG, ValidatorKind, filler, found, now};
+pub use response::{ParsedResponse, mask_boundaries, parse_responses};

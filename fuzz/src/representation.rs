@@ -1,4 +1,4 @@
-//! Something to serve, and the time at which it is served.
+//! Resources with known validators, and the time of the simulated clock.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -6,31 +6,31 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use docroot::blob::Blob;
 use docroot::http::{DateStrength, EntityTag, LastModified, Lookup, Representation, Validators};
 
-/// The entity tag of everything that has one here.
+/// Entity tag of every resource that has one.
 pub const TAG: &str = "\"0000000000000000000000000000000a\"";
 
-/// The date of everything that has one here, as [`DATE_TEXT`] says it.
+/// Modification time of every resource that has one, since 1970.
 const DATE: Duration = Duration::from_secs(784_111_777);
 
-/// The same as an HTTP date.
+/// [`DATE`] as an HTTP date.
 pub const DATE_TEXT: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
 
-/// What is known of a resource beside its content.
+/// Validators of a resource.
 #[derive(Clone, Copy, Debug)]
-pub enum Known {
-    /// Nothing.
+pub enum ValidatorKind {
+    /// No validators.
     Nothing,
-    /// A date that others may have.
+    /// Weak Last-Modified date.
     Date,
-    /// A date that no others have.
+    /// Strong Last-Modified date.
     StrongDate,
-    /// A tag, and a date that others may have.
+    /// Entity tag, and a weak Last-Modified date.
     Tag,
 }
 
-/// A resource with this content.
+/// Creates a lookup that finds a resource with this content.
 #[must_use]
-pub fn found(content: &[u8], known: Known) -> Lookup {
+pub fn found(content: &[u8], kind: ValidatorKind) -> Lookup {
     let content = Blob::from(content.to_vec());
     let representation = Representation::new(content, "text/plain");
     let modified = |strength| LastModified {
@@ -38,25 +38,25 @@ pub fn found(content: &[u8], known: Known) -> Lookup {
         strength,
     };
     let validators = Validators {
-        tag: matches!(known, Known::Tag).then(|| EntityTag::new(0xa)),
-        modified: match known {
-            Known::Nothing => None,
-            Known::Date | Known::Tag => Some(modified(DateStrength::Weak)),
-            Known::StrongDate => Some(modified(DateStrength::Strong)),
+        tag: matches!(kind, ValidatorKind::Tag).then(|| EntityTag::new(0xa)),
+        modified: match kind {
+            ValidatorKind::Nothing => None,
+            ValidatorKind::Date | ValidatorKind::Tag => Some(modified(DateStrength::Weak)),
+            ValidatorKind::StrongDate => Some(modified(DateStrength::Strong)),
         },
     };
     Lookup::Found(Arc::new(representation.with_validators(validators).into()))
 }
 
-/// A time long after everything served here was made.
+/// Returns a time long after the modification time of all resources.
 #[must_use]
 pub fn now() -> SystemTime {
     UNIX_EPOCH + 2 * DATE
 }
 
-/// So many bytes, in which no two places look the same, and none like the beginning of an answer.
+/// Creates content of `len` bytes in which every line is different, and none begins like a response.
 #[must_use]
-pub fn filling(len: usize) -> Vec<u8> {
+pub fn filler(len: usize) -> Vec<u8> {
     let lines = (0_u32..).flat_map(|number| format!("{number:07}\n").into_bytes());
     lines.take(len).collect()
 }

@@ -1,4 +1,4 @@
-//! A conversation in HTTP/1.1 without a socket: what is heard is given, and what is said is kept.
+//! An HTTP/1.1 connection without a socket: input comes from the caller, output is collected in memory.
 
 use std::sync::OnceLock;
 use std::time::Instant;
@@ -9,49 +9,49 @@ use docroot::net::{Inbox, Io, Next, Now, Outbox, Peer, Protocol};
 
 use crate::now;
 
-/// One conversation, of which nothing is forgotten.
+/// Connection in memory that collects all output.
 #[derive(Debug)]
-pub struct Conversation<O: Origin> {
+pub struct Connection<O: Origin> {
     http: Http1<O>,
     session: Session<O::Stream>,
     inbox: Inbox,
     outbox: Outbox,
     deadline: Option<Instant>,
-    /// Everything that was answered.
-    pub said: Vec<u8>,
-    /// What the session waits for.
+    /// All bytes that the session has written.
+    pub output: Vec<u8>,
+    /// Event for which the session waits.
     pub next: Next,
 }
 
-impl<O: Origin> Conversation<O> {
-    /// A peer has connected.
+impl<O: Origin> Connection<O> {
+    /// Accepts a connection.
     pub fn new(origin: O, options: HttpOptions) -> Self {
         let mut http = Http1::new(origin, options, None);
         let session = http.on_accept(&Peer {
             address: ([127, 0, 0, 1], 80).into(),
         });
-        let mut conversation = Self {
+        let mut connection = Self {
             http,
             session,
             inbox: Inbox::default(),
             outbox: Outbox::default(),
             deadline: None,
-            said: Vec::new(),
+            output: Vec::new(),
             next: Next::Read,
         };
-        conversation.advance();
-        conversation
+        connection.advance();
+        connection
     }
 
-    /// The peer says this, if it is listened to.
-    pub fn hear(&mut self, bytes: &[u8]) {
+    /// Receives bytes from the peer, if the session reads.
+    pub fn receive(&mut self, bytes: &[u8]) {
         if self.next == Next::Read && !bytes.is_empty() {
             self.inbox.receive(bytes);
             self.advance();
         }
     }
 
-    /// The peer finishes, if it is listened to.
+    /// Receives the end of the peer's stream, if the session reads.
     pub fn end(&mut self) {
         if self.next == Next::Read {
             self.inbox.end();
@@ -59,29 +59,29 @@ impl<O: Origin> Conversation<O> {
         }
     }
 
-    /// What is awaited has taken too long.
-    pub fn expire(&mut self) {
+    /// Lets the session's deadline expire, if it reads and has one.
+    pub fn time_out(&mut self) {
         if self.next == Next::Read && self.deadline.take().is_some() {
             self.call(Http1::on_timeout);
             self.drain();
         }
     }
 
-    /// The server is going away.
-    pub fn retire(&mut self) {
+    /// Begins the shutdown of the server, if the session reads.
+    pub fn shut_down(&mut self) {
         if self.next == Next::Read {
             self.call(Http1::on_shutdown);
             self.drain();
         }
     }
 
-    /// Whether nothing is said, and nothing read, whatever else is heard.
-    pub fn is_deaf(&mut self, bytes: &[u8]) -> bool {
-        let (said, next) = (self.said.len(), self.next);
+    /// Whether the session neither reads nor answers further bytes.
+    pub fn ignores(&mut self, bytes: &[u8]) -> bool {
+        let (output, next) = (self.output.len(), self.next);
         self.inbox.receive(bytes);
-        let heard = self.inbox.bytes().len();
+        let unread = self.inbox.bytes().len();
         self.advance();
-        (said, next, heard) == (self.said.len(), self.next, self.inbox.bytes().len())
+        (output, next, unread) == (self.output.len(), self.next, self.inbox.bytes().len())
     }
 
     fn advance(&mut self) {
@@ -89,14 +89,16 @@ impl<O: Origin> Conversation<O> {
         self.drain();
     }
 
-    /// Takes what is said, and lets the session say more, until it waits for something else.
+    /// Takes the output and calls the session until it waits for something other than a flush.
     fn drain(&mut self) {
         loop {
-            let said = self.outbox.take();
-            self.said.extend_from_slice(&said);
+            let output = self.outbox.take();
+            self.output.extend_from_slice(&output);
             match self.next {
-                Next::Flush | Next::FlushThenRead if !said.is_empty() => self.call(Http1::on_ready),
-                // With nothing queued it is the same.
+                Next::Flush | Next::FlushThenRead if !output.is_empty() => {
+                    self.call(Http1::on_ready);
+                }
+                // With nothing queued, the flush is complete.
                 Next::Flush | Next::FlushThenRead => return self.next = Next::Read,
                 _ => return,
             }
@@ -107,7 +109,7 @@ impl<O: Origin> Conversation<O> {
         &mut self,
         call: impl FnOnce(&mut Http1<O>, &mut Session<O::Stream>, &mut Io<'_>) -> Next,
     ) {
-        // Only differences count; to read the clock anew would only make one run unlike another.
+        // Only differences of times matter. Reading the clock again would make runs differ.
         static START: OnceLock<Instant> = OnceLock::new();
         let mut io = Io {
             inbox: &mut self.inbox,
