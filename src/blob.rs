@@ -74,7 +74,7 @@ impl FileVersion {
     ///
     /// unlink(2), rename(2) and link(2) set the change time and the number of links one after the other; in which order
     /// depends on the file system: tmpfs and XFS set the time first. So where nothing but the change time differs,
-    /// this calls statx(2) again, up to [`MAX_STATS`] times, before it returns that difference.
+    /// this calls statx(2) again, up to 100 times, before it returns that difference.
     ///
     /// # Errors
     /// As for [`of`](Self::of).

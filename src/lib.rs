@@ -1,262 +1,287 @@
-//! `docroot`: a folder, served over HTTP, on a mio `Poll` loop.
+//! `docroot`: a static file server for HTTP/1.1, on event loops (mio, epoll(7)).
 //!
-//! > **net** moves bytes, **http1** reads them, **validate** decides, **find** fetches, **respond**
-//! > decides, **http1** writes, **net** sends.
+//! > **net** moves bytes, **http1** reads and writes messages, **site** finds resources in files, by the rules of
+//! > **http**.
 //!
-//! Code that serves no word of that sentence stands in the wrong file.
+//! Code that serves no word of that sentence is the command line (`main.rs`, `config/` and its commands), the start of
+//! the server (`server.rs`), or in the wrong place.
 //!
-//! # The house
-//!
-//! Two wings have never heard of each other: [`net`] (bytes, sockets, time; no protocol) and
-//! [`http`] (meaning; no sockets, files or clock). They meet in one file, `http1/session.rs`. Beside
-//! it stands [`site`], what we have. The folders are the specifications: `http/` is RFC 9110,
-//! `http1/` is RFC 9112. One currency passes through all: [`Blob`](blob::Blob), bytes at rest in
-//! memory or in an open file.
+//! # Layers
 //!
 //! ```text
-//!                     main.rs            arguments in, exit code out
-//!                        |
-//!                     config.rs          what was asked for
-//!                        |
-//!                     server.rs          one reactor per worker (or compress.rs: siblings for a folder)
-//!                    /         \
-//!               site/           http1/
-//!          what we have     how HTTP/1.1 puts it
-//!                    \       /       \
-//!                     \     /         \
-//!                    auth/            /
-//!               who may see it       /
-//!                       |           /
-//!                      http/      net/
-//!                 what HTTP says    moves bytes
-//!                          \         /
-//!                            blob.rs         (and counter.rs, numbers, and line_writer.rs,
-//!                         bytes at rest       lines that are written elsewhere)
+//!    main.rs, config.rs               command line in, exit code out
+//!        |
+//!    server.rs                        one event loop per worker
+//!        |
+//!    site/     http1/     proxy/      resources in files | HTTP/1.1 messages | PROXY headers
+//!      |       /  |  \       |
+//!      |   auth/  |   \      |        users and passwords
+//!      |     |    |    \     |
+//!     http/-------'     net/          RFC 9110, pure | sockets, buffers, timers
+//!           \           /
+//!      blob.rs, counter.rs, line_writer.rs, trust.rs
 //! ```
 //!
-//! # One request's walk
+//! | folder | what is in it | what is never in it |
+//! |---|---|---|
+//! | `net/` | sockets and time: listeners, event loop, connections, buffers | the meaning of the bytes |
+//! | `http/` | RFC 9110 as pure functions: values in, values out | sockets, files, the clock |
+//! | `http1/` | RFC 9112: parsing, framing, the session of a connection; access log and authorization | files |
+//! | `proxy/` | the PROXY protocol, around another protocol | HTTP |
+//! | `auth/` | users, password hashes, verification on background threads | HTTP |
+//! | `site/` | from a request target to a resource: files, rules, caches, compression | sockets; request fields |
+//! | `config/` | options of the command line and the environment | acting on them |
+//!
+//! No import runs upward: `main > config > {server, compress, sandbox} > metrics > {http1, site, proxy} > auth > {http,
+//! net} > {blob, counter, line_writer, trust, path_resolution}`. (`main.rs` enters the sandbox after the server has
+//! bound its sockets and before it runs.) `net/` and `http/` do not know each other; `http1/session.rs` joins them.
+//! Content passes through all layers as a [`Blob`](blob::Blob): bytes in memory, or an open file.
+//!
+//! # Life of a request
 //!
 //! ```text
 //!    kernel   readable(token)
 //!      v
-//!    net/reactor.rs      Reactor::turn      token -> connection; a stale key finds nothing
+//!    net/reactor.rs      Reactor::turn      token -> connection; a stale token finds none
 //!      v
-//!    net/connection.rs   Connection::pump   flush, fill, ask - until nothing moves
+//!    net/connection.rs   Connection::pump   flush, read, call the session - until no step makes progress
 //!      v
-//!    http1/session.rs    Http1::on_ready    is there a whole head?
+//!    http1/session.rs    Http1::on_ready    is the head complete?
 //!      |        .- http1/parse.rs   request(&[u8])       -> Request    pure
-//!      |        |- http/validate.rs validate(&Request)  -> Target     pure (or a refusal: a Response)
-//!      |        |- site/find.rs     find(&Target)        -> Lookup     THE ONE EFFECT: cache, or disk
-//!      |        |- http/respond.rs  respond(&Request, &Target, &Lookup) -> Response   pure (precondition, range)
+//!      |        |- http/validate.rs validate(&Request)  -> Target     pure (or Err(Response))
+//!      |        |- site/find.rs     find(&Target)        -> Lookup     THE ONE EFFECT: cache, or file system
+//!      |        |- http/respond.rs  respond(&Request, &Target, &Lookup) -> Response   pure (preconditions, ranges)
 //!      |        '- http1/encode.rs  head(&Response, ..)  -> bytes      pure
 //!      v
-//!    net/outbox.rs       tail() <- head bytes;  push(blob, range)
+//!    net/outbox.rs       tail() <- bytes of the head;  push(blob, range)
 //!      v
-//!    net/connection.rs   the same pump, its next step: flush
+//!    net/connection.rs   the same pump, next step: flush
 //!      v
 //!    net/transport.rs    send, sendmsg, sendfile
 //!      v
 //!    kernel
 //! ```
 //!
-//! Content whose length nobody knows beforehand, a folder's listing or what happens in it, is made while it leaves:
-//! `respond` decides that it is such, `Origin::open_stream` begins it, and the session, which frames it in chunks, asks
-//! `Origin::read_stream` for one bounded step at a time, whenever everything before it has left (`Next::Yield`), or,
-//! where nothing more has happened, when a bell rings (`Next::ReadOrWake`). Who leaves drops it.
+//! Data flows downward only: each value is made once, and no later step changes it.
 //!
-//! Downward only; each noun is made once and never edited by a later station.
+//! Content of unknown length, a directory listing or a stream of events, is generated while it is sent: `respond`
+//! selects it, `Origin::open_stream` opens it, and the session frames it in chunks. It calls `Origin::read_stream` for
+//! one bounded step whenever all earlier bytes are sent (`Next::Yield`) or, if no event is pending, when a waker is
+//! readable (`Next::ReadOrWake`). When the client disconnects, the stream is dropped.
 //!
-//! # The rooms
+//! Work that would block an event loop, such as verifying a password, runs on a background thread: the session returns
+//! `Next::AwaitWake` and leaves the head unparsed in the inbox; the thread writes to a waker (eventfd(2)), and the
+//! session is called again.
 //!
-//! | file | lives here | may never be here |
+//! # Five habits of the event loop
+//!
+//! 1. **Sockets are registered once, for both directions, and never re-registered.** mio is edge-triggered: a readiness
+//!    that is not used up is not reported again. One function, `Connection::pump`, flushes, reads and calls the session
+//!    until no step makes progress or its steps are used up (then the connection is runnable in the next turn). So a
+//!    fast client cannot starve the others, and no code has to re-arm a socket.
+//! 2. **A short read ends the edge** (epoll(7)), and so does a short write; but not a short sendfile(2), which a signal
+//!    may have interrupted. One request on a warm connection costs one `recv` and one `send`.
+//! 3. **Buffers are shared** and lent to a connection for one pump. Between pumps a connection owns only a partial head
+//!    or unsent bytes, of a file an offset; an idle one owns no buffer. The kernel buffers little for a client that
+//!    does not read (TCP_NOTSENT_LOWAT).
+//! 4. **Time is a parameter.** The clock is read once per turn, and once more at the end of a turn whose responses are
+//!    logged: time for which the turn was blocked, as by a disk, is part of their duration.
+//! 5. **Cached lookups are revalidated once per turn.** Within a turn a cached lookup is fresh; in a later turn it is
+//!    revalidated first: by inotify, which is read before any request is served, or by one stat(2). Requests that may
+//!    have been sent after the turn began, and after a file changed, are served after another revalidation: those of a
+//!    connection that was just accepted, and those behind another request (pipelining).
+//!
+//! Workers share nothing on the path of a request. Where they meet, it is under a lock that is held for a few
+//! instructions: log lines, once a turn (`line_writer.rs`); connections per address, if limited
+//! (`net/per_ip_limit.rs`); credentials that a session has not seen verified (`auth/verifier.rs`); encoded files and
+//! digests that a worker has just found (`site/compressor.rs`, `site/digests.rs`).
+//!
+//! # Errors
+//!
+//! | cause | type | result |
 //! |---|---|---|
-//! | `blob.rs` | bytes at rest, in memory, in a sealed or in an open file, and which version of it | reading a file; HTTP; sockets |
-//! | `counter.rs` | a number that one thread changes, and that any may read | what it counts |
-//! | `line_writer.rs` | lines handed to a thread that writes them, without ever waiting, and how many were lost | what a line says |
-//! | `trust.rs` | whose word about other peers is believed | what they say |
-//! | `path_resolution.rs` | a name -> the way to where it leads, by symbolic links | opening what is there |
-//! | `net/address.rs` | where a peer is, and where a listener listens | sockets |
-//! | `net/lan_address.rs` | by which address others know this machine | listening there |
-//! | `net/transport.rs` | what a connection can do to its peer: TCP, Unix sockets, `sendfile` | buffering |
-//! | `net/inbox.rs` | bytes received, not yet understood | parsing |
-//! | `net/outbox.rs` | bytes decided, not yet sent | deciding what to send |
-//! | `net/deadlines.rs` | when something is due, in order | reading the clock |
-//! | `net/log_throttle.rs` | what is said again once a minute at the most | what is said |
-//! | `net/limits.rs` | how much one reactor takes on, and its share of what all do | what the command line calls it |
-//! | `net/counters.rs` | what becomes of one reactor's connections, in numbers | who asks |
-//! | `net/per_ip_limit.rs` | how many connections each peer holds, with all reactors | what a connection says |
-//! | `net/protocol.rs` | everything a server says to the reactor | mio types, sockets |
-//! | `net/connection.rs` | the pump: flush, fill, ask; edges, pace, lingering | a token, another connection |
-//! | `net/listener.rs` | bind or inherit, accept, withdraw | sessions |
-//! | `net/unix_socket.rs` | a Unix socket in the file system: bound, replaced, removed | what is said over it |
-//! | `net/socket_activation.rs` | sockets that somebody else has bound, as systemd hands them over | binding any |
-//! | `net/reactor.rs` | the loop; the only reader of the clock; `ReactorHandle` | bytes |
-//! | `http/syntax.rs` | tokens, comma lists, quoted strings, parameters, weights | a field's meaning |
-//! | `http/fields.rs` | our own field lines, rendered when pushed | a peer's text, unescaped |
-//! | `http/date.rs` | HTTP dates and RFC 3339's; one second's text, kept | asking what time it is |
-//! | `http/status.rs` | the codes we send | policy |
-//! | `http/request.rs` | method, target, version, lines | owning the bytes; framing |
-//! | `http/target.rs` | host and decoded path, inside the root by construction | the file system |
-//! | `http/validator.rs` | entity tags and dates: which state is which, strongly or weakly | making them from files |
-//! | `http/coding.rs` | Accept-Encoding -> which content coding is preferred | compressing |
-//! | `http/representation.rs` | content, and the fields that go with it | opening, reading |
-//! | `http/precondition.rs` | If-Match to If-Modified-Since -> verdict | status codes |
+//! | bytes that are no valid request | `http1::ParseError`, `BodyError` | 400, 413, 414, 431, 501, 505; then close |
+//! | a request that docroot does not serve | `Err(Response)` from `validate` | 400, 405 and 501 + Allow, 417, 421 |
+//! | credentials missing or wrong; too many to verify | `Authorization::Denied` | 401 + WWW-Authenticate; 503 |
+//! | a precondition or a range | `PreconditionOutcome`, `Selection` | 304, 412, 206, 416 |
+//! | no resource, hidden, or unreadable at present | `Lookup::{NotFound, Forbidden, Unavailable}` | 404, 403, 503 |
+//! | a directory cannot be read to its end | `StreamProgress::Failed` | closed before the last chunk |
+//! | a file is written to while it is sent | `CloseReason::FileChanged` | the connection is closed before the end |
+//! | client gone, reset or too slow | `CloseReason` | a debug line; never leaves the reactor |
+//! | accept(2) finds no free descriptor | the listener pauses, one warning | it resumes when a connection closes |
+//! | a worker fails or panics | `io::Error` out of `Server::run` | the other workers drain; one line, exit code 1 |
+//! | bind, poll, missing root | an error with context | one line on stderr that says what to do; exit code |
+//!
+//! Each 503 has Retry-After. Bytes from a client cannot cause a panic: `unwrap`, `panic` and indexing are denied in
+//! `http/`, `http1/` and `proxy/`; an `expect` elsewhere states why it holds.
+//!
+//! # Resources and packages
+//!
+//! Each is used in one place, and `tests/keeps_its_house.rs` checks it.
+//!
+//! | resource | place |
+//! |---|---|
+//! | clock, on an event loop | `net/reactor.rs` |
+//! | clock, elsewhere | `compress.rs`, `explain.rs`, `check.rs`, `site/live.rs` |
+//! | clock, when log lines are lost | `line_writer.rs` |
+//! | clock, at the start of the process | `metrics/process.rs` |
+//! | served files, opened | `site/root.rs` |
+//! | password file | `config.rs` |
+//! | procfs, cgroups and sysctls | `metrics/process.rs`, `config/memory.rs`, `net/limits.rs` |
+//! | sidecars, written | `site/sidecar_writer.rs`, which a serving process never calls |
+//! | access log | `log_sink.rs` |
+//! | file of a Unix socket | `net/unix_socket.rs`: bound with its directory locked, and removed |
+//! | mio's sockets | `net/` |
+//! | command line and environment | `config.rs`, `config/`, `main.rs` |
+//!
+//! | package | place |
+//! |---|---|
+//! | mio, socket2, nix, listenfd, slotmap | `net/` |
+//! | arrayvec | `net/outbox.rs`, `http1/parse.rs` |
+//! | httparse | `http1/parse.rs` |
+//! | httpdate | `http/date.rs` |
+//! | base64 | `http/credentials.rs` |
+//! | bcrypt, sha-crypt | `auth/hash.rs` |
+//! | siphasher, subtle, getrandom | `auth/verdict_cache.rs` |
+//! | brotli, flate2, zstd | `site/encoding.rs` |
+//! | mime_guess | `site/media.rs` |
+//! | foldhash | `site/cache.rs` |
+//! | twox-hash | `net/outbox.rs`, `site/validators.rs`, `site/digests.rs` |
+//! | ipnet | `trust.rs` |
+//! | landlock | `sandbox.rs` |
+//! | indicatif | `compress.rs` |
+//! | clap | `config.rs`, `config/` |
+//! | fast_qr | `qr.rs` |
+//! | tracing-subscriber, signal-hook | `main.rs` |
+//! | sd-notify | `main.rs`, `service_manager.rs` |
+//! | rustix | `net/`, `site/`, `auth/verifier.rs`, `sandbox.rs`, `metrics/process.rs`, `explain.rs`, `hash.rs` |
+//!
+//! # Files
+//!
+//! | file | what is in it | what is never in it |
+//! |---|---|---|
+//! | `blob.rs` | content in memory or in a (sealed) open file, and the file's version | reading files; HTTP; sockets |
+//! | `counter.rs` | a counter that one thread changes and any thread may read | what it counts |
+//! | `line_writer.rs` | lines written by a background thread, and counts of lost lines | their content |
+//! | `trust.rs` | trusted proxies | what they send |
+//! | `path_resolution.rs` | a path resolved through symbolic links | opening files |
+//! | `net/address.rs` | addresses of peers and listeners | sockets |
+//! | `net/lan_address.rs` | this machine's address on its network | listening there |
+//! | `net/transport.rs` | non-blocking TCP and Unix sockets, `sendfile` | buffering |
+//! | `net/inbox.rs` | received bytes that are not consumed | parsing |
+//! | `net/outbox.rs` | queued bytes and file ranges that are not sent | deciding what to send |
+//! | `net/deadlines.rs` | priority queue of deadlines | reading the clock |
+//! | `net/log_throttle.rs` | a warning at most once a minute | its text |
+//! | `net/limits.rs` | limits of one reactor, and its share of the limits of all | names of options |
+//! | `net/counters.rs` | counters of one reactor's connections | rendering them |
+//! | `net/per_ip_limit.rs` | open connections per address, over all reactors | the bytes of a connection |
+//! | `net/protocol.rs` | the interface between a protocol and the reactor | mio types, sockets |
+//! | `net/connection.rs` | the pump: flush, read, call; minimum rate, lingering close | tokens, other connections |
+//! | `net/listener.rs` | bind or inherit, accept, stop accepting | sessions |
+//! | `net/unix_socket.rs` | the file of a Unix socket: bound, replaced, removed | the bytes of a connection |
+//! | `net/socket_activation.rs` | sockets passed by the service manager (systemd) | binding |
+//! | `net/reactor.rs` | the event loop and its only clock; `ReactorHandle` | the bytes of a connection |
+//! | `http/syntax.rs` | tokens, comma lists, quoted strings, parameters, weights | the meaning of a field |
+//! | `http/fields.rs` | generated field lines, rendered when added | unescaped text from a client |
+//! | `http/date.rs` | HTTP dates and RFC 3339 dates; the text of the last second, cached | reading the clock |
+//! | `http/status.rs` | status codes that docroot sends | when to send them |
+//! | `http/request.rs` | method, target, version, field lines | owning the bytes; framing |
+//! | `http/target.rs` | host and decoded path, which cannot leave the root | the file system |
+//! | `http/validator.rs` | entity tags and dates, strong and weak comparison | making them from files |
+//! | `http/coding.rs` | Accept-Encoding -> preferred content coding | compressing |
+//! | `http/representation.rs` | content with its fields | opening, reading |
+//! | `http/precondition.rs` | If-Match to If-Modified-Since -> outcome | status codes |
 //! | `http/range.rs` | Range, If-Range -> selection | slicing bytes |
-//! | `http/multipart.rs` | several ranges as one content: boundaries, part heads, lengths | the bytes of a part |
-//! | `http/listing.rs` | in which form and order a folder's listing is asked for | what is in the folder |
-//! | `http/response.rs` | status, fields, representation, how much is sent; our own small pages | wire format |
-//! | `http/origin.rs` | `trait Origin`, `enum Lookup` | implementations (but closures, for tests) |
-//! | `http/accept.rs` | Accept -> which media type is preferred; whether somebody goes to a page | what is offered |
-//! | `http/validate.rs` | may we answer, and for which target? | anything learned from disk |
-//! | `http/respond.rs` | request + lookup = response | loops over bytes, logging |
-//! | `http/credentials.rs` | who a request says it comes from, and how it is asked to say so | whether that is true |
-//! | `http/forwarded.rs` | X-Forwarded-For, Forwarded -> for whom a proxy speaks | whether to ask |
-//! | `http/cors.rs` | requests on behalf of another site | which sites may |
-//! | `auth/hash.rs` | one hash of a password, and whether a password is its | whose it is |
-//! | `auth/users.rs` | users and their hashes, as an htpasswd file lists them | opening that file |
-//! | `auth/verdict_cache.rs` | which credentials were verified lately, by a seal | the credentials |
-//! | `auth/verifier.rs` | passwords verified beside the loops, once for all who send the same | HTTP |
-//! | `proxy/header.rs` | bytes -> a header of the PROXY protocol | what comes behind it |
-//! | `proxy/counters.rs` | who was hung up on before its conversation began, in numbers | who asks |
-//! | `proxy/proxied.rs` | another protocol, spoken behind such a header | which one |
-//! | `http1/parse.rs` | bytes -> request head | reading sockets; method policy |
-//! | `http1/body.rs` | where a request's content ends; counting it away | keeping it |
-//! | `http1/chunked.rs` | content of unknown length -> chunks | making it |
+//! | `http/multipart.rs` | multipart/byteranges: boundaries, part heads, lengths | the bytes of a part |
+//! | `http/listing.rs` | format and order in which a listing is requested | the entries of the directory |
+//! | `http/response.rs` | status, fields, representation, how much of it is sent; generated pages | the wire format |
+//! | `http/origin.rs` | `trait Origin`, `enum Lookup` | implementations (other than closures, for tests) |
+//! | `http/accept.rs` | Accept -> preferred media type; navigation requests of a browser | the available types |
+//! | `http/validate.rs` | request -> target, or the response that rejects it | facts from the file system |
+//! | `http/respond.rs` | request + lookup -> response | loops over bytes, logging |
+//! | `http/credentials.rs` | credentials of a request, and the challenge for them | verifying them |
+//! | `http/forwarded.rs` | X-Forwarded-For, Forwarded -> address of the client | which proxies are trusted |
+//! | `http/cors.rs` | cross-origin requests | which origins are allowed |
+//! | `auth/hash.rs` | one password hash, and verifying a password against it | its user |
+//! | `auth/users.rs` | users and their hashes, from the text of an htpasswd file | opening that file |
+//! | `auth/verdict_cache.rs` | verdicts on recent credentials, by a keyed hash | the credentials |
+//! | `auth/verifier.rs` | passwords verified on background threads, once for all requests with the same ones | HTTP |
+//! | `proxy/header.rs` | bytes -> a header of the PROXY protocol | the bytes after it |
+//! | `proxy/counters.rs` | counters of connections closed because of their header | rendering them |
+//! | `proxy/proxied.rs` | a wrapper around the protocol that follows such a header | that protocol |
+//! | `http1/parse.rs` | bytes -> request head | reading sockets; which methods are served |
+//! | `http1/body.rs` | framing of a request's content, which is read and discarded | keeping it |
+//! | `http1/chunked.rs` | content of unknown length -> chunks | generating it |
 //! | `http1/encode.rs` | response head -> bytes | deciding any of it |
-//! | `http1/decimal.rs` | numbers in decimal digits | any other form |
-//! | `http1/access_line.rs` | one request, as one line | writing it anywhere |
-//! | `http1/counters.rs` | what one worker has answered, in numbers | who asks |
-//! | `http1/access_log.rs` | answers on their way, each a line, and counted, once it has left | what a line looks like |
-//! | `http1/authorize.rs` | who may have an answer, before anything is looked up | verifying |
-//! | `http1/health.rs` | whether this server would like to be asked, told to whoever divides the requests | when that changes |
-//! | `http1/session.rs` | states, persistence, pipelining, deadlines | RFC 9110's rules; file names |
-//! | `site/root.rs` | the door to the file system, for all that is read | HTTP status, fields |
-//! | `site/sidecar_writer.rs` | the second door: siblings in other codings, written whole or not at all | serving them |
-//! | `site/encoding.rs` | bytes into a coding, out of it again | files; what is worth encoding |
-//! | `site/compressor.rs` | what is encoded beside the loops, and what was, within a budget | making anybody wait |
-//! | `site/digests.rs` | files known by their content, each read once, long ones beside the loops | making anybody wait |
-//! | `site/validators.rs` | file -> validators, and why those | comparing them |
-//! | `site/media.rs` | file name -> media type, and whether that becomes smaller | I/O |
-//! | `site/cache_control.rs` | file name -> Cache-Control, by what looks like a hash | reading files |
-//! | `site/watch.rs` | which files have changed, says inotify, and what it cannot say | comparing versions |
-//! | `site/root_watch.rs` | whether something happened on the way to the root, or to where else links may lead, so that a name may lead elsewhere | looking where |
-//! | `site/releases.rs` | which folders the root's name has led to, of which something may still be shown | what of them |
-//! | `site/cache.rs` | what was found before, within a budget, and what it rests on | disk access |
-//! | `site/pattern.rs` | which paths a rule is about, and what it captures of them | what the rule does |
-//! | `site/rules.rs` | the lines of a file of rules; rules in order, found by path | what a line means |
-//! | `site/field.rs` | a field that was configured, and those that cannot be | which answers have it |
-//! | `site/headers.rs` | `_headers`: path -> changes to the fields | reading the file; our defaults |
-//! | `site/redirects.rs` | `_redirects`: path -> where to, and with which status | reading the file; looking a path up |
-//! | `site/listing.rs` | a folder, read, put in order and shown in bounded steps | how it is framed |
-//! | `site/listing/natural.rs` | names in the order in which people count | what they name |
-//! | `site/listing/row.rs` | an entry as HTML, JSON or text | looking at it |
-//! | `site/live.rs` | what tells pages that the site has changed: counted, kept a while, told on streams | what a browser does |
-//! | `site/live/tree_watcher.rs` | what inotify says of all that is below a folder | what is served |
-//! | `site/live/debouncer.rs` | many changes that come together, as one | asking what time it is |
-//! | `site/live/inject.rs` | a page, with a script in it | reading the page |
-//! | `site/policy_sources.rs` | the files that a site's policy is written in, read as often as asked | what a line means |
-//! | `site/policy.rs` | address and file -> the fields that go with the answer | choosing the file |
-//! | `site/trace.rs` | what was seen on the way to an answer, for who asks why | deciding anything |
-//! | `site/survey.rs` | what a visitor of all there is would meet | another rule than who serves has |
-//! | `site/search.rs` | path -> file: as it is, with `.html`, a folder's index, and what stands beside it | request fields |
-//! | `site/sidecars.rs` | what may stand beside a file, and whether it is that, with a coding | choosing among them |
-//! | `site/resource.rs` | content and its fields -> a resource, with all that is said of it | choosing either |
-//! | `site/lookup_cache.rs` | what was found before, if it still is so: the cache, its evidence, and the watches over that | what is looked for |
-//! | `site/find.rs` | target -> lookup: memory, rules, search, the pages for what is absent | request fields |
-//! | `server.rs` | options -> listeners, sites, one reactor per worker; what happens when one fails | per-request code |
-//! | `metrics.rs` | how a server is doing, as Prometheus reads it: an origin | counting |
-//! | `metrics/process.rs` | what the kernel says of this process | what we say of it |
-//! | `sandbox.rs` | what the process may still do once it serves, and that the kernel sees to it | what the command line calls it |
-//! | `compress.rs` | `docroot compress`: the walk, the threads, what is said of it | opening files; a request |
-//! | `main.rs` | arguments, tracing, signals, exit code | everything else |
-//! | `config.rs` | arguments and environment -> options, checked once | being imported by anyone but main |
-//! | `config/values.rs` | a word of the command line -> the value that it means | which option says it |
-//! | `config/binds.rs` | where it listens, as it is asked for | listening |
-//! | `config/etag.rs` | what entity tags are made from, as it is asked for | making them |
-//! | `config/memory.rs` | what a container may have -> what may be remembered | who uses it |
-//! | `config/live.rs` | options for work on a site | doing it |
-//! | `config/health.rs` | the arguments about health and draining | acting on them |
-//! | `config/sandbox.rs` | whether the process is confined, and what it then needs | confining it |
-//! | `config/proxies.rs` | who speaks for others, as it is asked for | what they say |
-//! | `config/log.rs` | the options of the access log | writing it |
-//! | `config/metrics.rs` | the option of the metrics | telling them |
-//! | `config/manual.rs` | the manual page, and completions for shells | printing them |
-//! | `config/healthcheck.rs` | whom `docroot healthcheck` asks, and for what | asking |
-//! | `announce.rs` | what the start says, for a person or for a program | deciding what is on |
-//! | `text.rs` | text of others, harmless for a terminal or in JSON | what it says |
-//! | `log_sink.rs` | where access lines go: standard output, or a file that is opened again | what they say |
-//! | `browser.rs` | a browser that is ready before there is anything to be opened | which one, and what |
-//! | `qr.rs` | an address as a QR code, and which one a phone can reach | where it is shown |
-//! | `check.rs` | `docroot --check`: what would be served, and what is wrong with it | looking at files |
-//! | `explain.rs` | `docroot explain`: a request through a session without a socket, and the notes of its site | deciding anything |
-//! | `hash.rs` | `docroot hash`: a password in, a line out | how it is hashed |
-//! | `service_manager.rs` | what a service manager is told, and where | knowing when |
-//! | `healthcheck.rs` | `docroot healthcheck`: one request to a server, and whether it is well | finding out where that is |
-//!
-//! **Floors:** `main > config > {server, compress, sandbox} > metrics > {http1, site, proxy} > auth > {http, net} > {blob,
-//! counter, line_writer, trust, path_resolution}`. (Main confines, by `sandbox.rs`, between two calls of the server.)
-//!
-//! **Doors:** the clock is read only in `net/reactor.rs` (and in `compress.rs`, `explain.rs`, `check.rs` and
-//! `site/live.rs`, which are no loops, in `line_writer.rs`, where lines are lost, and, when it was started, in
-//! `metrics/process.rs`); files are opened only in `site/root.rs` (one with passwords in `config.rs`; what the kernel says
-//! of this process and its limits in `metrics/process.rs`, `config/memory.rs` and `net/limits.rs`), and written only in
-//! `site/sidecar_writer.rs`, which whoever serves never enters, and in `log_sink.rs`, the access log; a Unix socket's file is
-//! bound, with its folder locked, and removed in `net/unix_socket.rs`; mio's sockets are named only in `net/`, the command line and
-//! the environment only in `config.rs`, the rooms below it, and `main.rs`.
-//!
-//! **One package, one home:** mio, socket2, nix, listenfd and slotmap in `net/`; arrayvec in `net/outbox.rs` and
-//! `http1/parse.rs`; httparse in `http1/parse.rs`; httpdate in `http/date.rs`; base64 in `http/credentials.rs`; what hashes
-//! passwords in `auth/hash.rs`, what seals them in `auth/verdict_cache.rs`; brotli, flate2 and zstd in `site/encoding.rs`;
-//! mime_guess in `site/media.rs`; foldhash in `site/cache.rs`; twox-hash in `net/outbox.rs`, `site/validators.rs` and
-//! `site/digests.rs`; ipnet in `trust.rs`; landlock in `sandbox.rs`; indicatif in `compress.rs`; clap in `config.rs` and below it; fast_qr in
-//! `qr.rs`; tracing-subscriber and signal-hook in `main.rs`, sd-notify in `main.rs` and `service_manager.rs`; rustix in `net/`,
-//! `site/`, `auth/verifier.rs`, `sandbox.rs`, `metrics/process.rs`, `explain.rs` and `hash.rs`. `tests/keeps_its_house.rs`
-//! holds us to it.
-//!
-//! # Five habits the loop lives by
-//!
-//! 1. **Sockets are registered once, for both directions, and never re-registered.** mio is
-//!    edge-triggered: a readiness not used is lost. One function, `Connection::pump`, runs
-//!    flush-fill-ask until nothing moves or its steps are up (then it is hungry: again at the next
-//!    turn), so one fast peer cannot starve its neighbours, and no writer has to remember to re-arm.
-//! 2. **A short read is the end of the edge** (epoll(7)), and so is a short write; but not of a file, as a signal ends a
-//!    sendfile(2) early. One request on a warm connection costs one `recv` and one `send`.
-//! 3. **Buffers are lent** for the length of a pump, with the desk they lie on. What stays with a
-//!    connection is only a partial head or what is unsent, of a file an offset; an idle one owns
-//!    nothing, and the kernel is given little for a peer that does not take it.
-//! 4. **Time is a parameter.** The clock is read once per turn, and once more at the end of one whose answers are logged:
-//!    what has held up the loop, as a disk may, is part of how long they took.
-//! 5. **What was found is doubted once a turn.** Within a turn it is believed; in a later one it is confirmed
-//!    first: by inotify, which is heard before anybody is served, or by one `stat`. Who may have asked after
-//!    the turn began, and after a change, is answered after another doubt: a connection that was just accepted,
-//!    and what came behind another request.
-//!
-//! What a loop may not wait for is done beside it: a session says `Next::AwaitWake`, its head stays in the inbox,
-//! unparsed, a bell is rung, and the same session is asked again. So passwords are verified.
-//!
-//! Workers share nothing on the path of a request. Where they meet, it is under a lock that is held for
-//! a few instructions: lines, once a turn (`line_writer.rs`), and, if asked for, peers that come and leave
-//! (`net/per_ip_limit.rs`), credentials that a session does not know yet (`auth/verifier.rs`), and forms and digests of files
-//! that a worker has just found (`site/compressor.rs`, `site/digests.rs`).
-//!
-//! # When things go wrong
-//!
-//! | what | is a | becomes |
-//! |---|---|---|
-//! | the bytes are no request | `http1::ParseError`, `BodyError` | 400, 413, 414, 431, 501, 505; then close |
-//! | a request we do not serve | `Err(Response)` from `validate` | 400, 405 and 501 + Allow, 417, 421 |
-//! | credentials missing, not good, too many to verify | `Authorization::Denied` | 401 + WWW-Authenticate, 503 + Retry-After |
-//! | If-..., Range | `PreconditionOutcome`, `Selection` | 304, 412, 206, 416 |
-//! | nothing there, not ours to show, not to be had now | `Lookup::{NotFound, Forbidden, Unavailable}` | 404, 403, 503 + Retry-After |
-//! | a folder cannot be read to its end | `StreamProgress::Failed` | the connection is closed without the last chunk |
-//! | a file is written to while it is sent | `CloseReason::FileChanged` | the connection is cut: other bytes were promised |
-//! | peer gone, reset, too slow | `CloseReason` | a debug line; never leaves the reactor |
-//! | accept: no descriptors | the listener rests, one warning | it resumes when a connection closes |
-//! | a worker fails or panics | `io::Error` out of `Server::run` | the others drain; one line, exit code 1 |
-//! | bind, poll, root missing | error with context | one line on stderr that says what to do; exit code |
-//!
-//! No panic can be reached from a peer's bytes: `unwrap`, `panic` and indexing are denied in `http/`
-//! and `http1/`; an `expect` elsewhere states its invariant.
+//! | `http1/decimal.rs` | numbers in decimal digits | other formats |
+//! | `http1/access_line.rs` | one request as one line | writing the line |
+//! | `http1/counters.rs` | counters of one worker's responses | rendering them |
+//! | `http1/access_log.rs` | responses in flight, logged and counted when they are sent | the format of a line |
+//! | `http1/authorize.rs` | authorization of a request, before the lookup | verifying passwords |
+//! | `http1/health.rs` | the health check for load balancers | when health changes |
+//! | `http1/session.rs` | states, keep-alive, pipelining, timeouts of a connection | rules of RFC 9110; file names |
+//! | `site/root.rs` | opening, examining and reading all served files | HTTP status, fields |
+//! | `site/sidecar_writer.rs` | writing sidecars, completely or not at all | serving them |
+//! | `site/encoding.rs` | bytes into a content coding and back | files; which are worth encoding |
+//! | `site/compressor.rs` | compression on background threads, and its results within a budget | blocking a request |
+//! | `site/digests.rs` | digests of files, each file read once, long ones on a background thread | blocking a request |
+//! | `site/validators.rs` | file -> validators, and the reasons for them | comparing them |
+//! | `site/media.rs` | file name -> media type, and whether it is compressible | I/O |
+//! | `site/cache_control.rs` | file name -> Cache-Control, by fingerprints in the name | reading files |
+//! | `site/watch.rs` | changes of files from inotify, and the changes that it cannot report | comparing versions |
+//! | `site/root_watch.rs` | changes of the root path's symbolic links and of allowed targets | resolving them |
+//! | `site/releases.rs` | directories to which the root path has led, which may still be served | which files |
+//! | `site/cache.rs` | cached lookups within a budget, and their evidence | the file system |
+//! | `site/pattern.rs` | path patterns of rules, and their captures | the effect of a rule |
+//! | `site/rules.rs` | lines of a rules file; ordered rules, found by path | the meaning of a line |
+//! | `site/field.rs` | configured response fields, and the reserved ones | which responses have them |
+//! | `site/headers.rs` | `_headers`: path -> changes to the fields | reading the file; default fields |
+//! | `site/redirects.rs` | `_redirects`: path -> location and status | reading the file; looking a path up |
+//! | `site/listing.rs` | a directory read, sorted and rendered in bounded steps | framing |
+//! | `site/listing/natural.rs` | natural order of names | what they name |
+//! | `site/listing/row.rs` | an entry as HTML, JSON or text | examining the file |
+//! | `site/live.rs` | live reload: numbered changes, kept for a while, sent as events | the script in the browser |
+//! | `site/live/tree_watcher.rs` | inotify on a whole directory tree | which files are served |
+//! | `site/live/debouncer.rs` | a burst of changes merged into one | reading the clock |
+//! | `site/live/inject.rs` | the live-reload script added to a page | reading the page |
+//! | `site/policy_sources.rs` | the files of a site's policy, read at each load | the meaning of a line |
+//! | `site/policy.rs` | URL and file -> the fields of the response | choosing the file |
+//! | `site/trace.rs` | events of a lookup, for `docroot explain` | decisions |
+//! | `site/survey.rs` | all files of the root, tried as requests would be | rules other than those of serving |
+//! | `site/search.rs` | path -> file: itself, with `.html`, or an index file, and its sidecars | request fields |
+//! | `site/sidecars.rs` | sidecars of a file, checked against its version, with their codings | choosing one |
+//! | `site/resource.rs` | content and fields -> a resource with all its representations' fields | choosing either |
+//! | `site/lookup_cache.rs` | the cache of lookups with their revalidation: evidence and watches | searching |
+//! | `site/find.rs` | target -> lookup: cache, rules, search, error pages | request fields |
+//! | `server.rs` | options -> listeners, sites, one reactor per worker; failure of a worker | per-request code |
+//! | `metrics.rs` | the metrics page, as an origin | counting |
+//! | `metrics/process.rs` | statistics of the process from procfs | docroot's own counters |
+//! | `sandbox.rs` | the rights that the serving process keeps (Landlock) | names of options |
+//! | `compress.rs` | `docroot compress`: directory walk, threads, report | opening files; requests |
+//! | `main.rs` | arguments, tracing, signals, exit code | anything else |
+//! | `config.rs` | arguments and environment -> options, validated once | imports from anywhere but `main.rs` |
+//! | `config/values.rs` | text of an argument -> its value | the option it belongs to |
+//! | `config/binds.rs` | `--bind` and `--port` -> addresses | listening |
+//! | `config/etag.rs` | the source of entity tags | making them |
+//! | `config/memory.rs` | memory limit of the container -> size of the cache | the cache |
+//! | `config/live.rs` | options for development | acting on them |
+//! | `config/health.rs` | options of the health check and of draining | acting on them |
+//! | `config/sandbox.rs` | sandbox mode, and the files that the server needs | confining |
+//! | `config/proxies.rs` | trusted proxies and the PROXY protocol | parsing their headers |
+//! | `config/log.rs` | options of the access log | writing it |
+//! | `config/metrics.rs` | the option of the metrics | serving them |
+//! | `config/manual.rs` | the manual page and shell completions | printing them |
+//! | `config/healthcheck.rs` | options of `docroot healthcheck` | sending the request |
+//! | `announce.rs` | the start message, as text or JSON | which features are on |
+//! | `text.rs` | untrusted text escaped for a terminal or JSON | its meaning |
+//! | `log_sink.rs` | the access log's sink: standard output, or a file that is reopened | the content of a line |
+//! | `browser.rs` | opening a browser when the server listens | the URL |
+//! | `qr.rs` | a URL as a QR code, and the choice of one that a phone can reach | where it is printed |
+//! | `check.rs` | `docroot --check`: what would be served, and what is wrong with it | examining files |
+//! | `explain.rs` | `docroot explain`: a request through a session without a socket, with its trace | decisions |
+//! | `hash.rs` | `docroot hash`: password in, htpasswd line out | the hash function |
+//! | `service_manager.rs` | sd_notify(3) messages, and where to send them | when to send them |
+//! | `healthcheck.rs` | `docroot healthcheck`: one request to a server, and whether it is healthy | its address |
 #![forbid(unsafe_code)]
 
 pub mod auth;
