@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::support::browser::{ABORTED, Browser, Page, Request, Scheme};
+use crate::support::browser::{ABORTED, Browser, ColorScheme, Page, Request};
 use crate::support::{Root, Server};
 
 /// A policy that allows nothing but what the site brings along: no inline script, no inline style, no other host.
@@ -84,17 +84,17 @@ fn every_page_is_rendered_light_and_dark_on_a_phone_and_a_desk() {
             let wide = page.evaluate("document.documentElement.scrollWidth");
             assert!(wide.as_u64() <= Some(width.into()), "{case}: {wide}");
             let mut papers = HashSet::new();
-            for scheme in [Scheme::Light, Scheme::Dark] {
-                page.prefer(scheme);
+            for scheme in [ColorScheme::Light, ColorScheme::Dark] {
+                page.set_color_scheme(scheme);
                 papers.insert(
                     page.evaluate("getComputedStyle(document.documentElement).backgroundColor"),
                 );
                 let name = path.trim_matches('/').replace('/', "-");
-                page.show(&format!("{name}-{device}-{scheme:?}"));
+                page.save_screenshot(&format!("{name}-{device}-{scheme:?}"));
             }
             assert_eq!(papers.len(), 2, "{case}: {papers:?}");
-            page.settle();
-            assert_eq!(page.complaints(), [], "{case}");
+            page.wait_for_requests();
+            assert_eq!(page.console_messages(), [], "{case}");
         }
     }
 }
@@ -116,7 +116,7 @@ fn a_reload_asks_whether_anything_has_changed() {
         assert!(one.sent.contains_key("if-none-match"), "{one:#?}");
         assert!(one.bytes < 500, "{one:#?}");
     }
-    assert_eq!(page.complaints(), []);
+    assert_eq!(page.console_messages(), []);
 }
 
 #[test]
@@ -134,7 +134,7 @@ fn a_module_runs_if_it_comes_as_one() {
     };
     page.open(&url);
     assert_eq!(page.evaluate(ran), false);
-    let complaints = page.complaints();
+    let complaints = page.console_messages();
     assert!(
         complaints[0].text.contains("module script"),
         "{complaints:?}"
@@ -147,7 +147,7 @@ fn a_film_is_played_from_where_one_points() {
         return;
     };
     page.open(&format!("{url}/live/"));
-    page.until("document.querySelector('video').readyState >= 1");
+    page.wait_until("document.querySelector('video').readyState >= 1");
     let shown = page.evaluate(
         "new Promise((say, fail) => {
             const film = document.querySelector('video');
@@ -157,11 +157,11 @@ fn a_film_is_played_from_where_one_points() {
         })",
     );
     assert_eq!(shown, serde_json::json!([11.5, 640, false]));
-    page.show("film");
+    page.save_screenshot("film");
     page.click("[data-film] button");
     // From 11.5 to 1.7 seconds, and on.
-    page.until(r"/^At \d\./.test(document.querySelector('[data-film-say]').textContent)");
-    page.until("document.querySelector('video').currentTime > 1.8");
+    page.wait_until(r"/^At \d\./.test(document.querySelector('[data-film-say]').textContent)");
+    page.wait_until("document.querySelector('video').currentTime > 1.8");
     // It asks for all, reads as far as it needs, hangs up, and asks again from somewhere else.
     let mut media = page.requests();
     media.retain(|one| one.kind == "Media");
@@ -176,7 +176,7 @@ fn a_film_is_played_from_where_one_points() {
         assert!(one.sent.contains_key("range"), "{one:#?}");
         assert!(matches!(one.status, None | Some(206 | 304)), "{one:#?}");
     }
-    assert_eq!(page.complaints(), []);
+    assert_eq!(page.console_messages(), []);
 }
 
 #[test]
@@ -188,20 +188,20 @@ fn the_back_button_leads_back() {
     page.evaluate("document.querySelector('#try').scrollIntoView({ behavior: 'instant' })");
     let there = "[document.title, Math.round(scrollY)]";
     let left = page.evaluate(there);
-    page.forget();
+    page.clear_events();
     // A folder without its slash: there is a redirect on the way.
     page.click("a[href='guide']");
-    page.loaded();
+    page.wait_for_load();
     let first = answered(&mut page).swap_remove(0);
     assert_eq!((first.path(), first.status), ("/guide", Some(301)));
     assert_eq!(page.evaluate("location.pathname"), "/guide/");
-    let is_as_it_was_left = page.back();
+    let is_as_it_was_left = page.go_back();
     assert!(
         is_as_it_was_left,
         "nothing that is said of a page forbids to keep it alive"
     );
     assert_eq!(page.evaluate(there), left);
-    assert_eq!(page.complaints(), []);
+    assert_eq!(page.console_messages(), []);
 }
 
 #[test]
@@ -212,9 +212,9 @@ fn a_download_is_the_file() {
     let folder = Root::new();
     page.download_to(folder.path());
     page.open(&format!("{url}/live/"));
-    page.forget();
+    page.clear_events();
     page.click("a[download]");
-    let name = page.downloaded();
+    let name = page.wait_for_download();
     assert_eq!(name, "one-turn-of-the-loop.webm");
     let file = fs::read(html().join("live/loop.webm")).expect("a file");
     assert!(fs::read(folder.join(name)).expect("a download") == file);
@@ -239,11 +239,11 @@ fn what_is_not_there_is_a_page_of_the_site_at_any_depth() {
         ];
         assert_eq!(page.evaluate(shown), serde_json::json!(due));
         // The one thing to complain of is that it is not there.
-        let complaints = page.complaints();
+        let complaints = page.console_messages();
         assert_eq!(complaints.len(), 1, "{complaints:?}");
         assert_eq!(complaints[0].url, format!("{url}{path}"));
     }
-    page.show("no-such-page");
+    page.save_screenshot("no-such-page");
 }
 
 #[test]
@@ -316,7 +316,7 @@ fn the_live_page_shows_what_it_says() {
              globalThis.demo = button.closest('.demo');
              button.click()"
         ));
-        page.until("demo.ariaBusy !== 'true'");
+        page.wait_until("demo.ariaBusy !== 'true'");
         let shown = page.evaluate("demo.querySelector('.wire').textContent");
         for line in due {
             assert!(
@@ -325,13 +325,13 @@ fn the_live_page_shows_what_it_says() {
             );
         }
     }
-    page.settle();
-    page.show("live-asked-desk-Light");
+    page.wait_for_requests();
+    page.save_screenshot("live-asked-desk-Light");
     page.resize(390, 844);
-    page.prefer(Scheme::Dark);
+    page.set_color_scheme(ColorScheme::Dark);
     let wide = page.evaluate("document.documentElement.scrollWidth");
     assert_eq!(wide, 390);
-    page.show("live-asked-phone-Dark");
+    page.save_screenshot("live-asked-phone-Dark");
     // A connection is kept for what comes next.
     let mut requests = page.requests();
     requests.retain(|one| one.path() == "/favicon.svg" && one.kind == "Fetch");
@@ -339,7 +339,7 @@ fn the_live_page_shows_what_it_says() {
     assert_eq!(requests.len(), 100);
     assert!((1..=2).contains(&connections.len()), "{connections:?}");
     // What a policy forbids is told as such, and errors of scripts are no loads that failed.
-    for complaint in page.complaints() {
+    for complaint in page.console_messages() {
         assert!(
             complaint
                 .text

@@ -5,7 +5,7 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::process::Command;
 use std::time::{Duration, SystemTime};
 
-use crate::support::{Root, docroot, unprivileged};
+use crate::support::{Root, docroot, unprivileged_wrapper};
 
 /// Checks a folder: the exit code, and lines that are, or are not, among what it says.
 fn check(root: &Root, options: &[&str], code: i32, lines: &[&str], others: &[&str]) {
@@ -106,7 +106,7 @@ fn siblings_that_are_none_are_named() {
         ("style.css", "style"),
         ("style.css.br", "old"),
     ]);
-    root.date_back();
+    root.backdate();
     let style = fs::File::options().write(true).open(root.join("style.css"));
     let later = SystemTime::UNIX_EPOCH + Duration::from_secs(9);
     style
@@ -158,7 +158,7 @@ fn names_that_no_address_has_are_named() {
 #[test]
 fn what_cannot_be_read_is_named() {
     let root = site();
-    let Some(stage) = unprivileged(root.path()) else {
+    let Some(stage) = unprivileged_wrapper(root.path()) else {
         return;
     };
     for name in ["index.html", "docs"] {

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::Receiver;
 
-use crate::support::{Client, PATIENCE, eventually, lines};
+use crate::support::{Client, TIMEOUT, eventually, lines};
 
 /// An example that runs until the test ends.
 struct Example {
@@ -23,7 +23,7 @@ impl Example {
             .expect("it starts");
         let stdout = lines(child.stdout.take().expect("a pipe"));
         let said = stdout
-            .recv_timeout(PATIENCE)
+            .recv_timeout(TIMEOUT)
             .expect("it says where it listens");
         let address = said
             .strip_prefix("listening on ")
@@ -43,8 +43,8 @@ impl Example {
         (client, address)
     }
 
-    fn line(&self) -> String {
-        self.stdout.recv_timeout(PATIENCE).expect("a line")
+    fn stdout_line(&self) -> String {
+        self.stdout.recv_timeout(TIMEOUT).expect("a line")
     }
 }
 
@@ -70,18 +70,18 @@ fn command(name: &str) -> Command {
 fn three_bytes_are_answered_with_the_time() {
     let example = Example::start("three_bytes", &["--host", "127.0.0.1", "--port", "0"]);
     let (mut client, us) = example.connect();
-    assert_eq!(example.line(), format!("{us} accepted"));
+    assert_eq!(example.stdout_line(), format!("{us} accepted"));
     for byte in ["a", "b", "c"] {
         client.send(byte);
-        assert_eq!(example.line(), format!("{us} readable, 1 bytes"));
+        assert_eq!(example.stdout_line(), format!("{us} readable, 1 bytes"));
     }
     let time = String::from_utf8(client.rest()).expect("text");
     let time = jiff::civil::DateTime::strptime("%Y-%m-%d %H:%M:%S\n", time).expect("a time");
     let passed = jiff::Zoned::now().datetime().duration_since(time);
     assert!((0..60).contains(&passed.as_secs()), "{time} is not now");
-    assert_eq!(example.line(), format!("{us} written to"));
+    assert_eq!(example.stdout_line(), format!("{us} written to"));
     drop(client);
-    assert_eq!(example.line(), format!("{us} closed"));
+    assert_eq!(example.stdout_line(), format!("{us} closed"));
 }
 
 #[test]
@@ -125,20 +125,20 @@ fn upper_echoes_and_says_that_it_waits() {
     assert_eq!(client.bytes(7), b"HELLO, ");
     client.send("wörld 1\n");
     assert_eq!(client.bytes(9), "WöRLD 1\n".as_bytes());
-    client.finish();
+    client.shutdown_write();
     assert_eq!(client.rest(), b"");
-    assert_eq!(example.line(), "waiting");
+    assert_eq!(example.stdout_line(), "waiting");
 }
 
 #[test]
 fn listen_prints_who_comes_and_goes() {
     let example = Example::start("listen", &["0"]);
     let (mut client, us) = example.connect();
-    assert_eq!(example.line(), format!("{us} comes"));
+    assert_eq!(example.stdout_line(), format!("{us} comes"));
     client.send("hello\u{1b}\n");
-    assert_eq!(example.line(), format!("{us} says hello\\x1b\\n"));
+    assert_eq!(example.stdout_line(), format!("{us} says hello\\x1b\\n"));
     drop(client);
-    assert_eq!(example.line(), format!("{us} leaves"));
+    assert_eq!(example.stdout_line(), format!("{us} leaves"));
 }
 
 #[test]

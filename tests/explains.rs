@@ -45,7 +45,7 @@ fn site() -> Root {
     let gzip = b"\x1f\x8b\x08\x00 not really gzip either";
     root.write("assets/app-BsYhmk3H.js.gz", gzip);
     root.write("old.js.gz", gzip);
-    root.date_back();
+    root.backdate();
     let old = fs::File::options().write(true).open(root.join("old.js"));
     old.and_then(|old| old.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(9)))
         .expect("a file of ours");

@@ -8,8 +8,8 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::support::{
-    Client, PATIENCE, Root, Server, Signal, announced, docroot, eventually, lines, resident, said,
-    send,
+    Client, Root, Server, Signal, TIMEOUT, announced_address, docroot, eventually, json_field,
+    lines, resident_kib, send_signal,
 };
 use socket2::SockRef;
 
@@ -36,24 +36,24 @@ fn try_parse(line: &str) -> Option<Line> {
         return None;
     }
     // RFC 3339, in UTC, with milliseconds.
-    let time = said(line, "time");
+    let time = json_field(line, "time");
     let shape = time.replace(|char: char| char.is_ascii_digit(), "0");
-    let status = said(line, "status");
+    let status = json_field(line, "status");
     if shape != "0000-00-00T00:00:00.000Z" || status.len() != 3 {
         return None;
     }
-    let duration = said(line, "duration_ms");
+    let duration = json_field(line, "duration_ms");
     let (whole, micros) = duration.split_once('.')?;
     let (whole, micros): (u64, u64) = (number(whole)?, number(micros)?);
     Some(Line {
         time: time.parse::<jiff::Timestamp>().ok()?.into(),
-        peer: said(line, "peer").parse().ok()?,
-        method: said(line, "method"),
-        target: said(line, "target"),
+        peer: json_field(line, "peer").parse().ok()?,
+        method: json_field(line, "method"),
+        target: json_field(line, "target"),
         status: status.parse().ok()?,
-        bytes: number(&said(line, "bytes"))?,
+        bytes: number(&json_field(line, "bytes"))?,
         duration: Duration::from_micros(whole * 1000 + micros),
-        reason: said(line, "reason"),
+        reason: json_field(line, "reason"),
     })
 }
 
@@ -77,10 +77,10 @@ fn check(server: &Server, sent: &[u8], expected: &[&str]) {
     let mut client = server.connect();
     let peer = client.stream().local_addr().expect("it is connected");
     client.send(sent);
-    client.finish();
+    client.shutdown_write();
     client.rest();
     for expected in expected {
-        let line = parse(&server.line());
+        let line = parse(&server.stdout_line());
         let found = format!(
             "{} {} {} {}",
             line.method, line.target, line.status, line.bytes
@@ -124,7 +124,7 @@ fn bytes_are_those_of_the_content() {
     let server = Server::start(root.path());
     for line in ["GET /a", "POST /", "BREW /", "GET /%00"] {
         let response = server.connect().ask(request(line));
-        let logged = parse(&server.line());
+        let logged = parse(&server.stdout_line());
         assert_eq!(logged.bytes, response.content.len() as u64, "{line}");
         assert!(response.status().starts_with(&logged.status.to_string()));
         assert_eq!(format!("{} {}", logged.method, logged.target), line);
@@ -141,10 +141,10 @@ fn a_line_tells_when_and_how_long() {
     // The time that the request takes to arrive counts: what has come with another one was read with it.
     client.send("GET /?1 HTTP/1.1\r\nHost: test\r\n\r\nGET / HT");
     client.response();
-    parse(&server.line());
+    parse(&server.stdout_line());
     std::thread::sleep(Duration::from_millis(150));
     client.ask("TP/1.1\r\nHost: test\r\n\r\n");
-    let line = parse(&server.line());
+    let line = parse(&server.stdout_line());
     let (end, took) = (SystemTime::now(), began.elapsed());
     // The log leaves out what is less than a millisecond.
     assert!(
@@ -163,7 +163,7 @@ fn a_kept_connection_gives_each_request_its_own_time() {
     let pause = Duration::from_millis(400);
     let mut ask = || {
         assert_eq!(client.get("/").text(), "<p>hello");
-        parse(&server.line()).duration
+        parse(&server.stdout_line()).duration
     };
     ask();
     // (Where the machine holds it up, that is its own time; the pause would be so each time.)
@@ -212,7 +212,7 @@ fn what_a_peer_says_cannot_forge_a_word() {
     let server = Server::start(root.path());
     let check = |sent: &str, expected: &str| {
         server.connect().ask(request(sent));
-        let line = parse(&server.line());
+        let line = parse(&server.stdout_line());
         let found = format!("{} {}", line.method, line.target);
         assert_eq!(found, expected, "{sent}");
     };
@@ -237,7 +237,7 @@ fn what_is_no_request_is_a_line_without_its_words() {
     let size = |response: &str| {
         let client = &mut server.connect();
         let size = client.ask(response).content.len();
-        parse(&server.line());
+        parse(&server.stdout_line());
         size
     };
     let malformed = size("nonsense\r\n\r\n");
@@ -265,7 +265,7 @@ fn what_is_no_request_is_a_line_without_its_words() {
     ] {
         let response = server.connect().ask(sent);
         assert!(response.status().starts_with(status), "{response:?}");
-        let line = parse(&server.line());
+        let line = parse(&server.stdout_line());
         let found = format!("{} {} {}", line.method, line.target, line.status);
         assert_eq!(found, format!("- - {status}"));
         assert_eq!(line.bytes, response.content.len() as u64);
@@ -281,7 +281,7 @@ fn a_refusal_is_logged_when_it_has_left_and_not_when_the_peer_leaves() {
         let start = Instant::now();
         let mut client = server.connect();
         assert_eq!(client.ask("nonsense\r\n\r\n").status(), "400 Bad Request");
-        let line = parse(&server.line());
+        let line = parse(&server.stdout_line());
         let is_early = start.elapsed() < Duration::from_secs(3);
         (is_early && line.duration < Duration::from_secs(1)).then_some(())
     });
@@ -306,7 +306,7 @@ fn a_download_that_is_cut_is_logged_with_what_was_sent() {
         assert_eq!(client.response_to_head().status(), "200 OK");
         client.bytes(read);
         drop(client);
-        let line = parse(&server.line());
+        let line = parse(&server.stdout_line());
         assert_eq!((line.status, line.target.as_str()), (200, "/large"));
         assert_ne!(line.reason, "-", "it is said that it was cut");
         // What the kernel had taken and not delivered counts as sent: at most the last number of
@@ -317,7 +317,7 @@ fn a_download_that_is_cut_is_logged_with_what_was_sent() {
     // One that is not cut is logged whole.
     let mut client = server.connect();
     client.get("/large");
-    assert_eq!(parse(&server.line()).bytes, size);
+    assert_eq!(parse(&server.stdout_line()).bytes, size);
 }
 
 /// How often the threads that write lines have gone to sleep.
@@ -385,7 +385,7 @@ impl Unread {
         let mut stdout = BufReader::new(child.stdout.take().expect("a pipe"));
         let mut line = String::new();
         stdout.read_line(&mut line).expect("an announcement");
-        let address = announced(&line);
+        let address = announced_address(&line);
         Self {
             child,
             address,
@@ -395,7 +395,7 @@ impl Unread {
 
     /// That it ends as it should when it is told to.
     fn check_end(&mut self) {
-        send(Signal::TERM, &self.child);
+        send_signal(Signal::TERM, &self.child);
         let status = eventually("the server ends", || {
             self.child.try_wait().expect("it is our child")
         });
@@ -416,7 +416,7 @@ fn a_reader_that_has_stopped_holds_up_nobody() {
     const BATCH: usize = 250;
     let root = site();
     // All answers are to be of one length.
-    root.date_back();
+    root.backdate();
     let mut server = Unread::start(&root, &[]);
     // So long that all lines together are more than any buffer on the way.
     let asked = request(&format!("GET /?{}", "a".repeat(300)));
@@ -425,7 +425,7 @@ fn a_reader_that_has_stopped_holds_up_nobody() {
     let first = client.ask(&asked);
     assert_eq!(first.text(), "<p>hello");
     let size = first.head.len() + 2 + first.content.len();
-    let before = resident(&server.child);
+    let before = resident_kib(&server.child);
     for _ in 0..REQUESTS / BATCH {
         client.send(&batch);
         let answers = client.bytes(BATCH * size);
@@ -435,7 +435,7 @@ fn a_reader_that_has_stopped_holds_up_nobody() {
         }
     }
     let logged = REQUESTS * 350 / 1024;
-    let grown = resident(&server.child).saturating_sub(before);
+    let grown = resident_kib(&server.child).saturating_sub(before);
     assert!(grown < logged / 2, "{grown} KiB, {logged} KiB were logged");
 
     // Nor does it keep the server from its end.
@@ -453,8 +453,8 @@ fn a_second_signal_waits_for_no_reader_and_says_what_was_lost() {
         assert_eq!(client.ask(&asked).status(), "200 OK");
     }
     let complaints = lines(server.child.stderr.take().expect("a pipe"));
-    let complaint = || complaints.recv_timeout(PATIENCE).expect("a complaint");
-    send(Signal::TERM, &server.child);
+    let complaint = || complaints.recv_timeout(TIMEOUT).expect("a complaint");
+    send_signal(Signal::TERM, &server.child);
     assert!(complaint().contains("stopping"));
     server.check_end();
     let complaint = complaint();

@@ -6,7 +6,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use crate::support::{
-    self, Client, Root, Server, Signal, announced, docroot, eventually, lines, said, succeeds, upon,
+    self, Client, Root, Server, Signal, announced_address, command_under, docroot, eventually,
+    json_field, lines, succeeds,
 };
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use rustix::process::{Pid, kill_process};
@@ -109,7 +110,7 @@ fn all_kinds(server: &Server) -> Vec<String> {
         let mut client = server.connect();
         client.send(request);
         client.rest();
-        lines.push(server.line());
+        lines.push(server.stdout_line());
     }
     lines
 }
@@ -136,8 +137,8 @@ fn jq_reads_each_line_of_json() {
     assert_eq!(read.len(), kinds().len());
     for ((line, read), (_, expected)) in log.iter().zip(&read).zip(kinds()) {
         let expected = expected
-            .replace("LEN", &said(line, "bytes"))
-            .replace("CACHE", &format!("\"{}\"", said(line, "cache")))
+            .replace("LEN", &json_field(line, "bytes"))
+            .replace("CACHE", &format!("\"{}\"", json_field(line, "cache")))
             .replace("HOSTILE", hostile.trim_end());
         assert_eq!(**read, expected, "{line}");
     }
@@ -173,7 +174,7 @@ fn goaccess_reads_each_combined_line() {
     }
     let report = fs::read_to_string(report).expect("a report");
     let general = |name: &str| -> usize {
-        said(&report.replace("\": ", "\":"), name)
+        json_field(&report.replace("\": ", "\":"), name)
             .trim()
             .parse()
             .expect("a number")
@@ -217,14 +218,14 @@ fn a_person_reads_columns() {
 #[test]
 fn a_line_says_how_the_answer_came_to_be_known() {
     let root = site();
-    root.date_back();
+    root.backdate();
     let server = Server::with(root.path(), &["--workers", "1"]);
     let mut client = server.connect();
     let mut ask = |requests: usize| {
         client.send(support::GET.repeat(requests));
         let known = (0..requests).map(|_| {
             client.response();
-            said(&server.line(), "cache")
+            json_field(&server.stdout_line(), "cache")
         });
         known.last().expect("one at least")
     };
@@ -233,10 +234,10 @@ fn a_line_says_how_the_answer_came_to_be_known() {
     eventually("it is remembered", || (ask(1) == "confirmed").then_some(()));
     // Of those that come together, the first is looked at, and the first behind it; the others are believed.
     eventually("it is believed", || (ask(10) == "hit").then_some(()));
-    let server = Server::forgetful(root.path());
+    let server = Server::without_cache(root.path());
     for _ in 0..2 {
         server.get("/");
-        assert_eq!(said(&server.line(), "cache"), "miss");
+        assert_eq!(json_field(&server.stdout_line(), "cache"), "miss");
     }
 }
 
@@ -263,8 +264,8 @@ fn a_line_says_why_something_is_not_shown() {
         ("/", "", "200", "-"),
     ] {
         server.ask("GET", target, fields);
-        let line = server.line();
-        let found = (said(&line, "status"), said(&line, "reason"));
+        let line = server.stdout_line();
+        let found = (json_field(&line, "status"), json_field(&line, "reason"));
         assert_eq!(found, (status.to_owned(), reason.to_owned()));
     }
 }
@@ -285,7 +286,7 @@ fn who_was_verified_is_named_where_the_format_has_a_place_for_it() {
             "/",
             &format!("Authorization: Basic {credentials}\r\n"),
         );
-        let line = server.line();
+        let line = server.stdout_line();
         assert!(line.starts_with(expected), "{line}");
         assert!(!line.contains("horse") && !line.contains("wrong"), "{line}");
     }
@@ -305,8 +306,8 @@ fn no_line_where_none_is_asked_for() {
             let mut server = Server::with(root.path(), options);
             assert_eq!(server.get("/").text(), "<p>hello");
             server.signal(Signal::TERM);
-            assert_eq!(server.ended().code(), Some(0));
-            assert_eq!(server.rest(), Vec::<String>::new());
+            assert_eq!(server.wait_for_exit().code(), Some(0));
+            assert_eq!(server.remaining_stdout(), Vec::<String>::new());
         }
     }
 }
@@ -352,7 +353,7 @@ fn targets(file: &Path, count: usize) -> Vec<String> {
     let is_begun_once = |line: &str| line.rfind("{\"time\":") == Some(0);
     let whole = |line: &str| is_begun_once(line) && line.ends_with("\"user_agent\":null}");
     assert!(log.lines().all(whole), "{log}");
-    log.lines().map(|line| said(line, "target")).collect()
+    log.lines().map(|line| json_field(line, "target")).collect()
 }
 
 #[test]
@@ -394,7 +395,7 @@ fn a_file_is_added_to_and_opened_again_when_it_was_moved() {
     fs::rename(&file, &elsewhere).expect("it is moved");
     fs::create_dir(&file).expect("a folder");
     server.signal(Signal::USR1);
-    let complaint = server.complaint();
+    let complaint = server.stderr_line();
     assert!(complaint.contains(text(&file)) && complaint.contains("cannot be opened again"));
     server.get("/?5");
     assert_eq!(targets(&elsewhere, 2), ["/?4", "/?5"]);
@@ -434,7 +435,10 @@ fn a_named_pipe_may_be_read_by_whoever_comes() {
         let reader = fs::File::open(&pipe).expect("it is there");
         let lines = BufReader::new(reader).lines().take(expected.len());
         let lines: Vec<_> = lines.map(|line| line.expect("text")).collect();
-        let targets: Vec<_> = lines.iter().map(|line| said(line, "target")).collect();
+        let targets: Vec<_> = lines
+            .iter()
+            .map(|line| json_field(line, "target"))
+            .collect();
         assert_eq!(targets, expected);
     };
     server.get("/?1");
@@ -454,7 +458,7 @@ fn a_named_pipe_may_be_read_by_whoever_comes() {
     server.get("/?4");
     let line = BufReader::new(reader).lines().next();
     let line = line.expect("there is one").expect("text");
-    assert_eq!(said(&line, "target"), "/?4");
+    assert_eq!(json_field(&line, "target"), "/?4");
 }
 
 #[test]
@@ -464,7 +468,7 @@ fn the_signal_ends_nobody_who_has_no_file() {
     server.signal(Signal::USR1);
     for _ in 0..2 {
         assert_eq!(server.get("/").text(), "<p>hello");
-        assert_eq!(said(&server.line(), "status"), "200");
+        assert_eq!(json_field(&server.stdout_line(), "status"), "200");
     }
 }
 
@@ -487,15 +491,15 @@ fn a_full_disk_loses_lines_and_says_how_many() {
     for _ in 0..REQUESTS {
         assert_eq!(client.get("/").text(), "<p>hello");
     }
-    let first = server.complaint();
+    let first = server.stderr_line();
     assert!(
         first.contains("/dev/full cannot be written") && lost(&first) > 0,
         "{first}"
     );
     server.signal(Signal::TERM);
-    assert_eq!(server.ended().code(), Some(0));
+    assert_eq!(server.wait_for_exit().code(), Some(0));
     let rest = eventually("it says all", || {
-        let rest = server.complaints();
+        let rest = server.stderr_lines();
         let rest: Vec<String> = rest
             .into_iter()
             .filter(|line| line.contains("start to the end"))
@@ -539,7 +543,7 @@ fn check_full_disk(happens: impl Fn(&Server, &Path)) {
     }
     let file = disk.join("access.log");
     let options = ["--log-file", text(&file)];
-    let server = Server::spawn(upon(&stage, root.path(), &options));
+    let server = Server::spawn(command_under(&stage, root.path(), &options));
     // It is on a disk that only the server sees.
     let file = Path::new("/proc")
         .join(server.pid().to_string())
@@ -552,7 +556,7 @@ fn check_full_disk(happens: impl Fn(&Server, &Path)) {
         }
     };
     ask("/?before", 200);
-    let complaint = server.complaint();
+    let complaint = server.stderr_line();
     assert!(complaint.contains("No space left"), "{complaint}");
     let full = fs::read(&file).expect("it is there");
     assert_ne!(
@@ -587,7 +591,7 @@ fn check_full_disk(happens: impl Fn(&Server, &Path)) {
 fn a_pipe_that_nobody_reads_loses_lines_and_says_how_many() {
     const REQUESTS: usize = 6000;
     let root = site();
-    root.date_back();
+    root.backdate();
     let mut command = docroot();
     command
         .args(["--bind", "127.0.0.1", "--port", "0"])
@@ -603,7 +607,7 @@ fn a_pipe_that_nobody_reads_loses_lines_and_says_how_many() {
         stdout.read_exact(&mut byte).expect("an announcement");
         announcement.extend(byte);
     }
-    let address = announced(&String::from_utf8_lossy(&announcement));
+    let address = announced_address(&String::from_utf8_lossy(&announcement));
     let asked = format!("GET /?{} HTTP/1.1\r\nHost: test\r\n\r\n", "a".repeat(1000));
     let mut client = Client::connect(address);
     let first = client.ask(&asked);
@@ -613,14 +617,14 @@ fn a_pipe_that_nobody_reads_loses_lines_and_says_how_many() {
         client.bytes(100 * size);
     }
     // While it is stuck, and not only at the end.
-    let complaint = complaints.recv_timeout(support::PATIENCE).expect("a line");
+    let complaint = complaints.recv_timeout(support::TIMEOUT).expect("a line");
     assert!(
         complaint.contains("standard output is read too slowly"),
         "{complaint}"
     );
     kill_process(Pid::from_child(&child), Signal::TERM).expect("it is ours");
     let total = loop {
-        let complaint = complaints.recv_timeout(support::PATIENCE).expect("a line");
+        let complaint = complaints.recv_timeout(support::TIMEOUT).expect("a line");
         if complaint.contains("from the start to the end") {
             break lost(&complaint);
         }

@@ -13,7 +13,8 @@ use std::sync::mpsc::Receiver;
 use rustix::process::{Pid, kill_process};
 
 use crate::support::{
-    Client, PATIENCE, Root, Server, Signal, Trace, docroot, eventually, lines, send, unprivileged,
+    Client, Root, Server, Signal, TIMEOUT, Trace, docroot, eventually, lines, send_signal,
+    unprivileged_wrapper,
 };
 
 /// Exit codes, as README.md numbers them.
@@ -88,11 +89,11 @@ struct Running(Child);
 impl Running {
     /// Tells it to stop.
     fn stop(&self) {
-        send(Signal::TERM, &self.0);
+        send_signal(Signal::TERM, &self.0);
     }
 
     /// Waits until it has ended: its exit code.
-    fn ended(&mut self) -> Option<i32> {
+    fn wait_for_exit(&mut self) -> Option<i32> {
         let status = eventually("the process ends", || {
             self.0.try_wait().expect("it is our child")
         });
@@ -135,7 +136,7 @@ fn start(command: &mut Command) -> Running {
 /// Runs a command to its end.
 fn run(command: &mut Command) -> Ended {
     let mut running = start(command);
-    let code = running.ended();
+    let code = running.wait_for_exit();
     let [stdout, stderr] = running.said();
     Ended {
         code,
@@ -285,7 +286,7 @@ fn a_root_that_may_not_be_read_is_named() {
         }
         command
     };
-    if unprivileged(root.path()).is_none() {
+    if unprivileged_wrapper(root.path()).is_none() {
         return;
     }
     let (mode, this) = ("mode 0000", &*format!("this is uid {uid}"));
@@ -305,7 +306,7 @@ fn where_there_is_no_ipv6_every_address_is_one_of_ipv4() {
         return;
     };
     // As socket(2) says it in a kernel without IPv6. The first is that of [::].
-    let trace = trace.and("inject=socket:error=EAFNOSUPPORT:when=1");
+    let trace = trace.with_expression("inject=socket:error=EAFNOSUPPORT:when=1");
     let traced = trace.command(root.path(), &[]);
     let mut command = Command::new(traced.get_program());
     for argument in traced.get_args() {
@@ -323,7 +324,7 @@ fn where_there_is_no_ipv6_every_address_is_one_of_ipv4() {
         };
     }
     let server = Server::spawn(command);
-    assert!(server.complaint().contains("no IPv6"), "it is said");
+    assert!(server.stderr_line().contains("no IPv6"), "it is said");
     assert_eq!(server.get("/").text(), "index");
 }
 
@@ -408,7 +409,7 @@ fn check_quiet(command: &mut Command, address: SocketAddr) {
     let mut running = start(command);
     assert_eq!(reach(address).get("/").text(), "index");
     running.stop();
-    assert_eq!(running.ended(), Some(CLEAN));
+    assert_eq!(running.wait_for_exit(), Some(CLEAN));
     let [said, _] = running.said();
     assert_eq!(said, "");
 }
@@ -445,7 +446,7 @@ fn standard_output_need_not_be_writable() {
             assert_eq!(reach(address).get("/").text(), "index", "{redirection}");
         }
         running.stop();
-        assert_eq!(running.ended(), Some(CLEAN), "{redirection}");
+        assert_eq!(running.wait_for_exit(), Some(CLEAN), "{redirection}");
     }
 }
 
@@ -464,7 +465,7 @@ fn a_reader_of_standard_output_may_leave() {
         assert_eq!(client.get("/").text(), "index");
     }
     running.stop();
-    assert_eq!(running.ended(), Some(CLEAN));
+    assert_eq!(running.wait_for_exit(), Some(CLEAN));
 }
 
 /// A server with these variables in its environment.
@@ -586,7 +587,7 @@ fn the_environment_sets_the_limits() {
     // Less patience than these tests have shows that it is not the default's.
     let is_hasty = |server: &Server| {
         // (Who says nothing for too long, because the machine holds us up, is told nothing.)
-        let told = eventually("it is told", || server.connect().attempt("G"));
+        let told = eventually("it is told", || server.connect().try_request("G"));
         assert_eq!(told.status(), "408 Request Timeout");
     };
     is_hasty(&serve(("DOCROOT_HEADER_TIMEOUT", "200ms"), &[]));
@@ -618,13 +619,13 @@ fn the_environment_sets_the_limits() {
 
     server = serve(("DOCROOT_MAX_CONNECTIONS", "1"), &["--workers", "1"]);
     let clients = [server.connect(), server.connect()];
-    assert!(server.complaint().contains("limited to 1"));
+    assert!(server.stderr_line().contains("limited to 1"));
     drop(clients);
 
     server = serve(("DOCROOT_VERBOSE", "1"), &[]);
     server.signal(Signal::TERM);
     eventually("a line for whoever looks for details", || {
-        server.complaint().contains("DEBUG").then_some(())
+        server.stderr_line().contains("DEBUG").then_some(())
     });
 }
 
@@ -955,7 +956,7 @@ impl Terminal {
     fn until(&self, words: &str) -> String {
         let mut shown = String::new();
         while !shown.contains(words) {
-            let line = self.shown.recv_timeout(PATIENCE);
+            let line = self.shown.recv_timeout(TIMEOUT);
             shown += &line.unwrap_or_else(|_| panic!("no {words} in {shown}"));
         }
         shown
@@ -999,7 +1000,7 @@ fn a_terminal_shows_a_banner() {
     assert_eq!(reach(address).get("/").text(), "index");
     terminal.until(" GET      5 ");
     terminal.presses(CTRL_C);
-    assert_eq!(terminal.process.ended(), Some(CLEAN));
+    assert_eq!(terminal.process.wait_for_exit(), Some(CLEAN));
 }
 
 #[test]
@@ -1026,7 +1027,7 @@ fn a_terminal_gets_the_next_port_and_is_told() {
     };
     let line = refused.until("ss -ltnp");
     assert!(line.contains(&format!("{ip}:8080")), "{line}");
-    assert_eq!(refused.process.ended(), Some(CANNOT_BIND));
+    assert_eq!(refused.process.wait_for_exit(), Some(CANNOT_BIND));
 }
 
 #[test]

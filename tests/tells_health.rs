@@ -54,7 +54,7 @@ fn a_server_that_drains_says_so_first() {
     let mut kept = server.connect();
     assert_eq!(kept.get("/healthz").status(), "200 OK");
     server.signal(Signal::TERM);
-    let line = server.complaint();
+    let line = server.stderr_line();
     assert!(line.contains("draining: it stops in 3600s"), "{line}");
     for client in [&mut kept, &mut server.connect()] {
         let response = client.get("/healthz");
@@ -67,9 +67,9 @@ fn a_server_that_drains_says_so_first() {
     let mut server = Server::with(root.path(), &["--drain-delay", "500ms"]);
     let begun = Instant::now();
     server.signal(Signal::TERM);
-    let line = server.complaint();
+    let line = server.stderr_line();
     assert!(line.contains("draining: it stops in 500ms"), "{line}");
-    assert_eq!(server.ended().code(), Some(0));
+    assert_eq!(server.wait_for_exit().code(), Some(0));
     assert!(begun.elapsed() >= DELAY);
 }
 
@@ -78,8 +78,8 @@ fn a_second_signal_does_not_wait_for_the_delay() {
     let root = root();
     let mut server = Server::with(root.path(), &["--drain-delay", "1h"]);
     server.signal(Signal::TERM);
-    let line = server.complaint();
+    let line = server.stderr_line();
     assert!(line.contains("draining"), "{line}");
     server.signal(Signal::TERM);
-    assert_eq!(server.ended().code(), Some(0));
+    assert_eq!(server.wait_for_exit().code(), Some(0));
 }

@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::support::{
-    self, Client, GET, Response, Root, Server, docroot, eventually, said, site_with_large,
+    self, Client, GET, Response, Root, Server, docroot, eventually, json_field, site_with_large,
 };
 
 /// Where it is told.
@@ -62,7 +62,7 @@ fn check(server: &Server, expected: &[(&str, f64)]) {
     };
     let start = Instant::now();
     while let Some(wrong) = is_so() {
-        assert!(start.elapsed() < support::PATIENCE, "{wrong}");
+        assert!(start.elapsed() < support::TIMEOUT, "{wrong}");
         // Until it is asked again.
         thread::sleep(Duration::from_millis(5));
     }
@@ -87,7 +87,7 @@ fn the_wildcard_takes_both_families() {
 #[test]
 fn what_was_answered_is_counted() {
     let root = site_with_large();
-    root.date_back();
+    root.backdate();
     for log in ["json", "none"] {
         let server = start(&root, &["--log-format", log]);
         let mut clients: Vec<Client> = (0..4).map(|_| server.connect()).collect();
@@ -100,15 +100,15 @@ fn what_was_answered_is_counted() {
         assert_eq!(one.status(), "200 OK");
         clients[0].get("/none");
         clients[0].request("BREW", "/", "");
-        assert_eq!(clients[1].get("/large").content.len(), support::LARGE);
+        assert_eq!(clients[1].get("/large").content.len(), support::LARGE_LEN);
         let mut malformed = server.connect();
         malformed.send("nonsense\r\n\r\n");
-        malformed.finish();
+        malformed.shutdown_write();
         let refusal = String::from_utf8(malformed.rest()).expect("text");
         let (_, refusal) = refusal.split_once("\r\n\r\n").expect("content");
         let absent = server.connect().get("/none").content.len();
         let brewed = server.connect().request("BREW", "/", "").content.len();
-        let content = 20 * 8 + support::LARGE + refusal.len() + 2 * absent + 2 * brewed;
+        let content = 20 * 8 + support::LARGE_LEN + refusal.len() + 2 * absent + 2 * brewed;
         #[expect(clippy::cast_precision_loss, reason = "it is small")]
         let content = content as f64;
         check(
@@ -205,10 +205,10 @@ fn who_does_not_say_for_whom_it_speaks_is_counted() {
         server.connect(),
     ];
     for client in &mut all[3..] {
-        client.finish();
+        client.shutdown_write();
     }
     for mut client in all {
-        assert_eq!(client.rest_until_cut(), b"");
+        assert_eq!(client.rest_even_if_reset(), b"");
     }
     let expired = |awaited: &str| {
         format!(
@@ -236,13 +236,13 @@ fn what_holds_up_the_loop_is_in_the_durations() {
     let Some(trace) = support::Trace::new("openat2") else {
         return;
     };
-    let trace = trace.and("inject=openat2:delay_enter=200000");
+    let trace = trace.with_expression("inject=openat2:delay_enter=200000");
     let root = Root::of(&[("index.html", "<p>hello")]);
     let options = ["--metrics", "127.0.0.1:0", "--cache-memory", "0"];
     let server = Server::spawn(trace.command(root.path(), &options));
     let start = Instant::now();
     assert_eq!(server.get("/").text(), "<p>hello");
-    let said = said(&server.line(), "duration_ms");
+    let said = json_field(&server.stdout_line(), "duration_ms");
     let took = start.elapsed().as_secs_f64();
     let seconds = said.parse::<f64>().expect("a number") / 1000.0;
     assert!((0.2..=took).contains(&seconds), "{seconds} of {took}");
@@ -261,7 +261,7 @@ fn what_holds_up_the_loop_is_in_the_durations() {
 #[test]
 fn content_is_counted_as_it_leaves() {
     #[expect(clippy::cast_precision_loss, reason = "it is small")]
-    const WHOLE: f64 = support::LARGE as f64;
+    const WHOLE: f64 = support::LARGE_LEN as f64;
     const PART: u32 = 1 << 20;
     let content = "docroot_http_content_sent_bytes_total";
     let root = site_with_large();
@@ -274,14 +274,19 @@ fn content_is_counted_as_it_leaves() {
     });
     assert!(samples[content] < WHOLE, "{}", samples[content]);
     assert!(samples[&requests("GET", "200")] < 0.5, "it has not left");
-    client.bytes(support::LARGE - PART as usize);
+    client.bytes(support::LARGE_LEN - PART as usize);
     check(&server, &[(content, WHOLE), (&requests("GET", "200"), 1.0)]);
-    assert_eq!(said(&server.line(), "bytes"), WHOLE.to_string());
+    assert_eq!(
+        json_field(&server.stdout_line(), "bytes"),
+        WHOLE.to_string()
+    );
     // What is cut is counted as it is logged.
     let mut client = server.download("/large");
     client.bytes(PART as usize);
     drop(client);
-    let sent: f64 = said(&server.line(), "bytes").parse().expect("a number");
+    let sent: f64 = json_field(&server.stdout_line(), "bytes")
+        .parse()
+        .expect("a number");
     assert!((f64::from(PART)..WHOLE).contains(&sent), "{sent}");
     check(&server, &[(content, WHOLE + sent)]);
 }
@@ -345,7 +350,7 @@ fn what_the_kernel_says_is_told() {
     assert!((samples["process_open_fds"] - open).abs() <= 2.0, "{open}");
     let kib = samples["process_resident_memory_bytes"] / 1024.0;
     #[expect(clippy::cast_precision_loss, reason = "it is small")]
-    let resident = server.resident() as f64;
+    let resident = server.resident_kib() as f64;
     assert!((kib / resident - 1.0).abs() < 0.5, "{kib} {resident}");
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     let age = now.expect("it is later").as_secs_f64() - samples["process_start_time_seconds"];
@@ -429,10 +434,10 @@ fn it_is_told_while_what_is_begun_is_finished() {
         scrape(&server)["docroot_connections_open"].total_cmp(&1.0),
         std::cmp::Ordering::Equal
     );
-    client.hurry();
-    assert_eq!(client.bytes(support::LARGE).len(), support::LARGE);
+    client.enlarge_receive_buffer();
+    assert_eq!(client.bytes(support::LARGE_LEN).len(), support::LARGE_LEN);
     drop(client);
-    assert_eq!(server.ended().code(), Some(0));
+    assert_eq!(server.wait_for_exit().code(), Some(0));
 }
 
 #[test]

@@ -1,10 +1,10 @@
-//! A Chromium, driven by its DevTools protocol.
+//! Drives Chromium by its DevTools protocol.
 //!
-//! The protocol (<https://chromedevtools.github.io/devtools-protocol/>) is spoken over two pipes, so there is no port that
-//! anybody else could connect to, and the browser ends with the test, however that ends.
+//! The protocol (<https://chromedevtools.github.io/devtools-protocol/>) runs over two pipes, so there is no port that
+//! another program could connect to, and the browser exits with the test, also when the test fails.
 //!
-//! A page keeps all events that it has been told of, until it is made to [`Page::forget`] them: a step of a test forgets,
-//! does something, waits for what is to come of it, and looks at what was asked of the server and complained of meanwhile.
+//! A page keeps all events that it has received until [`Page::clear_events`]. A step of a test clears them, acts, waits
+//! for an event, and then examines the requests and console messages of this step.
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Write};
@@ -19,12 +19,12 @@ use std::{env, fs, thread};
 use base64::Engine as _;
 use serde_json::{Value, json};
 
-use super::{PATIENCE, lines};
+use super::{TIMEOUT, lines};
 
-/// Where one is looked for: paths, and names in PATH.
-const NAMES: [&str; 3] = ["/usr/bin/chromium", "chromium", "google-chrome"];
+/// Programs to try: paths, and names in PATH.
+const PROGRAMS: [&str; 3] = ["/usr/bin/chromium", "chromium", "google-chrome"];
 
-/// No window, no sandbox (which root and containers do not have), and nothing that asks of anybody but us.
+/// Flags: no window, no sandbox (root and containers have none), and no requests to other servers.
 const FLAGS: [&str; 16] = [
     "--headless",
     "--no-sandbox",
@@ -39,30 +39,30 @@ const FLAGS: [&str; 16] = [
     "--disable-default-apps",
     "--disable-extensions",
     "--disable-sync",
-    // (Who is slow to enter the cache for the way back is thrown out of it otherwise, as on a busy machine.)
+    // Otherwise a page that is slow to enter the back/forward cache, as on a busy machine, is evicted from it.
     "--disable-features=BackForwardCacheEntryTimeout",
     "--mute-audio",
     "--remote-debugging-pipe",
 ];
 
-/// What failed because nobody wanted it any more.
+/// Failure of a request that the page has canceled.
 pub const ABORTED: &str = "net::ERR_ABORTED";
 
-/// A running Chromium. It ends when nobody has it any more.
+/// Running Chromium. It exits when dropped.
 pub struct Browser {
     child: Child,
     commands: Mutex<ChildStdin>,
-    /// Numbers of commands.
-    count: AtomicU64,
-    /// Who hears what is said in which session.
+    /// ID of the last command.
+    last_id: AtomicU64,
+    /// Receivers of messages, by session.
     sessions: Arc<Mutex<HashMap<String, Sender<Value>>>>,
-    /// What is said in no session: answers to commands about the browser itself.
-    own: Mutex<Receiver<Value>>,
+    /// Messages without a session: responses to commands about the browser itself.
+    browser_messages: Mutex<Receiver<Value>>,
     stderr: Mutex<Receiver<String>>,
     _profile: tempfile::TempDir,
 }
 
-/// A tab with a cache, cookies and connections that it shares with nobody. It closes with the test.
+/// Tab in a browser context of its own, so that it shares no cache, cookies or connections. It closes when dropped.
 pub struct Page {
     browser: Arc<Browser>,
     context: String,
@@ -71,61 +71,60 @@ pub struct Page {
     events: Vec<Event>,
 }
 
-/// What the browser told of, by the protocol's name for it: `Page.loadEventFired`.
+/// Event of the browser, by the protocol's name: `Page.loadEventFired`.
 #[derive(Clone, Debug)]
 pub struct Event {
     pub name: String,
     pub params: Value,
 }
 
-/// One request of a page; each hop of a redirect is one.
+/// Request of a page. Each hop of a redirect is a request of its own.
 #[derive(Clone, Debug, Default)]
 pub struct Request {
-    /// Its URL, without a fragment.
+    /// URL without a fragment.
     pub url: String,
-    /// What it is for, in the protocol's words: `Document`, `Script`, `Media`, `Fetch`.
+    /// Resource type, in the protocol's words: `Document`, `Script`, `Media`, `Fetch`.
     pub kind: String,
-    /// As it came over the network: 304 where the page is told 200.
+    /// Status as received over the network: 304 where the page sees 200.
     pub status: Option<u16>,
-    /// Answered by the browser's own cache, without asking the server.
+    /// Whether the browser's own cache responded, without a request to the server.
     pub is_from_cache: bool,
-    /// Which connection it went over.
+    /// ID of the connection that it used.
     pub connection: Option<u64>,
-    /// Received for it, head and content.
+    /// Bytes received, head and content.
     pub bytes: u64,
-    /// Fields as they were sent and received, names in small letters.
+    /// Fields as sent and received, names in lower case.
     pub sent: HashMap<String, String>,
     pub received: HashMap<String, String>,
-    /// Why it failed; [`ABORTED`] where the page has changed its mind, or has gone.
+    /// Why it failed; [`ABORTED`] where the page canceled it or was replaced.
     pub failure: Option<String>,
-    /// Whether everything is known of it that will be.
+    /// Whether all its events have arrived.
     pub is_done: bool,
-    /// For which document it is: [`Page::document`].
+    /// Document that it belongs to: [`Page::document`].
     pub document: String,
 }
 
-/// What a developer would see in red or yellow in the console: errors, warnings, exceptions, failed loads, what a policy
-/// forbids.
+/// Error or warning in the browser's console: errors, warnings, exceptions, failed loads, violations of a policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Complaint {
+pub struct ConsoleMessage {
     pub text: String,
-    /// What it is about, or where it was said.
+    /// URL that it is about, or that it comes from.
     pub url: String,
 }
 
-/// What `prefers-color-scheme` says.
+/// Value of `prefers-color-scheme`.
 #[derive(Clone, Copy, Debug)]
-pub enum Scheme {
+pub enum ColorScheme {
     Light,
     Dark,
 }
 
 impl Browser {
-    /// The one that the tests of this process share. It ends with the last of them that has it. `None`, said loudly, where
-    /// there is none.
+    /// Browser that the tests of this process share. It exits when the last test drops it. Returns `None`, after
+    /// printing `SKIPPED`, where no Chromium is installed.
     pub fn shared() -> Option<Arc<Self>> {
         static SHARED: Mutex<Weak<Browser>> = Mutex::new(Weak::new());
-        let mut shared = hold(&SHARED);
+        let mut shared = lock(&SHARED);
         if let Some(browser) = shared.upgrade() {
             return Some(browser);
         }
@@ -134,13 +133,16 @@ impl Browser {
         Some(browser)
     }
 
-    /// One of one's own. `None`, said loudly, where there is none.
+    /// Starts a browser. Returns `None`, after printing `SKIPPED`, where no Chromium is installed.
     pub fn start() -> Option<Self> {
         let Some(program) = program() else {
-            eprintln!("SKIPPED: no Chromium here: looked for {}", NAMES.join(", "));
+            eprintln!(
+                "SKIPPED: no Chromium found here: tried {}",
+                PROGRAMS.join(", ")
+            );
             return None;
         };
-        let profile = tempfile::tempdir().expect("a temporary folder");
+        let profile = tempfile::tempdir().expect("a temporary directory");
         let mut user_data = std::ffi::OsString::from("--user-data-dir=");
         user_data.push(profile.path());
         // It reads commands from descriptor 3 and writes to 4.
@@ -154,52 +156,52 @@ impl Browser {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
-            .expect("there is a shell");
+            .expect("sh(1) starts");
         let commands = child.stdin.take().expect("a pipe");
         let stdout = child.stdout.take().expect("a pipe");
         let stderr = lines(child.stderr.take().expect("a pipe"));
         let sessions = Arc::new(Mutex::new(HashMap::<String, Sender<Value>>::new()));
-        let (sender, own) = channel();
-        let hearers = sessions.clone();
+        let (sender, browser_messages) = channel();
+        let receivers = sessions.clone();
         thread::spawn(move || {
             // Each message ends with a NUL.
             for message in BufReader::new(stdout).split(0).map_while(Result::ok) {
-                let message: Value = serde_json::from_slice(&message).expect("it speaks JSON");
-                let hearers = hold(&hearers);
-                let hearer = match message["sessionId"].as_str() {
-                    Some(session) => hearers.get(session),
+                let message: Value = serde_json::from_slice(&message).expect("JSON");
+                let receivers = lock(&receivers);
+                let receiver = match message["sessionId"].as_str() {
+                    Some(session) => receivers.get(session),
                     None => Some(&sender),
                 };
-                // Who has gone hears nothing.
-                let _ = hearer.map(|hearer| hearer.send(message));
+                // A closed page receives nothing.
+                let _ = receiver.map(|receiver| receiver.send(message));
             }
-            // It has ended, and so does everybody's waiting.
-            hold(&hearers).clear();
+            // The browser has exited: dropping the senders ends all waits.
+            lock(&receivers).clear();
         });
         Some(Self {
             child,
             commands: Mutex::new(commands),
-            count: AtomicU64::new(0),
+            last_id: AtomicU64::new(0),
             sessions,
-            own: Mutex::new(own),
+            browser_messages: Mutex::new(browser_messages),
             stderr: Mutex::new(stderr),
             _profile: profile,
         })
     }
 
-    /// A command about the browser itself, and what comes of it.
+    /// Sends a command about the browser itself and returns its result.
     pub fn call(&self, method: &str, params: &Value) -> Value {
-        let own = hold(&self.own);
-        let id = self.say(method, params, None);
+        let messages = lock(&self.browser_messages);
+        let id = self.send_command(method, params, None);
         loop {
-            let message = self.next(&own, method);
+            let message = self.next(&messages, method);
             if message["id"] == id {
-                return outcome(method, message).unwrap_or_else(|error| panic!("{error}"));
+                return command_result(method, message).unwrap_or_else(|error| panic!("{error}"));
             }
         }
     }
 
-    /// A new tab, at `about:blank`, 1280 by 800 pixels large, light.
+    /// Opens a tab at `about:blank`, 1280 by 800 pixels, with a light color scheme.
     pub fn page(self: &Arc<Self>) -> Page {
         let context = self.call("Target.createBrowserContext", &json!({}));
         let context = text(&context["browserContextId"]);
@@ -209,7 +211,7 @@ impl Browser {
         let session = self.call("Target.attachToTarget", &target);
         let session = text(&session["sessionId"]);
         let (sender, messages) = channel();
-        hold(&self.sessions).insert(session.clone(), sender);
+        lock(&self.sessions).insert(session.clone(), sender);
         let mut page = Page {
             browser: self.clone(),
             context,
@@ -225,25 +227,25 @@ impl Browser {
             &json!({ "enabled": true }),
         );
         page.resize(1280, 800);
-        page.prefer(Scheme::Light);
+        page.set_color_scheme(ColorScheme::Light);
         page
     }
 
-    /// Says this, and gives the number by which the answer will be known.
-    fn say(&self, method: &str, params: &Value, session: Option<&str>) -> u64 {
-        let id = self.count.fetch_add(1, Ordering::Relaxed) + 1;
+    /// Sends a command and returns the ID that its response will have.
+    fn send_command(&self, method: &str, params: &Value, session: Option<&str>) -> u64 {
+        let id = self.last_id.fetch_add(1, Ordering::Relaxed) + 1;
         let mut message = json!({ "id": id, "method": method, "params": params });
         if let Some(session) = session {
             message["sessionId"] = session.into();
         }
-        // If it has ended, that is told by whoever waits for the answer.
-        let _ = hold(&self.commands).write_all(format!("{message}\0").as_bytes());
+        // If the browser has exited, waiting for the response fails.
+        let _ = lock(&self.commands).write_all(format!("{message}\0").as_bytes());
         id
     }
 
     fn next(&self, messages: &Receiver<Value>, what: &str) -> Value {
-        messages.recv_timeout(PATIENCE).unwrap_or_else(|error| {
-            let last: Vec<String> = hold(&self.stderr).try_iter().collect();
+        messages.recv_timeout(TIMEOUT).unwrap_or_else(|error| {
+            let last: Vec<String> = lock(&self.stderr).try_iter().collect();
             panic!("{what}: {error}; on the browser's standard error: {last:#?}")
         })
     }
@@ -251,8 +253,8 @@ impl Browser {
 
 impl Drop for Browser {
     fn drop(&mut self) {
-        // Asked to, it ends all its processes and leaves its profile alone.
-        self.say("Browser.close", &json!({}), None);
+        // On this command, Chromium ends all its processes and no longer writes to its profile.
+        self.send_command("Browser.close", &json!({}), None);
         let start = Instant::now();
         while start.elapsed() < Duration::from_secs(2) {
             if !matches!(self.child.try_wait(), Ok(None)) {
@@ -266,30 +268,32 @@ impl Drop for Browser {
 }
 
 impl Page {
-    /// A command about this page, and what comes of it.
+    /// Sends a command about this page and returns its result.
     pub fn call(&mut self, method: &str, params: &Value) -> Value {
         self.try_call(method, params)
             .unwrap_or_else(|error| panic!("{error}"))
     }
 
     fn try_call(&mut self, method: &str, params: &Value) -> Result<Value, String> {
-        let id = self.browser.say(method, params, Some(&self.session));
+        let id = self
+            .browser
+            .send_command(method, params, Some(&self.session));
         loop {
             let message = self.browser.next(&self.messages, method);
             if message["id"] == id {
-                return outcome(method, message);
+                return command_result(method, message);
             }
-            self.keep(message);
+            self.record(message);
         }
     }
 
-    /// Forgets all events so far: a step of a test begins.
-    pub fn forget(&mut self) {
-        self.catch_up();
+    /// Drops all events so far: a step of a test begins.
+    pub fn clear_events(&mut self) {
+        self.receive_pending();
         self.events.clear();
     }
 
-    /// Waits for an event of this step, past or to come, of which `pick` makes something.
+    /// Waits for an event of this step, past or future, for which `pick` returns a value.
     pub fn wait<T>(&mut self, what: &str, mut pick: impl FnMut(&Event) -> Option<T>) -> T {
         let mut from = 0;
         loop {
@@ -298,18 +302,18 @@ impl Page {
             }
             from = self.events.len();
             let message = self.browser.next(&self.messages, what);
-            self.keep(message);
+            self.record(message);
         }
     }
 
-    /// Begins a step: goes to this URL, and waits until the page is loaded and all that it asked for has come.
+    /// Begins a step: navigates to this URL, and waits until the page and all its requests are complete.
     pub fn open(&mut self, url: &str) {
-        self.forget();
-        let went = self.call("Page.navigate", &json!({ "url": url }));
-        let failure = went["errorText"].as_str();
+        self.clear_events();
+        let navigated = self.call("Page.navigate", &json!({ "url": url }));
+        let failure = navigated["errorText"].as_str();
         assert_eq!(failure, None, "{url}");
-        // To another place of the same page, nothing is loaded.
-        let Some(loader) = went["loaderId"].as_str() else {
+        // A navigation to a fragment of the same page loads nothing.
+        let Some(loader) = navigated["loaderId"].as_str() else {
             return;
         };
         self.wait(url, |event| {
@@ -317,84 +321,87 @@ impl Page {
             let is_it = event.name == "Page.lifecycleEvent" && it["loaderId"] == loader;
             (is_it && it["name"] == "load").then_some(())
         });
-        self.settle();
+        self.wait_for_requests();
     }
 
-    /// Begins a step: loads the page again, as the button does.
+    /// Begins a step: reloads the page, as the button does.
     pub fn reload(&mut self) {
-        self.forget();
+        self.clear_events();
         self.call("Page.reload", &json!({}));
-        self.loaded();
+        self.wait_for_load();
     }
 
-    /// Begins a step: goes back in the history, and waits until the former page is shown. Whether it came out of the
-    /// back/forward cache, as it was left.
-    pub fn back(&mut self) -> bool {
-        self.forget();
+    /// Begins a step: goes back in the history, and waits until the previous page is shown. Returns whether it was
+    /// restored from the back/forward cache.
+    pub fn go_back(&mut self) -> bool {
+        self.clear_events();
         self.evaluate("void setTimeout(() => history.back())");
-        let kind = self.wait("a page to go back to", |event| {
+        let kind = self.wait("navigation to the previous page", |event| {
             let is_it = event.name == "Page.frameNavigated"
                 && event.params["frame"].get("parentId").is_none();
             is_it.then(|| text(&event.params["type"]))
         });
-        let is_as_left = kind == "BackForwardCacheRestore";
-        if !is_as_left {
-            self.loaded();
+        let is_restored = kind == "BackForwardCacheRestore";
+        if !is_restored {
+            self.wait_for_load();
         }
-        is_as_left
+        is_restored
     }
 
-    /// Waits until a page has been loaded in this step, whoever made it, and all that it asked for has come.
-    pub fn loaded(&mut self) {
-        self.wait("a page is loaded", |event| {
+    /// Waits until a page has been loaded in this step, by the test or by the page itself, and all its requests are
+    /// complete.
+    pub fn wait_for_load(&mut self) {
+        self.wait("load event", |event| {
             (event.name == "Page.loadEventFired").then_some(())
         });
-        self.settle();
+        self.wait_for_requests();
     }
 
-    /// Waits until all that was asked for in this step so far has come, but for what has no end or is taken as needed:
+    /// Waits until all requests of this step so far are complete, except those without an end or loaded as needed:
     /// event streams, media.
-    pub fn settle(&mut self) {
+    pub fn wait_for_requests(&mut self) {
         let is_open = |request: &Request| {
             !request.is_done && !["EventSource", "Media"].contains(&&*request.kind)
         };
         while let Some(open) = self.requests().into_iter().find(is_open) {
             let message = self.browser.next(&self.messages, &open.url);
-            self.keep(message);
+            self.record(message);
         }
     }
 
-    /// The value of this expression; a promise is waited for.
+    /// Returns the value of this expression; awaits a promise.
     pub fn evaluate(&mut self, expression: &str) -> Value {
-        let ran = self.run(expression);
-        ran.unwrap_or_else(|error| panic!("{expression}: {error}"))
+        let result = self.run(expression);
+        result.unwrap_or_else(|error| panic!("{expression}: {error}"))
     }
 
-    /// Waits until this expression is true, over reloads too.
-    pub fn until(&mut self, expression: &str) {
+    /// Waits until this expression is true, across reloads of the page.
+    pub fn wait_until(&mut self, expression: &str) {
         let start = Instant::now();
         loop {
-            let left = PATIENCE.saturating_sub(start.elapsed()).as_millis();
-            let ran = self.run(&format!(
-                "new Promise((say, fail) => {{
+            let left = TIMEOUT.saturating_sub(start.elapsed()).as_millis();
+            let result = self.run(&format!(
+                "new Promise((resolve, reject) => {{
                     const end = performance.now() + {left};
-                    const look = () => {{
+                    const poll = () => {{
                         try {{
                             const is = Boolean({expression});
-                            if (is || performance.now() > end) say(is); else setTimeout(look, 10);
-                        }} catch (error) {{ fail(error); }}
+                            if (is || performance.now() > end) resolve(is); else setTimeout(poll, 10);
+                        }} catch (error) {{ reject(error); }}
                     }};
-                    look();
+                    poll();
                 }})"
             ));
-            match ran {
+            match result {
                 Ok(is) if is == true => return,
-                // A page that goes takes the promise with it; then the next one is asked.
+                // A page that is left drops the promise; then the expression is evaluated in the next page.
                 Err(error) if left > 0 && error.contains("navigated or closed") => {}
                 other => {
-                    let complaints = self.complaints();
-                    let shown = self.run("document.documentElement.outerHTML");
-                    panic!("{expression}: {other:?}; there is {shown:?}, with {complaints:?}");
+                    let messages = self.console_messages();
+                    let html = self.run("document.documentElement.outerHTML");
+                    panic!(
+                        "{expression}: {other:?}; the page is {html:?}, its console {messages:?}"
+                    );
                 }
             }
         }
@@ -407,38 +414,38 @@ impl Page {
             "returnByValue": true,
             "userGesture": true,
         });
-        let mut came = self.try_call("Runtime.evaluate", &params)?;
-        match came.get("exceptionDetails") {
-            None => Ok(came["result"]["value"].take()),
+        let mut response = self.try_call("Runtime.evaluate", &params)?;
+        match response.get("exceptionDetails") {
+            None => Ok(response["result"]["value"].take()),
             Some(thrown) => Err(exception(thrown)),
         }
     }
 
-    /// The browser's name for the document that is shown, another one after each reload.
+    /// ID of the current document, which differs after each reload.
     pub fn document(&mut self) -> String {
         let tree = self.call("Page.getFrameTree", &json!({}));
         text(&tree["frameTree"]["frame"]["loaderId"])
     }
 
-    /// Clicks on the first element that this selector finds.
+    /// Clicks on the first element that matches this selector.
     pub fn click(&mut self, selector: &str) {
         let selector = Value::from(selector);
         self.evaluate(&format!("document.querySelector({selector}).click()"));
     }
 
-    /// What was asked for in this step, in order, as far as it is known by now. Data URLs are nobody's.
+    /// Requests of this step so far, in order, without those of data URLs.
     pub fn requests(&mut self) -> Vec<Request> {
-        self.catch_up();
+        self.receive_pending();
         requests(&self.events)
     }
 
-    /// What the console shows in red or yellow since the step began.
-    pub fn complaints(&mut self) -> Vec<Complaint> {
-        self.catch_up();
-        self.events.iter().filter_map(complaint).collect()
+    /// Errors and warnings in the console since the step began.
+    pub fn console_messages(&mut self) -> Vec<ConsoleMessage> {
+        self.receive_pending();
+        self.events.iter().filter_map(console_message).collect()
     }
 
-    /// Makes the window so large, in CSS pixels; what is narrower than 600 is a phone's.
+    /// Sets the size of the window in CSS pixels. Below a width of 600 it emulates a phone.
     pub fn resize(&mut self, width: u32, height: u32) {
         let metrics = json!({
             "width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600,
@@ -446,17 +453,17 @@ impl Page {
         self.call("Emulation.setDeviceMetricsOverride", &metrics);
     }
 
-    /// Prefers light or dark, as the system's settings would.
-    pub fn prefer(&mut self, scheme: Scheme) {
+    /// Sets the preferred color scheme, as the system's settings would.
+    pub fn set_color_scheme(&mut self, scheme: ColorScheme) {
         let value = match scheme {
-            Scheme::Light => "light",
-            Scheme::Dark => "dark",
+            ColorScheme::Light => "light",
+            ColorScheme::Dark => "dark",
         };
         let media = json!({ "features": [{ "name": "prefers-color-scheme", "value": value }] });
         self.call("Emulation.setEmulatedMedia", &media);
     }
 
-    /// The whole page, as far as it goes down, as PNG.
+    /// Takes a screenshot of the page in its full height, as PNG.
     pub fn screenshot(&mut self) -> Vec<u8> {
         let mut whole = self.call("Page.getLayoutMetrics", &json!({}))["cssContentSize"].take();
         whole["scale"] = 1.into();
@@ -467,18 +474,18 @@ impl Page {
             .expect("base64")
     }
 
-    /// Writes a screenshot into the folder that the environment names, if it does:
+    /// Writes a screenshot into the directory that the environment variable names, if it is set:
     /// `DOCROOT_SCREENSHOTS=/tmp/shots cargo test browses::`.
-    pub fn show(&mut self, name: &str) {
+    pub fn save_screenshot(&mut self, name: &str) {
         let Some(folder) = env::var_os("DOCROOT_SCREENSHOTS").map(PathBuf::from) else {
             return;
         };
-        fs::create_dir_all(&folder).expect("a folder for screenshots");
+        fs::create_dir_all(&folder).expect("a directory for screenshots");
         let file = folder.join(name).with_extension("png");
         fs::write(file, self.screenshot()).expect("a screenshot is written");
     }
 
-    /// What is downloaded from here on is put into this folder.
+    /// Saves downloads into this directory from now on.
     pub fn download_to(&self, folder: &Path) {
         let behavior = json!({
             "behavior": "allow", "browserContextId": self.context, "downloadPath": folder,
@@ -486,8 +493,8 @@ impl Page {
         self.browser.call("Browser.setDownloadBehavior", &behavior);
     }
 
-    /// Waits until a download of this step is there, whole, and gives the name that it was to have.
-    pub fn downloaded(&mut self) -> String {
+    /// Waits until a download of this step is complete, and returns its suggested file name.
+    pub fn wait_for_download(&mut self) -> String {
         let name = self.wait("a download begins", |event| {
             (event.name == "Page.downloadWillBegin")
                 .then(|| text(&event.params["suggestedFilename"]))
@@ -501,15 +508,15 @@ impl Page {
         name
     }
 
-    /// Takes in what has come.
-    fn catch_up(&mut self) {
+    /// Records all messages that have arrived, without waiting.
+    fn receive_pending(&mut self) {
         while let Ok(message) = self.messages.try_recv() {
-            self.keep(message);
+            self.record(message);
         }
     }
 
-    fn keep(&mut self, mut message: Value) {
-        // (An answer that nobody waited for is no event.)
+    fn record(&mut self, mut message: Value) {
+        // A response to a command that is no longer awaited is no event.
         if let Some(name) = message["method"].as_str() {
             self.events.push(Event {
                 name: name.to_owned(),
@@ -521,27 +528,27 @@ impl Page {
 
 impl Drop for Page {
     fn drop(&mut self) {
-        // Nobody waits for the answer.
+        // The response is not awaited.
         let context = json!({ "browserContextId": self.context });
         self.browser
-            .say("Target.disposeBrowserContext", &context, None);
-        hold(&self.browser.sessions).remove(&self.session);
+            .send_command("Target.disposeBrowserContext", &context, None);
+        lock(&self.browser.sessions).remove(&self.session);
     }
 }
 
-/// The first of the names that is a file.
+/// Returns the first of [`PROGRAMS`] that is a file.
 fn program() -> Option<PathBuf> {
     let folders = env::var_os("PATH").unwrap_or_default();
     let folders: Vec<PathBuf> = env::split_paths(&folders).collect();
-    // (A path that begins with a slash stays as it is, whatever it is joined to.)
-    let mut places = NAMES
+    // Joining an absolute path to a directory gives the absolute path.
+    let mut candidates = PROGRAMS
         .iter()
         .flat_map(|name| folders.iter().map(move |folder| folder.join(name)));
-    places.find(|path| path.is_file())
+    candidates.find(|path| path.is_file())
 }
 
-/// The lock, also where another test has failed while it had it.
-fn hold<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+/// Locks a mutex, also after another test has panicked while it held the lock.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -549,23 +556,24 @@ fn text(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_owned()
 }
 
-/// What came of a command.
-fn outcome(method: &str, mut message: Value) -> Result<Value, String> {
+/// Returns the result of a command, or its error.
+fn command_result(method: &str, mut message: Value) -> Result<Value, String> {
     match message.get("error") {
         None => Ok(message["result"].take()),
         Some(error) => Err(format!("{method}: {error}")),
     }
 }
 
-/// What was thrown, in one line or several.
+/// Describes an exception, with its stack where it has one.
 fn exception(thrown: &Value) -> String {
     let description = thrown["exception"]["description"].as_str();
     description.map_or_else(|| thrown.to_string(), str::to_owned)
 }
 
-fn complaint(event: &Event) -> Option<Complaint> {
+/// Converts an event to an error or warning of the console, if it is one.
+fn console_message(event: &Event) -> Option<ConsoleMessage> {
     let it = &event.params;
-    let (text_of_it, url) = match &*event.name {
+    let (message, url) = match &*event.name {
         "Runtime.exceptionThrown" => {
             let thrown = &it["exceptionDetails"];
             (exception(thrown), &thrown["url"])
@@ -575,8 +583,11 @@ fn complaint(event: &Event) -> Option<Complaint> {
             if !["error", "warning", "assert"].map(Some).contains(&kind) {
                 return None;
             }
-            let said: Vec<String> = it["args"].as_array()?.iter().map(spoken).collect();
-            (said.join(" "), &it["stackTrace"]["callFrames"][0]["url"])
+            let arguments: Vec<String> = it["args"].as_array()?.iter().map(argument_text).collect();
+            (
+                arguments.join(" "),
+                &it["stackTrace"]["callFrames"][0]["url"],
+            )
         }
         "Log.entryAdded" => {
             let entry = &it["entry"];
@@ -588,14 +599,14 @@ fn complaint(event: &Event) -> Option<Complaint> {
         }
         _ => return None,
     };
-    Some(Complaint {
-        text: text_of_it,
+    Some(ConsoleMessage {
+        text: message,
         url: text(url),
     })
 }
 
-/// An argument of console.error, as it would be shown.
-fn spoken(argument: &Value) -> String {
+/// Formats an argument of console.error as the console does.
+fn argument_text(argument: &Value) -> String {
     let description = argument["description"].as_str();
     match (argument["value"].as_str(), description) {
         (Some(text), _) | (None, Some(text)) => text.to_owned(),
@@ -603,19 +614,19 @@ fn spoken(argument: &Value) -> String {
     }
 }
 
-/// What the events of the Network domain tell of requests.
+/// Assembles requests from the events of the Network domain.
 fn requests(events: &[Event]) -> Vec<Request> {
     let mut requests: Vec<Request> = Vec::new();
-    // Where the hops of a request are, by the browser's number for it.
-    let mut places: HashMap<&str, Vec<usize>> = HashMap::new();
-    // How many of them have been told of by an "extra info", which comes at any time, but in order.
+    // Indices of a request's hops in `requests`, by the browser's request ID.
+    let mut indices: HashMap<&str, Vec<usize>> = HashMap::new();
+    // "ExtraInfo" events of each request's hops: they arrive at any time, but in order.
     let mut sent: HashMap<&str, Vec<&Value>> = HashMap::new();
     let mut received: HashMap<&str, Vec<&Value>> = HashMap::new();
-    // Hops of which such a one is still to come, if it has not come.
+    // Hops whose "ExtraInfo" event is still to come, unless it is there already.
     let mut awaits: Vec<usize> = Vec::new();
     for Event { name, params: it } in events {
         if name == "Page.frameNavigated" && it["frame"].get("parentId").is_none() {
-            // Of what was asked for the last page, nothing more is told.
+            // No more events come about requests of the previous page.
             for request in &mut requests {
                 if !request.is_done && request.document != it["frame"]["loaderId"] {
                     request.failure = Some(ABORTED.to_owned());
@@ -626,7 +637,7 @@ fn requests(events: &[Event]) -> Vec<Request> {
         let Some(id) = it["requestId"].as_str() else {
             continue;
         };
-        let last = places.get(id).and_then(|hops| hops.last().copied());
+        let last = indices.get(id).and_then(|hops| hops.last().copied());
         match (&**name, last) {
             ("Network.requestWillBeSent", last) => {
                 let request = &it["request"];
@@ -636,12 +647,12 @@ fn requests(events: &[Event]) -> Vec<Request> {
                 {
                     continue;
                 }
-                if let (Some(last), Some(answer)) = (last, it.get("redirectResponse")) {
-                    requests[last].answered(answer);
-                    requests[last].bytes = answer["encodedDataLength"].as_u64().unwrap_or(0);
+                if let (Some(last), Some(response)) = (last, it.get("redirectResponse")) {
+                    requests[last].set_response(response);
+                    requests[last].bytes = response["encodedDataLength"].as_u64().unwrap_or(0);
                     requests[last].is_done = true;
                 }
-                places.entry(id).or_default().push(requests.len());
+                indices.entry(id).or_default().push(requests.len());
                 requests.push(Request {
                     url: text(&request["url"]),
                     kind: text(&it["type"]),
@@ -654,14 +665,14 @@ fn requests(events: &[Event]) -> Vec<Request> {
             ("Network.responseReceivedExtraInfo", _) => received.entry(id).or_default().push(it),
             ("Network.requestServedFromCache", Some(last)) => requests[last].is_from_cache = true,
             ("Network.responseReceived", Some(last)) => {
-                requests[last].answered(&it["response"]);
+                requests[last].set_response(&it["response"]);
                 if it["hasExtraInfo"] == true {
                     awaits.push(last);
                 }
             }
             ("Network.loadingFinished", Some(last)) => {
                 let bytes = it["encodedDataLength"].as_f64().unwrap_or(0.0);
-                // (It is a whole number of bytes, written as any number is in JSON.)
+                // An integer, written as a floating-point number in JSON.
                 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
                 let bytes = bytes as u64;
                 requests[last].bytes = bytes;
@@ -674,7 +685,7 @@ fn requests(events: &[Event]) -> Vec<Request> {
             _ => {}
         }
     }
-    for (id, hops) in &places {
+    for (id, hops) in &indices {
         for (at, hop) in hops.iter().enumerate() {
             let request = &mut requests[*hop];
             if let Some(it) = sent.get(id).and_then(|extras| extras.get(at)) {
@@ -696,18 +707,18 @@ fn requests(events: &[Event]) -> Vec<Request> {
 }
 
 impl Request {
-    /// The path of its URL, with the query.
+    /// Path of the URL, with the query.
     pub fn path(&self) -> &str {
         let rest = self.url.split_once("://").map_or("", |(_, rest)| rest);
         rest.find('/').map_or("", |at| &rest[at..])
     }
 
-    fn answered(&mut self, answer: &Value) {
-        self.status = status(&answer["status"]);
-        self.received = fields(&answer["headers"]);
-        self.is_from_cache |= answer["fromDiskCache"] == true;
-        // (0 is none.)
-        self.connection = answer["connectionId"].as_u64().filter(|id| *id != 0);
+    fn set_response(&mut self, response: &Value) {
+        self.status = status(&response["status"]);
+        self.received = fields(&response["headers"]);
+        self.is_from_cache |= response["fromDiskCache"] == true;
+        // 0 means none.
+        self.connection = response["connectionId"].as_u64().filter(|id| *id != 0);
     }
 }
 

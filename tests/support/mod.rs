@@ -1,5 +1,5 @@
-//! A real server and a client that speaks raw bytes.
-#![allow(unreachable_pub, reason = "it is public to all promises")]
+//! Starts a docroot process and talks to it in raw bytes over real sockets.
+#![allow(unreachable_pub, reason = "all test files use it")]
 
 pub mod browser;
 
@@ -19,52 +19,52 @@ use std::time::{Duration, Instant, SystemTime};
 pub use rustix::process::Signal;
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, kill_process, setrlimit};
 
-/// How long anything is waited for before the test fails.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+/// Longest wait for any event; then the test fails.
+pub const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// More than the kernel keeps for a connection (the last number of tcp_wmem, tcp(7), is 4 MiB), so
-/// that a file's end has not left while its reader is still at its beginning.
-pub const LARGE: usize = 8 * 1024 * 1024;
+/// Length of a large file, in bytes: more than a socket's send buffer (the last number of tcp_wmem, tcp(7), is 4 MiB),
+/// so that the server cannot have sent the end while the client still reads the beginning.
+pub const LARGE_LEN: usize = 8 * 1024 * 1024;
 
-/// What a call is called in a [`Trace`] that reads of changes (inotify(7)): what other tests do in the folder of all roots
-/// wakes every worker of every server.
-pub const NEWS: &str = "news";
+/// Name that a [`Trace`] gives to a `read` of inotify events (inotify(7)). Other tests' changes in the directory that
+/// holds all roots wake every worker of every server, so tests filter these calls.
+pub const INOTIFY_READ: &str = "inotify read";
 
-/// The smallest request.
+/// Smallest valid request.
 pub const GET: &str = "GET / HTTP/1.1\r\nHost: test\r\n\r\n";
 
-/// A docroot of its own, on a free port of 127.0.0.1. It ends with the test.
+/// docroot process of one test, on a free port of 127.0.0.1. It is killed when dropped.
 pub struct Server {
     child: Child,
     pub address: SocketAddr,
-    /// The line that it printed when it began to listen.
+    /// First line of standard output, which the server prints when it listens.
     pub announcement: String,
     stdout: Receiver<String>,
     stderr: Receiver<String>,
 }
 
-/// A folder of its own for every test that needs files. It goes with the test.
+/// Temporary directory of one test. It is removed when dropped.
 pub struct Root {
     folder: tempfile::TempDir,
 }
 
-/// Says that something is over when it goes, even when a test fails.
-pub struct Done<'a>(pub &'a AtomicBool);
+/// Sets a flag when dropped, also when the test panics, so that threads of the test stop.
+pub struct SetOnDrop<'a>(pub &'a AtomicBool);
 
-/// What a server asks of the kernel, written down by strace(1) as it happens.
+/// System calls of a server, recorded by strace(1).
 pub struct Trace {
     folder: tempfile::TempDir,
-    stage: Vec<String>,
-    /// Bytes of it that were there at the mark.
+    wrapper: Vec<String>,
+    /// Length of the trace file, in bytes, at the last [`Trace::mark`].
     mark: std::cell::Cell<usize>,
 }
 
-/// One connection.
+/// One TCP connection to a server.
 pub struct Client {
     stream: BufReader<TcpStream>,
 }
 
-/// A response as it came.
+/// Response as received.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Response {
     /// Status line and field lines, each with its CRLF.
@@ -72,7 +72,7 @@ pub struct Response {
     pub content: Vec<u8>,
 }
 
-/// The command, with nothing of this environment that could set an option.
+/// Returns the `docroot` command, without the environment variables that set options.
 pub fn docroot() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_docroot"));
     command
@@ -88,12 +88,12 @@ pub fn docroot() -> Command {
     command
 }
 
-/// The command that serves this folder, run by another program that sets the stage for it.
-pub fn upon(stage: &[&str], root: &Path, options: &[&str]) -> Command {
+/// Returns the command that serves `root`, run by the program and arguments in `wrapper`.
+pub fn command_under(wrapper: &[&str], root: &Path, options: &[&str]) -> Command {
     let server = docroot();
-    let mut command = Command::new(stage[0]);
+    let mut command = Command::new(wrapper[0]);
     command
-        .args(&stage[1..])
+        .args(&wrapper[1..])
         .arg(server.get_program())
         .args(["--bind", "127.0.0.1", "--port", "0"])
         .args(options)
@@ -105,59 +105,59 @@ pub fn upon(stage: &[&str], root: &Path, options: &[&str]) -> Command {
     command
 }
 
-/// The command that serves this folder where openat2(2) fails with this error. `None`, said loudly, where
-/// strace(1) cannot arrange that.
-pub fn upon_no_openat2(error: &str, root: &Path, options: &[&str]) -> Option<Command> {
+/// Returns the command that serves `root` while openat2(2) fails with this error. Returns `None`, after printing
+/// `SKIPPED`, where strace(1) cannot inject the error.
+pub fn command_without_openat2(error: &str, root: &Path, options: &[&str]) -> Option<Command> {
     let inject = format!("inject=openat2:error={error}");
-    // With -D it is docroot that is our child, and strace that watches it from the side.
+    // With -D, docroot is the child of this process, and strace a detached grandchild.
     let strace = "strace -D -f --seccomp-bpf -qq -o /dev/null -e trace=openat2 -e".split(' ');
-    let stage: Vec<&str> = strace.chain([&*inject]).collect();
-    let tried = Command::new(stage[0])
-        .args(&stage[1..])
+    let wrapper: Vec<&str> = strace.chain([&*inject]).collect();
+    let probe = Command::new(wrapper[0])
+        .args(&wrapper[1..])
         .arg("true")
         .output();
-    if !tried.as_ref().is_ok_and(|tried| tried.status.success()) {
-        eprintln!("SKIPPED: strace(1) cannot take openat2 away here: {tried:?}");
+    if !probe.as_ref().is_ok_and(|probe| probe.status.success()) {
+        eprintln!("SKIPPED: strace(1) cannot inject an error into openat2 here: {probe:?}");
         return None;
     }
-    Some(upon(&stage, root, options))
+    Some(command_under(&wrapper, root, options))
 }
 
-/// The command line in front of docroot with which file modes apply to it: nothing for a user, another user for root,
-/// whom modes do not bind (capabilities(7)). `None`, said loudly, where no other user can be had, or that user does not
-/// reach `root`, which is made readable for all.
-pub fn unprivileged(root: &Path) -> Option<Vec<&'static str>> {
+/// Returns a wrapper for [`command_under`] under which file modes apply to docroot: a no-op for an ordinary user; for
+/// root, whom modes do not bind (capabilities(7)), setpriv(1) with another user ID. Makes `root` readable for all.
+/// Returns `None`, after printing `SKIPPED`, where the other user cannot run docroot or cannot reach `root`.
+pub fn unprivileged_wrapper(root: &Path) -> Option<Vec<&'static str>> {
     if !rustix::process::geteuid().is_root() {
         return Some(vec!["env"]);
     }
     let mode = Permissions::from_mode(0o755);
-    fs::set_permissions(root, mode).expect("a folder of ours");
-    let stage = "setpriv --reuid=65534 --regid=65534 --clear-groups --inh-caps=-all";
-    let stage: Vec<&str> = stage.split(' ').collect();
-    let tried = Command::new(stage[0])
-        .args(&stage[1..])
+    fs::set_permissions(root, mode).expect("the test owns this directory");
+    let wrapper = "setpriv --reuid=65534 --regid=65534 --clear-groups --inh-caps=-all";
+    let wrapper: Vec<&str> = wrapper.split(' ').collect();
+    let probe = Command::new(wrapper[0])
+        .args(&wrapper[1..])
         .args(["sh", "-ec", "test -r \"$0\"; exec \"$1\" --version"])
         .args([root, Path::new(docroot().get_program())])
         .output();
-    if tried.as_ref().is_ok_and(|tried| tried.status.success()) {
-        return Some(stage);
+    if probe.as_ref().is_ok_and(|probe| probe.status.success()) {
+        return Some(wrapper);
     }
-    eprintln!("SKIPPED: no other user can run docroot on {root:?} here: {tried:?}");
+    eprintln!("SKIPPED: no other user can run docroot on {root:?} here: {probe:?}");
     None
 }
 
 impl Server {
-    /// Serves this folder.
+    /// Serves `root` with default options.
     pub fn start(root: &Path) -> Self {
         Self::with(root, &[])
     }
 
-    /// Serves this folder, and remembers nothing of it: what it opens, it closes.
-    pub fn forgetful(root: &Path) -> Self {
+    /// Serves `root` without a cache, so that the server closes every file that it opens.
+    pub fn without_cache(root: &Path) -> Self {
         Self::with(root, &["--cache-memory", "0"])
     }
 
-    /// Serves this folder, with these options besides.
+    /// Serves `root` with these options.
     pub fn with(root: &Path, options: &[&str]) -> Self {
         let mut command = docroot();
         command
@@ -167,33 +167,32 @@ impl Server {
         Self::spawn(command)
     }
 
-    /// Serves this folder, run by another program that sets the stage for it: sh(1), setpriv(1).
-    pub fn upon(stage: &[&str], root: &Path, options: &[&str]) -> Self {
-        Self::spawn(upon(stage, root, options))
+    /// Serves `root`, started by another program: sh(1), setpriv(1).
+    pub fn start_under(wrapper: &[&str], root: &Path, options: &[&str]) -> Self {
+        Self::spawn(command_under(wrapper, root, options))
     }
 
-    /// Serves this folder where openat2(2) fails with this error: ENOSYS, as on a kernel before 5.6, or
-    /// EPERM, as under the seccomp filters of many containers. `None`, said loudly, where strace(1)
-    /// cannot arrange that.
+    /// Serves `root` while openat2(2) fails with this error: ENOSYS, as on a kernel before 5.6, or EPERM, as under the
+    /// seccomp filters of many containers. Returns `None`, after printing `SKIPPED`, where strace(1) cannot inject it.
     pub fn without_openat2(error: &str, root: &Path, options: &[&str]) -> Option<Self> {
-        upon_no_openat2(error, root, options).map(Self::spawn)
+        command_without_openat2(error, root, options).map(Self::spawn)
     }
 
-    /// Starts a command that serves, and waits until it listens.
+    /// Starts a docroot command and waits until it listens.
     pub fn spawn(mut command: Command) -> Self {
-        raise_the_limit();
+        raise_open_file_limit();
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("docroot starts");
         let stdout = lines(child.stdout.take().expect("a pipe"));
         let stderr = lines(child.stderr.take().expect("a pipe"));
-        let Ok(announcement) = stdout.recv_timeout(PATIENCE) else {
+        let Ok(announcement) = stdout.recv_timeout(TIMEOUT) else {
             let _ = child.kill();
             panic!(
-                "docroot says nothing; on stderr: {:?}",
+                "docroot prints no startup line; standard error: {:?}",
                 stderr.iter().collect::<Vec<_>>()
             );
         };
-        let address = announced(&announcement);
+        let address = announced_address(&announcement);
         Self {
             child,
             address,
@@ -207,13 +206,13 @@ impl Server {
         Client::connect(self.address)
     }
 
-    /// One request on a connection of its own.
+    /// Sends a GET on a new connection and receives its response.
     pub fn get(&self, target: &str) -> Response {
         self.connect().get(target)
     }
 
-    /// A client that has asked for a file and has read its head. What the kernel keeps for it is
-    /// little, so that it is the reader who says how fast the file leaves.
+    /// Requests a file on a new connection with a small receive buffer and reads the response's head only, so that the
+    /// server can send only as fast as the client reads.
     pub fn download(&self, target: &str) -> Client {
         let mut client = self.connect();
         let socket = socket2::SockRef::from(client.stream());
@@ -223,7 +222,7 @@ impl Server {
         client
     }
 
-    /// One request with these field lines, each with its CRLF, on a connection of its own.
+    /// Sends a request with these field lines, each with its CRLF, on a new connection and receives its response.
     pub fn ask(&self, method: &str, target: &str, fields: &str) -> Response {
         self.connect().request(method, target, fields)
     }
@@ -233,14 +232,14 @@ impl Server {
     }
 
     pub fn signal(&self, signal: Signal) {
-        send(signal, &self.child);
+        send_signal(signal, &self.child);
     }
 
-    /// Does something while the server does nothing, so that it finds everything at once.
-    pub fn asleep(&self, act: impl FnOnce()) {
+    /// Runs `act` while the server is stopped by SIGSTOP, so that the server finds all its effects in one poll.
+    pub fn while_stopped(&self, act: impl FnOnce()) {
         self.signal(Signal::STOP);
         let tasks = format!("/proc/{}/task", self.pid());
-        eventually("all its threads are stopped", || {
+        eventually("all threads of the server are stopped", || {
             let mut tasks = fs::read_dir(&tasks).expect("proc");
             let is_stopped = tasks.all(|task| {
                 let stat = fs::read_to_string(task.expect("an entry").path().join("stat"));
@@ -252,49 +251,49 @@ impl Server {
         self.signal(Signal::CONT);
     }
 
-    /// The next line on standard output.
-    pub fn line(&self) -> String {
+    /// Waits for the next line on standard output.
+    pub fn stdout_line(&self) -> String {
         self.stdout
-            .recv_timeout(PATIENCE)
+            .recv_timeout(TIMEOUT)
             .expect("a line on standard output")
     }
 
-    /// What is left on standard output of a process that has ended.
-    pub fn rest(&self) -> Vec<String> {
+    /// Unread lines of standard output, up to its end: the process must have exited.
+    pub fn remaining_stdout(&self) -> Vec<String> {
         self.stdout.iter().collect()
     }
 
-    /// The next line on standard error.
-    pub fn complaint(&self) -> String {
+    /// Waits for the next line on standard error.
+    pub fn stderr_line(&self) -> String {
         self.stderr
-            .recv_timeout(PATIENCE)
+            .recv_timeout(TIMEOUT)
             .expect("a line on standard error")
     }
 
-    /// What is on standard output by now and has not been taken.
-    pub fn printed(&self) -> Vec<String> {
+    /// Unread lines of standard output so far, without waiting.
+    pub fn stdout_lines(&self) -> Vec<String> {
         self.stdout.try_iter().collect()
     }
 
-    /// What is on standard error by now and has not been taken.
-    pub fn complaints(&self) -> Vec<String> {
+    /// Unread lines of standard error so far, without waiting.
+    pub fn stderr_lines(&self) -> Vec<String> {
         self.stderr.try_iter().collect()
     }
 
-    /// Waits until the process has ended.
-    pub fn ended(&mut self) -> ExitStatus {
-        eventually("the server ends", || {
-            self.child.try_wait().expect("it is our child")
+    /// Waits until the process has exited.
+    pub fn wait_for_exit(&mut self) -> ExitStatus {
+        eventually("the server exits", || {
+            self.child.try_wait().expect("a child process")
         })
     }
 
-    /// Whether the process has ended.
-    pub fn has_ended(&mut self) -> bool {
-        self.child.try_wait().expect("it is our child").is_some()
+    /// Whether the process has exited.
+    pub fn has_exited(&mut self) -> bool {
+        self.child.try_wait().expect("a child process").is_some()
     }
 
-    /// Open descriptors of the process, without the one of each file, and of each copy of one, that may be
-    /// remembered.
+    /// Number of open descriptors of the process, not counting those that the cache may hold: one for each file, and
+    /// each in-memory copy of a file.
     pub fn descriptors(&self) -> usize {
         let folder = fs::read_dir(format!("/proc/{}/fd", self.pid())).expect("proc");
         let links: Vec<PathBuf> = folder
@@ -315,33 +314,35 @@ impl Server {
         })
     }
 
-    /// Waits until the process has so many open descriptors.
-    pub fn holds(&self, descriptors: usize) {
-        eventually("so many descriptors are open, and no more", || {
-            (self.descriptors() == descriptors).then_some(())
-        });
+    /// Waits until [`Server::descriptors`] is this number.
+    pub fn wait_for_descriptors(&self, descriptors: usize) {
+        eventually(
+            &format!("exactly {descriptors} descriptors are open"),
+            || (self.descriptors() == descriptors).then_some(()),
+        );
     }
 
-    /// Waits until the process has no more open descriptors than that.
-    pub fn holds_no_more_than(&self, descriptors: usize) {
-        eventually("no more descriptors are open than that", || {
-            (self.descriptors() <= descriptors).then_some(())
-        });
+    /// Waits until [`Server::descriptors`] is at most this number.
+    pub fn wait_for_descriptors_at_most(&self, descriptors: usize) {
+        eventually(
+            &format!("at most {descriptors} descriptors are open"),
+            || (self.descriptors() <= descriptors).then_some(()),
+        );
     }
 
-    /// Waits until the server has done nothing but wait for a while.
-    pub fn rests(&self) {
-        eventually("it rests", || {
+    /// Waits until the server has used less than 40 ms of processor time in 400 ms.
+    pub fn wait_until_idle(&self) {
+        eventually("the server is idle", || {
             let used = self.cpu_time();
-            // The time in which nothing is to happen.
+            // The interval that is measured.
             thread::sleep(Duration::from_millis(400));
             (self.cpu_time() - used < Duration::from_millis(40)).then_some(())
         });
     }
 
     /// Resident memory of the process, in KiB.
-    pub fn resident(&self) -> usize {
-        resident(&self.child)
+    pub fn resident_kib(&self) -> usize {
+        resident_kib(&self.child)
     }
 
     /// Processor time that the process has used, user and system.
@@ -354,12 +355,12 @@ impl Server {
             .take(2)
             .map(|ticks| ticks.parse::<u64>().expect("ticks"))
             .sum();
-        // Linux counts in hundredths of a second here, whatever the kernel's own tick is.
+        // /proc counts in hundredths of a second, whatever the kernel's own tick is.
         Duration::from_millis(ticks * 10)
     }
 }
 
-impl Drop for Done<'_> {
+impl Drop for SetOnDrop<'_> {
     fn drop(&mut self) {
         self.0.store(true, Ordering::Relaxed);
     }
@@ -373,7 +374,7 @@ impl Drop for Server {
 }
 
 impl Drop for Root {
-    /// Makes folders accessible again whose mode a test has changed, so that they can be removed.
+    /// Restores access to directories whose mode a test has changed, so that they can be removed.
     fn drop(&mut self) {
         let mut folders = vec![self.path().to_owned()];
         while let Some(folder) = folders.pop() {
@@ -391,18 +392,18 @@ impl Drop for Root {
 impl Root {
     pub fn new() -> Self {
         Self {
-            folder: tempfile::tempdir().expect("a temporary folder"),
+            folder: tempfile::tempdir().expect("a temporary directory"),
         }
     }
 
-    /// In this folder, which may be on another file system.
+    /// Creates the temporary directory in `folder`, which may be on another file system.
     pub fn within(folder: &Path) -> Self {
         Self {
-            folder: tempfile::tempdir_in(folder).expect("a temporary folder"),
+            folder: tempfile::tempdir_in(folder).expect("a temporary directory"),
         }
     }
 
-    /// With these files, given as path and content.
+    /// Creates a temporary directory with these files, given as path and content.
     pub fn of(files: &[(&str, &str)]) -> Self {
         let root = Self::new();
         for (path, content) in files {
@@ -419,94 +420,100 @@ impl Root {
         self.path().join(path)
     }
 
-    /// Gives all files a date in the past: a fresh one has no Last-Modified until its second is over,
-    /// which would change answers in the middle of a test.
-    pub fn date_back(&self) {
+    /// Sets the modification time of all files to the epoch. A file modified just now has no Last-Modified until that
+    /// second is over, so responses would change in the middle of a test.
+    pub fn backdate(&self) {
         let mut folders = vec![self.path().to_owned()];
         while let Some(folder) = folders.pop() {
-            for entry in fs::read_dir(folder).expect("a folder of ours") {
+            for entry in fs::read_dir(folder).expect("the test owns this directory") {
                 let path = entry.expect("an entry").path();
                 if path.is_dir() {
                     folders.push(path);
                 } else {
                     let file = fs::File::options().write(true).open(path);
                     file.and_then(|file| file.set_modified(SystemTime::UNIX_EPOCH))
-                        .expect("a file of ours");
+                        .expect("the test owns this file");
                 }
             }
         }
     }
 
-    /// Writes a file, making the folders above it.
+    /// Writes a file and creates the directories above it.
     pub fn write(&self, path: impl AsRef<Path>, content: impl AsRef<[u8]>) {
         let path = self.join(path);
-        fs::create_dir_all(path.parent().expect("a folder")).expect("folders can be made");
+        fs::create_dir_all(path.parent().expect("a parent")).expect("directories can be created");
         fs::write(path, content).expect("files can be written");
     }
 }
 
 impl Trace {
-    /// Of these calls, divided by commas. `None`, said loudly, where there is no strace(1) to be had.
+    /// Prepares a trace of these system calls, separated by commas. Returns `None`, after printing `SKIPPED`, where
+    /// strace(1) does not work.
     pub fn new(calls: &str) -> Option<Self> {
-        let folder = tempfile::tempdir().expect("a temporary folder");
+        let folder = tempfile::tempdir().expect("a temporary directory");
         let file = folder.path().join("trace");
-        // With -D it is docroot that is our child, and strace that watches it from the side.
-        // (With -y it is said what is behind a descriptor.)
-        let mut stage: Vec<String> = ["strace", "-D", "-f", "-qq", "-y", "-e"]
+        // With -D, docroot is the child of this process, and strace a detached grandchild.
+        // With -y, strace prints what a descriptor refers to.
+        let mut wrapper: Vec<String> = ["strace", "-D", "-f", "-qq", "-y", "-e"]
             .map(Into::into)
             .into();
-        stage.push(format!("trace={calls}"));
-        stage.extend(["-o".into(), file.to_str().expect("a name in ASCII").into()]);
-        let arguments: Vec<&str> = stage[1..].iter().map(|it| &**it).chain(["true"]).collect();
+        wrapper.push(format!("trace={calls}"));
+        wrapper.extend(["-o".into(), file.to_str().expect("a name in ASCII").into()]);
+        let arguments: Vec<&str> = wrapper[1..]
+            .iter()
+            .map(|it| &**it)
+            .chain(["true"])
+            .collect();
         if !succeeds("strace", &arguments) {
             eprintln!("SKIPPED: strace(1) cannot trace {calls} here");
             return None;
         }
         Some(Self {
             folder,
-            stage,
+            wrapper,
             mark: std::cell::Cell::new(0),
         })
     }
 
-    /// With this expression besides.
-    pub fn and(mut self, expression: &str) -> Self {
-        self.stage.extend(["-e".into(), expression.into()]);
+    /// Adds another `-e` expression of strace(1), such as an injected error.
+    pub fn with_expression(mut self, expression: &str) -> Self {
+        self.wrapper.extend(["-e".into(), expression.into()]);
         self
     }
 
-    /// The command that serves this folder, with these options, and is traced.
+    /// Returns the command that serves `root` with these options, traced.
     pub fn command(&self, root: &Path, options: &[&str]) -> Command {
-        let stage: Vec<&str> = self.stage.iter().map(|it| &**it).collect();
-        upon(&stage, root, options)
+        let wrapper: Vec<&str> = self.wrapper.iter().map(|it| &**it).collect();
+        command_under(&wrapper, root, options)
     }
 
-    /// From here on it counts.
+    /// Makes [`Trace::calls`] begin here.
     pub fn mark(&self) {
         self.mark.set(self.settled().len());
     }
 
-    /// The names of the calls since the mark, in order, and [`NEWS`].
+    /// Names of the system calls since the mark, in order, among them [`INOTIFY_READ`].
     pub fn calls(&self) -> Vec<String> {
         let all = self.settled();
         let lines = all[self.mark.get()..].lines();
-        // "PID name(arguments) = result"; a call that another thread's came between is in two lines.
+        // "PID name(arguments) = result"; a call that another thread interrupts takes two lines, the second with
+        // "resumed".
         lines
             .filter(|line| !line.contains("resumed>"))
             .filter_map(|line| {
                 let (name, arguments) = line.split_once('(')?;
                 let name = name.split_whitespace().last()?;
-                let is_news = name == "read" && arguments.contains("<anon_inode:inotify>");
-                Some(if is_news { NEWS } else { name }.to_owned())
+                let is_inotify = name == "read" && arguments.contains("<anon_inode:inotify>");
+                Some(if is_inotify { INOTIFY_READ } else { name }.to_owned())
             })
             .collect()
     }
 
-    /// Everything, once nothing has come for a while.
+    /// Whole trace file, once it has not grown for 40 ms.
     fn settled(&self) -> String {
         let read = || fs::read_to_string(self.folder.path().join("trace")).unwrap_or_default();
         let mut last = read();
-        eventually("it has written everything", || {
+        eventually("strace has written everything", || {
             thread::sleep(Duration::from_millis(40));
             let now = read();
             let is_settled = now == last;
@@ -519,23 +526,23 @@ impl Trace {
 
 impl Client {
     pub fn connect(address: SocketAddr) -> Self {
-        Self::of(TcpStream::connect(address).expect("the server accepts"))
+        Self::from_stream(TcpStream::connect(address).expect("the server accepts"))
     }
 
-    /// Connects from this address of ours. All of 127.0.0.0/8 is ours (RFC 1122 section 3.2.1.3).
+    /// Connects from this local address. All of 127.0.0.0/8 is local (RFC 1122 section 3.2.1.3).
     pub fn connect_from(ip: IpAddr, address: SocketAddr) -> Self {
         let domain = socket2::Domain::for_address(address);
         let socket = socket2::Socket::new(domain, socket2::Type::STREAM, None).expect("a socket");
-        let ours = SocketAddr::from((ip, 0));
-        socket.bind(&ours.into()).expect("an address of ours");
+        let local = SocketAddr::from((ip, 0));
+        socket.bind(&local.into()).expect("a local address");
         socket.connect(&address.into()).expect("the server accepts");
-        Self::of(socket.into())
+        Self::from_stream(socket.into())
     }
 
-    fn of(stream: TcpStream) -> Self {
+    fn from_stream(stream: TcpStream) -> Self {
         stream.set_nodelay(true).expect("an option");
-        stream.set_read_timeout(Some(PATIENCE)).expect("an option");
-        stream.set_write_timeout(Some(PATIENCE)).expect("an option");
+        stream.set_read_timeout(Some(TIMEOUT)).expect("an option");
+        stream.set_write_timeout(Some(TIMEOUT)).expect("an option");
         Self {
             stream: BufReader::with_capacity(64 * 1024, stream),
         }
@@ -553,16 +560,16 @@ impl Client {
             .expect("the server reads");
     }
 
-    /// Takes as much at once from now on as the kernel lets it.
-    pub fn hurry(&self) {
+    /// Enlarges the socket's receive buffer to 4 MiB, or to the kernel's limit.
+    pub fn enlarge_receive_buffer(&self) {
         let socket = socket2::SockRef::from(self.stream());
         socket
             .set_recv_buffer_size(4 * 1024 * 1024)
             .expect("an option");
     }
 
-    /// Says that nothing more will be sent.
-    pub fn finish(&mut self) {
+    /// Shuts down the sending side: a half-close.
+    pub fn shutdown_write(&mut self) {
         self.stream
             .get_ref()
             .shutdown(Shutdown::Write)
@@ -592,20 +599,20 @@ impl Client {
         self.response()
     }
 
-    /// Sends one request and receives its response; `None` if the connection ends, in order or not,
-    /// before that is whole.
-    pub fn attempt(&mut self, request: impl AsRef<[u8]>) -> Option<Response> {
+    /// Sends one request and receives its response; `None` if the connection is closed or reset before the response is
+    /// complete.
+    pub fn try_request(&mut self, request: impl AsRef<[u8]>) -> Option<Response> {
         let sent = self.stream.get_mut().write_all(request.as_ref());
-        whole(sent).and_then(|()| self.outcome())
+        none_if_closed(sent).and_then(|()| self.try_response())
     }
 
-    /// Receives a response to anything but HEAD; `None` if the connection ends, in order or not, before
-    /// that is whole.
-    pub fn outcome(&mut self) -> Option<Response> {
-        whole(self.try_response())
+    /// Receives a response to a method other than HEAD; `None` if the connection is closed or reset before the response
+    /// is complete.
+    pub fn try_response(&mut self) -> Option<Response> {
+        none_if_closed(self.read_response())
     }
 
-    fn try_response(&mut self) -> io::Result<Response> {
+    fn read_response(&mut self) -> io::Result<Response> {
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
             if self.stream.read_until(b'\n', &mut head)? == 0 {
@@ -617,32 +624,32 @@ impl Client {
             head: String::from_utf8(head).expect("a head in ASCII"),
             content: Vec::new(),
         };
-        response.content = vec![0; response.promised()];
+        response.content = vec![0; response.content_length()];
         self.stream.read_exact(&mut response.content)?;
         Ok(response)
     }
 
-    /// Whether nothing has arrived, the end neither. Something may arrive at any time.
-    pub fn hears_nothing(&self) -> bool {
+    /// Whether no byte and no end of stream has arrived so far.
+    pub fn has_received_nothing(&self) -> bool {
         let stream = self.stream();
         stream.set_nonblocking(true).expect("an option");
-        let heard = stream.peek(&mut [0]);
+        let peeked = stream.peek(&mut [0]);
         stream.set_nonblocking(false).expect("an option");
         self.stream.buffer().is_empty()
-            && heard.is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
+            && peeked.is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
     }
 
-    /// Receives a response to anything but HEAD.
+    /// Receives a response to a method other than HEAD.
     pub fn response(&mut self) -> Response {
         let mut response = self.response_to_head();
-        response.content = vec![0; response.promised()];
+        response.content = vec![0; response.content_length()];
         self.stream
             .read_exact(&mut response.content)
-            .expect("as much content as was promised");
+            .expect("as much content as Content-Length says");
         response
     }
 
-    /// Receives a response of which no content is to come.
+    /// Receives a response without content: to HEAD, or the head of one whose content the test reads itself.
     pub fn response_to_head(&mut self) -> Response {
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
@@ -660,14 +667,14 @@ impl Client {
         }
     }
 
-    /// Receives so many bytes.
+    /// Receives this many bytes.
     pub fn bytes(&mut self, count: usize) -> Vec<u8> {
         let mut bytes = vec![0; count];
         self.stream.read_exact(&mut bytes).expect("so many bytes");
         bytes
     }
 
-    /// The next byte; `None` where the connection has ended.
+    /// Receives the next byte; `None` at the end of the stream.
     pub fn byte(&mut self) -> Option<u8> {
         let mut byte = [0];
         match self
@@ -680,45 +687,45 @@ impl Client {
         }
     }
 
-    /// Receives everything until the server finishes.
+    /// Receives everything until the server closes the connection.
     pub fn rest(&mut self) -> Vec<u8> {
         let mut rest = Vec::new();
         self.stream.read_to_end(&mut rest).expect("an orderly end");
         rest
     }
 
-    /// Receives everything until the connection ends, in order or not.
-    pub fn rest_until_cut(&mut self) -> Vec<u8> {
+    /// Receives everything until the server closes or resets the connection.
+    pub fn rest_even_if_reset(&mut self) -> Vec<u8> {
         let mut rest = Vec::new();
         let ended = self.stream.read_to_end(&mut rest);
-        let waits = |error: &io::Error| error.kind() == ErrorKind::WouldBlock;
+        let is_timeout = |error: io::Error| error.kind() == ErrorKind::WouldBlock;
         assert!(
-            !ended.is_err_and(|error| waits(&error)),
-            "waited in vain for the end"
+            !ended.is_err_and(is_timeout),
+            "the connection did not end in time"
         );
         rest
     }
 }
 
 impl Response {
-    /// The status line without the version: `200 OK`.
+    /// Status code and reason phrase: `200 OK`.
     pub fn status(&self) -> &str {
         let line = self.head.lines().next().unwrap_or_default();
         line.strip_prefix("HTTP/1.1 ").unwrap_or(line)
     }
 
-    /// The value of a field that comes once at the most.
+    /// Value of a field that may appear at most once.
     pub fn field(&self, name: &str) -> Option<&str> {
         let mut values = self.head.lines().skip(1).filter_map(|line| {
             let (other, value) = line.split_once(": ")?;
             other.eq_ignore_ascii_case(name).then_some(value)
         });
         let value = values.next();
-        assert_eq!(values.next(), None, "{name} comes twice in {}", self.head);
+        assert_eq!(values.next(), None, "{name} appears twice in {}", self.head);
         value
     }
 
-    /// The values of all lines of a field, in order.
+    /// Values of all lines of a field, in order.
     pub fn fields(&self, name: &str) -> Vec<&str> {
         let lines = self.head.lines().skip(1);
         lines
@@ -728,13 +735,13 @@ impl Response {
             .collect()
     }
 
-    /// Status line and fields, but for Date.
+    /// Status line and fields without Date.
     pub fn undated(&self) -> String {
         let lines = self.head.lines().filter(|line| !line.starts_with("Date:"));
         lines.collect::<Vec<_>>().join("\n")
     }
 
-    /// The content without the coding that is said of it.
+    /// Content after undoing its Content-Encoding.
     pub fn decoded(&self) -> Vec<u8> {
         let mut decoded = Vec::new();
         let coded = &self.content[..];
@@ -745,19 +752,19 @@ impl Response {
             Some("zstd") => zstd::Decoder::new(coded)
                 .expect("a decoder")
                 .read_to_end(&mut decoded),
-            Some(other) => panic!("nobody here sends {other}"),
+            Some(other) => panic!("unexpected coding {other}"),
         }
-        .expect("it is in that coding");
+        .expect("valid in its coding");
         decoded
     }
 
-    /// Bytes of content that are to come, if this is no response to HEAD.
-    pub fn promised(&self) -> usize {
+    /// Value of Content-Length in bytes; 0 where there is none.
+    pub fn content_length(&self) -> usize {
         self.field("Content-Length")
             .map_or(0, |length| length.parse().expect("a length"))
     }
 
-    /// The content, as text.
+    /// Content as UTF-8 text.
     pub fn text(&self) -> &str {
         std::str::from_utf8(&self.content).expect("text")
     }
@@ -770,38 +777,39 @@ impl std::fmt::Debug for Response {
     }
 }
 
-/// What came of talking to a peer who may hang up.
-fn whole<T>(result: io::Result<T>) -> Option<T> {
+/// Turns the errors of a closed or reset connection into `None`.
+fn none_if_closed<T>(result: io::Result<T>) -> Option<T> {
     use ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
     match result {
-        Ok(whole) => Some(whole),
+        Ok(value) => Some(value),
         Err(error) if [BrokenPipe, ConnectionReset, UnexpectedEof].contains(&error.kind()) => None,
-        Err(error) => panic!("neither whole nor cut: {error}"),
+        Err(error) => panic!("neither complete nor closed: {error}"),
     }
 }
 
-/// The first address in the line that a server prints when it begins to listen.
-pub fn announced(line: &str) -> SocketAddr {
+/// Returns the first address in the line that a server prints when it listens.
+pub fn announced_address(line: &str) -> SocketAddr {
     line.split_once("\"http://")
         .and_then(|(_, rest)| rest.split_once("/\"")?.0.parse().ok())
         .unwrap_or_else(|| panic!("no URL in {line}"))
 }
 
-/// Resident memory of a process of ours, in KiB.
-pub fn resident(child: &Child) -> usize {
+/// Returns the resident memory of a child process, in KiB.
+pub fn resident_kib(child: &Child) -> usize {
     let status = fs::read_to_string(format!("/proc/{}/status", child.id())).expect("proc");
     let line = status.lines().find(|line| line.starts_with("VmRSS:"));
     line.and_then(|line| line.split_whitespace().nth(1)?.parse().ok())
         .expect("a number")
 }
 
-/// Sends a signal to a process of ours.
-pub fn send(signal: Signal, child: &Child) {
+/// Sends a signal to a child process.
+pub fn send_signal(signal: Signal, child: &Child) {
     kill_process(Pid::from_child(child), signal).expect("it has not been waited for");
 }
 
-/// Lets this process have as many files open as it may: all tests are one, and some are hundreds of peers.
-pub fn raise_the_limit() {
+/// Raises this process's soft limit of open files to the hard limit: all tests share one process, and some open
+/// hundreds of connections.
+pub fn raise_open_file_limit() {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit {
         current: limit.maximum,
@@ -811,31 +819,31 @@ pub fn raise_the_limit() {
     let _ = setrlimit(Resource::Nofile, raised);
 }
 
-/// A site that is one small page.
+/// Creates a root with one small page.
 pub fn site() -> Root {
     Root::of(&[("index.html", "<p>hello")])
 }
 
-/// The same, with a large file, `large`, beside the page.
+/// Creates a root with one small page and a large file, `large`.
 pub fn site_with_large() -> Root {
     let root = site();
     root.write("large", large());
     root
 }
 
-/// So many bytes, in which no two places look the same.
-pub fn filling(len: usize) -> Vec<u8> {
+/// Returns `len` pseudorandom bytes, so that no two places in them are the same.
+pub fn pseudorandom_bytes(len: usize) -> Vec<u8> {
     let mut content = vec![0; len.next_multiple_of(8)];
     let mut word = 0x9e37_79b9_7f4a_7c15_u64;
-    for place in content.chunks_exact_mut(8) {
-        place.copy_from_slice(&word.to_le_bytes());
+    for chunk in content.chunks_exact_mut(8) {
+        chunk.copy_from_slice(&word.to_le_bytes());
         word = word.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
     }
     content.truncate(len);
     content
 }
 
-/// An HTTP date in the obsolete form of RFC 850, from the one form that is sent.
+/// Converts an HTTP date (IMF-fixdate) to the obsolete format of RFC 850.
 pub fn rfc850(date: &str) -> String {
     const DAYS: [&str; 7] = [
         "Sunday",
@@ -855,14 +863,14 @@ pub fn rfc850(date: &str) -> String {
     )
 }
 
-/// An HTTP date in the obsolete form of asctime(3).
+/// Converts an HTTP date (IMF-fixdate) to the obsolete format of asctime(3).
 pub fn asctime(date: &str) -> String {
     let [name, day, month, year, time] = words(date);
     let day = day.trim_start_matches('0');
     format!("{name} {month} {day:>2} {time} {year}")
 }
 
-/// The name of the day, day, month, year and time.
+/// Splits an HTTP date into day name, day, month, year and time.
 fn words(date: &str) -> [&str; 5] {
     let words: Vec<&str> = date
         .split([' ', ','])
@@ -871,13 +879,13 @@ fn words(date: &str) -> [&str; 5] {
     words[..5].try_into().expect("a date")
 }
 
-/// The content of a large file, made once.
+/// Content of a large file, [`LARGE_LEN`] bytes, generated once.
 pub fn large() -> &'static [u8] {
-    static CONTENT: LazyLock<Vec<u8>> = LazyLock::new(|| filling(LARGE));
+    static CONTENT: LazyLock<Vec<u8>> = LazyLock::new(|| pseudorandom_bytes(LARGE_LEN));
     &CONTENT
 }
 
-/// Whether a command ends well.
+/// Whether a command can be run and exits with 0.
 pub fn succeeds(program: &str, arguments: &[&str]) -> bool {
     let output = Command::new(program)
         .args(arguments)
@@ -886,20 +894,20 @@ pub fn succeeds(program: &str, arguments: &[&str]) -> bool {
     output.is_ok_and(|output| output.status.success())
 }
 
-/// Waits until `condition` gives something.
+/// Waits until `condition` returns a value. `what` completes "timed out waiting until".
 pub fn eventually<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
     let start = Instant::now();
     loop {
         if let Some(value) = condition() {
             return value;
         }
-        assert!(start.elapsed() < PATIENCE, "waited in vain: {what}");
+        assert!(start.elapsed() < TIMEOUT, "timed out waiting until {what}");
         thread::sleep(Duration::from_millis(2));
     }
 }
 
-/// What an access line in JSON says under this name, as it is written there; `-` for nothing.
-pub fn said(line: &str, name: &str) -> String {
+/// Returns a field of an access log line in JSON, as it is written there; `-` for null.
+pub fn json_field(line: &str, name: &str) -> String {
     let (_, rest) = line
         .split_once(&format!("\"{name}\":"))
         .unwrap_or_else(|| panic!("no {name} in {line}"));
@@ -916,14 +924,14 @@ pub fn said(line: &str, name: &str) -> String {
     text[..end.expect("an end")].to_owned()
 }
 
-/// Method, target, status and bytes of an access line in JSON.
+/// Returns method, target, status and bytes of an access log line in JSON.
 pub fn summary(line: &str) -> String {
     ["method", "target", "status", "bytes"]
-        .map(|name| said(line, name))
+        .map(|name| json_field(line, name))
         .join(" ")
 }
 
-/// The lines that come out of a pipe, as they come.
+/// Reads lines from a pipe on a thread of their own, and returns a channel that receives them.
 pub fn lines(pipe: impl Read + Send + 'static) -> Receiver<String> {
     let (sender, receiver) = channel();
     thread::spawn(move || {
