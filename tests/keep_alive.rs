@@ -1,9 +1,9 @@
-//! A connection lasts as long as both sides want it to.
+//! Persistent connections: keep-alive, half-close, request content and Expect.
 
 use crate::support::{Client, Response, Root, Server, eventually, large};
 
-/// Content of a request up to which it is counted away.
-const MOST: usize = 1 << 20;
+/// Largest content of a request, in bytes, that is read and discarded.
+const MAX_CONTENT: usize = 1 << 20;
 
 const NEXT: &str = "GET /next HTTP/1.1\r\nHost: test\r\n\r\n";
 
@@ -13,12 +13,13 @@ fn site() -> Root {
     root
 }
 
-/// The response to `request`, whose method may be HEAD.
+/// Sends a request, whose method may be HEAD, and receives its response.
 fn ask(client: &mut Client, request: &str) -> Response {
     client.send(request);
     receive(client, request)
 }
 
+/// Receives the response to `request`, whose method may be HEAD.
 fn receive(client: &mut Client, request: &str) -> Response {
     if request.trim_start().starts_with("HEAD") {
         client.response_to_head()
@@ -27,7 +28,7 @@ fn receive(client: &mut Client, request: &str) -> Response {
     }
 }
 
-/// What the Connection field of the response says, and that what it says is so.
+/// Checks the Connection field of the response, and that the connection closes or persists accordingly.
 fn check(server: &Server, request: &str, expected: Option<&str>) {
     let mut client = server.connect();
     let response = ask(&mut client, request);
@@ -38,7 +39,7 @@ fn check(server: &Server, request: &str, expected: Option<&str>) {
         assert_eq!(ask(&mut client, NEXT).text(), "next", "{request}");
     }
 
-    // What stands behind the last request was never asked (RFC 9112 section 9.6).
+    // A request after the last one is not processed (RFC 9112 section 9.6).
     let mut client = server.connect();
     client.send(format!("{request}{NEXT}"));
     receive(&mut client, request);
@@ -50,7 +51,7 @@ fn check(server: &Server, request: &str, expected: Option<&str>) {
 }
 
 #[test]
-fn http_1_1_persists_unless_told_to_close() {
+fn http_1_1_persists_unless_close() {
     let root = site();
     let server = Server::start(root.path());
     for line in [
@@ -76,7 +77,7 @@ fn http_1_1_persists_unless_told_to_close() {
 }
 
 #[test]
-fn close_is_found_wherever_it_is_said() {
+fn close_option_is_found_in_lists_and_repeated_lines() {
     let root = site();
     let server = Server::start(root.path());
     for (fields, expected) in [
@@ -105,7 +106,7 @@ fn close_is_found_wherever_it_is_said() {
 }
 
 #[test]
-fn http_1_0_closes_unless_told_to_persist() {
+fn http_1_0_closes_unless_keep_alive() {
     let root = site();
     let server = Server::start(root.path());
     for (fields, expected) in [
@@ -130,11 +131,11 @@ fn http_1_0_closes_unless_told_to_persist() {
 }
 
 #[test]
-fn a_closed_connection_leaves_nothing_behind() {
+fn closed_connection_leaks_no_descriptors() {
     let root = site();
-    let server = Server::forgetful(root.path());
-    let mut neighbour = server.connect();
-    neighbour.get("/file");
+    let server = Server::without_cache(root.path());
+    let mut other = server.connect();
+    other.get("/file");
     let descriptors = server.descriptors();
     for _ in 0..5 {
         let mut client = server.connect();
@@ -144,14 +145,14 @@ fn a_closed_connection_leaves_nothing_behind() {
         drop(client);
         drop(server.connect());
     }
-    eventually("every socket is closed", || {
+    eventually("all sockets are closed", || {
         (server.descriptors() == descriptors).then_some(())
     });
-    assert_eq!(neighbour.get("/file").text(), "content");
+    assert_eq!(other.get("/file").text(), "content");
 }
 
 #[test]
-fn who_has_finished_sending_still_receives() {
+fn half_closed_client_receives_response() {
     let root = site();
     let server = Server::start(root.path());
     for request in [
@@ -161,14 +162,14 @@ fn who_has_finished_sending_still_receives() {
     ] {
         let mut client = server.connect();
         client.send(request);
-        client.finish();
+        client.shutdown_write();
         assert!(client.response().content == large(), "{request}");
         assert_eq!(client.rest(), b"", "{request}");
     }
 }
 
 #[test]
-fn an_end_that_comes_with_the_last_request_is_seen() {
+fn half_close_together_with_last_request_is_detected() {
     let root = site();
     let server = Server::start(root.path());
     for request in [
@@ -182,10 +183,10 @@ fn an_end_that_comes_with_the_last_request_is_seen() {
             if warm {
                 client.get("/file");
             }
-            // The poll tells of both at once, and never again.
-            server.asleep(|| {
+            // epoll reports both at once, and never again.
+            server.while_stopped(|| {
                 client.send(request);
-                client.finish();
+                client.shutdown_write();
             });
             if !request.is_empty() {
                 assert_eq!(client.response().status(), "200 OK", "{request}");
@@ -196,18 +197,18 @@ fn an_end_that_comes_with_the_last_request_is_seen() {
 }
 
 #[test]
-fn all_that_was_asked_before_the_end_is_answered() {
+fn pipelined_requests_before_half_close_are_answered() {
     let root = site();
     let server = Server::start(root.path());
-    let asked = ["/file", "/large", "/next", "/large", "/nothing", "/file"];
-    let requests: String = asked
+    let targets = ["/file", "/large", "/next", "/large", "/nothing", "/file"];
+    let requests: String = targets
         .map(|target| format!("GET {target} HTTP/1.1\r\nHost: test\r\n\r\n"))
         .concat();
     let mut client = server.connect();
     client.send(requests);
-    client.finish();
+    client.shutdown_write();
     let expected = server.get("/nothing").content;
-    for target in asked {
+    for target in targets {
         let content = client.response().content;
         let expected = match target {
             "/file" => content == b"content",
@@ -221,10 +222,10 @@ fn all_that_was_asked_before_the_end_is_answered() {
 }
 
 #[test]
-fn half_a_request_is_none() {
+fn truncated_request_is_400() {
     let root = site();
     let server = Server::start(root.path());
-    for half in [
+    for truncated in [
         "G",
         "GET /next HTTP/1.1\r\nHost: test\r\n",
         "GET /next HTTP/1.1\r\nHost: test\r\nContent-Length: 3\r\n\r\nab",
@@ -232,21 +233,21 @@ fn half_a_request_is_none() {
     ] {
         let mut client = server.connect();
         client.send("GET /file HTTP/1.1\r\nHost: test\r\n\r\n");
-        client.send(half);
-        client.finish();
-        assert_eq!(client.response().text(), "content", "{half}");
+        client.send(truncated);
+        client.shutdown_write();
+        assert_eq!(client.response().text(), "content", "{truncated}");
         let response = client.response();
-        assert_eq!(response.status(), "400 Bad Request", "{half}");
-        assert_eq!(response.field("Connection"), Some("close"), "{half}");
-        assert_eq!(client.rest(), b"", "{half}");
+        assert_eq!(response.status(), "400 Bad Request", "{truncated}");
+        assert_eq!(response.field("Connection"), Some("close"), "{truncated}");
+        assert_eq!(client.rest(), b"", "{truncated}");
     }
 }
 
 #[test]
-fn an_empty_line_before_a_request_is_forgiven_once() {
+fn one_empty_line_before_request_is_ignored() {
     let root = site();
     let server = Server::start(root.path());
-    // Old clients sent one behind a POST (RFC 9112 section 2.2).
+    // Old clients sent one after a POST (RFC 9112 section 2.2).
     let mut client = server.connect();
     for request in [
         "\r\nGET /file HTTP/1.1\r\nHost: test\r\n\r\n",
@@ -265,17 +266,17 @@ fn an_empty_line_before_a_request_is_forgiven_once() {
     assert_eq!(client.rest(), b"");
 }
 
-/// Content in one chunk.
+/// Encodes content as one chunk.
 fn chunk(content: &str) -> String {
     format!("{:x}\r\n{content}\r\n", content.len())
 }
 
 #[test]
-fn content_of_requests_is_counted_away() {
+fn request_content_is_discarded() {
     const CHUNKED: &str = "Transfer-Encoding: chunked";
     let root = site();
     let server = Server::start(root.path());
-    let most = "x".repeat(MOST);
+    let max_content = "x".repeat(MAX_CONTENT);
     let mut client = server.connect();
     for (field, content) in [
         ("Content-Length: 0", ""),
@@ -285,20 +286,20 @@ fn content_of_requests_is_counted_away() {
             "Content-Length: 34",
             "GET /file HTTP/1.1\r\nHost: test\r\n\r\n",
         ),
-        (&*format!("Content-Length: {MOST}"), &*most),
+        (&*format!("Content-Length: {MAX_CONTENT}"), &*max_content),
         (CHUNKED, "0\r\n\r\n"),
         (CHUNKED, "3\r\nabc\r\n0\r\n\r\n"),
         ("transfer-encoding: CHUNKED", "3\r\nabc\r\n000\r\n\r\n"),
         (CHUNKED, "1\r\na\r\n00A\r\n0123456789\r\n0\r\n\r\n"),
         (CHUNKED, "3;a\r\nabc\r\n0;b=c;d=\"e;\\\"f\"\r\n\r\n"),
         (CHUNKED, "3\r\nabc\r\n0\r\nTrailer: a\r\nOther:\r\n\r\n"),
-        // Chunk data may look like anything.
+        // Chunk data that looks like chunks or requests.
         (CHUNKED, &(chunk("\r\n0\r\n\r\n") + "0\r\n\r\n")),
         (CHUNKED, &(chunk(NEXT) + "0\r\n\r\n")),
-        (CHUNKED, &(chunk(&most) + "0\r\n\r\n")),
+        (CHUNKED, &(chunk(&max_content) + "0\r\n\r\n")),
         (
             CHUNKED,
-            &(chunk(&most[..1 << 10]).repeat(1 << 10) + "0\r\n\r\n"),
+            &(chunk(&max_content[..1 << 10]).repeat(1 << 10) + "0\r\n\r\n"),
         ),
     ] {
         for (line, status) in [
@@ -321,13 +322,13 @@ fn content_of_requests_is_counted_away() {
 }
 
 #[test]
-fn too_much_content_is_refused_while_it_is_sent() {
+fn oversized_content_is_413_while_it_arrives() {
     let root = site();
     let server = Server::start(root.path());
-    let mut neighbour = server.connect();
-    neighbour.get("/file");
+    let mut other = server.connect();
+    other.get("/file");
     let descriptors = server.descriptors();
-    let length = format!("Content-Length: {}", 8 * MOST);
+    let length = format!("Content-Length: {}", 8 * MAX_CONTENT);
     let huge = format!("Content-Length: {}", u64::MAX);
     let chunked = "Transfer-Encoding: chunked";
     for (line, field, status) in [
@@ -335,16 +336,16 @@ fn too_much_content_is_refused_while_it_is_sent() {
         ("GET /file", &huge, "413 Content Too Large"),
         ("GET /file", chunked, "413 Content Too Large"),
         ("HEAD /file", &length, "413 Content Too Large"),
-        // Whatever the length: this is refused anyway.
+        // These are refused whatever the length.
         ("POST /file", &length, "405 Method Not Allowed"),
         ("BREW /file", &length, "501 Not Implemented"),
     ] {
         let mut client = server.connect();
         let head = format!("{line} HTTP/1.1\r\nHost: test\r\n{field}\r\n\r\n");
         client.send(&head);
-        // Had the server hung up with all this unread, the answer would be lost, and sending
-        // would fail (RFC 9112 section 9.6).
-        let piece = "x".repeat(MOST / 16);
+        // If the server closed the connection without reading this, the response would be lost and sending would fail
+        // (RFC 9112 section 9.6).
+        let piece = "x".repeat(MAX_CONTENT / 16);
         for _ in 0..8 * 16 {
             if field == chunked {
                 client.send(chunk(&piece));
@@ -360,26 +361,26 @@ fn too_much_content_is_refused_while_it_is_sent() {
         }
         assert_eq!(client.rest(), b"", "{head}");
     }
-    eventually("every socket is closed", || {
+    eventually("all sockets are closed", || {
         (server.descriptors() == descriptors).then_some(())
     });
-    assert_eq!(neighbour.get("/file").text(), "content");
+    assert_eq!(other.get("/file").text(), "content");
 }
 
 #[test]
-fn content_one_byte_over_the_bound_is_too_much() {
+fn content_one_byte_over_limit_is_413() {
     let root = site();
     let server = Server::start(root.path());
-    let over = "x".repeat(MOST + 1);
+    let oversized = "x".repeat(MAX_CONTENT + 1);
     for framed in [
-        format!("Content-Length: {}\r\n\r\n{over}", MOST + 1),
+        format!("Content-Length: {}\r\n\r\n{oversized}", MAX_CONTENT + 1),
         format!(
             "Transfer-Encoding: chunked\r\n\r\n{}0\r\n\r\n",
-            chunk(&over)
+            chunk(&oversized)
         ),
         format!(
             "Transfer-Encoding: chunked\r\n\r\n{}{}0\r\n\r\n",
-            chunk(&over[1..]),
+            chunk(&oversized[1..]),
             chunk("x")
         ),
     ] {
@@ -393,7 +394,7 @@ fn content_one_byte_over_the_bound_is_too_much() {
 }
 
 #[test]
-fn content_that_is_expected_is_asked_for() {
+fn expect_continue_gets_100() {
     let root = site();
     let server = Server::start(root.path());
     let mut client = server.connect();
@@ -411,7 +412,7 @@ fn content_that_is_expected_is_asked_for() {
             let head =
                 format!("{line} HTTP/1.1\r\nHost: test\r\nExpect: {expect}\r\n{field}\r\n\r\n");
             client.send(&head);
-            // The content is not sent before this has come (RFC 9110 section 10.1.1).
+            // The client sends the content after 100 only (RFC 9110 section 10.1.1).
             let interim = client.response_to_head();
             assert_eq!(interim.head, "HTTP/1.1 100 Continue\r\n", "{head}");
             client.send(content);
@@ -422,7 +423,7 @@ fn content_that_is_expected_is_asked_for() {
 }
 
 #[test]
-fn content_that_is_not_wanted_is_not_asked_for() {
+fn expect_continue_of_refused_request_gets_final_status() {
     let root = site();
     let server = Server::start(root.path());
     for (line, fields, status) in [
@@ -449,10 +450,10 @@ fn content_that_is_not_wanted_is_not_asked_for() {
         let mut client = server.connect();
         let head =
             format!("{line} HTTP/1.1\r\nHost: test\r\nExpect: 100-continue\r\n{fields}\r\n\r\n");
-        // The final status comes at once, and first.
+        // The final status comes at once, without a 100 before it.
         let response = client.ask(&head);
         assert_eq!(response.status(), status, "{head}");
-        // Whether the content will come now cannot be known.
+        // The server cannot know whether the client will still send the content.
         assert_eq!(response.field("Connection"), Some("close"), "{head}");
         client.send("abc");
         assert_eq!(client.rest(), b"", "{head}");
@@ -460,13 +461,13 @@ fn content_that_is_not_wanted_is_not_asked_for() {
 }
 
 #[test]
-fn nothing_is_expected_of_no_content_and_of_http_1_0() {
+fn expect_is_ignored_without_content_and_in_http_1_0() {
     let root = site();
     let server = Server::start(root.path());
     for request in [
         "GET /file HTTP/1.1\r\nHost: test\r\nExpect: 100-continue\r\n\r\n",
         "GET /file HTTP/1.1\r\nHost: test\r\nExpect: 100-continue\r\nContent-Length: 0\r\n\r\n",
-        // HTTP/1.0 knows no interim responses (RFC 9110 section 10.1.1).
+        // HTTP/1.0 has no interim responses (RFC 9110 section 10.1.1).
         "GET /file HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\nabc",
         "GET /file HTTP/1.0\r\nExpect: tea\r\n\r\n",
     ] {
@@ -479,7 +480,7 @@ fn nothing_is_expected_of_no_content_and_of_http_1_0() {
 }
 
 #[test]
-fn other_expectations_fail() {
+fn unknown_expectation_is_417() {
     let root = site();
     let server = Server::start(root.path());
     for (fields, content) in [
@@ -500,12 +501,12 @@ fn other_expectations_fail() {
 }
 
 #[test]
-fn an_expectation_that_fails_is_told_before_the_content_is_sent() {
+fn unknown_expectation_is_417_before_content() {
     let root = site();
     let server = Server::start(root.path());
     for expect in ["100-continue, tea", "tea"] {
         let mut client = server.connect();
-        // Who expects something, whatever it is, may wait for it with the content.
+        // A client that sends any expectation may wait for a response before it sends the content.
         let response = client.ask(format!(
             "GET /file HTTP/1.1\r\nHost: test\r\nExpect: {expect}\r\nContent-Length: 3\r\n\r\n"
         ));

@@ -1,9 +1,11 @@
-//! Only who has a password is shown anything.
+//! Basic authentication: `--auth`, `--auth-file` and `docroot hash`.
 
 use std::io::Write as _;
 use std::process::{Output, Stdio};
 
-use crate::support::{Client, Response, Root, Server, Signal, docroot, eventually, said, summary};
+use crate::support::{
+    Client, Response, Root, Server, Signal, docroot, eventually, json_field, summary,
+};
 
 /// htpasswd -nbB -C 5 alice 'correct horse'
 const ALICE: &str = "alice:$2y$05$GkDfWu8Pw2kon6OE42/LHuNRUQU4XGFRzbBMJT1rF1J0YtpfKtjRK";
@@ -13,18 +15,18 @@ const BOB: &str = "bob:$6$saltsalt$rVIyJtXnL0mXUCLepstXWqeOv9JVyd7nOH8wn0BvOU5lC
 const CAROL: &str = "carol:$5$xyz$GZTwEiuzbn0b8JBxEjbZY0ruQB9CvEuuXuHdblBmlW8";
 /// htpasswd -nbB -C 12 dora slow
 const DORA: &str = "dora:$2y$12$vp9y..6YswWBmF/Bmk2reO6VIjmdn9Rrc2p.UfnZJBtA2oOBNnHxu";
-/// The same, for another.
+/// htpasswd -nbB -C 12 eve slow
 const EVE: &str = "eve:$2y$12$TuaTLrdniPO3tEv/LfaPTOy/6j95C.MBJmobYFmFgdm37Y26.qZyC";
-/// The digits of BOB, after as many rounds as there may be.
-const ENDLESS: &str = "eve:$6$rounds=5000000$saltsalt$rVIyJtXnL0mXUCLepstXWqeOv9JVyd7nOH8wn0BvOU5lCiAviUJLxXZ5CkPgq6XNTHV22yG4mV0IO9gqPL5WQ.";
+/// Hash with the digits of BOB and the largest accepted number of rounds: verifying a password takes seconds.
+const SLOW_EVE: &str = "eve:$6$rounds=5000000$saltsalt$rVIyJtXnL0mXUCLepstXWqeOv9JVyd7nOH8wn0BvOU5lCiAviUJLxXZ5CkPgq6XNTHV22yG4mV0IO9gqPL5WQ.";
 
 /// Base64 of alice:correct horse, bob:pässword, carol:five, dora:slow, eve:slow; of alice:wrong.
-const FOR_ALICE: &str = "YWxpY2U6Y29ycmVjdCBob3JzZQ==";
-const FOR_BOB: &str = "Ym9iOnDDpHNzd29yZA==";
-const FOR_CAROL: &str = "Y2Fyb2w6Zml2ZQ==";
-const FOR_DORA: &str = "ZG9yYTpzbG93";
-const FOR_EVE: &str = "ZXZlOnNsb3c=";
-const WRONG: &str = "YWxpY2U6d3Jvbmc=";
+const ALICE_CREDENTIALS: &str = "YWxpY2U6Y29ycmVjdCBob3JzZQ==";
+const BOB_CREDENTIALS: &str = "Ym9iOnDDpHNzd29yZA==";
+const CAROL_CREDENTIALS: &str = "Y2Fyb2w6Zml2ZQ==";
+const DORA_CREDENTIALS: &str = "ZG9yYTpzbG93";
+const EVE_CREDENTIALS: &str = "ZXZlOnNsb3c=";
+const WRONG_CREDENTIALS: &str = "YWxpY2U6d3Jvbmc=";
 
 const CHALLENGE: &str = "Basic realm=\"docroot\", charset=\"UTF-8\"";
 
@@ -32,7 +34,7 @@ fn site() -> Root {
     Root::of(&[("index.html", "<p>hello"), ("a.txt", "a")])
 }
 
-fn guarded(root: &Root) -> Server {
+fn protected_server(root: &Root) -> Server {
     Server::with(
         root.path(),
         &["-a", ALICE, "-a", BOB, "-a", CAROL, "-a", DORA],
@@ -43,7 +45,7 @@ fn request(method: &str, target: &str, fields: &str) -> String {
     format!("{method} {target} HTTP/1.1\r\nHost: test\r\n{fields}\r\n")
 }
 
-fn with(credentials: &str) -> String {
+fn request_with(credentials: &str) -> String {
     request(
         "GET",
         "/a.txt",
@@ -51,10 +53,10 @@ fn with(credentials: &str) -> String {
     )
 }
 
-/// "eve:AAA?" and so on, another one for each number: four characters of base64 are three of the password. It is a long
-/// one, so that no round is quick.
+/// Returns a request with a wrong password, different for each number ("eve:AAA?" and so on): four characters of base64
+/// are three of the password. The password is long, so that each round takes time.
 fn guess(number: usize) -> String {
-    with(&format!("ZXZlOkFB{number:04}{}", "QUFB".repeat(160)))
+    request_with(&format!("ZXZlOkFB{number:04}{}", "QUFB".repeat(160)))
 }
 
 fn check_challenge(response: &Response) {
@@ -67,16 +69,16 @@ fn check_challenge(response: &Response) {
 }
 
 #[test]
-fn nothing_is_told_of_the_site_without_a_password() {
+fn unauthenticated_request_is_401_for_every_target() {
     let root = site();
     root.write("folder/index.html", "in it");
-    let server = guarded(&root);
+    let server = protected_server(&root);
     let mut client = server.connect();
     let index = client.get("/");
     check_challenge(&index);
     for target in ["/a.txt", "/absent", "/folder", "/folder/", "/.hidden"] {
         let mut other = client.get(target);
-        // Their dates may differ.
+        // Date may differ.
         let without_date = |response: &Response| {
             let lines = response
                 .head
@@ -103,37 +105,42 @@ fn nothing_is_told_of_the_site_without_a_password() {
 }
 
 #[test]
-fn a_head_is_asked_for_a_password_without_content() {
+fn unauthenticated_head_is_401_without_content() {
     let root = site();
-    let server = guarded(&root);
+    let server = protected_server(&root);
     let mut client = server.connect();
     client.send(request("HEAD", "/a.txt", ""));
     let head = client.response_to_head();
     check_challenge(&head);
-    assert!(head.promised() > 0);
+    assert!(head.content_length() > 0);
     client.send(request(
         "HEAD",
         "/a.txt",
-        &format!("Authorization: Basic {WRONG}\r\n"),
+        &format!("Authorization: Basic {WRONG_CREDENTIALS}\r\n"),
     ));
     check_challenge(&client.response_to_head());
     client.send(request(
         "HEAD",
         "/a.txt",
-        &format!("Authorization: Basic {FOR_ALICE}\r\n"),
+        &format!("Authorization: Basic {ALICE_CREDENTIALS}\r\n"),
     ));
     assert_eq!(client.response_to_head().status(), "200 OK");
 }
 
 #[test]
-fn each_kind_of_hash_lets_its_password_in_and_no_other() {
+fn every_hash_scheme_accepts_only_its_password() {
     let root = site();
-    let server = guarded(&root);
-    for good in [FOR_ALICE, FOR_BOB, FOR_CAROL, FOR_DORA] {
+    let server = protected_server(&root);
+    for good in [
+        ALICE_CREDENTIALS,
+        BOB_CREDENTIALS,
+        CAROL_CREDENTIALS,
+        DORA_CREDENTIALS,
+    ] {
         let mut client = server.connect();
-        // The first is verified, the second remembered.
+        // The first verdict is computed, the second cached.
         for _ in 0..2 {
-            let response = client.ask(with(good));
+            let response = client.ask(request_with(good));
             assert_eq!(
                 (response.status(), response.text()),
                 ("200 OK", "a"),
@@ -144,7 +151,7 @@ fn each_kind_of_hash_lets_its_password_in_and_no_other() {
     }
     // alice:wrong, alice:five, Alice:correct horse, nobody:five, :
     for bad in [
-        WRONG,
+        WRONG_CREDENTIALS,
         "YWxpY2U6Zml2ZQ==",
         "QWxpY2U6Y29ycmVjdCBob3JzZQ==",
         "bm9ib2R5OmZpdmU=",
@@ -152,10 +159,10 @@ fn each_kind_of_hash_lets_its_password_in_and_no_other() {
     ] {
         let mut client = server.connect();
         for _ in 0..2 {
-            check_challenge(&client.ask(with(bad)));
+            check_challenge(&client.ask(request_with(bad)));
         }
         assert_eq!(
-            client.ask(with(FOR_ALICE)).status(),
+            client.ask(request_with(ALICE_CREDENTIALS)).status(),
             "200 OK",
             "after {bad}"
         );
@@ -163,27 +170,27 @@ fn each_kind_of_hash_lets_its_password_in_and_no_other() {
 }
 
 #[test]
-fn pipelined_requests_are_answered_in_their_order() {
+fn pipelined_requests_are_answered_in_order() {
     let root = site();
     let server = Server::with(root.path(), &["-a", ALICE, "-a", DORA, "--workers", "1"]);
     let mut client = server.connect();
-    let post = format!("Authorization: Basic {FOR_ALICE}\r\nContent-Length: 3\r\n");
+    let post = format!("Authorization: Basic {ALICE_CREDENTIALS}\r\nContent-Length: 3\r\n");
     let all = [
-        with(WRONG),
-        with(FOR_DORA),
+        request_with(WRONG_CREDENTIALS),
+        request_with(DORA_CREDENTIALS),
         request("GET", "/", ""),
-        with(FOR_ALICE),
-        // Its content is counted away before its password is verified.
+        request_with(ALICE_CREDENTIALS),
+        // Its content is discarded before its password is verified.
         request("GET", "/a.txt", &post) + "abc",
-        with(FOR_DORA),
+        request_with(DORA_CREDENTIALS),
         request(
             "GET",
             "/absent",
-            &format!("Authorization: Basic {FOR_ALICE}\r\n"),
+            &format!("Authorization: Basic {ALICE_CREDENTIALS}\r\n"),
         ),
     ];
     client.send(all.concat());
-    client.finish();
+    client.shutdown_write();
     let found: Vec<_> = all.iter().map(|_| client.response()).collect();
     let found: Vec<_> = found
         .iter()
@@ -194,11 +201,12 @@ fn pipelined_requests_are_answered_in_their_order() {
 }
 
 #[test]
-fn a_request_that_comes_byte_by_byte_is_verified_like_others() {
+fn request_sent_byte_by_byte_is_verified() {
     let root = site();
-    let server = guarded(&root);
+    let server = protected_server(&root);
     let mut client = server.connect();
-    let fields = format!("Authorization: Basic {FOR_CAROL}\r\nTransfer-Encoding: chunked\r\n");
+    let fields =
+        format!("Authorization: Basic {CAROL_CREDENTIALS}\r\nTransfer-Encoding: chunked\r\n");
     let request = request("GET", "/a.txt", &fields) + "3\r\nabc\r\n0\r\n\r\n";
     for byte in request.bytes() {
         client.send([byte]);
@@ -207,9 +215,9 @@ fn a_request_that_comes_byte_by_byte_is_verified_like_others() {
 }
 
 #[test]
-fn content_is_not_asked_for_without_credentials() {
+fn unauthenticated_expect_continue_is_401() {
     let root = site();
-    let server = guarded(&root);
+    let server = protected_server(&root);
     let mut client = server.connect();
     client.send(request(
         "GET",
@@ -220,7 +228,7 @@ fn content_is_not_asked_for_without_credentials() {
     assert!(client.rest().is_empty());
     let mut client = server.connect();
     let fields = format!(
-        "Content-Length: 3\r\nExpect: 100-continue\r\nAuthorization: Basic {FOR_ALICE}\r\n"
+        "Content-Length: 3\r\nExpect: 100-continue\r\nAuthorization: Basic {ALICE_CREDENTIALS}\r\n"
     );
     client.send(request("GET", "/", &fields));
     assert_eq!(client.response_to_head().status(), "100 Continue");
@@ -229,10 +237,10 @@ fn content_is_not_asked_for_without_credentials() {
 }
 
 #[test]
-fn what_is_no_request_is_refused_as_ever() {
+fn malformed_request_is_rejected_before_authentication() {
     let root = site();
-    let server = guarded(&root);
-    let twice = format!("Authorization: Basic {FOR_ALICE}\r\n").repeat(2);
+    let server = protected_server(&root);
+    let twice = format!("Authorization: Basic {ALICE_CREDENTIALS}\r\n").repeat(2);
     for (request, expected) in [
         (request("GET", "/", &twice), "400 Bad Request"),
         (request("GET", "/", "Host: again\r\n"), "400 Bad Request"),
@@ -250,33 +258,33 @@ fn what_is_no_request_is_refused_as_ever() {
 }
 
 #[test]
-fn fields_by_path_are_for_who_has_a_password() {
+fn path_rule_fields_need_credentials() {
     let root = site();
     root.write("_headers", "/internal/*\n  X-Backend: ten\n");
-    let server = guarded(&root);
+    let server = protected_server(&root);
     let preflight = "Origin: https://a.example\r\nAccess-Control-Request-Method: GET\r\n";
-    let asked = format!("Authorization: Basic {FOR_ALICE}\r\n");
-    let large = format!("Authorization: Basic {WRONG}\r\nContent-Length: 99999999\r\n");
-    for (method, fields, status, is_told) in [
+    let authorized = format!("Authorization: Basic {ALICE_CREDENTIALS}\r\n");
+    let large = format!("Authorization: Basic {WRONG_CREDENTIALS}\r\nContent-Length: 99999999\r\n");
+    for (method, fields, status, has_field) in [
         ("GET", "", "401", false),
         ("POST", "", "405", false),
         ("BREW", "", "501", false),
         ("GET", "Expect: much\r\n", "417", false),
         ("GET", &large, "413", false),
         ("OPTIONS", preflight, "204", false),
-        ("GET", &asked, "404", true),
+        ("GET", &authorized, "404", true),
     ] {
         let response = server.connect().ask(request(method, "/internal/a", fields));
         assert!(response.status().starts_with(status), "{response:?}");
-        let told = response.field("X-Backend").is_some();
-        assert_eq!(told, is_told, "{method} {fields}");
+        let found = response.field("X-Backend").is_some();
+        assert_eq!(found, has_field, "{method} {fields}");
     }
 }
 
 #[test]
-fn a_preflight_has_no_password_and_needs_none() {
+fn preflight_needs_no_credentials() {
     let root = site();
-    let server = guarded(&root);
+    let server = protected_server(&root);
     let fields = "Origin: https://a\r\nAccess-Control-Request-Method: GET\r\n";
     let mut client = server.connect();
     assert_eq!(
@@ -286,105 +294,120 @@ fn a_preflight_has_no_password_and_needs_none() {
     check_challenge(&client.ask(request("GET", "/a.txt", fields)));
 }
 
-/// One loop serves both, so it did not wait for the verification.
+/// One worker serves both clients, so it does not wait for the verification.
 #[test]
-fn others_are_served_while_a_password_is_verified() {
+fn verification_blocks_no_other_client() {
     let root = site();
-    let server = Server::with(root.path(), &["-a", ENDLESS, "--workers", "1"]);
+    let server = Server::with(root.path(), &["-a", SLOW_EVE, "--workers", "1"]);
     let mut slow = server.connect();
     slow.send(guess(0));
-    // It has been read, and is being verified: its bytes came before those of all others.
+    // The worker has read it, as its bytes arrived before those of the other client, and it is being verified.
     let mut quick = server.connect();
     for _ in 0..6 {
         check_challenge(&quick.get("/"));
     }
-    assert!(slow.hears_nothing(), "nobody has waited for it");
+    assert!(
+        slow.has_received_nothing(),
+        "the verification is still pending"
+    );
 }
 
 #[test]
-fn what_is_verified_is_known_from_then_on() {
+fn verdict_is_shared_by_all_connections() {
     let root = site();
     let server = Server::with(root.path(), &["-a", EVE, "--workers", "1"]);
     let [mut one, mut other] = [server.connect(), server.connect()];
     for client in [&mut one, &mut other] {
-        assert_eq!(client.ask(with(FOR_EVE)).status(), "200 OK");
-        assert_eq!(client.ask(with(FOR_EVE)).status(), "200 OK");
+        assert_eq!(client.ask(request_with(EVE_CREDENTIALS)).status(), "200 OK");
+        assert_eq!(client.ask(request_with(EVE_CREDENTIALS)).status(), "200 OK");
     }
 }
 
 #[test]
-fn a_stop_waits_for_who_is_being_verified() {
+fn shutdown_waits_for_pending_verification() {
     let root = site();
-    // (It takes a quarter of a second: where the machine held us up as long, the stop came too late.)
-    eventually("it stops while it verifies", || {
+    // A verification takes a quarter of a second: on a busy machine the signal may come too late, so this is repeated.
+    eventually("SIGTERM arrives during the verification", || {
         let mut server = Server::with(root.path(), &["-a", EVE, "--workers", "1"]);
         let mut client = server.connect();
-        client.send(with(FOR_EVE));
+        client.send(request_with(EVE_CREDENTIALS));
         check_challenge(&server.get("/"));
         server.signal(Signal::TERM);
         let response = client.response();
         assert_eq!(response.status(), "200 OK");
         assert!(client.rest().is_empty());
-        assert!(server.ended().success());
+        assert!(server.wait_for_exit().success());
         (response.field("Connection") == Some("close")).then_some(())
     });
 }
 
 #[test]
-fn who_hangs_up_meanwhile_holds_up_nobody() {
+fn disconnect_during_verification_blocks_no_other_client() {
     let root = site();
     let server = Server::with(root.path(), &["-a", DORA, "--workers", "2"]);
     for _ in 0..8 {
         let mut client = server.connect();
-        client.send(with(FOR_DORA));
+        client.send(request_with(DORA_CREDENTIALS));
         drop(client);
     }
-    assert_eq!(server.connect().ask(with(FOR_DORA)).status(), "200 OK");
+    assert_eq!(
+        server
+            .connect()
+            .ask(request_with(DORA_CREDENTIALS))
+            .status(),
+        "200 OK"
+    );
 }
 
-/// More guesses than may wait, each for seconds: some are told to come again, and nobody else suffers.
+/// More guesses than may be queued, each taking seconds: some get 503 with Retry-After, and other clients are served.
 #[test]
-fn a_flood_of_guesses_is_bounded() {
+fn pending_verifications_are_limited() {
     let root = site();
-    let server = Server::with(root.path(), &["-a", ENDLESS, "--workers", "1"]);
-    let mut guessing: Vec<Client> = Vec::new();
+    let server = Server::with(root.path(), &["-a", SLOW_EVE, "--workers", "1"]);
+    let mut guessers: Vec<Client> = Vec::new();
     for number in 0..140 {
         let mut client = server.connect();
         client.send(guess(number));
-        guessing.push(client);
+        guessers.push(client);
     }
-    let busy = guessing.last_mut().expect("the last").response();
+    let busy = guessers.last_mut().expect("a client").response();
     assert_eq!(busy.status(), "503 Service Unavailable");
     assert_eq!(busy.field("Retry-After"), Some("5"));
     assert_eq!(busy.field("Cache-Control"), Some("no-store"));
     check_challenge(&server.get("/"));
-    assert!(guessing[100].hears_nothing());
+    assert!(guessers[100].has_received_nothing());
 }
 
 #[test]
-fn the_log_says_401_and_never_who() {
+fn access_log_has_401_and_no_credentials() {
     let root = site();
-    let server = guarded(&root);
+    let server = protected_server(&root);
     let mut client = server.connect();
     client.get("/secret");
-    client.ask(with(WRONG));
-    client.ask(with(FOR_ALICE));
-    let lines: Vec<String> = (0..3).map(|_| server.line()).collect();
+    client.ask(request_with(WRONG_CREDENTIALS));
+    client.ask(request_with(ALICE_CREDENTIALS));
+    let lines: Vec<String> = (0..3).map(|_| server.stdout_line()).collect();
     for (line, expected) in lines.iter().zip([
         ("GET /secret 401", "The request has no credentials."),
         ("GET /a.txt 401", "The credentials are not good."),
         ("GET /a.txt 200 1", "-"),
     ]) {
         assert!(summary(line).starts_with(expected.0), "{line}");
-        assert_eq!(said(line, "reason"), expected.1);
-        for secret in ["alice", "wrong", "correct", WRONG, FOR_ALICE] {
+        assert_eq!(json_field(line, "reason"), expected.1);
+        for secret in [
+            "alice",
+            "wrong",
+            "correct",
+            WRONG_CREDENTIALS,
+            ALICE_CREDENTIALS,
+        ] {
             assert!(!line.contains(secret), "{line}");
         }
     }
 }
 
 #[test]
-fn a_file_lists_users_beside_those_of_the_command_line() {
+fn auth_file_adds_to_users_of_auth_option() {
     let (root, elsewhere) = (site(), Root::new());
     elsewhere.write("users", format!("# all\n{ALICE}\r\n\n{BOB}\n"));
     let file = elsewhere.join("users");
@@ -395,48 +418,48 @@ fn a_file_lists_users_beside_those_of_the_command_line() {
         "{}",
         server.announcement
     );
-    for good in [FOR_ALICE, FOR_BOB, FOR_CAROL] {
-        assert_eq!(server.connect().ask(with(good)).status(), "200 OK");
+    for good in [ALICE_CREDENTIALS, BOB_CREDENTIALS, CAROL_CREDENTIALS] {
+        assert_eq!(server.connect().ask(request_with(good)).status(), "200 OK");
     }
-    check_challenge(&server.connect().ask(with(FOR_DORA)));
+    check_challenge(&server.connect().ask(request_with(DORA_CREDENTIALS)));
     assert_eq!(
-        server.complaints(),
+        server.stderr_lines(),
         Vec::<String>::new(),
-        "127.0.0.1 is nobody else's"
+        "no warning about plain HTTP on a loopback address"
     );
 }
 
 #[test]
-fn passwords_on_their_way_to_other_machines_are_warned_of() {
+fn passwords_over_plain_http_are_warned_about() {
     let root = site();
     let mut command = docroot();
     command
         .args(["--bind", "0.0.0.0", "--port", "0", "-a", ALICE])
         .arg(root.path());
     let server = Server::spawn(command);
-    let warning = server.complaint();
+    let warning = server.stderr_line();
     assert!(warning.contains("plain HTTP"), "{warning}");
 }
 
-/// What the command ends with that is given these arguments.
-fn refused(arguments: &[&str], root: &Root) -> String {
+/// Returns the standard error of a start with these arguments, which must fail with exit code 2.
+fn rejected(arguments: &[&str], root: &Root) -> String {
     let output = docroot()
         .args(arguments)
         .arg(root.path())
         .output()
-        .expect("it ends");
+        .expect("it exits");
     assert_eq!(output.status.code(), Some(2), "{output:?}");
     String::from_utf8(output.stderr).expect("text")
 }
 
 #[test]
-fn what_is_no_list_of_users_is_refused_at_the_start() {
+fn malformed_user_list_fails_start() {
     let (root, elsewhere) = (site(), Root::new());
     elsewhere.write(
         "users",
         format!("{ALICE}\nbob:$apr1$s9QlJ42P$ZbiwFr95767Iey7g6nZ.7.\n{ALICE}\n"),
     );
-    elsewhere.write("empty", "# nobody\n");
+    elsewhere.write("empty", "# no users\n");
     let path = |name| elsewhere.join(name).to_str().expect("ASCII").to_owned();
     for (arguments, expected) in [
         (["--auth", "ann:secret"], "--auth: ann: this is no hash"),
@@ -456,29 +479,29 @@ fn what_is_no_list_of_users_is_refused_at_the_start() {
             "name a file that can be read",
         ),
     ] {
-        let said = refused(&arguments, &root);
-        assert!(said.contains(expected), "{said}");
+        let stderr = rejected(&arguments, &root);
+        assert!(stderr.contains(expected), "{stderr}");
         assert!(
-            !said.contains("secret") && !said.contains("ZbiwFr"),
-            "{said}"
+            !stderr.contains("secret") && !stderr.contains("ZbiwFr"),
+            "{stderr}"
         );
     }
-    let said = refused(&["-a", ALICE, "-a", ALICE], &root);
-    assert!(said.contains("--auth: alice is listed twice"), "{said}");
+    let stderr = rejected(&["-a", ALICE, "-a", ALICE], &root);
+    assert!(stderr.contains("--auth: alice is listed twice"), "{stderr}");
 }
 
 #[test]
-fn a_list_of_users_is_not_served() {
+fn auth_file_is_not_served() {
     let root = site();
     root.write("users", ALICE);
     root.write(".users", ALICE);
     let path = |name| root.join(name).to_str().expect("ASCII").to_owned();
-    let said = refused(&["--auth-file", &path("users")], &root);
-    assert!(said.contains("would be served"), "{said}");
-    let said = refused(&["--hidden", "--auth-file", &path(".users")], &root);
-    assert!(said.contains("would be served"), "{said}");
+    let stderr = rejected(&["--auth-file", &path("users")], &root);
+    assert!(stderr.contains("would be served"), "{stderr}");
+    let stderr = rejected(&["--hidden", "--auth-file", &path(".users")], &root);
+    assert!(stderr.contains("would be served"), "{stderr}");
     let server = Server::with(root.path(), &["--auth-file", &path(".users")]);
-    let fields = format!("Authorization: Basic {FOR_ALICE}\r\n");
+    let fields = format!("Authorization: Basic {ALICE_CREDENTIALS}\r\n");
     let mut client = server.connect();
     assert_eq!(
         client.ask(request("GET", "/.users", &fields)).status(),
@@ -486,19 +509,19 @@ fn a_list_of_users_is_not_served() {
     );
 }
 
-/// `docroot hash`, told this on its standard input.
+/// Runs `docroot hash` with this standard input.
 fn hash(arguments: &[&str], input: &[u8]) -> Output {
     let mut command = docroot();
     command.arg("hash").args(arguments).stdin(Stdio::piped());
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().expect("docroot starts");
-    // It may have ended before, with a complaint.
+    // It may have exited already, with an error.
     let _ = child.stdin.take().expect("a pipe").write_all(input);
-    child.wait_with_output().expect("it ends")
+    child.wait_with_output().expect("it exits")
 }
 
 #[test]
-fn a_hash_of_ours_lets_in() {
+fn hash_command_output_is_accepted() {
     let output = hash(&["erin"], b"five words make a password\n");
     assert!(output.status.success(), "{output:?}");
     let line = String::from_utf8(output.stdout).expect("text");
@@ -508,7 +531,7 @@ fn a_hash_of_ours_lets_in() {
     );
     let root = site();
     let server = Server::with(root.path(), &["-a", line.trim_end()]);
-    let good = with("ZXJpbjpmaXZlIHdvcmRzIG1ha2UgYSBwYXNzd29yZA==");
+    let good = request_with("ZXJpbjpmaXZlIHdvcmRzIG1ha2UgYSBwYXNzd29yZA==");
     assert_eq!(server.connect().ask(good).status(), "200 OK");
     let output = hash(&[], b"five\r\nignored");
     assert!(
@@ -518,7 +541,7 @@ fn a_hash_of_ours_lets_in() {
 }
 
 #[test]
-fn what_cannot_be_a_password_has_no_hash() {
+fn hash_command_rejects_invalid_input() {
     let long = [b'x'; 72];
     let checks: [(&str, &[u8], &str, i32); 6] = [
         ("a:b", b"x", "expected a name without colons", 2),
@@ -532,7 +555,7 @@ fn what_cannot_be_a_password_has_no_hash() {
         let output = hash(&[user], input);
         assert_eq!(output.status.code(), Some(code));
         assert!(output.stdout.is_empty());
-        let said = String::from_utf8(output.stderr).expect("text");
-        assert!(said.contains(expected), "{said}");
+        let stderr = String::from_utf8(output.stderr).expect("text");
+        assert!(stderr.contains(expected), "{stderr}");
     }
 }

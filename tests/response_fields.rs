@@ -1,4 +1,4 @@
-//! Each answer has the fields that were asked for, and those that break no page.
+//! Response fields: security defaults, `--header`, `_headers`, `--cors`, `--isolate` and media types.
 
 use std::fs;
 use std::process::Output;
@@ -14,7 +14,7 @@ const ALICE: &str = "alice:$2y$05$GkDfWu8Pw2kon6OE42/LHuNRUQU4XGFRzbBMJT1rF1J0Yt
 const PREFLIGHT: &str = "Origin: https://a.example\r\nAccess-Control-Request-Method: PUT\r\n\
     Access-Control-Request-Headers: range,x-a\r\n";
 
-/// Requests of all kinds, and the status of the answer.
+/// Requests of all kinds, and the status of the response.
 const ALL: &[(&str, &str, &str, &str)] = &[
     ("GET", "/", "", "200"),
     ("HEAD", "/", "", "200"),
@@ -43,14 +43,14 @@ fn site() -> Root {
         ("listed/b.txt", "b"),
         ("_redirects", "/old /a.txt\n"),
     ]);
-    root.date_back();
+    root.backdate();
     root
 }
 
-/// Checks that each answer has these fields, once, or with an empty value has them not.
+/// Checks that each response has each of these fields once, or, where the value is empty, not at all.
 fn check(server: &Server, rows: &[(&str, &str, &str, &str)], fields: &[(&str, &str)]) {
     for (method, target, lines, status) in rows {
-        // A listing has no length.
+        // Only the head is read: a listing has no Content-Length.
         let request = format!("{method} {target} HTTP/1.1\r\nHost: test\r\n{lines}\r\n");
         let mut client = server.connect();
         client.send(request);
@@ -71,48 +71,49 @@ fn check_response(response: &Response, fields: &[(&str, &str)]) {
     }
 }
 
-/// What comes of a start with these options, which is to fail.
-fn refused(root: &Root, options: &[&str]) -> String {
-    let output = checked(root, options);
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(2), "{options:?}: {said}");
-    said
+/// Returns the standard error of a start with these options, which must fail with exit code 2.
+fn rejected(root: &Root, options: &[&str]) -> String {
+    let output = run_check(root, options);
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{options:?}: {stderr}");
+    stderr
 }
 
-fn checked(root: &Root, options: &[&str]) -> Output {
+/// Runs `docroot --check` with these options.
+fn run_check(root: &Root, options: &[&str]) -> Output {
     let mut command = docroot();
     command.arg("--check").args(options).arg(root.path());
     command.output().expect("docroot runs")
 }
 
-/// Has what can be read again read, and gives what was said of that.
+/// Sends SIGHUP and returns the log lines of the reload.
 fn reload(server: &Server) -> Vec<String> {
     server.signal(Signal::HUP);
-    let mut said = Vec::new();
+    let mut lines = Vec::new();
     loop {
-        let line = server.complaint();
+        let line = server.stderr_line();
         let is_last = line.contains("is in force") || line.contains("stays as it was");
-        said.push(line);
+        lines.push(line);
         if is_last {
-            return said;
+            return lines;
         }
     }
 }
 
 #[test]
-fn every_answer_keeps_pages_safe() {
+fn default_security_fields_are_on_every_response() {
     let root = site();
     let server = Server::with(root.path(), &["--listing"]);
     check(&server, ALL, &[NOSNIFF, REFERRER]);
     root.write("404.html", "lost");
     check(&server, &ALL[3..5], &[NOSNIFF, REFERRER]);
-    let guarded = Server::with(root.path(), &["-a", ALICE]);
+    let protected = Server::with(root.path(), &["-a", ALICE]);
     let rows = &[("GET", "/", "", "401"), ("HEAD", "/", "", "401")];
-    check(&guarded, rows, &[NOSNIFF, REFERRER]);
+    check(&protected, rows, &[NOSNIFF, REFERRER]);
 }
 
 #[test]
-fn every_answer_has_what_was_given() {
+fn configured_fields_are_on_every_response() {
     let root = site();
     let options = [
         "--listing",
@@ -133,7 +134,7 @@ fn every_answer_has_what_was_given() {
         ("X-Content-Type-Options", ""),
     ];
     check(&server, ALL, &expected);
-    // Who has it has been told the defaults, and is told of what may have been said since.
+    // A 304 repeats configured fields, which may have changed since the client cached the file, but not the defaults.
     let tag = server.get("/a.txt");
     let known = format!("If-None-Match: {}\r\n", tag.field("ETag").expect("a tag"));
     check(&server, &[("GET", "/a.txt", &known, "304")], &expected);
@@ -143,9 +144,9 @@ fn every_answer_has_what_was_given() {
 }
 
 #[test]
-fn fields_can_be_given_by_the_environment() {
+fn environment_variable_configures_fields() {
     let root = site();
-    // As a block in a compose file ends.
+    // A block scalar in a compose file ends with a line feed.
     for (value, expected) in [
         ("X-One: 1", [("X-One", "1"), ("X-Two", "")]),
         (
@@ -165,9 +166,9 @@ fn fields_can_be_given_by_the_environment() {
 }
 
 #[test]
-fn what_is_no_field_or_not_to_be_said_is_refused() {
+fn malformed_and_reserved_fields_are_rejected() {
     let root = site();
-    for (field, why) in [
+    for (field, reason) in [
         ("X-One", "write `Name: value`"),
         (": a", "no name before the colon"),
         ("X One: a", "no field name"),
@@ -179,14 +180,14 @@ fn what_is_no_field_or_not_to_be_said_is_refused() {
         ("Location: /", "_redirects"),
         ("Vary:", "Vary"),
     ] {
-        let said = refused(&root, &["-H", field]);
-        assert!(said.contains(why), "{field}: {said}");
-        assert!(said.contains("--header"), "{field}: {said}");
+        let stderr = rejected(&root, &["-H", field]);
+        assert!(stderr.contains(reason), "{field}: {stderr}");
+        assert!(stderr.contains("--header"), "{field}: {stderr}");
     }
 }
 
 #[test]
-fn rules_in_the_root_are_followed_and_not_shown() {
+fn headers_file_in_root_applies_and_is_404() {
     let root = site();
     root.write("docs/guide/one.txt", "one");
     root.write("404.html", "lost");
@@ -250,7 +251,7 @@ fn rules_in_the_root_are_followed_and_not_shown() {
 }
 
 #[test]
-fn a_file_of_rules_that_is_named_is_not_shown_either() {
+fn configured_headers_file_below_root_is_404() {
     let root = site();
     root.write("rules/fields", "/*\n  X-One: 1\n");
     root.write("rules/_redirects", "/old /elsewhere\n");
@@ -283,47 +284,47 @@ fn a_file_of_rules_that_is_named_is_not_shown_either() {
 }
 
 #[test]
-fn what_nobody_named_and_is_no_file_of_rules_stops_nothing() {
+fn directory_named_headers_is_ignored() {
     let root = Root::of(&[("index.html", "home"), ("_headers/file", "in a folder")]);
     let server = Server::start(root.path());
-    let complaint = server.complaint();
-    assert!(complaint.contains("_headers: "), "{complaint}");
-    assert!(complaint.contains("it is left out"), "{complaint}");
+    let warning = server.stderr_line();
+    assert!(warning.contains("_headers: "), "{warning}");
+    assert!(warning.contains("it is left out"), "{warning}");
     assert_eq!(server.get("/").text(), "home");
 }
 
 #[test]
-fn a_line_that_is_not_understood_is_named() {
+fn malformed_rule_is_reported_with_file_and_line() {
     let root = site();
     let rules = "/*\n  X-One: 1\n  ETag: \"a\"\nhttps://a.example/*\n  X-Two: 2\n/b\n  X-Three\n";
     root.write("_headers", rules);
     root.write("_redirects", "/old /a.txt\n/b\n/new / 302\n");
-    // A file that nobody named was made for somebody else: the rest counts.
+    // A file that is not configured may be meant for another server: its valid rules still apply.
     let server = Server::start(root.path());
-    let said: Vec<String> = (0..4).map(|_| server.complaint()).collect();
+    let stderr: Vec<String> = (0..4).map(|_| server.stderr_line()).collect();
     for place in ["_headers:3:", "_headers:4:", "_headers:7:", "_redirects:2:"] {
-        let about: Vec<_> = said.iter().filter(|line| line.contains(place)).collect();
-        assert_eq!(about.len(), 1, "{place}: {said:?}");
+        let about: Vec<_> = stderr.iter().filter(|line| line.contains(place)).collect();
+        assert_eq!(about.len(), 1, "{place}: {stderr:?}");
         assert!(about[0].contains("left out"), "{about:?}");
     }
-    // What is said of another host is not said of this one.
+    // A rule for another host does not apply to this one.
     let expected = [("X-One", "1"), ("X-Two", "")];
     check(&server, &[("GET", "/", "", "200")], &expected);
     check(&server, &[("GET", "/old", "", "301")], &[]);
     check(&server, &[("GET", "/new", "", "302")], &[]);
-    // One that was named must be right.
+    // A configured file must have no errors.
     let file = root.join("_headers");
-    let said = refused(&root, &["--headers-file", file.to_str().expect("a name")]);
+    let stderr = rejected(&root, &["--headers-file", file.to_str().expect("a name")]);
     for line in [3, 4, 7] {
         let place = format!("{}:{line}: ", file.display());
-        assert!(said.contains(&place), "{place} {said}");
+        assert!(stderr.contains(&place), "{place} {stderr}");
     }
-    let said = refused(&root, &["--headers-file", "/nothing/_headers"]);
-    assert!(said.contains("/nothing/_headers"), "{said}");
+    let stderr = rejected(&root, &["--headers-file", "/nothing/_headers"]);
+    assert!(stderr.contains("/nothing/_headers"), "{stderr}");
 }
 
 #[test]
-fn rules_that_are_read_again_are_in_force_for_the_next_request() {
+fn reloaded_rules_apply_to_next_request() {
     let root = site();
     let types = Root::of(&[("types", "text/x-one txt\n")]);
     let types_file = types.join("types");
@@ -332,7 +333,7 @@ fn rules_that_are_read_again_are_in_force_for_the_next_request() {
     let server = Server::with(root.path(), &["-w", "2", "--mime-types", types_file]);
     let mut clients: Vec<_> = (0..6).map(|_| server.connect()).collect();
     let mut check = |target: &str, media_type: &str, rule: &str| {
-        // All have long been connected.
+        // All connections are older than the reload.
         for client in &mut clients {
             for _ in 0..3 {
                 let response = client.get(target);
@@ -355,29 +356,32 @@ fn rules_that_are_read_again_are_in_force_for_the_next_request() {
     all(&mut check, one, "two");
 
     types.write("types", "text/x-two txt\n");
-    fs::remove_file(root.join("_headers")).expect("a file of ours");
+    fs::remove_file(root.join("_headers")).expect("the test owns this file");
     reload(&server);
     let two = "text/x-two; charset=utf-8";
     all(&mut check, two, "");
 
-    // What is wrong with one leaves all as it was.
+    // An error in one file keeps all previous settings.
     root.write("_headers", "/*\n  X-Rule: three\n");
     types.write("types", "text txt\n");
-    let said = reload(&server);
+    let stderr = reload(&server);
     let place = format!("{types_file}:1: ");
-    assert!(said.iter().any(|line| line.contains(&place)), "{said:?}");
+    assert!(
+        stderr.iter().any(|line| line.contains(&place)),
+        "{stderr:?}"
+    );
     all(&mut check, two, "");
 
     types.write("types", "");
     root.write("_headers", "/*\n  X-Rule: three\n  X-Four\n");
-    let said = reload(&server);
+    let stderr = reload(&server);
     assert!(
-        said.iter().any(|line| line.contains("_headers:3: ")),
-        "{said:?}"
+        stderr.iter().any(|line| line.contains("_headers:3: ")),
+        "{stderr:?}"
     );
     all(&mut check, "text/plain; charset=utf-8", "three");
 
-    // Redirections, too, of what there was a moment ago.
+    // Redirects, too, also for targets that were found a moment ago.
     root.write("_redirects", "/nothing / 302\n/a.txt /b 302!\n");
     reload(&server);
     for client in &mut clients {
@@ -388,7 +392,7 @@ fn rules_that_are_read_again_are_in_force_for_the_next_request() {
 }
 
 #[test]
-fn a_file_of_rules_that_was_named_and_is_broken_leaves_the_old_rules() {
+fn failed_reload_keeps_previous_rules() {
     let root = site();
     let rules = Root::of(&[("fields", "/*\n  X-Rule: one\n")]);
     let file = rules.join("fields");
@@ -397,21 +401,24 @@ fn a_file_of_rules_that_was_named_and_is_broken_leaves_the_old_rules() {
     let mut client = server.connect();
     check_response(&client.get("/"), &[("X-Rule", "one")]);
     rules.write("fields", "/*\n  X-Rule: two\n  X-Three\n");
-    let said = reload(&server);
+    let stderr = reload(&server);
     let place = format!("{file}:3: ");
-    assert!(said.iter().any(|line| line.contains(&place)), "{said:?}");
-    assert!(said.iter().any(|line| line.contains("stays as it was")));
+    assert!(
+        stderr.iter().any(|line| line.contains(&place)),
+        "{stderr:?}"
+    );
+    assert!(stderr.iter().any(|line| line.contains("stays as it was")));
     check_response(&client.get("/"), &[("X-Rule", "one")]);
     rules.write("fields", "/*\n  X-Rule: two\n");
     reload(&server);
     check_response(&client.get("/"), &[("X-Rule", "two")]);
-    fs::remove_file(rules.join("fields")).expect("a file of ours");
+    fs::remove_file(rules.join("fields")).expect("the test owns this file");
     assert_eq!(reload(&server).len(), 2);
     check_response(&client.get("/"), &[("X-Rule", "two")]);
 }
 
 #[test]
-fn pages_of_other_origins_may_read_answers() {
+fn cors_fields_and_preflights_are_sent() {
     let root = site();
     for (option, origin) in [
         ("--cors", "*"),
@@ -442,7 +449,7 @@ fn pages_of_other_origins_may_read_answers() {
         for target in ["/", "/a.txt", "/nothing", "/folder", "/old", "*"] {
             check(&server, &[("OPTIONS", target, PREFLIGHT, "204")], &allowed);
         }
-        // What is no preflight allows nothing.
+        // A request that is no preflight gets no Access-Control-Allow-Methods.
         let nothing = [("Access-Control-Allow-Methods", ""), NOSNIFF];
         let origin = "Origin: https://a.example\r\n";
         check(&server, &[("OPTIONS", "/", origin, "204")], &nothing);
@@ -456,13 +463,13 @@ fn pages_of_other_origins_may_read_answers() {
     check(&server, ALL, &none);
     check(&server, &[("OPTIONS", "/", PREFLIGHT, "204")], &none);
     for bad in ["example.com", "null", "https://", "https://a/b", "a b"] {
-        let said = refused(&root, &[&format!("--cors={bad}")]);
-        assert!(said.contains("https://example.com"), "{bad}: {said}");
+        let stderr = rejected(&root, &[&format!("--cors={bad}")]);
+        assert!(stderr.contains("https://example.com"), "{bad}: {stderr}");
     }
 }
 
 #[test]
-fn a_preflight_needs_no_password_and_what_comes_then_does() {
+fn cors_preflight_needs_no_password_but_request_does() {
     let root = site();
     let server = Server::with(root.path(), &["--cors", "-a", ALICE]);
     let origin = ("Access-Control-Allow-Origin", "*");
@@ -470,13 +477,13 @@ fn a_preflight_needs_no_password_and_what_comes_then_does() {
     for target in ["/", "/nothing"] {
         let preflight = ("OPTIONS", target, PREFLIGHT, "204");
         check(&server, &[preflight], &[origin, methods]);
-        let asked = ("GET", target, "Origin: https://a.example\r\n", "401");
-        check(&server, &[asked], &[origin]);
+        let request = ("GET", target, "Origin: https://a.example\r\n", "401");
+        check(&server, &[request], &[origin]);
     }
 }
 
 #[test]
-fn pages_can_be_isolated() {
+fn isolate_sends_coop_coep_and_corp() {
     let root = site();
     let isolated = [
         ("Cross-Origin-Opener-Policy", "same-origin"),
@@ -488,7 +495,7 @@ fn pages_can_be_isolated() {
     check(&server, ALL, &[isolated[0], isolated[1], same]);
     let server = Server::with(root.path(), &["--listing", "--isolate", "--cors"]);
     check(&server, ALL, &[isolated[0], isolated[1], cross]);
-    // What was given is the last word.
+    // A configured field replaces the default.
     let field = "Cross-Origin-Embedder-Policy: credentialless";
     let server = Server::with(root.path(), &["--listing", "--isolate", "-H", field]);
     let other = ("Cross-Origin-Embedder-Policy", "credentialless");
@@ -496,7 +503,7 @@ fn pages_can_be_isolated() {
 }
 
 #[test]
-fn types_can_be_given() {
+fn media_types_are_configurable() {
     let root = site();
     for name in ["b.abc", "c.xyz", "d.TXT", "e.js", "f.md", "g"] {
         root.write(name, "content");
@@ -557,24 +564,24 @@ fn types_can_be_given() {
     );
     types.write("bad", "text/plain a\ntext b\n");
     let bad = file("bad");
-    for (given, why) in [
+    for (given, reason) in [
         (&*bad, &*format!("{bad}:2: ")),
         ("/nothing/types", "/nothing/types"),
         (".xyz=", ".xyz="),
         (".=text/plain", ".=text/plain"),
         (".xyz=text", ".xyz=text"),
     ] {
-        let said = refused(&root, &["--mime-types", given]);
-        assert!(said.contains(why), "{given}: {said}");
+        let stderr = rejected(&root, &["--mime-types", given]);
+        assert!(stderr.contains(reason), "{given}: {stderr}");
     }
 }
 
 #[test]
-fn fields_go_with_what_was_remembered_too() {
+fn cached_responses_have_configured_fields() {
     let root = Root::of(&[("index.html", "home")]);
     let server = Server::with(root.path(), &["-H", "X-One: 1"]);
     let mut client = server.connect();
-    eventually("it is remembered", || {
+    eventually("the file is cached", || {
         client.get("/").field("Last-Modified").map(drop)
     });
     for _ in 0..5 {

@@ -1,8 +1,8 @@
-//! An address leads to the file that its author means.
+//! Paths to files: clean URLs, `--spa`, `--path-prefix`, `_redirects` and rule files.
 
 use crate::support::{self, Response, Root, Server};
 
-/// What a browser sends when it is to show a page, and what it sends for what belongs to one.
+/// Fields that a browser sends for a navigation, and for subresources of a page.
 const NAVIGATION: &str = "Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8\r\n\
     Sec-Fetch-Dest: document\r\nSec-Fetch-Mode: navigate\r\n";
 const IMAGE: &str = "Accept: image/avif,image/webp,image/png,image/svg+xml,image/*;q=0.8,*/*;q=0.5\r\n\
@@ -24,11 +24,11 @@ fn ask(server: &Server, method: &str, target: &str, fields: &str) -> Response {
     }
 }
 
-/// Asks for each target: the status' number and the text, or where it leads.
+/// Requests each target and compares the status code, and the Location or else the content.
 fn check(server: &Server, rows: &[(&str, &str, &str)]) {
     for (target, status, expected) in rows {
         let response = server.get(target);
-        let said = match response.field("Location") {
+        let found = match response.field("Location") {
             Some(location) => location,
             None => response.text(),
         };
@@ -36,7 +36,7 @@ fn check(server: &Server, rows: &[(&str, &str, &str)]) {
             response.status().starts_with(status),
             "{target}: {response:?}"
         );
-        assert_eq!(said, *expected, "{target}");
+        assert_eq!(found, *expected, "{target}");
     }
 }
 
@@ -57,7 +57,7 @@ fn pages() -> Root {
 }
 
 #[test]
-fn an_address_may_leave_out_html() {
+fn html_extension_is_optional() {
     let root = pages();
     let server = Server::start(root.path());
     check(
@@ -75,7 +75,7 @@ fn an_address_may_leave_out_html() {
             ("/.hidden", "404", "lost"),
             ("/app", "404", "lost"),
             ("/about.htm", "404", "lost"),
-            // A folder with an index is meant itself.
+            // A directory with an index wins.
             ("/docs", "301", "/docs/"),
             ("/docs/", "200", "docs"),
             ("/docs.html", "200", "shadowed"),
@@ -90,7 +90,7 @@ fn an_address_may_leave_out_html() {
 }
 
 #[test]
-fn an_address_that_leaves_out_html_is_found_anew_after_a_change() {
+fn clean_urls_follow_file_changes() {
     let root = pages();
     let server = Server::start(root.path());
     for _ in 0..3 {
@@ -103,15 +103,15 @@ fn an_address_that_leaves_out_html_is_found_anew_after_a_change() {
     check(&server, &[("/about", "200", "itself")]);
     root.write("blog/index.html", "posts");
     check(&server, &[("/blog", "301", "/blog/")]);
-    std::fs::remove_file(root.join("about")).expect("it is ours");
+    std::fs::remove_file(root.join("about")).expect("the test owns it");
     root.write("about.html", "changed");
     check(&server, &[("/about", "200", "changed")]);
-    std::fs::remove_file(root.join("about.html")).expect("it is ours");
+    std::fs::remove_file(root.join("about.html")).expect("the test owns it");
     check(&server, &[("/about", "404", "lost")]);
 }
 
 #[test]
-fn clean_addresses_can_be_switched_off() {
+fn no_clean_urls_requires_html_extension() {
     let root = pages();
     let server = Server::with(root.path(), &["--no-clean-urls"]);
     check(
@@ -125,9 +125,9 @@ fn clean_addresses_can_be_switched_off() {
 }
 
 #[test]
-fn who_navigates_is_shown_the_shell() {
+fn spa_fallback_is_for_navigation_only() {
     let root = Root::of(&[
-        ("index.html", "shell"),
+        ("index.html", "fallback"),
         ("404.html", "lost"),
         ("app.js", "script"),
         ("folder/file", "file"),
@@ -135,15 +135,15 @@ fn who_navigates_is_shown_the_shell() {
     ]);
     let server = Server::with(root.path(), &["--spa"]);
     for (target, fields, status, text) in [
-        ("/deep/link", NAVIGATION, "200", "shell"),
-        ("/deep/link", CURL, "200", "shell"),
-        ("/deep/link", "", "200", "shell"),
-        ("/deep/link/", NAVIGATION, "200", "shell"),
-        ("/folder/", NAVIGATION, "200", "shell"),
-        ("/deep/link?code=1.2", NAVIGATION, "200", "shell"),
+        ("/deep/link", NAVIGATION, "200", "fallback"),
+        ("/deep/link", CURL, "200", "fallback"),
+        ("/deep/link", "", "200", "fallback"),
+        ("/deep/link/", NAVIGATION, "200", "fallback"),
+        ("/folder/", NAVIGATION, "200", "fallback"),
+        ("/deep/link?code=1.2", NAVIGATION, "200", "fallback"),
         ("/app.js", SCRIPT, "200", "script"),
         ("/folder/file", NAVIGATION, "200", "file"),
-        // What is missing is missing.
+        // No fallback.
         ("/assets/index-4f3a2b1c.js", SCRIPT, "404", "lost"),
         ("/assets/index-4f3a2b1c.js", NAVIGATION, "404", "lost"),
         ("/missing", SCRIPT, "404", "lost"),
@@ -163,8 +163,12 @@ fn who_navigates_is_shown_the_shell() {
         let varies = response
             .field("Vary")
             .is_some_and(|vary| vary.contains("Accept"));
-        let depends = !target.contains('.') && !target.ends_with("/file");
-        assert_eq!(varies, depends || target.contains('?'), "{target} {fields}");
+        let is_route = !target.contains('.') && !target.ends_with("/file");
+        assert_eq!(
+            varies,
+            is_route || target.contains('?'),
+            "{target} {fields}"
+        );
     }
     let post = ask(&server, "POST", "/deep/link", NAVIGATION);
     assert!(post.status().starts_with("405"));
@@ -173,8 +177,8 @@ fn who_navigates_is_shown_the_shell() {
 }
 
 #[test]
-fn what_belongs_to_a_page_and_is_missing_is_no_page() {
-    let root = Root::of(&[("index.html", "shell")]);
+fn missing_subresource_is_404_in_plain_text() {
+    let root = Root::of(&[("index.html", "fallback")]);
     for options in [&["--spa"][..], &[]] {
         let server = Server::with(root.path(), options);
         for (target, fields, expected) in [
@@ -211,40 +215,40 @@ fn what_belongs_to_a_page_and_is_missing_is_no_page() {
 }
 
 #[test]
-fn the_shell_is_validated_like_any_file() {
-    let root = Root::of(&[("app.html", "shell"), ("index.html", "home")]);
+fn spa_fallback_has_validators_and_ranges() {
+    let root = Root::of(&[("app.html", "fallback"), ("index.html", "home")]);
     let server = Server::with(root.path(), &["--spa=app.html"]);
     let first = ask(&server, "GET", "/deep", NAVIGATION);
-    assert_eq!(first.text(), "shell");
+    assert_eq!(first.text(), "fallback");
     assert_eq!(first.field("Cache-Control"), Some("no-cache"));
-    let tag = first.field("ETag").expect("it has one");
+    let tag = first.field("ETag").expect("a tag");
     let known = format!("{NAVIGATION}If-None-Match: {tag}\r\n");
     for target in ["/deep", "/other"] {
         let again = ask(&server, "GET", target, &known);
         assert!(again.status().starts_with("304"), "{again:?}");
     }
     let part = format!("{NAVIGATION}Range: bytes=1-2\r\n");
-    assert_eq!(ask(&server, "GET", "/deep", &part).text(), "he");
+    assert_eq!(ask(&server, "GET", "/deep", &part).text(), "al");
     root.write("app.html", "another");
     let changed = ask(&server, "GET", "/deep", &known);
     assert_eq!(changed.text(), "another");
 }
 
 #[test]
-fn a_shell_that_is_not_there_is_said_at_the_start() {
+fn missing_spa_fallback_page_fails_start() {
     let root = Root::of(&[("index.html", "home")]);
     let output = support::docroot()
         .args(["--spa=app.html", "--port", "0"])
         .arg(root.path())
         .output()
         .expect("docroot runs");
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(2), "{said}");
-    assert!(said.contains("--spa app.html"), "{said}");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{stderr}");
+    assert!(stderr.contains("--spa app.html"), "{stderr}");
 }
 
 #[test]
-fn all_addresses_may_have_a_prefix() {
+fn path_prefix_precedes_every_path() {
     let root = pages();
     let server = Server::with(root.path(), &["--path-prefix", "/site/v2"]);
     check(
@@ -268,7 +272,7 @@ fn all_addresses_may_have_a_prefix() {
 }
 
 #[test]
-fn rules_redirect() {
+fn redirects_file_is_applied() {
     let root = pages();
     root.write(
         "_redirects",
@@ -295,7 +299,7 @@ fn rules_redirect() {
             ("/news/2026/x%20y", "308", "/blog/2026/x%20y"),
             ("/u/ann?x", "307", "/people/ann?tab=1"),
             ("/out", "301", "https://example.com/x"),
-            // A file comes first, unless the rule insists.
+            // A file wins, unless the rule has `!`.
             ("/about", "200", "about"),
             ("/app.js", "301", "/forced"),
             ("/rewritten", "200", "about"),
@@ -304,19 +308,19 @@ fn rules_redirect() {
             ("/nothing", "404", "lost"),
         ],
     );
-    // One rule applies, whatever was asked for before.
+    // Only one rule applies, also when another target was requested before.
     let mut client = server.connect();
     client.send("GET /second HTTP/1.1\r\nHost: a\r\n\r\nGET /first HTTP/1.1\r\nHost: a\r\n\r\n");
     assert_eq!(client.response().text(), "about");
     assert!(client.response().status().starts_with("404"));
-    // Queries of others in the same turn are not mixed up.
+    // Queries of requests in the same turn are not mixed up.
     client.send("GET /old?1 HTTP/1.1\r\nHost: a\r\n\r\nGET /old?2 HTTP/1.1\r\nHost: a\r\n\r\n");
     assert_eq!(client.response().field("Location"), Some("/about?1"));
     assert_eq!(client.response().field("Location"), Some("/about?2"));
 }
 
 #[test]
-fn a_rule_holds_whatever_else_leads_to_its_file() {
+fn redirect_rules_apply_by_path_not_by_file() {
     let root = pages();
     root.write(
         "_redirects",
@@ -325,7 +329,7 @@ fn a_rule_holds_whatever_else_leads_to_its_file() {
          /docs/*     /404.html   404!\n\
          /b          /docs/index.html 200\n",
     );
-    root.date_back();
+    root.backdate();
     let server = Server::start(root.path());
     for _ in 0..3 {
         check(
@@ -341,17 +345,17 @@ fn a_rule_holds_whatever_else_leads_to_its_file() {
 }
 
 #[test]
-fn what_is_compressed_is_what_was_asked_for() {
+fn encoded_spa_fallback_is_not_sent_for_files() {
     let text = |word: &str| word.repeat(1000);
     let root = Root::of(&[
-        ("index.html", &text("shell ")),
+        ("index.html", &text("fallback ")),
         ("page.html", &text("page ")),
         ("_redirects", "/rewritten /page.html 200"),
     ]);
-    root.date_back();
+    root.backdate();
     let server = Server::with(root.path(), &["--spa", "--compress"]);
     let fields = format!("{NAVIGATION}Accept-Encoding: gzip\r\n");
-    let shell = support::eventually("the shell is compressed", || {
+    let fallback = support::eventually("the fallback page is encoded", || {
         let response = ask(&server, "GET", "/deep", &fields);
         assert!(response.head.contains("Vary: Accept, "), "{response:?}");
         response
@@ -359,26 +363,26 @@ fn what_is_compressed_is_what_was_asked_for() {
             .is_some()
             .then_some(response)
     });
-    // Just now, so that it is not remembered yet.
+    // Written just now, so that it is not cached yet.
     root.write("fresh.html", text("fresh "));
     for target in ["/fresh.html", "/fresh", "/rewritten"] {
         for _ in 0..3 {
             let response = ask(&server, "GET", target, &fields);
-            assert_ne!(response.field("ETag"), shell.field("ETag"), "{target}");
+            assert_ne!(response.field("ETag"), fallback.field("ETag"), "{target}");
         }
     }
 }
 
 #[test]
-fn a_file_of_rules_is_not_shown_however_it_was_named() {
+fn headers_file_is_404_by_every_name() {
     let root = pages();
     root.write("docs/rules", "/*\n  X-Said: so\n");
-    std::os::unix::fs::symlink("docs/rules", root.join("linked")).expect("there is nothing yet");
+    std::os::unix::fs::symlink("docs/rules", root.join("linked")).expect("a free name");
     for name in ["docs/../docs/rules", "linked"] {
         let file = root.join(name);
         let server = Server::with(
             root.path(),
-            &["--headers-file", file.to_str().expect("it is text")],
+            &["--headers-file", file.to_str().expect("UTF-8")],
         );
         let response = server.get("/docs/rules");
         assert_eq!(response.field("X-Said"), Some("so"), "{name}");
@@ -389,11 +393,11 @@ fn a_file_of_rules_is_not_shown_however_it_was_named() {
 }
 
 #[test]
-fn a_file_of_rules_is_no_page() {
+fn headers_file_has_no_clean_url() {
     let root = pages();
     root.write("rules.html", "/*\n  X-Said: so\n");
     let file = root.join("rules.html");
-    let options = ["--headers-file", file.to_str().expect("it is text")];
+    let options = ["--headers-file", file.to_str().expect("UTF-8")];
     let server = Server::with(root.path(), &options);
     check(
         &server,
@@ -402,7 +406,7 @@ fn a_file_of_rules_is_no_page() {
 }
 
 #[test]
-fn a_file_of_rules_that_comes_later_is_not_shown_either() {
+fn rule_files_created_later_are_404() {
     let root = pages();
     let server = Server::start(root.path());
     root.write("_headers", "/*\n  X-Said: so\n");
@@ -414,7 +418,7 @@ fn a_file_of_rules_that_comes_later_is_not_shown_either() {
 }
 
 #[test]
-fn what_is_left_out_of_rules_takes_nothing_else_along() {
+fn invalid_rules_are_skipped_one_by_one() {
     let root = pages();
     root.write(
         "_headers",
@@ -442,7 +446,7 @@ fn what_is_left_out_of_rules_takes_nothing_else_along() {
 }
 
 #[test]
-fn no_redirect_leads_to_another_host_by_a_peers_word() {
+fn request_path_cannot_redirect_to_another_host() {
     let root = Root::of(&[("index.html", "home"), ("_redirects", "/go/* /:splat\n")]);
     let server = Server::start(root.path());
     for target in [
@@ -465,17 +469,17 @@ fn no_redirect_leads_to_another_host_by_a_peers_word() {
 }
 
 #[test]
-fn the_fields_of_an_address_go_with_whatever_is_shown_there() {
+fn header_rules_apply_to_requested_path() {
     let root = Root::of(&[
-        ("app.html", "shell"),
+        ("app.html", "fallback"),
         ("rewritten.html", "rewritten"),
         ("_headers", "/admin/*\n  X-Frame-Options: DENY\n"),
         ("_redirects", "/admin/by-rule /rewritten.html 200\n"),
     ]);
     let server = Server::with(root.path(), &["--spa=app.html"]);
     for (target, text, expected) in [
-        ("/admin/x", "shell", Some("DENY")),
-        ("/other", "shell", None),
+        ("/admin/x", "fallback", Some("DENY")),
+        ("/other", "fallback", None),
         ("/admin/by-rule", "rewritten", Some("DENY")),
         ("/rewritten", "rewritten", None),
     ] {
@@ -488,7 +492,7 @@ fn the_fields_of_an_address_go_with_whatever_is_shown_there() {
     }
     let other = root.join("other-headers");
     root.write("other-headers", "/\n  X-A: b\n");
-    let options = ["--headers-file", other.to_str().expect("it is text")];
+    let options = ["--headers-file", other.to_str().expect("UTF-8")];
     let server = Server::with(root.path(), &options);
     for target in ["/_headers", "/_redirects", "/other-headers"] {
         assert!(server.get(target).status().starts_with("404"), "{target}");

@@ -1,4 +1,4 @@
-//! Who has a file is told so and not sent it again; who has another is never told so.
+//! Conditional requests: 304 for a client that has the current file, never for one that has another version.
 
 use std::collections::HashMap;
 use std::fs::{self, File, Permissions};
@@ -8,41 +8,42 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::support::{Client, Response, Root, Server, asctime, eventually, filling, rfc850};
+use crate::support::{
+    Client, Response, Root, Server, asctime, eventually, pseudorandom_bytes, rfc850,
+};
 use httpdate::{fmt_http_date, parse_http_date};
 
-/// Files up to this length are read into memory, larger ones are sent by the kernel.
-const IN_MEMORY: usize = 64 * 1024;
+/// Length in bytes up to which files are read into memory; the kernel sends larger ones.
+const MAX_IN_MEMORY_LEN: usize = 64 * 1024;
 
-/// For how long after a change a large file has no tag, because another change could hide behind it.
-const TICK: Duration = Duration::from_millis(20);
+/// Time after a change in which a large file has no tag, because another change could have the same ctime.
+const CLOCK_TICK: Duration = Duration::from_millis(20);
 
 const SECOND: Duration = Duration::from_secs(1);
 
 const OK: &str = "200 OK";
 const NOT_MODIFIED: &str = "304 Not Modified";
-const FAILED: &str = "412 Precondition Failed";
+const PRECONDITION_FAILED: &str = "412 Precondition Failed";
 
-/// Dates that all files of a release may have: the epoch, `SOURCE_DATE_EPOCH=1`, the first day of ZIP,
-/// what npm and some others take.
-const CONSTANT: [u64; 4] = [0, 1, 315_532_800, 946_702_800];
+/// Dates, in seconds since the epoch, that all files of a release may have: the epoch, `SOURCE_DATE_EPOCH=1`, the first
+/// day of ZIP, and the date of npm and some other tools.
+const CONSTANT_DATES: [u64; 4] = [0, 1, 315_532_800, 946_702_800];
 
-/// One small file, one large, one behind a folder, one without content.
-const STEADY: [&str; 4] = ["/small.txt", "/large", "/dir/", "/empty"];
+/// Files that no test changes: a small one, a large one, the index of a directory, an empty one.
+const UNCHANGED_TARGETS: [&str; 4] = ["/small.txt", "/large", "/dir/", "/empty"];
 
-/// Files that were written more than a second ago, so that their dates prove something. Making them
-/// takes that second, so the tests that run at the same time share them, and change none but those
-/// that are theirs.
+/// Files that were written more than a second ago, so that their dates are strong validators. Creating them takes that
+/// second, so tests that run at the same time share them; a test changes only files that no other test uses.
 struct Site {
     address: SocketAddr,
-    /// Kept, and locked because its output can be read by one thread only.
+    /// Kept running; in a mutex because its output channels are not `Sync`.
     _server: Mutex<Server>,
     root: Root,
-    known: Vec<Known>,
+    cached: Vec<CachedFile>,
 }
 
-/// What a peer knows of a file that it has.
-struct Known {
+/// Content and validators that a client has cached for a file.
+struct CachedFile {
     target: &'static str,
     content: Vec<u8>,
     tag: String,
@@ -63,37 +64,41 @@ impl Site {
     fn make() -> Self {
         let root = Root::of(&[("index.html", "home"), ("404.html", "gone")]);
         let files = [
-            ("/small.txt", "small.txt", filling(500)),
-            ("/large", "large", filling(IN_MEMORY + 1)),
+            ("/small.txt", "small.txt", pseudorandom_bytes(500)),
+            ("/large", "large", pseudorandom_bytes(MAX_IN_MEMORY_LEN + 1)),
             ("/dir/", "dir/index.html", b"<p>dir".to_vec()),
             ("/empty", "empty", vec![]),
-            ("/rolled-small", "rolled-small", filling(500)),
-            ("/rolled-large", "rolled-large", filling(IN_MEMORY + 1)),
+            ("/rolled-small", "rolled-small", pseudorandom_bytes(500)),
+            (
+                "/rolled-large",
+                "rolled-large",
+                pseudorandom_bytes(MAX_IN_MEMORY_LEN + 1),
+            ),
         ];
         for (_, path, content) in &files {
             root.write(path, content);
         }
-        symlink("/etc/passwd", root.join("outside")).expect("a folder of ours");
+        symlink("/etc/passwd", root.join("outside")).expect("the test owns this directory");
         let server = Server::start(root.path());
         let mut client = server.connect();
-        let known = files.map(|(target, _, content)| {
-            let response = eventually("its second is over", || {
+        let cached = files.map(|(target, _, content)| {
+            let response = eventually("the second of the modification is over", || {
                 let response = client.get(target);
-                let is_known = ["ETag", "Last-Modified"].map(|name| response.field(name).is_some());
-                (is_known == [true, true]).then_some(response)
+                let has_both = ["ETag", "Last-Modified"].map(|name| response.field(name).is_some());
+                (has_both == [true, true]).then_some(response)
             });
-            Known {
+            CachedFile {
                 target,
                 content,
-                tag: tag(&response).expect("it is there").to_owned(),
-                date: modified(&response).expect("it is there"),
+                tag: tag(&response).expect("a validator").to_owned(),
+                date: modified(&response).expect("a validator"),
             }
         });
         Self {
             address: server.address,
             _server: Mutex::new(server),
             root,
-            known: known.into(),
+            cached: cached.into(),
         }
     }
 
@@ -101,16 +106,16 @@ impl Site {
         Client::connect(self.address)
     }
 
-    fn known(&self, target: &str) -> &Known {
-        let mut known = self.known.iter();
-        known.find(|known| known.target == target).expect("a file")
+    fn cached(&self, target: &str) -> &CachedFile {
+        let mut cached = self.cached.iter();
+        cached.find(|file| file.target == target).expect("a file")
     }
 
-    /// Sends preconditions for files of each kind, and compares the status. All on one connection, so
-    /// that whatever is sent too much or too little is taken for a part of the next head.
+    /// Sends preconditions for files of each kind and compares the status. All requests of a file use one connection,
+    /// so that a surplus or missing byte of a response breaks the next one.
     fn check(&self, rows: &[(&[&str], &str)]) {
-        for target in STEADY {
-            let file = self.known(target);
+        for target in UNCHANGED_TARGETS {
+            let file = self.cached(target);
             let mut client = self.connect();
             for (lines, status) in rows {
                 let fields = file.fill(lines);
@@ -131,8 +136,8 @@ impl Site {
     }
 }
 
-impl Known {
-    /// Field lines in which what stands for a validator of this file is that.
+impl CachedFile {
+    /// Returns the field lines with placeholders replaced by this file's validators.
     fn fill(&self, lines: &[&str]) -> String {
         let date = fmt_http_date(self.date);
         let before = fmt_http_date(self.date - SECOND);
@@ -161,7 +166,7 @@ fn modified(response: &Response) -> Option<SystemTime> {
     Some(parse_http_date(date).expect("a date"))
 }
 
-/// Asks for a target with these field lines, each with its CRLF.
+/// Requests a target with these field lines, each with its CRLF.
 fn ask(client: &mut Client, method: &str, target: &str, fields: &str) -> Response {
     client.send(format!(
         "{method} {target} HTTP/1.1\r\nHost: test\r\n{fields}\r\n"
@@ -172,13 +177,13 @@ fn ask(client: &mut Client, method: &str, target: &str, fields: &str) -> Respons
     }
 }
 
-/// A head without the one line that may differ between two of them.
+/// Returns a head without its Date line, the only one that may differ between two responses.
 fn without_date(head: &str) -> String {
     let differs = |line: &&str| !line.starts_with("Date: ");
     head.split_inclusive("\r\n").filter(differs).collect()
 }
 
-/// The names of a head's fields, sorted.
+/// Returns the names of a response's fields, sorted.
 fn names(response: &Response) -> Vec<&str> {
     let lines = response.head.lines().skip(1);
     let mut names: Vec<&str> = lines
@@ -191,32 +196,32 @@ fn names(response: &Response) -> Vec<&str> {
 fn set_modified(path: &Path, time: SystemTime) {
     let file = File::options().write(true).open(path);
     file.and_then(|file| file.set_modified(time))
-        .expect("a file of ours");
+        .expect("the test owns this file");
 }
 
 fn since_epoch(seconds: u64) -> SystemTime {
     UNIX_EPOCH + Duration::from_secs(seconds)
 }
 
-/// Content of this length, another one for every number.
+/// Returns content of this length, different for every number.
 fn version(len: usize, number: usize) -> Vec<u8> {
-    let mut content = filling(len);
+    let mut content = pseudorandom_bytes(len);
     for (byte, digit) in content.iter_mut().zip(number.to_be_bytes()) {
         *byte = digit;
     }
     content
 }
 
-/// When the file was last changed in any way.
-fn changed(path: &Path) -> SystemTime {
-    let stat = fs::metadata(path).expect("a file of ours");
+/// Returns the file's ctime.
+fn change_time(path: &Path) -> SystemTime {
+    let stat = fs::metadata(path).expect("the test owns this file");
     let second = since_epoch(stat.ctime().try_into().expect("after 1970"));
-    second + Duration::from_nanos(stat.ctime_nsec().try_into().expect("after it"))
+    second + Duration::from_nanos(stat.ctime_nsec().try_into().expect("nanoseconds"))
 }
 
-/// A GET, repeated until its answer has a tag.
+/// Repeats a GET until its response has a tag.
 fn get_tagged(client: &mut Client, target: &str) -> Response {
-    eventually("it has a tag", || {
+    eventually("the response has a tag", || {
         let response = client.get(target);
         tag(&response).is_some().then_some(response)
     })
@@ -224,42 +229,37 @@ fn get_tagged(client: &mut Client, target: &str) -> Response {
 
 // RFC 9110 section 8.8.3.
 #[test]
-fn every_file_has_a_strong_tag() {
+fn every_file_has_a_strong_etag() {
     let site = Site::shared();
     let mut client = site.connect();
-    for known in STEADY.map(|target| site.known(target)) {
-        let Some(opaque) = known
+    for file in UNCHANGED_TARGETS.map(|target| site.cached(target)) {
+        let Some(opaque) = file
             .tag
             .strip_prefix('"')
             .and_then(|tag| tag.strip_suffix('"'))
         else {
-            panic!("{} is no strong tag", known.tag);
+            panic!("{} is no strong tag", file.tag);
         };
         let is_plain = |byte: u8| byte.is_ascii_graphic() && byte != b'"';
         assert!(
             opaque.bytes().all(is_plain) && !opaque.is_empty(),
             "{opaque}"
         );
-        assert!(known.tag.len() <= 64, "{opaque}");
+        assert!(file.tag.len() <= 64, "{opaque}");
         for method in ["GET", "HEAD"] {
-            let response = ask(&mut client, method, known.target, "");
+            let response = ask(&mut client, method, file.target, "");
             assert_eq!(response.status(), OK);
-            assert_eq!(
-                tag(&response),
-                Some(&*known.tag),
-                "{method} {}",
-                known.target
-            );
+            assert_eq!(tag(&response), Some(&*file.tag), "{method} {}", file.target);
         }
     }
 }
 
 #[test]
-fn a_folder_has_the_validators_of_its_index() {
+fn directory_has_validators_of_its_index() {
     let site = Site::shared();
     let mut client = site.connect();
     let index = client.get("/dir/index.html");
-    let folder = site.known("/dir/");
+    let folder = site.cached("/dir/");
     assert_eq!(tag(&index), Some(&*folder.tag));
     assert_eq!(modified(&index), Some(folder.date));
     for target in [
@@ -275,18 +275,18 @@ fn a_folder_has_the_validators_of_its_index() {
     }
 }
 
-// RFC 9110 section 8.8.3.2 compares tags, whoever gave them.
+// RFC 9110 section 8.8.3.2: tags of different replicas are compared, too.
 #[test]
-fn the_same_content_has_the_same_tag_on_every_replica() {
-    const LENGTHS: [usize; 6] = [0, 1, 240, 4096, IN_MEMORY - 1, IN_MEMORY];
+fn small_file_has_same_etag_on_every_replica() {
+    const LENGTHS: [usize; 6] = [0, 1, 240, 4096, MAX_IN_MEMORY_LEN - 1, MAX_IN_MEMORY_LEN];
     let (here, there) = (Root::new(), Root::new());
     for (place, len) in LENGTHS.into_iter().enumerate() {
         let content = version(len, place);
         here.write(format!("{len}.html"), &content);
         there.write(format!("{len}.html"), &content);
-        // By a time, a name, a type and a length of path of their own.
+        // Another date, name, media type and path length.
         there.write(format!("folder/of/its/own/{len}"), &content);
-        let time = since_epoch(CONSTANT[place % 4]);
+        let time = since_epoch(CONSTANT_DATES[place % 4]);
         set_modified(&there.join(format!("{len}.html")), time);
     }
     let servers = [Server::start(here.path()), Server::start(there.path())];
@@ -296,7 +296,7 @@ fn the_same_content_has_the_same_tag_on_every_replica() {
         let page = format!("/{len}.html");
         let answer = one.get(&page);
         let expected = tag(&answer)
-            .expect("small files always have one")
+            .expect("small files always have a tag")
             .to_owned();
         assert_eq!(tag(&other.get(&page)), Some(&*expected), "{page}");
         let elsewhere = format!("/folder/of/its/own/{len}");
@@ -310,14 +310,16 @@ fn the_same_content_has_the_same_tag_on_every_replica() {
 }
 
 #[test]
-fn what_is_done_to_a_small_file_but_not_to_its_bytes_leaves_its_tag() {
+fn metadata_change_keeps_etag_of_small_file() {
     let root = Root::of(&[("file", "content")]);
     let server = Server::start(root.path());
     let mut client = server.connect();
     let path = root.join("file");
     let first = client.get("/file");
-    let first = tag(&first).expect("small files always have one").to_owned();
-    let touched = |what: &str, client: &mut Client| {
+    let first = tag(&first)
+        .expect("small files always have a tag")
+        .to_owned();
+    let check_unmodified = |what: &str, client: &mut Client| {
         assert_eq!(tag(&client.get("/file")), Some(&*first), "{what}");
         let response = ask(
             client,
@@ -328,79 +330,86 @@ fn what_is_done_to_a_small_file_but_not_to_its_bytes_leaves_its_tag() {
         assert_eq!(response.status(), NOT_MODIFIED, "{what}");
     };
     set_modified(&path, SystemTime::now());
-    touched("touch", &mut client);
+    check_unmodified("touch", &mut client);
     set_modified(&path, since_epoch(1));
-    touched("touch -d", &mut client);
-    fs::set_permissions(&path, Permissions::from_mode(0o640)).expect("a file of ours");
-    touched("chmod", &mut client);
-    fs::hard_link(&path, root.join("link")).expect("a folder of ours");
-    touched("ln", &mut client);
+    check_unmodified("touch -d", &mut client);
+    fs::set_permissions(&path, Permissions::from_mode(0o640)).expect("the test owns this file");
+    check_unmodified("chmod", &mut client);
+    fs::hard_link(&path, root.join("link")).expect("the test owns this directory");
+    check_unmodified("ln", &mut client);
     root.write("new", "content");
-    fs::rename(root.join("new"), &path).expect("a folder of ours");
-    touched("mv", &mut client);
+    fs::rename(root.join("new"), &path).expect("the test owns this directory");
+    check_unmodified("mv", &mut client);
     root.write("file", "content");
-    touched("the same once more", &mut client);
+    check_unmodified("the same once more", &mut client);
     root.write("file", "CONTENT");
     assert_ne!(tag(&client.get("/file")), Some(&*first));
 }
 
 #[test]
-fn a_large_file_has_no_tag_until_another_change_would_be_seen() {
+fn large_file_has_no_etag_within_clock_tick_of_change() {
     let root = Root::new();
     let path = root.join("file");
     let server = Server::start(root.path());
     let mut client = server.connect();
-    // A machine that is slower than a tick sees nothing, so it is tried more than once.
+    // On a machine slower than a clock tick a round observes nothing, so there are several.
     let mut observed = 0;
     for round in 0..20 {
-        root.write("file", version(IN_MEMORY + 1, round));
+        root.write("file", version(MAX_IN_MEMORY_LEN + 1, round));
         let response = client.get("/file");
-        if changed(&path) + TICK > SystemTime::now() {
+        if change_time(&path) + CLOCK_TICK > SystemTime::now() {
             assert_eq!(tag(&response), None, "{response:?}");
             observed += 1;
         }
     }
     if observed == 0 {
-        eprintln!("skipped: no answer came within {TICK:?} of a write");
+        eprintln!("SKIPPED: no response came within {CLOCK_TICK:?} of a write");
     }
     let response = get_tagged(&mut client, "/file");
-    let age = SystemTime::now().duration_since(changed(&path));
-    assert!(age.expect("it is in the past") >= TICK, "{response:?}");
-    // Any change of the file could be one of its bytes.
+    let age = SystemTime::now().duration_since(change_time(&path));
+    assert!(
+        age.expect("a time in the past") >= CLOCK_TICK,
+        "{response:?}"
+    );
+    // Any change of the ctime could be one of the content.
     let fields = format!(
         "If-None-Match: {}\r\n",
-        tag(&response).expect("it is there")
+        tag(&response).expect("a validator")
     );
     set_modified(&path, since_epoch(1));
     assert_eq!(ask(&mut client, "GET", "/file", &fields).status(), OK);
 }
 
 #[test]
-fn a_tag_is_never_that_of_another_content() {
+fn etag_never_matches_other_content() {
     const ROUNDS: usize = 60;
     let root = Root::of(&[("small", ""), ("large", "")]);
     let server = Server::start(root.path());
     let mut client = server.connect();
-    for (name, len) in [("small", 500), ("large", IN_MEMORY + 1)] {
+    for (name, len) in [("small", 500), ("large", MAX_IN_MEMORY_LEN + 1)] {
         let target = format!("/{name}");
         let path = root.join(name);
         let mut seen: HashMap<String, usize> = HashMap::new();
         for round in 0..ROUNDS {
-            // As long and as old as the one before, in place and in its place, within one tick of the
-            // clock or not.
+            // Same length and date as the previous version, written in place or renamed over it, within one clock tick
+            // or not.
             let content = version(len, round);
             if round % 2 == 0 {
-                fs::write(&path, &content).expect("a file of ours");
+                fs::write(&path, &content).expect("the test owns this file");
                 set_modified(&path, since_epoch(1));
             } else {
                 root.write("new", &content);
                 set_modified(&root.join("new"), since_epoch(1));
-                fs::rename(root.join("new"), &path).expect("a folder of ours");
+                fs::rename(root.join("new"), &path).expect("the test owns this directory");
             }
             let all = seen.keys().fold(String::new(), |all, tag| all + tag + ", ");
             let fields = format!("If-None-Match: {all}\r\n");
             let response = ask(&mut client, "GET", &target, &fields);
-            assert_eq!(response.status(), OK, "{name} is known in round {round}");
+            assert_eq!(
+                response.status(),
+                OK,
+                "{name} is not modified in round {round}"
+            );
             assert!(response.content == content, "{name} in round {round}");
             let response = match round % 10 {
                 0 => get_tagged(&mut client, &target),
@@ -415,19 +424,19 @@ fn a_tag_is_never_that_of_another_content() {
     }
 }
 
-// RFC 9110 section 8.8.2: within its second, a date would be that of other bytes, too.
+// RFC 9110 section 8.8.2: within its second, another version could have the same date.
 #[test]
-fn a_date_is_told_when_its_second_is_over() {
+fn last_modified_is_absent_until_its_second_is_over() {
     let root = Root::new();
     let server = Server::start(root.path());
     let mut client = server.connect();
-    for (name, len) in [("small", 5), ("large", IN_MEMORY + 1)] {
+    for (name, len) in [("small", 5), ("large", MAX_IN_MEMORY_LEN + 1)] {
         let target = format!("/{name}");
-        // A second may end between the writing and the answer, but not every time.
-        let date = eventually("an answer within the second", || {
-            root.write(name, filling(len));
+        // The second may end between the write and the response, but not every time.
+        let date = eventually("a response comes within the second", || {
+            root.write(name, pseudorandom_bytes(len));
             let stat = fs::metadata(root.join(name)).and_then(|stat| stat.modified());
-            let date = stat.expect("a file of ours");
+            let date = stat.expect("the test owns this file");
             let known = format!("If-Modified-Since: {}\r\n", fmt_http_date(date));
             let responses = [
                 client.get(&target),
@@ -442,34 +451,38 @@ fn a_date_is_told_when_its_second_is_over() {
             }
             Some(date)
         });
-        let told = eventually("its second is over", || modified(&client.get(&target)));
-        assert_eq!(fmt_http_date(told), fmt_http_date(date));
-        assert!(SystemTime::now() >= told + SECOND);
+        let sent = eventually("the second of the modification is over", || {
+            modified(&client.get(&target))
+        });
+        assert_eq!(fmt_http_date(sent), fmt_http_date(date));
+        assert!(SystemTime::now() >= sent + SECOND);
     }
 }
 
-// The kernel says when in ticks (10 ms at the most), so what is written when a second has just begun
-// can be dated in the one before, and written again in the same tick, with the same date.
+// The kernel's file times advance in clock ticks (10 ms at most), so a file written when a second has just begun can be
+// dated in the previous second, and be written again in the same tick with the same date.
 #[test]
-fn a_date_is_told_a_tick_after_its_second() {
+fn last_modified_is_absent_for_a_clock_tick_after_its_second() {
     let root = Root::new();
     let server = Server::start(root.path());
     let mut client = server.connect();
-    for (name, len) in [("small", 5), ("large", IN_MEMORY + 1)] {
-        root.write(name, filling(len));
+    for (name, len) in [("small", 5), ("large", MAX_IN_MEMORY_LEN + 1)] {
+        root.write(name, pseudorandom_bytes(len));
         let target = format!("/{name}");
-        let told = eventually("its second is over", || modified(&client.get(&target)));
-        let age = SystemTime::now().duration_since(told + SECOND);
+        let sent = eventually("the second of the modification is over", || {
+            modified(&client.get(&target))
+        });
+        let age = SystemTime::now().duration_since(sent + SECOND);
         assert!(
-            age.is_ok_and(|age| age >= TICK),
-            "{name} was told too early"
+            age.is_ok_and(|age| age >= CLOCK_TICK),
+            "the date of {name} was sent too early"
         );
     }
 }
 
 // RFC 9110 sections 13.1.1, by strong comparison, and 13.1.2, by weak comparison.
 #[test]
-fn tags_are_compared() {
+fn if_match_compares_strongly_and_if_none_match_weakly() {
     let site = Site::shared();
     let many = "\"x\", ".repeat(200) + "<tag>";
     for (list, strongly, weakly) in [
@@ -479,7 +492,7 @@ fn tags_are_compared() {
         ("\"x\"", false, false),
         ("W/\"x\"", false, false),
         ("\"\"", false, false),
-        // Part of a tag, more than the tag, another tag in its quotes.
+        // More characters after or before the tag, or a weak prefix inside the quotes.
         ("\"<inside>x\"", false, false),
         ("\"x<inside>\"", false, false),
         ("\"W/<inside>\"", false, false),
@@ -492,7 +505,7 @@ fn tags_are_compared() {
         ("\"x\"\t,\t <tag>\t", true, true),
         (",\t, ,<tag> ,,", true, true),
         (&many, true, true),
-        // Between its quotes a tag may have a comma; a backslash there is one (section 8.8.3).
+        // Between the quotes a comma is allowed, and a backslash is literal (section 8.8.3).
         ("\"a,b\", <tag>", true, true),
         ("\",\", <tag>", true, true),
         ("\"a\\\", <tag>", true, true),
@@ -500,12 +513,12 @@ fn tags_are_compared() {
         ("\"*\", \"W/\"", false, false),
         ("\"caf\u{e9}\", <tag>", true, true),
         ("\"a,<tag>", false, false),
-        // There, but nothing in it.
+        // Empty lists.
         ("", false, false),
         (" \t ", false, false),
         (",", false, false),
         (", ,", false, false),
-        // What is no tag is like nothing.
+        // Malformed members never match.
         ("<inside>", false, false),
         ("'<inside>'", false, false),
         ("\"<inside>", false, false),
@@ -524,7 +537,7 @@ fn tags_are_compared() {
         ("\"a b\", <tag>", true, true),
         ("\"x\" y, <tag>", true, true),
     ] {
-        let matched = if strongly { OK } else { FAILED };
+        let matched = if strongly { OK } else { PRECONDITION_FAILED };
         let none_matched = if weakly { NOT_MODIFIED } else { OK };
         site.check(&[
             (&[&format!("If-Match: {list}")], matched),
@@ -535,7 +548,7 @@ fn tags_are_compared() {
 
 // RFC 9110 section 5.2: several lines of a field are one list.
 #[test]
-fn a_list_of_tags_may_be_in_several_lines() {
+fn etag_list_may_span_several_field_lines() {
     Site::shared().check(&[
         (&["If-Match: \"x\"", "If-Match: <tag>"], OK),
         (
@@ -545,9 +558,9 @@ fn a_list_of_tags_may_be_in_several_lines() {
         (&["If-Match: <tag>", "If-Match: "], OK),
         (
             &["If-Match: \"x\"", "Accept: */*", "If-Match: W/<tag>"],
-            FAILED,
+            PRECONDITION_FAILED,
         ),
-        (&["If-Match: ", "If-Match: "], FAILED),
+        (&["If-Match: ", "If-Match: "], PRECONDITION_FAILED),
         (
             &["If-None-Match: \"x\"", "If-None-Match: W/<tag>"],
             NOT_MODIFIED,
@@ -557,29 +570,29 @@ fn a_list_of_tags_may_be_in_several_lines() {
             NOT_MODIFIED,
         ),
         (&["If-None-Match: \"x\"", "If-None-Match: \"y\""], OK),
-        // No tag is made of two lines.
-        (&["If-Match: W/", "If-Match: \"x\""], FAILED),
+        // A tag is not joined from two lines.
+        (&["If-Match: W/", "If-Match: \"x\""], PRECONDITION_FAILED),
     ]);
 }
 
-// RFC 9110 sections 13.1.3 and 13.1.4; the forms of a date in section 5.6.7.
+// RFC 9110 sections 13.1.3 and 13.1.4; the formats of a date in section 5.6.7.
 #[test]
-fn dates_are_compared() {
+fn date_preconditions_compare_dates() {
     let site = Site::shared();
     for (date, modified, unmodified) in [
-        // Only the very date: an earlier file may have been put in its place.
+        // Only the exact date yields 304: an earlier file may have replaced it.
         ("<date>", NOT_MODIFIED, OK),
-        ("<before>", OK, FAILED),
+        ("<before>", OK, PRECONDITION_FAILED),
         ("<after>", OK, OK),
-        ("Thu, 01 Jan 1970 00:00:00 GMT", OK, FAILED),
+        ("Thu, 01 Jan 1970 00:00:00 GMT", OK, PRECONDITION_FAILED),
         ("Fri, 31 Dec 9999 23:59:59 GMT", OK, OK),
         ("<rfc850>", NOT_MODIFIED, OK),
-        ("<rfc850 before>", OK, FAILED),
-        // A year that seems to be more than 50 years in the future was in the past.
-        ("Sunday, 06-Nov-94 08:49:37 GMT", OK, FAILED),
+        ("<rfc850 before>", OK, PRECONDITION_FAILED),
+        // A two-digit year more than 50 years in the future means the past.
+        ("Sunday, 06-Nov-94 08:49:37 GMT", OK, PRECONDITION_FAILED),
         ("<asctime>", NOT_MODIFIED, OK),
-        ("<asctime before>", OK, FAILED),
-        ("Sun Nov  6 08:49:37 1994", OK, FAILED),
+        ("<asctime before>", OK, PRECONDITION_FAILED),
+        ("Sun Nov  6 08:49:37 1994", OK, PRECONDITION_FAILED),
     ] {
         for space in [" ", "", "\t  "] {
             site.check(&[
@@ -596,9 +609,9 @@ fn dates_are_compared() {
     }
 }
 
-// RFC 9110 sections 13.1.3 and 13.1.4 want fields ignored that are no date.
+// RFC 9110 sections 13.1.3 and 13.1.4: a field that is no valid date is ignored.
 #[test]
-fn what_is_no_date_is_ignored() {
+fn malformed_dates_are_ignored() {
     let site = Site::shared();
     let mangle: [fn(&str) -> String; 22] = [
         |_| String::new(),
@@ -615,19 +628,19 @@ fn what_is_no_date_is_ignored() {
         |date| date.replace(':', "."),
         |date| date.to_ascii_lowercase(),
         |date| format!("\"{date}\""),
-        // What Netscape sent.
+        // Sent by Netscape.
         |date| format!("{date}; length=500"),
         |date| format!("{date}, {date}"),
         |date| format!("{date} {date}"),
         |date| date.replace(' ', "  "),
-        // The 32nd day, the 25th hour, the 61st minute, month and year as they are not written.
+        // The 32nd day, the 25th hour, the 61st minute, a year of two digits.
         |date| format!("{}32{}", &date[..5], &date[7..]),
         |date| format!("{}24{}", &date[..17], &date[19..]),
         |date| format!("{}60{}", &date[..20], &date[22..]),
         |date| format!("{}{}", &date[..12], &date[14..]),
     ];
     for target in ["/small.txt", "/large"] {
-        let file = site.known(target);
+        let file = site.cached(target);
         let mut client = site.connect();
         for (place, mangle) in mangle.iter().enumerate() {
             let date = mangle(&fmt_http_date(file.date));
@@ -637,7 +650,7 @@ fn what_is_no_date_is_ignored() {
             assert_eq!(response.status(), OK, "{place}: {fields}");
         }
     }
-    // What comes twice is no date either (section 5.3), and not the one or the other of two.
+    // A repeated field is no valid date either (section 5.3); neither of the two counts.
     site.check(&[
         (
             &["If-Modified-Since: <date>", "If-Modified-Since: <date>"],
@@ -664,30 +677,51 @@ fn what_is_no_date_is_ignored() {
 
 // RFC 9110 section 13.2.2.
 #[test]
-fn preconditions_are_evaluated_in_their_order() {
+fn preconditions_are_evaluated_in_rfc_9110_order() {
     let site = Site::shared();
     let rows: [(&[&str], &str); 26] = [
-        // Beside If-Match, If-Unmodified-Since is nothing.
+        // If-Match makes If-Unmodified-Since ignored.
         (&["If-Match: <tag>", "If-Unmodified-Since: <before>"], OK),
         (&["If-Match: *", "If-Unmodified-Since: <before>"], OK),
-        (&["If-Match: \"x\"", "If-Unmodified-Since: <date>"], FAILED),
-        (&["If-Match: ", "If-Unmodified-Since: <after>"], FAILED),
-        (&["If-Match: soon", "If-Unmodified-Since: <after>"], FAILED),
-        // What fails, fails before anything is found to be known.
+        (
+            &["If-Match: \"x\"", "If-Unmodified-Since: <date>"],
+            PRECONDITION_FAILED,
+        ),
+        (
+            &["If-Match: ", "If-Unmodified-Since: <after>"],
+            PRECONDITION_FAILED,
+        ),
+        (
+            &["If-Match: soon", "If-Unmodified-Since: <after>"],
+            PRECONDITION_FAILED,
+        ),
+        // 412 comes before 304.
         (&["If-Match: <tag>", "If-None-Match: <tag>"], NOT_MODIFIED),
         (&["If-Match: <tag>", "If-None-Match: \"x\""], OK),
         (&["If-Match: *", "If-None-Match: *"], NOT_MODIFIED),
-        (&["If-Match: \"x\"", "If-None-Match: <tag>"], FAILED),
-        (&["If-Match: \"x\"", "If-None-Match: \"x\""], FAILED),
-        (&["If-Match: W/<tag>", "If-None-Match: W/<tag>"], FAILED),
+        (
+            &["If-Match: \"x\"", "If-None-Match: <tag>"],
+            PRECONDITION_FAILED,
+        ),
+        (
+            &["If-Match: \"x\"", "If-None-Match: \"x\""],
+            PRECONDITION_FAILED,
+        ),
+        (
+            &["If-Match: W/<tag>", "If-None-Match: W/<tag>"],
+            PRECONDITION_FAILED,
+        ),
         (
             &["If-Match: <tag>", "If-Modified-Since: <date>"],
             NOT_MODIFIED,
         ),
-        (&["If-Match: \"x\"", "If-Modified-Since: <date>"], FAILED),
+        (
+            &["If-Match: \"x\"", "If-Modified-Since: <date>"],
+            PRECONDITION_FAILED,
+        ),
         (
             &["If-Unmodified-Since: <before>", "If-None-Match: <tag>"],
-            FAILED,
+            PRECONDITION_FAILED,
         ),
         (
             &["If-Unmodified-Since: <date>", "If-None-Match: <tag>"],
@@ -695,7 +729,7 @@ fn preconditions_are_evaluated_in_their_order() {
         ),
         (
             &["If-Unmodified-Since: <before>", "If-Modified-Since: <date>"],
-            FAILED,
+            PRECONDITION_FAILED,
         ),
         (
             &["If-Unmodified-Since: <date>", "If-Modified-Since: <date>"],
@@ -705,7 +739,7 @@ fn preconditions_are_evaluated_in_their_order() {
             &["If-Unmodified-Since: <date>", "If-Modified-Since: <before>"],
             OK,
         ),
-        // Beside If-None-Match, If-Modified-Since is nothing.
+        // If-None-Match makes If-Modified-Since ignored.
         (&["If-None-Match: \"x\"", "If-Modified-Since: <date>"], OK),
         (&["If-None-Match: ", "If-Modified-Since: <date>"], OK),
         (&["If-None-Match: soon", "If-Modified-Since: <date>"], OK),
@@ -743,11 +777,11 @@ fn preconditions_are_evaluated_in_their_order() {
                 "If-None-Match: <tag>",
                 "If-Modified-Since: <date>",
             ],
-            FAILED,
+            PRECONDITION_FAILED,
         ),
     ];
     site.check(&rows);
-    // Their order in the request says nothing (section 5.3).
+    // The order of the field lines does not matter (section 5.3).
     for (lines, status) in rows {
         let reversed: Vec<&str> = lines.iter().rev().copied().collect();
         site.check(&[(&reversed, status)]);
@@ -756,11 +790,11 @@ fn preconditions_are_evaluated_in_their_order() {
 
 // RFC 9110 section 15.4.5.
 #[test]
-fn what_is_known_is_answered_by_a_head_and_no_more() {
+fn status_304_has_its_fields_and_no_content() {
     let site = Site::shared();
     let mut client = site.connect();
-    for known in STEADY.map(|target| site.known(target)) {
-        let get = client.get(known.target);
+    for file in UNCHANGED_TARGETS.map(|target| site.cached(target)) {
+        let get = client.get(file.target);
         for (method, line) in [
             ("GET", "If-None-Match: <tag>"),
             ("GET", "If-None-Match: *"),
@@ -768,17 +802,21 @@ fn what_is_known_is_answered_by_a_head_and_no_more() {
             ("GET", "If-Modified-Since: <date>"),
             ("HEAD", "If-Modified-Since: <date>"),
         ] {
-            let response = ask(&mut client, method, known.target, &known.fill(&[line]));
+            let response = ask(&mut client, method, file.target, &file.fill(&[line]));
             assert_eq!(response.status(), NOT_MODIFIED, "{method} {line}");
-            // Not Last-Modified beside a tag; nothing that describes content, of which there is none.
+            // No Last-Modified beside a tag, and no field that describes content, as there is none.
             assert_eq!(names(&response), ["Cache-Control", "Date", "ETag"]);
             for name in ["Cache-Control", "ETag"] {
-                assert_eq!(response.field(name), get.field(name), "{name} as in 200");
+                assert_eq!(
+                    response.field(name),
+                    get.field(name),
+                    "{name} is as in the 200"
+                );
             }
         }
     }
     let fields = site
-        .known("/small.txt")
+        .cached("/small.txt")
         .fill(&["If-None-Match: <tag>", "Connection: close"]);
     client.send(format!(
         "GET /small.txt HTTP/1.1\r\nHost: test\r\n{fields}\r\n"
@@ -789,13 +827,13 @@ fn what_is_known_is_answered_by_a_head_and_no_more() {
 
 // RFC 9110 section 15.5.13.
 #[test]
-fn what_fails_is_answered_by_a_page_that_nobody_keeps() {
+fn failed_precondition_is_412_with_no_store() {
     let site = Site::shared();
     let mut client = site.connect();
     for line in ["If-Match: \"x\"", "If-Unmodified-Since: <before>"] {
-        let fields = site.known("/large").fill(&[line]);
+        let fields = site.cached("/large").fill(&[line]);
         let response = ask(&mut client, "GET", "/large", &fields);
-        assert_eq!(response.status(), FAILED, "{line}");
+        assert_eq!(response.status(), PRECONDITION_FAILED, "{line}");
         assert_eq!(response.field("Cache-Control"), Some("no-store"));
         assert_eq!(
             response.field("Content-Type"),
@@ -804,14 +842,17 @@ fn what_fails_is_answered_by_a_page_that_nobody_keeps() {
         for name in ["ETag", "Last-Modified", "Accept-Ranges", "Connection"] {
             assert_eq!(response.field(name), None, "{response:?}");
         }
-        assert!(response.text().contains(FAILED), "{response:?}");
+        assert!(
+            response.text().contains(PRECONDITION_FAILED),
+            "{response:?}"
+        );
         assert!(response.content.len() < 1000, "{response:?}");
     }
 }
 
-// RFC 9110 section 13.2.1: only where the answer would be 200 without them.
+// RFC 9110 section 13.2.1: preconditions apply only where the response would be 200 without them.
 #[test]
-fn preconditions_for_what_is_not_there_are_ignored() {
+fn preconditions_apply_only_where_response_would_be_200() {
     let site = Site::shared();
     let mut client = site.connect();
     for (method, target, status) in [
@@ -839,7 +880,7 @@ fn preconditions_for_what_is_not_there_are_ignored() {
             "If-Modified-Since: Fri, 31 Dec 9999 23:59:59 GMT",
             "If-Unmodified-Since: Thu, 01 Jan 1970 00:00:00 GMT",
         ] {
-            let fields = site.known("/small.txt").fill(&[line]);
+            let fields = site.cached("/small.txt").fill(&[line]);
             let response = ask(&mut client, method, target, &fields);
             let (found, expected) = (without_date(&response.head), without_date(&plain.head));
             assert_eq!(found, expected, "{method} {target}, {line}");
@@ -852,30 +893,30 @@ fn preconditions_for_what_is_not_there_are_ignored() {
 }
 
 #[test]
-fn the_connection_goes_on() {
+fn connection_persists_after_304_and_412() {
     let site = Site::shared();
-    let small = site.known("/small.txt");
+    let small = site.cached("/small.txt");
     let known = small.fill(&["If-None-Match: <tag>"]);
     let failed = small.fill(&["If-Match: \"x\""]);
     let mut client = site.connect();
-    // Content is read and means nothing (RFC 9110 section 9.3.1), whatever comes of the request.
+    // Content of a GET is read and has no meaning (RFC 9110 section 9.3.1), whatever the response is.
     let counted = "Content-Length: 27\r\n\r\nGET /nothing HTTP/1.1\r\n\r\n\r\n";
     let chunked = "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n";
     let requests = [
         ("GET", format!("{known}\r\n"), NOT_MODIFIED),
-        ("GET", format!("{failed}\r\n"), FAILED),
+        ("GET", format!("{failed}\r\n"), PRECONDITION_FAILED),
         ("GET", "\r\n".into(), OK),
         ("HEAD", format!("{known}\r\n"), NOT_MODIFIED),
-        ("HEAD", format!("{failed}\r\n"), FAILED),
+        ("HEAD", format!("{failed}\r\n"), PRECONDITION_FAILED),
         ("GET", format!("{known}\r\n"), NOT_MODIFIED),
         ("GET", format!("{known}{counted}"), NOT_MODIFIED),
-        ("GET", format!("{failed}{counted}"), FAILED),
+        ("GET", format!("{failed}{counted}"), PRECONDITION_FAILED),
         ("GET", format!("{known}{chunked}"), NOT_MODIFIED),
-        ("GET", format!("{failed}{chunked}"), FAILED),
+        ("GET", format!("{failed}{chunked}"), PRECONDITION_FAILED),
         ("HEAD", format!("{known}{chunked}"), NOT_MODIFIED),
         ("GET", "\r\n".into(), OK),
     ];
-    // One by one, and all at once.
+    // Sequentially, and pipelined.
     let all = requests
         .iter()
         .fold(String::new(), |all, (method, rest, _)| {
@@ -902,7 +943,7 @@ fn the_connection_goes_on() {
             }
         }
     }
-    // HTTP/1.0 has none of the fields that end a 304, and none is needed.
+    // A 304 needs no framing field, also in HTTP/1.0.
     for _ in 0..2 {
         let fields = format!("Connection: keep-alive\r\n{known}");
         let response = client.ask(format!("GET /small.txt HTTP/1.0\r\n{fields}\r\n"));
@@ -911,35 +952,38 @@ fn the_connection_goes_on() {
     }
 }
 
-/// A small and a large file with this modification time, where there is a file system that can say it:
-/// ext4's times end in 2446, those of one in memory hardly ever.
-fn dated(time: SystemTime) -> Option<Root> {
+/// Creates a small and a large file with this modification time, where a file system can represent it: ext4's times end
+/// in 2446, those of tmpfs much later.
+fn root_with_date(time: SystemTime) -> Option<Root> {
     let shared = Path::new("/dev/shm");
     let shared = || shared.is_dir().then(|| Root::within(shared));
-    let says_it = |root: &Root| {
-        for (name, len) in [("small", 500), ("large", IN_MEMORY + 1)] {
-            root.write(name, filling(len));
+    let represents_it = |root: &Root| {
+        for (name, len) in [("small", 500), ("large", MAX_IN_MEMORY_LEN + 1)] {
+            root.write(name, pseudorandom_bytes(len));
             set_modified(&root.join(name), time);
         }
         let stat = fs::metadata(root.join("small")).and_then(|stat| stat.modified());
         stat.is_ok_and(|modified| modified == time)
     };
-    let root = Some(Root::new()).filter(says_it);
-    root.or_else(|| shared().filter(says_it))
+    let root = Some(Root::new()).filter(represents_it);
+    root.or_else(|| shared().filter(represents_it))
 }
 
-/// Which date a file has that was put there with this modification time, and what becomes of the
-/// preconditions that name it or one beside it.
-fn check_date(time: SystemTime, told: Option<SystemTime>, rows: &[(&str, SystemTime, &str)]) {
-    let Some(root) = dated(time) else {
-        eprintln!("skipped: no file system here has {time:?}");
+/// Checks the Last-Modified of a file with this modification time, and the status of requests with date preconditions.
+fn check_date(
+    time: SystemTime,
+    last_modified: Option<SystemTime>,
+    rows: &[(&str, SystemTime, &str)],
+) {
+    let Some(root) = root_with_date(time) else {
+        eprintln!("SKIPPED: no file system here can represent {time:?}");
         return;
     };
     let server = Server::start(root.path());
     let mut client = server.connect();
     for target in ["/small", "/large"] {
         let response = get_tagged(&mut client, target);
-        let expected = told.map(fmt_http_date);
+        let expected = last_modified.map(fmt_http_date);
         let found = response.field("Last-Modified");
         assert_eq!(found, expected.as_deref(), "{time:?}");
         for (name, date, status) in rows {
@@ -947,7 +991,7 @@ fn check_date(time: SystemTime, told: Option<SystemTime>, rows: &[(&str, SystemT
             let response = ask(&mut client, "GET", target, &fields);
             assert_eq!(response.status(), *status, "{target} of {time:?}, {fields}");
         }
-        let tag = tag(&response).expect("it is there");
+        let tag = tag(&response).expect("a validator");
         let fields = format!("If-None-Match: {tag}\r\n");
         let response = ask(&mut client, "GET", target, &fields);
         assert_eq!(response.status(), NOT_MODIFIED, "{target} of {time:?}");
@@ -957,10 +1001,13 @@ fn check_date(time: SystemTime, told: Option<SystemTime>, rows: &[(&str, SystemT
 const MODIFIED: &str = "If-Modified-Since";
 const UNMODIFIED: &str = "If-Unmodified-Since";
 
-// RFC 9110 section 8.8.2.2: a date is weak unless nobody can have given it to two states.
+// RFC 9110 section 8.8.2.2: a date is weak unless two versions cannot have the same date.
 #[test]
-fn a_date_that_was_set_by_hand_is_told_and_proves_nothing() {
-    for seconds in CONSTANT.into_iter().chain([784_111_777, 1_700_000_000]) {
+fn manually_set_date_is_sent_but_never_yields_304() {
+    for seconds in CONSTANT_DATES
+        .into_iter()
+        .chain([784_111_777, 1_700_000_000])
+    {
         for millis in [0, 999] {
             let date = since_epoch(seconds);
             let mut rows = vec![
@@ -972,16 +1019,16 @@ fn a_date_that_was_set_by_hand_is_told_and_proves_nothing() {
             ];
             if seconds > 0 {
                 rows.push((MODIFIED, date - SECOND, OK));
-                rows.push((UNMODIFIED, date - SECOND, FAILED));
+                rows.push((UNMODIFIED, date - SECOND, PRECONDITION_FAILED));
             }
             check_date(date + Duration::from_millis(millis), Some(date), &rows);
         }
     }
 }
 
-// RFC 9110 section 5.6.7: a year of four digits; HTTP dates are not before 1970 here.
+// RFC 9110 section 5.6.7: years have four digits; docroot sends no dates before 1970.
 #[test]
-fn a_time_that_no_date_can_say_is_ignored_and_the_tag_is_not() {
+fn time_outside_http_date_range_has_etag_only() {
     let last = since_epoch(253_402_300_799);
     for time in [
         UNIX_EPOCH - SECOND,
@@ -1003,11 +1050,11 @@ fn a_time_that_no_date_can_say_is_ignored_and_the_tag_is_not() {
     }
 }
 
-// RFC 9110 section 8.8.2.1: never later than the response's own Date. What is told is what counts.
+// RFC 9110 section 8.8.2.1: never later than the response's own Date. Preconditions are compared with the date sent.
 #[test]
-fn a_file_from_the_future_is_dated_now() {
+fn future_modification_time_is_sent_as_current_date() {
     let root = Root::of(&[("small", "content")]);
-    root.write("large", filling(IN_MEMORY + 1));
+    root.write("large", pseudorandom_bytes(MAX_IN_MEMORY_LEN + 1));
     let server = Server::start(root.path());
     let mut client = server.connect();
     let now = SystemTime::now();
@@ -1017,13 +1064,13 @@ fn a_file_from_the_future_is_dated_now() {
         set_modified(&root.join(name), now + day);
         let response = get_tagged(&mut client, &target);
         assert_eq!(response.field("Last-Modified"), response.field("Date"));
-        let told = modified(&response).expect("it is there");
+        let sent = modified(&response).expect("a validator");
         for (field, date, status) in [
-            (MODIFIED, told, OK),
+            (MODIFIED, sent, OK),
             (MODIFIED, now + day, OK),
             (MODIFIED, now + day * 2, OK),
-            (UNMODIFIED, told - SECOND, FAILED),
-            (UNMODIFIED, told + SECOND * 3600, OK),
+            (UNMODIFIED, sent - SECOND, PRECONDITION_FAILED),
+            (UNMODIFIED, sent + SECOND * 3600, OK),
             (UNMODIFIED, now + day, OK),
             (UNMODIFIED, now + day * 2, OK),
         ] {
@@ -1034,9 +1081,9 @@ fn a_file_from_the_future_is_dated_now() {
     }
 }
 
-// Builds that can be reproduced give all their files one date, and two of them the same.
+// Reproducible builds give all files the same date, in every release.
 #[test]
-fn two_releases_with_the_same_dates_are_never_taken_for_each_other() {
+fn releases_with_equal_dates_are_distinguished() {
     let root = Root::new();
     let server = Server::start(root.path());
     let mut client = server.connect();
@@ -1050,30 +1097,30 @@ fn two_releases_with_the_same_dates_are_never_taken_for_each_other() {
     let rename: Deploy<'_> = &|name, content, seconds| {
         release("new", name, content, seconds);
         let (from, to) = (root.join("new").join(name), root.join("site").join(name));
-        fs::rename(from, to).expect("a folder of ours");
+        fs::rename(from, to).expect("the test owns this directory");
     };
-    // The folder itself, by a link: nothing is done to the files.
+    // A symbolic link to the directory is switched; the files stay as they are.
     let switch: Deploy<'_> = &|name, content, seconds| {
         let number = (0..).find(|number| !root.join(format!("{number}/{name}")).exists());
-        let folder = number.expect("there is no end of numbers").to_string();
+        let folder = number.expect("a free number").to_string();
         release(&folder, name, content, seconds);
-        symlink(&folder, root.join("link")).expect("a folder of ours");
-        fs::rename(root.join("link"), root.join("current")).expect("a folder of ours");
+        symlink(&folder, root.join("link")).expect("the test owns this directory");
+        fs::rename(root.join("link"), root.join("current")).expect("the test owns this directory");
     };
     for (how, folder, deploy) in [
         ("rewritten", "site", rewrite),
         ("renamed", "site", rename),
         ("switched", "current", switch),
     ] {
-        for (name, len) in [("small", 500), ("large", IN_MEMORY + 1)] {
+        for (name, len) in [("small", 500), ("large", MAX_IN_MEMORY_LEN + 1)] {
             let target = format!("/{folder}/{name}");
-            for (place, seconds) in CONSTANT.into_iter().enumerate() {
+            for (place, seconds) in CONSTANT_DATES.into_iter().enumerate() {
                 deploy(name, &version(len, place * 2), seconds);
                 let old = get_tagged(&mut client, &target);
-                let date = old.field("Last-Modified").expect("it is told").to_owned();
+                let date = old.field("Last-Modified").expect("a date").to_owned();
                 assert_eq!(date, fmt_http_date(since_epoch(seconds)));
                 let lines = [
-                    format!("If-None-Match: {}\r\n", tag(&old).expect("it is there")),
+                    format!("If-None-Match: {}\r\n", tag(&old).expect("a validator")),
                     format!("If-Modified-Since: {date}\r\n"),
                 ];
                 let new = version(len, place * 2 + 1);
@@ -1089,34 +1136,34 @@ fn two_releases_with_the_same_dates_are_never_taken_for_each_other() {
 }
 
 #[test]
-fn an_older_file_that_is_put_back_is_another_one() {
+fn restored_older_file_is_modified() {
     let site = Site::shared();
     let mut client = site.connect();
     for target in ["/rolled-small", "/rolled-large"] {
         let path = site.root.join(&target[1..]);
-        let file = site.known(target);
+        let file = site.cached(target);
         let dated = file.fill(&["If-Modified-Since: <date>"]);
         let tagged = file.fill(&["If-None-Match: <tag>"]);
         for fields in [&dated, &tagged] {
             let response = ask(&mut client, "GET", target, fields);
             assert_eq!(response.status(), NOT_MODIFIED, "{fields}");
         }
-        // Of the same length, from the day before: earlier than what the peer has.
+        // Same length, dated a day before the version that the client has.
         let old = version(file.content.len(), 1);
         let aside = site.root.join("aside");
-        fs::rename(&path, &aside).expect("a folder of ours");
+        fs::rename(&path, &aside).expect("the test owns this directory");
         site.root.write("old", &old);
         set_modified(&site.root.join("old"), file.date - SECOND * 86_400);
-        fs::rename(site.root.join("old"), &path).expect("a folder of ours");
+        fs::rename(site.root.join("old"), &path).expect("the test owns this directory");
         for fields in [&dated, &tagged] {
             let response = ask(&mut client, "GET", target, fields);
             assert_eq!(response.status(), OK, "{fields}");
             assert!(response.content == old, "{fields}");
         }
-        // Back again. What is known by its content is known again.
-        fs::rename(&aside, &path).expect("a folder of ours");
+        // The first version is restored. The tag of a small file, made from its content, matches again.
+        fs::rename(&aside, &path).expect("the test owns this directory");
         let response = ask(&mut client, "GET", target, &dated);
-        assert_eq!(response.status(), OK, "its name was changed later");
+        assert_eq!(response.status(), OK, "the rename has changed its ctime");
         assert!(response.content == file.content);
         if target == "/rolled-small" {
             assert_eq!(
@@ -1128,11 +1175,11 @@ fn an_older_file_that_is_put_back_is_another_one() {
 }
 
 #[test]
-fn what_is_written_again_within_a_second_is_another_one() {
+fn rewrite_within_a_second_is_modified() {
     let root = Root::new();
     let server = Server::start(root.path());
     let mut client = server.connect();
-    for (name, len) in [("small", 500), ("large", IN_MEMORY + 1)] {
+    for (name, len) in [("small", 500), ("large", MAX_IN_MEMORY_LEN + 1)] {
         let target = format!("/{name}");
         for round in 0..10 {
             root.write(name, version(len, round));
@@ -1141,8 +1188,8 @@ fn what_is_written_again_within_a_second_is_another_one() {
                 ("ETag", "If-None-Match"),
                 ("Last-Modified", "If-Modified-Since"),
             ];
-            let known = known.map(|(told, asked)| match old.field(told) {
-                Some(validator) => format!("{asked}: {validator}\r\n"),
+            let known = known.map(|(validator, precondition)| match old.field(validator) {
+                Some(value) => format!("{precondition}: {value}\r\n"),
                 None => String::new(),
             });
             let new = version(len, round + 1);

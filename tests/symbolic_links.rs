@@ -1,4 +1,4 @@
-//! A symbolic link leads where it may, and nowhere else.
+//! Symbolic links: which are followed under `--symlinks` and `--symlink-root`, and what is logged of the others.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -8,15 +8,16 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::support::{
-    self, Client, Done, Response, Root, Server, Trace, docroot, eventually, upon_no_openat2,
+    self, Client, Response, Root, Server, SetOnDrop, Trace, command_without_openat2, docroot,
+    eventually,
 };
 use rustix::fs::{CWD, FileType, Mode, RenameFlags, mknodat, renameat_with};
 
-/// What no answer may have in it, unless `--symlinks follow`.
+/// Content outside the root, which no response may have, except under `--symlinks follow`.
 const SECRET: &str = "the-secret-outside";
 
-/// A site in `root`, a folder `store` that may be a `--symlink-root`, and secrets all around them, in
-/// neighbours whose names begin as theirs do as well.
+/// Creates a site in `root`, a directory `store` that may be a `--symlink-root`, and secrets around them, also in
+/// siblings whose names have theirs as a prefix.
 fn outer() -> Root {
     Root::of(&[
         ("root/index.html", "inside"),
@@ -39,42 +40,43 @@ fn outer() -> Root {
     ])
 }
 
-/// Makes a link, which is in the root unless its name begins with `../`; `{outer}` in its goal is replaced.
-fn make(outer: &Root, link: &str, goal: &str) {
-    let place = outer.join("root").join(link);
-    let goal = goal.replace("{outer}", outer.path().to_str().expect("a name in ASCII"));
-    fs::create_dir_all(place.parent().expect("a folder")).expect("a folder of ours");
+/// Creates a link, in the root unless its name begins with `../`. `{outer}` in its target is replaced.
+fn create_link(outer: &Root, link: &str, link_target: &str) {
+    let path = outer.join("root").join(link);
+    let link_target =
+        link_target.replace("{outer}", outer.path().to_str().expect("a name in ASCII"));
+    fs::create_dir_all(path.parent().expect("a directory")).expect("the test owns this directory");
     // A link may be in several rows.
-    if fs::read_link(&place).is_err() {
-        symlink(goal, place).expect("a folder of ours");
+    if fs::read_link(&path).is_err() {
+        symlink(link_target, path).expect("the test owns this directory");
     }
 }
 
-/// What a request is answered.
+/// Kind of a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Answer {
-    /// The content of a file in the root.
+enum ResponseKind {
+    /// 200 with a file in the root.
     Inside,
-    /// The content of a file in the store.
+    /// 200 with a file in the store.
     Stored,
-    /// The content of a file that is in neither.
+    /// Content of a file in neither of them.
     Secret,
-    /// A redirect to the same name with a slash.
-    Moved,
+    /// Redirect to the same path with a slash.
+    Redirect,
     Forbidden,
-    Absent,
-    /// Something else.
+    NotFound,
+    /// Any other response.
     Other,
 }
 
-use Answer::{Absent, Forbidden, Inside, Moved, Other, Secret, Stored};
+use ResponseKind::{Forbidden, Inside, NotFound, Other, Redirect, Secret, Stored};
 
-/// Links, where they lead, requests that meet them, and what those are answered under `--symlinks inside`,
-/// under the same with `--symlink-root store`, under `deny`, and under `follow`: the content of the file that
-/// is served, or the status; `refused` is 403 or 404, and `harmless` is anything but a secret.
-const WAYS: &str = "
-# link               goal                               target                           inside   store    deny   follow
-# Inside, told relatively (symlink(7)): to a file, to a folder, in the middle of a path, to a link.
+/// Links, their targets, request targets that contain them, and the expected responses under `--symlinks inside`, under
+/// the same with `--symlink-root store`, under `deny`, and under `follow`: the content of the file that is served, or
+/// the status; `refused` is 403 or 404, and `harmless` is anything but a secret.
+const CASES: &str = "
+# link               its target                         request target                     inside   store    deny   follow
+# Inside, relative (symlink(7)): to a file, to a directory, in the middle of a path, to a link.
 beside               file                               /beside                          inside   inside   403    inside
 beside               file                               /beside?query                    inside   inside   403    inside
 beside               file                               /b%65side                        inside   inside   403    inside
@@ -99,7 +101,7 @@ deep-and-up          folder/deep/../../file             /deep-and-up            
 dots                 ./././folder/./file                /dots                            inside   inside   403    inside
 slashes              folder///deep//file                /slashes                         inside   inside   403    inside
 indexed/index.html   ../file                            /indexed/                        inside   inside   403    inside
-# Inside, told absolutely: through the folders above, and there is no secret on the way.
+# Inside, absolute: resolved through the directories above the root, without passing a secret.
 absolute             {outer}/root/file                  /absolute                        inside   inside   403    inside
 absolute-folder      {outer}/root/folder                /absolute-folder                 301      301      403    301
 absolute-folder      {outer}/root/folder                /absolute-folder/file            inside   inside   403    inside
@@ -113,11 +115,11 @@ absolute-slashes     //{outer}//root///file             /absolute-slashes       
 absolute-twice       {outer}/root/absolute              /absolute-twice                  inside   inside   403    inside
 absolute-beside      {outer}/root/into/file             /absolute-beside                 inside   inside   403    inside
 relative-absolute    absolute-folder/file               /relative-absolute               inside   inside   403    inside
-# Out of the root and back into it: what counts is where it leads.
+# Out of the root and back into it: the final target counts.
 around               ../root/file                       /around                          inside   inside   403    inside
 around-by-name       {outer}/root/../root/file          /around-by-name                  inside   inside   403    inside
 around-store         ../store/../root/file              /around-store                    inside   inside   403    inside
-# By way of links, or of names, that are outside: it is not decided whether these are refused.
+# Through links or names outside the root: whether these are refused is not specified.
 ../current           root                               /file                            inside   inside   inside inside
 by-current           ../current/file                    /by-current                      harmless harmless 403    inside
 by-current-name      {outer}/current/file               /by-current-name                 harmless harmless 403    inside
@@ -152,7 +154,7 @@ passwd               /etc/passwd                        /passwd                 
 slash                /                                  /slash/etc/passwd                403      403      403    secret
 slash                /                                  /slash                           403      403      403    301
 out/index.html       ../../secret                       /out/                            403      403      403    secret
-# A neighbour whose name begins as the root's or the store's does.
+# Siblings whose names have that of the root or the store as a prefix.
 sibling              ../root-other/secret               /sibling                         403      403      403    secret
 sibling-folder       ../root-other                      /sibling-folder/secret           403      403      403    secret
 sibling-by-name      {outer}/root-other/secret          /sibling-by-name                 403      403      403    secret
@@ -162,7 +164,7 @@ shorter              {outer}/roo                        /shorter                
 store-other          {outer}/store-other/secret         /store-other                     403      403      403    secret
 store-neighbour      ../store-other                     /store-neighbour/secret          403      403      403    secret
 store-shorter        ../sto                             /store-shorter                   403      403      403    secret
-# Into the store, and on from there.
+# Into the store, and from there to other places.
 stored               ../store/stored                    /stored                          403      stored   403    stored
 stored-by-name       {outer}/store/stored               /stored-by-name                  403      stored   403    stored
 store                ../store                           /store                           403      301      403    301
@@ -194,7 +196,7 @@ via-store-out        ../store/out                       /via-store-out          
 store-climb          ../store/../secret                 /store-climb                     403      403      403    secret
 store-climb-by-name  {outer}/store/../secret            /store-climb-by-name             403      403      403    secret
 into-store-climb     store/../secret                    /into-store-climb                403      403      403    secret
-# Chains, whose last link but one is inside, and whose last is not.
+# Chains whose last link but one is inside, and whose last is not.
 chained              chained-1                          /chained                         403      403      403    secret
 chained-1            folder/chained-2                   /chained-1                       403      403      403    secret
 folder/chained-2     ../../secret                       /folder/chained-2                403      403      403    secret
@@ -217,11 +219,11 @@ dangling-by-name     {outer}/root/nothing               /dangling-by-name       
 through-a-file       file/deeper                        /through-a-file                  404      404      403    404
 dangling-out         ../nothing                         /dangling-out                    refused  refused  403    404
 dangling-far         /nothing/at/all                    /dangling-far                    refused  refused  403    404
-# To what is no file: where the link may lead, that is absent; where it may not, the link is refused.
+# To special files: 404 where the link may lead there; where it may not, the link is refused.
 to-fifo              fifo                               /to-fifo                         404      404      403    404
 to-fifo-out          ../fifo                            /to-fifo-out                     403      403      403    404
 to-store-fifo        ../store/fifo                      /to-store-fifo                   403      404      403    404
-# Links that are none: their text is not what they lead to (proc(5)). Not even `follow` does.
+# Magic links: their text is not what they lead to (proc(5)). Not even `follow` follows them.
 self                 /proc/self/root                    /self/etc/passwd                 403      403      403    refused
 thread               /proc/thread-self/root             /thread/etc/passwd               403      403      403    refused
 init                 /proc/1/root                       /init/etc/passwd                 403      403      403    refused
@@ -239,33 +241,33 @@ environment          /proc/self/environ                 /environment            
 above                /proc/self/fd/..                   /above/environ                   403      403      403    harmless
 ";
 
-/// A row of it.
-struct Way {
+/// Row of [`CASES`].
+struct LinkCase {
     link: &'static str,
-    goal: &'static str,
+    link_target: &'static str,
     target: &'static str,
     expected: [&'static str; 4],
 }
 
-fn ways() -> impl Iterator<Item = Way> {
-    let rows = WAYS
+fn cases() -> impl Iterator<Item = LinkCase> {
+    let rows = CASES
         .lines()
         .filter(|row| !row.is_empty() && !row.starts_with('#'));
     rows.map(|row| {
         let words: Vec<&str> = row.split_whitespace().collect();
-        let [link, goal, target, expected @ ..] = &words[..] else {
-            panic!("three columns, and what is expected: {row}");
+        let [link, link_target, target, expected @ ..] = &words[..] else {
+            panic!("expected three columns and the responses: {row}");
         };
-        Way {
+        LinkCase {
             link,
-            goal,
+            link_target,
             target,
             expected: expected.try_into().expect("four columns"),
         }
     })
 }
 
-/// A server, and which column of the table it is.
+/// Name, column of [`CASES`] and options of a server.
 type Policy = (&'static str, usize, &'static [&'static str]);
 
 const POLICIES: [Policy; 6] = [
@@ -277,7 +279,7 @@ const POLICIES: [Policy; 6] = [
         &["--symlink-root", "{outer}/store"],
     ),
     (
-        "in several places",
+        "inside and in several roots",
         1,
         &[
             "--symlink-root",
@@ -290,26 +292,27 @@ const POLICIES: [Policy; 6] = [
     ("follow", 3, &["--symlinks", "follow"]),
 ];
 
-/// A folder in which all links of the table are.
-fn linked() -> Root {
+/// Creates the directories of [`outer`] with all links of [`CASES`].
+fn outer_with_links() -> Root {
     let outer = outer();
-    for way in ways() {
-        make(&outer, way.link, way.goal);
+    for case in cases() {
+        create_link(&outer, case.link, case.link_target);
     }
     for folder in ["root", "store", ""] {
         let fifo = outer.join(folder).join("fifo");
-        mknodat(CWD, fifo, FileType::Fifo, Mode::RUSR, 0).expect("a folder of ours");
+        mknodat(CWD, fifo, FileType::Fifo, Mode::RUSR, 0).expect("the test owns this directory");
     }
     outer
 }
 
+/// Replaces `{outer}` in these options.
 fn options(outer: &Root, options: &[&str]) -> Vec<String> {
     let path = outer.path().to_str().expect("a name in ASCII");
-    let placed = options.iter().map(|option| option.replace("{outer}", path));
-    placed.collect()
+    let replaced = options.iter().map(|option| option.replace("{outer}", path));
+    replaced.collect()
 }
 
-/// A server of this folder with these options, in which `{outer}` is replaced, with openat2(2) and, unless
+/// Starts servers of this directory with these options, in which `{outer}` is replaced: with openat2(2) and, unless
 /// every link is to be followed, without it.
 fn servers(outer: &Root, given: &[&str]) -> impl Iterator<Item = (&'static str, Server)> {
     let given = options(outer, given);
@@ -330,8 +333,8 @@ fn is_secret(content: &str) -> bool {
         .any(|secret| content.contains(secret))
 }
 
-/// What came. Only what is asked for by name may be anything else than an answer without a secret.
-fn answered(response: &Response, target: &str) -> Answer {
+/// Returns the kind of a response.
+fn classify(response: &Response, target: &str) -> ResponseKind {
     let content = String::from_utf8_lossy(&response.content);
     match (response.status(), &*content) {
         ("200 OK", "inside") => Inside,
@@ -339,102 +342,107 @@ fn answered(response: &Response, target: &str) -> Answer {
         ("301 Moved Permanently", _) => {
             let expected = format!("{target}/");
             assert_eq!(response.field("Location"), Some(&*expected));
-            Moved
+            Redirect
         }
         ("403 Forbidden", page) if !is_secret(page) => Forbidden,
-        ("404 Not Found", page) if !is_secret(page) => Absent,
+        ("404 Not Found", page) if !is_secret(page) => NotFound,
         (_, content) if is_secret(content) => Secret,
         _ => Other,
     }
 }
 
-impl Answer {
-    /// Whether this is what a column of the table expects.
-    fn is(self, expected: &str) -> bool {
+impl ResponseKind {
+    /// Whether a column of [`CASES`] allows this kind.
+    fn matches(self, expected: &str) -> bool {
         match expected {
             "inside" => self == Inside,
             "stored" => self == Stored,
             "secret" => self == Secret,
-            "301" => self == Moved,
+            "301" => self == Redirect,
             "403" => self == Forbidden,
-            "404" => self == Absent,
-            "refused" => [Forbidden, Absent].contains(&self),
+            "404" => self == NotFound,
+            "refused" => [Forbidden, NotFound].contains(&self),
             "harmless" => self != Secret,
             _ => panic!("no such word: {expected}"),
         }
     }
 }
 
-/// That every link of the table leads where it may under these options.
+/// Checks the responses to all [`CASES`] under these options.
 fn check((name, column, options): Policy) {
-    let outer = linked();
-    let mut others = Vec::new();
+    let outer = outer_with_links();
+    let mut failures = Vec::new();
     for (by, server) in servers(&outer, options) {
-        for way in ways() {
-            let came = answered(&server.connect().get(way.target), way.target);
-            let expected = way.expected[column];
-            if !came.is(expected) {
-                let Way {
-                    link, goal, target, ..
-                } = way;
-                let told = format!("{target} ({link} -> {goal}): {came:?} instead of {expected}");
-                others.push(format!("{told}, {by}"));
+        for case in cases() {
+            let found = classify(&server.connect().get(case.target), case.target);
+            let expected = case.expected[column];
+            if !found.matches(expected) {
+                let LinkCase {
+                    link,
+                    link_target,
+                    target,
+                    ..
+                } = case;
+                let what =
+                    format!("{target} ({link} -> {link_target}): {found:?} instead of {expected}");
+                failures.push(format!("{what}, {by}"));
             }
         }
-        // What no link is in.
+        // A path without a link.
         assert_eq!(server.get("/folder/deep/file").text(), "inside");
     }
-    assert!(others.is_empty(), "{name}:\n{}", others.join("\n"));
+    assert!(failures.is_empty(), "{name}:\n{}", failures.join("\n"));
 }
 
 #[test]
-fn a_link_leads_inside_and_not_out() {
+fn link_inside_root_is_followed_and_outside_is_403() {
     check(POLICIES[0]);
     check(POLICIES[1]);
 }
 
 #[test]
-fn a_link_leads_into_the_places_that_are_named() {
+fn link_into_symlink_root_is_followed() {
     check(POLICIES[2]);
     check(POLICIES[3]);
 }
 
 #[test]
-fn no_link_is_followed_where_links_are_denied() {
+fn symlinks_deny_makes_every_link_403() {
     check(POLICIES[4]);
 }
 
 #[test]
-fn a_link_leads_anywhere_where_that_is_asked_for() {
+fn symlinks_follow_follows_every_link() {
     check(POLICIES[5]);
 }
 
-// Through /proc a link leads to what has no name, and only the kernel can tell such a link from others.
+// Magic links in /proc lead to objects without a name, and only the kernel can tell them from other links.
 #[test]
-fn every_link_is_followed_only_where_the_kernel_sees_to_it() {
+fn symlinks_follow_requires_openat2() {
     let outer = outer();
     let root = outer.join("root");
-    let Some(mut command) = upon_no_openat2("ENOSYS", &root, &["--symlinks", "follow"]) else {
+    let Some(mut command) = command_without_openat2("ENOSYS", &root, &["--symlinks", "follow"])
+    else {
         return;
     };
     let ended = command.output().expect("docroot starts");
     assert_eq!(ended.status.code(), Some(4));
-    let said = String::from_utf8_lossy(&ended.stderr);
+    let stderr = String::from_utf8_lossy(&ended.stderr);
     assert!(
-        said.contains("openat2") && said.contains("--symlink-root"),
-        "{said}"
+        stderr.contains("openat2") && stderr.contains("--symlink-root"),
+        "{stderr}"
     );
 }
 
 #[test]
-fn the_environment_says_it_as_well() {
-    let outer = linked();
+fn environment_variables_configure_links() {
+    let outer = outer_with_links();
     let store = options(&outer, &["{outer}/root-other,{outer}/store"]).remove(0);
     for (variable, value, target, expected) in [
         ("DOCROOT_SYMLINKS", "deny", "/beside", Forbidden),
         ("DOCROOT_SYMLINKS", "inside", "/beside", Inside),
         ("DOCROOT_SYMLINKS", "follow", "/relative", Secret),
-        // Set to nothing, it is not set.
+        // An empty variable counts as not set.
         ("DOCROOT_SYMLINKS", "", "/beside", Inside),
         ("DOCROOT_SYMLINK_ROOT", &store, "/stored", Stored),
         ("DOCROOT_SYMLINK_ROOT", &store, "/sibling", Secret),
@@ -448,13 +456,13 @@ fn the_environment_says_it_as_well() {
             command.env(variable, value);
             command
         });
-        let came = answered(&server.get(target), target);
-        assert_eq!(came, expected, "{variable}={value} {target}");
+        let found = classify(&server.get(target), target);
+        assert_eq!(found, expected, "{variable}={value} {target}");
     }
 }
 
-/// That these options end the start with this code, and one line that has all of these words.
-fn check_refused(root: &Root, given: &[&str], code: i32, words: &[&str]) {
+/// Checks that a start with these options fails with this exit code and one line that has all of these words.
+fn check_rejected(root: &Root, given: &[&str], code: i32, words: &[&str]) {
     for check in [&[][..], &["--check"]] {
         let mut command: Command = docroot();
         command.args(["--bind", "127.0.0.1", "--port", "0"]);
@@ -463,49 +471,49 @@ fn check_refused(root: &Root, given: &[&str], code: i32, words: &[&str]) {
             .args(check)
             .arg(root.join("root"));
         let output = command.output().expect("docroot starts");
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(code), "{given:?}: {said}");
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{given:?}: {stderr}");
         for word in words {
-            assert!(said.contains(word), "{given:?}: {said}");
+            assert!(stderr.contains(word), "{given:?}: {stderr}");
         }
         assert!(
-            code == 2 || said.trim_end().lines().count() == 1,
-            "{given:?}: {said}"
+            code == 2 || stderr.trim_end().lines().count() == 1,
+            "{given:?}: {stderr}"
         );
     }
 }
 
 #[test]
-fn arguments_that_contradict_each_other_are_refused() {
+fn contradictory_options_are_rejected() {
     let outer = outer();
     for policy in ["deny", "follow"] {
         let given = ["--symlinks", policy, "--symlink-root", "{outer}/store"];
-        check_refused(&outer, &given, 2, &["--symlink-root", "--symlinks"]);
+        check_rejected(&outer, &given, 2, &["--symlink-root", "--symlinks"]);
     }
-    check_refused(
+    check_rejected(
         &outer,
         &["--symlinks", "perhaps"],
         2,
         &["--symlinks", "perhaps"],
     );
-    check_refused(&outer, &["--symlink-root", ""], 2, &["--symlink-root"]);
+    check_rejected(&outer, &["--symlink-root", ""], 2, &["--symlink-root"]);
 }
 
 #[test]
-fn a_symlink_root_must_be_there() {
+fn missing_symlink_root_fails_start() {
     let outer = outer();
     for missing in ["{outer}/nowhere", "{outer}/secret", "{outer}/store/stored/"] {
         let name = missing.rsplit("{outer}").next().expect("a name");
         let given = ["--symlink-root", "{outer}/store", "--symlink-root", missing];
-        check_refused(&outer, &given, 4, &[name.trim_end_matches('/')]);
+        check_rejected(&outer, &given, 4, &[name.trim_end_matches('/')]);
     }
 }
 
 #[test]
-fn a_root_and_a_symlink_root_may_themselves_be_links() {
-    let outer = linked();
-    make(&outer, "../current", "root");
-    make(&outer, "../current-store", "store");
+fn root_and_symlink_root_may_be_links() {
+    let outer = outer_with_links();
+    create_link(&outer, "../current", "root");
+    create_link(&outer, "../current-store", "store");
     for (policy, rows) in [
         (
             &["--symlink-root", "{outer}/current-store"][..],
@@ -532,94 +540,94 @@ fn a_root_and_a_symlink_root_may_themselves_be_links() {
         let given: Vec<&str> = given.iter().map(String::as_str).collect();
         let server = Server::with(&outer.join("current"), &given);
         for (target, expected) in rows {
-            let came = answered(&server.get(target), target);
-            assert_eq!(came, *expected, "{policy:?} {target}");
+            let found = classify(&server.get(target), target);
+            assert_eq!(found, *expected, "{policy:?} {target}");
         }
     }
 }
 
 #[test]
-fn a_chain_is_followed_as_far_as_the_kernel_would() {
+fn link_chain_beyond_kernel_limit_is_404() {
     let outer = outer();
-    // 40 links in a row, and no more (path_resolution(7)).
+    // The kernel follows 40 links in a row at most (path_resolution(7)).
     for (length, expected) in [
         (1, Inside),
         (2, Inside),
         (30, Inside),
-        (60, Absent),
-        (500, Absent),
+        (60, NotFound),
+        (500, NotFound),
     ] {
         for number in 1..length {
-            make(
+            create_link(
                 &outer,
                 &format!("{length}-{number}"),
                 &format!("{length}-{}", number + 1),
             );
         }
-        make(&outer, &format!("{length}-{length}"), "file");
+        create_link(&outer, &format!("{length}-{length}"), "file");
         let target = format!("/{length}-1");
         for options in [&[][..], &["--symlinks", "follow"]] {
             for (by, server) in servers(&outer, options) {
-                let came = answered(&server.get(&target), &target);
-                assert_eq!(came, expected, "{length} links {options:?} {by}");
+                let found = classify(&server.get(&target), &target);
+                assert_eq!(found, expected, "{length} links {options:?} {by}");
             }
         }
     }
 }
 
 #[test]
-fn pages_that_are_shown_unasked_are_in_the_root_too() {
-    let outer = linked();
-    make(&outer, "404.html", "../secret");
+fn error_page_outside_root_is_not_served() {
+    let outer = outer_with_links();
+    create_link(&outer, "404.html", "../secret");
     for options in [&[][..], &["--symlinks", "deny"]] {
         for (by, server) in servers(&outer, options) {
             for (target, expected) in [
-                ("/nothing", Absent),
-                ("/folder/nothing/", Absent),
+                ("/nothing", NotFound),
+                ("/folder/nothing/", NotFound),
                 ("/out/", Forbidden),
                 ("/404.html", Forbidden),
-                ("/.hidden", Absent),
+                ("/.hidden", NotFound),
             ] {
-                let came = answered(&server.get(target), target);
-                assert_eq!(came, expected, "{options:?} {by} {target}");
+                let found = classify(&server.get(target), target);
+                assert_eq!(found, expected, "{options:?} {by} {target}");
             }
         }
     }
 }
 
 #[test]
-fn what_a_link_hides_is_hidden() {
+fn hidden_names_are_decided_by_requested_path() {
     let outer = outer();
     outer.write("root/.hidden/file", "inside");
-    make(&outer, "shown", ".hidden");
-    make(&outer, ".link", "file");
+    create_link(&outer, "shown", ".hidden");
+    create_link(&outer, ".link", "file");
     for (by, server) in servers(&outer, &[]) {
-        // The name that is asked for decides: who made that link has shown what is behind it.
+        // The requested name decides: a visible link makes its hidden target visible.
         for (target, expected) in [
             ("/shown/file", Inside),
-            ("/.hidden/file", Absent),
-            ("/.link", Absent),
+            ("/.hidden/file", NotFound),
+            ("/.link", NotFound),
         ] {
-            let came = answered(&server.get(target), target);
-            assert_eq!(came, expected, "{by} {target}");
+            let found = classify(&server.get(target), target);
+            assert_eq!(found, expected, "{by} {target}");
         }
     }
 }
 
-/// A line that a request has brought up on standard error, which has to come.
-fn complaint(server: &Server) -> String {
-    eventually("a complaint about what was asked for", || {
-        let line = server.complaint();
+/// Waits for a warning about a refused request on standard error.
+fn refusal_line(server: &Server) -> String {
+    eventually("the refused request is logged", || {
+        let line = server.stderr_line();
         line.contains("cannot serve").then_some(line)
     })
 }
 
 #[test]
-fn the_log_says_which_link_led_where() {
-    let outer = linked();
+fn refused_link_and_its_target_are_logged() {
+    let outer = outer_with_links();
     let store: &[&str] = &["--symlink-root", "{outer}/store"];
     let deny: &[&str] = &["--symlinks", "deny"];
-    for (options, target, link, goal) in [
+    for (options, target, link, link_target) in [
         (&[][..], "/relative", "/relative", "../secret"),
         (&[], "/absolute-out", "/absolute-out", "{outer}/secret"),
         (&[], "/upward/root-other/secret", "/upward", ".."),
@@ -644,108 +652,111 @@ fn the_log_says_which_link_led_where() {
         (deny, "/folder/top/into/file", "/folder/top", ".."),
         (deny, "/dangling", "/dangling", "nothing"),
     ] {
-        let goal = goal.replace("{outer}", outer.path().to_str().expect("a name in ASCII"));
+        let link_target =
+            link_target.replace("{outer}", outer.path().to_str().expect("a name in ASCII"));
         for (by, server) in servers(&outer, options) {
             assert_eq!(
                 server.get(target).status(),
                 "403 Forbidden",
                 "{target} {by}"
             );
-            let line = complaint(&server);
+            let line = refusal_line(&server);
             let whole = format!("cannot serve {}", target.trim_end_matches('/'));
-            // In `/into/two-up` it is the second link that is refused, by one name or the other.
-            let names =
-                [link, "/into/two-up"].map(|link| format!("the link {link} leads to {goal}"));
+            // In `/into/two-up` the second link is refused; the log has it with or without the first link.
+            let messages = [link, "/into/two-up"]
+                .map(|link| format!("the link {link} leads to {link_target}"));
             assert!(line.contains(&whole), "{by}: {line}");
-            assert!(names.iter().any(|said| line.contains(said)), "{by}: {line}");
+            assert!(
+                messages.iter().any(|message| line.contains(message)),
+                "{by}: {line}"
+            );
             assert!(line.contains("--symlinks"), "{by}: {line}");
         }
     }
 }
 
 #[test]
-fn the_log_does_not_repeat_what_a_peer_repeats() {
-    let outer = linked();
+fn repeated_refusals_are_throttled_in_log() {
+    let outer = outer_with_links();
     for (by, server) in servers(&outer, &[]) {
         let start = Instant::now();
         let mut client = server.connect();
         for _ in 0..200 {
             assert_eq!(client.get("/relative").status(), "403 Forbidden");
         }
-        complaint(&server);
-        let more = server.complaints();
-        let most = start.elapsed().as_secs() + 1;
-        let said = more
+        refusal_line(&server);
+        let rest = server.stderr_lines();
+        let max_lines = start.elapsed().as_secs() + 1;
+        let count = rest
             .iter()
             .filter(|line| line.contains("cannot serve"))
             .count();
-        assert!(said as u64 <= most, "{by}: {more:?}");
+        assert!(count as u64 <= max_lines, "{by}: {rest:?}");
     }
 }
 
 #[test]
-fn what_a_link_says_does_not_write_the_log() {
+fn control_characters_of_link_target_are_escaped_in_log() {
     let outer = outer();
-    let goal = "se\ncret\u{1b}[31m\u{7f}";
-    outer.write(goal, SECRET);
+    let link_target = "se\ncret\u{1b}[31m\u{7f}";
+    outer.write(link_target, SECRET);
     for name in ["way", "w\u{e4}y\u{9b}31m"] {
-        make(&outer, name, &format!("../{goal}"));
+        create_link(&outer, name, &format!("../{link_target}"));
     }
     for target in ["/way", "/w%C3%A4y%C2%9B31m"] {
         for (by, server) in servers(&outer, &[]) {
             let response = server.get(target);
             assert_eq!(response.status(), "403 Forbidden", "{target} {by}");
-            let line = complaint(&server);
+            let line = refusal_line(&server);
             let control = |char: char| char.is_control();
             assert!(!line.contains(control), "{by}: {line:?}");
             let whole = line.contains("cret") && line.contains("31m");
-            assert!(whole, "one line, with all of it: {by}: {line:?}");
+            assert!(whole, "one line with the whole target: {by}: {line:?}");
         }
     }
 }
 
-/// How long names are swapped.
-const SWAPS: Duration = Duration::from_millis(300);
+/// Shortest time for which links are swapped.
+const SWAP_TIME: Duration = Duration::from_millis(300);
 
-/// Asks for names while what they lead to is swapped. Returns how often something was shown, and how
-/// often something was not.
-fn ask_while_swapped(mut client: Client, targets: &[&str]) -> (u32, u32) {
-    let (mut shown, mut refused) = (0_u32, 0_u32);
+/// Requests targets while their links are swapped. Returns the number of files served and the number of refusals.
+fn request_while_swapped(mut client: Client, targets: &[&str]) -> (u32, u32) {
+    let (mut served, mut refused) = (0_u32, 0_u32);
     let start = Instant::now();
-    // Until enough has happened, whatever the machine's pace.
-    while start.elapsed() < SWAPS || shown == 0 || refused == 0 {
-        assert!(start.elapsed() < support::PATIENCE, "{shown}, {refused}");
+    // Until both have happened, however slow the machine is.
+    while start.elapsed() < SWAP_TIME || served == 0 || refused == 0 {
+        assert!(start.elapsed() < support::TIMEOUT, "{served}, {refused}");
         for target in targets {
             let response = client.get(target);
-            match answered(&response, target) {
-                Inside | Stored => shown += 1,
-                Forbidden | Absent => refused += 1,
-                // It never held still.
+            match classify(&response, target) {
+                Inside | Stored => served += 1,
+                Forbidden | NotFound => refused += 1,
+                // The path changed at every attempt to open it.
                 Other if response.status() == "503 Service Unavailable" => refused += 1,
-                came => panic!("{target}: {came:?}: {response:?}"),
+                found => panic!("{target}: {found:?}: {response:?}"),
             }
         }
     }
-    (shown, refused)
+    (served, refused)
 }
 
-/// That names which lead inside and outside by turns, while they are asked for, lead inside or nowhere.
+/// Checks that links which lead inside and outside by turns serve files inside or are refused.
 fn check_swapped(options: &[&str]) {
     let outer = outer();
     let root = outer.join("root");
     let folder = outer.path().to_str().expect("a name in ASCII").to_owned();
     let swap = |name: &str, to: &str| {
         let new = root.join("new");
-        symlink(to.replace("{outer}", &folder), &new).expect("a folder of ours");
-        fs::rename(&new, root.join(name)).expect("a folder of ours");
+        symlink(to.replace("{outer}", &folder), &new).expect("the test owns this directory");
+        fs::rename(&new, root.join(name)).expect("the test owns this directory");
     };
-    // A folder and a link that exchange their names.
+    // A directory and a link exchange their names.
     let exchange = || {
         let (real, fake) = (root.join("real"), root.join("fake"));
         renameat_with(CWD, real, CWD, fake, RenameFlags::EXCHANGE)
     };
     outer.write("root/real/file", "inside");
-    symlink("../folder", root.join("fake")).expect("a folder of ours");
+    symlink("../folder", root.join("fake")).expect("the test owns this directory");
     let inward = || {
         for (name, to) in [
             ("link", "folder/file"),
@@ -771,39 +782,39 @@ fn check_swapped(options: &[&str]) {
     inward();
     for (by, server) in servers(&outer, options) {
         let done = AtomicBool::new(false);
-        let (shown, refused) = thread::scope(|scope| {
+        let (served, refused) = thread::scope(|scope| {
             scope.spawn(|| {
                 while !done.load(Ordering::Relaxed) {
                     outward();
-                    // Not every file system can.
+                    // Not every file system supports it.
                     let _ = exchange();
                     inward();
                     let _ = exchange();
                 }
             });
-            let _done = Done(&done);
+            let _done = SetOnDrop(&done);
             let targets = ["/link", "/way/file", "/chain", "/by-name/file", "/store"];
             let exchanged = ["/real/file", "/fake/file"];
-            ask_while_swapped(server.connect(), &[&targets[..], &exchanged].concat())
+            request_while_swapped(server.connect(), &[&targets[..], &exchanged].concat())
         });
-        assert!(shown > 0 && refused > 0, "{by}: {shown}, {refused}");
-        assert_eq!(answered(&server.get("/link"), "/link"), Inside, "{by}");
+        assert!(served > 0 && refused > 0, "{by}: {served}, {refused}");
+        assert_eq!(classify(&server.get("/link"), "/link"), Inside, "{by}");
     }
 }
 
-/// What is served after this has been done to the folder where links may lead as well.
-fn check_moved(what: &str, options: &[&str], named: &str, act: impl FnOnce(&Root)) {
+/// Checks that files of the new symlink root are served after `act` has replaced it.
+fn check_replaced_root(what: &str, options: &[&str], named: &str, act: impl FnOnce(&Root)) {
     let outer = outer();
     for version in ["1", "2"] {
         outer.write(format!("stores/{version}/stored"), version);
         outer.write(format!("stores/{version}/{version}"), version);
     }
-    make(&outer, "../named", "stores/1");
-    make(&outer, "stored", &format!("../{named}/stored"));
-    make(&outer, "store", &format!("../{named}"));
-    let place = outer.join(named);
-    let place = place.to_str().expect("a name in ASCII");
-    let options = [&["--symlink-root", place], options].concat();
+    create_link(&outer, "../named", "stores/1");
+    create_link(&outer, "stored", &format!("../{named}/stored"));
+    create_link(&outer, "store", &format!("../{named}"));
+    let path = outer.join(named);
+    let path = path.to_str().expect("a name in ASCII");
+    let options = [&["--symlink-root", path], options].concat();
     let server = Server::with(&outer.join("root"), &options);
     let mut client = server.connect();
     let mut check = |expected: &str| {
@@ -822,38 +833,41 @@ fn check_moved(what: &str, options: &[&str], named: &str, act: impl FnOnce(&Root
     check("2");
 }
 
-/// Both as inotify tells of it and as `stat` sees it.
-const BOTH: [&[&str]; 2] = [&[], &["--cache-memory", "0"]];
+/// Options with which changes are found by inotify, and by `stat`.
+const INOTIFY_AND_STAT: [&[&str]; 2] = [&[], &["--cache-memory", "0"]];
 
 #[test]
-fn a_symlink_root_that_is_a_link_may_lead_elsewhere() {
-    for options in BOTH {
-        check_moved("a link is switched", options, "named", |outer| {
-            make(outer, "../new", "stores/2");
-            fs::rename(outer.join("new"), outer.join("named")).expect("a folder of ours");
+fn switched_symlink_root_link_is_followed() {
+    for options in INOTIFY_AND_STAT {
+        check_replaced_root("a link is switched", options, "named", |outer| {
+            create_link(outer, "../new", "stores/2");
+            fs::rename(outer.join("new"), outer.join("named"))
+                .expect("the test owns this directory");
         });
     }
 }
 
 #[test]
-fn a_folder_in_the_place_of_a_symlink_root_is_one() {
-    for options in BOTH {
+fn replaced_symlink_root_is_served() {
+    for options in INOTIFY_AND_STAT {
         let options = [&["--sandbox", "off"], options].concat();
-        check_moved("a folder is replaced", &options, "stores/1", |outer| {
-            fs::rename(outer.join("stores/1"), outer.join("stores/0")).expect("folders of ours");
-            fs::rename(outer.join("stores/2"), outer.join("stores/1")).expect("folders of ours");
-            symlink("1", outer.join("stores/2")).expect("a folder of ours");
+        check_replaced_root("a directory is replaced", &options, "stores/1", |outer| {
+            fs::rename(outer.join("stores/1"), outer.join("stores/0"))
+                .expect("the test owns these directories");
+            fs::rename(outer.join("stores/2"), outer.join("stores/1"))
+                .expect("the test owns these directories");
+            symlink("1", outer.join("stores/2")).expect("the test owns this directory");
         });
     }
 }
 
 #[test]
-fn a_root_is_switched_while_a_symlink_root_is_gone() {
+fn root_is_switched_while_symlink_root_is_missing() {
     let outer = outer();
     outer.write("next/file", "next");
-    make(&outer, "../current", "root");
-    make(&outer, "store", "../store");
-    make(&outer, "../next/store", "../store");
+    create_link(&outer, "../current", "root");
+    create_link(&outer, "store", "../store");
+    create_link(&outer, "../next/store", "../store");
     let store = outer.join("store");
     let given = store.to_str().expect("a name in ASCII");
     let server = Server::with(
@@ -862,28 +876,28 @@ fn a_root_is_switched_while_a_symlink_root_is_gone() {
     );
     let mut client = server.connect();
     assert_eq!(client.get("/store/stored").text(), "stored");
-    fs::rename(&store, outer.join("kept")).expect("a folder of ours");
+    fs::rename(&store, outer.join("kept")).expect("the test owns this directory");
     assert_eq!(client.get("/store/stored").status(), "404 Not Found");
-    let line = server.complaint();
+    let line = server.stderr_line();
     assert!(
         line.contains(given) && line.contains("goes on being served"),
         "{line}"
     );
-    make(&outer, "../new", "next");
-    fs::rename(outer.join("new"), outer.join("current")).expect("a folder of ours");
+    create_link(&outer, "../new", "next");
+    fs::rename(outer.join("new"), outer.join("current")).expect("the test owns this directory");
     assert_eq!(client.get("/file").text(), "next");
-    let line = server.complaint();
+    let line = server.stderr_line();
     assert!(line.contains("next from now on"), "{line}");
-    fs::rename(outer.join("kept"), &store).expect("a folder of ours");
+    fs::rename(outer.join("kept"), &store).expect("the test owns this directory");
     assert_eq!(client.get("/store/stored").text(), "stored");
     outer.write("another/stored", "another");
-    fs::rename(&store, outer.join("kept")).expect("a folder of ours");
-    fs::rename(outer.join("another"), &store).expect("a folder of ours");
+    fs::rename(&store, outer.join("kept")).expect("the test owns this directory");
+    fs::rename(outer.join("another"), &store).expect("the test owns this directory");
     assert_eq!(client.get("/store/stored").text(), "another");
 }
 
 #[test]
-fn each_loss_of_a_symlink_root_is_said() {
+fn each_loss_of_symlink_root_is_logged() {
     let outer = outer();
     let (store, kept) = (outer.join("store"), outer.join("kept"));
     let given = store.to_str().expect("a name in ASCII");
@@ -891,17 +905,17 @@ fn each_loss_of_a_symlink_root_is_said() {
     let mut client = server.connect();
     assert_eq!(client.get("/file").text(), "inside");
     for _ in 0..3 {
-        fs::rename(&store, &kept).expect("a folder of ours");
+        fs::rename(&store, &kept).expect("the test owns this directory");
         assert_eq!(client.get("/file").text(), "inside");
-        let line = server.complaint();
+        let line = server.stderr_line();
         assert!(line.contains("goes on being served"), "{line}");
-        fs::rename(&kept, &store).expect("a folder of ours");
+        fs::rename(&kept, &store).expect("the test owns this directory");
         assert_eq!(client.get("/file").text(), "inside");
     }
 }
 
 #[test]
-fn what_nobody_tells_of_is_not_watched_over_again_and_again() {
+fn unwatchable_directory_is_not_watched_on_every_request() {
     let Some(trace) = Trace::new("inotify_add_watch") else {
         return;
     };
@@ -909,8 +923,8 @@ fn what_nobody_tells_of_is_not_watched_over_again_and_again() {
     let options = ["--workers", "1", "--symlink-root", "/sys/kernel"];
     let server = Server::spawn(trace.command(&outer.join("root"), &options));
     let mut client = server.connect();
-    assert_ne!(trace.calls(), [""; 0], "what it watches over is seen");
-    // The first few watch over what they find.
+    assert_ne!(trace.calls(), [""; 0], "the trace has calls");
+    // The first requests add watches.
     for round in 0..2 {
         trace.mark();
         for _ in 0..5 {
@@ -922,11 +936,11 @@ fn what_nobody_tells_of_is_not_watched_over_again_and_again() {
 }
 
 #[test]
-fn a_link_that_is_swapped_while_it_is_followed_leads_nowhere_else() {
+fn swapped_link_never_leads_outside_root() {
     check_swapped(&[]);
 }
 
 #[test]
-fn a_link_that_is_swapped_leads_into_a_symlink_root_or_nowhere() {
+fn swapped_link_never_leads_outside_symlink_root() {
     check_swapped(&["--symlink-root", "{outer}/store"]);
 }

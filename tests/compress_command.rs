@@ -1,4 +1,4 @@
-//! `docroot compress` writes siblings: the right ones, whole or not at all.
+//! `docroot compress`: writes sidecars for the right files, complete or not at all.
 
 use std::fs::{self, File, Permissions};
 use std::io::Read as _;
@@ -7,7 +7,10 @@ use std::path::Path;
 use std::process::{Child, Output, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::support::{PATIENCE, Root, Signal, docroot, eventually, filling, send, unprivileged};
+use crate::support::{
+    Root, Signal, TIMEOUT, docroot, eventually, pseudorandom_bytes, send_signal,
+    unprivileged_wrapper,
+};
 
 const SUFFIXES: [&str; 3] = [".br", ".gz", ".zst"];
 
@@ -17,25 +20,26 @@ fn compress(root: &Root, options: &[&str]) -> Output {
     command.output().expect("docroot runs")
 }
 
-/// Does it, which must succeed, and gives what was said on standard output and on standard error.
+/// Runs `docroot compress`, which must succeed, and returns its standard output and standard error.
 fn compressed(root: &Root, options: &[&str]) -> (String, String) {
     let output = compress(root, options);
-    let (out, err) = said(&output);
+    let (out, err) = outputs(&output);
     assert_eq!(output.status.code(), Some(0), "{out}{err}");
     (out, err)
 }
 
-fn said(output: &Output) -> (String, String) {
+/// Returns standard output and standard error as text.
+fn outputs(output: &Output) -> (String, String) {
     let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
     (text(&output.stdout), text(&output.stderr))
 }
 
-/// All that is there but folders, as paths below the root.
+/// Lists everything but directories, as paths below the root.
 fn names(root: &Root) -> Vec<String> {
     let mut folders = vec![root.path().to_owned()];
     let mut names = Vec::new();
     while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).expect("a folder") {
+        for entry in fs::read_dir(folder).expect("a directory") {
             let entry = entry.expect("an entry");
             match entry.file_type().expect("a type").is_dir() {
                 true => folders.push(entry.path()),
@@ -51,16 +55,16 @@ fn names(root: &Root) -> Vec<String> {
     names
 }
 
-/// These files, and siblings of the first so many.
-fn with_siblings(with: &[&str], without: &[&str]) -> Vec<String> {
-    let siblings = |name: &&str| SUFFIXES.map(|suffix| format!("{name}{suffix}"));
-    let mut names: Vec<String> = with.iter().flat_map(siblings).collect();
+/// Returns the names of all these files, and of the sidecars of those in `with`, sorted.
+fn with_sidecars(with: &[&str], without: &[&str]) -> Vec<String> {
+    let sidecars = |name: &&str| SUFFIXES.map(|suffix| format!("{name}{suffix}"));
+    let mut names: Vec<String> = with.iter().flat_map(sidecars).collect();
     names.extend([with, without].concat().into_iter().map(String::from));
     names.sort();
     names
 }
 
-/// So many bytes.
+/// Returns `len` bytes of compressible text.
 fn text(len: usize) -> String {
     let lines = (0..=len / 40).map(|line| format!("{line:>9}: a line of text that compresses\n"));
     let mut text: String = lines.collect();
@@ -70,7 +74,7 @@ fn text(len: usize) -> String {
 }
 
 fn decoded(path: &Path) -> Vec<u8> {
-    let file = File::open(path).expect("a sibling");
+    let file = File::open(path).expect("a sidecar");
     let mut content = Vec::new();
     match path.extension().and_then(|suffix| suffix.to_str()) {
         Some("br") => brotli::Decompressor::new(file, 4096).read_to_end(&mut content),
@@ -78,20 +82,20 @@ fn decoded(path: &Path) -> Vec<u8> {
             .expect("zstd")
             .read_to_end(&mut content),
         Some("gz") => flate2::read::GzDecoder::new(file).read_to_end(&mut content),
-        _ => panic!("{path:?} is no sibling"),
+        _ => panic!("{path:?} is no sidecar"),
     }
-    .expect("it is whole");
+    .expect("a complete sidecar");
     content
 }
 
-fn date(path: &Path, seconds: u64) {
+fn set_modified(path: &Path, seconds: u64) {
     let date = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
     let file = File::options().write(true).open(path).expect("a file");
     file.set_modified(date).expect("a date");
 }
 
 fn state(path: &Path) -> (u64, i64, i64, i64, i64) {
-    let it = fs::symlink_metadata(path).expect("it is there");
+    let it = fs::symlink_metadata(path).expect("it exists");
     (
         it.ino(),
         it.mtime(),
@@ -102,7 +106,7 @@ fn state(path: &Path) -> (u64, i64, i64, i64, i64) {
 }
 
 #[test]
-fn siblings_are_the_same_content_with_the_same_date_and_mode() {
+fn sidecars_have_content_date_and_mode_of_original() {
     let root = Root::new();
     root.write("index.html", text(5000));
     root.write("assets/app.js", text(100_000));
@@ -111,20 +115,20 @@ fn siblings_are_the_same_content_with_the_same_date_and_mode() {
     let (out, err) = compressed(&root, &[]);
     assert_eq!(
         names(&root),
-        with_siblings(&["assets/app.js", "index.html"], &[])
+        with_sidecars(&["assets/app.js", "index.html"], &[])
     );
     assert_eq!(err, "");
     for name in ["index.html", "assets/app.js"] {
         let original = root.join(name);
         let content = fs::read(&original).expect("a file");
-        let source = fs::metadata(&original).expect("it is there");
+        let source = fs::metadata(&original).expect("it exists");
         for suffix in SUFFIXES {
-            let sibling = root.join(format!("{name}{suffix}"));
-            assert_eq!(decoded(&sibling), content, "{sibling:?}");
-            let metadata = fs::metadata(&sibling).expect("it is there");
-            let is =
+            let sidecar = root.join(format!("{name}{suffix}"));
+            assert_eq!(decoded(&sidecar), content, "{sidecar:?}");
+            let metadata = fs::metadata(&sidecar).expect("it exists");
+            let copied =
                 |it: &fs::Metadata| (it.mode(), it.mtime(), it.mtime_nsec(), it.uid(), it.gid());
-            assert_eq!(is(&metadata), is(&source), "{sibling:?}");
+            assert_eq!(copied(&metadata), copied(&source), "{sidecar:?}");
         }
     }
     let lines: Vec<&str> = out.lines().collect();
@@ -138,7 +142,7 @@ fn siblings_are_the_same_content_with_the_same_date_and_mode() {
 }
 
 #[test]
-fn a_second_run_writes_nothing() {
+fn second_run_writes_nothing() {
     let root = Root::of(&[("a.html", &text(5000)), ("b.css", &text(9000))]);
     compressed(&root, &[]);
     let states = || -> Vec<_> {
@@ -154,7 +158,7 @@ fn a_second_run_writes_nothing() {
 }
 
 #[test]
-fn what_is_of_another_content_is_written_again() {
+fn stale_sidecars_are_rewritten() {
     let root = Root::of(&[("a.html", &text(5000)), ("b.html", &text(5000))]);
     compressed(&root, &[]);
     let other = state(&root.join("b.html.br"));
@@ -165,24 +169,24 @@ fn what_is_of_another_content_is_written_again() {
     }
     assert_eq!(state(&root.join("b.html.br")), other);
 
-    // An older file has taken its place, as when a release is rolled back.
+    // An older file has replaced it, as when a release is rolled back.
     root.write("a.html", text(8000));
-    date(&root.join("a.html"), 1000);
+    set_modified(&root.join("a.html"), 1000);
     compressed(&root, &[]);
     for suffix in SUFFIXES {
         assert_eq!(decoded(&root.join(format!("a.html{suffix}"))).len(), 8000);
     }
-    // What a power failure may leave.
+    // A power failure may leave an empty sidecar.
     File::create(root.join("a.html.gz")).expect("a file");
-    date(&root.join("a.html.gz"), 1000);
+    set_modified(&root.join("a.html.gz"), 1000);
     compressed(&root, &[]);
     assert_eq!(decoded(&root.join("a.html.gz")).len(), 8000);
 }
 
 #[test]
-fn what_another_tool_has_written_since_is_left() {
+fn newer_sidecar_of_other_tool_is_kept() {
     let root = Root::of(&[("a.html", &text(5000))]);
-    date(&root.join("a.html"), 1000);
+    set_modified(&root.join("a.html"), 1000);
     root.write(
         "a.html.zst",
         zstd::encode_all(text(5000).as_bytes(), 1).expect("zstd"),
@@ -190,30 +194,30 @@ fn what_another_tool_has_written_since_is_left() {
     let before = state(&root.join("a.html.zst"));
     compressed(&root, &[]);
     assert_eq!(state(&root.join("a.html.zst")), before);
-    assert_eq!(names(&root), with_siblings(&["a.html"], &[]));
+    assert_eq!(names(&root), with_sidecars(&["a.html"], &[]));
 }
 
 #[test]
-fn only_what_pays_is_written() {
-    let noise: String = filling(40_000)
+fn sidecars_are_written_only_if_worthwhile() {
+    let noise: String = pseudorandom_bytes(40_000)
         .iter()
         .map(|byte| char::from(b' ' + byte % 95))
         .collect();
     let root = Root::of(&[
         ("empty.html", ""),
         ("short.html", &text(1024)),
-        // Nearly all of it can be saved, but that is not much.
+        // Nearly all bytes can be saved, but that is not many.
         ("small.html", &text(1100)),
         ("enough.html", &text(4000)),
     ]);
-    // (Less than a tenth can be saved of bytes, more of characters.)
-    root.write("noise.css", filling(40_000));
+    // Random bytes shrink by less than a tenth, random characters by more.
+    root.write("noise.css", pseudorandom_bytes(40_000));
     root.write("characters.css", noise);
     let (_, err) = compressed(&root, &["-v"]);
     let with = ["characters.css", "enough.html"];
     let mut without = vec!["empty.html", "noise.css", "short.html"];
     without.push("small.html");
-    assert_eq!(names(&root), with_siblings(&with, &without), "{err}");
+    assert_eq!(names(&root), with_sidecars(&with, &without), "{err}");
     assert!(
         err.contains("docroot: noise.css.br: not worth it\n"),
         "{err}"
@@ -222,13 +226,13 @@ fn only_what_pays_is_written() {
     root.write("enough.html", text(900));
     let (out, err) = compressed(&root, &[]);
     without.push("enough.html");
-    assert_eq!(names(&root), with_siblings(&with[..1], &without));
+    assert_eq!(names(&root), with_sidecars(&with[..1], &without));
     assert!(err.contains("docroot: enough.html.br: removed; "), "{err}");
     assert!(out.contains("3 siblings removed\n"), "{out}");
 }
 
 #[test]
-fn only_what_may_be_served_and_compresses_is_looked_at() {
+fn only_servable_compressible_files_are_examined() {
     let root = Root::new();
     let shown = [
         ".well-known/security.txt",
@@ -259,18 +263,18 @@ fn only_what_may_be_served_and_compresses_is_looked_at() {
     let (out, _) = compressed(&root, &[]);
     assert_eq!(
         names(&root),
-        with_siblings(&shown, &[&hidden[..], &others].concat())
+        with_sidecars(&shown, &[&hidden[..], &others].concat())
     );
     assert!(out.contains(": 10 files looked at"), "{out}");
     compressed(&root, &["--hidden"]);
     assert_eq!(
         names(&root),
-        with_siblings(&[&shown[..], &hidden].concat(), &others)
+        with_sidecars(&[&shown[..], &hidden].concat(), &others)
     );
 }
 
 #[test]
-fn links_are_not_followed() {
+fn symbolic_links_are_not_followed() {
     let outside = Root::of(&[("secret.txt", &text(5000)), ("folder/a.txt", &text(5000))]);
     let root = Root::of(&[("a.txt", &text(5000))]);
     symlink(outside.join("secret.txt"), root.join("link.txt")).expect("a link");
@@ -279,7 +283,7 @@ fn links_are_not_followed() {
     let (out, err) = compressed(&root, &["-v"]);
     assert_eq!(
         names(&root),
-        with_siblings(&["a.txt"], &["b.txt", "folder", "link.txt"])
+        with_sidecars(&["a.txt"], &["b.txt", "folder", "link.txt"])
     );
     assert_eq!(names(&outside), ["folder/a.txt", "secret.txt"]);
     assert!(out.contains("\n3 symbolic links not followed\n"), "{out}");
@@ -287,7 +291,7 @@ fn links_are_not_followed() {
         err.contains("docroot: link.txt: a symbolic link, not followed\n"),
         "{err}"
     );
-    // The folder itself may be reached by one.
+    // The directory itself may be given by a link.
     let link = outside.join("root");
     symlink(root.path(), &link).expect("a link");
     let status = docroot()
@@ -300,12 +304,12 @@ fn links_are_not_followed() {
 }
 
 #[test]
-fn what_goes_wrong_is_named_and_the_rest_is_done() {
+fn failures_are_reported_and_other_files_are_compressed() {
     let root = Root::of(&[("a.txt", &text(5000)), ("b.txt", &text(5000))]);
-    fs::create_dir(root.join("a.txt.br")).expect("a folder");
+    fs::create_dir(root.join("a.txt.br")).expect("a directory");
     symlink("b.txt", root.join("b.txt.gz")).expect("a link");
     let output = compress(&root, &["-q"]);
-    let (out, err) = said(&output);
+    let (out, err) = outputs(&output);
     assert_eq!(output.status.code(), Some(1), "{err}");
     assert_eq!(out, "");
     assert!(err.contains("docroot: a.txt.br: is no file, "), "{err}");
@@ -331,7 +335,7 @@ fn what_goes_wrong_is_named_and_the_rest_is_done() {
 }
 
 #[test]
-fn where_nothing_may_be_written_or_read_that_is_said() {
+fn permission_errors_are_reported() {
     let root = Root::of(&[
         ("a.txt", &text(5000)),
         ("kept/b.txt", &text(5000)),
@@ -342,7 +346,7 @@ fn where_nothing_may_be_written_or_read_that_is_said() {
     };
     mode("kept", 0o555);
     mode("c.txt", 0);
-    let Some(stage) = unprivileged(root.path()) else {
+    let Some(wrapper) = unprivileged_wrapper(root.path()) else {
         return;
     };
     if rustix::process::geteuid().is_root() {
@@ -350,14 +354,14 @@ fn where_nothing_may_be_written_or_read_that_is_said() {
             std::os::unix::fs::lchown(root.join(name), Some(65534), Some(65534)).expect("an owner");
         }
     }
-    let output = std::process::Command::new(stage[0])
-        .args(&stage[1..])
+    let output = std::process::Command::new(wrapper[0])
+        .args(&wrapper[1..])
         .arg(docroot().get_program())
         .arg("compress")
         .arg(root.path())
         .output();
     let output = output.expect("docroot runs");
-    let (_, err) = said(&output);
+    let (_, err) = outputs(&output);
     mode("kept", 0o755);
     assert_eq!(output.status.code(), Some(1), "{err}");
     assert_eq!(
@@ -372,45 +376,46 @@ fn where_nothing_may_be_written_or_read_that_is_said() {
     );
     assert_eq!(
         names(&root),
-        with_siblings(&["a.txt"], &["c.txt", "kept/b.txt"])
+        with_sidecars(&["a.txt"], &["c.txt", "kept/b.txt"])
     );
 }
 
-/// A run that has begun to write, and will not be done for long.
-fn at_work(root: &Root) -> Child {
+/// Starts a long run and waits until it has begun to write.
+fn start_long_run(root: &Root) -> Child {
     root.write("large.js", text(8_000_000));
     let mut command = docroot();
     command.arg("compress").arg(root.path());
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let child = command.spawn().expect("docroot starts");
-    eventually("something is written", || {
-        (left_over(root) > 0).then_some(())
+    eventually("a temporary file is written", || {
+        (temporary_files(root) > 0).then_some(())
     });
     child
 }
 
-fn left_over(root: &Root) -> usize {
+/// Counts the temporary files of `docroot compress`.
+fn temporary_files(root: &Root) -> usize {
     let is_temporary = |name: &&String| name.starts_with(".docroot-compress.");
     names(root).iter().filter(is_temporary).count()
 }
 
 #[test]
-fn an_interrupted_run_leaves_nothing_half() {
+fn interrupted_run_leaves_no_partial_sidecars() {
     for signal in [Signal::INT, Signal::TERM] {
         let root = Root::of(&[("a.txt", &text(5000))]);
-        let child = at_work(&root);
+        let child = start_long_run(&root);
         let sent = Instant::now();
-        send(signal, &child);
-        let output = child.wait_with_output().expect("it ends");
-        let (out, err) = said(&output);
+        send_signal(signal, &child);
+        let output = child.wait_with_output().expect("it exits");
+        let (out, err) = outputs(&output);
         assert_eq!(output.status.code(), Some(1), "{err}");
         assert!(
-            sent.elapsed() < PATIENCE,
-            "what is encoded is not waited for"
+            sent.elapsed() < TIMEOUT,
+            "the run stops without finishing its encoding"
         );
         assert_eq!(out, "");
         assert!(err.starts_with("docroot: stopped; "), "{err}");
-        assert_eq!(left_over(&root), 0);
+        assert_eq!(temporary_files(&root), 0);
         for name in names(&root) {
             if SUFFIXES.iter().any(|suffix| name.ends_with(suffix)) {
                 let content = fs::read(root.join(name.rsplit_once('.').expect("a suffix").0));
@@ -425,23 +430,23 @@ fn an_interrupted_run_leaves_nothing_half() {
 }
 
 #[test]
-fn what_a_killed_run_has_left_is_removed_by_the_next() {
+fn next_run_removes_temporary_files_of_killed_run() {
     let root = Root::of(&[("a.txt", &text(5000))]);
-    let mut child = at_work(&root);
-    child.kill().expect("it is there");
-    child.wait().expect("it ends");
-    assert!(left_over(&root) > 0);
+    let mut child = start_long_run(&root);
+    child.kill().expect("a child process");
+    child.wait().expect("it exits");
+    assert!(temporary_files(&root) > 0);
     root.write("large.js", "");
     let (_, err) = compressed(&root, &[]);
     assert!(
         err.contains("removed what an interrupted run has left: "),
         "{err}"
     );
-    assert_eq!(left_over(&root), 0);
+    assert_eq!(temporary_files(&root), 0);
 }
 
 #[test]
-fn arguments_are_checked_and_those_of_the_server_do_not_count() {
+fn arguments_are_validated_and_server_variables_are_ignored() {
     let root = Root::of(&[("a.txt", &text(5000))]);
     let run = |arguments: &[&str]| {
         let mut command = docroot();
@@ -450,25 +455,32 @@ fn arguments_are_checked_and_those_of_the_server_do_not_count() {
             .env("DOCROOT_PORT", "no port")
             .env("DOCROOT_ROOT", "/nowhere");
         let output = command.output().expect("docroot runs");
-        (output.status.code(), said(&output).1)
+        (output.status.code(), outputs(&output).1)
     };
     assert_eq!(run(&["compress", "."]), (Some(0), String::new()));
     assert_eq!(run(&["compress"]).0, Some(2));
     assert_eq!(run(&["compress", ".", "--port", "80"]).0, Some(2));
     assert_eq!(run(&["compress", ".", "--jobs", "0"]).0, Some(2));
     assert_eq!(run(&["compress", ".", "-j1", "-q"]).0, Some(0));
-    for (path, why) in [("nowhere", "No such file"), ("a.txt", "Not a directory")] {
+    for (path, reason) in [("nowhere", "No such file"), ("a.txt", "Not a directory")] {
         let (code, err) = run(&["compress", path]);
         assert_eq!(code, Some(4), "{err}");
-        assert!(err.starts_with(&format!("docroot: {path}: {why}")), "{err}");
+        assert!(
+            err.starts_with(&format!("docroot: {path}: {reason}")),
+            "{err}"
+        );
         assert_eq!(err.lines().count(), 1, "{err}");
     }
     let (code, err) = run(&["."]);
-    assert_eq!(code, Some(2), "who serves reads its variables: {err}");
+    assert_eq!(
+        code,
+        Some(2),
+        "the server reads its environment variables: {err}"
+    );
 }
 
 #[test]
-fn a_folder_with_the_name_of_a_command_is_served_by_its_path() {
+fn directory_named_like_a_command_is_served_by_path() {
     let root = Root::of(&[
         ("compress/index.html", "here"),
         ("help/index.html", "there"),
@@ -476,7 +488,7 @@ fn a_folder_with_the_name_of_a_command_is_served_by_its_path() {
     for (path, expected) in [("./compress", "/compress\n"), ("help", "/help\n")] {
         let mut command = docroot();
         command.current_dir(root.path()).args(["--check", path]);
-        let (out, err) = said(&command.output().expect("docroot runs"));
+        let (out, err) = outputs(&command.output().expect("docroot runs"));
         assert!(out.contains(expected), "{out}{err}");
     }
 }

@@ -1,14 +1,14 @@
-//! What is compressed while it is served is always what is there.
+//! `--compress`: files are encoded on background threads, and never sent stale.
 
 use std::fs;
 use std::thread;
 
-use crate::support::{Client, Response, Root, Server, docroot, eventually, filling};
+use crate::support::{Client, Response, Root, Server, docroot, eventually, pseudorandom_bytes};
 
 const GZIP: &str = "Accept-Encoding: gzip\r\n";
 const BROWSER: &str = "Accept-Encoding: gzip, deflate, br, zstd\r\n";
 
-/// A text of its own, of this many lines.
+/// Returns text of this many lines, different for each version.
 fn text(version: usize, lines: usize) -> String {
     (0..lines)
         .map(|line| format!("const line{line} = \"version {version}\";\n"))
@@ -23,9 +23,9 @@ fn tag(response: &Response) -> &str {
     response.field("ETag").expect("a tag")
 }
 
-/// Asks until the answer has a coding, and gives that.
-fn coded(client: &mut Client, target: &str, fields: &str) -> Response {
-    eventually("it is compressed", || {
+/// Repeats a request until its response has a coding.
+fn wait_for_encoded(client: &mut Client, target: &str, fields: &str) -> Response {
+    eventually("the response has a coding", || {
         let response = client.request("GET", target, fields);
         response
             .field("Content-Encoding")
@@ -35,7 +35,7 @@ fn coded(client: &mut Client, target: &str, fields: &str) -> Response {
 }
 
 #[test]
-fn the_first_is_sent_it_as_it_is_and_who_comes_later_compressed() {
+fn first_response_is_identity_and_later_ones_are_encoded() {
     let content = text(1, 500);
     let root = Root::of(&[("app.js", &content)]);
     let server = Server::with(root.path(), &["--compress"]);
@@ -46,7 +46,7 @@ fn the_first_is_sent_it_as_it_is_and_who_comes_later_compressed() {
     assert_eq!(first.field("Vary"), Some("Accept-Encoding"));
     for expected in ["gzip", "br", "zstd"] {
         let fields = format!("Accept-Encoding: {expected}\r\n");
-        let response = coded(&mut client, "/app.js", &fields);
+        let response = wait_for_encoded(&mut client, "/app.js", &fields);
         assert_eq!(coding(&response), expected);
         assert_eq!(response.decoded(), content.as_bytes());
         assert!(response.content.len() < content.len() / 2);
@@ -62,7 +62,7 @@ fn the_first_is_sent_it_as_it_is_and_who_comes_later_compressed() {
         assert_eq!(part.status(), "206 Partial Content");
         assert_eq!(part.content, &response.content[10..20]);
         assert_eq!(coding(&part), expected);
-        // Who has it as it is has it.
+        // The tag of either representation yields 304.
         for known in [tag(&first), tag(&response)] {
             let known = format!("{fields}If-None-Match: {known}\r\n");
             let known = client.request("GET", "/app.js", &known);
@@ -75,18 +75,18 @@ fn the_first_is_sent_it_as_it_is_and_who_comes_later_compressed() {
 }
 
 #[test]
-fn what_is_not_worth_it_is_sent_as_it_is() {
+fn file_not_worth_encoding_is_sent_as_identity() {
     let root = Root::of(&[
         ("app.js", &text(1, 500)),
         ("small.js", &text(1, 10)),
         ("picture.png", &text(1, 500)),
     ]);
-    root.write("noise.js", filling(50_000));
-    root.write("beside.js", text(1, 500));
-    root.write("beside.js.gz", [0x1f, 0x8b, 1, 2, 3]);
+    root.write("noise.js", pseudorandom_bytes(50_000));
+    root.write("sidecar.js", text(1, 500));
+    root.write("sidecar.js.gz", [0x1f, 0x8b, 1, 2, 3]);
     let server = Server::with(root.path(), &["--compress"]);
     let mut client = server.connect();
-    coded(&mut client, "/app.js", GZIP);
+    wait_for_encoded(&mut client, "/app.js", GZIP);
     let targets = ["/small.js", "/picture.png", "/noise.js"];
     for _ in 0..2 {
         for _ in 0..10 {
@@ -94,26 +94,26 @@ fn what_is_not_worth_it_is_sent_as_it_is() {
                 let response = client.request("GET", target, BROWSER);
                 assert_eq!(coding(&response), "", "{target}");
             }
-            // There is something else for who asks for another coding.
-            let other = client.request("GET", "/beside.js", "Accept-Encoding: br\r\n");
+            // A file with any sidecar is not encoded, also for a client that accepts only another coding.
+            let other = client.request("GET", "/sidecar.js", "Accept-Encoding: br\r\n");
             assert_eq!(coding(&other), "");
-            let beside = client.request("GET", "/beside.js", BROWSER);
-            assert_eq!(beside.content, [0x1f, 0x8b, 1, 2, 3]);
-            assert_eq!(coding(&beside), "gzip");
+            let encoded = client.request("GET", "/sidecar.js", BROWSER);
+            assert_eq!(encoded.content, [0x1f, 0x8b, 1, 2, 3]);
+            assert_eq!(coding(&encoded), "gzip");
         }
-        server.rests();
+        server.wait_until_idle();
     }
     for (target, vary) in [
         ("/small.js", None),
         ("/picture.png", None),
-        ("/beside.js", Some("Accept-Encoding")),
+        ("/sidecar.js", Some("Accept-Encoding")),
     ] {
         assert_eq!(server.get(target).field("Vary"), vary, "{target}");
     }
 }
 
 #[test]
-fn what_has_changed_is_never_sent_as_it_was() {
+fn stale_encoding_is_never_sent() {
     let root = Root::of(&[("app.js", &text(0, 500))]);
     let server = Server::with(root.path(), &["--compress", "-w", "2"]);
     let mut clients: Vec<Client> = (0..4).map(|_| server.connect()).collect();
@@ -130,28 +130,32 @@ fn what_has_changed_is_never_sent_as_it_was() {
     };
     let overwrite = |content: &str| root.write("app.js", content);
     let replace = |content: &str| {
-        root.write("place", content);
-        fs::rename(root.join("place"), root.join("app.js")).expect("a file of ours");
+        root.write("new", content);
+        fs::rename(root.join("new"), root.join("app.js")).expect("the test owns this file");
     };
-    let put_back = |content: &str| {
+    let overwrite_keeping_date = |content: &str| {
         let path = root.join("app.js");
         let date = fs::metadata(&path).and_then(|file| file.modified());
         root.write("app.js", content);
         let file = fs::File::options().write(true).open(path);
         let put = file.and_then(|file| file.set_modified(date?));
-        put.expect("a file of ours");
+        put.expect("the test owns this file");
     };
-    for change in [&overwrite as &dyn Fn(&str), &replace, &put_back] {
+    for change in [
+        &overwrite as &dyn Fn(&str),
+        &replace,
+        &overwrite_keeping_date,
+    ] {
         for client in &mut clients {
-            coded(client, "/app.js", BROWSER);
+            wait_for_encoded(client, "/app.js", BROWSER);
         }
         for _ in 0..20 {
             check(&mut clients, change);
         }
     }
-    // While one changes it, what others are sent is whole, and one of those that were there.
+    // While one thread changes the file, every response is complete and a version of it.
     for client in &mut clients {
-        coded(client, "/app.js", BROWSER);
+        wait_for_encoded(client, "/app.js", BROWSER);
     }
     thread::scope(|scope| {
         let reader = scope.spawn(|| {
@@ -174,33 +178,33 @@ fn what_has_changed_is_never_sent_as_it_was() {
 }
 
 #[test]
-fn what_is_compressed_is_what_was_asked_for() {
+fn encoded_content_belongs_to_requested_target() {
     const PAGE: &str = "Accept: text/html\r\nAccept-Encoding: gzip\r\n";
     const VARY: [&str; 2] = ["Accept, Sec-Fetch-Dest, Sec-Fetch-Mode", "Accept-Encoding"];
-    let shell = format!("<p>shell{}", text(0, 500));
+    let fallback = format!("<p>fallback{}", text(0, 500));
     let root = Root::of(&[
-        ("index.html", &shell),
+        ("index.html", &fallback),
         ("app.js", &text(1, 500)),
         ("_redirects", "/alias/* /app.js 200\n/gone/* /app.js 404\n"),
     ]);
     let server = Server::with(root.path(), &["--compress", "--spa"]);
     let mut client = server.connect();
-    let deep = coded(&mut client, "/deep", PAGE);
-    assert_eq!(deep.decoded(), shell.as_bytes());
-    // It depends on the same, whether it was made just now or before.
+    let deep = wait_for_encoded(&mut client, "/deep", PAGE);
+    assert_eq!(deep.decoded(), fallback.as_bytes());
+    // Vary is the same, whether the encoding is new or cached.
     for target in ["/deep", "/other"] {
         let response = client.request("GET", target, PAGE);
         assert_eq!(coding(&response), "gzip");
         assert_eq!(response.fields("Vary"), VARY, "{target}");
     }
     assert_eq!(deep.fields("Vary"), VARY);
-    // By a rule.
-    let alias = coded(&mut client, "/alias/x", GZIP);
+    // By a rule of `_redirects`.
+    let alias = wait_for_encoded(&mut client, "/alias/x", GZIP);
     assert_eq!(alias.decoded(), text(1, 500).as_bytes());
     let gone = client.request("GET", "/gone/x", GZIP);
     assert_eq!(gone.status(), "404 Not Found");
     assert_eq!(gone.decoded(), text(1, 500).as_bytes());
-    // What has just been changed is not remembered yet.
+    // A file changed just now is not cached yet.
     for version in 2..20 {
         root.write("app.js", text(version, 500));
         for target in ["/app.js", "/alias/x", "/app.js?q"] {
@@ -214,17 +218,17 @@ fn what_is_compressed_is_what_was_asked_for() {
 }
 
 #[test]
-fn what_is_compressed_needs_memory() {
+fn compression_requires_cache_memory() {
     let root = Root::of(&[("app.js", &text(1, 500))]);
     let output = docroot()
         .args(["--compress", "--cache-memory", "0", "--check"])
         .arg(root.path())
         .output()
         .expect("docroot runs");
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(2), "{said}");
-    assert!(said.contains("--cache-memory 0"), "{said}");
-    // With little it is the file that is sent.
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{stderr}");
+    assert!(stderr.contains("--cache-memory 0"), "{stderr}");
+    // With little memory, the file is sent unencoded.
     let server = Server::with(root.path(), &["--compress", "--cache-memory", "1KiB"]);
     for _ in 0..20 {
         let response = server.ask("GET", "/app.js", BROWSER);

@@ -1,4 +1,4 @@
-//! `--listing`: a folder without an index is listed, whatever is in it, and however much.
+//! `--listing`: directories without an index are listed, whatever their names and their size.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -11,8 +11,8 @@ use std::time::{Duration, SystemTime};
 
 use crate::support::{self, Client, Response, Root, Server, eventually, summary};
 
-/// Enough for several runs, and for more than the kernel keeps for a slow reader.
-const MANY: usize = 20_000;
+/// Number of files that needs several sorted runs and a page larger than a socket's send buffer.
+const FILE_COUNT: usize = 20_000;
 
 fn serve(root: &Root) -> Server {
     Server::with(root.path(), &["--listing"])
@@ -31,7 +31,8 @@ fn chunked(client: &mut Client) -> Response {
     response
 }
 
-/// The content of all chunks up to the last, byte by byte as RFC 9112 section 7.1 has them; what has come before the connection ended without that.
+/// Receives chunks (RFC 9112 section 7.1) up to the last and returns their content; or, if the connection ends before
+/// the last chunk, the content so far as the error.
 fn chunks(client: &mut Client) -> Result<Vec<u8>, Vec<u8>> {
     let mut content = Vec::new();
     loop {
@@ -54,70 +55,71 @@ fn chunks(client: &mut Client) -> Result<Vec<u8>, Vec<u8>> {
                 None => return Err(content),
             }
         }
-        assert_eq!(client.bytes(2), b"\r\n", "behind {size} bytes");
+        assert_eq!(client.bytes(2), b"\r\n", "after {size} bytes");
         if size == 0 {
             return Ok(content);
         }
     }
 }
 
-/// The listing of a folder, in a form.
+/// Requests the listing of a directory in a media type.
 fn list(server: &Server, target: &str, accept: &str) -> Response {
     let mut client = server.connect();
-    ask(&mut client, target, accept);
+    send_get(&mut client, target, accept);
     chunked(&mut client)
 }
 
-fn ask(client: &mut Client, target: &str, accept: &str) {
+/// Sends a GET with this Accept field.
+fn send_get(client: &mut Client, target: &str, accept: &str) {
     client.send(format!(
         "GET {target} HTTP/1.1\r\nHost: test\r\nAccept: {accept}\r\n\r\n"
     ));
 }
 
-/// The names in a folder, as text, in their order.
+/// Requests the listing of a directory as text and returns the names in their order.
 fn names(server: &Server, target: &str) -> Vec<String> {
     let listing = list(server, target, "text/plain");
     listing.text().lines().map(str::to_owned).collect()
 }
 
-/// The references of the rows of a page, in their order.
+/// Returns the references in the rows of a page, in their order.
 fn references(page: &str) -> Vec<&str> {
     let (_, rows) = page.split_once("<tbody class=\"rows\">").expect("rows");
-    let (rows, _) = rows.split_once("\n</table>").expect("their end");
+    let (rows, _) = rows.split_once("\n</table>").expect("the end of the rows");
     let links = rows.split("<a href=\"").skip(1);
     links
         .map(|link| link.split_once('"').expect("an end").0)
         .collect()
 }
 
-/// A folder, `many`, with so many files, in memory where that can be: on a disk they take longer to make.
-fn many(count: usize) -> Root {
+/// Creates a root with a directory `many` of `count` files, on tmpfs where possible: on a disk it takes longer.
+fn root_with_files(count: usize) -> Root {
     let memory = Path::new("/dev/shm");
     let root = match memory.is_dir() {
         true => Root::within(memory),
         false => Root::new(),
     };
     root.write("small.txt", "small");
-    fs::create_dir(root.join("many")).expect("a folder");
+    fs::create_dir(root.join("many")).expect("a directory");
     for number in 0..count {
         File::create(root.join(format!("many/file-{number}.txt"))).expect("a file");
     }
     root
 }
 
-/// A client that has asked for a listing and takes it slowly.
-fn slowly(server: &Server) -> Client {
+/// Requests a listing with a small receive buffer and reads its head only.
+fn slow_client(server: &Server) -> Client {
     let mut client = server.connect();
     socket2::SockRef::from(client.stream())
         .set_recv_buffer_size(128 * 1024)
         .expect("an option");
-    ask(&mut client, "/many/", "text/html");
+    send_get(&mut client, "/many/", "text/html");
     assert_eq!(client.response_to_head().status(), "200 OK");
     client
 }
 
 #[test]
-fn without_the_option_nothing_is_listed() {
+fn listing_is_off_by_default() {
     let root = Root::of(&[("folder/file", "")]);
     let server = Server::start(root.path());
     for target in ["/", "/folder/"] {
@@ -127,7 +129,7 @@ fn without_the_option_nothing_is_listed() {
 }
 
 #[test]
-fn with_it_only_folders_without_an_index_are() {
+fn directory_without_index_is_listed() {
     let root = Root::of(&[("folder/file", ""), ("indexed/index.html", "the index")]);
     let server = serve(&root);
     assert_eq!(server.get("/indexed/").text(), "the index");
@@ -136,7 +138,7 @@ fn with_it_only_folders_without_an_index_are() {
         (moved.status(), moved.field("Location")),
         ("301 Moved Permanently", Some("/folder/"))
     );
-    // What is relative is relative to the slash, however the folder was spelled.
+    // Relative references need the slash, so the redirect goes to the normalized path.
     let moved = server.get("/indexed/../folder/.");
     assert_eq!(
         (moved.status(), moved.field("Location")),
@@ -151,10 +153,10 @@ fn with_it_only_folders_without_an_index_are() {
 }
 
 #[test]
-fn a_listing_is_a_page_or_json_or_text() {
+fn accept_selects_html_json_or_text() {
     let root = Root::of(&[("a/b/file.txt", "content"), ("a/b/deep/file", "")]);
     for path in ["a/b/file.txt", "a/b/deep"] {
-        let file = File::open(root.join(path)).expect("it is there");
+        let file = File::open(root.join(path)).expect("it exists");
         let time = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777);
         file.set_modified(time).expect("a date");
     }
@@ -179,7 +181,7 @@ fn a_listing_is_a_page_or_json_or_text() {
     let root_page = list(&server, "/", "*/*");
     assert!(
         !root_page.text().contains("../"),
-        "there is nothing above the root"
+        "the root has no parent link"
     );
 
     let json = list(&server, "/a/b/", "application/json");
@@ -197,7 +199,7 @@ fn a_listing_is_a_page_or_json_or_text() {
         Some("text/plain; charset=utf-8")
     );
     assert_eq!(text.text(), "deep/\nfile.txt\n");
-    fs::create_dir(root.join("empty")).expect("a folder");
+    fs::create_dir(root.join("empty")).expect("a directory");
     assert_eq!(
         list(&server, "/empty/", "application/json").text(),
         "[\n]\n"
@@ -206,7 +208,7 @@ fn a_listing_is_a_page_or_json_or_text() {
 }
 
 #[test]
-fn where_there_are_no_chunks_the_connection_ends_it() {
+fn http_1_0_listing_ends_with_connection() {
     let root = Root::of(&[("file", "")]);
     let server = serve(&root);
     for rest in ["", "Connection: keep-alive\r\n"] {
@@ -223,7 +225,7 @@ fn where_there_are_no_chunks_the_connection_ends_it() {
 }
 
 #[test]
-fn head_is_the_head_of_it() {
+fn head_of_listing_has_no_content() {
     let root = Root::of(&[("file", "")]);
     let server = serve(&root);
     let mut client = server.connect();
@@ -232,17 +234,21 @@ fn head_is_the_head_of_it() {
     assert_eq!(response.status(), "200 OK");
     assert_eq!(response.field("Content-Type"), Some("application/json"));
     assert_eq!(response.field("Vary"), Some("Accept"));
-    assert_eq!(response.field("Content-Length"), None, "nobody knows it");
+    assert_eq!(
+        response.field("Content-Length"),
+        None,
+        "the length is unknown"
+    );
     assert_eq!(
         client.get("/file").status(),
         "200 OK",
-        "nothing came in between"
+        "no content precedes the next response"
     );
-    let answer = client.ask("POST / HTTP/1.1\r\nHost: test\r\n\r\n");
-    assert_eq!(answer.status(), "405 Method Not Allowed");
+    let response = client.ask("POST / HTTP/1.1\r\nHost: test\r\n\r\n");
+    assert_eq!(response.status(), "405 Method Not Allowed");
 }
 
-/// Names that mean something to somebody.
+/// Names with special characters of HTML, URLs, JSON or file systems.
 const HOSTILE: &[&[u8]] = &[
     b"<script>alert(1)<",
     b"<img src=x onerror=alert(1)>",
@@ -268,14 +274,14 @@ const HOSTILE: &[&[u8]] = &[
     "turned\u{202e}txt.exe".as_bytes(),
 ];
 
-/// Names that no target can have.
-const UNASKABLE: &[&[u8]] = &[b"new\nline", b"tab\t", b"escape\x1b[1m", b"delete\x7f"];
+/// Names with control characters, which no request target can have.
+const UNREQUESTABLE: &[&[u8]] = &[b"new\nline", b"tab\t", b"escape\x1b[1m", b"delete\x7f"];
 
 #[test]
-fn whatever_a_name_is_it_is_only_a_name_and_leads_to_its_file() {
+fn hostile_names_are_escaped_and_link_to_their_files() {
     let root = Root::new();
     let long = [b'n'; 255];
-    let all = || HOSTILE.iter().chain(UNASKABLE).copied();
+    let all = || HOSTILE.iter().chain(UNREQUESTABLE).copied();
     for name in all().chain([&long[..]]) {
         let folder = [b"dir ", &name[..name.len().min(251)]].concat();
         root.write(OsStr::from_bytes(name), name);
@@ -284,11 +290,11 @@ fn whatever_a_name_is_it_is_only_a_name_and_leads_to_its_file() {
     let server = serve(&root);
     let page = list(&server, "/", "text/html");
     let text = page.text();
-    // What is ours is all there is.
+    // Only docroot's own markup is in the page.
     assert_eq!(text.matches("<script").count(), 1);
     assert_eq!(text.matches("<img").count(), 0);
     let rows = text.split_once("<tbody class=\"rows\">").expect("rows").1;
-    let (rows, _) = rows.split_once("</table>").expect("their end");
+    let (rows, _) = rows.split_once("</table>").expect("the end of the rows");
     assert!(
         !rows
             .bytes()
@@ -296,7 +302,7 @@ fn whatever_a_name_is_it_is_only_a_name_and_leads_to_its_file() {
     );
     assert_eq!(
         rows.matches("\n<tr>").count(),
-        2 * (HOSTILE.len() + UNASKABLE.len() + 1)
+        2 * (HOSTILE.len() + UNREQUESTABLE.len() + 1)
     );
     assert!(rows.contains(">new\\nline</span>") && rows.contains(">turned\\u{202e}txt.exe</a>"));
 
@@ -311,7 +317,7 @@ fn whatever_a_name_is_it_is_only_a_name_and_leads_to_its_file() {
         assert_eq!(response.status(), "200 OK", "{target}");
         assert!(
             found.insert((reference.ends_with('/'), response.content)),
-            "{target} comes twice"
+            "{target} appears twice"
         );
     }
     assert_eq!(found.len(), 2 * (HOSTILE.len() + 1));
@@ -347,7 +353,7 @@ fn whatever_a_name_is_it_is_only_a_name_and_leads_to_its_file() {
 }
 
 #[test]
-fn what_is_not_served_is_not_listed() {
+fn unservable_entries_are_not_listed() {
     let outside = Root::of(&[("secret", "secret"), ("folder/secret", "")]);
     let root = Root::of(&[
         (".env", "secret"),
@@ -434,8 +440,8 @@ fn what_is_not_served_is_not_listed() {
         server.get("/out%20to%20a%20folder/").status(),
         "403 Forbidden"
     );
-    // Where the kernel does not resolve for us, it is the same.
-    if let Some(command) = support::upon_no_openat2("ENOSYS", root.path(), &["--listing"]) {
+    // The same without openat2.
+    if let Some(command) = support::command_without_openat2("ENOSYS", root.path(), &["--listing"]) {
         let server = Server::spawn(command);
         assert_eq!(names(&server, "/"), inside);
         assert_eq!(names(&server, "/folder/"), ["file"]);
@@ -443,7 +449,7 @@ fn what_is_not_served_is_not_listed() {
 }
 
 #[test]
-fn names_are_in_the_order_in_which_people_count_and_queries_say_otherwise() {
+fn natural_order_is_default_and_query_selects_another() {
     let root = Root::new();
     let files = [
         ("b2", 30, 3),
@@ -460,7 +466,7 @@ fn names_are_in_the_order_in_which_people_count_and_queries_say_otherwise() {
             .expect("a date");
     }
     for (name, second) in [("folder 10", 1), ("folder 9", 9)] {
-        fs::create_dir(root.join(name)).expect("a folder");
+        fs::create_dir(root.join(name)).expect("a directory");
         let time = SystemTime::UNIX_EPOCH + Duration::from_secs(second);
         let folder = File::open(root.join(name));
         folder
@@ -505,47 +511,47 @@ fn names_are_in_the_order_in_which_people_count_and_queries_say_otherwise() {
 }
 
 #[test]
-fn many_entries_are_streamed_and_never_all_held() {
-    let root = many(MANY);
+fn large_listing_is_streamed_in_bounded_memory() {
+    let root = root_with_files(FILE_COUNT);
     let server = serve(&root);
     assert_eq!(server.get("/small.txt").text(), "small");
-    let before = server.resident();
-    let start = slowly(&server);
-    let mut others: Vec<Client> = (0..3).map(|_| slowly(&server)).collect();
-    // The page begins before the folder has been read to its end, and stays where its reader is.
-    for client in &mut others {
+    let before = server.resident_kib();
+    let first_client = slow_client(&server);
+    let mut other_clients: Vec<Client> = (0..3).map(|_| slow_client(&server)).collect();
+    // The page begins before the directory has been read to its end, and waits for its reader.
+    for client in &mut other_clients {
         let page = client.bytes(30);
         assert!(page.windows(15).any(|part| part == b"<!doctype html>"));
     }
-    let held = server.resident().saturating_sub(before);
-    assert!(held < 16 * 1024, "{held} KiB for four");
-    drop(others);
-    let mut client = start;
-    let page = String::from_utf8(chunks(&mut client).expect("all of it")).expect("text");
+    let growth = server.resident_kib().saturating_sub(before);
+    assert!(growth < 16 * 1024, "{growth} KiB for four");
+    drop(other_clients);
+    let mut client = first_client;
+    let page = String::from_utf8(chunks(&mut client).expect("a complete listing")).expect("text");
     let references = references(&page);
-    assert_eq!(references.len(), MANY);
-    let different: BTreeSet<&str> = references.iter().copied().collect();
-    assert_eq!(different.len(), MANY);
-    assert!(page.contains(&format!(">0 folders, {MANY} files</p>")));
+    assert_eq!(references.len(), FILE_COUNT);
+    let distinct: BTreeSet<&str> = references.iter().copied().collect();
+    assert_eq!(distinct.len(), FILE_COUNT);
+    assert!(page.contains(&format!(">0 folders, {FILE_COUNT} files</p>")));
     assert!(
         page.contains("in order in parts"),
-        "it was more than one run"
+        "there is more than one run"
     );
-    // Within a run, the order is the natural one.
+    // Within a run, the order is natural.
     let number = |reference: &str| -> usize {
         let digits = reference
             .trim_start_matches("file-")
             .trim_end_matches(".txt");
         digits.parse().expect("a number")
     };
-    let falls = references
+    let descents = references
         .windows(2)
         .filter(|pair| number(pair[0]) > number(pair[1]))
         .count();
-    assert!(falls < 3, "{falls} runs more than one");
-    let line = server.line();
+    assert!(descents < 3, "{descents} runs more than one");
+    let line = server.stdout_line();
     let line = if line.contains("/small.txt") {
-        server.line()
+        server.stdout_line()
     } else {
         line
     };
@@ -553,29 +559,29 @@ fn many_entries_are_streamed_and_never_all_held() {
 }
 
 #[test]
-fn an_access_line_says_how_much_content_there_was() {
+fn access_log_has_content_bytes_of_listing() {
     let root = Root::of(&[("file", "")]);
     let server = serve(&root);
     let listing = list(&server, "/?sort=size", "text/html");
     let expected = format!("GET /?sort=size 200 {}", listing.content.len());
-    assert_eq!(summary(&server.line()), expected);
+    assert_eq!(summary(&server.stdout_line()), expected);
 }
 
 #[test]
-fn who_leaves_ends_it() {
-    let root = many(MANY);
+fn disconnect_ends_listing() {
+    let root = root_with_files(FILE_COUNT);
     let server = serve(&root);
     let before = server.descriptors();
-    let clients: Vec<Client> = (0..5).map(|_| slowly(&server)).collect();
-    server.holds(before + 10);
+    let clients: Vec<Client> = (0..5).map(|_| slow_client(&server)).collect();
+    server.wait_for_descriptors(before + 10);
     drop(clients);
-    server.holds_no_more_than(before);
-    server.rests();
+    server.wait_for_descriptors_at_most(before);
+    server.wait_until_idle();
 }
 
 #[test]
-fn what_comes_behind_it_is_answered_behind_it() {
-    let root = many(3000);
+fn pipelined_requests_behind_listing_are_answered_in_order() {
+    let root = root_with_files(3000);
     let server = serve(&root);
     let mut client = server.connect();
     let get =
@@ -592,43 +598,43 @@ fn what_comes_behind_it_is_answered_behind_it() {
 }
 
 #[test]
-fn others_are_served_meanwhile() {
-    let root = many(MANY);
+fn listing_blocks_no_other_client() {
+    let root = root_with_files(FILE_COUNT);
     let server = Server::with(root.path(), &["--listing", "--workers", "1"]);
-    let mut slow = slowly(&server);
+    let mut slow = slow_client(&server);
     let address = server.address;
     let lists = thread::spawn(move || {
         let mut client = Client::connect(address);
-        ask(&mut client, "/many/?sort=size", "text/plain");
+        send_get(&mut client, "/many/?sort=size", "text/plain");
         client.response_to_head();
         let mut other = Client::connect(address);
         assert_eq!(other.get("/small.txt").text(), "small");
-        chunks(&mut client).expect("all of it").len()
+        chunks(&mut client).expect("a complete listing").len()
     });
     let mut client = server.connect();
     for _ in 0..200 {
         assert_eq!(client.get("/small.txt").text(), "small");
     }
-    assert!(lists.join().expect("it does not panic") > MANY * 10);
+    assert!(lists.join().expect("the thread does not panic") > FILE_COUNT * 10);
     assert!(chunks(&mut slow).is_ok());
 }
 
 #[test]
-fn a_folder_that_changes_meanwhile_is_listed_all_the_same() {
-    let root = many(MANY);
+fn directory_changed_during_listing_is_listed_to_its_end() {
+    let root = root_with_files(FILE_COUNT);
     let server = serve(&root);
-    let mut client = slowly(&server);
-    for number in 0..MANY {
+    let mut client = slow_client(&server);
+    for number in 0..FILE_COUNT {
         match number % 3 {
             0 => {
-                fs::remove_file(root.join(format!("many/file-{number}.txt"))).expect("it is there");
+                fs::remove_file(root.join(format!("many/file-{number}.txt"))).expect("it exists");
             }
             1 => {
                 let (from, to) = (
                     format!("many/file-{number}.txt"),
                     format!("many/moved-{number}"),
                 );
-                fs::rename(root.join(from), root.join(to)).expect("it is there");
+                fs::rename(root.join(from), root.join(to)).expect("it exists");
             }
             _ => {}
         }
@@ -640,33 +646,33 @@ fn a_folder_that_changes_meanwhile_is_listed_all_the_same() {
         .skip(1)
         .filter_map(|link| Some(link.split_once('"')?.0))
         .collect();
-    // Whatever was there from the beginning to the end is in it; what had been shown before is not asked for.
-    let kept = (0..MANY).filter(|number| number % 3 == 2);
+    // Files that exist during the whole listing are in it; the part read before the changes is not checked.
+    let kept = (0..FILE_COUNT).filter(|number| number % 3 == 2);
     let missing = kept
         .filter(|number| !listed.contains(&*format!("file-{number}.txt")))
         .count();
-    assert!(missing < MANY / 3, "{missing}");
+    assert!(missing < FILE_COUNT / 3, "{missing}");
 }
 
 #[test]
-fn a_folder_that_goes_meanwhile_is_cut_short_and_that_is_to_be_seen() {
-    let root = many(MANY);
+fn directory_removed_during_listing_ends_without_last_chunk() {
+    let root = root_with_files(FILE_COUNT);
     let server = serve(&root);
-    let mut client = slowly(&server);
-    // All at once: otherwise it may be read to its end when it is empty.
-    server.asleep(|| fs::remove_dir_all(root.join("many")).expect("it is there"));
+    let mut client = slow_client(&server);
+    // While the server is stopped: otherwise it may read the emptied directory to its end.
+    server.while_stopped(|| fs::remove_dir_all(root.join("many")).expect("it exists"));
     let rest = client.rest();
     assert!(
         !rest.ends_with(b"0\r\n\r\n"),
-        "no last chunk: {} bytes",
+        "there is a last chunk: {} bytes",
         rest.len()
     );
-    let complaint = server.complaint();
+    let warning = server.stderr_line();
     assert!(
-        complaint.contains("cannot list /many to its end"),
-        "{complaint}"
+        warning.contains("cannot list /many to its end"),
+        "{warning}"
     );
-    eventually("it goes on", || {
+    eventually("the server goes on serving", || {
         (server.get("/small.txt").text() == "small").then_some(())
     });
 }

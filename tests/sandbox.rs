@@ -1,4 +1,4 @@
-//! Nothing that serving does not need can be done by whoever is confined, whatever its code tries.
+//! Sandbox: a confined thread can do nothing that serving does not need.
 
 use std::fs::{self, File, Permissions};
 use std::io::ErrorKind;
@@ -10,7 +10,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::thread;
 
-use crate::support::{Root, Server, Signal, Trace, docroot, eventually, filling, large, upon};
+use crate::support::{
+    Root, Server, Signal, Trace, command_under, docroot, eventually, large, pseudorandom_bytes,
+};
 use docroot::sandbox::{Confinement, Requirements, SandboxMode, confine};
 use rustix::process::{Pid, test_kill_process};
 
@@ -21,39 +23,44 @@ const FOR_ALICE: &str = "YWxpY2U6Y29ycmVjdCBob3JzZQ==";
 const BOB: &str = "bob:$6$saltsalt$rVIyJtXnL0mXUCLepstXWqeOv9JVyd7nOH8wn0BvOU5lCiAviUJLxXZ5CkPgq6XNTHV22yG4mV0IO9gqPL5WQ.";
 const FOR_BOB: &str = "Ym9iOnDDpHNzd29yZA==";
 
-/// What confines a thread of its own, and has it try something. `None`, said loudly, where the kernel cannot confine.
-fn confined<T: Send>(needs: &Requirements, attempt: impl FnOnce(u32) -> T + Send) -> Option<T> {
+/// Confines a new thread and runs `attempt` on it with the version of Landlock. Returns `None`, after printing
+/// `SKIPPED`, where the kernel cannot confine.
+fn run_confined<T: Send>(
+    requirements: &Requirements,
+    attempt: impl FnOnce(u32) -> T + Send,
+) -> Option<T> {
     thread::scope(|scope| {
-        let confined = scope.spawn(|| match confine(SandboxMode::Auto, needs) {
-            // A thread that it starts is confined as well.
+        let thread = scope.spawn(|| match confine(SandboxMode::Auto, requirements) {
+            // A thread started by a confined one is confined, too.
             Ok(Confinement::Landlock { abi, .. }) => thread::scope(|scope| {
                 let attempt = scope.spawn(move || attempt(abi));
-                Some(attempt.join().expect("what is tried does not panic"))
+                Some(attempt.join().expect("the attempt does not panic"))
             }),
             other => {
-                eprintln!("SKIPPED: the kernel does not confine here: {other:?}");
+                eprintln!("SKIPPED: the kernel cannot confine here: {other:?}");
                 None
             }
         });
-        confined.join().expect("it does not panic")
+        thread.join().expect("the thread does not panic")
     })
 }
 
-fn needs(folders: &[&Path]) -> Requirements {
+/// Returns the requirements of a server of these directories.
+fn requirements(folders: &[&Path]) -> Requirements {
     Requirements {
         folders: folders.iter().map(|&path| path.into()).collect(),
         ..Requirements::default()
     }
 }
 
-/// A folder to be confined to, beside a file that is not in it, and who can be connected to.
-struct Stage {
+/// Directory to confine a thread to, a file outside it, and two listening sockets.
+struct Fixture {
     folder: Root,
     tcp: TcpListener,
     abstract_socket: UnixListener,
 }
 
-impl Stage {
+impl Fixture {
     fn new() -> Self {
         let files = [
             ("root/a.txt", "a"),
@@ -63,7 +70,7 @@ impl Stage {
         let folder = Root::of(&files);
         symlink("../outside.txt", folder.join("root/link.txt")).expect("a link");
         let executable = Permissions::from_mode(0o755);
-        fs::set_permissions(folder.join("root/run"), executable).expect("it is ours");
+        fs::set_permissions(folder.join("root/run"), executable).expect("the test owns it");
         let name = folder.path().as_os_str().as_encoded_bytes();
         let name = SocketAddr::from_abstract_name(name).expect("a name");
         Self {
@@ -77,9 +84,9 @@ impl Stage {
         self.folder.join("root")
     }
 
-    /// Tries everything that this version of Landlock is to forbid to whoever is confined to the root, and gives
-    /// what was not refused.
-    fn possible(&self, abi: u32) -> Vec<&'static str> {
+    /// Tries everything that this version of Landlock must forbid to a thread confined to the root, and returns the
+    /// operations that were not refused.
+    fn allowed_operations(&self, abi: u32) -> Vec<&'static str> {
         let at = |name: &str| self.root().join(name);
         let outside = self.folder.join("outside.txt");
         let write = |path: &Path| File::options().write(true).open(path).map(drop);
@@ -87,7 +94,7 @@ impl Stage {
         let run = |path: &Path| Command::new(path).status().map(drop);
         let listening = self.tcp.local_addr().expect("an address");
         let unix = self.abstract_socket.local_addr().expect("an address");
-        let done = [
+        let results = [
             ("read outside", 1, read(&outside)),
             ("read by a detour", 1, read(&at("../outside.txt"))),
             ("read by a link", 1, read(&at("link.txt"))),
@@ -105,7 +112,7 @@ impl Stage {
             ("make a link", 1, symlink("a.txt", at("new-link"))),
             ("rename", 1, fs::rename(at("link.txt"), at("moved.txt"))),
             ("remove", 1, fs::remove_file(at("a.txt"))),
-            ("execute what is served", 1, run(&at("run"))),
+            ("execute a served file", 1, run(&at("run"))),
             ("execute", 1, run(Path::new("/bin/true"))),
             ("connect", 4, TcpStream::connect(listening).map(drop)),
             ("bind", 4, TcpListener::bind("127.0.0.1:0").map(drop)),
@@ -120,27 +127,27 @@ impl Stage {
                 UnixStream::connect_addr(&unix).map(drop),
             ),
         ];
-        let possible = done.into_iter().filter(|(_, since, done)| {
+        let allowed = results.into_iter().filter(|(_, since, result)| {
             let is_refused = |kind| kind == ErrorKind::PermissionDenied;
-            *since <= abi && !done.as_ref().is_err_and(|error| is_refused(error.kind()))
+            *since <= abi && !result.as_ref().is_err_and(|error| is_refused(error.kind()))
         });
-        possible.map(|(name, ..)| name).collect()
+        allowed.map(|(name, ..)| name).collect()
     }
 }
 
 #[test]
-fn who_is_confined_reads_what_is_served_and_can_do_nothing_else() {
-    let stage = Stage::new();
-    let root = stage.root();
-    let tried = confined(&needs(&[&root]), |abi| {
-        assert_eq!(fs::read(root.join("a.txt")).expect("it is served"), b"a");
-        assert_eq!(fs::read_dir(&root).expect("it is served").count(), 3);
+fn confined_thread_can_only_read_served_directories() {
+    let fixture = Fixture::new();
+    let root = fixture.root();
+    let allowed = run_confined(&requirements(&[&root]), |abi| {
+        assert_eq!(fs::read(root.join("a.txt")).expect("readable"), b"a");
+        assert_eq!(fs::read_dir(&root).expect("readable").count(), 3);
         assert!(File::open("/proc/self/mountinfo").is_ok());
-        stage.possible(abi)
+        fixture.allowed_operations(abi)
     });
-    assert_eq!(tried.unwrap_or_default(), [""; 0]);
-    // Elsewhere in this process nobody is, and all of it can be done.
-    let possible = stage.possible(u32::MAX);
+    assert_eq!(allowed.unwrap_or_default(), [""; 0]);
+    // Other threads of this process are not confined and can do all of it.
+    let allowed = fixture.allowed_operations(u32::MAX);
     for each in [
         "read by a link",
         "list outside",
@@ -150,34 +157,34 @@ fn who_is_confined_reads_what_is_served_and_can_do_nothing_else() {
         "connect",
         "bind",
     ] {
-        assert!(possible.contains(&each), "{each}: {possible:?}");
+        assert!(allowed.contains(&each), "{each}: {allowed:?}");
     }
 }
 
 #[test]
-fn with_links_that_lead_anywhere_everything_is_read_and_nothing_changed() {
-    let stage = Stage::new();
-    let needs = Requirements {
+fn read_everywhere_allows_reading_and_no_writing() {
+    let fixture = Fixture::new();
+    let requirements = Requirements {
         read_everywhere: true,
-        ..needs(&[&stage.root()])
+        ..requirements(&[&fixture.root()])
     };
-    let Some(possible) = confined(&needs, |abi| stage.possible(abi)) else {
+    let Some(allowed) = run_confined(&requirements, |abi| fixture.allowed_operations(abi)) else {
         return;
     };
     let reads = |name: &&str| name.starts_with("read") || name.starts_with("list");
-    assert!(possible.iter().all(reads), "{possible:?}");
-    assert_eq!(possible.len(), 6);
+    assert!(allowed.iter().all(reads), "{allowed:?}");
+    assert_eq!(allowed.len(), 6);
 }
 
 #[test]
-fn logs_are_made_and_appended_to_and_neither_cut_off_nor_read() {
+fn log_files_can_be_created_and_appended_only() {
     let folder = Root::of(&[("log/access.log", "1\n"), ("root/a.txt", "a")]);
     let log = folder.join("log/access.log");
-    let needs = Requirements {
+    let requirements = Requirements {
         logs: vec![log.clone()],
-        ..needs(&[&folder.join("root")])
+        ..requirements(&[&folder.join("root")])
     };
-    confined(&needs, |abi| {
+    run_confined(&requirements, |abi| {
         let append = |path: &Path| File::options().append(true).create(true).open(path);
         assert!(append(&log).is_ok());
         assert!(append(&folder.join("log/access.log.1")).is_ok());
@@ -186,35 +193,35 @@ fn logs_are_made_and_appended_to_and_neither_cut_off_nor_read() {
         assert!(fs::remove_file(&log).is_err());
         assert!(abi < 3 || File::create(&log).is_err());
     });
-    assert_eq!(fs::read(log).expect("it is there"), b"1\n");
+    assert_eq!(fs::read(log).expect("it exists"), b"1\n");
 }
 
 #[test]
-fn the_next_release_can_be_read() {
+fn next_release_can_be_read() {
     let folder = Root::of(&[("releases/42/a", "42"), ("releases/43/a", "43"), ("b", "b")]);
     let current = folder.join("current");
     symlink("releases/42", &current).expect("a link");
-    confined(&needs(&[&current]), |_| {
+    run_confined(&requirements(&[&current]), |_| {
         assert!(fs::read(current.join("a")).is_ok());
         assert!(fs::read(folder.join("releases/43/a")).is_ok());
         assert!(fs::read(folder.join("b")).is_err());
     });
-    // One that is named by its own name stays alone.
-    confined(&needs(&[&folder.join("releases/42")]), |_| {
+    // A release given by its own path is readable alone.
+    run_confined(&requirements(&[&folder.join("releases/42")]), |_| {
         assert!(fs::read(current.join("a")).is_ok());
         assert!(fs::read(folder.join("releases/43/a")).is_err());
     });
 }
 
-/// Gives the name `link` below a folder to what `to` leads to.
+/// Makes the link `link` in a directory lead to `to`, atomically.
 fn switch(folder: &Root, link: &str, to: &str) {
     let new = folder.join("new");
-    symlink(to, &new).expect("a folder of ours");
-    fs::rename(new, folder.join(link)).expect("a folder of ours");
+    symlink(to, &new).expect("the test owns this directory");
+    fs::rename(new, folder.join(link)).expect("the test owns this directory");
 }
 
 #[test]
-fn whichever_link_is_switched_the_next_release_is_served() {
+fn next_release_is_served_whichever_link_is_switched() {
     let check = |links: &[(&str, &str)], releases: [&str; 2], switched: (&str, &str)| {
         let folder = Root::of(&[]);
         for (number, release) in ["1", "2"].into_iter().zip(releases) {
@@ -238,7 +245,7 @@ fn whichever_link_is_switched_the_next_release_is_served() {
         ["releases/1/public", "releases/2/public"],
         ("stage", "releases/2"),
     );
-    // As the kubelet has it.
+    // The layout of the kubelet.
     check(
         &[("html", "..data/html"), ("..data", "..1")],
         ["..1/html", "..2/html"],
@@ -247,7 +254,7 @@ fn whichever_link_is_switched_the_next_release_is_served() {
 }
 
 #[test]
-fn rules_are_read_where_their_links_lead() {
+fn rule_files_are_read_through_links() {
     let folder = Root::of(&[
         ("shared/_headers", "/*\n  X-Rules: shared\n"),
         ("etc/_headers", ""),
@@ -255,11 +262,13 @@ fn rules_are_read_where_their_links_lead() {
         ("root/index.html", "hello"),
         ("other/index.html", "hello"),
     ]);
-    symlink("../shared/_headers", folder.join("root/_headers")).expect("a folder of ours");
+    symlink("../shared/_headers", folder.join("root/_headers"))
+        .expect("the test owns this directory");
     let server = Server::start(&folder.join("root"));
     assert_eq!(server.get("/").field("X-Rules"), Some("shared"));
 
-    symlink("../shared/_redirects", folder.join("etc/_redirects")).expect("a folder of ours");
+    symlink("../shared/_redirects", folder.join("etc/_redirects"))
+        .expect("the test owns this directory");
     let headers = folder.join("etc/_headers");
     let options = ["--headers-file", headers.to_str().expect("text")];
     let server = Server::with(&folder.join("other"), &options);
@@ -267,9 +276,9 @@ fn rules_are_read_where_their_links_lead() {
 }
 
 #[test]
-fn a_log_is_made_where_its_link_leads() {
+fn log_file_is_created_through_link() {
     let folder = Root::of(&[("log/old.log", ""), ("root/index.html", "hello")]);
-    symlink("log/access.log", folder.join("access.log")).expect("a folder of ours");
+    symlink("log/access.log", folder.join("access.log")).expect("the test owns this directory");
     let log = folder.join("access.log");
     let options = ["--log-file", log.to_str().expect("text")];
     let server = Server::with(&folder.join("root"), &options);
@@ -280,18 +289,18 @@ fn a_log_is_made_where_its_link_leads() {
     });
 }
 
-/// Whether this kernel confines, and if not, that nothing is shown here.
+/// Whether the kernel can confine; prints `SKIPPED` if not.
 fn can_confine() -> bool {
-    confined(&Requirements::default(), |_| ()).is_some()
+    run_confined(&Requirements::default(), |_| ()).is_some()
 }
 
 #[test]
-fn every_thread_of_a_server_is_confined() {
+fn every_server_thread_is_confined() {
     let root = Root::of(&[("index.html", "hello")]);
     let options = ["--workers", "3", "--compress", "--auth", ALICE];
     let server = Server::with(root.path(), &options);
     assert_eq!(server.get("/").status(), "401 Unauthorized");
-    // Loops, two that compress, one that verifies, two that write lines, and one for signals.
+    // 3 workers, 2 encoders, 1 password verifier, 2 line writers, 1 for signals.
     let threads = 3 + 2 + 1 + 2 + 1;
     let statuses = eventually("all threads have started", || {
         let tasks = fs::read_dir(format!("/proc/{}/task", server.pid())).expect("proc");
@@ -306,7 +315,7 @@ fn every_thread_of_a_server_is_confined() {
 }
 
 #[test]
-fn all_is_bound_and_then_forbidden_before_the_first_thread_starts() {
+fn server_binds_then_confines_itself_then_starts_threads() {
     let Some(trace) = Trace::new("bind,landlock_restrict_self,clone,clone3") else {
         return;
     };
@@ -326,7 +335,7 @@ fn all_is_bound_and_then_forbidden_before_the_first_thread_starts() {
 }
 
 #[test]
-fn a_server_that_is_led_out_of_its_sandbox_stays_in_it() {
+fn reload_cannot_read_outside_sandbox() {
     if !can_confine() {
         return;
     }
@@ -349,22 +358,26 @@ fn a_server_that_is_led_out_of_its_sandbox_stays_in_it() {
         fs::remove_file(&types).expect("a file");
         symlink("../secret/types", &types).expect("a link");
         server.signal(Signal::HUP);
-        let said = server.complaint();
-        assert_eq!(said.contains("Permission denied"), how == "on", "{said}");
+        let stderr = server.stderr_line();
+        assert_eq!(
+            stderr.contains("Permission denied"),
+            how == "on",
+            "{stderr}"
+        );
         assert!(is(kind));
         fs::remove_file(&types).expect("a link");
     }
 }
 
 #[test]
-fn all_that_is_served_without_a_sandbox_is_served_in_it() {
+fn sandbox_restricts_no_feature() {
     let folder = Root::of(&[
         ("root/index.html", "hello"),
         ("root/list/a.txt", "a"),
         ("etc/users", ALICE),
     ]);
     let large = large();
-    let medium = filling(200_000);
+    let medium = pseudorandom_bytes(200_000);
     let text = "const a = 1;\n".repeat(1000);
     folder.write("root/large.bin", large);
     folder.write("root/medium.bin", &medium);
@@ -380,11 +393,11 @@ fn all_that_is_served_without_a_sandbox_is_served_in_it() {
     };
     assert_eq!(get(FOR_ALICE, "/").content, b"hello");
     assert!(get(FOR_ALICE, "/large.bin").content == large);
-    // Of this one a copy in memory is sent from the second time on.
+    // From the second request on, the server sends a copy in memory.
     for _ in 0..3 {
         assert!(get(FOR_ALICE, "/medium.bin").content == medium);
     }
-    eventually("it is compressed", || {
+    eventually("the response is encoded", || {
         let response = get(FOR_ALICE, "/app.js");
         (response.decoded() == text.as_bytes() && response.field("Content-Encoding").is_some())
             .then_some(())
@@ -399,23 +412,23 @@ fn all_that_is_served_without_a_sandbox_is_served_in_it() {
     folder.write("root/new/index.html", "new");
     assert_eq!(get(FOR_ALICE, "/new/").content, b"new");
 
-    // Another file takes the place of the one with the users, as an editor leaves it.
+    // A new file replaces the one with the users, as editors do.
     assert_eq!(get(FOR_BOB, "/").status(), "401 Unauthorized");
     folder.write("etc/users.new", BOB);
-    fs::rename(folder.join("etc/users.new"), &users).expect("it is ours");
+    fs::rename(folder.join("etc/users.new"), &users).expect("the test owns it");
     server.signal(Signal::HUP);
-    let said = server.complaint();
-    assert!(said.contains("is in force"), "{said}");
+    let stderr = server.stderr_line();
+    assert!(stderr.contains("is in force"), "{stderr}");
     assert_eq!(get(FOR_BOB, "/").content, b"changed");
     assert_eq!(get(FOR_ALICE, "/").status(), "401 Unauthorized");
 }
 
-/// Runs docroot where the kernel answers this to who asks for Landlock. `None`, said loudly, where strace(1) cannot
-/// arrange that.
-fn upon_no_landlock(error: &str, root: &Path, options: &[&str]) -> Option<Command> {
+/// Returns the command that serves `root` while Landlock fails with this error. Returns `None`, after printing
+/// `SKIPPED`, where strace(1) cannot inject the error.
+fn command_without_landlock(error: &str, root: &Path, options: &[&str]) -> Option<Command> {
     let inject = format!("inject=landlock_create_ruleset:error={error}");
     let trace = "trace=landlock_create_ruleset";
-    let stage = [
+    let wrapper = [
         "strace",
         "-D",
         "-f",
@@ -428,84 +441,88 @@ fn upon_no_landlock(error: &str, root: &Path, options: &[&str]) -> Option<Comman
         "-e",
         &inject,
     ];
-    let tried = Command::new(stage[0])
-        .args(&stage[1..])
+    let probe = Command::new(wrapper[0])
+        .args(&wrapper[1..])
         .arg("true")
         .status();
-    if !tried.is_ok_and(|tried| tried.success()) {
-        eprintln!("SKIPPED: strace(1) cannot take Landlock away here");
+    if !probe.is_ok_and(|probe| probe.success()) {
+        eprintln!("SKIPPED: strace(1) cannot inject an error into Landlock here");
         return None;
     }
-    Some(upon(&stage, root, options))
+    Some(command_under(&wrapper, root, options))
 }
 
 #[test]
-fn without_landlock_it_serves_and_says_so_or_does_not_start() {
+fn missing_landlock_warns_or_fails_start() {
     let root = Root::of(&[("index.html", "hello")]);
-    // A kernel before 5.13, one that does not use it, and a filter of system calls.
+    // A kernel before 5.13, one with Landlock disabled, and a seccomp filter.
     for error in ["ENOSYS", "EOPNOTSUPP", "EPERM"] {
-        let Some(command) = upon_no_landlock(error, root.path(), &[]) else {
+        let Some(command) = command_without_landlock(error, root.path(), &[]) else {
             return;
         };
         let server = Server::spawn(command);
-        let said = &server.announcement;
-        assert!(said.contains(r#""sandbox":"none","landlock":0"#), "{said}");
-        let complaint = server.complaint();
+        let startup_line = &server.announcement;
         assert!(
-            complaint.contains("WARN not confined: this kernel"),
-            "{complaint}"
+            startup_line.contains(r#""sandbox":"none","landlock":0"#),
+            "{startup_line}"
+        );
+        let warning = server.stderr_line();
+        assert!(
+            warning.contains("WARN not confined: this kernel"),
+            "{warning}"
         );
         let status = fs::read_to_string(format!("/proc/{}/status", server.pid())).expect("proc");
         assert!(status.contains("\nNoNewPrivs:\t1\n"), "{status}");
         assert_eq!(server.get("/").content, b"hello");
 
         for options in [&["--sandbox", "on"][..], &["--sandbox", "on", "--check"]] {
-            let command = upon_no_landlock(error, root.path(), options);
+            let command = command_without_landlock(error, root.path(), options);
             let output = command
-                .expect("it could be arranged")
+                .expect("strace works")
                 .output()
-                .expect("it runs");
+                .expect("docroot runs");
             check_refusal(&output);
         }
     }
 }
 
+/// Checks the error of a start with `--sandbox on` that cannot confine.
 fn check_refusal(output: &Output) {
     assert_eq!(output.status.code(), Some(1));
-    let said = String::from_utf8_lossy(&output.stderr);
+    let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(
-        said.starts_with("docroot: --sandbox on: not confined: "),
-        "{said}"
+        stderr.starts_with("docroot: --sandbox on: not confined: "),
+        "{stderr}"
     );
     assert!(
-        said.ends_with("--sandbox auto takes what there is\n"),
-        "{said}"
+        stderr.ends_with("--sandbox auto takes what there is\n"),
+        "{stderr}"
     );
-    assert_eq!(said.lines().count(), 1, "{said}");
+    assert_eq!(stderr.lines().count(), 1, "{stderr}");
     assert_eq!(output.stdout, b"");
 }
 
 #[test]
-fn the_start_says_what_is_enforced() {
+fn startup_line_reports_sandbox() {
     let root = Root::of(&[("index.html", "hello")]);
-    let said = |options: &[&str]| {
+    let reported = |options: &[&str]| {
         let server = Server::with(root.path(), options);
         let (_, sandbox) = server
             .announcement
             .split_once(r#""sandbox":""#)
-            .expect("it is said");
+            .expect("a sandbox");
         sandbox.split('"').next().unwrap_or_default().to_owned()
     };
-    assert_eq!(said(&["--sandbox", "off"]), "off");
+    assert_eq!(reported(&["--sandbox", "off"]), "off");
     if can_confine() {
-        assert_eq!(said(&["--symlinks", "follow"]), "partial");
-        assert_eq!(said(&["--sandbox", "on"]), said(&[]));
+        assert_eq!(reported(&["--symlinks", "follow"]), "partial");
+        assert_eq!(reported(&["--sandbox", "on"]), reported(&[]));
     }
     let check = docroot()
         .arg("--check")
         .arg(root.path())
         .output()
-        .expect("it runs");
+        .expect("docroot runs");
     let check = String::from_utf8_lossy(&check.stdout).into_owned();
     assert!(check.contains("\nsandbox  "), "{check}");
 }
