@@ -1,4 +1,4 @@
-//! The parts of a file that are asked for are what is sent.
+//! Range requests (RFC 9110 section 14): every byte of each response is compared with the file.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -7,21 +7,23 @@ use std::ops::Range;
 use std::os::unix::fs::symlink;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::support::{Client, LARGE, Response, Root, Server, asctime, eventually, filling, rfc850};
+use crate::support::{
+    Client, LARGE_LEN, Response, Root, Server, asctime, eventually, pseudorandom_bytes, rfc850,
+};
 use http_range::{HttpRange, HttpRangeParseError};
 use httpdate::{fmt_http_date, parse_http_date};
 
-/// Files up to this length are sent from memory, larger ones by the kernel.
-const IN_MEMORY: u64 = 64 * 1024;
+/// Files up to this length in bytes are sent from memory, larger ones with sendfile(2).
+const MAX_IN_MEMORY_LEN: u64 = 64 * 1024;
 
-/// A file of each kind, long enough for several ranges to be worth their while.
+/// Lengths of a file of each kind, in bytes: several short ranges are shorter than it as multipart.
 const SMALL: u64 = 10_000;
 const BIG: u64 = 100_000;
 
-/// Ranges that one field may ask for.
-const MOST: usize = 32;
+/// Ranges that docroot accepts in one field.
+const MAX_RANGES: usize = 32;
 
-/// What comes of a Range. Ranges are half-open.
+/// Kind of response to a Range. The ranges here are half-open.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Expected {
     Whole,
@@ -32,8 +34,8 @@ enum Expected {
 
 use Expected::{Part, Parts, Unsatisfiable, Whole};
 
-/// A server of files that are named after their length, and one connection to it, so that whatever is
-/// sent too much or too little is taken for a part of the next head.
+/// Server of files that are named after their length, and one connection to it: excess or missing content would be read
+/// as part of the next head.
 struct Site {
     client: Client,
     server: Server,
@@ -44,7 +46,7 @@ struct Site {
 impl Site {
     fn of(lengths: &[u64]) -> Self {
         let root = Root::new();
-        let content = |&len: &u64| (len, filling(len.try_into().expect("it fits")));
+        let content = |&len: &u64| (len, pseudorandom_bytes(len.try_into().expect("it fits")));
         let contents: BTreeMap<_, _> = lengths.iter().map(content).collect();
         for (len, content) in &contents {
             root.write(format!("{len}.txt"), content);
@@ -58,35 +60,35 @@ impl Site {
         }
     }
 
-    /// Asks for a file of this length with these field lines, each with its CRLF.
+    /// Requests the file of this length with these field lines, each with its CRLF.
     fn get(&mut self, len: u64, fields: &str) -> Response {
         self.client.ask(request("GET", len, fields))
     }
 
-    /// The same, but only the head.
+    /// Sends the same request as HEAD.
     fn head(&mut self, len: u64, fields: &str) -> Response {
         self.client.send(request("HEAD", len, fields));
         self.client.response_to_head()
     }
 
-    /// The tag and the date of a file, as soon as both are told.
+    /// Waits until ETag and Last-Modified of a file are sent, and returns them.
     fn validators(&mut self, len: u64) -> (String, String) {
-        eventually("tag and date are told", || {
+        eventually("ETag and Last-Modified are sent", || {
             let head = self.head(len, "");
-            let told = |name| head.field(name).map(str::to_owned);
-            Some((told("ETag")?, told("Last-Modified")?))
+            let value = |name| head.field(name).map(str::to_owned);
+            Some((value("ETag")?, value("Last-Modified")?))
         })
     }
 
-    /// Asks for ranges, and compares every byte of the answer.
+    /// Requests ranges, and compares every byte of the response.
     fn check(&mut self, range: &str, len: u64, expected: Expected) {
         self.check_with(&format!("Range: {range}\r\n"), len, expected);
     }
 
-    /// The same, with field lines.
+    /// Sends these field lines, and compares every byte of the response.
     fn check_with(&mut self, fields: &str, len: u64, expected: Expected) {
         let response = self.get(len, fields);
-        let found = read(&response, &self.contents[&len]);
+        let found = parse_response(&response, &self.contents[&len]);
         assert_eq!(found, expected, "{fields} of {len}: {response:?}");
     }
 }
@@ -99,17 +101,17 @@ fn number(text: &str) -> u64 {
     let number: u64 = text
         .parse()
         .unwrap_or_else(|_| panic!("{text} is no number"));
-    // RFC 9110 section 14.4 would allow more digits than needed; nobody sends them.
+    // RFC 9110 section 14.4 would allow leading zeros; docroot sends none.
     assert_eq!(number.to_string(), text);
     number
 }
 
 fn slice<'a>(content: &'a [u8], part: &Range<u64>) -> &'a [u8] {
-    let index = |place: u64| usize::try_from(place).expect("it fits");
+    let index = |position: u64| usize::try_from(position).expect("it fits");
     &content[index(part.start)..index(part.end)]
 }
 
-/// Reads a Content-Range (RFC 9110 section 14.4) of something of this length.
+/// Parses the Content-Range (RFC 9110 section 14.4) of a file of this length.
 fn content_range(value: &str, len: u64) -> Range<u64> {
     let range = value
         .strip_prefix("bytes ")
@@ -122,9 +124,9 @@ fn content_range(value: &str, len: u64) -> Range<u64> {
     first..last + 1
 }
 
-/// What a response about this file turns out to be. Its status, its fields and every byte of its
-/// content must say the same.
-fn read(response: &Response, file: &[u8]) -> Expected {
+/// Returns the kind of a response about this file. Asserts that its status, its fields and every byte of its content
+/// are consistent.
+fn parse_response(response: &Response, file: &[u8]) -> Expected {
     let len = file.len() as u64;
     let media_type = response.field("Content-Type").expect("there is content");
     let range = response.field("Content-Range");
@@ -158,7 +160,7 @@ fn read(response: &Response, file: &[u8]) -> Expected {
             Part(part)
         }
         ("206 Partial Content", None, Some(("multipart/byteranges", boundary))) => {
-            let parts = parts(
+            let parts = parse_multipart(
                 &response.content,
                 boundary,
                 "text/plain; charset=utf-8",
@@ -166,28 +168,33 @@ fn read(response: &Response, file: &[u8]) -> Expected {
             );
             // RFC 9110 section 14.6 forbids it for one part, RFC 2046 for none.
             assert!(parts.len() > 1, "{response:?}");
-            assert!(response.content.len() < file.len(), "more than the whole");
+            assert!(response.content.len() < file.len(), "longer than the file");
             Parts(parts)
         }
         _ => panic!("{response:?}"),
     }
 }
 
-/// Reads `multipart/byteranges` (RFC 9110 section 14.6, RFC 2046 section 5.1.1), with nothing between
-/// the parts, before the first or after the last, and compares the parts with the file.
-fn parts(mut content: &[u8], boundary: &str, media_type: &str, file: &[u8]) -> Vec<Range<u64>> {
-    // Of the characters that a boundary may have, those that need no quotes in a parameter.
+/// Parses `multipart/byteranges` (RFC 9110 section 14.6, RFC 2046 section 5.1.1) without preamble or epilogue, and
+/// compares the parts with the file.
+fn parse_multipart(
+    mut content: &[u8],
+    boundary: &str,
+    media_type: &str,
+    file: &[u8],
+) -> Vec<Range<u64>> {
+    // The characters of a boundary that need no quotes in a parameter.
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"'+_-.".contains(&byte);
     assert!(boundary.bytes().all(is_plain), "{boundary}");
     assert!((16..=70).contains(&boundary.len()), "{boundary}");
     let delimiter = format!("\r\n--{boundary}");
     let mut parts = Vec::new();
     loop {
-        content = take(content, &delimiter);
+        content = strip_expected(content, &delimiter);
         if content == b"--\r\n" {
             return parts;
         }
-        content = take(
+        content = strip_expected(
             content,
             &format!("\r\nContent-Type: {media_type}\r\nContent-Range: "),
         );
@@ -197,16 +204,16 @@ fn parts(mut content: &[u8], boundary: &str, media_type: &str, file: &[u8]) -> V
             .expect("a line");
         let range = std::str::from_utf8(&content[..end]).expect("text");
         let part = content_range(range, file.len() as u64);
-        content = take(&content[end..], "\r\n\r\n");
+        content = strip_expected(&content[end..], "\r\n\r\n");
         let expected = slice(file, &part);
-        assert!(content.len() >= expected.len(), "{part:?} is cut");
+        assert!(content.len() >= expected.len(), "{part:?} is incomplete");
         assert!(content[..expected.len()] == *expected, "{part:?}");
         content = &content[expected.len()..];
         parts.push(part);
     }
 }
 
-fn take<'a>(content: &'a [u8], expected: &str) -> &'a [u8] {
+fn strip_expected<'a>(content: &'a [u8], expected: &str) -> &'a [u8] {
     content
         .strip_prefix(expected.as_bytes())
         .unwrap_or_else(|| {
@@ -215,7 +222,7 @@ fn take<'a>(content: &'a [u8], expected: &str) -> &'a [u8] {
         })
 }
 
-/// The length of a multipart answer with a boundary of 32 characters.
+/// Returns the length of a multipart response with a boundary of 32 characters.
 fn multipart_len(parts: &[Range<u64>], len: u64) -> u64 {
     const BOUNDARY: u64 = 32;
     let delimiter = "\r\n--".len() as u64 + BOUNDARY;
@@ -230,8 +237,8 @@ fn multipart_len(parts: &[Range<u64>], len: u64) -> u64 {
     parts.iter().map(part).sum::<u64>() + delimiter + "--\r\n".len() as u64
 }
 
-/// A head's lines, sorted, without those that begin like one of these.
-fn lines<'a>(response: &'a Response, without: &[&str]) -> Vec<&'a str> {
+/// Returns the field lines of a head, sorted, without those that begin with one of these.
+fn sorted_lines<'a>(response: &'a Response, without: &[&str]) -> Vec<&'a str> {
     let differs = |line: &&str| !without.iter().any(|name| line.starts_with(name));
     let mut lines: Vec<&str> = response.head.lines().skip(1).filter(differs).collect();
     lines.sort_unstable();
@@ -240,7 +247,7 @@ fn lines<'a>(response: &'a Response, without: &[&str]) -> Vec<&'a str> {
 
 // RFC 9110 section 14.1.2.
 #[test]
-fn one_range_is_one_part() {
+fn single_range_is_206_with_one_part() {
     let mut site = Site::of(&[SMALL, BIG]);
     for len in [SMALL, BIG] {
         site.check("bytes=0-499", len, Part(0..500));
@@ -259,8 +266,8 @@ fn one_range_is_one_part() {
 }
 
 #[test]
-fn a_part_may_have_any_length_and_be_anywhere() {
-    const LENGTHS: [u64; 5] = [1, 1024, IN_MEMORY, IN_MEMORY + 1, 200_000];
+fn range_may_have_any_length_and_offset() {
+    const LENGTHS: [u64; 5] = [1, 1024, MAX_IN_MEMORY_LEN, MAX_IN_MEMORY_LEN + 1, 200_000];
     let mut site = Site::of(&LENGTHS);
     for len in LENGTHS {
         let sizes = [
@@ -277,9 +284,9 @@ fn a_part_may_have_any_length_and_be_anywhere() {
     }
 }
 
-// RFC 9110 section 14.1.2: positions beyond the end mean the end; a longer suffix, all of it.
+// RFC 9110 section 14.1.2: a last position past the end means the end, a longer suffix the whole file.
 #[test]
-fn a_range_is_clamped_to_what_there_is() {
+fn range_is_clamped_to_file_length() {
     let mut site = Site::of(&[SMALL, BIG]);
     for len in [SMALL, BIG] {
         let last = len - 1;
@@ -306,7 +313,7 @@ fn a_range_is_clamped_to_what_there_is() {
 
 // RFC 9110 section 15.5.17.
 #[test]
-fn a_range_of_nothing_is_unsatisfiable() {
+fn range_past_end_is_416() {
     let mut site = Site::of(&[SMALL, BIG]);
     for len in [SMALL, BIG] {
         for range in [
@@ -324,7 +331,7 @@ fn a_range_of_nothing_is_unsatisfiable() {
         ] {
             site.check(&format!("bytes={range}"), len, Unsatisfiable);
         }
-        // What cannot be satisfied is left out.
+        // Unsatisfiable ranges are left out.
         site.check(&format!("bytes={len}-,0-0"), len, Part(0..1));
         site.check("bytes=0-0,-0", len, Part(0..1));
         site.check(
@@ -336,7 +343,7 @@ fn a_range_of_nothing_is_unsatisfiable() {
 }
 
 #[test]
-fn what_is_unsatisfiable_is_said_on_a_page_that_nobody_keeps() {
+fn response_416_is_not_cacheable() {
     let mut site = Site::of(&[SMALL]);
     let response = site.get(SMALL, "Range: bytes=10000-\r\n");
     assert_eq!(response.status(), "416 Range Not Satisfiable");
@@ -349,9 +356,9 @@ fn what_is_unsatisfiable_is_said_on_a_page_that_nobody_keeps() {
     site.check("bytes=0-0", SMALL, Part(0..1));
 }
 
-// RFC 9110 section 14.2 lets what is not understood be ignored.
+// RFC 9110 section 14.2: a server may ignore Range.
 #[test]
-fn what_is_malformed_asks_for_nothing() {
+fn malformed_range_is_ignored() {
     let mut site = Site::of(&[SMALL, BIG]);
     for range in [
         "",
@@ -379,7 +386,7 @@ fn what_is_malformed_asks_for_nothing() {
         "bytes=*",
         "bytes=0-*",
         "bytes=*-0",
-        // No white space inside a range, and commas between two (section 14.1.1).
+        // No white space inside a range, and a comma between two (section 14.1.1).
         "bytes=0 -0",
         "bytes=0- 0",
         "bytes=0\t-\t0",
@@ -388,7 +395,7 @@ fn what_is_malformed_asks_for_nothing() {
         "bytes=0-0 2-2",
         "bytes=0-0;2-2",
         "bytes=0-0\u{a0}",
-        // Digits and nothing else.
+        // Positions are digits only.
         "bytes=+0-0",
         "bytes=0-+1",
         "bytes=0-1-2",
@@ -414,7 +421,7 @@ fn what_is_malformed_asks_for_nothing() {
         "bytes=bytes=0-0",
         "=0-0",
         "0-0",
-        // Units that nobody has (section 14.1).
+        // Unknown range units (section 14.1).
         "none",
         "none=0-0",
         "items=0-0",
@@ -430,7 +437,7 @@ fn what_is_malformed_asks_for_nothing() {
 }
 
 #[test]
-fn the_unit_is_compared_without_case() {
+fn range_unit_is_case_insensitive() {
     let mut site = Site::of(&[SMALL]);
     for unit in ["bytes", "Bytes", "BYTES", "bYtEs"] {
         site.check(&format!("{unit}=0-0"), SMALL, Part(0..1));
@@ -443,9 +450,9 @@ fn the_unit_is_compared_without_case() {
     }
 }
 
-// RFC 9110 section 5.3: it is no list that may be in several lines, but for the commas in it.
+// RFC 9110 section 5.3: Range is not a list field, although it has commas, so several lines are not combined.
 #[test]
-fn a_range_that_is_repeated_asks_for_nothing() {
+fn repeated_range_field_is_ignored() {
     let mut site = Site::of(&[SMALL, BIG]);
     for fields in [
         "Range: bytes=0-0\r\nRange: bytes=0-0\r\n",
@@ -463,7 +470,7 @@ fn a_range_that_is_repeated_asks_for_nothing() {
 
 // RFC 9110 section 14.6.
 #[test]
-fn several_ranges_are_several_parts_in_their_order() {
+fn several_ranges_are_multipart_in_requested_order() {
     let mut site = Site::of(&[SMALL, BIG]);
     for len in [SMALL, BIG] {
         let last = len - 1;
@@ -472,7 +479,7 @@ fn several_ranges_are_several_parts_in_their_order() {
         let parts = vec![0..1000, 4500..5500, len - 1000..len];
         site.check("bytes=0-999, 4500-5499, -1000", len, Parts(parts));
         site.check("bytes=9-9,7-7,5-5", len, Parts(vec![9..10, 7..8, 5..6]));
-        // White space and nothing at all between commas (section 5.6.1).
+        // White space and empty elements between commas (section 5.6.1).
         for list in [
             "1-1,3-3",
             "1-1 ,\t3-3",
@@ -486,11 +493,11 @@ fn several_ranges_are_several_parts_in_their_order() {
 
 // RFC 9110 section 15.3.7.2.
 #[test]
-fn ranges_that_overlap_or_touch_become_one() {
+fn overlapping_and_adjacent_ranges_are_coalesced() {
     let mut site = Site::of(&[SMALL, BIG]);
     for len in [SMALL, BIG] {
         for (list, expected) in [
-            // Both of section 14.1.2.
+            // Both examples of section 14.1.2.
             ("500-600,601-999", Part(500..1000)),
             ("500-700,601-999", Part(500..1000)),
             ("0-0,0-0", Part(0..1)),
@@ -505,7 +512,7 @@ fn ranges_that_overlap_or_touch_become_one() {
             ("-1,-2,-3", Part(len - 3..len)),
             ("-3,-2,-1", Part(len - 3..len)),
             ("0-4,5-99999999999999999999", Part(0..len)),
-            // With another one between them; at the place of the first.
+            // With another range between them: merged at the position of the first.
             ("0-0,5-5,1-1", Parts(vec![0..2, 5..6])),
             ("5-5,0-0,6-6", Parts(vec![5..7, 0..1])),
             ("5-5,0-0,4-4,1-1", Parts(vec![4..6, 0..2])),
@@ -513,7 +520,7 @@ fn ranges_that_overlap_or_touch_become_one() {
             ("20-29,0-9,40-49,10-19", Parts(vec![0..30, 40..50])),
             ("40-49,20-29,0-9,10-19", Parts(vec![40..50, 0..30])),
             ("0-9,40-49,20-29,5-24", Parts(vec![0..30, 40..50])),
-            // One byte lies between.
+            // A gap of one byte.
             ("0-0,2-2", Parts(vec![0..1, 2..3])),
             ("2-2,0-0", Parts(vec![2..3, 0..1])),
         ] {
@@ -523,65 +530,69 @@ fn ranges_that_overlap_or_touch_become_one() {
 }
 
 #[test]
-fn more_ranges_than_anybody_needs_ask_for_nothing() {
+fn more_than_32_ranges_are_ignored() {
     let mut site = Site::of(&[SMALL, BIG]);
     let list = |count: usize, spec: &dyn Fn(usize) -> String| {
         let specs: Vec<String> = (0..count).map(spec).collect();
         format!("bytes={}", specs.join(","))
     };
-    let apart = |place| format!("{0}-{0}", place * 2);
-    let parts = |count: u64| (0..count).map(|place| place * 2..place * 2 + 1).collect();
+    let apart = |position| format!("{0}-{0}", position * 2);
+    let parts = |count: u64| {
+        (0..count)
+            .map(|position| position * 2..position * 2 + 1)
+            .collect()
+    };
     for len in [SMALL, BIG] {
         let beyond = |_| format!("{len}-");
-        site.check(&list(MOST - 1, &apart), len, Parts(parts(31)));
-        site.check(&list(MOST, &apart), len, Parts(parts(32)));
-        site.check(&list(MOST + 1, &apart), len, Whole);
+        site.check(&list(MAX_RANGES - 1, &apart), len, Parts(parts(31)));
+        site.check(&list(MAX_RANGES, &apart), len, Parts(parts(32)));
+        site.check(&list(MAX_RANGES + 1, &apart), len, Whole);
         site.check(&list(1000, &apart), len, Whole);
-        // Whatever they are.
-        site.check(&list(MOST, &|_| "0-0".into()), len, Part(0..1));
-        site.check(&list(MOST + 1, &|_| "0-0".into()), len, Whole);
+        // The limit counts all ranges, also coalesced and unsatisfiable ones.
+        site.check(&list(MAX_RANGES, &|_| "0-0".into()), len, Part(0..1));
+        site.check(&list(MAX_RANGES + 1, &|_| "0-0".into()), len, Whole);
         site.check(&list(1000, &|_| "0-".into()), len, Whole);
-        site.check(&list(MOST, &beyond), len, Unsatisfiable);
-        site.check(&list(MOST + 1, &beyond), len, Whole);
-        site.check(&format!("{},x", list(MOST - 1, &apart)), len, Whole);
-        site.check(&format!("{},x", list(MOST + 1, &apart)), len, Whole);
-        // Nothing between two commas is no range.
-        let sparse = list(MOST, &apart).replace(',', ", ,,\t,");
+        site.check(&list(MAX_RANGES, &beyond), len, Unsatisfiable);
+        site.check(&list(MAX_RANGES + 1, &beyond), len, Whole);
+        site.check(&format!("{},x", list(MAX_RANGES - 1, &apart)), len, Whole);
+        site.check(&format!("{},x", list(MAX_RANGES + 1, &apart)), len, Whole);
+        // Empty list elements do not count.
+        let sparse = list(MAX_RANGES, &apart).replace(',', ", ,,\t,");
         site.check(&sparse, len, Parts(parts(32)));
         site.check(&format!("bytes={}0-0", ",".repeat(1000)), len, Part(0..1));
     }
 }
 
 #[test]
-fn parts_that_take_no_less_than_the_whole_are_not_made() {
+fn multipart_not_shorter_than_file_is_200() {
     const LEN: u64 = 1000;
     let mut site = Site::of(&[100, LEN, SMALL]);
-    let mut seen = [false; 2];
+    let mut occurred = [false; 2];
     for suffix in 500..LEN - 1 {
         let parts = vec![0..1, LEN - suffix..LEN];
         let is_less = multipart_len(&parts, LEN) < LEN;
         let expected = if is_less { Parts(parts) } else { Whole };
         site.check(&format!("bytes=0-0,-{suffix}"), LEN, expected);
-        seen[usize::from(is_less)] = true;
+        occurred[usize::from(is_less)] = true;
     }
-    assert_eq!(seen, [true, true], "both kinds came");
+    assert_eq!(occurred, [true, true], "both kinds occurred");
     site.check("bytes=0-0,2-2", 100, Whole);
     site.check("bytes=0-4998,5000-", SMALL, Whole);
-    // One part is worth it, whatever it takes.
+    // A single part is always sent as 206.
     site.check("bytes=1-,98-", 100, Part(1..100));
 }
 
 #[test]
-fn one_byte_and_none_have_ranges_too() {
+fn ranges_apply_to_empty_and_one_byte_files() {
     let mut site = Site::of(&[0, 1]);
-    for (range, of_none, of_one) in [
+    for (range, of_empty, of_one_byte) in [
         ("0-", Unsatisfiable, Part(0..1)),
         ("0-0", Unsatisfiable, Part(0..1)),
         ("0-5", Unsatisfiable, Part(0..1)),
         ("1-", Unsatisfiable, Unsatisfiable),
         ("1-1", Unsatisfiable, Unsatisfiable),
         ("-0", Unsatisfiable, Unsatisfiable),
-        // A suffix of nothing is nothing, which no Content-Range can say.
+        // The suffix of an empty file is empty, which Content-Range cannot express.
         ("-1", Whole, Part(0..1)),
         ("-5", Whole, Part(0..1)),
         ("0-0,-1", Whole, Part(0..1)),
@@ -594,14 +605,14 @@ fn one_byte_and_none_have_ranges_too() {
         ("x", Whole, Whole),
         ("-", Whole, Whole),
     ] {
-        site.check(&format!("bytes={range}"), 0, of_none);
-        site.check(&format!("bytes={range}"), 1, of_one);
+        site.check(&format!("bytes={range}"), 0, of_empty);
+        site.check(&format!("bytes={range}"), 1, of_one_byte);
     }
 }
 
 // RFC 9110 section 14.2: only GET has ranges.
 #[test]
-fn head_tells_of_the_whole() {
+fn head_ignores_range() {
     let mut site = Site::of(&[0, SMALL, BIG]);
     for len in [0, SMALL, BIG] {
         site.validators(len);
@@ -620,8 +631,8 @@ fn head_tells_of_the_whole() {
                 let response = site.head(len, &format!("Range: {range}\r\n{more}"));
                 assert_eq!(response.status(), "200 OK", "{range}");
                 assert_eq!(
-                    lines(&response, &["Date"]),
-                    lines(&plain, &["Date"]),
+                    sorted_lines(&response, &["Date"]),
+                    sorted_lines(&plain, &["Date"]),
                     "{range}"
                 );
             }
@@ -630,7 +641,7 @@ fn head_tells_of_the_whole() {
 }
 
 #[test]
-fn other_methods_have_no_ranges() {
+fn other_methods_ignore_range() {
     let mut site = Site::of(&[SMALL]);
     for (method, status) in [
         ("OPTIONS", "204 No Content"),
@@ -647,9 +658,9 @@ fn other_methods_have_no_ranges() {
     }
 }
 
-// RFC 9110 section 15.3.7: what 200 would have said, and which part it is.
+// RFC 9110 section 15.3.7: the fields of a 200, and Content-Range.
 #[test]
-fn a_part_is_described_like_the_whole() {
+fn fields_of_206_are_those_of_200() {
     let mut site = Site::of(&[SMALL, BIG]);
     for len in [SMALL, BIG] {
         site.validators(len);
@@ -660,83 +671,90 @@ fn a_part_is_described_like_the_whole() {
             one.field("Content-Range"),
             Some(&*format!("bytes 1-2/{len}"))
         );
-        assert_eq!(lines(&one, &length), lines(&whole, &length));
+        assert_eq!(sorted_lines(&one, &length), sorted_lines(&whole, &length));
         assert_eq!(one.content, whole.content[1..3]);
 
-        // Several parts have each their own range, and the content as a whole has none.
+        // Each part of a multipart has its Content-Range, the response has none.
         let several = site.get(len, "Range: bytes=0-0,2-2\r\n");
         assert_eq!(several.field("Content-Range"), None);
         let media_type = ["Date", "Content-Length", "Content-Type"];
-        assert_eq!(lines(&several, &media_type), lines(&whole, &media_type));
+        assert_eq!(
+            sorted_lines(&several, &media_type),
+            sorted_lines(&whole, &media_type)
+        );
     }
 }
 
-// RFC 2046 section 5.1.1: it must not be in the content, so nobody may know it before.
+// RFC 2046 section 5.1.1: a boundary must not occur in the content, so it must be unpredictable.
 #[test]
-fn no_boundary_comes_twice() {
+fn multipart_boundaries_are_unique() {
     let mut site = Site::of(&[SMALL]);
     let other = Server::start(site.root.path());
     let mut other = other.connect();
-    let mut seen = Vec::new();
+    let mut boundaries = Vec::new();
     for _ in 0..50 {
         let request = request("GET", SMALL, "Range: bytes=0-0,2-2\r\n");
         for client in [&mut site.client, &mut other] {
             let response = client.ask(&request);
-            let media_type = response.field("Content-Type").expect("it has parts");
-            let (_, boundary) = media_type.split_once("boundary=").expect("it has parts");
-            assert!(!seen.contains(&boundary.to_owned()), "{boundary}");
-            seen.push(boundary.to_owned());
+            let media_type = response
+                .field("Content-Type")
+                .expect("a multipart response");
+            let (_, boundary) = media_type
+                .split_once("boundary=")
+                .expect("a multipart response");
+            assert!(!boundaries.contains(&boundary.to_owned()), "{boundary}");
+            boundaries.push(boundary.to_owned());
         }
     }
 }
 
 // RFC 9110 section 13.1.5.
 #[test]
-fn a_range_of_another_version_asks_for_nothing() {
+fn if_range_mismatch_is_200() {
     let mut site = Site::of(&[SMALL, BIG]);
-    for (len, date) in [(500, 1), (IN_MEMORY + 500, 946_702_800)] {
+    for (len, date) in [(500, 1), (MAX_IN_MEMORY_LEN + 500, 946_702_800)] {
         site.contents
-            .insert(len, filling(len.try_into().expect("it fits")));
+            .insert(len, pseudorandom_bytes(len.try_into().expect("it fits")));
         site.root.write(format!("{len}.txt"), &site.contents[&len]);
         let file = File::options()
             .write(true)
             .open(site.root.join(format!("{len}.txt")));
         let set = file.and_then(|file| file.set_modified(UNIX_EPOCH + Duration::from_secs(date)));
-        set.expect("a file of ours");
+        set.expect("a file");
     }
-    // Whether the date is one that nobody has set.
+    // The second value: the date was not set by utimensat(2), so it is a strong validator.
     for (len, is_strong) in [
         (SMALL, true),
         (BIG, true),
         (500, false),
-        (IN_MEMORY + 500, false),
+        (MAX_IN_MEMORY_LEN + 500, false),
     ] {
         let (tag, date) = site.validators(len);
         let time = parse_http_date(&date).expect("a date");
         let second = Duration::from_secs(1);
-        let inside = tag.trim_matches('"').to_owned();
-        for (validator, is_it) in [
+        let opaque = tag.trim_matches('"').to_owned();
+        for (validator, is_match) in [
             (tag.clone(), true),
             (format!("\t{tag} "), true),
             (date.clone(), is_strong),
             (rfc850(&date), is_strong),
             (asctime(&date), is_strong),
-            // Strong comparison: a weak tag is never the one.
+            // Strong comparison: a weak tag never matches.
             (format!("W/{tag}"), false),
             ("\"x\"".into(), false),
             ("\"\"".into(), false),
-            (format!("\"{inside}x\""), false),
-            (inside.clone(), false),
-            (format!("\"{inside}"), false),
+            (format!("\"{opaque}x\""), false),
+            (opaque.clone(), false),
+            (format!("\"{opaque}"), false),
             (format!("{tag}x"), false),
-            // One tag, and no list.
+            // A list of tags is invalid.
             ("*".into(), false),
             (format!("{tag}, {tag}"), false),
             (format!("{tag}, \"x\""), false),
             (format!("{tag},"), false),
             (format!(",{tag}"), false),
             (String::new(), false),
-            // Neither the newer nor the older.
+            // Neither a later nor an earlier date.
             (fmt_http_date(time - second), false),
             (fmt_http_date(time + second), false),
             (fmt_http_date(SystemTime::now() + second * 86_400), false),
@@ -746,7 +764,7 @@ fn a_range_of_another_version_asks_for_nothing() {
             ("soon".into(), false),
         ] {
             let fields = format!("If-Range: {validator}\r\n");
-            let expected = |expected| if is_it { expected } else { Whole };
+            let expected = |expected| if is_match { expected } else { Whole };
             for (range, found) in [
                 ("bytes=0-0", Part(0..1)),
                 ("bytes=-1", Part(len - 1..len)),
@@ -758,7 +776,7 @@ fn a_range_of_another_version_asks_for_nothing() {
                 let range = format!("{fields}Range: bytes=0-0,2-2\r\n");
                 site.check_with(&range, len, expected(Parts(vec![0..1, 2..3])));
             }
-            // Without a range it means nothing.
+            // Without Range it is ignored.
             site.check_with(&fields, len, Whole);
             site.check_with(&format!("Range: x\r\n{fields}"), len, Whole);
             let head = site.head(len, &format!("Range: bytes=0-0\r\n{fields}"));
@@ -776,20 +794,20 @@ fn a_range_of_another_version_asks_for_nothing() {
 }
 
 #[test]
-fn a_download_of_two_versions_is_never_made_one() {
+fn resumed_download_never_mixes_versions() {
     let root = Root::new();
     let server = Server::start(root.path());
     let mut client = server.connect();
     for len in [500, 100_000] {
-        // Of one length and of one date, as builds make them that can be reproduced.
+        // Both versions have the same length and date, as those of reproducible builds.
         let release = |byte| {
             root.write("file", vec![byte; len]);
             let file = File::options().write(true).open(root.join("file"));
             let set = file.and_then(|file| file.set_modified(UNIX_EPOCH + Duration::from_secs(1)));
-            set.expect("a file of ours");
+            set.expect("a file");
         };
         release(b'1');
-        let old = eventually("it has a tag", || {
+        let old = eventually("there is an ETag", || {
             let response = client.get("/file");
             response.field("ETag").is_some().then_some(response)
         });
@@ -797,7 +815,7 @@ fn a_download_of_two_versions_is_never_made_one() {
         for validator in ["ETag", "Last-Modified"].map(|name| old.field(name)) {
             let fields = format!(
                 "Range: bytes=5-\r\nIf-Range: {}\r\n",
-                validator.expect("told")
+                validator.expect("a validator")
             );
             let response = client.ask(format!("GET /file HTTP/1.1\r\nHost: test\r\n{fields}\r\n"));
             assert_eq!(response.status(), "200 OK", "{fields}");
@@ -806,15 +824,15 @@ fn a_download_of_two_versions_is_never_made_one() {
     }
 }
 
-// RFC 9110 section 13.2.2: the range comes last.
+// RFC 9110 section 13.2.2: Range is evaluated last.
 #[test]
-fn preconditions_come_before_ranges() {
+fn preconditions_are_evaluated_before_range() {
     let mut site = Site::of(&[SMALL, BIG]);
     for len in [SMALL, BIG] {
         let (tag, date) = site.validators(len);
         let time = parse_http_date(&date).expect("a date");
         let before = fmt_http_date(time - Duration::from_secs(1));
-        let nothing = format!("Range: bytes={len}-");
+        let unsatisfiable = format!("Range: bytes={len}-");
         for (lines, status) in [
             (vec![format!("If-None-Match: {tag}")], "304 Not Modified"),
             (vec![format!("If-None-Match: W/{tag}")], "304 Not Modified"),
@@ -863,9 +881,9 @@ fn preconditions_come_before_ranges() {
             ),
         ] {
             let fields = lines.join("\r\n") + "\r\n";
-            for range in ["Range: bytes=0-0", "Range: bytes=0-0,2-2", &nothing] {
+            for range in ["Range: bytes=0-0", "Range: bytes=0-0,2-2", &unsatisfiable] {
                 let status = match status {
-                    "206 Partial Content" if *range == nothing => "416 Range Not Satisfiable",
+                    "206 Partial Content" if *range == unsatisfiable => "416 Range Not Satisfiable",
                     status => status,
                 };
                 for fields in [
@@ -874,8 +892,8 @@ fn preconditions_come_before_ranges() {
                 ] {
                     let response = site.get(len, &fields);
                     assert_eq!(response.status(), status, "{fields}");
-                    let is_known = status == "304 Not Modified";
-                    assert_eq!(response.field("Content-Length").is_none(), is_known);
+                    let is_not_modified = status == "304 Not Modified";
+                    assert_eq!(response.field("Content-Length").is_none(), is_not_modified);
                     let has_range = response.field("Content-Range").is_some();
                     assert!(!has_range || status.starts_with("206") || status.starts_with("416"));
                 }
@@ -884,17 +902,17 @@ fn preconditions_come_before_ranges() {
     }
 }
 
-// RFC 9110 section 14.2: only where the answer would be 200 without it.
+// RFC 9110 section 14.2: Range applies only where the response would be 200 without it.
 #[test]
-fn what_is_no_file_has_no_ranges() {
+fn error_and_redirect_responses_ignore_range() {
     let root = Root::of(&[("dir/file", "a"), ("index.html", "0123456789")]);
-    symlink("/etc/passwd", root.join("outside")).expect("a folder of ours");
-    let paged = Root::of(&[("404.html", "<p>gone")]);
-    paged.write("large/404.html", filling(100_000));
+    symlink("/etc/passwd", root.join("outside")).expect("a directory");
+    let with_404_page = Root::of(&[("404.html", "<p>gone")]);
+    with_404_page.write("large/404.html", pseudorandom_bytes(100_000));
     let pages = [
         root.path().to_owned(),
-        paged.path().to_owned(),
-        paged.join("large"),
+        with_404_page.path().to_owned(),
+        with_404_page.join("large"),
     ];
     for root in pages {
         let server = Server::start(&root);
@@ -908,13 +926,16 @@ fn what_is_no_file_has_no_ranges() {
                     let fields = format!("Host: test\r\nRange: {range}\r\n{more}");
                     let response = client.ask(format!("GET {target} HTTP/1.1\r\n{fields}\r\n"));
                     assert_eq!(response.status(), plain.status(), "{target}");
-                    assert_eq!(lines(&response, &["Date"]), lines(&plain, &["Date"]));
+                    assert_eq!(
+                        sorted_lines(&response, &["Date"]),
+                        sorted_lines(&plain, &["Date"])
+                    );
                     assert!(response.content == plain.content, "{target}, {range}");
                 }
             }
         }
     }
-    // A folder's index is a file.
+    // The index of a directory is a file.
     let server = Server::start(root.path());
     let request = "GET / HTTP/1.1\r\nHost: test\r\nRange: bytes=3-5\r\n\r\n";
     let response = server.connect().ask(request);
@@ -944,7 +965,7 @@ fn pipelined_ranges_are_answered_in_order() {
         ),
         ("Range: bytes=100000-\r\n", BIG, Unsatisfiable),
         ("Range: bytes=99999-\r\n", BIG, Part(BIG - 1..BIG)),
-        // Content means nothing (section 9.3.1).
+        // Request content has no meaning (section 9.3.1).
         (
             "Range: bytes=2-2\r\nContent-Length: 0\r\n",
             SMALL,
@@ -961,7 +982,7 @@ fn pipelined_ranges_are_answered_in_order() {
         for (fields, len, expected) in &kinds {
             let response = site.client.response();
             assert_eq!(
-                read(&response, &site.contents[len]),
+                parse_response(&response, &site.contents[len]),
                 *expected,
                 "{fields} of {len}"
             );
@@ -969,42 +990,42 @@ fn pipelined_ranges_are_answered_in_order() {
             assert_eq!(head.status(), "200 OK", "{fields} of {len}");
         }
     }
-    // The last of a connection is as whole as any.
+    // The last response of a connection is complete, too.
     let range = "Range: bytes=0-0,2-2\r\nConnection: close\r\n";
     let response = site.get(SMALL, range);
     assert_eq!(
-        read(&response, &site.contents[&SMALL]),
+        parse_response(&response, &site.contents[&SMALL]),
         Parts(vec![0..1, 2..3])
     );
     assert!(site.client.rest().is_empty());
 }
 
 #[test]
-fn a_request_with_ranges_means_the_same_wherever_it_is_cut() {
+fn segmentation_of_range_request_does_not_change_response() {
     let mut site = Site::of(&[SMALL]);
     let request = request("GET", SMALL, "Range: bytes=5-9 , -1\r\n");
-    for cut in 1..request.len() {
-        let (before, after) = request.split_at(cut);
+    for split in 1..request.len() {
+        let (before, after) = request.split_at(split);
         site.client.send(before);
         let mut neighbour = site.server.connect();
-        // By its answer the server has come to know of what was sent before.
+        // When this is answered, the server has read the bytes sent before.
         assert_eq!(neighbour.get("/nothing").status(), "404 Not Found");
         site.client.send(after);
-        let found = read(&site.client.response(), &site.contents[&SMALL]);
+        let found = parse_response(&site.client.response(), &site.contents[&SMALL]);
         assert_eq!(
             found,
             Parts(vec![5..10, SMALL - 1..SMALL]),
-            "cut after {before:?}"
+            "segment ends after {before:?}"
         );
     }
 }
 
 #[test]
-fn a_large_file_comes_in_pieces() {
-    const LEN: u64 = LARGE as u64;
+fn large_file_can_be_fetched_in_ranges() {
+    const LEN: u64 = LARGE_LEN as u64;
     const PIECE: u64 = 1_000_003;
     let mut site = Site::of(&[LEN]);
-    let tag = eventually("it has a tag", || {
+    let tag = eventually("there is an ETag", || {
         let head = site.head(LEN, "");
         head.field("ETag").map(str::to_owned)
     });
@@ -1029,11 +1050,11 @@ fn a_large_file_comes_in_pieces() {
         let response = site.client.response();
         let range = response.field("Content-Range").expect("a part");
         assert_eq!(content_range(range, LEN), *piece);
-        assert_eq!(response.field("ETag"), Some(&*tag), "all of one version");
+        assert_eq!(response.field("ETag"), Some(&*tag), "one version");
         whole.extend(response.content);
     }
     assert!(whole == site.contents[&LEN]);
-    // From its middle to its end, as an interrupted download goes on.
+    // From the middle to the end, as an interrupted download is resumed.
     let middle = LEN / 2 + 1;
     site.check_with(
         &format!("Range: bytes={middle}-\r\nIf-Range: {tag}\r\n"),
@@ -1043,7 +1064,7 @@ fn a_large_file_comes_in_pieces() {
 }
 
 #[test]
-fn large_parts_of_a_large_file_are_sent_as_they_are() {
+fn large_multipart_ranges_are_sent_intact() {
     const MIB: u64 = 1 << 20;
     const LEN: u64 = 16 * MIB;
     let mut site = Site::of(&[LEN]);
@@ -1058,9 +1079,9 @@ fn large_parts_of_a_large_file_are_sent_as_they_are() {
             .collect();
         site.check(&format!("bytes={}", specs.join(",")), LEN, Parts(parts));
     }
-    // As many as may be, of which each is a burst or two.
-    let parts: Vec<Range<u64>> = (0..MOST as u64)
-        .map(|place| place * (LEN / 32)..place * (LEN / 32) + LEN / 33)
+    // The largest number of ranges, each of one or two sends.
+    let parts: Vec<Range<u64>> = (0..MAX_RANGES as u64)
+        .map(|position| position * (LEN / 32)..position * (LEN / 32) + LEN / 33)
         .collect();
     let specs: Vec<String> = parts
         .iter()
@@ -1070,12 +1091,12 @@ fn large_parts_of_a_large_file_are_sent_as_they_are() {
 }
 
 #[test]
-fn memory_does_not_grow_with_the_ranges() {
-    const MOST_KIB: usize = 1024;
+fn range_requests_use_bounded_memory() {
+    const MAX_GROWTH_KIB: usize = 1024;
     let mut site = Site::of(&[SMALL, BIG]);
     let list = |count: u64| {
         let specs: Vec<String> = (0..count)
-            .map(|place| format!("{0}-{0}", place * 2))
+            .map(|position| format!("{0}-{0}", position * 2))
             .collect();
         format!("Range: bytes={}\r\n", specs.join(","))
     };
@@ -1089,37 +1110,37 @@ fn memory_does_not_grow_with_the_ranges() {
                 }
             }
         }
-        site.server.resident()
+        site.server.resident_kib()
     };
     let before = ask(10);
     let after = ask(100);
     assert!(
-        after < before + MOST_KIB,
+        after < before + MAX_GROWTH_KIB,
         "{before} KiB before, {after} after"
     );
 }
 
 #[test]
-fn memory_does_not_grow_with_parts_that_nobody_reads() {
-    const MOST_KIB: usize = 4 * 1024;
+fn unread_multipart_responses_use_bounded_memory() {
+    const MAX_GROWTH_KIB: usize = 4 * 1024;
     let mut site = Site::of(&[BIG]);
-    let specs: Vec<String> = (0..MOST)
-        .map(|place| format!("{0}-{0}", place * 3000))
+    let specs: Vec<String> = (0..MAX_RANGES)
+        .map(|position| format!("{0}-{0}", position * 3000))
         .collect();
     let fields = format!("Range: bytes={}\r\n", specs.join(","));
     let requests = request("GET", BIG, &fields).repeat(100);
-    let before = site.server.resident();
+    let before = site.server.resident_kib();
     let clients: Vec<Client> = (0..4).map(|_| site.server.connect()).collect();
     for client in &clients {
         client.stream().set_nonblocking(true).expect("an option");
-        // Until the server does not read any more, in all the time that a neighbour's answer takes.
+        // Until the server reads no more for as long as the response to another client takes.
         let mut last = None;
         let mut sent = 0;
         while last != Some(sent) {
             last = Some(sent);
             loop {
-                let place = sent % requests.len();
-                match client.stream().write(&requests.as_bytes()[place..]) {
+                let position = sent % requests.len();
+                match client.stream().write(&requests.as_bytes()[position..]) {
                     Ok(count) => sent += count,
                     Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                     Err(error) => panic!("{error}"),
@@ -1129,16 +1150,16 @@ fn memory_does_not_grow_with_parts_that_nobody_reads() {
         }
         assert!(sent > requests.len(), "{sent}");
     }
-    let after = site.server.resident();
+    let after = site.server.resident_kib();
     assert!(
-        after < before + MOST_KIB,
+        after < before + MAX_GROWTH_KIB,
         "{before} KiB before, {after} after"
     );
 }
 
-/// Field values, systematically: every pair of interesting numbers, every pair and some triples of
-/// interesting ranges, between every kind of comma.
-fn values(len: u64) -> Vec<String> {
+/// Returns values of Range: every pair of interesting numbers, every pair and some triples of interesting ranges, with
+/// every kind of separator.
+fn range_values(len: u64) -> Vec<String> {
     let mut numbers: Vec<u64> = [0, 1, 2, len / 2, len, len + 1, u64::MAX - 1, u64::MAX].into();
     numbers.extend((1..=2).filter_map(|less| len.checked_sub(less)));
     numbers.sort_unstable();
@@ -1170,7 +1191,7 @@ fn values(len: u64) -> Vec<String> {
         "x".into(),
         String::new(),
     ];
-    for (place, one) in specs.iter().enumerate() {
+    for (position, one) in specs.iter().enumerate() {
         for unit in ["bytes", "BYTES", "Bytes", "bytes ", "octets", ""] {
             values.push(format!("{unit}={one}"));
         }
@@ -1179,7 +1200,7 @@ fn values(len: u64) -> Vec<String> {
                 values.push(format!("bytes={one}{comma}{two}"));
             }
             for (turn, three) in specs.iter().enumerate() {
-                if (place + turn) % 4 == 0 {
+                if (position + turn) % 4 == 0 {
                     values.push(format!("bytes={one},{two}, {three}"));
                 }
             }
@@ -1188,10 +1209,9 @@ fn values(len: u64) -> Vec<String> {
     values
 }
 
-/// Whether the crate has an opinion on a value that it reads by the grammar. It does not look at the
-/// last position of a range whose first is beyond the end: `900-x` it leaves out, where we ignore the
-/// whole field, as it is malformed.
-fn is_read_to_its_end(value: &str, len: u64) -> bool {
+/// Returns whether the http-range crate parses all of this value. It does not parse the last position of a range whose
+/// first is past the end: it skips `900-x`, where docroot ignores the whole field, as it is malformed.
+fn is_parsed_completely(value: &str, len: u64) -> bool {
     let digits = |text: &str| {
         let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
         is_number.then(|| text.parse::<u64>().ok()).flatten()
@@ -1209,42 +1229,42 @@ fn is_read_to_its_end(value: &str, len: u64) -> bool {
     })
 }
 
-/// Ranges, coalesced: each run of bytes once, at the place of its first range. Not as the server does
-/// it, but by sorting.
+/// Coalesces ranges: each run of bytes once, at the position of its first range. Sorts, unlike the server's
+/// algorithm.
 fn coalesced(ranges: &[HttpRange]) -> Vec<Range<u64>> {
     let mut sorted: Vec<(Range<u64>, usize)> = ranges
         .iter()
         .enumerate()
-        .map(|(place, range)| (range.start..range.start + range.length, place))
+        .map(|(position, range)| (range.start..range.start + range.length, position))
         .filter(|(range, _)| !range.is_empty())
         .collect();
     sorted.sort_unstable_by_key(|(range, _)| range.start);
     let mut runs: Vec<(Range<u64>, usize)> = Vec::new();
-    for (range, place) in sorted {
+    for (range, position) in sorted {
         match runs.last_mut() {
             Some((run, first)) if range.start <= run.end => {
                 run.end = run.end.max(range.end);
-                *first = place.min(*first);
+                *first = position.min(*first);
             }
-            _ => runs.push((range, place)),
+            _ => runs.push((range, position)),
         }
     }
-    runs.sort_unstable_by_key(|(_, place)| *place);
+    runs.sort_unstable_by_key(|(_, position)| *position);
     runs.into_iter().map(|(run, _)| run).collect()
 }
 
-/// What comes of a value if it is as the crate reads it. The crate says which ranges are meant; what
-/// is made of them, it leaves to us:
+/// Returns the expected response to a value as the http-range crate parses it. The crate only returns the ranges;
+/// docroot's rules are added here:
 ///
-/// - what it finds invalid, and a list of nothing, we ignore;
-/// - of ranges that overlap or touch we make one;
-/// - parts that would take no less than the whole we do not send;
-/// - the suffix of an empty file, for it a range of no bytes, is the whole file for us.
+/// - an invalid value and an empty list are ignored;
+/// - overlapping and adjacent ranges are coalesced;
+/// - a multipart that would not be shorter than the file is not sent;
+/// - the suffix of an empty file, an empty range for the crate, is the whole file.
 ///
-/// Where we differ by design, it is not asked: more than 32 ranges; numbers of more than 64 bits,
-/// which it finds invalid, and we larger than any file; white space around the hyphen, which it
-/// allows; ranges that it does not read to their end (see above).
-fn by_the_crate(value: &str, len: u64) -> Expected {
+/// Values on which the two differ by design are not compared: more than 32 ranges; numbers of more than 64 bits, which
+/// are invalid for the crate and larger than any file for docroot; white space around the hyphen, which the crate
+/// allows; ranges that it does not parse completely (see above).
+fn expected_by_http_range(value: &str, len: u64) -> Expected {
     let ranges = match HttpRange::parse(value, len) {
         Ok(ranges) => ranges,
         Err(HttpRangeParseError::InvalidRange) => return Whole,
@@ -1259,29 +1279,30 @@ fn by_the_crate(value: &str, len: u64) -> Expected {
 }
 
 #[test]
-fn another_reader_of_ranges_agrees() {
-    const LENGTHS: [u64; 7] = [0, 1, 10, 600, 1000, 5000, IN_MEMORY + 1];
-    const AT_ONCE: usize = 50;
+fn range_parsing_agrees_with_http_range_crate() {
+    const LENGTHS: [u64; 7] = [0, 1, 10, 600, 1000, 5000, MAX_IN_MEMORY_LEN + 1];
+    const BATCH: usize = 50;
     let mut site = Site::of(&LENGTHS);
-    // Answers of each kind, values that were not compared.
-    let mut seen = [0; 4];
+    // Responses of each kind, and values that were not compared.
+    let mut counts = [0; 4];
     let mut skipped = 0;
     for len in LENGTHS {
-        let all = values(len);
-        let (values, others): (Vec<_>, Vec<_>) =
-            all.iter().partition(|value| is_read_to_its_end(value, len));
+        let all = range_values(len);
+        let (values, others): (Vec<_>, Vec<_>) = all
+            .iter()
+            .partition(|value| is_parsed_completely(value, len));
         skipped += others.len();
-        for values in values.chunks(AT_ONCE) {
+        for values in values.chunks(BATCH) {
             let requests = values
                 .iter()
                 .map(|value| request("GET", len, &format!("Range: {value}\r\n")));
             site.client.send(requests.collect::<String>());
             for value in values {
                 let response = site.client.response();
-                let found = read(&response, &site.contents[&len]);
-                let expected = by_the_crate(value, len);
+                let found = parse_response(&response, &site.contents[&len]);
+                let expected = expected_by_http_range(value, len);
                 assert_eq!(found, expected, "{value} of {len}: {response:?}");
-                seen[match found {
+                counts[match found {
                     Whole => 0,
                     Part(_) => 1,
                     Parts(_) => 2,
@@ -1290,9 +1311,9 @@ fn another_reader_of_ranges_agrees() {
             }
         }
     }
-    let compared: usize = seen.iter().sum();
-    println!("{seen:?} compared, {skipped} not");
-    assert!(compared > 10_000, "{seen:?}");
+    let compared: usize = counts.iter().sum();
+    println!("{counts:?} compared, {skipped} not");
+    assert!(compared > 10_000, "{counts:?}");
     assert!(skipped < compared / 4, "{skipped} of {compared}");
-    assert!(seen.iter().all(|count| *count > 300), "{seen:?}");
+    assert!(counts.iter().all(|count| *count > 300), "{counts:?}");
 }

@@ -1,4 +1,4 @@
-//! No target leads to a byte that is not in the root.
+//! Root confinement: no target reads a byte outside the root.
 
 use std::collections::HashSet;
 use std::fs;
@@ -12,44 +12,47 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
 use std::time::Duration;
 
-use crate::support::{Response, Root, Server, eventually, unprivileged};
+use crate::support::{Response, Root, Server, eventually, unprivileged_wrapper};
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
 use rustix::fs::{CWD, FileType, Mode, OFlags, makedev, mknodat, openat};
 
-/// What no answer may have in it.
+/// Content outside the root, which no response may contain.
 const SECRET: &str = "the-secret-outside";
 
-/// A folder `root` with a site in it, and the secret in several places around it.
+/// Creates a directory with a site in `root`, and the secret in several places around that.
 fn outer() -> Root {
     let outer = Root::of(&[
         ("root/index.html", "inside"),
         ("root/file", "inside"),
         ("root/folder/file", "inside"),
         ("root/folder/deep/file", "inside"),
-        // Folders to which no redirect may lead as if they were hosts.
+        // Directories whose names a redirect must not turn into hosts.
         ("root/evil.example/file", "inside"),
         ("root/\\evil.example/file", "inside"),
         ("secret", SECRET),
         ("index.html", SECRET),
         ("file", SECRET),
         ("folder/secret", SECRET),
-        // A neighbour whose name begins as the root's does.
+        // A sibling directory whose name begins with that of the root.
         ("root-other/secret", SECRET),
         ("root.bak", SECRET),
     ]);
-    assert!(outer.join("root/../secret").exists(), "the trap is set");
+    assert!(
+        outer.join("root/../secret").exists(),
+        "the secret is reachable from the root"
+    );
     outer
 }
 
-/// What one GET of this target is answered.
-fn answer(server: &Server, target: impl AsRef<[u8]>) -> Response {
-    // A connection each, so that none depends on how the one before it ended.
+/// Sends one GET of this target, as it is, and returns the response.
+fn get_raw(server: &Server, target: impl AsRef<[u8]>) -> Response {
+    // A new connection each time, so that no response depends on an earlier one.
     let request = [b"GET ", target.as_ref(), b" HTTP/1.1\r\nHost: test\r\n\r\n"];
     server.connect().ask(request.concat())
 }
 
-/// The law for every answer, whatever was asked: not a byte of a secret in it, content of files only
-/// from files inside, redirects only within this site.
+/// Asserts what holds for every response: it contains no secret, its content is that of a file in the root, and it
+/// redirects only within this site.
 fn assert_inside(response: &Response, target: &str) {
     let content = String::from_utf8_lossy(&response.content);
     for secret in [SECRET, "root:", "[package]"] {
@@ -59,9 +62,9 @@ fn assert_inside(response: &Response, target: &str) {
     match response.status() {
         "200 OK" => assert_eq!(content, "inside", "{target}"),
         "301 Moved Permanently" => {
-            // Two slashes would be another host (RFC 3986 section 4.2), and to a browser a backslash
-            // is a slash (the URL standard, "special authority slashes state").
-            let location = response.field("Location").expect("a place to go to");
+            // Two slashes would name another host (RFC 3986 section 4.2), and a browser reads a backslash as a slash
+            // (the URL standard, "special authority slashes state").
+            let location = response.field("Location").expect("a location");
             let path = location.strip_prefix('/').expect("a path");
             assert!(!path.starts_with(['/', '\\']), "{target}: {location}");
             assert!(!location.contains('\\'), "{target}: {location}");
@@ -72,33 +75,33 @@ fn assert_inside(response: &Response, target: &str) {
     }
 }
 
-/// That each of these targets is answered with this status, under the law.
-fn check(server: &Server, rows: &[(u16, &[u8])]) {
-    let mut others = Vec::new();
+/// Checks that each of these targets gets this status, and a response that passes [`assert_inside`].
+fn check_statuses(server: &Server, rows: &[(u16, &[u8])]) {
+    let mut failures = Vec::new();
     for (status, target) in rows {
-        let response = answer(server, target);
+        let response = get_raw(server, target);
         let shown = target.escape_ascii().to_string();
         assert_inside(&response, &shown);
-        let said = response.status();
-        if !said.starts_with(&status.to_string()) {
-            others.push(format!("{shown}: {said} instead of {status}"));
+        let actual = response.status();
+        if !actual.starts_with(&status.to_string()) {
+            failures.push(format!("{shown}: {actual} instead of {status}"));
         }
     }
-    assert!(others.is_empty(), "{}", others.join("\n"));
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
     assert_eq!(server.get("/file").text(), "inside");
 }
 
-/// That none of these is served, whatever is said instead.
-fn check_absent(server: &Server, targets: &[&str]) {
+/// Checks that each of these targets is a 404.
+fn check_not_found(server: &Server, targets: &[&str]) {
     let rows: Vec<(u16, &[u8])> = targets.iter().map(|it| (404, it.as_bytes())).collect();
-    check(server, &rows);
+    check_statuses(server, &rows);
 }
 
-/// Targets that mean harm, or look as if they did, each with the status that it is answered. A row is a
-/// trick that has worked on some server.
+/// Path traversal attacks and targets that look like one, each with the expected status. Each attack has worked on some
+/// server.
 const TARGETS: &[(u16, &[u8])] = &[
-    // Plain, which a client would not send but an attacker would. They climb out of the site, and so
-    // mean nothing (RFC 3986 section 5.2.4 would stop at the root).
+    // Plain dot segments, which clients remove before they send. They leave the root, and so are invalid (the algorithm
+    // of RFC 3986 section 5.2.4 would stop at the root).
     (400, b"/../secret"),
     (400, b"/../../secret"),
     (400, b"/../../../secret"),
@@ -125,7 +128,7 @@ const TARGETS: &[(u16, &[u8])] = &[
     (400, b"/folder/../../root/file"),
     (400, b"/a/b/c/d/../../../../../secret"),
     (400, b"/.well-known/../../secret"),
-    // What stays inside by the same rule is what it is.
+    // Dot segments that stay inside the root are resolved.
     (200, b"/folder/../file"),
     (200, b"/./file"),
     (200, b"/nothing/../file"),
@@ -155,7 +158,7 @@ const TARGETS: &[(u16, &[u8])] = &[
     (400, b"/%2e%2e/%73%65%63%72%65%74"),
     (400, b"/%2e%2e/%2e%2e/etc/passwd"),
     (400, b"/%66older/%2e%2e/%2e%2e/%73ecret"),
-    // An encoded slash could mean a part of a name, or the end of it.
+    // An encoded slash could be part of a name or a separator.
     (400, b"/%2e%2e%2fsecret"),
     (400, b"/%2E%2E%2Fsecret"),
     (400, b"/%2e%2e%2Fsecret"),
@@ -193,7 +196,7 @@ const TARGETS: &[(u16, &[u8])] = &[
     (404, b"/..%255csecret"),
     (404, b"/..%25%35%63secret"),
     (404, b"/..%252500/secret"),
-    // Percent signs that encode nothing.
+    // Invalid percent-encodings.
     (400, b"/%"),
     (400, b"/%2"),
     (400, b"/..%2"),
@@ -212,7 +215,7 @@ const TARGETS: &[(u16, &[u8])] = &[
     (400, b"/..%u2216secret"),
     (400, b"/%x2e%x2e/secret"),
     (404, b"/\\x2e\\x2e/secret"),
-    // Backslashes, which separate nothing here.
+    // Backslashes, which are not separators here.
     (404, b"/..\\secret"),
     (404, b"/..\\..\\etc\\passwd"),
     (404, b"/\\..\\secret"),
@@ -261,7 +264,7 @@ const TARGETS: &[(u16, &[u8])] = &[
     (404, b"/.%c0%ae/secret"),
     (400, b"/..%00/secret"),
     (404, b"/..%c0%80/secret"),
-    // Characters that only look like dots and slashes, or become them where names are normalized (NFKC).
+    // Characters that look like dots and slashes, or become them by normalization (NFKC).
     (404, b"/%ef%bc%8e%ef%bc%8e/secret"),
     (404, b"/..%ef%bc%8fsecret"),
     (404, b"/..%ef%bc%bcsecret"),
@@ -281,13 +284,13 @@ const TARGETS: &[(u16, &[u8])] = &[
     (404, b"/..\xef\xbc\x8fsecret"),
     (404, b"/\xc2\xb7\xc2\xb7/secret"),
     (404, b"/..\xe2\x88\x95secret"),
-    // Bytes that are no UTF-8 at all, unencoded.
+    // Unencoded bytes that are not UTF-8.
     (400, b"/\xc0\xae\xc0\xae/secret"),
     (400, b"/..\xc0\xafsecret"),
     (400, b"/\xe0\x80\xae\xe0\x80\xae/secret"),
     (400, b"/\xff\xfe/../secret"),
     (400, b"/..\x80/secret"),
-    // What ends a name somewhere else: NUL and other control characters (RFC 3986 section 7.3).
+    // NUL and other control characters, which end a name in some programs (RFC 3986 section 7.3).
     (400, b"/%00"),
     (400, b"/%00/../../secret"),
     (400, b"/%00../secret"),
@@ -310,7 +313,7 @@ const TARGETS: &[(u16, &[u8])] = &[
     (400, b"/..\x00/secret"),
     (400, b"/..\x7f/secret"),
     (400, b"/..\t/secret"),
-    // Parameters of a segment, which mean nothing here (RFC 3986 section 3.3).
+    // Parameters of a segment, which have no meaning here (RFC 3986 section 3.3).
     (404, b"/..;/secret"),
     (404, b"/..;/..;/secret"),
     (404, b"/..;a=b/secret"),
@@ -356,7 +359,7 @@ const TARGETS: &[(u16, &[u8])] = &[
     (404, b"/.../.../file"),
     (404, b"/file/."),
     (404, b"/file/"),
-    // Slashes, more than one: an empty segment names nothing.
+    // Repeated slashes: empty segments are ignored.
     (400, b"//../secret"),
     (400, b"///../secret"),
     (400, b"////.."),
@@ -385,7 +388,7 @@ const TARGETS: &[(u16, &[u8])] = &[
     (301, b"//evil.example?//evil.example"),
     (404, b"//evil.example//"),
     (404, b"//127.0.0.1/"),
-    // Absolute-form (RFC 9112 section 3.2.2): the same paths, behind an authority.
+    // Absolute-form (RFC 9112 section 3.2.2): the same paths, after an authority.
     (400, b"http://test/../secret"),
     (400, b"http://test/.."),
     (400, b"http://test/../../secret"),
@@ -408,7 +411,7 @@ const TARGETS: &[(u16, &[u8])] = &[
     (301, b"http://evil.example/folder"),
     (200, b"http://test?/../secret"),
     (200, b"http://test"),
-    // Authorities that are none (RFC 3986 section 3.2), or have a path hidden in them.
+    // Invalid authorities (RFC 3986 section 3.2), and authorities that contain a path.
     (404, b"http://../secret"),
     (404, b"http://..:80/secret"),
     (404, b"http://%2e%2e/secret"),
@@ -430,10 +433,10 @@ const TARGETS: &[(u16, &[u8])] = &[
     (400, b"http:../secret"),
     (400, b"http:\\\\test\\..\\secret"),
     (400, b"http:secret"),
-    // A name, by the grammar, and no path.
+    // By the grammar a host name, not a path.
     (200, b"http://test%2f..%2fsecret"),
     (400, b"http://te st/../secret"),
-    // Other schemes, and no scheme and no slash.
+    // Other schemes, and targets with neither scheme nor slash.
     (400, b"file:///etc/passwd"),
     (400, b"file://localhost/etc/passwd"),
     (400, b"file:/etc/passwd"),
@@ -466,7 +469,7 @@ const TARGETS: &[(u16, &[u8])] = &[
     (400, b"/ ../secret"),
     (400, b"/file /../../secret"),
     (400, b"/../secret HTTP/1.1"),
-    // Behind a question mark there is no path (RFC 3986 section 3.4).
+    // The query is not part of the path (RFC 3986 section 3.4).
     (200, b"/?/../secret"),
     (200, b"/?../../secret"),
     (200, b"/?file=../secret"),
@@ -482,7 +485,7 @@ const TARGETS: &[(u16, &[u8])] = &[
     (404, b"/..%3f/secret"),
     (404, b"/..%3F/../secret"),
     (400, b"/folder/../..?"),
-    // Names that mean something elsewhere: to Windows, to a shell, to a template.
+    // Names with a meaning to Windows, to a shell or to a template.
     (404, b"/C:"),
     (404, b"/C:/"),
     (404, b"/C:/secret"),
@@ -525,7 +528,7 @@ const TARGETS: &[(u16, &[u8])] = &[
     (404, b"/|cat%20file"),
     (404, b"/-"),
     (404, b"/--root"),
-    // Where a process can see itself and its descriptors, if names were absolute ones.
+    // Paths of the process and its descriptors, as if targets were absolute paths.
     (404, b"/proc/self/root"),
     (404, b"/proc/self/root/etc/passwd"),
     (404, b"/proc/self/cwd/Cargo.toml"),
@@ -547,29 +550,29 @@ const TARGETS: &[(u16, &[u8])] = &[
 ];
 
 #[test]
-fn no_spelling_of_a_target_leads_out() {
+fn path_traversal_targets_stay_inside_root() {
     let spellings: HashSet<&[u8]> = TARGETS.iter().map(|(_, target)| *target).collect();
-    assert_eq!(spellings.len(), TARGETS.len(), "each is there once");
+    assert_eq!(spellings.len(), TARGETS.len(), "each occurs once");
     assert!(spellings.len() >= 200, "{} spellings", spellings.len());
     let outer = outer();
     for options in [&[][..], &["--hidden"], &["--symlinks", "follow"]] {
-        check(&Server::with(&outer.join("root"), options), TARGETS);
+        check_statuses(&Server::with(&outer.join("root"), options), TARGETS);
     }
 }
 
 #[test]
-fn no_spelling_of_a_target_leads_out_where_the_kernel_does_not_see_to_it() {
+fn path_traversal_targets_stay_inside_root_without_openat2() {
     let outer = outer();
     for error in ["ENOSYS", "EPERM"] {
         let Some(server) = Server::without_openat2(error, &outer.join("root"), &[]) else {
             return;
         };
-        check(&server, TARGETS);
+        check_statuses(&server, TARGETS);
     }
 }
 
 #[test]
-fn no_mixture_of_spellings_leads_out() {
+fn combined_path_traversal_spellings_stay_inside_root() {
     let outer = outer();
     let server = Server::start(&outer.join("root"));
     let ups = [
@@ -589,9 +592,9 @@ fn no_mixture_of_spellings_leads_out() {
         for (up, slash) in ups.iter().flat_map(|up| slashes.map(|slash| (up, slash))) {
             for depth in 1..4 {
                 let climb = format!("{up}{slash}").repeat(depth);
-                for goal in ["secret", "etc/passwd"] {
-                    let target = format!("{beginning}{climb}{goal}");
-                    let response = answer(&server, &target);
+                for destination in ["secret", "etc/passwd"] {
+                    let target = format!("{beginning}{climb}{destination}");
+                    let response = get_raw(&server, &target);
                     assert_inside(&response, &target);
                     assert_ne!(response.status(), "200 OK", "{target}");
                 }
@@ -601,30 +604,30 @@ fn no_mixture_of_spellings_leads_out() {
 }
 
 #[test]
-fn a_root_that_was_moved_is_served_while_its_name_leads_nowhere() {
+fn moved_root_is_served_while_its_path_is_dangling() {
     let outer = outer();
-    symlink("root", outer.join("current")).expect("a folder of ours");
-    symlink(outer.join("root/file"), outer.join("root/absolute")).expect("a folder of ours");
+    symlink("root", outer.join("current")).expect("a directory");
+    symlink(outer.join("root/file"), outer.join("root/absolute")).expect("a directory");
     let server = Server::start(&outer.join("current"));
     let mut client = server.connect();
     assert_eq!(client.get("/file").text(), "inside");
-    fs::rename(outer.join("root"), outer.join("moved")).expect("a folder of ours");
+    fs::rename(outer.join("root"), outer.join("moved")).expect("a directory");
     assert_eq!(client.get("/file").text(), "inside");
     assert_eq!(client.get("/folder/file").text(), "inside");
-    // What is there by the old name is not what was opened.
+    // Another directory now has the old path of the root.
     outer.write("root.new/file", SECRET);
-    symlink("root.new", outer.join("root")).expect("a folder of ours");
+    symlink("root.new", outer.join("root")).expect("a directory");
     fs::remove_file(outer.join("current")).expect("a link");
-    assert_inside(&client.get("/absolute"), "a link to the old name");
+    assert_inside(&client.get("/absolute"), "a link to the old path");
 }
 
 #[test]
-fn a_name_that_leads_nowhere_is_absent() {
+fn missing_and_overlong_names_are_404() {
     let outer = outer();
     let server = Server::start(&outer.join("root"));
     let long = "x".repeat(256);
     let deep = "x/".repeat(5000);
-    check_absent(
+    check_not_found(
         &server,
         &[
             "/nothing",
@@ -641,13 +644,13 @@ fn a_name_that_leads_nowhere_is_absent() {
     );
 }
 
-/// Makes something that is no file and no folder.
-fn make(path: &Path, kind: FileType, device: (u32, u32)) -> rustix::io::Result<()> {
+/// Creates a special file.
+fn make_special_file(path: &Path, kind: FileType, device: (u32, u32)) -> rustix::io::Result<()> {
     let mode = Mode::from_raw_mode(0o666);
     mknodat(CWD, path, kind, mode, makedev(device.0, device.1))
 }
 
-/// Devices that every Linux has: null, zero, the terminal, one that nobody has, and a disk.
+/// Device numbers of Linux: null, zero, the terminal, one without driver, and a disk.
 const DEVICES: [(&str, FileType, (u32, u32)); 5] = [
     ("/null", FileType::CharacterDevice, (1, 3)),
     ("/zero", FileType::CharacterDevice, (1, 5)),
@@ -657,7 +660,7 @@ const DEVICES: [(&str, FileType, (u32, u32)); 5] = [
 ];
 
 #[test]
-fn what_is_no_file_neither_blocks_nor_shows() {
+fn special_files_are_404() {
     let outer = outer();
     let root = outer.join("root");
     let mut targets = vec![
@@ -668,72 +671,80 @@ fn what_is_no_file_neither_blocks_nor_shows() {
         "/socket/",
         "/folder/",
     ];
-    make(&root.join("fifo"), FileType::Fifo, (0, 0)).expect("a folder of ours");
-    make(&root.join("folder/index.html"), FileType::Fifo, (0, 0)).expect("a folder of ours");
-    let _listener = UnixListener::bind(root.join("socket")).expect("a folder of ours");
+    make_special_file(&root.join("fifo"), FileType::Fifo, (0, 0)).expect("a directory");
+    make_special_file(&root.join("folder/index.html"), FileType::Fifo, (0, 0))
+        .expect("a directory");
+    let _listener = UnixListener::bind(root.join("socket")).expect("a directory");
     for (target, kind, device) in DEVICES {
-        match make(&root.join(&target[1..]), kind, device) {
+        match make_special_file(&root.join(&target[1..]), kind, device) {
             Ok(()) => targets.push(target),
             Err(error) => eprintln!("SKIPPED: {target} cannot be made here: {error}"),
         }
     }
-    // Nor behind a link.
+    // The same through symbolic links.
     for to in ["fifo", "socket", "null"] {
-        symlink(to, root.join(format!("link-to-{to}"))).expect("a folder of ours");
+        symlink(to, root.join(format!("link-to-{to}"))).expect("a directory");
     }
     targets.extend(["/link-to-fifo", "/link-to-socket", "/link-to-null"]);
     let server = Server::start(&root);
-    check_absent(&server, &targets);
-    // An index that is no file, and a page for what is absent that is none.
-    make(&root.join("404.html"), FileType::Fifo, (0, 0)).expect("a folder of ours");
-    check_absent(&server, &targets);
-    check_absent(&server, &["/nothing"]);
+    check_not_found(&server, &targets);
+    // The index and the 404 page are FIFOs.
+    make_special_file(&root.join("404.html"), FileType::Fifo, (0, 0)).expect("a directory");
+    check_not_found(&server, &targets);
+    check_not_found(&server, &["/nothing"]);
     for error in ["ENOSYS", "EPERM"] {
         if let Some(server) = Server::without_openat2(error, &root, &[]) {
-            check_absent(&server, &targets);
+            check_not_found(&server, &targets);
         }
     }
 }
 
 #[test]
-fn who_waits_to_write_to_a_fifo_keeps_waiting() {
+fn fifo_is_not_opened_for_reading() {
     let outer = outer();
     let root = outer.join("root");
     let fifo = root.join("fifo");
-    make(&fifo, FileType::Fifo, (0, 0)).expect("a folder of ours");
-    symlink("fifo", root.join("link")).expect("a folder of ours");
+    make_special_file(&fifo, FileType::Fifo, (0, 0)).expect("a directory");
+    symlink("fifo", root.join("link")).expect("a directory");
     let server = Server::start(&root);
-    let (tell, told) = channel();
+    let (sender, receiver) = channel();
     let writer = fifo.clone();
     let writer = thread::spawn(move || {
         let task = fs::read_link("/proc/thread-self").expect("proc");
-        tell.send(task).expect("it is heard");
-        // It ends when there is a reader, however short the time (fifo(7)).
+        sender.send(task).expect("the receiver exists");
+        // This open(2) blocks until there is a reader, however briefly (fifo(7)).
         let opened = fs::File::options().write(true).open(writer);
-        tell.send("opened".into()).expect("it is heard");
+        sender.send("opened".into()).expect("the receiver exists");
         opened
     });
-    let task = told.recv().expect("it began");
+    let task = receiver.recv().expect("the thread started");
     let stat = Path::new("/proc").join(task).join("stat");
-    eventually("it waits", || {
+    eventually("the thread is blocked", || {
         let stat = fs::read_to_string(&stat).expect("proc");
         stat.contains(") S ").then_some(())
     });
     for target in ["/fifo", "/fifo/", "/link", "/fifo?query", "/./fifo"] {
-        check_absent(&server, &[target]);
+        check_not_found(&server, &[target]);
         let head = format!("HEAD {target} HTTP/1.1\r\nHost: test\r\n\r\n");
         let mut client = server.connect();
         client.send(head);
         assert_eq!(client.response_to_head().status(), "404 Not Found");
     }
-    // The time in which nothing is to happen.
-    let heard = told.recv_timeout(Duration::from_millis(100));
-    assert_eq!(heard, Err(RecvTimeoutError::Timeout), "somebody opened it");
+    // Time in which the FIFO must not be opened.
+    let received = receiver.recv_timeout(Duration::from_millis(100));
+    assert_eq!(
+        received,
+        Err(RecvTimeoutError::Timeout),
+        "the server opened it"
+    );
     let _reader = fs::File::open(&fifo).expect("a writer waits");
-    writer.join().expect("no panic").expect("a reader came");
+    writer
+        .join()
+        .expect("no panic")
+        .expect("there was a reader");
 }
 
-/// Whether something was opened since this was last asked.
+/// Returns whether there was an open event since the last call.
 fn was_opened(watch: &OwnedFd) -> bool {
     let mut buffer = [std::mem::MaybeUninit::uninit(); 1024];
     let mut reader = inotify::Reader::new(watch.as_fd(), &mut buffer);
@@ -745,13 +756,13 @@ fn was_opened(watch: &OwnedFd) -> bool {
 }
 
 #[test]
-fn a_device_is_not_even_opened() {
+fn special_files_are_not_opened() {
     let outer = outer();
     let root = outer.join("root");
-    make(&root.join("fifo"), FileType::Fifo, (0, 0)).expect("a folder of ours");
+    make_special_file(&root.join("fifo"), FileType::Fifo, (0, 0)).expect("a directory");
     let mut names = vec!["fifo"];
     for (target, kind, device) in DEVICES {
-        match make(&root.join(&target[1..]), kind, device) {
+        match make_special_file(&root.join(&target[1..]), kind, device) {
             Ok(()) => names.push(&target[1..]),
             Err(error) => eprintln!("SKIPPED: {target} cannot be made here: {error}"),
         }
@@ -760,11 +771,11 @@ fn a_device_is_not_even_opened() {
     for name in &names {
         inotify::add_watch(&watch, root.join(name), WatchFlags::OPEN).expect("inotify(7)");
     }
-    // A look at the name alone is no opening (open(2), O_PATH), which kernels before 6.10 report.
+    // O_PATH does not open the file (open(2)), but kernels before 6.10 report an open event.
     let path = OFlags::PATH | OFlags::CLOEXEC;
-    openat(CWD, root.join("fifo"), path, Mode::empty()).expect("a folder of ours");
+    openat(CWD, root.join("fifo"), path, Mode::empty()).expect("a directory");
     if was_opened(&watch) {
-        eprintln!("SKIPPED: this kernel does not tell O_PATH from an opening");
+        eprintln!("SKIPPED: this kernel reports O_PATH as an open");
         return;
     }
     let mut servers = vec![Server::start(&root)];
@@ -776,17 +787,17 @@ fn a_device_is_not_even_opened() {
             assert_eq!(server.get(&format!("/{name}/")).status(), "404 Not Found");
         }
         assert!(!was_opened(&watch), "one of {names:?} was opened");
-        // The same watch on a file: this is how it would have looked.
+        // The same watch on a file shows that an open is detected.
         inotify::add_watch(&watch, root.join("file"), WatchFlags::OPEN).expect("inotify(7)");
         assert_eq!(server.get("/file").text(), "inside");
-        assert!(was_opened(&watch), "it sees a file being opened");
+        assert!(was_opened(&watch), "the open of a file is detected");
     }
 }
 
 #[test]
-fn what_is_not_ours_to_read_is_forbidden() {
+fn unreadable_file_or_directory_is_403() {
     let outer = outer();
-    let Some(stage) = unprivileged(outer.path()) else {
+    let Some(wrapper) = unprivileged_wrapper(outer.path()) else {
         return;
     };
     let root = outer.join("root");
@@ -803,24 +814,24 @@ fn what_is_not_ours_to_read_is_forbidden() {
         ("to-unreadable", "unreadable"),
         ("to-closed", "closed/file"),
     ] {
-        symlink(to, root.join(link)).expect("a folder of ours");
+        symlink(to, root.join(link)).expect("a directory");
     }
     let set = |path: &str, mode| {
         let permissions = Permissions::from_mode(mode);
-        fs::set_permissions(outer.join(path), permissions).expect("a folder of ours");
+        fs::set_permissions(outer.join(path), permissions).expect("a directory");
     };
     for (path, mode) in [
         ("root/unreadable", 0o000),
         ("root/page/index.html", 0o200),
-        // A folder to pass through and not to read, one to see and not to pass, one for nobody.
+        // A directory that can be searched and not read, one that can be read and not searched, and one with neither.
         ("root/through", 0o311),
         ("root/closed", 0o644),
         ("root/shut", 0o000),
     ] {
         set(path, mode);
     }
-    let server = Server::upon(&stage, &root, &[]);
-    check(
+    let server = Server::start_under(&wrapper, &root, &[]);
+    check_statuses(
         &server,
         &[
             (403, b"/unreadable"),
@@ -842,14 +853,14 @@ fn what_is_not_ours_to_read_is_forbidden() {
 }
 
 #[test]
-fn what_is_mounted_in_the_root_is_served_and_is_no_way_up() {
+fn mounts_inside_root_are_served_and_confined() {
     let outer = outer();
     let root = outer.join("root");
     outer.write("elsewhere/file", "inside");
     outer.write("elsewhere/secret", SECRET);
     outer.write("elsewhere/shown/file", "inside");
-    for folder in ["memory", "bound"] {
-        fs::create_dir(root.join(folder)).expect("a folder of ours");
+    for directory in ["memory", "bound"] {
+        fs::create_dir(root.join(directory)).expect("a directory");
     }
     outer.write("root/single", "covered by the mount");
     let shown = outer.join("elsewhere/shown");
@@ -859,40 +870,40 @@ fn what_is_mounted_in_the_root_is_served_and_is_no_way_up() {
         ("secret", Path::new("../secret")),
         ("absolute", &outer.join("elsewhere/secret")),
     ] {
-        symlink(to, shown.join(link)).expect("a folder of ours");
+        symlink(to, shown.join(link)).expect("a directory");
     }
-    // In a namespace of its own (mount_namespaces(7)), which ends with the server.
+    // In a mount namespace (mount_namespaces(7)), which ends with the server.
     let script = "set -e; cd \"$1\"; shift
         mount -t tmpfs none root/memory
         printf inside >root/memory/file; ln -s ../../secret root/memory/out; ln -s .. root/memory/up
         mount --bind elsewhere/shown root/bound
         mount --bind elsewhere/file root/single
         exec \"$@\"";
-    let folder = outer.path().to_str().expect("a name in ASCII");
-    let mut stage = vec!["unshare", "--mount"];
+    let directory = outer.path().to_str().expect("a name in ASCII");
+    let mut wrapper = vec!["unshare", "--mount"];
     if !rustix::process::geteuid().is_root() {
-        stage.push("--map-root-user");
+        wrapper.push("--map-root-user");
     }
-    stage.extend(["sh", "-c", script, "sh", folder]);
-    let tried = Command::new(stage[0])
-        .args(&stage[1..])
+    wrapper.extend(["sh", "-c", script, "sh", directory]);
+    let tried = Command::new(wrapper[0])
+        .args(&wrapper[1..])
         .arg("true")
         .output();
     if !tried.as_ref().is_ok_and(|tried| tried.status.success()) {
-        eprintln!("SKIPPED: nothing can be mounted here: {tried:?}");
+        eprintln!("SKIPPED: cannot mount here: {tried:?}");
         return;
     }
-    check(
-        &Server::upon(&stage, &root, &[]),
+    check_statuses(
+        &Server::start_under(&wrapper, &root, &[]),
         &[
-            // The administrator put it there.
+            // Mounts are made by the administrator, so their files are served.
             (200, b"/memory/file"),
             (301, b"/memory"),
             (200, b"/bound/file"),
             (301, b"/bound"),
             (200, b"/single"),
             (200, b"/bound/../file"),
-            // Up from a mount is where it is mounted, not where it came from.
+            // `..` of a mount is the directory of its mount point, not of its source.
             (200, b"/bound/up/file"),
             (200, b"/memory/up/file"),
             (404, b"/bound/up/secret"),
@@ -916,7 +927,7 @@ const HIDDEN: [&str; 7] = [
     ".well-known.bak",
 ];
 
-const SHOWN: [&str; 5] = [
+const NOT_HIDDEN: [&str; 5] = [
     ".well-known/security.txt",
     ".well-known/acme-challenge/token",
     "a.b",
@@ -924,9 +935,9 @@ const SHOWN: [&str; 5] = [
     "folder/a..b",
 ];
 
-fn with_hidden() -> Root {
+fn root_with_hidden_files() -> Root {
     let root = Root::of(&[("file", "inside")]);
-    for path in HIDDEN.iter().chain(&SHOWN) {
+    for path in HIDDEN.iter().chain(&NOT_HIDDEN) {
         root.write(path, path);
     }
     root.write(".git/index.html", "index");
@@ -935,8 +946,8 @@ fn with_hidden() -> Root {
 }
 
 #[test]
-fn what_begins_with_a_dot_is_absent() {
-    let root = with_hidden();
+fn hidden_files_are_404() {
+    let root = root_with_hidden_files();
     let server = Server::start(root.path());
     let hidden = HIDDEN.map(|path| format!("/{path}"));
     let spelled = [
@@ -948,7 +959,7 @@ fn what_begins_with_a_dot_is_absent() {
         "/folder/%2eenv",
         "http://test/.env",
         "/.env?query",
-        // Not even that there is a folder of that name.
+        // The existence of a directory is not revealed either.
         "/.git",
         "/.git/",
         "/folder/.git",
@@ -964,29 +975,29 @@ fn what_begins_with_a_dot_is_absent() {
     for target in hidden.iter().map(String::as_str).chain(spelled) {
         let response = server.get(target);
         assert_eq!(response.status(), "404 Not Found", "{target}");
-        // What has an extension may have belonged to a page.
+        // A missing name with an extension may be a subresource of a page, and gets the plain text response.
         let name = target.rsplit('/').next().unwrap_or_default();
         let has_extension = name.trim_start_matches('.').contains('.');
         let expected = if has_extension { &part } else { &page };
         assert!(response.content == *expected, "{target}");
     }
     // RFC 8615.
-    for path in SHOWN {
+    for path in NOT_HIDDEN {
         assert_eq!(server.get(&format!("/{path}")).text(), path);
     }
 }
 
 #[test]
-fn what_begins_with_a_dot_is_shown_if_asked_for() {
-    let root = with_hidden();
+fn hidden_option_serves_hidden_files() {
+    let root = root_with_hidden_files();
     let server = Server::with(root.path(), &["--hidden"]);
-    for path in HIDDEN.iter().chain(&SHOWN) {
+    for path in HIDDEN.iter().chain(&NOT_HIDDEN) {
         assert_eq!(server.get(&format!("/{path}")).text(), *path);
     }
     assert_eq!(server.get("/.git/").text(), "index");
     assert_eq!(server.get("/.git").field("Location"), Some("/.git/"));
     assert_eq!(server.get("/...").text(), "three dots");
-    // Dots that are no names stay none.
+    // Dot segments are still not names.
     for target in ["/..", "/.git/../..", "/%2e%2e/"] {
         assert_eq!(server.get(target).status(), "400 Bad Request", "{target}");
     }

@@ -1,4 +1,4 @@
-//! What is in the folder is what is sent.
+//! Static files: content, media types, dates, indexes, redirects, methods and error pages.
 
 use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions, Permissions};
@@ -11,23 +11,25 @@ use std::sync::mpsc::{TryRecvError, channel};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use crate::support::{Client, Response, Root, Server, Signal, docroot, eventually, filling};
+use crate::support::{
+    Client, Response, Root, Server, Signal, docroot, eventually, pseudorandom_bytes,
+};
 use rustix::process::{Pid, kill_process};
 
-/// Files up to this length are sent from memory, larger ones by the kernel.
-const IN_MEMORY: usize = 64 * 1024;
+/// Files up to this length in bytes are sent from memory, larger ones with sendfile(2).
+const MAX_IN_MEMORY_LEN: usize = 64 * 1024;
 
-/// More than the socket buffers of both sides hold, so that the server stands still in the middle
-/// of it until the client reads.
-const LARGE: usize = 32 << 20;
+/// More bytes than the socket buffers of both sides hold, so that the server blocks in the middle of the file until the
+/// client reads.
+const LARGE_LEN: usize = 32 << 20;
 
-/// The length that a response promises.
-fn promised(response: &Response) -> usize {
+/// Returns the value of `Content-Length`.
+fn content_length(response: &Response) -> usize {
     let length = response.field("Content-Length").expect("a length");
     length.parse().expect("a number")
 }
 
-/// A head without the one line that may differ between two of them.
+/// Removes the line that may differ between two heads.
 fn without_date(head: &str) -> String {
     let differs = |line: &&str| !line.starts_with("Date: ");
     head.split_inclusive("\r\n").filter(differs).collect()
@@ -36,7 +38,7 @@ fn without_date(head: &str) -> String {
 fn set_modified(root: &Root, path: &str, time: SystemTime) {
     let file = File::options().write(true).open(root.join(path));
     file.and_then(|file| file.set_modified(time))
-        .expect("a file of ours");
+        .expect("a file");
 }
 
 fn since_epoch(seconds: u64) -> SystemTime {
@@ -44,30 +46,30 @@ fn since_epoch(seconds: u64) -> SystemTime {
 }
 
 #[test]
-fn signals_hold_up_no_answer() {
-    // Of this one a copy in memory is sent, and the kernel stops sending when a signal comes.
-    let (root, content) = (Root::new(), filling(1_500_000));
+fn signals_do_not_interrupt_response() {
+    // A file of this length is sent from memory, and a signal interrupts the kernel's send.
+    let (root, content) = (Root::new(), pseudorandom_bytes(1_500_000));
     root.write("a.bin", &content);
-    root.date_back();
+    root.backdate();
     let server = Server::with(root.path(), &["--workers", "1"]);
     let pid = server.pid().cast_signed();
     let pid = Pid::from_raw(pid).expect("a process");
-    let (done, ended) = channel::<()>();
-    let storm = thread::spawn(move || {
-        while ended.try_recv() == Err(TryRecvError::Empty) {
-            kill_process(pid, Signal::USR1).expect("it is there");
+    let (sender, receiver) = channel::<()>();
+    let signals = thread::spawn(move || {
+        while receiver.try_recv() == Err(TryRecvError::Empty) {
+            kill_process(pid, Signal::USR1).expect("the server runs");
         }
     });
     let mut client = server.connect();
     for _ in 0..150 {
         assert!(client.get("/a.bin").content == content);
     }
-    drop(done);
-    storm.join().expect("it is over before the server is");
+    drop(sender);
+    signals.join().expect("the server outlives the thread");
 }
 
 #[test]
-fn a_file_is_sent_as_it_is() {
+fn file_is_sent_unchanged() {
     let root = Root::of(&[("index.html", "<p>hello"), ("a/b.txt", "text")]);
     let server = Server::start(root.path());
     let response = server.get("/a/b.txt");
@@ -84,7 +86,7 @@ fn a_file_is_sent_as_it_is() {
 }
 
 #[test]
-fn the_extension_tells_the_media_type() {
+fn extension_determines_media_type() {
     let root = Root::new();
     let server = Server::start(root.path());
     let mut client = server.connect();
@@ -92,7 +94,7 @@ fn the_extension_tells_the_media_type() {
         ("page.html", "text/html; charset=utf-8"),
         ("PAGE.HTM", "text/html; charset=utf-8"),
         ("style.css", "text/css; charset=utf-8"),
-        // RFC 9239: the one type for scripts, modules included.
+        // RFC 9239: the only type for scripts, modules included.
         ("app.js", "text/javascript; charset=utf-8"),
         ("app.mjs", "text/javascript; charset=utf-8"),
         ("notes.txt", "text/plain; charset=utf-8"),
@@ -126,11 +128,11 @@ fn the_extension_tells_the_media_type() {
 }
 
 #[test]
-fn date_is_now_in_the_one_form() {
+fn date_is_current_imf_fixdate() {
     let root = Root::of(&[("a", "a")]);
     let server = Server::start(root.path());
-    // (It is that of the turn, which a machine may hold up.)
-    let is_now = (0..3).any(|_| {
+    // (It is the time of the event loop's turn, which may be long on a slow machine.)
+    let is_current = (0..3).any(|_| {
         let before = SystemTime::now();
         let response = server.get("/a");
         let after = SystemTime::now();
@@ -141,13 +143,13 @@ fn date_is_now_in_the_one_form() {
         assert!(date <= after, "{text}");
         date + Duration::from_secs(1) >= before
     });
-    assert!(is_now);
+    assert!(is_current);
 }
 
 #[test]
-fn last_modified_is_the_time_of_the_file() {
+fn last_modified_is_mtime_of_file() {
     let root = Root::of(&[("small", "a")]);
-    root.write("large", filling(IN_MEMORY + 1));
+    root.write("large", pseudorandom_bytes(MAX_IN_MEMORY_LEN + 1));
     let server = Server::start(root.path());
     let mut client = server.connect();
     for (seconds, expected) in [
@@ -157,7 +159,7 @@ fn last_modified_is_the_time_of_the_file() {
         (1_735_689_599, "Tue, 31 Dec 2024 23:59:59 GMT"),
     ] {
         for path in ["small", "large"] {
-            // Rounded down: a file never looks newer than it is.
+            // Rounded down: never later than the modification time.
             set_modified(
                 &root,
                 path,
@@ -170,7 +172,7 @@ fn last_modified_is_the_time_of_the_file() {
     root.write("fresh", "a");
     let modified = fs::metadata(root.join("fresh")).and_then(|stat| stat.modified());
     let expected = httpdate::fmt_http_date(modified.expect("a time"));
-    // As long as its second lasts, another state could have the same date.
+    // Within its second, another version could have the same date.
     eventually("its second is over", || {
         let response = client.get("/fresh");
         let date = response.field("Last-Modified")?;
@@ -183,7 +185,7 @@ fn last_modified_is_the_time_of_the_file() {
 }
 
 #[test]
-fn a_time_that_cannot_be_said_is_not_said() {
+fn mtime_before_1970_is_omitted_and_future_mtime_is_clamped() {
     let root = Root::of(&[("past", "a"), ("future", "a")]);
     set_modified(&root, "past", UNIX_EPOCH - Duration::from_secs(1));
     set_modified(
@@ -193,13 +195,13 @@ fn a_time_that_cannot_be_said_is_not_said() {
     );
     let server = Server::start(root.path());
     assert_eq!(server.get("/past").field("Last-Modified"), None);
-    // A time later than the response's own is replaced by that (RFC 9110 section 8.8.2.1).
+    // A time later than Date is replaced by it (RFC 9110 section 8.8.2.1).
     let response = server.get("/future");
     assert_eq!(response.field("Last-Modified"), response.field("Date"));
 }
 
 #[test]
-fn files_of_any_size_arrive_byte_by_byte() {
+fn files_of_any_size_are_sent_intact() {
     let root = Root::new();
     let server = Server::start(root.path());
     let mut client = server.connect();
@@ -209,33 +211,33 @@ fn files_of_any_size_arrive_byte_by_byte() {
         4095,
         4096,
         4097,
-        IN_MEMORY - 1,
-        IN_MEMORY,
-        IN_MEMORY + 1,
+        MAX_IN_MEMORY_LEN - 1,
+        MAX_IN_MEMORY_LEN,
+        MAX_IN_MEMORY_LEN + 1,
         (5 << 20) + 3,
     ] {
-        let content = filling(len);
+        let content = pseudorandom_bytes(len);
         root.write("file", &content);
         let response = client.get("/file");
         assert_eq!(response.status(), "200 OK", "{len} bytes");
-        assert_eq!(promised(&response), len);
+        assert_eq!(content_length(&response), len);
         assert!(response.content == content, "{len} bytes");
     }
 }
 
 #[test]
-fn five_gibibytes_are_promised_and_begun() {
+fn five_gibibyte_file_is_served() {
     let root = Root::of(&[("small", "a")]);
-    let begun = filling(1 << 20);
-    root.write("file", &begun);
+    let beginning = pseudorandom_bytes(1 << 20);
+    root.write("file", &beginning);
     let file = File::options().write(true).open(root.join("file"));
     file.and_then(|file| file.set_len(5 << 30))
         .expect("a sparse file");
-    root.date_back();
-    let server = Server::forgetful(root.path());
+    root.backdate();
+    let server = Server::without_cache(root.path());
     let mut neighbour = server.connect();
     neighbour.get("/small");
-    eventually("it has a tag", || {
+    eventually("there is an ETag", || {
         let head = neighbour.request("HEAD", "/file", "");
         head.field("ETag").map(|_| ())
     });
@@ -248,8 +250,11 @@ fn five_gibibytes_are_promised_and_begun() {
     client.send("GET /file HTTP/1.1\r\nHost: test\r\n\r\n");
     let response = client.response_to_head();
     assert_eq!(without_date(&response.head), without_date(&head.head));
-    assert!(client.bytes(begun.len()) == begun);
-    assert!(server.descriptors() > descriptors, "socket and file");
+    assert!(client.bytes(beginning.len()) == beginning);
+    assert!(
+        server.descriptors() > descriptors,
+        "the socket and the file are open"
+    );
     drop(client);
 
     assert_eq!(neighbour.get("/small").text(), "a");
@@ -259,15 +264,15 @@ fn five_gibibytes_are_promised_and_begun() {
 }
 
 #[test]
-fn a_large_file_leaves_room_for_others() {
+fn large_downloads_do_not_block_other_requests() {
     const LEN: u64 = 256 << 20;
     const STEP: usize = 1 << 20;
     let root = Root::of(&[("index.html", "a")]);
-    let island = filling(100_000);
-    let file = File::create_new(root.join("file")).expect("a file of ours");
+    let block = pseudorandom_bytes(100_000);
+    let file = File::create_new(root.join("file")).expect("a file");
     file.set_len(LEN).expect("a sparse file");
     for start in (12_345..LEN - 100_000).step_by(15 << 20) {
-        file.write_all_at(&island, start).expect("room on the disk");
+        file.write_all_at(&block, start).expect("room on the disk");
     }
     let server = Server::start(root.path());
     let address = server.address;
@@ -277,11 +282,10 @@ fn a_large_file_leaves_room_for_others() {
         client.send("GET /file HTTP/1.1\r\nHost: test\r\n\r\n");
         let response = client.response_to_head();
         assert_eq!(response.field("Content-Length"), Some("268435456"));
-        let file = File::open(&path).expect("a file of ours");
+        let file = File::open(&path).expect("a file");
         let mut expected = vec![0; STEP];
         for start in (0..LEN).step_by(STEP) {
-            file.read_exact_at(&mut expected, start)
-                .expect("a file of ours");
+            file.read_exact_at(&mut expected, start).expect("a file");
             assert!(client.bytes(STEP) == expected, "after {start} bytes");
         }
     };
@@ -296,13 +300,13 @@ fn a_large_file_leaves_room_for_others() {
             slowest = slowest.max(start.elapsed());
             answered += 1;
         }
-        // Not how fast, which depends on the machine, but that nobody waits for a file to end.
-        assert!(answered > 10, "{answered} answers, slowest {slowest:?}");
+        // Speed depends on the machine; but no request waits for the end of a download.
+        assert!(answered > 10, "{answered} responses, slowest {slowest:?}");
     });
 }
 
 #[test]
-fn any_name_that_a_file_can_have_is_found() {
+fn any_file_name_can_be_requested() {
     let root = Root::new();
     let server = Server::start(root.path());
     let mut client = server.connect();
@@ -311,13 +315,13 @@ fn any_name_that_a_file_can_have_is_found() {
         (&b"plain"[..], "/plain"),
         ("k\u{f6}ln.txt".as_bytes(), "/k%C3%B6ln.txt"),
         ("k\u{f6}ln.txt".as_bytes(), "/k%c3%b6ln.txt"),
-        // No URI (RFC 3986 section 2), but what people type into simple clients.
+        // Not a URI (RFC 3986 section 2), but simple clients send it.
         ("k\u{f6}ln.txt".as_bytes(), "/k\u{f6}ln.txt"),
         ("\u{65e5}\u{672c}.txt".as_bytes(), "/%E6%97%A5%E6%9C%AC.txt"),
         (b"a b.txt", "/a%20b.txt"),
         (b"a+b.txt", "/a+b.txt"),
         (b"100%.txt", "/100%25.txt"),
-        // Decoded once: the second is no other name of the first.
+        // Decoded once: the second is not another spelling of the first.
         (b"%41.txt", "/%2541.txt"),
         (b"A.txt", "/%41.txt"),
         (b"a?b.txt", "/a%3Fb.txt"),
@@ -339,7 +343,7 @@ fn any_name_that_a_file_can_have_is_found() {
 }
 
 #[test]
-fn a_query_changes_nothing() {
+fn query_is_ignored() {
     let root = Root::of(&[("a", "a")]);
     let server = Server::start(root.path());
     let mut client = server.connect();
@@ -349,7 +353,7 @@ fn a_query_changes_nothing() {
 }
 
 #[test]
-fn a_change_is_seen_at_once() {
+fn file_changes_are_seen_by_next_request() {
     let root = Root::new();
     let server = Server::start(root.path());
     let mut client = server.connect();
@@ -357,12 +361,12 @@ fn a_change_is_seen_at_once() {
         (1, 10),
         (2, 10),
         (3, 0),
-        (4, IN_MEMORY + 1),
-        (5, IN_MEMORY + 1),
+        (4, MAX_IN_MEMORY_LEN + 1),
+        (5, MAX_IN_MEMORY_LEN + 1),
         (6, 1),
     ] {
-        // Told apart by their first byte also where the length stays.
-        let mut content = filling(len + second);
+        // Contents of the same length differ in their first byte.
+        let mut content = pseudorandom_bytes(len + second);
         content.drain(..second);
         let time = since_epoch(1_000_000_000 + second as u64);
         for replace in [false, true] {
@@ -370,7 +374,7 @@ fn a_change_is_seen_at_once() {
                 content.reverse();
                 root.write("new", &content);
                 set_modified(&root, "new", time - Duration::from_secs(100));
-                fs::rename(root.join("new"), root.join("file")).expect("a folder of ours");
+                fs::rename(root.join("new"), root.join("file")).expect("a directory");
             } else {
                 root.write("file", &content);
                 set_modified(&root, "file", time);
@@ -382,7 +386,7 @@ fn a_change_is_seen_at_once() {
             assert_eq!(response.field("Last-Modified"), Some(&*modified));
         }
     }
-    fs::remove_file(root.join("file")).expect("a folder of ours");
+    fs::remove_file(root.join("file")).expect("a directory");
     assert_eq!(client.get("/file").status(), "404 Not Found");
     root.write("file/index.html", "a folder");
     assert_eq!(client.get("/file").status(), "301 Moved Permanently");
@@ -390,71 +394,78 @@ fn a_change_is_seen_at_once() {
 }
 
 #[test]
-fn a_file_that_is_written_to_while_it_is_sent_is_cut_short() {
+fn response_is_aborted_when_file_is_appended_to() {
     let root = Root::new();
-    root.write("file", vec![b'a'; LARGE]);
+    root.write("file", vec![b'a'; LARGE_LEN]);
     let server = Server::start(root.path());
     let mut client = server.connect();
     client.send("GET /file HTTP/1.1\r\nHost: test\r\n\r\n");
-    assert_eq!(promised(&client.response_to_head()), LARGE);
-    let begun = client.bytes(IN_MEMORY);
+    assert_eq!(content_length(&client.response_to_head()), LARGE_LEN);
+    let beginning = client.bytes(MAX_IN_MEMORY_LEN);
 
     let file = OpenOptions::new().append(true).open(root.join("file"));
-    file.and_then(|mut file| file.write_all(&vec![b'b'; IN_MEMORY]))
-        .expect("a file of ours");
+    file.and_then(|mut file| file.write_all(&vec![b'b'; MAX_IN_MEMORY_LEN]))
+        .expect("a file");
 
-    // Whether what was promised is still there, cannot be known.
-    let rest = client.rest_until_cut();
-    assert!(rest.len() < LARGE - begun.len());
-    assert!([begun, rest].concat().iter().all(|&byte| byte == b'a'));
-    let again = server.get("/file");
-    assert_eq!(again.content.len(), LARGE + IN_MEMORY);
+    // The server cannot know whether the remaining bytes are those of the announced version.
+    let rest = client.rest_even_if_reset();
+    assert!(rest.len() < LARGE_LEN - beginning.len());
+    assert!([beginning, rest].concat().iter().all(|&byte| byte == b'a'));
+    let response = server.get("/file");
+    assert_eq!(response.content.len(), LARGE_LEN + MAX_IN_MEMORY_LEN);
 }
 
 #[test]
-fn a_large_file_is_not_held_open() {
-    const LARGE: usize = 3 << 20;
+fn large_file_is_closed_after_response() {
+    const LARGE_LEN: usize = 3 << 20;
     let root = Root::new();
-    root.write("file", filling(LARGE));
+    root.write("file", pseudorandom_bytes(LARGE_LEN));
     let server = Server::start(root.path());
-    // From then on more would be remembered of it.
+    // From then on the file is cached.
     eventually("its second is over", || {
         server.get("/file").field("Last-Modified").map(|_| ())
     });
     for _ in 0..2 {
-        assert!(server.get("/file").content == filling(LARGE));
+        assert!(server.get("/file").content == pseudorandom_bytes(LARGE_LEN));
     }
-    let path = root.path().canonicalize().expect("a folder of ours");
-    eventually("it is closed", || {
+    let path = root.path().canonicalize().expect("a directory");
+    eventually("the file is closed", || {
         (!server.has_open(&path.join("file"))).then_some(())
     });
 }
 
 #[test]
-fn a_file_that_shrinks_while_it_is_sent_is_cut_short() {
-    const SHRUNK: usize = 1 << 20;
+fn response_is_aborted_when_file_is_truncated() {
+    const TRUNCATED_LEN: usize = 1 << 20;
     let root = Root::of(&[("small", "a")]);
-    root.write("file", vec![b'a'; LARGE]);
+    root.write("file", vec![b'a'; LARGE_LEN]);
     let server = Server::start(root.path());
     let mut neighbour = server.connect();
     neighbour.get("/small");
     let descriptors = server.descriptors();
     let mut client = server.connect();
     client.send("GET /file HTTP/1.1\r\nHost: test\r\n\r\n");
-    assert_eq!(promised(&client.response_to_head()), LARGE);
-    let begun = client.bytes(IN_MEMORY);
+    assert_eq!(content_length(&client.response_to_head()), LARGE_LEN);
+    let beginning = client.bytes(MAX_IN_MEMORY_LEN);
 
     let file = File::options().write(true).open(root.join("file"));
-    file.and_then(|file| file.set_len(SHRUNK as u64))
-        .expect("a file of ours");
+    file.and_then(|file| file.set_len(TRUNCATED_LEN as u64))
+        .expect("a file");
 
-    // The length was promised already: nothing but the end can say that it is not kept.
-    let rest = client.rest_until_cut();
-    assert!(begun.len() + rest.len() < LARGE, "{} bytes", rest.len());
-    // Of what was on its way and is in the file no longer, the kernel may have made zeros: it sends
-    // from the pages of the file itself (sendfile(2)).
-    let kept = &rest[..rest.len().min(SHRUNK - begun.len())];
-    assert!(kept == vec![b'a'; kept.len()], "nothing is made up");
+    // Content-Length has been sent: only closing the connection can signal that the content is incomplete.
+    let rest = client.rest_even_if_reset();
+    assert!(
+        beginning.len() + rest.len() < LARGE_LEN,
+        "{} bytes",
+        rest.len()
+    );
+    // Bytes in flight that are no longer in the file may be zeros: the kernel sends from the pages of the file itself
+    // (sendfile(2)).
+    let kept = &rest[..rest.len().min(TRUNCATED_LEN - beginning.len())];
+    assert!(
+        kept == vec![b'a'; kept.len()],
+        "other bytes than those of the file"
+    );
     assert_eq!(neighbour.get("/small").text(), "a");
     eventually("socket and file are closed", || {
         (server.descriptors() == descriptors).then_some(())
@@ -462,13 +473,13 @@ fn a_file_that_shrinks_while_it_is_sent_is_cut_short() {
 }
 
 #[test]
-fn a_folder_shows_its_index() {
+fn directory_serves_its_index() {
     let root = Root::of(&[
         ("index.html", "root"),
         ("dir/index.html", "dir"),
         ("dir/deep/index.html", "deep"),
         ("bare/file", "a"),
-        ("odd/index.html/index.html", "a folder of that name"),
+        ("odd/index.html/index.html", "a directory of that name"),
     ]);
     let server = Server::start(root.path());
     let mut client = server.connect();
@@ -497,7 +508,7 @@ fn a_folder_shows_its_index() {
 }
 
 #[test]
-fn index_and_404_page_can_have_other_names() {
+fn index_and_404_page_names_are_configurable() {
     let root = Root::of(&[
         ("index.html", "not this"),
         ("404.html", "not this"),
@@ -529,10 +540,10 @@ fn index_and_404_page_can_have_other_names() {
 }
 
 #[test]
-fn a_folder_without_its_slash_is_sent_there() {
+fn directory_without_trailing_slash_is_redirected() {
     let root = Root::new();
-    for folder in ["dir/deep", "a b", "k\u{f6}ln", "100%", "\\test", "a:b"] {
-        root.write(format!("{folder}/file"), "a");
+    for directory in ["dir/deep", "a b", "k\u{f6}ln", "100%", "\\test", "a:b"] {
+        root.write(format!("{directory}/file"), "a");
     }
     root.write(OsStr::from_bytes(b"\xff/file"), "a");
     let server = Server::start(root.path());
@@ -569,7 +580,7 @@ fn a_folder_without_its_slash_is_sent_there() {
 }
 
 #[test]
-fn a_redirects_page_has_no_words_of_the_peer() {
+fn redirect_page_does_not_echo_markup_of_query() {
     let root = Root::of(&[("dir/file", "a")]);
     let server = Server::start(root.path());
     let mut client = server.connect();
@@ -581,7 +592,7 @@ fn a_redirects_page_has_no_words_of_the_peer() {
         "%3Cscript%3E",
     ] {
         let response = client.get(&format!("/dir?{query}"));
-        // Whether such a target is refused or encoded is another question.
+        // The target may be rejected or encoded: this test allows both.
         let page = response.text();
         assert!(!page.contains("<script") && !page.contains('\''), "{page}");
         assert!(!page.contains("&lt;"), "{page}");
@@ -589,7 +600,7 @@ fn a_redirects_page_has_no_words_of_the_peer() {
 }
 
 #[test]
-fn what_is_absent_has_a_page_of_ours() {
+fn missing_file_gets_builtin_404_page() {
     let root = Root::of(&[("file.txt", "a")]);
     let server = Server::start(root.path());
     let mut client = server.connect();
@@ -604,7 +615,7 @@ fn what_is_absent_has_a_page_of_ours() {
 }
 
 #[test]
-fn what_is_absent_has_the_sites_page_if_there_is_one() {
+fn missing_file_gets_404_html_of_site() {
     let root = Root::of(&[("404.html", "<p>gone"), ("file.txt", "a")]);
     let server = Server::start(root.path());
     let mut client = server.connect();
@@ -616,25 +627,25 @@ fn what_is_absent_has_the_sites_page_if_there_is_one() {
         assert_eq!(media_type, Some("text/html; charset=utf-8"), "{target}");
     }
     assert_eq!(client.get("/404.html").status(), "200 OK");
-    fs::remove_file(root.join("404.html")).expect("a folder of ours");
+    fs::remove_file(root.join("404.html")).expect("a directory");
     assert!(client.get("/nothing").text().contains("404 Not Found"));
-    root.write("404.html", filling(IN_MEMORY + 1));
-    assert!(client.get("/nothing").content == filling(IN_MEMORY + 1));
+    root.write("404.html", pseudorandom_bytes(MAX_IN_MEMORY_LEN + 1));
+    assert!(client.get("/nothing").content == pseudorandom_bytes(MAX_IN_MEMORY_LEN + 1));
 }
 
 #[test]
-fn the_head_of_a_large_file_brings_its_first_bytes_along() {
+fn head_of_large_file_is_sent_with_first_content_bytes() {
     let root = Root::new();
-    root.write("large", filling(LARGE));
+    root.write("large", pseudorandom_bytes(LARGE_LEN));
     let server = Server::start(root.path());
     let mut alone = 0;
     for _ in 0..20 {
         let mut stream = TcpStream::connect(server.address).expect("the server accepts");
         let request = b"GET /large HTTP/1.1\r\nHost: test\r\n\r\n";
         stream.write_all(request).expect("the server reads");
-        // What one read brings is what has arrived: the head alone, had it been sent alone.
+        // One read returns what has arrived: the head alone, if it was sent alone.
         let mut arrived = vec![0; 16 * 1024];
-        let count = stream.read(&mut arrived).expect("an answer");
+        let count = stream.read(&mut arrived).expect("a response");
         arrived.truncate(count);
         let head = arrived
             .windows(4)
@@ -642,21 +653,21 @@ fn the_head_of_a_large_file_brings_its_first_bytes_along() {
             .expect("a head");
         alone += usize::from(arrived.len() == head + 4);
     }
-    // (The kernel does not hold a head back for longer than 200 ms, whatever holds up who sends it.)
-    assert!(alone <= 1, "{alone} of 20 came alone");
+    // (TCP_CORK delays a head by 200 ms at most, even if the server is delayed for longer.)
+    assert!(alone <= 1, "{alone} of 20 heads arrived alone");
 }
 
 #[test]
-fn head_is_get_without_content() {
+fn head_response_is_get_response_without_content() {
     let root = Root::of(&[
         ("index.html", "hello"),
         ("dir/file", "a"),
         ("empty", ""),
         ("other/404.html", "gone"),
     ]);
-    root.write("large", filling(IN_MEMORY + 1));
-    root.date_back();
-    symlink("/etc/passwd", root.join("outside")).expect("a folder of ours");
+    root.write("large", pseudorandom_bytes(MAX_IN_MEMORY_LEN + 1));
+    root.backdate();
+    symlink("/etc/passwd", root.join("outside")).expect("a directory");
     let server = Server::start(root.path());
     let other = Server::start(&root.join("other"));
     eventually("the large file has a tag", || {
@@ -678,7 +689,7 @@ fn head_is_get_without_content() {
             assert_eq!(get.status(), status, "{target}");
             assert!(get.field("Content-Length").is_some(), "{get:?}");
             client.send(format!("HEAD {rest}"));
-            // Content, if some came, would be taken for a part of the next head.
+            // Content, if any were sent, would be read as part of the next head.
             let head = client.response_to_head();
             assert_eq!(without_date(&head.head), without_date(&get.head));
         }
@@ -687,7 +698,7 @@ fn head_is_get_without_content() {
 }
 
 #[test]
-fn options_says_what_is_allowed() {
+fn options_lists_allowed_methods() {
     let root = Root::of(&[("index.html", "hello"), ("dir/file", "a")]);
     let server = Server::start(root.path());
     let mut client = server.connect();
@@ -703,7 +714,7 @@ fn options_says_what_is_allowed() {
         let response = client.ask(format!("OPTIONS {target} HTTP/1.1\r\nHost: test\r\n\r\n"));
         assert_eq!(response.status(), "204 No Content", "{target}");
         assert_eq!(response.field("Allow"), Some("GET, HEAD, OPTIONS"));
-        // 204 has no content by definition, and no length (RFC 9110 section 8.6).
+        // 204 has neither content nor Content-Length (RFC 9110 section 8.6).
         assert_eq!(response.field("Content-Length"), None, "{target}");
         assert_eq!(response.field("Content-Type"), None, "{target}");
         assert!(response.field("Date").is_some(), "{target}");
@@ -712,7 +723,7 @@ fn options_says_what_is_allowed() {
 }
 
 #[test]
-fn other_methods_are_refused() {
+fn other_methods_are_405_or_501() {
     let root = Root::of(&[("index.html", "hello")]);
     let server = Server::start(root.path());
     let mut client = server.connect();
@@ -735,7 +746,7 @@ fn other_methods_are_refused() {
     ] {
         let response = client.ask(format!("{line} HTTP/1.1\r\nHost: test\r\n\r\n"));
         assert_eq!(response.status(), status, "{line}");
-        // RFC 9110 section 15.5.6 demands it of 405.
+        // Required with 405 (RFC 9110 section 15.5.6).
         assert_eq!(
             response.field("Allow"),
             Some("GET, HEAD, OPTIONS"),
@@ -747,8 +758,8 @@ fn other_methods_are_refused() {
     assert!(!root.join("new").exists());
 }
 
-/// Starts a server to which the modes of files apply, which root's own processes ignore.
-fn bound_by_modes(root: &Root, unreadable: &str) -> Option<Server> {
+/// Starts a server to which file modes apply, which they do not for root (capabilities(7)). `None` where that fails.
+fn server_without_dac_override(root: &Root, unreadable: &str) -> Option<Server> {
     if File::open(root.join(unreadable)).is_err() {
         return Some(Server::start(root.path()));
     }
@@ -775,7 +786,7 @@ fn bound_by_modes(root: &Root, unreadable: &str) -> Option<Server> {
 }
 
 #[test]
-fn what_is_not_ours_to_read_is_forbidden() {
+fn unreadable_file_is_403() {
     let root = Root::of(&[
         ("index.html", "hello"),
         ("file", "secret"),
@@ -785,15 +796,15 @@ fn what_is_not_ours_to_read_is_forbidden() {
     ]);
     let set = |path: &str, mode: u32| {
         let set = fs::set_permissions(root.join(path), Permissions::from_mode(mode));
-        set.expect("a folder of ours");
+        set.expect("a directory");
     };
     set("file", 0o000);
     set("folder", 0o000);
     set("closed/index.html", 0o000);
-    // To be passed through, and not to be read.
+    // Searchable, but not readable.
     set("passage", 0o311);
-    let Some(server) = bound_by_modes(&root, "file") else {
-        println!("skipped: root reads everything, and setpriv cannot change that here");
+    let Some(server) = server_without_dac_override(&root, "file") else {
+        println!("SKIPPED: root reads everything, and setpriv cannot change that here");
         return;
     };
     let mut client = server.connect();
@@ -806,7 +817,7 @@ fn what_is_not_ours_to_read_is_forbidden() {
     assert_eq!(client.get("/").text(), "hello");
     assert_eq!(client.get("/passage").field("Location"), Some("/passage/"));
     assert_eq!(client.get("/passage/").text(), "open");
-    // So that the folders can be removed by whom modes apply to.
+    // So that the directories can be removed by a user to whom modes apply.
     set("folder", 0o700);
     set("passage", 0o700);
 }

@@ -1,58 +1,60 @@
-//! Of the forms that stand beside a file, each is sent the one that it asks for, with all that is true of it.
+//! Content codings: which of a file's sidecars is sent for an `Accept-Encoding`, and with which fields.
 
 use std::collections::HashSet;
 use std::fs::{self, File};
 use std::os::unix::fs::{FileExt as _, symlink};
 use std::time::{Duration, SystemTime};
 
-use crate::support::{Client, Response, Root, Server, Signal, docroot, eventually, filling};
+use crate::support::{
+    Client, Response, Root, Server, Signal, docroot, eventually, pseudorandom_bytes,
+};
 
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 
-/// What browsers say, and what a request can say to be sent each form.
+/// `Accept-Encoding` of browsers, and one that selects each coding.
 const BROWSER: &str = "Accept-Encoding: gzip, deflate, br, zstd\r\n";
 const BR: &str = "Accept-Encoding: br\r\n";
 const GZIP: &str = "Accept-Encoding: gzip\r\n";
-const FORMS: [(&str, &str, &str); 4] = [
+const CODINGS: [(&str, &str, &str); 4] = [
     ("", "", ""),
     ("br", ".br", BR),
     ("zstd", ".zst", "Accept-Encoding: zstd\r\n"),
     ("gzip", ".gz", GZIP),
 ];
 
-/// So that a change is dated differently than the one before.
+/// Pause between changes, so that each has another modification time.
 const TICK: Duration = Duration::from_millis(25);
 
-/// So many bytes that begin like this coding, and are not those of any other. What comes then is nobody's business
-/// but the client's.
-fn form(coding: &str, len: usize) -> Vec<u8> {
-    let mark: &[u8] = match coding {
+/// Returns `len` bytes that begin with the magic number of this coding and differ from those of the others. docroot
+/// looks at the magic number only.
+fn encoded(coding: &str, len: usize) -> Vec<u8> {
+    let magic: &[u8] = match coding {
         "gzip" => &[0x1f, 0x8b],
         "zstd" => &[0x28, 0xb5, 0x2f, 0xfd],
         _ => coding.as_bytes(),
     };
-    [mark, &filling(len)[mark.len()..]].concat()
+    [magic, &pseudorandom_bytes(len)[magic.len()..]].concat()
 }
 
-/// A file of 4000 bytes, with forms of so many: br, zstd, gzip.
-fn put(root: &Root, name: &str, lengths: [usize; 3]) {
-    root.write(name, form("", 4000));
-    for ((coding, suffix, _), len) in FORMS[1..].iter().zip(lengths) {
-        root.write(format!("{name}{suffix}"), form(coding, len));
+/// Writes a file of 4000 bytes and its sidecars with these lengths: br, zstd, gzip.
+fn write_with_sidecars(root: &Root, name: &str, lengths: [usize; 3]) {
+    root.write(name, encoded("", 4000));
+    for ((coding, suffix, _), len) in CODINGS[1..].iter().zip(lengths) {
+        root.write(format!("{name}{suffix}"), encoded(coding, len));
     }
 }
 
-/// The smaller the form, the better the coding; and some that are otherwise.
+/// Creates a site whose sidecars are br < zstd < gzip by length, and some with another order.
 fn site() -> Root {
     let root = Root::new();
     for name in ["app.js", "index.html", "404.html", "about.html"] {
-        put(&root, name, [2500, 2800, 3000]);
+        write_with_sidecars(&root, name, [2500, 2800, 3000]);
     }
-    put(&root, "gzip.js", [3000, 2900, 2800]);
-    put(&root, "tied.js", [2800, 2800, 2800]);
-    put(&root, "tied-below.js", [2900, 2800, 2800]);
-    root.write("alone.js", form("", 4000));
-    root.date_back();
+    write_with_sidecars(&root, "gzip.js", [3000, 2900, 2800]);
+    write_with_sidecars(&root, "tied.js", [2800, 2800, 2800]);
+    write_with_sidecars(&root, "tied-below.js", [2900, 2800, 2800]);
+    root.write("alone.js", encoded("", 4000));
+    root.backdate();
     root
 }
 
@@ -64,21 +66,21 @@ fn tag(response: &Response) -> &str {
     response.field("ETag").expect("a tag")
 }
 
-fn check_form(server: &Server, target: &str, fields: &str, expected: &str) {
+fn check_coding(server: &Server, target: &str, fields: &str, expected: &str) {
     let response = server.ask("GET", target, fields);
     let what = format!("{target} {fields:?}: {response:?}");
     assert_eq!(response.status(), "200 OK", "{what}");
     assert_eq!(coding(&response), expected, "{what}");
     assert_eq!(response.field("Vary"), Some("Accept-Encoding"), "{what}");
     assert_eq!(response.field("Content-Type"), Some(SCRIPT), "{what}");
-    let whole = form(expected, response.content.len());
+    let whole = encoded(expected, response.content.len());
     assert_eq!(response.content, whole, "{what}");
     let head = server.ask("HEAD", target, fields);
     assert_eq!(head.undated(), response.undated(), "{what}");
 }
 
 #[test]
-fn the_request_decides() {
+fn accept_encoding_selects_coding() {
     let root = site();
     let server = Server::start(root.path());
     for (value, expected) in [
@@ -111,30 +113,30 @@ fn the_request_decides() {
         ("\"br\", gzip", "gzip"),
     ] {
         let fields = format!("Accept-Encoding: {value}\r\n");
-        check_form(&server, "/app.js", &fields, expected);
+        check_coding(&server, "/app.js", &fields, expected);
     }
-    check_form(&server, "/app.js", "", "");
+    check_coding(&server, "/app.js", "", "");
     let lines = "Accept-Encoding: gzip\r\naccept-encoding: br\r\n";
-    check_form(&server, "/app.js", lines, "br");
+    check_coding(&server, "/app.js", lines, "br");
     let lines = "Accept-Encoding: gzip\r\naccept-encoding: br;q=0.5\r\n";
-    check_form(&server, "/app.js", lines, "gzip");
+    check_coding(&server, "/app.js", lines, "gzip");
 }
 
 #[test]
-fn of_what_is_as_welcome_the_shortest_is_sent() {
+fn shortest_of_equally_acceptable_codings_is_sent() {
     let root = site();
     let server = Server::start(root.path());
-    check_form(&server, "/gzip.js", BROWSER, "gzip");
-    check_form(&server, "/tied.js", BROWSER, "br");
-    check_form(&server, "/tied-below.js", BROWSER, "zstd");
+    check_coding(&server, "/gzip.js", BROWSER, "gzip");
+    check_coding(&server, "/tied.js", BROWSER, "br");
+    check_coding(&server, "/tied-below.js", BROWSER, "zstd");
 }
 
 #[test]
-fn each_form_has_a_strong_tag_of_its_own() {
+fn each_coding_has_its_own_strong_etag() {
     let root = site();
     let server = Server::start(root.path());
     let mut tags = HashSet::new();
-    for (expected, _, fields) in FORMS {
+    for (expected, _, fields) in CODINGS {
         let response = server.ask("GET", "/app.js", fields);
         assert_eq!(coding(&response), expected);
         assert!(tag(&response).starts_with('"'), "{response:?}");
@@ -143,7 +145,7 @@ fn each_form_has_a_strong_tag_of_its_own() {
 }
 
 #[test]
-fn whatever_is_said_of_it_depends_on_the_request() {
+fn vary_is_sent_with_every_response_about_encoded_files() {
     let root = site();
     let server = Server::start(root.path());
     let known = format!(
@@ -188,13 +190,13 @@ fn whatever_is_said_of_it_depends_on_the_request() {
 }
 
 #[test]
-fn who_names_a_form_is_answered_about_that_one() {
+fn conditional_request_selects_coding_of_its_etag() {
     let root = site();
     let server = Server::start(root.path());
-    let tags = FORMS.map(|(_, _, fields)| tag(&server.ask("GET", "/app.js", fields)).to_owned());
+    let tags = CODINGS.map(|(_, _, fields)| tag(&server.ask("GET", "/app.js", fields)).to_owned());
     let [identity, br, _, gzip] = &tags;
-    // What it accepts, what it has, and the tag of the 304, if it is one.
-    for (accepts, has, expected) in [
+    // Accept-Encoding, If-None-Match, and the ETag of the 304, if that is the response.
+    for (accepts, etag, expected) in [
         (BROWSER, &**br, Some(br)),
         (BROWSER, gzip, Some(gzip)),
         (BROWSER, identity, Some(identity)),
@@ -202,11 +204,11 @@ fn who_names_a_form_is_answered_about_that_one() {
         ("", identity, Some(identity)),
         (GZIP, gzip, Some(gzip)),
         (GZIP, identity, Some(identity)),
-        // It has what it says that it cannot use.
+        // Its ETag is that of a coding that it does not accept.
         (GZIP, br, None),
         ("Accept-Encoding: br, identity;q=0\r\n", identity, None),
         (BROWSER, "\"x\"", None),
-        // Of several, what it would be sent.
+        // Of several, the one that a plain GET would select.
         (BROWSER, &format!("{identity}, {gzip}, {br}"), Some(br)),
         (GZIP, &format!("{identity}, {gzip}, {br}"), Some(gzip)),
         (BROWSER, &format!("W/{gzip}"), Some(gzip)),
@@ -215,16 +217,16 @@ fn who_names_a_form_is_answered_about_that_one() {
         let response = server.ask(
             "GET",
             "/app.js",
-            &format!("{accepts}If-None-Match: {has}\r\n"),
+            &format!("{accepts}If-None-Match: {etag}\r\n"),
         );
         let status = match expected {
             Some(_) => "304 Not Modified",
             None => "200 OK",
         };
-        assert_eq!(response.status(), status, "{accepts:?} {has}");
+        assert_eq!(response.status(), status, "{accepts:?} {etag}");
         if let Some(expected) = expected {
-            assert_eq!(tag(&response), expected, "{accepts:?} {has}");
-            assert_eq!(coding(&response), "", "without content");
+            assert_eq!(tag(&response), expected, "{accepts:?} {etag}");
+            assert_eq!(coding(&response), "", "304 has no content");
         }
     }
     let fields = format!("{BROWSER}If-Match: {gzip}\r\n");
@@ -235,10 +237,10 @@ fn who_names_a_form_is_answered_about_that_one() {
 }
 
 #[test]
-fn ranges_are_of_the_coded_bytes() {
+fn ranges_count_encoded_bytes() {
     let root = site();
     let server = Server::start(root.path());
-    let whole = form("br", 2500);
+    let whole = encoded("br", 2500);
     let br = tag(&server.ask("GET", "/app.js", BR)).to_owned();
     let gzip = tag(&server.ask("GET", "/app.js", GZIP)).to_owned();
     let ask = |fields: &str| server.ask("GET", "/app.js", fields);
@@ -257,7 +259,7 @@ fn ranges_are_of_the_coded_bytes() {
     assert_eq!(beyond.field("Content-Range"), Some("bytes */2500"));
     assert_eq!(coding(&beyond), "");
 
-    // A coding of several parts would be undone of all of them together, boundaries included.
+    // A client would decode a multipart body as a whole, boundaries included, so several ranges give 200.
     let several = "Range: bytes=0-9, 2490-2499\r\n";
     let parts = ask(&format!("{BR}{several}"));
     assert_eq!((parts.status(), coding(&parts)), ("200 OK", "br"));
@@ -266,7 +268,7 @@ fn ranges_are_of_the_coded_bytes() {
 
     for (fields, status, expected) in [
         (format!("{BR}If-Range: {br}\r\n"), "206", "br"),
-        // The rest of what it has, if it can use that, and not of what others would be sent.
+        // The coding of the If-Range ETag, if the client accepts it, rather than the preferred one.
         (format!("{BROWSER}If-Range: {gzip}\r\n"), "206", "gzip"),
         (format!("{BR}If-Range: {gzip}\r\n"), "200", "br"),
         (format!("{BR}If-Range: W/{br}\r\n"), "200", "br"),
@@ -281,20 +283,20 @@ fn ranges_are_of_the_coded_bytes() {
         if status == "206" {
             let len = response.field("Content-Range").expect("a range");
             let len = len.rsplit('/').next().and_then(|len| len.parse().ok());
-            let whole = form(expected, len.expect("a length"));
+            let whole = encoded(expected, len.expect("a length"));
             assert_eq!(response.content, &whole[10..20], "{fields}");
         }
     }
 }
 
 #[test]
-fn a_date_does_not_tell_forms_apart() {
+fn last_modified_does_not_validate_files_with_sidecars() {
     let root = Root::new();
-    put(&root, "app.js", [2500, 2800, 3000]);
+    write_with_sidecars(&root, "app.js", [2500, 2800, 3000]);
     root.write("alone.js", "alone");
     let server = Server::start(root.path());
-    // Once its second is over, a date is told, and proves something of what there is only one form of.
-    let date = eventually("a date is told", || {
+    // Last-Modified is sent once its second is over. It validates a file without sidecars only.
+    let date = eventually("Last-Modified is sent", || {
         let alone = server.get("/alone.js").field("Last-Modified")?.to_owned();
         server.get("/app.js").field("Last-Modified")?;
         Some(alone)
@@ -302,9 +304,9 @@ fn a_date_does_not_tell_forms_apart() {
     let since = format!("If-Modified-Since: {date}\r\n");
     let alone = server.ask("GET", "/alone.js", &since);
     assert_eq!(alone.status(), "304 Not Modified");
-    for (_, _, fields) in FORMS {
+    for (_, _, fields) in CODINGS {
         let date = server.ask("GET", "/app.js", fields);
-        let date = date.field("Last-Modified").expect("it is told");
+        let date = date.field("Last-Modified").expect("it is sent");
         let since = format!("{fields}If-Modified-Since: {date}\r\n");
         let since = server.ask("GET", "/app.js", &since);
         assert_eq!(since.status(), "200 OK", "{fields:?}");
@@ -315,7 +317,7 @@ fn a_date_does_not_tell_forms_apart() {
 }
 
 #[test]
-fn what_docroot_compress_writes_is_sent() {
+fn sidecars_written_by_docroot_compress_are_served() {
     let text: String = (0..400)
         .map(|line| format!("export const line{line} = {line};\n"))
         .collect();
@@ -324,7 +326,7 @@ fn what_docroot_compress_writes_is_sent() {
     assert!(done.expect("docroot runs").status.success());
     let server = Server::start(root.path());
     for target in ["/app.js", "/", "/index.html"] {
-        for (expected, _, fields) in FORMS {
+        for (expected, _, fields) in CODINGS {
             let response = server.ask("GET", target, fields);
             assert_eq!(coding(&response), expected, "{target}");
             assert_eq!(response.decoded(), text.as_bytes(), "{target} {expected}");
@@ -332,73 +334,77 @@ fn what_docroot_compress_writes_is_sent() {
     }
 }
 
-/// What is on standard error up to now.
-fn complaints(server: &Server) -> Vec<String> {
+/// Returns the lines on standard error before that of a reload that this requests.
+fn warnings_until_reload(server: &Server) -> Vec<String> {
     server.signal(Signal::HUP);
     let lines = std::iter::from_fn(|| {
-        let line = server.complaint();
+        let line = server.stderr_line();
         (!line.contains("can be read again")).then_some(line)
     });
     lines.collect()
 }
 
 #[test]
-fn what_is_no_form_of_the_file_is_not_used_and_named_once() {
+fn unusable_sidecar_is_ignored_and_logged_once() {
     let root = Root::new();
     let outside = Root::of(&[("app.js.br", "outside")]);
     for name in ["older", "foreign", "empty", "folder", "outside", "inside"] {
-        root.write(format!("{name}.js"), form("", 4000));
+        root.write(format!("{name}.js"), encoded("", 4000));
     }
-    root.write("older.js.br", form("br", 2500));
-    root.write("foreign.js.gz", form("br", 2500));
-    root.write("foreign.js.zst", form("gzip", 2500));
+    root.write("older.js.br", encoded("br", 2500));
+    root.write("foreign.js.gz", encoded("br", 2500));
+    root.write("foreign.js.zst", encoded("gzip", 2500));
     root.write("empty.js.br", "");
-    fs::create_dir(root.join("folder.js.br")).expect("a folder of ours");
+    fs::create_dir(root.join("folder.js.br")).expect("a directory");
     symlink(outside.join("app.js.br"), root.join("outside.js.br")).expect("a link");
-    root.write("elsewhere/form", form("br", 2500));
-    symlink("elsewhere/form", root.join("inside.js.br")).expect("a link");
+    root.write("elsewhere/target", encoded("br", 2500));
+    symlink("elsewhere/target", root.join("inside.js.br")).expect("a link");
     let before = SystemTime::now() - Duration::from_secs(3600);
     let older = File::options().write(true).open(root.join("older.js.br"));
     let dated = older.and_then(|older| older.set_modified(before));
-    dated.expect("a file of ours");
+    dated.expect("a file");
     let server = Server::with(root.path(), &["-w", "2"]);
     for _ in 0..10 {
         for name in ["older", "foreign", "empty", "folder", "outside"] {
             let response = server.ask("GET", &format!("/{name}.js"), BROWSER);
             assert_eq!(response.status(), "200 OK", "{name}");
             assert_eq!(coding(&response), "", "{name}");
-            assert_eq!(response.content, form("", 4000), "{name}");
+            assert_eq!(response.content, encoded("", 4000), "{name}");
         }
         let inside = server.ask("GET", "/inside.js", BROWSER);
         assert_eq!(coding(&inside), "br");
     }
-    let said = complaints(&server);
-    for (name, why) in [
+    let warnings = warnings_until_reload(&server);
+    for (name, reason) in [
         ("/older.js.br", "older than the file"),
         ("/foreign.js.gz", "not in the coding"),
         ("/foreign.js.zst", "not in the coding"),
         ("/empty.js.br", "not in the coding"),
         ("/outside.js.br", "cannot be read"),
     ] {
-        let about: Vec<_> = said.iter().filter(|line| line.contains(name)).collect();
-        assert_eq!(about.len(), 1, "{name}: {said:?}");
-        assert!(about[0].contains(why), "{about:?}");
+        let about: Vec<_> = warnings.iter().filter(|line| line.contains(name)).collect();
+        assert_eq!(about.len(), 1, "{name}: {warnings:?}");
+        assert!(about[0].contains(reason), "{about:?}");
     }
-    assert_eq!(said.len(), 5, "{said:?}");
+    assert_eq!(warnings.len(), 5, "{warnings:?}");
 }
 
 #[test]
-fn asked_for_itself_a_form_is_a_file() {
+fn sidecar_requested_by_name_is_a_plain_file() {
     let root = site();
-    root.write("archive.tar.gz", form("gzip", 3000));
-    root.date_back();
+    root.write("archive.tar.gz", encoded("gzip", 3000));
+    root.backdate();
     for options in [&[][..], &["--no-precompressed"]] {
         let server = Server::with(root.path(), options);
         for (target, media_type, expected) in [
-            ("/app.js.br", "application/octet-stream", form("br", 2500)),
-            ("/app.js.zst", "application/zstd", form("zstd", 2800)),
-            ("/app.js.gz", "application/gzip", form("gzip", 3000)),
-            ("/archive.tar.gz", "application/gzip", form("gzip", 3000)),
+            (
+                "/app.js.br",
+                "application/octet-stream",
+                encoded("br", 2500),
+            ),
+            ("/app.js.zst", "application/zstd", encoded("zstd", 2800)),
+            ("/app.js.gz", "application/gzip", encoded("gzip", 3000)),
+            ("/archive.tar.gz", "application/gzip", encoded("gzip", 3000)),
         ] {
             let response = server.ask("GET", target, BROWSER);
             assert_eq!(response.status(), "200 OK", "{target}");
@@ -411,19 +417,19 @@ fn asked_for_itself_a_form_is_a_file() {
 }
 
 #[test]
-fn forms_can_be_switched_off() {
+fn no_precompressed_ignores_sidecars() {
     let root = site();
     let server = Server::with(root.path(), &["--no-precompressed"]);
     for target in ["/app.js", "/", "/about", "/nothing"] {
         let response = server.ask("GET", target, BROWSER);
         assert_eq!(coding(&response), "", "{target}");
         assert_eq!(response.field("Vary"), None, "{target}");
-        assert_eq!(response.content, form("", 4000), "{target}");
+        assert_eq!(response.content, encoded("", 4000), "{target}");
     }
 }
 
 #[test]
-fn the_shell_and_what_a_rule_leads_to_are_sent_in_a_coding() {
+fn spa_fallback_and_rewritten_paths_are_sent_encoded() {
     let root = site();
     root.write(
         "_redirects",
@@ -446,7 +452,7 @@ fn the_shell_and_what_a_rule_leads_to_are_sent_in_a_coding() {
         ("/app/x", "200", "", &["Accept-Encoding"]),
         ("/gone/x", "404", "", &["Accept-Encoding"]),
     ] {
-        for (expected, _, accepts) in FORMS {
+        for (expected, _, accepts) in CODINGS {
             let response = server.ask("GET", target, &format!("{fields}{accepts}"));
             assert!(response.status().starts_with(status), "{response:?}");
             assert_eq!(coding(&response), expected, "{target}");
@@ -455,64 +461,64 @@ fn the_shell_and_what_a_rule_leads_to_are_sent_in_a_coding() {
     }
 }
 
-/// What it is sent: the coding, and the content.
-fn shown(client: &mut Client) -> String {
+/// Requests `/app.js` and returns its coding and content.
+fn body_with_coding(client: &mut Client) -> String {
     let response = client.request("GET", "/app.js", BR);
     let text = String::from_utf8_lossy(&response.content);
     format!("{} {text}", coding(&response)).trim().to_owned()
 }
 
 #[test]
-fn a_form_that_comes_changes_or_goes_is_seen_by_the_next_request() {
+fn sidecar_changes_are_seen_by_next_request() {
     let root = Root::of(&[("app.js", "one")]);
     let server = Server::start(root.path());
     let mut old = server.connect();
-    // Before its second is over, it is not remembered at all.
-    eventually("it is remembered", || {
+    // The file is not cached before its second is over.
+    eventually("the file is cached", || {
         old.get("/app.js").field("Last-Modified").map(drop)
     });
-    let (file, form) = (root.join("app.js"), root.join("app.js.br"));
-    let write = |path, content: &str| fs::write(path, content).expect("a folder of ours");
-    let put_back = |content: &[u8]| {
-        let form = File::options().write(true).open(&form).expect("a file");
-        let date = form.metadata().and_then(|form| form.modified());
-        form.write_all_at(content, 0).expect("a file of ours");
-        form.set_modified(date.expect("a date")).expect("a date");
+    let (file, sidecar) = (root.join("app.js"), root.join("app.js.br"));
+    let write = |path, content: &str| fs::write(path, content).expect("a directory");
+    let write_with_same_mtime = |content: &[u8]| {
+        let file = File::options().write(true).open(&sidecar).expect("a file");
+        let date = file.metadata().and_then(|file| file.modified());
+        file.write_all_at(content, 0).expect("a file");
+        file.set_modified(date.expect("a date")).expect("a date");
     };
     let date = |at: SystemTime| {
-        let form = File::options().write(true).open(&form).expect("a file");
-        form.set_modified(at).expect("a file of ours");
+        let file = File::options().write(true).open(&sidecar).expect("a file");
+        file.set_modified(at).expect("a file");
     };
     let hour = Duration::from_secs(3600);
     let steps: &[(&dyn Fn(), &str)] = &[
         (&|| {}, "one"),
-        (&|| write(&form, "1"), "br 1"),
-        (&|| write(&form, "2"), "br 2"),
-        (&|| put_back(b"3"), "br 3"),
+        (&|| write(&sidecar, "1"), "br 1"),
+        (&|| write(&sidecar, "2"), "br 2"),
+        (&|| write_with_same_mtime(b"3"), "br 3"),
         (&|| write(&file, "two"), "two"),
-        (&|| write(&form, "4"), "br 4"),
+        (&|| write(&sidecar, "4"), "br 4"),
         (&|| date(SystemTime::now() - hour), "two"),
         (&|| date(SystemTime::now()), "br 4"),
-        (&|| fs::remove_file(&form).expect("a file"), "two"),
+        (&|| fs::remove_file(&sidecar).expect("a file"), "two"),
         (
             &|| {
-                root.write("place", "5");
-                fs::rename(root.join("place"), &form).expect("a file");
+                root.write("new", "5");
+                fs::rename(root.join("new"), &sidecar).expect("a file");
             },
             "br 5",
         ),
         (
             &|| {
-                fs::remove_file(&form).expect("a file");
-                fs::create_dir(&form).expect("a folder");
+                fs::remove_file(&sidecar).expect("a file");
+                fs::create_dir(&sidecar).expect("a directory");
             },
             "two",
         ),
         (
             &|| {
-                fs::remove_dir(&form).expect("a folder");
+                fs::remove_dir(&sidecar).expect("a directory");
                 root.write("there", "6");
-                symlink("there", &form).expect("a link");
+                symlink("there", &sidecar).expect("a link");
             },
             "br 6",
         ),
@@ -526,9 +532,17 @@ fn a_form_that_comes_changes_or_goes_is_seen_by_the_next_request() {
         match expected.is_empty() {
             true => assert!(old.get("/app.js").status().starts_with("404")),
             false => {
-                for turn in 0..3 {
-                    assert_eq!(shown(&mut old), *expected, "step {step}, {turn}");
-                    assert_eq!(shown(&mut new), *expected, "step {step}, {turn}, new");
+                for attempt in 0..3 {
+                    assert_eq!(
+                        body_with_coding(&mut old),
+                        *expected,
+                        "step {step}, {attempt}"
+                    );
+                    assert_eq!(
+                        body_with_coding(&mut new),
+                        *expected,
+                        "step {step}, {attempt}, new"
+                    );
                 }
             }
         }
@@ -536,12 +550,12 @@ fn a_form_that_comes_changes_or_goes_is_seen_by_the_next_request() {
 }
 
 #[test]
-fn large_forms_are_sent_whole_and_let_go() {
+fn large_sidecars_are_sent_whole_and_closed() {
     let root = Root::new();
-    let (whole, small) = (form("", 3_000_000), form("gzip", 60_000));
+    let (whole, small) = (encoded("", 3_000_000), encoded("gzip", 60_000));
     let files = [
-        ("/medium.js", form("br", 100_000)),
-        ("/large.js", form("br", 2_500_000)),
+        ("/medium.js", encoded("br", 100_000)),
+        ("/large.js", encoded("br", 2_500_000)),
     ];
     for (name, large) in &files {
         let name = &name[1..];
@@ -566,8 +580,8 @@ fn large_forms_are_sent_whole_and_let_go() {
                 assert!(part.content == large[90_000..100_000], "{name}");
             }
         }
-        // All have been answered and have left.
-        eventually("what was opened is closed", || {
+        // All clients have their response and have closed.
+        eventually("the files are closed", || {
             let opened = server.has_open(&root.join("large.js"))
                 || server.has_open(&root.join("large.js.br"));
             (!opened && server.descriptors() <= before).then_some(())

@@ -1,15 +1,15 @@
-//! What is no well-formed request is refused, in words.
+//! Malformed requests: each is rejected with an error page, and nothing after it is interpreted.
 
 use crate::support::{Client, Response, Root, Server};
 
-/// What must never be answered behind a refusal.
+/// Request that must not be answered after a rejected one.
 const SMUGGLED: &str = "GET /smuggled HTTP/1.1\r\nHost: test\r\n\r\n";
 
-/// What 405 and 501 allow (RFC 9110 section 10.2.1).
+/// `Allow` of 405 and 501 (RFC 9110 section 10.2.1).
 const ALLOW: &str = "GET, HEAD, OPTIONS";
 
-/// The largest head, unless `--max-header` says otherwise.
-const MOST: usize = 32 * 1024;
+/// Default of `--max-header`, in bytes.
+const MAX_HEADER_BYTES: usize = 32 * 1024;
 
 fn site() -> Root {
     Root::of(&[
@@ -19,38 +19,38 @@ fn site() -> Root {
     ])
 }
 
-/// A request for `/` with these field lines.
-fn with(fields: &str) -> String {
+/// Returns a GET of `/` with these field lines.
+fn with_fields(fields: &str) -> String {
     format!("GET / HTTP/1.1\r\nHost: test\r\n{fields}\r\n")
 }
 
-/// A request for `/` with this content in the chunked coding.
+/// Returns a GET of `/` with this chunked content.
 fn chunked(content: &str) -> String {
-    with("Transfer-Encoding: chunked\r\n") + content
+    with_fields("Transfer-Encoding: chunked\r\n") + content
 }
 
-/// A request for this target.
+/// Returns a GET of this target.
 fn get(target: &str) -> String {
     format!("GET {target} HTTP/1.1\r\nHost: test\r\n\r\n")
 }
 
-/// The one response there is to `bytes` and to all that follows them.
-fn refused(server: &Server, bytes: &[u8], status: &str) -> Response {
+/// Sends `bytes` and two valid requests, asserts that one error response ends the connection, and returns it.
+fn assert_rejected(server: &Server, bytes: &[u8], status: &str) -> Response {
     let shown = bytes[..bytes.len().min(200)].escape_ascii();
     let mut client = server.connect();
     client.send([bytes, SMUGGLED.as_bytes(), SMUGGLED.as_bytes()].concat());
     let response = client.response();
     assert_eq!(response.status(), status, "{shown}");
-    assert_page(&response, status);
+    assert_error_page(&response, status);
     let connection = response.field("Connection");
     assert_eq!(connection, Some("close"), "{shown}");
-    // The end comes while the client still keeps its side open.
+    // The server closes although the client has not.
     assert_eq!(client.rest().escape_ascii().to_string(), "", "{shown}");
     response
 }
 
-/// Our own page, which says the status in words.
-fn assert_page(response: &Response, status: &str) {
+/// Asserts that the response is the built-in error page for this status.
+fn assert_error_page(response: &Response, status: &str) {
     let media_type = response.field("Content-Type");
     assert_eq!(media_type, Some("text/html; charset=utf-8"), "{response:?}");
     let sniff = response.field("X-Content-Type-Options");
@@ -59,12 +59,12 @@ fn assert_page(response: &Response, status: &str) {
     assert!(response.text().contains(status), "{response:?}");
 }
 
-/// That each of these is refused with this status, and is the last of its connection.
-fn check<T: AsRef<[u8]>>(status: &str, rows: impl IntoIterator<Item = T>) {
+/// Checks that each of these is rejected with this status and ends its connection.
+fn check_rejected<T: AsRef<[u8]>>(status: &str, rows: impl IntoIterator<Item = T>) {
     let root = site();
     let server = Server::start(root.path());
     for bytes in rows {
-        refused(&server, bytes.as_ref(), status);
+        assert_rejected(&server, bytes.as_ref(), status);
     }
     assert_eq!(server.get("/").text(), "home");
 }
@@ -72,9 +72,9 @@ fn check<T: AsRef<[u8]>>(status: &str, rows: impl IntoIterator<Item = T>) {
 const BAD_REQUEST: &str = "400 Bad Request";
 
 #[test]
-fn a_request_line_has_three_parts_and_two_spaces() {
+fn malformed_request_line_is_400() {
     // RFC 9112 section 3.
-    check(
+    check_rejected(
         BAD_REQUEST,
         [
             // HTTP/0.9, which had neither a version nor field lines.
@@ -121,11 +121,11 @@ fn a_request_line_has_three_parts_and_two_spaces() {
 }
 
 #[test]
-fn other_versions_are_not_spoken() {
-    check(
+fn other_major_versions_are_505() {
+    check_rejected(
         "505 HTTP Version Not Supported",
         [
-            // What an HTTP/2 client says first (RFC 9113 section 3.4), with and without its frames.
+            // The HTTP/2 connection preface (RFC 9113 section 3.4), with and without its frames.
             &b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..],
             b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0",
             b"PRI * HTTP/2.0\r\n",
@@ -140,21 +140,21 @@ fn other_versions_are_not_spoken() {
 }
 
 #[test]
-fn a_later_minor_version_is_read_as_1_1() {
-    // RFC 9110 section 2.5: a higher minor version means the same in what both know.
+fn later_minor_versions_are_read_as_1_1() {
+    // RFC 9110 section 2.5: a message of a higher minor version is processed as one of the version implemented.
     let root = site();
     let server = Server::start(root.path());
     for minor in 2..=9 {
         let get = format!("GET / HTTP/1.{minor}\r\n");
         let mut client = server.connect();
-        // It persists, and says our own version.
+        // The connection persists, and the response has version 1.1.
         for _ in 0..2 {
             let response = client.ask(format!("{get}Host: test\r\n\r\n"));
             assert_eq!(response.text(), "home", "{minor}");
             assert!(response.head.starts_with("HTTP/1.1 200 OK\r\n"));
             assert_eq!(response.field("Connection"), None, "{minor}");
         }
-        // It has content in chunks, and waits for 100 (RFC 9112 section 7.1).
+        // Chunked content and Expect are supported (RFC 9112 section 7.1).
         let fields = "Host: test\r\nExpect: 100-continue\r\nTransfer-Encoding: chunked\r\n";
         client.send(format!("{get}{fields}\r\n"));
         let interim = client.response_to_head();
@@ -164,10 +164,10 @@ fn a_later_minor_version_is_read_as_1_1() {
         assert_eq!(response.field("Connection"), Some("close"), "{minor}");
         assert_eq!(client.rest(), b"", "{minor}");
     }
-    check(
+    check_rejected(
         BAD_REQUEST,
         [
-            // Host is required (RFC 9112 section 3.2), and lines are lines.
+            // Host is required (RFC 9112 section 3.2), and lines are parsed as strictly.
             "GET / HTTP/1.2\r\n\r\n",
             "GET / HTTP/1.7\r\nHost: a\r\nHost: b\r\n\r\n",
             "GET / HTTP/1.9\r\nHost : test\r\n\r\n",
@@ -184,15 +184,15 @@ fn a_later_minor_version_is_read_as_1_1() {
 }
 
 #[test]
-fn one_empty_line_before_a_request_is_forgiven_and_no_other_bytes() {
-    // RFC 9112 section 2.2 knows of one, of CRLF.
+fn one_empty_line_before_request_is_ignored() {
+    // RFC 9112 section 2.2: at least one empty line (CRLF) should be ignored.
     let root = site();
     let server = Server::start(root.path());
     let mut client = server.connect();
     for _ in 0..3 {
         assert_eq!(client.ask(format!("\r\n{}", get("/"))).text(), "home");
     }
-    check(
+    check_rejected(
         BAD_REQUEST,
         [
             format!("\r\n\r\n{}", get("/")),
@@ -205,7 +205,7 @@ fn one_empty_line_before_a_request_is_forgiven_and_no_other_bytes() {
             format!("\r\n\r{}", get("/")),
             format!("\r\n {}", get("/")),
             format!(" \r\n{}", get("/")),
-            // Who never begins is not waited for.
+            // Endless line ends.
             "\r\n".repeat(50_000),
             "\r".repeat(100_000),
             "\n".repeat(100_000),
@@ -214,10 +214,10 @@ fn one_empty_line_before_a_request_is_forgiven_and_no_other_bytes() {
 }
 
 #[test]
-fn host_comes_once_and_is_one() {
+fn missing_repeated_or_invalid_host_is_400() {
     // RFC 9112 section 3.2 demands 400 of each.
     let hosts = |hosts: &str| format!("GET / HTTP/1.1\r\n{hosts}\r\n");
-    check(
+    check_rejected(
         BAD_REQUEST,
         [
             hosts(""),
@@ -260,7 +260,7 @@ fn host_comes_once_and_is_one() {
             hosts("Host: {a}\r\n"),
             hosts("Host: a`b\r\n"),
             hosts("Host: a%8\r\n"),
-            // Addresses in brackets (RFC 3986 section 3.2.2): no zone, whole, and nothing behind.
+            // Addresses in brackets (RFC 3986 section 3.2.2): complete, without zone, nothing after them but a port.
             hosts("Host: [fe80::1%25eth0]\r\n"),
             hosts("Host: [fe80::1%eth0]\r\n"),
             hosts("Host: []\r\n"),
@@ -284,7 +284,7 @@ fn host_comes_once_and_is_one() {
             hosts("Host: [v1.a@b]\r\n"),
             hosts("Host: [v1.a%20b]\r\n"),
             hosts("Host: v1.a:b\r\n"),
-            // An absolute form does not make up for it (RFC 9112 section 3.2.2).
+            // An absolute form does not replace Host (RFC 9112 section 3.2.2).
             "GET http://test/ HTTP/1.1\r\n\r\n".into(),
             "GET http://test/ HTTP/1.1\r\nHost: a b\r\n\r\n".into(),
             "GET http://test/ HTTP/1.1\r\nHost: test\r\nHost: test\r\n\r\n".into(),
@@ -297,8 +297,8 @@ fn host_comes_once_and_is_one() {
 }
 
 #[test]
-fn hosts_of_every_form_are_hosts() {
-    // RFC 3986 section 3.2.2; RFC 9112 section 3.2 has an empty one for targets without authority.
+fn valid_hosts_are_accepted() {
+    // RFC 3986 section 3.2.2. Host is empty for a target without authority (RFC 9112 section 3.2).
     let root = site();
     let server = Server::start(root.path());
     let mut client = server.connect();
@@ -331,8 +331,8 @@ fn hosts_of_every_form_are_hosts() {
 }
 
 #[test]
-fn the_authority_of_an_absolute_form_wins_over_host() {
-    // RFC 9112 section 3.2.2: Host is ignored, once it is well-formed.
+fn absolute_form_authority_overrides_host() {
+    // RFC 9112 section 3.2.2: Host is ignored, but must be well-formed.
     let root = site();
     let server = Server::start(root.path());
     let mut client = server.connect();
@@ -353,18 +353,18 @@ fn the_authority_of_an_absolute_form_wins_over_host() {
     // RFC 9110 section 7.4: "a request for an https resource MUST be rejected unless it has been received
     // over a connection that has been secured".
     for target in ["https://test/", "HTTPS://test"] {
-        let refused = client.ask(format!("GET {target} HTTP/1.1\r\nHost: test\r\n\r\n"));
-        assert_eq!(refused.status(), "421 Misdirected Request", "{target}");
+        let response = client.ask(format!("GET {target} HTTP/1.1\r\nHost: test\r\n\r\n"));
+        assert_eq!(response.status(), "421 Misdirected Request", "{target}");
     }
 }
 
 #[test]
-fn a_field_line_is_a_name_a_colon_and_a_value() {
+fn malformed_field_line_is_400() {
     let raw = |line: &[u8]| [b"GET / HTTP/1.1\r\nHost: test\r\n", line, b"\r\n\r\n"].concat();
-    check(
+    check_rejected(
         BAD_REQUEST,
         [
-            // White space before the colon has been read in two ways (RFC 9112 section 5.1).
+            // White space before the colon is read differently by different parsers (RFC 9112 section 5.1).
             raw(b"A : b"),
             raw(b"A\t: b"),
             raw(b"A\x0b: b"),
@@ -372,7 +372,7 @@ fn a_field_line_is_a_name_a_colon_and_a_value() {
             raw(b"Host : other"),
             raw(b"Content-Length : 5"),
             raw(b"Transfer-Encoding : chunked"),
-            // Obsolete folding (RFC 9112 section 5.2), behind a field and before any.
+            // Obsolete line folding (RFC 9112 section 5.2), after a field and before the first.
             raw(b"A: b\r\n c"),
             raw(b"A: b\r\n\tc"),
             raw(b"A:\r\n b"),
@@ -426,31 +426,31 @@ fn a_field_line_is_a_name_a_colon_and_a_value() {
 }
 
 #[test]
-fn no_field_has_a_control_character() {
+fn control_character_in_field_is_400() {
     // RFC 9110 sections 5.1 and 5.5. Tab is white space in a value.
     let controls = (0..0x20).chain([0x7f]);
     let rows = controls.flat_map(|control: u8| {
         let in_name = [b"A", &[control][..], b"B: c"].concat();
         let in_value = [b"A: b", &[control][..], b"c"].concat();
-        let at_its_end = [b"A: b", &[control][..]].concat();
+        let at_end = [b"A: b", &[control][..]].concat();
         let rows = if control == b'\t' {
             vec![in_name]
         } else {
-            vec![in_name, in_value, at_its_end]
+            vec![in_name, in_value, at_end]
         };
         rows.into_iter().map(|line| {
             let request = b"GET / HTTP/1.1\r\nHost: test\r\n";
             [request, &*line, b"\r\n\r\n"].concat()
         })
     });
-    check(BAD_REQUEST, rows);
+    check_rejected(BAD_REQUEST, rows);
 }
 
 #[test]
-fn a_bare_line_feed_ends_no_line() {
-    // RFC 9112 section 2.2 lets a recipient take it for a line's end: who does and who does not see
-    // different requests.
-    check(
+fn bare_lf_is_400() {
+    // RFC 9112 section 2.2 allows a recipient to accept it as a line end. Recipients that do and those that do not
+    // would see different requests.
+    check_rejected(
         BAD_REQUEST,
         [
             "GET / HTTP/1.1\nHost: test\n\n",
@@ -468,7 +468,7 @@ fn a_bare_line_feed_ends_no_line() {
 }
 
 #[test]
-fn white_space_around_a_value_is_no_part_of_it() {
+fn whitespace_around_field_value_is_stripped() {
     // OWS is any number of spaces and tabs (RFC 9110 sections 5.5 and 5.6.3).
     let root = site();
     let server = Server::start(root.path());
@@ -493,7 +493,7 @@ fn white_space_around_a_value_is_no_part_of_it() {
 }
 
 #[test]
-fn values_are_any_visible_bytes() {
+fn field_value_may_contain_any_visible_bytes() {
     // RFC 9110 section 5.5.
     let root = site();
     let server = Server::start(root.path());
@@ -512,9 +512,9 @@ fn values_are_any_visible_bytes() {
 }
 
 #[test]
-fn a_length_is_one_number() {
+fn invalid_or_repeated_content_length_is_400() {
     // RFC 9110 section 8.6, RFC 9112 section 6.3.
-    check(
+    check_rejected(
         BAD_REQUEST,
         [
             "",
@@ -546,19 +546,19 @@ fn a_length_is_one_number() {
             "NaN",
             "\u{ff15}",
         ]
-        .map(|length| with(&format!("Content-Length: {length}\r\n")) + "hello"),
+        .map(|length| with_fields(&format!("Content-Length: {length}\r\n")) + "hello"),
     );
-    check(
+    check_rejected(
         BAD_REQUEST,
         [
-            with("Content-Length: 5\r\nContent-Length: 6\r\n"),
-            with("Content-Length: 0\r\nContent-Length: 5\r\n"),
-            with("Content-Length: 5\r\nContent-Length: 5, 6\r\n"),
-            with("Content-Length: 5\r\nA: b\r\ncontent-length: 4\r\n"),
-            with("Content-Length: 5\r\nContent-Length:\r\n"),
-            with("Content-Length: 5\r\nContent-Length: 5\r\n"),
-            with("Content-Length: 0\r\nContent-Length: 0\r\n"),
-            with("CONTENT-LENGTH: 5\r\ncontent-length: 05\r\n"),
+            with_fields("Content-Length: 5\r\nContent-Length: 6\r\n"),
+            with_fields("Content-Length: 0\r\nContent-Length: 5\r\n"),
+            with_fields("Content-Length: 5\r\nContent-Length: 5, 6\r\n"),
+            with_fields("Content-Length: 5\r\nA: b\r\ncontent-length: 4\r\n"),
+            with_fields("Content-Length: 5\r\nContent-Length:\r\n"),
+            with_fields("Content-Length: 5\r\nContent-Length: 5\r\n"),
+            with_fields("Content-Length: 0\r\nContent-Length: 0\r\n"),
+            with_fields("CONTENT-LENGTH: 5\r\ncontent-length: 05\r\n"),
             "GET / HTTP/1.0\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello".into(),
             "POST / HTTP/1.1\r\nHost: test\r\nContent-Length: +5\r\n\r\nhello".into(),
             "OPTIONS * HTTP/1.1\r\nHost: test\r\nContent-Length: 5, 5\r\n\r\nhello".into(),
@@ -567,40 +567,43 @@ fn a_length_is_one_number() {
 }
 
 #[test]
-fn framing_is_said_in_one_way() {
-    // Two readers that believe different fields see different requests (RFC 9112 section 11.2).
-    check(
+fn ambiguous_framing_is_400() {
+    // Two parsers that use different fields see different requests (RFC 9112 section 11.2).
+    check_rejected(
         BAD_REQUEST,
         [
-            with("Content-Length: 5\r\nTransfer-Encoding: chunked\r\n") + "0\r\n\r\n",
-            with("Transfer-Encoding: chunked\r\nContent-Length: 5\r\n") + "0\r\n\r\n",
-            with("Transfer-Encoding: chunked\r\nContent-Length: 0\r\n") + "0\r\n\r\n",
-            with("Transfer-Encoding: gzip, chunked\r\nContent-Length: 0\r\n") + "0\r\n\r\n",
-            with("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n") + "0\r\n\r\n",
-            with("Transfer-Encoding:\r\n"),
-            with("Transfer-Encoding: ,\r\n"),
-            // Known, and not the last: where the content ends cannot be known (section 6.3).
-            with("Transfer-Encoding: chunked, gzip\r\n") + "0\r\n\r\n",
-            with("Transfer-Encoding: gzip\r\n") + "0\r\n\r\n",
-            with("Transfer-Encoding: identity\r\n") + "0\r\n\r\n",
-            with("Transfer-Encoding: xchunked\r\n") + "0\r\n\r\n",
-            with("Transfer-Encoding: chunkedx\r\n") + "0\r\n\r\n",
-            with("Transfer-Encoding: \"chunked\"\r\n") + "0\r\n\r\n",
-            with("Transfer-Encoding: chunked;q=1\r\n") + "0\r\n\r\n",
-            with("Transfer-Encoding: chunked, chunked\r\n") + "0\r\n\r\n",
-            with("Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n") + "0\r\n\r\n",
-            with("Transfer-Encoding: identity\r\nTransfer-Encoding: chunked\r\n") + "0\r\n\r\n",
-            with("Transfer-Encoding: chunked\r\nTransfer-Encoding:\r\n") + "0\r\n\r\n",
-            with("Transfer-Encoding: chunked\r\nContent-Length:\r\n") + "0\r\n\r\n",
-            with("Transfer-Encoding: gzip\r\nContent-Length: 5\r\n") + "hello",
-            with("Transfer-Encoding: chunked, identity\r\n") + "0\r\n\r\n",
-            with("Transfer-Encoding: chunked, gzip, chunked\r\n") + "0\r\n\r\n",
-            with("Transfer-Encoding: chunked chunked\r\n") + "0\r\n\r\n",
-            with("Transfer-Encoding: chunked;\r\n") + "0\r\n\r\n",
-            with("Transfer-Encoding: 'chunked'\r\n") + "0\r\n\r\n",
-            with("Transfer-Encoding: cow\r\n"),
-            with("Transfer-Encoding: chunked\u{a0}\r\n") + "0\r\n\r\n",
-            // HTTP/1.0 has no transfer codings: its framing is faulty (section 6.1).
+            with_fields("Content-Length: 5\r\nTransfer-Encoding: chunked\r\n") + "0\r\n\r\n",
+            with_fields("Transfer-Encoding: chunked\r\nContent-Length: 5\r\n") + "0\r\n\r\n",
+            with_fields("Transfer-Encoding: chunked\r\nContent-Length: 0\r\n") + "0\r\n\r\n",
+            with_fields("Transfer-Encoding: gzip, chunked\r\nContent-Length: 0\r\n") + "0\r\n\r\n",
+            with_fields("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n")
+                + "0\r\n\r\n",
+            with_fields("Transfer-Encoding:\r\n"),
+            with_fields("Transfer-Encoding: ,\r\n"),
+            // A known coding, but the last is not chunked: the end of the content is unknown (section 6.3).
+            with_fields("Transfer-Encoding: chunked, gzip\r\n") + "0\r\n\r\n",
+            with_fields("Transfer-Encoding: gzip\r\n") + "0\r\n\r\n",
+            with_fields("Transfer-Encoding: identity\r\n") + "0\r\n\r\n",
+            with_fields("Transfer-Encoding: xchunked\r\n") + "0\r\n\r\n",
+            with_fields("Transfer-Encoding: chunkedx\r\n") + "0\r\n\r\n",
+            with_fields("Transfer-Encoding: \"chunked\"\r\n") + "0\r\n\r\n",
+            with_fields("Transfer-Encoding: chunked;q=1\r\n") + "0\r\n\r\n",
+            with_fields("Transfer-Encoding: chunked, chunked\r\n") + "0\r\n\r\n",
+            with_fields("Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n")
+                + "0\r\n\r\n",
+            with_fields("Transfer-Encoding: identity\r\nTransfer-Encoding: chunked\r\n")
+                + "0\r\n\r\n",
+            with_fields("Transfer-Encoding: chunked\r\nTransfer-Encoding:\r\n") + "0\r\n\r\n",
+            with_fields("Transfer-Encoding: chunked\r\nContent-Length:\r\n") + "0\r\n\r\n",
+            with_fields("Transfer-Encoding: gzip\r\nContent-Length: 5\r\n") + "hello",
+            with_fields("Transfer-Encoding: chunked, identity\r\n") + "0\r\n\r\n",
+            with_fields("Transfer-Encoding: chunked, gzip, chunked\r\n") + "0\r\n\r\n",
+            with_fields("Transfer-Encoding: chunked chunked\r\n") + "0\r\n\r\n",
+            with_fields("Transfer-Encoding: chunked;\r\n") + "0\r\n\r\n",
+            with_fields("Transfer-Encoding: 'chunked'\r\n") + "0\r\n\r\n",
+            with_fields("Transfer-Encoding: cow\r\n"),
+            with_fields("Transfer-Encoding: chunked\u{a0}\r\n") + "0\r\n\r\n",
+            // HTTP/1.0 has no transfer codings: the framing is faulty (section 6.1).
             "GET / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n".into(),
             "POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n"
                 .into(),
@@ -610,9 +613,9 @@ fn framing_is_said_in_one_way() {
 }
 
 #[test]
-fn unknown_transfer_codings_are_not_implemented() {
+fn unknown_transfer_coding_is_501() {
     // RFC 9112 section 6.1.
-    check(
+    check_rejected(
         "501 Not Implemented",
         [
             "tea, chunked",
@@ -623,14 +626,14 @@ fn unknown_transfer_codings_are_not_implemented() {
             "\"chunked\", chunked",
             "gzip;q=\"a,b\", chunked",
         ]
-        .map(|coding| with(&format!("Transfer-Encoding: {coding}\r\n")) + "0\r\n\r\n"),
+        .map(|coding| with_fields(&format!("Transfer-Encoding: {coding}\r\n")) + "0\r\n\r\n"),
     );
 }
 
 #[test]
-fn chunks_are_sizes_and_data() {
+fn malformed_chunks_are_400() {
     // RFC 9112 section 7.1.
-    check(
+    check_rejected(
         BAD_REQUEST,
         [
             "\r\n",
@@ -668,7 +671,7 @@ fn chunks_are_sizes_and_data() {
             "1\r\na\r0\r\n\r\n",
             "1\r\na\n0\r\n\r\n",
             "\u{661}\r\na\r\n",
-            // Extensions (section 7.1.1) end where the line does, and only there.
+            // Extensions (section 7.1.1) end with their line.
             "1;a\x7f\r\na\r\n",
             "1;a=\"b\nc\"\r\na\r\n",
             "1;a=\"b\rc\"\r\na\r\n",
@@ -695,20 +698,20 @@ fn chunks_are_sizes_and_data() {
 }
 
 #[test]
-fn content_of_chunks_is_bounded_with_its_framing() {
+fn oversized_chunked_content_or_framing_is_413() {
     // RFC 9112 sections 7.1 and 7.1.1: sizes that overflow, and the total of extensions, are limited.
-    let long = "a".repeat(MOST);
-    check(
+    let long = "a".repeat(MAX_HEADER_BYTES);
+    check_rejected(
         "413 Content Too Large",
         [
             chunked("100001\r\n"),
             chunked("fffffffffffffff\r\n"),
             chunked("ffffffffffffffff\r\n"),
             chunked("7fffffffffffffff\r\n"),
-            // Sums that overflow are no sums.
+            // The total overflows 64 bits.
             chunked("1\r\na\r\nffffffffffffffff\r\n"),
             chunked(&format!("{:0>32768}\r\na\r\n", 1)),
-            chunked(&format!("1{}\r\n", " ".repeat(MOST))),
+            chunked(&format!("1{}\r\n", " ".repeat(MAX_HEADER_BYTES))),
             chunked(&format!("0;{long}\r\n\r\n")),
             chunked(&format!("1;{long}\r\na\r\n")),
             chunked(&format!("0\r\nA: {long}\r\n\r\n")),
@@ -718,24 +721,24 @@ fn content_of_chunks_is_bounded_with_its_framing() {
     );
 }
 
-/// A head of this many bytes, with all the weight in a target or in a field.
-fn heavy(bytes: usize, in_target: bool) -> String {
-    let light = get("/");
-    let weight = "a".repeat(bytes - light.len());
+/// Returns a head of this many bytes, padded in its target or in a field.
+fn head_of_length(bytes: usize, in_target: bool) -> String {
+    let shortest = get("/");
+    let padding = "a".repeat(bytes - shortest.len());
     if in_target {
-        get(&format!("/{weight}"))
+        get(&format!("/{padding}"))
     } else {
         let fields = "A: \r\n".len();
-        with(&format!("A: {}\r\n", &weight[fields..]))
+        with_fields(&format!("A: {}\r\n", &padding[fields..]))
     }
 }
 
 #[test]
-fn a_head_of_the_largest_size_is_read() {
+fn head_up_to_max_header_is_accepted() {
     // RFC 9112 section 3 for the request line, RFC 6585 section 5 for the fields.
     let root = site();
-    for (option, most) in [
-        (None, MOST),
+    for (option, max) in [
+        (None, MAX_HEADER_BYTES),
         (Some("1KiB"), 1024),
         (Some("100000"), 100_000),
     ] {
@@ -745,30 +748,42 @@ fn a_head_of_the_largest_size_is_read() {
             .collect();
         let server = Server::with(root.path(), &options);
         let mut client = server.connect();
-        let request = heavy(most, false);
-        assert_eq!(request.len(), most);
-        // Twice: what came before does not count.
+        let request = head_of_length(max, false);
+        assert_eq!(request.len(), max);
+        // Twice: the limit is per request.
         for _ in 0..2 {
-            assert_eq!(client.ask(&request).text(), "home", "{most}");
+            assert_eq!(client.ask(&request).text(), "home", "{max}");
         }
-        let response = client.ask(heavy(most, true));
-        assert_eq!(response.status(), "404 Not Found", "{most}");
+        let response = client.ask(head_of_length(max, true));
+        assert_eq!(response.status(), "404 Not Found", "{max}");
 
         let too_large = "431 Request Header Fields Too Large";
-        refused(&server, heavy(most + 1, false).as_bytes(), too_large);
-        refused(&server, heavy(2 * most, false).as_bytes(), too_large);
-        refused(&server, heavy(most + 1, true).as_bytes(), too_large);
-        // Not even the request line fits.
+        assert_rejected(
+            &server,
+            head_of_length(max + 1, false).as_bytes(),
+            too_large,
+        );
+        assert_rejected(
+            &server,
+            head_of_length(2 * max, false).as_bytes(),
+            too_large,
+        );
+        assert_rejected(&server, head_of_length(max + 1, true).as_bytes(), too_large);
+        // The request line alone exceeds the limit.
         let too_long = "414 URI Too Long";
-        refused(&server, heavy(most + 100, true).as_bytes(), too_long);
-        refused(&server, heavy(4 * most, true).as_bytes(), too_long);
+        assert_rejected(
+            &server,
+            head_of_length(max + 100, true).as_bytes(),
+            too_long,
+        );
+        assert_rejected(&server, head_of_length(4 * max, true).as_bytes(), too_long);
     }
 }
 
 #[test]
-fn a_head_that_never_ends_is_refused() {
+fn endless_head_is_431_or_414() {
     // RFC 9110 section 15.5.15, RFC 6585 section 5.
-    check(
+    check_rejected(
         "431 Request Header Fields Too Large",
         [
             format!("GET / HTTP/1.1\r\n{}", "A: b\r\n".repeat(10_000)),
@@ -776,28 +791,28 @@ fn a_head_that_never_ends_is_refused() {
             format!("GET / HTTP/1.1\r\n{}", "b".repeat(100_000)),
         ],
     );
-    check(
+    check_rejected(
         "414 URI Too Long",
         [format!("GET /{}", "a".repeat(100_000))],
     );
 }
 
 #[test]
-fn a_head_has_a_hundred_lines_at_the_most() {
+fn more_than_100_field_lines_are_431() {
     // RFC 9110 section 5.4.
-    let lines = |count: usize| with(&"A: b\r\n".repeat(count - 1));
+    let lines = |count: usize| with_fields(&"A: b\r\n".repeat(count - 1));
     let root = site();
     let server = Server::start(root.path());
     let mut client = server.connect();
     assert_eq!(client.ask(lines(100)).text(), "home");
-    check(
+    check_rejected(
         "431 Request Header Fields Too Large",
         [lines(101), lines(1000)],
     );
 }
 
 #[test]
-fn the_answer_to_head_has_no_content_even_if_it_refuses() {
+fn error_response_to_head_has_no_content() {
     // RFC 9110 section 9.3.2.
     let root = site();
     let server = Server::start(root.path());
@@ -823,19 +838,19 @@ fn the_answer_to_head_has_no_content_even_if_it_refuses() {
     }
 }
 
-/// That the answer to this request has this status, and that the next request is answered too.
+/// Checks that the response to this request has this status, and that the next request is answered.
 fn check_persists(client: &mut Client, request: &str, status: &str) -> Response {
     client.send(format!("{request}{SMUGGLED}"));
     let response = client.response();
     assert_eq!(response.status(), status, "{request}");
-    assert_page(&response, status);
+    assert_error_page(&response, status);
     assert_eq!(response.field("Connection"), None, "{request}");
     assert_eq!(client.response().text(), "smuggled", "{request}");
     response
 }
 
 #[test]
-fn a_target_has_a_meaning_inside_the_root() {
+fn invalid_target_is_400() {
     let targets = [
         // Asterisk and authority forms are for OPTIONS and CONNECT (RFC 9112 section 3.2).
         "*",
@@ -847,7 +862,7 @@ fn a_target_has_a_meaning_inside_the_root() {
         "a/b",
         "?",
         "./a/b",
-        // Absolute forms are http, with an authority that is one.
+        // Absolute forms have the scheme http and a valid authority.
         "http:",
         "http:/",
         "http:a",
@@ -878,11 +893,11 @@ fn a_target_has_a_meaning_inside_the_root() {
         "ftp://test/",
         "file:///etc/passwd",
         "javascript:alert(1)",
-        // A fragment is no part of a target.
+        // A target has no fragment.
         "/#",
         "/a#b",
         "/?a#b",
-        // A percent sign encodes a byte, by two hexadecimal digits.
+        // A percent sign is followed by two hexadecimal digits.
         "/%",
         "/%2",
         "/%2/",
@@ -892,7 +907,7 @@ fn a_target_has_a_meaning_inside_the_root() {
         "/%%41",
         "/%u0041",
         "/%g0",
-        // NUL and other control characters, which no name of ours has.
+        // NUL and other control characters.
         "/%00",
         "/index.html%00",
         "/index.html%00.txt",
@@ -900,12 +915,12 @@ fn a_target_has_a_meaning_inside_the_root() {
         "/a%0d%0aSet-Cookie:%20a=b",
         "/%1b",
         "/%7f",
-        // A slash that was encoded is not one.
+        // An encoded slash is not a path separator.
         "/a%2fb",
         "/a%2Fb",
         "/%2f",
         "/%2f/",
-        // Out of the root.
+        // Outside the root.
         "/..",
         "/../",
         "/%2e%2e/",
@@ -914,12 +929,12 @@ fn a_target_has_a_meaning_inside_the_root() {
         "/a/../../b",
         "http://test/..",
     ];
-    check(BAD_REQUEST, targets.map(get));
+    check_rejected(BAD_REQUEST, targets.map(get));
 }
 
 #[test]
-fn an_asterisk_is_for_options_and_an_authority_for_connect() {
-    // RFC 9112 sections 3.2.3 and 3.2.4. The method is looked at first.
+fn asterisk_form_is_for_options_and_authority_form_for_connect() {
+    // RFC 9112 sections 3.2.3 and 3.2.4. The method is checked first.
     let root = site();
     let server = Server::start(root.path());
     let mut client = server.connect();
@@ -943,7 +958,7 @@ fn an_asterisk_is_for_options_and_an_authority_for_connect() {
         assert_eq!(response.field("Allow"), Some(ALLOW), "{line}");
         assert_eq!(response.field("Connection"), None, "{line}");
     }
-    // What would follow an accepted CONNECT is read as what it is, the next request.
+    // CONNECT was not accepted, so the bytes after it are the next request.
     client.send(format!(
         "CONNECT test:80 HTTP/1.1\r\nHost: test:80\r\n\r\n{SMUGGLED}"
     ));
@@ -951,7 +966,7 @@ fn an_asterisk_is_for_options_and_an_authority_for_connect() {
     assert_eq!(client.response().text(), "smuggled");
 
     let options = |target: &str| get(target).replacen("GET", "OPTIONS", 1);
-    check(
+    check_rejected(
         BAD_REQUEST,
         [
             "**", "*/", "*?a", "test:80", "test", "a/b", "http://", "/%", "/..",
@@ -961,7 +976,7 @@ fn an_asterisk_is_for_options_and_an_authority_for_connect() {
 }
 
 #[test]
-fn a_method_that_is_not_served_does_not_end_the_connection() {
+fn unsupported_method_keeps_connection_open() {
     // RFC 9110 sections 9.1, 15.5.6 and 15.6.2.
     let root = site();
     let server = Server::start(root.path());
@@ -980,7 +995,7 @@ fn a_method_that_is_not_served_does_not_end_the_connection() {
     ] {
         let request = format!("{line} HTTP/1.1\r\nHost: test\r\n\r\n");
         let response = check_persists(&mut client, &request, status);
-        // Section 15.5.6 demands it of 405.
+        // Required with 405 (section 15.5.6).
         assert_eq!(response.field("Allow"), Some(ALLOW), "{line}");
     }
     for target in ["/nothing", "/a/b/c"] {
@@ -990,25 +1005,25 @@ fn a_method_that_is_not_served_does_not_end_the_connection() {
 }
 
 #[test]
-fn a_trace_shows_nothing_of_the_request() {
-    // RFC 9110 section 9.3.8: what a proxy has added would be seen.
+fn trace_does_not_echo_request() {
+    // RFC 9110 section 9.3.8: an echo would reveal fields that a proxy has added.
     let root = site();
     let server = Server::start(root.path());
     let mut client = server.connect();
     let fields = "Host: test\r\nCookie: secret\r\nMax-Forwards: 0\r\n";
     let response = client.ask(format!("TRACE /traced HTTP/1.1\r\n{fields}\r\n"));
     assert_eq!(response.status(), "405 Method Not Allowed");
-    let said = format!("{response:?}");
+    let shown = format!("{response:?}");
     assert!(
-        !said.contains("secret") && !said.contains("traced"),
-        "{said}"
+        !shown.contains("secret") && !shown.contains("traced"),
+        "{shown}"
     );
     assert_eq!(client.get("/").text(), "home");
 }
 
 #[test]
-fn an_upgrade_is_ignored() {
-    // RFC 9110 section 7.8: a server may go on in the protocol that is spoken.
+fn upgrade_is_ignored() {
+    // RFC 9110 section 7.8: a server may ignore Upgrade and stay with the current protocol.
     let root = site();
     let server = Server::start(root.path());
     let mut client = server.connect();
@@ -1025,16 +1040,16 @@ fn an_upgrade_is_ignored() {
         "Upgrade: HTTP/2.0, h2c\r\n",
         "Upgrade:\r\n",
     ] {
-        // What comes next is HTTP/1.1 as well.
-        client.send(with(fields) + SMUGGLED);
+        // The next request is HTTP/1.1 as well.
+        client.send(with_fields(fields) + SMUGGLED);
         let response = client.response();
         assert_eq!(response.text(), "home", "{fields}");
         assert_eq!(response.field("Upgrade"), None, "{fields}");
         assert_eq!(response.field("Connection"), None, "{fields}");
         assert_eq!(client.response().text(), "smuggled", "{fields}");
     }
-    // Content belongs to the request that it came with (section 7.8), whatever it looks like.
-    client.send(with(
+    // The content of the request is consumed (section 7.8), even if it looks like an HTTP/2 preface.
+    client.send(with_fields(
         "Connection: Upgrade\r\nUpgrade: h2c\r\nContent-Length: 24\r\n",
     ));
     client.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
@@ -1043,12 +1058,12 @@ fn an_upgrade_is_ignored() {
 }
 
 #[test]
-fn a_refusal_comes_before_the_content_that_is_expected() {
-    // RFC 9110 section 10.1.1: 100 would ask for content that nobody reads.
+fn expect_continue_of_rejected_request_gets_no_100() {
+    // RFC 9110 section 10.1.1: 100 would ask for content that is not read.
     let head = |line: &str, fields: &str| {
         format!("{line} HTTP/1.1\r\nHost: test\r\nExpect: 100-continue\r\n{fields}\r\n")
     };
-    check(
+    check_rejected(
         BAD_REQUEST,
         [
             head("GET /", "Content-Length: 1\r\nContent-Length: 2\r\n"),
@@ -1063,21 +1078,21 @@ fn a_refusal_comes_before_the_content_that_is_expected() {
             head("GET /", "Host: test\r\nContent-Length: 5\r\n"),
         ],
     );
-    let fails = "417 Expectation Failed";
-    check(
+    let failed = "417 Expectation Failed";
+    check_rejected(
         "501 Not Implemented",
         [head("GET /", "Transfer-Encoding: tea, chunked\r\n")],
     );
-    check(
+    check_rejected(
         "413 Content Too Large",
         [head("GET /", "Content-Length: 9999999\r\n")],
     );
-    check(
-        fails,
+    check_rejected(
+        failed,
         [
             head("GET /", "Expect: tea\r\nContent-Length: 5\r\n"),
             head("GET /", "Expect: tea\r\nContent-Length: 9999999\r\n"),
-            // Section 10.1.1 has 417 come first, whatever the method.
+            // 417 takes precedence, for every method (section 10.1.1).
             head(
                 "POST /",
                 "Expect: \"100-continue\"\r\nContent-Length: 5\r\n",
@@ -1094,11 +1109,11 @@ fn a_refusal_comes_before_the_content_that_is_expected() {
     ] {
         for framing in ["Content-Length: 5", "Transfer-Encoding: chunked"] {
             let request = head(line, &format!("{framing}\r\n"));
-            let response = refused(&server, request.as_bytes(), status);
+            let response = assert_rejected(&server, request.as_bytes(), status);
             assert_eq!(response.field("Allow"), Some(ALLOW), "{request}");
         }
     }
-    // No content, nothing to ask for.
+    // Without content there is no 100.
     let mut client = server.connect();
     for (fields, content) in [
         ("Content-Length: 0\r\n", ""),

@@ -1,4 +1,4 @@
-//! Requests that are sent ahead are answered in their order.
+//! Pipelining: requests sent ahead are answered in order, with bounded memory and descriptors.
 
 use std::io::{ErrorKind, Write};
 use std::net::TcpStream;
@@ -8,10 +8,10 @@ use std::time::Duration;
 use crate::support::{self, Client, Root, Server};
 use socket2::SockRef;
 
-/// The files of this site, with contents that tell them apart.
+/// Small files of this site, each with its own content.
 const SMALL: [&str; 3] = ["a", "b", "c"];
 
-/// More than is sent from memory.
+/// Length of a file that is too large to be sent from memory, in bytes.
 const LARGE: usize = 100 * 1024;
 
 fn site() -> Root {
@@ -26,12 +26,12 @@ fn site() -> Root {
     }
     root.write("large", vec![b'L'; LARGE]);
     root.write("page", vec![b'P'; 4000]);
-    root.date_back();
+    root.backdate();
     root
 }
 
-/// Everything the server sends, with the value of each Date left out: what must not depend on when
-/// it was asked or how.
+/// Removes the value of each Date. The rest of the output must not depend on the time or on the segmentation of the
+/// input.
 fn undated(mut bytes: &[u8]) -> Vec<u8> {
     const DATE: &[u8] = b"\r\nDate: ";
     const VALUE: usize = "Sun, 06 Nov 1994 08:49:37 GMT".len();
@@ -45,7 +45,7 @@ fn undated(mut bytes: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn a_thousand_requests_are_answered_in_order() {
+fn thousand_pipelined_requests_are_answered_in_order() {
     let root = site();
     let server = Server::start(root.path());
     let kinds: [(&str, &str, Vec<u8>); 9] = [
@@ -59,7 +59,7 @@ fn a_thousand_requests_are_answered_in_order() {
         ("OPTIONS *", "204 No Content", vec![]),
         ("GET /empty", "200 OK", vec![]),
     ];
-    // 301 has a page that names its target, which tells these requests apart as well.
+    // The page of a 301 names its target, which distinguishes these requests, too.
     let moved = |number: usize| format!("GET /dir?{number}");
     let mut requests = String::new();
     for number in 0..1000 {
@@ -87,11 +87,11 @@ fn a_thousand_requests_are_answered_in_order() {
         assert_eq!(response.status(), *status, "{number}: {line}");
         assert!(response.content == *content, "{number}: {line}");
     }
-    // Nothing was left over.
+    // No response is left over.
     assert_eq!(client.get("/c").text(), "c".repeat(100));
 }
 
-/// Every kind of step that a conversation can take, and a refusal at its end.
+/// Requests of every kind, the last of which is rejected.
 const CONVERSATION: &str = "\
     GET /a HTTP/1.1\r\nHost: test\r\n\r\n\
     HEAD /b HTTP/1.1\r\nHost: test\r\n\r\n\
@@ -106,63 +106,69 @@ const CONVERSATION: &str = "\
     GET /b HTTP/1.1\r\nHost: test\r\nA : b\r\n\r\n\
     GET /c HTTP/1.1\r\nHost: test\r\n\r\n";
 
-/// Sends a conversation in these pieces, each once the server has dealt with the one before it, and
-/// receives all that is answered.
-fn converse(server: &Server, witness: &mut Client, pieces: &[&[u8]]) -> Vec<u8> {
+/// Sends a conversation in these pieces, each after the server has processed the previous one, and returns all
+/// responses.
+fn converse(server: &Server, probe: &mut Client, pieces: &[&[u8]]) -> Vec<u8> {
     let mut client = server.connect();
     for (number, piece) in pieces.iter().enumerate() {
         if number > 0 {
-            // One loop serves both connections in the order in which they become ready, so when
-            // this is answered the piece before it has been read.
-            witness.send("OPTIONS * HTTP/1.1\r\nHost: test\r\n\r\n");
-            witness.response_to_head();
+            // One event loop serves both connections in the order in which they become ready, so when
+            // this is answered the previous piece has been read.
+            probe.send("OPTIONS * HTTP/1.1\r\nHost: test\r\n\r\n");
+            probe.response_to_head();
         }
         client.send(piece);
     }
     undated(&client.rest())
 }
 
-/// That this conversation has this many heads in its answers, the last with this status, and that
-/// all of it is the same however the requests are cut.
-fn check(server: &Server, witness: &mut Client, conversation: &str, heads: usize, last: &str) {
+/// Checks that the responses to this conversation have this many heads, the last with this status, and that they do
+/// not depend on the segmentation of the requests.
+fn check_segmentation(
+    server: &Server,
+    probe: &mut Client,
+    conversation: &str,
+    heads: usize,
+    last: &str,
+) {
     let whole = conversation.as_bytes();
-    let expected = converse(server, witness, &[whole]);
+    let expected = converse(server, probe, &[whole]);
     let text = String::from_utf8_lossy(&expected);
     assert_eq!(text.matches("\r\n\r\n").count(), heads, "{text}");
     let (heads, _) = text.rsplit_once("\r\n\r\n").expect("some heads");
     let (_, head) = heads.rsplit_once("HTTP/1.1 ").expect("a status line");
     assert!(head.starts_with(last), "{head}");
 
-    let mut cut = |pieces: &[&[u8]], how: &str| {
-        let answers = converse(server, witness, pieces);
+    let mut check_pieces = |pieces: &[&[u8]], how: &str| {
+        let responses = converse(server, probe, pieces);
         assert!(
-            answers == expected,
-            "{how}:\n{}\nwhere this was expected:\n{text}",
-            answers.escape_ascii()
+            responses == expected,
+            "{how}:\n{}\nexpected:\n{text}",
+            responses.escape_ascii()
         );
     };
     let bytes: Vec<&[u8]> = whole.chunks(1).collect();
-    cut(&bytes, "one byte at a time");
+    check_pieces(&bytes, "one byte at a time");
     for at in 1..whole.len() {
         let (front, back) = whole.split_at(at);
-        cut(&[front, back], &format!("cut at {at}"));
+        check_pieces(&[front, back], &format!("cut at {at}"));
     }
 }
 
 #[test]
-fn cutting_the_input_changes_nothing() {
+fn input_segmentation_does_not_change_responses() {
     let root = site();
     let server = Server::start(root.path());
-    let mut witness = server.connect();
-    // Ten answers, one of them in two steps.
-    check(&server, &mut witness, CONVERSATION, 11, "400 Bad Request");
+    let mut probe = server.connect();
+    // Ten responses, one of them after a 100.
+    check_segmentation(&server, &mut probe, CONVERSATION, 11, "400 Bad Request");
 }
 
 #[test]
-fn cutting_what_is_refused_changes_nothing() {
+fn input_segmentation_does_not_change_error_responses() {
     let root = site();
     let server = Server::with(root.path(), &["--max-header", "256"]);
-    let mut witness = server.connect();
+    let mut probe = server.connect();
     let get = "GET /a HTTP/1.1\r\nHost: test\r\n";
     let long = "a".repeat(256);
     for (conversation, last) in [
@@ -205,11 +211,11 @@ fn cutting_what_is_refused_changes_nothing() {
         ),
         ("\u{16}\u{3}\u{1}".into(), "400 Bad Request"),
     ] {
-        check(&server, &mut witness, &conversation, 1, last);
+        check_segmentation(&server, &mut probe, &conversation, 1, last);
     }
 }
 
-/// Sends as much as the other side takes, and returns how much that was.
+/// Sends until the server reads no more, and returns how many bytes were sent.
 fn send_until_blocked(mut stream: &TcpStream, bytes: &[u8]) -> usize {
     let patience = Some(Duration::from_millis(200));
     stream.set_write_timeout(patience).expect("an option");
@@ -218,31 +224,31 @@ fn send_until_blocked(mut stream: &TcpStream, bytes: &[u8]) -> usize {
         match stream.write(&bytes[sent..]) {
             Ok(count) => sent += count,
             Err(error) if error.kind() == ErrorKind::WouldBlock => break,
-            Err(error) => panic!("the server reads, or waits: {error}"),
+            Err(error) => panic!("neither written nor blocked: {error}"),
         }
     }
     stream
-        .set_write_timeout(Some(support::PATIENCE))
+        .set_write_timeout(Some(support::TIMEOUT))
         .expect("an option");
     sent
 }
 
-/// That a peer which asks for this as often, before it reads anything, costs little and is served
-/// in the end. Returns whether the server left some of it unread.
-fn check_patience(request: &str, times: usize) -> bool {
+/// Checks that a client which sends this request so many times before it reads uses little memory, delays no other
+/// client, and receives all responses in the end. Returns whether the server stopped reading.
+fn check_backpressure(request: &str, times: usize) -> bool {
     let root = site();
     let server = Server::start(root.path());
     let mut neighbour = server.connect();
     neighbour.get("/page");
-    let before = server.resident();
+    let before = server.resident_kib();
     let check_resident = || {
-        let grown = server.resident().saturating_sub(before);
+        let grown = server.resident_kib().saturating_sub(before);
         assert!(grown < 4 * 1024, "{grown} KiB more");
     };
 
     let requests = request.repeat(times);
     let mut client = server.connect();
-    // So that little is on its way, and the queue stands still early.
+    // A small receive buffer, so that the queue fills early.
     SockRef::from(client.stream())
         .set_recv_buffer_size(64 * 1024)
         .expect("an option");
@@ -263,29 +269,29 @@ fn check_patience(request: &str, times: usize) -> bool {
     }
     let all_sent = sender.join().expect("it does not panic");
     all_sent.expect("the server reads");
-    client.finish();
+    client.shutdown_write();
     assert_eq!(client.rest(), b"");
     check_resident();
     sent < requests.len()
 }
 
 #[test]
-fn who_asks_without_reading_is_not_heard_for_now() {
-    // Neither the requests nor the answers fit into the socket buffers of both sides.
+fn client_that_does_not_read_gets_backpressure() {
+    // Neither the requests nor the responses fit into the socket buffers of both sides.
     let padding = "a".repeat(1000);
     let request = format!("GET /page HTTP/1.1\r\nHost: test\r\nA: {padding}\r\n\r\n");
-    let was_blocked = check_patience(&request, 20_000);
-    assert!(was_blocked, "the server reads on and on");
+    let was_blocked = check_backpressure(&request, 20_000);
+    assert!(was_blocked, "the server never stops reading");
 }
 
 #[test]
-fn who_asks_in_few_words_without_reading_costs_no_more() {
-    // Each read brings in hundreds of these, and answers a hundred times their size.
-    check_patience("GET /page HTTP/1.1\r\nHost:\r\n\r\n", 10_000);
+fn short_requests_of_non_reading_client_use_bounded_memory() {
+    // Each read brings in hundreds of these. The responses are a hundred times their size.
+    check_backpressure("GET /page HTTP/1.1\r\nHost:\r\n\r\n", 10_000);
 }
 
 #[test]
-fn who_asks_for_large_files_without_reading_holds_few_of_them() {
+fn pipelined_requests_for_large_files_hold_few_descriptors() {
     const HUGE: usize = 16 << 20;
     let root = site();
     root.write("huge", vec![b'H'; HUGE]);
@@ -299,30 +305,29 @@ fn who_asks_for_large_files_without_reading_holds_few_of_them() {
         let response = client.response_to_head();
         assert_eq!(response.status(), "200 OK", "{number}");
         assert_eq!(neighbour.get("/a").text(), "a".repeat(100));
-        // Its socket, the file that is being sent, perhaps the next.
+        // Its socket, the file that is being sent, and perhaps the next one.
         let held = server.descriptors() - descriptors;
         assert!(held <= 3, "{held} descriptors");
         assert!(client.bytes(HUGE) == vec![b'H'; HUGE], "{number}");
     }
 }
 
-// A part of a large file is few bytes, and an open file as long as it waits.
 #[test]
-fn who_asks_for_parts_of_large_files_without_reading_holds_few_of_them() {
+fn pipelined_ranges_of_large_files_hold_few_descriptors() {
     let root = site();
     let server = Server::start(root.path());
     let mut neighbour = server.connect();
     neighbour.get("/a");
     let before = server.descriptors();
     let request = "GET /large HTTP/1.1\r\nHost: test\r\nRange: bytes=0-0\r\n\r\n";
-    // Their answers are more than the kernel keeps on both sides.
+    // A queued range is a few bytes, but holds an open file. The responses exceed the socket buffers of both sides.
     let requests = request.repeat(60_000);
     let client = server.connect();
     SockRef::from(client.stream())
         .set_recv_buffer_size(64 * 1024)
         .expect("an option");
     send_until_blocked(client.stream(), requests.as_bytes());
-    server.rests();
+    server.wait_until_idle();
     let held = server.descriptors() - before;
     assert!(held <= 3, "{held} descriptors");
     assert_eq!(neighbour.get("/large").content.len(), LARGE);

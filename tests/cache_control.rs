@@ -1,11 +1,11 @@
-//! Each answer says how long it may be kept.
+//! `Cache-Control` of each kind of response.
 
 use crate::support::{Response, Root, Server, docroot};
 
-const HASHED: &str = "public, max-age=31536000, immutable";
+const FINGERPRINTED: &str = "public, max-age=31536000, immutable";
 const ERROR: &str = "no-store";
 
-/// htpasswd -nbB -C 5 alice 'correct horse'
+/// Output of `htpasswd -nbB -C 5 alice 'correct horse'`.
 const ALICE: &str = "alice:$2y$05$GkDfWu8Pw2kon6OE42/LHuNRUQU4XGFRzbBMJT1rF1J0YtpfKtjRK";
 const FOR_ALICE: &str = "Authorization: Basic YWxpY2U6Y29ycmVjdCBob3JzZQ==\r\n";
 
@@ -23,8 +23,8 @@ fn site() -> Root {
     ])
 }
 
-/// What is said of keeping it.
-fn told(response: &Response) -> &str {
+/// Returns the value of `Cache-Control`, or an empty string.
+fn cache_control(response: &Response) -> &str {
     response.field("Cache-Control").unwrap_or_default()
 }
 
@@ -33,12 +33,12 @@ fn check(server: &Server, rows: &[(&str, &str, &str, &str, &str)]) {
         let response = server.ask(method, target, fields);
         let what = format!("{method} {target} {fields:?}: {response:?}");
         assert!(response.status().starts_with(status), "{what}");
-        assert_eq!(told(&response), *expected, "{what}");
+        assert_eq!(cache_control(&response), *expected, "{what}");
     }
 }
 
-/// What is no file of the site's is not to be kept, whatever is.
-const OTHERS: &[(&str, &str, &str, &str, &str)] = &[
+/// Responses that are no file of the site: they are never stored.
+const NON_FILE_RESPONSES: &[(&str, &str, &str, &str, &str)] = &[
     ("GET", "/nothing", "", "404", ERROR),
     ("HEAD", "/nothing", "", "404", ERROR),
     ("GET", "/assets/gone-4f3a2b1c.js", "", "404", ERROR),
@@ -51,9 +51,9 @@ const OTHERS: &[(&str, &str, &str, &str, &str)] = &[
     ("OPTIONS", "/", "", "204", ""),
 ];
 
-/// Both kinds of files, each with all kinds of answers.
+/// Checks files with and without fingerprinted names, each with every status.
 fn check_files(server: &Server, hashed: &str, other: &str) {
-    check(server, OTHERS);
+    check(server, NON_FILE_RESPONSES);
     for (target, expected) in [
         ("/", other),
         ("/index.html", other),
@@ -80,15 +80,15 @@ fn check_files(server: &Server, hashed: &str, other: &str) {
 }
 
 #[test]
-fn names_with_a_hash_may_be_kept_and_all_else_is_asked_for() {
+fn fingerprinted_names_are_immutable_and_others_no_cache() {
     let root = site();
-    check_files(&Server::start(root.path()), HASHED, "no-cache");
+    check_files(&Server::start(root.path()), FINGERPRINTED, "no-cache");
     let server = Server::with(root.path(), &["--cache", "auto"]);
-    check_files(&server, HASHED, "no-cache");
+    check_files(&server, FINGERPRINTED, "no-cache");
 }
 
 #[test]
-fn all_may_be_kept_as_long_as_was_said() {
+fn cache_option_applies_to_all_files() {
     let root = site();
     let server = Server::with(root.path(), &["--cache", "off"]);
     check_files(&server, "no-store", "no-store");
@@ -97,7 +97,7 @@ fn all_may_be_kept_as_long_as_was_said() {
 }
 
 #[test]
-fn what_needs_a_password_is_kept_by_who_has_it_only() {
+fn password_protected_files_are_private() {
     let root = site();
     for (option, target, expected) in [
         (
@@ -105,7 +105,7 @@ fn what_needs_a_password_is_kept_by_who_has_it_only() {
             "/assets/index-4f3a2b1c.js",
             "private, max-age=31536000, immutable",
         ),
-        // What is not said to be public is not kept by others (RFC 9111 section 3.5).
+        // Without `public` a shared cache does not store it (RFC 9111 section 3.5).
         ("auto", "/", "no-cache"),
         ("3600", "/", "private, max-age=3600"),
         ("off", "/", "no-store"),
@@ -113,12 +113,12 @@ fn what_needs_a_password_is_kept_by_who_has_it_only() {
         let server = Server::with(root.path(), &["-a", ALICE, "--cache", option]);
         let response = server.ask("GET", target, FOR_ALICE);
         assert_eq!(response.status(), "200 OK");
-        assert_eq!(told(&response), expected, "{option} {target}");
+        assert_eq!(cache_control(&response), expected, "{option} {target}");
         let tag = response.field("ETag").expect("a tag");
         let known = format!("{FOR_ALICE}If-None-Match: {tag}\r\n");
         let known = server.ask("GET", target, &known);
         assert_eq!(known.status(), "304 Not Modified");
-        assert_eq!(told(&known), expected, "{option} {target}");
+        assert_eq!(cache_control(&known), expected, "{option} {target}");
         check(
             &server,
             &[
@@ -130,7 +130,7 @@ fn what_needs_a_password_is_kept_by_who_has_it_only() {
 }
 
 #[test]
-fn rules_say_otherwise_of_files_and_not_of_errors() {
+fn header_rules_override_cache_control_of_files_only() {
     let root = site();
     root.write(
         "_headers",
@@ -157,7 +157,7 @@ fn rules_say_otherwise_of_files_and_not_of_errors() {
             ("GET", "/assets/nothing", "", "404", ERROR),
         ],
     );
-    check(&server, OTHERS);
+    check(&server, NON_FILE_RESPONSES);
     let server = Server::with(root.path(), &["-H", "Cache-Control: max-age=7"]);
     check(
         &server,
@@ -166,11 +166,11 @@ fn rules_say_otherwise_of_files_and_not_of_errors() {
             ("GET", "/about", "", "200", "max-age=5"),
         ],
     );
-    check(&server, OTHERS);
+    check(&server, NON_FILE_RESPONSES);
 }
 
 #[test]
-fn what_is_no_time_is_refused() {
+fn invalid_cache_option_is_rejected() {
     let root = site();
     for bad in ["-1", "1h", "never", "1.5", "99999999999"] {
         let output = docroot()
@@ -178,8 +178,11 @@ fn what_is_no_time_is_refused() {
             .arg(root.path())
             .output()
             .expect("docroot runs");
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(2), "{bad}: {said}");
-        assert!(said.contains(bad) && said.contains("seconds"), "{said}");
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{bad}: {stderr}");
+        assert!(
+            stderr.contains(bad) && stderr.contains("seconds"),
+            "{stderr}"
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! `--live-reload`: pages hear of each change to their site, once, and nothing else is different.
+//! `--live-reload`: each change sends one event, and responses differ in nothing but the script.
 
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::{FileExt as _, PermissionsExt as _, symlink};
@@ -6,26 +6,28 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::support::{self, Client, Response, Root, Server, Signal, docroot, eventually, filling};
+use crate::support::{
+    self, Client, Response, Root, Server, Signal, docroot, eventually, pseudorandom_bytes,
+};
 
 const SCRIPT: &str = "<script src=\"/.docroot/live.js\" defer></script>";
 const PAGE: &str = "<!doctype html><body><h1>Hello</h1></body></html>";
 
-fn page() -> String {
+fn page_with_script() -> String {
     PAGE.replace("</body>", &format!("{SCRIPT}</body>"))
 }
 
-fn live(root: &Root) -> Server {
+fn server_with_live_reload(root: &Root) -> Server {
     Server::with(root.path(), &["--live-reload"])
 }
 
-/// A page that listens.
-struct Page {
+/// Client that reads an event stream.
+struct EventStream {
     client: Client,
     head: Response,
-    /// What has come and has not been looked at.
+    /// Text received and not yet parsed.
     text: String,
-    /// The process and the number that were told last.
+    /// Process and number of the last event's id.
     id: (String, u64),
 }
 
@@ -35,8 +37,8 @@ struct Event {
     data: String,
 }
 
-impl Page {
-    /// One that hears of all changes from now on.
+impl EventStream {
+    /// Connects, and waits for `hello`: all later changes are received.
     fn open(server: &Server) -> Self {
         Self::at(server, "/.docroot/live")
     }
@@ -46,18 +48,18 @@ impl Page {
         client.send(format!("GET {target} HTTP/1.1\r\nHost: test\r\n\r\n"));
         let head = client.response_to_head();
         assert_eq!(head.status(), "200 OK", "{head:?}");
-        let mut page = Self {
+        let mut stream = Self {
             client,
             head,
             text: String::new(),
             id: (String::new(), 0),
         };
-        let hello = page.event();
+        let hello = stream.event();
         assert_eq!(hello.name, "hello");
-        page
+        stream
     }
 
-    /// The next event, comments left out; `None` where the stream ends.
+    /// Returns the next event, without comments; `None` at the end of the stream.
     fn next(&mut self) -> Option<Event> {
         loop {
             while let Some((event, rest)) = self.text.split_once("\n\n") {
@@ -94,8 +96,8 @@ impl Page {
         self.next().expect("an event")
     }
 
-    /// The next change is of these addresses (`*` is everything), and the first since the last one.
-    fn hears(&mut self, paths: &str) {
+    /// Asserts that the next event is a change of these paths (`*`: all), and that no number was skipped.
+    fn expect_change(&mut self, paths: &str) {
         let before = self.id.1;
         let event = self.event();
         let list = paths.split_whitespace().map(|path| format!("\"{path}\""));
@@ -109,103 +111,103 @@ impl Page {
 }
 
 #[test]
-fn every_kind_of_change_is_one_event() {
+fn each_change_sends_one_event() {
     let root = Root::of(&[("index.html", PAGE), ("a.css", "a"), ("b.html", PAGE)]);
     let outside = Root::of(&[("folder/file", "")]);
     root.write(".git/config", "");
     root.write("node_modules/it/index.js", "");
-    let server = live(&root);
-    let page = &mut Page::open(&server);
+    let server = server_with_live_reload(&root);
+    let stream = &mut EventStream::open(&server);
     let at = |path: &str| root.join(path);
-    let rename = |from: &str, to: &str| fs::rename(at(from), at(to)).expect("it is ours");
-    let remove = |path: &str| fs::remove_file(at(path)).expect("it is ours");
+    let rename = |from: &str, to: &str| fs::rename(at(from), at(to)).expect("a file");
+    let remove = |path: &str| fs::remove_file(at(path)).expect("a file");
 
-    // What is done in several calls is done while it is stopped: a pause between them would make it several events.
-    let write = |path: &str, content: &str| server.asleep(|| root.write(path, content));
+    // The server is stopped during changes of several calls: a pause between them would make several events.
+    let write = |path: &str, content: &str| server.while_stopped(|| root.write(path, content));
 
     write("a.css", "b");
-    page.hears("/a.css");
+    stream.expect_change("/a.css");
     write("new \"ä\".html", "");
-    page.hears("/new%20%22%C3%A4%22.html");
+    stream.expect_change("/new%20%22%C3%A4%22.html");
     remove("new \"ä\".html");
-    page.hears("/new%20%22%C3%A4%22.html");
+    stream.expect_change("/new%20%22%C3%A4%22.html");
     rename("b.html", "c.html");
-    page.hears("/b.html /c.html");
-    fs::set_permissions(at("c.html"), Permissions::from_mode(0o600)).expect("it is ours");
-    page.hears("/c.html");
-    server.asleep(|| {
+    stream.expect_change("/b.html /c.html");
+    fs::set_permissions(at("c.html"), Permissions::from_mode(0o600)).expect("a file");
+    stream.expect_change("/c.html");
+    server.while_stopped(|| {
         let now = std::time::SystemTime::now();
         let touched = File::options().write(true).open(at("c.html"));
         touched
             .and_then(|file| file.set_modified(now))
-            .expect("it is ours");
+            .expect("a file");
     });
-    page.hears("/c.html");
+    stream.expect_change("/c.html");
 
-    // As editors save: into another file that takes its place; and as vim does, which tries first what it may.
-    server.asleep(|| {
+    // As editors save: by renaming another file into place; and as vim does, which first probes for permissions.
+    server.while_stopped(|| {
         root.write("a.css.tmp", "c");
         rename("a.css.tmp", "a.css");
     });
-    page.hears("/a.css");
-    server.asleep(|| {
+    stream.expect_change("/a.css");
+    server.while_stopped(|| {
         root.write("4913", "");
         remove("4913");
         rename("a.css", "a.css~");
         root.write("a.css", "d");
         remove("a.css~");
     });
-    page.hears("/a.css");
+    stream.expect_change("/a.css");
 
-    // Nobody is told of what nobody can see, or of what is nobody's work.
+    // Hidden files and node_modules send no event.
     root.write(".a.css.swp", "");
     root.write(".git/config", "changed");
     root.write("node_modules/it/index.js", "changed");
     root.write(".cache/a", "");
     write("a.css", "e");
-    page.hears("/a.css");
+    stream.expect_change("/a.css");
 
-    // Folders, with all that has come with them, and what happens there later.
+    // Directories, with the files that they contain, and later changes there.
     write("d/e/f.html", "");
-    page.hears("/d/e/f.html");
+    stream.expect_change("/d/e/f.html");
     write("d/e/f.html", "changed");
-    page.hears("/d/e/f.html");
+    stream.expect_change("/d/e/f.html");
     rename("d", "g");
-    page.hears("/d /g/e/f.html");
+    stream.expect_change("/d /g/e/f.html");
     write("g/e/f.html", "changed again");
-    page.hears("/g/e/f.html");
-    fs::rename(outside.join("folder"), at("g/in")).expect("it is ours");
-    page.hears("/g/in/file");
-    fs::rename(at("g"), outside.join("g")).expect("it is ours");
-    page.hears("/g");
+    stream.expect_change("/g/e/f.html");
+    fs::rename(outside.join("folder"), at("g/in")).expect("a file");
+    stream.expect_change("/g/in/file");
+    fs::rename(at("g"), outside.join("g")).expect("a file");
+    stream.expect_change("/g");
     outside.write("g/e/f.html", "elsewhere");
-    symlink(outside.path(), at("link")).expect("it is ours");
-    page.hears("/link");
+    symlink(outside.path(), at("link")).expect("a file");
+    stream.expect_change("/link");
     outside.write("file", "elsewhere");
     write("h/file", "");
-    page.hears("/h/file");
-    server.asleep(|| fs::remove_dir_all(at("h")).expect("it is ours"));
-    page.hears("/h/file");
+    stream.expect_change("/h/file");
+    server.while_stopped(|| fs::remove_dir_all(at("h")).expect("a file"));
+    stream.expect_change("/h/file");
     write("h/file", "");
-    page.hears("/h/file");
+    stream.expect_change("/h/file");
 }
 
 #[test]
-fn what_comes_together_is_one_event_and_what_is_lost_is_everything() {
+fn simultaneous_changes_are_one_event_and_queue_overflow_reloads_all() {
     let root = Root::of(&[("index.html", PAGE), ("a.css", ""), ("b.css", "")]);
-    let server = live(&root);
-    let page = &mut Page::open(&server);
-    // Every file of a site, deleted and written anew, while nobody listens who could tell when.
+    let server = server_with_live_reload(&root);
+    let stream = &mut EventStream::open(&server);
+    // All files of a site are deleted and written anew while the server is stopped.
     for _ in 0..2 {
-        server.asleep(|| {
+        server.while_stopped(|| {
             let _ = fs::remove_dir_all(root.join("dist"));
             for number in 0..1000 {
                 root.write(format!("dist/{}/{number}.html", number % 7), PAGE);
             }
         });
-        page.hears("*");
+        stream.expect_change("*");
     }
-    server.asleep(|| {
+    server.while_stopped(|| {
         for number in (0..100).rev() {
             root.write(format!("dist/{number:02}"), "");
         }
@@ -213,49 +215,52 @@ fn what_comes_together_is_one_event_and_what_is_lost_is_everything() {
     let all: Vec<String> = (0..100)
         .map(|number| format!("/dist/{number:02}"))
         .collect();
-    page.hears(&all.join(" "));
+    stream.expect_change(&all.join(" "));
 
-    // More than the kernel keeps. Equal events in a row are one, so these differ.
-    let most = fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").expect("proc");
-    let most: usize = most.trim().parse().expect("a number");
-    if most > 100_000 {
-        eprintln!("SKIPPED: it takes long to make the kernel lose {most} events");
+    // More events than the kernel queues. It merges equal consecutive events, so these differ.
+    let max = fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").expect("proc");
+    let max: usize = max.trim().parse().expect("a number");
+    if max > 100_000 {
+        eprintln!("SKIPPED: overflowing a queue of {max} events takes too long");
         return;
     }
-    server.asleep(|| {
+    server.while_stopped(|| {
         let open = |path| File::options().write(true).open(root.join(path));
-        let files = ["a.css", "b.css"].map(|path| open(path).expect("it is ours"));
-        for number in 0..=most {
-            files[number % 2].write_at(b"x", 0).expect("it is ours");
+        let files = ["a.css", "b.css"].map(|path| open(path).expect("a file"));
+        for number in 0..=max {
+            files[number % 2].write_at(b"x", 0).expect("a file");
         }
     });
-    page.hears("*");
-    server.asleep(|| root.write("dist/1/1.html", ""));
-    page.hears("/dist/1/1.html");
+    stream.expect_change("*");
+    server.while_stopped(|| root.write("dist/1/1.html", ""));
+    stream.expect_change("/dist/1/1.html");
 }
 
 #[test]
-fn all_workers_tell_the_same() {
+fn all_workers_send_same_event_ids() {
     let root = support::site();
     let server = Server::with(root.path(), &["--live-reload", "--workers", "3"]);
-    let mut pages: Vec<Page> = (0..12).map(|_| Page::open(&server)).collect();
-    server.asleep(|| root.write("a.css", ""));
-    for page in &mut pages {
-        page.hears("/a.css");
+    let mut streams: Vec<EventStream> = (0..12).map(|_| EventStream::open(&server)).collect();
+    server.while_stopped(|| root.write("a.css", ""));
+    for stream in &mut streams {
+        stream.expect_change("/a.css");
     }
-    let id = pages[0].id.clone();
-    assert!(pages.iter().all(|page| page.id == id));
-    // Who comes later begins there.
-    assert_eq!(Page::open(&server).id, id);
-    // Another process draws another number.
-    assert_ne!(Page::open(&live(&root)).id.0, id.0);
+    let id = streams[0].id.clone();
+    assert!(streams.iter().all(|stream| stream.id == id));
+    // A later client starts with that id.
+    assert_eq!(EventStream::open(&server).id, id);
+    // Another process has another random number.
+    assert_ne!(
+        EventStream::open(&server_with_live_reload(&root)).id.0,
+        id.0
+    );
 }
 
 #[test]
-fn pages_are_sent_with_the_script_and_files_are_left_alone() {
+fn script_is_inserted_into_html_pages_only() {
     let root = Root::of(&[
         ("index.html", PAGE),
-        ("index.html.gz", "sibling"),
+        ("index.html.gz", "sidecar"),
         ("404.html", "<p>nothing here"),
         ("style.css", "p { color: green }"),
         ("page.txt", PAGE),
@@ -264,20 +269,24 @@ fn pages_are_sent_with_the_script_and_files_are_left_alone() {
     root.write("wide.html", b"\xff\xfea\0");
     let large = [&vec![b' '; 300_000], PAGE.as_bytes()].concat();
     root.write("large.html", &large);
-    root.write("larger.html", filling(9 * 1024 * 1024));
-    root.date_back();
+    root.write("larger.html", pseudorandom_bytes(9 * 1024 * 1024));
+    root.backdate();
     let server = Server::with(root.path(), &["-L", "--compress"]);
     let plain = Server::start(root.path());
-    // Twice: from the disk, and from memory.
+    // Twice: from the file, and from the cache.
     for _ in 0..2 {
         let own = server.ask("GET", "/", "Accept-Encoding: gzip, br\r\n");
-        assert_eq!((own.status(), own.text()), ("200 OK", &*page()));
+        assert_eq!((own.status(), own.text()), ("200 OK", &*page_with_script()));
         assert_eq!(
             own.field("Content-Length"),
-            Some(&*page().len().to_string())
+            Some(&*page_with_script().len().to_string())
         );
         assert_eq!(own.field("Content-Encoding"), None);
-        assert_eq!(own.field("Last-Modified"), None, "it is the file's");
+        assert_eq!(
+            own.field("Last-Modified"),
+            None,
+            "the file's date does not apply"
+        );
         let tag = own.field("ETag").expect("a tag").to_owned();
         assert_ne!(plain.get("/").field("ETag"), Some(&*tag));
         let head = server.ask("HEAD", "/", "");
@@ -292,7 +301,10 @@ fn pages_are_sent_with_the_script_and_files_are_left_alone() {
             &format!("Range: bytes=-20\r\nIf-Range: {tag}\r\n"),
         );
         assert_eq!(part.status(), "206 Partial Content");
-        assert_eq!(part.text(), &page()[page().len() - 20..]);
+        assert_eq!(
+            part.text(),
+            &page_with_script()[page_with_script().len() - 20..]
+        );
 
         let absent = server.ask("GET", "/nothing", "Accept: text/html\r\n");
         let expected = format!("<p>nothing here{SCRIPT}");
@@ -301,7 +313,7 @@ fn pages_are_sent_with_the_script_and_files_are_left_alone() {
             ("404 Not Found", &*expected)
         );
         assert_eq!(server.get("/empty").text(), SCRIPT);
-        let expected = [&vec![b' '; 300_000], page().as_bytes()].concat();
+        let expected = [&vec![b' '; 300_000], page_with_script().as_bytes()].concat();
         assert!(server.get("/large.html").content == expected);
         for path in ["/style.css", "/page.txt", "/wide.html", "/larger.html"] {
             let (own, other) = (server.get(path), plain.get(path));
@@ -326,7 +338,7 @@ fn pages_are_sent_with_the_script_and_files_are_left_alone() {
     );
     let known = server.ask("GET", "/.docroot/live.js", &tag);
     assert_eq!(known.status(), "304 Not Modified");
-    let head = Page::open(&server).head;
+    let head = EventStream::open(&server).head;
     assert_eq!(head.field("Content-Type"), Some("text/event-stream"));
     assert_eq!(head.field("Cache-Control"), Some("no-store"));
     assert_eq!(head.field("Content-Length"), None);
@@ -343,9 +355,9 @@ fn pages_are_sent_with_the_script_and_files_are_left_alone() {
 }
 
 #[test]
-fn the_page_that_says_that_nothing_is_there_hears_of_what_comes_there() {
+fn script_is_inserted_into_404_page_and_spa_fallback() {
     let root = Root::of(&[("a.css", "")]);
-    let server = live(&root);
+    let server = server_with_live_reload(&root);
     let absent = server.ask("GET", "/page", "Accept: text/html\r\n");
     assert_eq!(absent.status(), "404 Not Found");
     assert!(absent.text().contains(SCRIPT), "{absent:?}");
@@ -357,65 +369,68 @@ fn the_page_that_says_that_nothing_is_there_hears_of_what_comes_there() {
     );
     root.write("page.html", PAGE);
     let found = server.ask("GET", "/page", "Accept: text/html\r\n");
-    assert_eq!(found.text(), page());
+    assert_eq!(found.text(), page_with_script());
 
-    let shell = Root::of(&[("index.html", PAGE)]);
-    let server = Server::with(shell.path(), &["-L", "--spa"]);
+    let spa = Root::of(&[("index.html", PAGE)]);
+    let server = Server::with(spa.path(), &["-L", "--spa"]);
     let found = server.ask("GET", "/some/where", "Accept: text/html\r\n");
-    assert_eq!((found.status(), found.text()), ("200 OK", &*page()));
+    assert_eq!(
+        (found.status(), found.text()),
+        ("200 OK", &*page_with_script())
+    );
 }
 
 #[test]
-fn a_changed_page_is_sent_as_it_is_now() {
+fn changed_page_is_served_after_its_event() {
     let root = support::site();
-    let server = live(&root);
-    let page = &mut Page::open(&server);
+    let server = server_with_live_reload(&root);
+    let stream = &mut EventStream::open(&server);
     for number in 0..5 {
         root.write("index.html", format!("<p>{number}"));
-        page.hears("/index.html");
+        stream.expect_change("/index.html");
         assert_eq!(server.get("/").text(), format!("<p>{number}{SCRIPT}"));
     }
 }
 
 #[test]
-fn a_root_that_is_removed_and_made_anew_is_followed() {
+fn recreated_root_is_watched() {
     let outer = Root::of(&[("dist/index.html", "<p>old</p>")]);
-    outer.date_back();
+    outer.backdate();
     let root = outer.join("dist");
     let server = Server::with(&root, &["-L"]);
-    let mut page = Page::open(&server);
+    let mut stream = EventStream::open(&server);
     assert!(server.get("/").text().contains("old"));
-    server.asleep(|| fs::remove_dir_all(&root).expect("a folder of ours"));
-    page.hears("/index.html");
-    server.asleep(|| outer.write("dist/index.html", "<p>new</p>"));
-    page.hears("*");
+    server.while_stopped(|| fs::remove_dir_all(&root).expect("a directory"));
+    stream.expect_change("/index.html");
+    server.while_stopped(|| outer.write("dist/index.html", "<p>new</p>"));
+    stream.expect_change("*");
     assert!(server.get("/").text().contains("new"));
-    server.asleep(|| outer.write("dist/other.html", "<p>other</p>"));
-    page.hears("/other.html");
+    server.while_stopped(|| outer.write("dist/other.html", "<p>other</p>"));
+    stream.expect_change("/other.html");
 }
 
 #[test]
-fn what_the_server_writes_itself_is_no_change() {
+fn log_file_in_root_sends_no_event() {
     let root = support::site();
     let log = root.join("site.log").display().to_string();
     let script = format!("exec \"$0\" \"$@\" 2>>'{log}'");
-    let server = Server::upon(&["sh", "-c", &script], root.path(), &["-L", "-vv"]);
-    let page = &mut Page::open(&server);
+    let server = Server::start_under(&["sh", "-c", &script], root.path(), &["-L", "-vv"]);
+    let stream = &mut EventStream::open(&server);
     for _ in 0..3 {
         server.get("/");
     }
-    let said = || {
+    let is_written = || {
         fs::metadata(&log)
             .is_ok_and(|log| log.len() > 0)
             .then_some(())
     };
-    eventually("it says who has come", said);
+    eventually("the log is written", is_written);
     root.write("a.css", "");
-    page.hears("/a.css");
+    stream.expect_change("/a.css");
 }
 
 #[test]
-fn off_it_is_not_there() {
+fn live_reload_paths_are_404_when_disabled() {
     let root = Root::of(&[("index.html", PAGE)]);
     let server = Server::start(root.path());
     assert!(server.announcement.contains("\"live_reload\":false"));
@@ -431,7 +446,7 @@ fn off_it_is_not_there() {
 }
 
 #[test]
-fn a_prefix_is_before_its_addresses_too() {
+fn path_prefix_applies_to_live_reload_paths() {
     let root = Root::of(&[("index.html", PAGE)]);
     let server = Server::with(root.path(), &["-L", "--path-prefix", "/a b"]);
     let script = "<script src=\"/a%20b/.docroot/live.js\" defer></script></body>";
@@ -439,13 +454,13 @@ fn a_prefix_is_before_its_addresses_too() {
     assert!(found.text().contains(script), "{found:?}");
     assert_eq!(server.get("/a%20b/.docroot/live.js").status(), "200 OK");
     assert_eq!(server.get("/.docroot/live.js").status(), "404 Not Found");
-    let mut page = Page::at(&server, "/a%20b/.docroot/live");
+    let mut stream = EventStream::at(&server, "/a%20b/.docroot/live");
     root.write("a.css", "");
-    page.hears("/a%20b/a.css");
+    stream.expect_change("/a%20b/a.css");
 }
 
 #[test]
-fn who_may_not_see_the_site_hears_nothing_of_it() {
+fn live_reload_paths_require_password() {
     let root = support::site();
     let hash = "$5$rounds=1000$saltstring$umnvV5ENMIJpXvGJuTfK5nTvAQp5cLHTDFjhHEWkVw5";
     let server = Server::with(root.path(), &["-L", "--auth", &format!("me:{hash}")]);
@@ -455,72 +470,72 @@ fn who_may_not_see_the_site_hears_nothing_of_it() {
 }
 
 #[test]
-fn a_stream_outlives_idle_ones_and_ends_with_the_server_or_its_peer() {
+fn event_stream_outlasts_idle_timeout_and_ends_with_server_or_client() {
     let root = support::site();
     let mut server = Server::with(root.path(), &["-L", "--idle-timeout", "500ms"]);
-    let mut page = Page::open(&server);
+    let mut stream = EventStream::open(&server);
     let before = server.descriptors();
     let mut idle = server.connect();
     assert_eq!(idle.get("/").status(), "200 OK");
-    assert_eq!(idle.rest(), b"", "it is hung up on");
-    server.asleep(|| root.write("a.css", ""));
-    page.hears("/a.css");
+    assert_eq!(idle.rest(), b"", "it is closed");
+    server.while_stopped(|| root.write("a.css", ""));
+    stream.expect_change("/a.css");
 
-    // Who leaves is noticed at once, whether in order or not.
-    let others: Vec<Page> = (0..10).map(|_| Page::open(&server)).collect();
-    server.holds(before + 10);
+    // A client that closes, by FIN or RST, is noticed at once.
+    let others: Vec<EventStream> = (0..10).map(|_| EventStream::open(&server)).collect();
+    server.wait_for_descriptors(before + 10);
     drop(others);
-    server.holds(before);
-    let mut other = Page::open(&server);
-    other.client.finish();
+    server.wait_for_descriptors(before);
+    let mut other = EventStream::open(&server);
+    other.client.shutdown_write();
     assert_eq!(other.next(), None);
     assert_eq!(other.client.rest(), b"");
 
-    // What a client says besides waits for the end that never comes.
-    let mut other = Page::open(&server);
+    // A further request of a client waits for the end of the stream, which does not come.
+    let mut other = EventStream::open(&server);
     other.client.send(support::GET);
-    server.asleep(|| root.write("b.css", ""));
-    other.hears("/b.css");
-    page.hears("/b.css");
+    server.while_stopped(|| root.write("b.css", ""));
+    other.expect_change("/b.css");
+    stream.expect_change("/b.css");
 
     let start = Instant::now();
     server.signal(Signal::TERM);
-    assert_eq!(page.next(), None);
-    assert_eq!(page.client.rest(), b"");
-    assert!(server.ended().success());
+    assert_eq!(stream.next(), None);
+    assert_eq!(stream.client.rest(), b"");
+    assert!(server.wait_for_exit().success());
     assert!(
         start.elapsed() < Duration::from_secs(8),
-        "nobody waits for it"
+        "the stream does not delay shutdown"
     );
 }
 
 #[test]
-fn a_policy_that_does_not_let_it_is_named_once() {
+fn blocking_content_security_policy_is_logged_once() {
     let root = Root::of(&[("index.html", PAGE), ("other.html", PAGE)]);
     let policy = "Content-Security-Policy: default-src 'none'; script-src 'self'";
     let server = Server::with(root.path(), &["-L", "-H", policy]);
     server.get("/");
     server.get("/other");
-    let said = server.complaint();
+    let warning = server.stderr_line();
     assert!(
-        said.contains("/index.html") && said.contains("add 'self' to its connect-src"),
-        "{said}"
+        warning.contains("/index.html") && warning.contains("add 'self' to its connect-src"),
+        "{warning}"
     );
-    assert_eq!(server.complaints(), [""; 0]);
+    assert_eq!(server.stderr_lines(), [""; 0]);
 }
 
-/// A program that writes down with what it was started.
-fn browser(folder: &Root) -> String {
-    let written = folder.join("opened").display().to_string();
-    folder.write(
+/// Creates a program that writes its arguments to `opened`, and returns its command line.
+fn recording_browser(directory: &Root) -> String {
+    let written = directory.join("opened").display().to_string();
+    directory.write(
         "browser",
         format!("#!/bin/sh\necho \"$@\" > {written}.new\nmv {written}.new {written}\n"),
     );
-    // (What a test has just written cannot be executed while a child of another one still has it open.)
-    format!("sh {}", folder.join("browser").display())
+    // (execve(2) fails with ETXTBSY while a child of another test still has the new file open. sh reads it.)
+    format!("sh {}", directory.join("browser").display())
 }
 
-fn opening(root: &Path, browser: &str, options: &[&str]) -> Command {
+fn command_with_browser(root: &Path, browser: &str, options: &[&str]) -> Command {
     let mut command = docroot();
     command.env("BROWSER", browser);
     command.args(["--bind", "127.0.0.1", "--port", "0"]);
@@ -529,56 +544,71 @@ fn opening(root: &Path, browser: &str, options: &[&str]) -> Command {
 }
 
 #[test]
-fn the_browser_is_opened_where_it_listens() {
-    let (root, folder) = (support::site(), Root::new());
-    let browser = format!("{} --new %s:other", browser(&folder));
+fn open_starts_browser_with_listening_url() {
+    let (root, directory) = (support::site(), Root::new());
+    let browser = format!("{} --new %s:other", recording_browser(&directory));
     for (options, path) in [
         (&["--open"][..], ""),
         (&["-o", "--path-prefix", "a b"], "a%20b/"),
     ] {
-        let server = Server::spawn(opening(root.path(), &browser, options));
-        let opened = folder.join("opened");
-        let said = eventually("it is opened", || fs::read_to_string(&opened).ok());
-        assert_eq!(said, format!("--new http://{}/{path}\n", server.address));
-        fs::remove_file(opened).expect("it is ours");
+        let server = Server::spawn(command_with_browser(root.path(), &browser, options));
+        let opened = directory.join("opened");
+        let arguments = eventually("the browser is started", || {
+            fs::read_to_string(&opened).ok()
+        });
+        assert_eq!(
+            arguments,
+            format!("--new http://{}/{path}\n", server.address)
+        );
+        fs::remove_file(opened).expect("a file");
     }
-    let server = Server::spawn(opening(root.path(), "/no/such/browser", &["--open"]));
-    let said = server.complaint();
+    let server = Server::spawn(command_with_browser(
+        root.path(),
+        "/no/such/browser",
+        &["--open"],
+    ));
+    let warning = server.stderr_line();
     assert!(
-        said.contains("/no/such/browser has not opened http://"),
-        "{said}"
+        warning.contains("/no/such/browser has not opened http://"),
+        "{warning}"
     );
     assert_eq!(server.get("/").status(), "200 OK");
 }
 
 #[test]
-fn a_browser_that_never_opens_is_not_left_behind() {
-    let folder = Root::new();
-    let browser = browser(&folder);
-    // The folder is missing, so there is nothing to be opened.
-    let missing = folder.join("missing");
-    let output = opening(&missing, &browser, &["--open"])
+fn browser_is_not_opened_when_startup_fails() {
+    let directory = Root::new();
+    let browser = recording_browser(&directory);
+    // The root is missing.
+    let missing = directory.join("missing");
+    let output = command_with_browser(&missing, &browser, &["--open"])
         .output()
         .expect("it runs");
     assert_eq!(output.status.code(), Some(4));
-    assert!(!folder.join("opened").exists());
-    // The port is taken: the browser was ready, and hears that nothing will come.
-    let server = Server::start(folder.path());
+    assert!(!directory.join("opened").exists());
+    // The port is in use: the child that would start the browser exits.
+    let server = Server::start(directory.path());
     let port = server.address.port().to_string();
     let mut command = docroot();
     command
         .env("BROWSER", &browser)
         .args(["--bind", "127.0.0.1", "--open"]);
-    let child = command.args(["--port", &port]).arg(folder.path()).output();
+    let child = command
+        .args(["--port", &port])
+        .arg(directory.path())
+        .output();
     assert_eq!(child.expect("it runs").status.code(), Some(3));
-    assert!(!folder.join("opened").exists());
+    assert!(!directory.join("opened").exists());
 }
 
 #[test]
-fn no_phone_reaches_the_loopback() {
+fn qr_code_is_refused_for_loopback_address() {
     let root = support::site();
     let server = Server::with(root.path(), &["--qr"]);
-    let said = server.complaint();
-    assert!(said.contains("no QR code: no phone can reach"), "{said}");
+    let warning = server.stderr_line();
+    assert!(
+        warning.contains("no QR code: no phone can reach"),
+        "{warning}"
+    );
     drop(server);
 }

@@ -1,4 +1,4 @@
-//! What was sent before is remembered, and is never older than its file.
+//! Cache freshness: a cached response is never older than its file.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -10,29 +10,30 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::support::{
-    Client, Done, NEWS, PATIENCE, Response, Root, Server, Trace, filling, succeeds, unprivileged,
+    Client, INOTIFY_READ, Response, Root, Server, SetOnDrop, TIMEOUT, Trace, pseudorandom_bytes,
+    succeeds, unprivileged_wrapper,
 };
 
-/// How long a file has to be left alone before it is watched, and a little more.
-const STEADY: Duration = Duration::from_millis(10_050);
+/// Time for which a file must be unchanged before it is watched, and a little more.
+const WATCH_DELAY: Duration = Duration::from_millis(10_050);
 
-/// So that a change is dated differently than the one before, and a file that was written before is believed to
-/// have held still.
+/// Pause between changes, so that each has another modification time and an earlier write is old enough to be
+/// cached.
 const TICK: Duration = Duration::from_millis(25);
 
-/// What is shown, in short: the content, or the status.
-fn shown(response: &Response) -> String {
+/// Returns the content of a 200, or else the status code.
+fn body_or_status(response: &Response) -> String {
     match response.status() {
         "200 OK" => response.text().trim_end().to_owned(),
         status => status[..3].to_owned(),
     }
 }
 
-fn ask(client: &mut Client, target: &str) -> String {
-    shown(&client.get(target))
+fn get_body_or_status(client: &mut Client, target: &str) -> String {
+    body_or_status(&client.get(target))
 }
 
-/// Asks as often as it takes for something to be remembered, and to be watched if it may be.
+/// Requests each target often enough that it is cached and, where possible, watched.
 fn warm(client: &mut Client, targets: &[&str]) {
     for _ in 0..3 {
         for target in targets {
@@ -41,69 +42,77 @@ fn warm(client: &mut Client, targets: &[&str]) {
     }
 }
 
-/// What is seen of a change by who has been here and by who comes after it.
-fn check(what: &str, server: &Server, old: &mut Client, target: &str, expected: &str) {
+/// Checks the response on a connection that existed before the change, and then on a new one.
+fn check_change(what: &str, server: &Server, old: &mut Client, target: &str, expected: &str) {
     assert_eq!(
-        ask(old, target),
+        get_body_or_status(old, target),
         expected,
-        "{what}: on a connection that there was"
+        "{what}: on the old connection"
     );
-    check_anew(what, server, old, target, expected);
+    check_change_new_first(what, server, old, target, expected);
 }
 
-/// The same, the other way round.
-fn check_anew(what: &str, server: &Server, old: &mut Client, target: &str, expected: &str) {
+/// Checks the response on a new connection first, and then on the old one.
+fn check_change_new_first(
+    what: &str,
+    server: &Server,
+    old: &mut Client,
+    target: &str,
+    expected: &str,
+) {
     let new = &mut server.connect();
-    assert_eq!(ask(new, target), expected, "{what}: on a new connection");
+    assert_eq!(
+        get_body_or_status(new, target),
+        expected,
+        "{what}: on a new connection"
+    );
     for _ in 0..2 {
-        assert_eq!(ask(old, target), expected, "{what}: later");
+        assert_eq!(get_body_or_status(old, target), expected, "{what}: later");
     }
 }
 
 fn overwrite(path: &Path, content: &str) {
     let file = OpenOptions::new().write(true).open(path);
-    let file = file.expect("a file of ours");
+    let file = file.expect("a file");
     let date = file.metadata().and_then(|file| file.modified());
-    file.write_all_at(content.as_bytes(), 0)
-        .expect("a file of ours");
-    file.set_modified(date.expect("a time"))
-        .expect("a file of ours");
+    file.write_all_at(content.as_bytes(), 0).expect("a file");
+    file.set_modified(date.expect("a time")).expect("a file");
 }
 
 fn replace(path: &Path, content: impl AsRef<[u8]>) {
-    let place = path.with_extension("place");
-    fs::write(&place, content).expect("a folder of ours");
-    fs::rename(&place, path).expect("a folder of ours");
+    let new = path.with_extension("new");
+    fs::write(&new, content).expect("a directory");
+    fs::rename(&new, path).expect("a directory");
 }
 
-/// A part of a root.
-struct Folder<'a>(&'a Path);
+/// Directory in a root.
+struct Directory<'a>(&'a Path);
 
-impl Folder<'_> {
+impl Directory<'_> {
     fn join(&self, path: &str) -> PathBuf {
         self.0.join(path)
     }
 
     fn write(&self, path: &str, content: &str) {
-        fs::write(self.join(path), content).expect("a folder of ours");
+        fs::write(self.join(path), content).expect("a directory");
     }
 }
 
-fn rename(root: &Folder<'_>, from: &str, to: &str) {
-    fs::rename(root.join(from), root.join(to)).expect("a folder of ours");
+fn rename(root: &Directory<'_>, from: &str, to: &str) {
+    fs::rename(root.join(from), root.join(to)).expect("a directory");
 }
 
-/// Whether we may do this here; said loudly if not.
-fn may(what: &str, program: &str, arguments: &[&str]) -> bool {
-    let may = succeeds(program, arguments);
-    if !may {
+/// Returns whether this command works here; prints that a test is skipped if not.
+fn can_run(what: &str, program: &str, arguments: &[&str]) -> bool {
+    let is_possible = succeeds(program, arguments);
+    if !is_possible {
         eprintln!("SKIPPED: {what}, for which {program} {arguments:?} would have to work here");
     }
-    may
+    is_possible
 }
 
 /// Runs a script in the mount namespace of a server.
-fn within(server: &Server, script: &str) {
+fn run_in_mount_namespace(server: &Server, script: &str) {
     let pid = server.pid().to_string();
     let ran = Command::new("nsenter")
         .args(["-t", &pid, "-m", "sh", "-ec", script])
@@ -111,13 +120,13 @@ fn within(server: &Server, script: &str) {
     assert!(ran.is_ok_and(|status| status.success()), "{script}");
 }
 
-/// Another program that has a file mapped into its memory, and stores to it when told.
-struct Mapper {
+/// Process that maps a file into its memory, and stores to it on command.
+struct MappingProcess {
     child: Child,
-    said: BufReader<std::process::ChildStdout>,
+    stdout: BufReader<std::process::ChildStdout>,
 }
 
-impl Mapper {
+impl MappingProcess {
     const SCRIPT: &str = "
 import mmap, sys
 with open(sys.argv[1], 'r+b') as file:
@@ -137,26 +146,26 @@ for line in sys.stdin:
             .stdout(Stdio::piped())
             .spawn()
             .expect("python3 starts");
-        let said = BufReader::new(child.stdout.take().expect("a pipe"));
-        let mut mapper = Self { child, said };
-        assert_eq!(mapper.hear(), "mapped\n");
-        mapper
+        let stdout = BufReader::new(child.stdout.take().expect("a pipe"));
+        let mut process = Self { child, stdout };
+        assert_eq!(process.next_line(), "mapped\n");
+        process
     }
 
     fn store(&mut self, word: &str) {
         let stdin = self.child.stdin.as_mut().expect("a pipe");
-        writeln!(stdin, "{word}").expect("it reads");
-        assert_eq!(self.hear(), "stored\n");
+        writeln!(stdin, "{word}").expect("the process reads");
+        assert_eq!(self.next_line(), "stored\n");
     }
 
-    fn hear(&mut self) -> String {
+    fn next_line(&mut self) -> String {
         let mut line = String::new();
-        self.said.read_line(&mut line).expect("it says something");
+        self.stdout.read_line(&mut line).expect("a line");
         line
     }
 }
 
-impl Drop for Mapper {
+impl Drop for MappingProcess {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -164,19 +173,19 @@ impl Drop for Mapper {
 }
 
 #[test]
-fn what_is_watched_is_seen_when_it_changes() {
-    let root = aged_root();
-    thread::sleep(STEADY);
-    // What is mounted anywhere is heard of by all.
-    few_calls(&root);
+fn changes_of_watched_files_are_seen_by_next_request() {
+    let root = root_with_old_files();
+    thread::sleep(WATCH_DELAY);
+    // First and alone: a mount anywhere is reported to all servers.
+    no_system_calls(&root);
     let cases = [
-        every_kind_of_change,
-        mounts,
-        below_an_upper_layer,
-        maps,
-        overflow,
-        no_watches_left,
-        between_accept_and_read,
+        all_kinds_of_change,
+        mounts_over_files,
+        writes_through_overlay,
+        store_to_shared_mapping,
+        queue_overflow,
+        watch_limit_reached,
+        change_between_accept_and_read,
     ];
     thread::scope(|scope| {
         for case in cases {
@@ -186,35 +195,35 @@ fn what_is_watched_is_seen_when_it_changes() {
     });
 }
 
-/// A folder for each of those, with files that nobody touches before they have been watched.
-fn aged_root() -> Root {
+/// Creates a directory for each case, with files that are not changed before they are watched.
+fn root_with_old_files() -> Root {
     let root = Root::new();
-    for folder in [
+    for directory in [
         "calls", "kinds", "mounts", "upper", "maps", "overflow", "watches", "accept",
     ] {
         for number in 0..6 {
-            root.write(format!("{folder}/{number}"), "old");
+            root.write(format!("{directory}/{number}"), "old");
         }
-        root.write(format!("{folder}/404.html"), "absent");
-        root.write(format!("{folder}/folder/file"), "old");
-        root.write(format!("{folder}/folder/b.html"), "old");
-        root.write(format!("{folder}/other/file"), "new");
-        root.write(format!("{folder}/large"), filling(200_000));
-        symlink("0", root.join(folder).join("link")).expect("a folder of ours");
+        root.write(format!("{directory}/404.html"), "absent");
+        root.write(format!("{directory}/folder/file"), "old");
+        root.write(format!("{directory}/folder/b.html"), "old");
+        root.write(format!("{directory}/other/file"), "new");
+        root.write(format!("{directory}/large"), pseudorandom_bytes(200_000));
+        symlink("0", root.join(directory).join("link")).expect("a directory");
         fs::hard_link(
-            root.join(folder).join("3"),
-            root.join(format!("{folder}-3")),
+            root.join(directory).join("3"),
+            root.join(format!("{directory}-3")),
         )
-        .expect("a folder of ours");
+        .expect("a directory");
     }
-    for folder in ["lower", "work", "merged"] {
-        fs::create_dir(root.join(folder)).expect("a folder of ours");
+    for directory in ["lower", "work", "merged"] {
+        fs::create_dir(root.join(directory)).expect("a directory");
     }
     root
 }
 
-/// That files are watched at all: nothing is looked at to answer, and nothing is read.
-fn few_calls(root: &Root) {
+/// Checks that files are watched: a response needs neither stat nor read.
+fn no_system_calls(root: &Root) {
     let root = root.join("calls");
     let trace = Trace::new("openat,openat2,newfstatat,statx,fstat,read,pread64,recvfrom,sendto");
     let Some(trace) = trace else { return };
@@ -223,7 +232,7 @@ fn few_calls(root: &Root) {
     let targets = ["/0", "/1", "/folder/file", "/large", "/link", "/nothing"];
     warm(&mut client, &targets);
     trace.mark();
-    let looks = |what: &str, expected: usize, act: &mut dyn FnMut()| {
+    let check_calls = |what: &str, expected: usize, act: &mut dyn FnMut()| {
         trace.mark();
         act();
         let calls = trace.calls();
@@ -236,24 +245,24 @@ fn few_calls(root: &Root) {
         );
     };
     for target in ["/0", "/1", "/folder/file"] {
-        looks(target, 0, &mut || {
+        check_calls(target, 0, &mut || {
             for _ in 0..5 {
                 client.get(target);
             }
         });
     }
-    // What a link is, where it leads, as far as it may, and what is there.
-    looks("by a link", 4 * 5, &mut || {
+    // Of a symbolic link: what it is, its target, that this is in the root, and the file there.
+    check_calls("by a link", 4 * 5, &mut || {
         for _ in 0..5 {
             client.get("/link");
         }
     });
 }
 
-fn every_kind_of_change(root: &Root) {
-    let folder = root.join("kinds");
-    let root = &Folder(&folder);
-    let server = Server::with(&folder, &["--index", "a.html,b.html"]);
+fn all_kinds_of_change(root: &Root) {
+    let directory = root.join("kinds");
+    let root = &Directory(&directory);
+    let server = Server::with(&directory, &["--index", "a.html,b.html"]);
     let old = &mut server.connect();
     let targets = [
         "/0",
@@ -270,11 +279,11 @@ fn every_kind_of_change(root: &Root) {
         |old: &mut Client, what: &str, target: &str, expected: &str, act: &dyn Fn(&str)| {
             warm(old, &targets);
             act("new");
-            check(what, &server, old, target, expected);
+            check_change(what, &server, old, target, expected);
             warm(old, &targets);
             act("wow");
             let expected = if expected == "new" { "wow" } else { expected };
-            check_anew(what, &server, old, target, expected);
+            check_change_new_first(what, &server, old, target, expected);
         };
     change(old, "overwritten", "/0", "new", &|word| {
         overwrite(&root.join("0"), word);
@@ -283,10 +292,10 @@ fn every_kind_of_change(root: &Root) {
         replace(&root.join("1"), word);
     });
     change(old, "truncated", "/2", "", &|_| {
-        File::create(root.join("2")).expect("a file of ours");
+        File::create(root.join("2")).expect("a file");
     });
     change(old, "written by its other name", "/3", "new", &|word| {
-        fs::write(root.join("../kinds-3"), word).expect("a file of ours");
+        fs::write(root.join("../kinds-3"), word).expect("a file");
     });
     change(old, "deleted", "/4", "404", &|_| {
         let _ = fs::remove_file(root.join("4"));
@@ -300,7 +309,7 @@ fn every_kind_of_change(root: &Root) {
     change(old, "the later one again", "/folder/", "old", &|_| {
         let _ = fs::remove_file(root.join("folder/a.html"));
     });
-    change(old, "its folder gone", "/folder/file", "404", &|_| {
+    change(old, "its directory renamed", "/folder/file", "404", &|_| {
         if root.join("folder").exists() {
             rename(root, "folder", "gone");
         }
@@ -311,7 +320,7 @@ fn every_kind_of_change(root: &Root) {
             rename(root, "folder", "back");
         }
         rename(root, "other", "folder");
-        fs::create_dir_all(root.join("other")).expect("a folder of ours");
+        fs::create_dir_all(root.join("other")).expect("a directory");
     });
     for word in ["nothing is here", "nothing is there"] {
         warm(old, &targets);
@@ -319,31 +328,31 @@ fn every_kind_of_change(root: &Root) {
         assert_eq!(old.get("/nothing").text(), word);
         assert_eq!(server.get("/nothing").text(), word);
     }
-    let large = filling(200_000).repeat(2);
-    let is_large = |client: &mut Client, expected: &[u8]| {
+    let large = pseudorandom_bytes(200_000).repeat(2);
+    let check_large = |client: &mut Client, expected: &[u8]| {
         assert!(client.get("/large").content == expected, "large");
     };
     warm(old, &targets);
     replace(&root.join("large"), &large);
-    is_large(old, &large);
-    is_large(&mut server.connect(), &large);
-    fs::write(root.join("large"), &large[7..]).expect("a file of ours");
-    is_large(&mut server.connect(), &large[7..]);
-    is_large(old, &large[7..]);
+    check_large(old, &large);
+    check_large(&mut server.connect(), &large);
+    fs::write(root.join("large"), &large[7..]).expect("a file");
+    check_large(&mut server.connect(), &large[7..]);
+    check_large(old, &large[7..]);
 }
 
-/// What is mounted over a file, or a folder, and taken away again.
-fn mounts(root: &Root) {
+/// Mounts over a file and over a directory, and their removal.
+fn mounts_over_files(root: &Root) {
     let unshare = ["-m", "mount", "-t", "tmpfs", "tmpfs", "/mnt"];
-    if !may("mounts", "unshare", &unshare) {
+    if !can_run("mounts", "unshare", &unshare) {
         return;
     }
-    let folder = root.join("mounts");
-    let server = Server::upon(&["unshare", "-m"], &folder, &[]);
+    let directory = root.join("mounts");
+    let server = Server::start_under(&["unshare", "-m"], &directory, &[]);
     let old = &mut server.connect();
-    let place = folder.display();
+    let path = directory.display();
     for (target, mount, mounted, expected) in [
-        ("/0", format!("mount --bind {place}/other/file"), "0", "new"),
+        ("/0", format!("mount --bind {path}/other/file"), "0", "new"),
         (
             "/folder/file",
             "mount -t tmpfs tmpfs".into(),
@@ -352,37 +361,41 @@ fn mounts(root: &Root) {
         ),
         (
             "/folder/file",
-            format!("mount --bind {place}/other"),
+            format!("mount --bind {path}/other"),
             "folder",
             "new",
         ),
     ] {
         for anew in [false, true] {
-            let check = if anew { check_anew } else { check };
+            let check = if anew {
+                check_change_new_first
+            } else {
+                check_change
+            };
             warm(old, &[target]);
-            assert_eq!(ask(old, target), "old");
-            within(&server, &format!("{mount} {place}/{mounted}"));
+            assert_eq!(get_body_or_status(old, target), "old");
+            run_in_mount_namespace(&server, &format!("{mount} {path}/{mounted}"));
             check(&mount, &server, old, target, expected);
-            within(&server, &format!("umount {place}/{mounted}"));
+            run_in_mount_namespace(&server, &format!("umount {path}/{mounted}"));
             check(&mount, &server, old, target, "old");
         }
     }
 }
 
-/// What is served is the upper layer of an overlay, and it is that which is written to.
-fn below_an_upper_layer(root: &Root) {
-    if !may("overlays", "unshare", &["-m", "mount", "--version"]) {
+/// The root is the upper layer of an overlay. Files are changed through the overlay.
+fn writes_through_overlay(root: &Root) {
+    if !can_run("overlays", "unshare", &["-m", "mount", "--version"]) {
         return;
     }
-    let folder = root.join("upper");
-    let server = Server::start(&folder);
+    let directory = root.join("upper");
+    let server = Server::start(&directory);
     let old = &mut server.connect();
     warm(old, &["/0", "/1", "/2", "/4"]);
-    let place = root.path().display();
+    let path = root.path().display();
     let mount = format!(
         "mount -t overlay overlay -o \
-         lowerdir={place}/lower,upperdir={place}/upper,workdir={place}/work {place}/merged
-         cd {place}/merged"
+         lowerdir={path}/lower,upperdir={path}/upper,workdir={path}/work {path}/merged
+         cd {path}/merged"
     );
     for (what, script, target, expected) in [
         (
@@ -393,176 +406,171 @@ fn below_an_upper_layer(root: &Root) {
         ),
         ("written above", "echo new > 0", "/0", "new"),
         ("deleted above", "rm 1", "/1", "404"),
-        (
-            "replaced above",
-            "echo new > place; mv place 2",
-            "/2",
-            "new",
-        ),
+        ("replaced above", "echo new > new; mv new 2", "/2", "new"),
     ] {
         let script = format!("{mount}; {script}");
-        if !may("overlays", "unshare", &["-m", "sh", "-ec", &script]) {
+        if !can_run("overlays", "unshare", &["-m", "sh", "-ec", &script]) {
             return;
         }
-        check(what, &server, old, target, expected);
+        check_change(what, &server, old, target, expected);
         warm(old, &["/0", "/1", "/2", "/4"]);
     }
 }
 
-/// A store through a shared map that was made after the file was remembered.
-fn maps(root: &Root) {
-    if !may("maps", "python3", &["-c", "import mmap"]) {
+/// A store through a shared mapping that was made after the file was cached.
+fn store_to_shared_mapping(root: &Root) {
+    if !can_run("maps", "python3", &["-c", "import mmap"]) {
         return;
     }
-    let folder = root.join("maps");
-    let server = Server::start(&folder);
+    let directory = root.join("maps");
+    let server = Server::start(&directory);
     let old = &mut server.connect();
     warm(old, &["/0"]);
-    let mut mapper = Mapper::new(&folder.join("0"));
+    let mut process = MappingProcess::new(&directory.join("0"));
     warm(old, &["/0"]);
-    mapper.store("new");
-    check("stored to a map", &server, old, "/0", "new");
+    process.store("new");
+    check_change("stored to a map", &server, old, "/0", "new");
 }
 
-/// More happens than inotify keeps, while nobody listens.
-fn overflow(root: &Root) {
+/// inotify's queue overflows while the server is stopped.
+fn queue_overflow(root: &Root) {
     let limit = fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").unwrap_or_default();
     let limit: usize = limit.trim().parse().expect("a number");
     if limit > 1 << 17 {
         eprintln!("SKIPPED: overflow, as the queue holds {limit} events");
         return;
     }
-    let folder = root.join("overflow");
-    let server = Server::start(&folder);
+    let directory = root.join("overflow");
+    let server = Server::start(&directory);
     let old = &mut server.connect();
     warm(old, &["/0", "/1", "/2"]);
-    server.asleep(|| {
+    server.while_stopped(|| {
         for _ in 0..=limit / 2 {
-            drop(File::open(folder.join("2")));
+            drop(File::open(directory.join("2")));
         }
-        overwrite(&folder.join("0"), "new");
-        replace(&folder.join("1"), "new");
+        overwrite(&directory.join("0"), "new");
+        replace(&directory.join("1"), "new");
     });
-    check("overwritten untold", &server, old, "/0", "new");
-    check("replaced untold", &server, old, "/1", "new");
-    check("as it was", &server, old, "/2", "old");
-    overwrite(&folder.join("2"), "new");
-    check("afterwards", &server, old, "/2", "new");
+    check_change("overwritten, event lost", &server, old, "/0", "new");
+    check_change("replaced, event lost", &server, old, "/1", "new");
+    check_change("unchanged", &server, old, "/2", "old");
+    overwrite(&directory.join("2"), "new");
+    check_change("after the overflow", &server, old, "/2", "new");
 }
 
-/// Files that inotify has no room for are looked at, and that is said once.
-fn no_watches_left(root: &Root) {
+/// Files beyond the limit of inotify watches are revalidated by stat, and that is logged once.
+fn watch_limit_reached(root: &Root) {
     let limit = "echo 3 > /proc/sys/user/max_inotify_watches";
-    if !may("few watches", "unshare", &["-Ur", "sh", "-c", limit]) {
+    if !can_run("few watches", "unshare", &["-Ur", "sh", "-c", limit]) {
         return;
     }
-    let folder = root.join("watches");
+    let directory = root.join("watches");
     let script = format!("{limit}; exec \"$@\"");
-    let stage = ["unshare", "-Ur", "sh", "-c", &script, "sh"];
-    // (Each worker says it once.)
-    let server = Server::upon(&stage, &folder, &["--workers", "1"]);
+    let wrapper = ["unshare", "-Ur", "sh", "-c", &script, "sh"];
+    // (Each worker logs it once.)
+    let server = Server::start_under(&wrapper, &directory, &["--workers", "1"]);
     let old = &mut server.connect();
     let targets = ["/0", "/1", "/2", "/3", "/4", "/folder/file"];
     warm(old, &targets);
-    let warning = server.complaint();
+    let warning = server.stderr_line();
     assert!(warning.contains("max_user_watches"), "{warning}");
     for target in targets {
-        overwrite(&folder.join(&target[1..]), "new");
-        check(target, &server, old, target, "new");
+        overwrite(&directory.join(&target[1..]), "new");
+        check_change(target, &server, old, target, "new");
         warm(old, &targets);
-        replace(&folder.join(&target[1..]), "newer");
-        check_anew(target, &server, old, target, "newer");
+        replace(&directory.join(&target[1..]), "newer");
+        check_change_new_first(target, &server, old, target, "newer");
     }
-    assert_eq!(server.complaints(), [""; 0]);
+    assert_eq!(server.stderr_lines(), [""; 0]);
 }
 
-/// A change, and the question, after the connection has been accepted and before it is read from.
-fn between_accept_and_read(root: &Root) {
-    // Not of the first reads, which warm it up.
+/// A change after the connection has been accepted and before its request is read.
+fn change_between_accept_and_read(root: &Root) {
+    // The first reads, which fill the cache, are not delayed.
     let Some(trace) = Trace::new("recvfrom") else {
         return;
     };
-    let trace = trace.and("inject=recvfrom:delay_enter=300000:when=4+");
-    let folder = root.join("accept");
-    let server = Server::spawn(trace.command(&folder, &[]));
+    let trace = trace.with_expression("inject=recvfrom:delay_enter=300000:when=4+");
+    let directory = root.join("accept");
+    let server = Server::spawn(trace.command(&directory, &[]));
     let old = &mut server.connect();
     warm(old, &["/0"]);
     let new = &mut server.connect();
-    // By then it has been accepted, and is about to be read from.
+    // By now it has been accepted, and its recvfrom is delayed.
     thread::sleep(Duration::from_millis(100));
-    replace(&folder.join("0"), "new");
-    assert_eq!(ask(new, "/0"), "new");
-    assert_eq!(ask(old, "/0"), "new");
+    replace(&directory.join("0"), "new");
+    assert_eq!(get_body_or_status(new, "/0"), "new");
+    assert_eq!(get_body_or_status(old, "/0"), "new");
 }
 
-/// A change, and the question behind another, after the turn of the loop has begun that reads both, and in which
-/// somebody else has asked the same.
+/// A file changes during a turn of the event loop that has already served it. A pipelined request for it in that turn
+/// gets the new content.
 #[test]
-fn what_is_asked_behind_something_else_is_as_it_was_when_it_was_asked() {
+fn pipelined_request_sees_change_made_within_its_turn() {
     let Some(trace) = Trace::new("recvfrom") else {
         return;
     };
-    let trace = trace.and("inject=recvfrom:delay_enter=300000:when=7+");
+    let trace = trace.with_expression("inject=recvfrom:delay_enter=300000:when=7+");
     let root = Root::of(&[("file", "old"), ("other", "other")]);
     let server = Server::spawn(trace.command(root.path(), &[]));
     let mut clients = [(); 3].map(|()| server.connect());
     for client in &mut clients {
-        assert_eq!(ask(client, "/other"), "other");
+        assert_eq!(get_body_or_status(client, "/other"), "other");
     }
     let [first, second, third] = &mut clients;
     let request = |target: &str| format!("GET {target} HTTP/1.1\r\nHost: test\r\n\r\n");
-    // While this is about to be read, the others come.
+    // While the read of this one is delayed, the others arrive.
     first.send(request("/other"));
     thread::sleep(Duration::from_millis(100));
     second.send(request("/file"));
     third.send(request("/other"));
     assert_eq!(first.response().text(), "other");
     assert_eq!(second.response().text(), "old");
-    // Now the third is about to be read, in the turn that has answered the second.
+    // Now the read of the third is delayed, in the turn that has answered the second.
     replace(&root.join("file"), "new");
     third.send(request("/file"));
     assert_eq!(third.response().text(), "other");
     assert_eq!(third.response().text(), "new");
 }
 
-/// Makes changes, one a step, and has each seen by both kinds of connections, while others ask all the time.
+/// Makes one change after the other, each checked on an old and a new connection, while other clients send requests.
 #[test]
-fn a_change_is_seen_at_once_under_load() {
-    const SPAN: Duration = Duration::from_millis(1200);
+fn changes_are_seen_at_once_under_load() {
+    const MIN_DURATION: Duration = Duration::from_millis(1200);
     let root = Root::of(&[("small", "0"), ("404.html", "absent")]);
     root.write("large", "0".repeat(100_000));
     let server = Server::start(root.path());
     let is_done = AtomicBool::new(false);
-    let (asked, address) = (AtomicU32::new(0), server.address);
+    let (requests, address) = (AtomicU32::new(0), server.address);
     let mut changes = 0;
     thread::scope(|scope| {
         for seed in 0..4 {
-            let (is_done, asked) = (&is_done, &asked);
+            let (is_done, requests) = (&is_done, &requests);
             scope.spawn(move || {
                 let mut client = Client::connect(address);
                 let mut number = seed;
                 while !is_done.load(Ordering::Relaxed) {
-                    // Half of them come anew each time.
+                    // Half of the clients use a new connection for each request.
                     if seed % 2 == 0 {
                         client = Client::connect(address);
                     }
                     let target = ["/small", "/small", "/nothing", "/large"][number % 4];
-                    let whole =
-                        client.attempt(format!("GET {target} HTTP/1.1\r\nHost: test\r\n\r\n"));
-                    if whole.is_none() {
-                        assert_eq!(target, "/large", "cut without a reason");
+                    let response =
+                        client.try_request(format!("GET {target} HTTP/1.1\r\nHost: test\r\n\r\n"));
+                    if response.is_none() {
+                        assert_eq!(target, "/large", "closed without a reason");
                         client = Client::connect(address);
                     }
-                    asked.fetch_add(1, Ordering::Relaxed);
+                    requests.fetch_add(1, Ordering::Relaxed);
                     number += 1;
                 }
             });
         }
-        let _done = Done(&is_done);
+        let _done = SetOnDrop(&is_done);
         let old = &mut server.connect();
         let start = Instant::now();
-        while start.elapsed() < SPAN || changes <= 8 {
-            assert!(start.elapsed() < PATIENCE, "too little happens");
+        while start.elapsed() < MIN_DURATION || changes <= 8 {
+            assert!(start.elapsed() < TIMEOUT, "too few changes");
             changes += 1;
             let word = changes.to_string();
             let (name, content) = match changes / 4 % 3 {
@@ -574,7 +582,7 @@ fn a_change_is_seen_at_once_under_load() {
                 _ => root.write(name, &content),
             }
             let target = format!("/{name}");
-            let see = |client: &mut Client, how| {
+            let check_content = |client: &mut Client, how| {
                 let response = client.get(&target);
                 assert_eq!(response.status(), "200 OK", "{name} {changes} {how}");
                 assert!(
@@ -582,51 +590,51 @@ fn a_change_is_seen_at_once_under_load() {
                     "{name} {changes} {how}: {response:?}"
                 );
             };
-            let new = || see(&mut server.connect(), "on a new connection");
+            let check_new = || check_content(&mut server.connect(), "on a new connection");
             match changes / 2 % 2 {
                 0 => {
-                    new();
-                    see(old, "on an old connection");
+                    check_new();
+                    check_content(old, "on an old connection");
                 }
                 _ => {
-                    see(old, "on an old connection");
-                    new();
+                    check_content(old, "on an old connection");
+                    check_new();
                 }
             }
         }
     });
-    println!("{changes} changes, {asked:?} requests meanwhile");
+    println!("{changes} changes, {requests:?} requests meanwhile");
 }
 
 #[test]
-fn what_is_asked_for_once_takes_no_memory_for_good() {
+fn one_time_requests_use_bounded_memory() {
     const COUNT: usize = 20_000;
-    /// Requests that are sent at once.
+    /// Requests that are sent together.
     const BATCH: usize = 100;
     let root = Root::of(&[("hot", "old"), ("404.html", "absent"), ("files/0", "0")]);
     for number in 1..COUNT {
-        // Another name is had sooner than another file.
+        // A hard link is made faster than a file.
         let name = root.join(format!("files/{number}"));
         match number % 1000 {
             0 => fs::write(name, number.to_string()),
-            some => fs::hard_link(root.join(format!("files/{}", number - some)), name),
+            offset => fs::hard_link(root.join(format!("files/{}", number - offset)), name),
         }
-        .expect("a folder of ours");
+        .expect("a directory");
     }
     let server = Server::with(root.path(), &["--cache-memory", "4MiB"]);
     let client = &mut server.connect();
     warm(client, &["/hot", "/files/0", "/nothing"]);
-    let before = server.resident();
-    for (folder, expected) in [("files", "200 OK"), ("missing", "404 Not Found")] {
+    let before = server.resident_kib();
+    for (directory, expected) in [("files", "200 OK"), ("missing", "404 Not Found")] {
         for start in (0..COUNT).step_by(BATCH) {
             let batch: String = (start..start + BATCH)
-                .map(|number| format!("GET /{folder}/{number} HTTP/1.1\r\nHost: test\r\n\r\n"))
+                .map(|number| format!("GET /{directory}/{number} HTTP/1.1\r\nHost: test\r\n\r\n"))
                 .collect();
             client.send(batch);
             for number in start..start + BATCH {
                 let response = client.response();
-                assert_eq!(response.status(), expected, "/{folder}/{number}");
-                if folder == "files" {
+                assert_eq!(response.status(), expected, "/{directory}/{number}");
+                if directory == "files" {
                     let file = number / 1000 * 1000;
                     assert_eq!(response.text(), file.to_string());
                 }
@@ -634,33 +642,37 @@ fn what_is_asked_for_once_takes_no_memory_for_good() {
             if start % 5000 == 0 {
                 let content = start.to_string();
                 replace(&root.join("hot"), &content);
-                assert_eq!(ask(client, "/hot"), content);
+                assert_eq!(get_body_or_status(client, "/hot"), content);
             }
         }
-        let more = server.resident().saturating_sub(before);
-        assert!(more < 12 * 1024, "after {folder}: {more} KiB more");
+        let grown = server.resident_kib().saturating_sub(before);
+        assert!(grown < 12 * 1024, "after {directory}: {grown} KiB more");
     }
     assert!(server.descriptors() < 40, "{}", server.descriptors());
 }
 
 #[test]
-fn warm_requests_take_few_calls() {
+fn cached_requests_take_few_system_calls() {
     let all = "openat,openat2,newfstatat,statx,fstat,read,pread64,close,recvfrom,sendto,writev,sendmsg,sendfile,epoll_wait,epoll_ctl";
     let Some(trace) = Trace::new(all) else { return };
     let root = Root::of(&[("file", "old"), ("404.html", "absent")]);
-    root.write("large", filling(100_000));
+    root.write("large", pseudorandom_bytes(100_000));
     thread::sleep(TICK);
-    root.date_back();
+    root.backdate();
     thread::sleep(TICK);
     let server = Server::spawn(trace.command(root.path(), &["--no-precompressed"]));
     let client = &mut server.connect();
     warm(client, &["/file", "/large", "/nothing"]);
     let tag = client.get("/file");
-    let tag = tag.field("ETag").expect("it has one").to_owned();
-    let known = format!("GET /file HTTP/1.1\r\nHost: test\r\nIf-None-Match: {tag}\r\n\r\n");
+    let tag = tag.field("ETag").expect("a tag").to_owned();
+    let conditional = format!("GET /file HTTP/1.1\r\nHost: test\r\nIf-None-Match: {tag}\r\n\r\n");
     for (what, request, status) in [
-        ("warm", "GET /file HTTP/1.1\r\nHost: test\r\n\r\n", "200 OK"),
-        ("known", &known, "304 Not Modified"),
+        (
+            "cached",
+            "GET /file HTTP/1.1\r\nHost: test\r\n\r\n",
+            "200 OK",
+        ),
+        ("conditional", &conditional, "304 Not Modified"),
         (
             "absent",
             "GET /nothing HTTP/1.1\r\nHost: test\r\n\r\n",
@@ -674,18 +686,22 @@ fn warm_requests_take_few_calls() {
         }
         let calls = trace.calls();
         let count = |name: &str| calls.iter().filter(|it| *it == name).count();
-        for (name, more) in [("recvfrom", 0), ("sendto", 0), ("epoll_wait", count(NEWS))] {
+        for (name, more) in [
+            ("recvfrom", 0),
+            ("sendto", 0),
+            ("epoll_wait", count(INOTIFY_READ)),
+        ] {
             let found = count(name);
             let expected = COUNT - 1..=COUNT + 1 + more;
             assert!(expected.contains(&found), "{what}: {name}: {calls:?}");
         }
-        // What was absent is looked for, with its .html as well, and so is the page for it.
-        let looks = if status.starts_with("404") { 3 } else { 1 };
+        // A missing file is looked up again, also with .html, and so is the 404 page.
+        let lookups = if status.starts_with("404") { 3 } else { 1 };
         let found = count("newfstatat") + count("statx");
-        assert!(found <= looks * COUNT, "{what}: looked {found} times");
+        assert!(found <= lookups * COUNT, "{what}: {found} stats");
         let opens = if status.starts_with("404") { COUNT } else { 0 };
         let found = count("openat") + count("openat2");
-        assert!(found <= opens, "{what}: opened {found} times: {calls:?}");
+        assert!(found <= opens, "{what}: {found} opens: {calls:?}");
         for name in ["read", "pread64", "close", "fstat", "epoll_ctl", "sendmsg"] {
             assert_eq!(count(name), 0, "{what}: {name}: {calls:?}");
         }
@@ -693,48 +709,48 @@ fn warm_requests_take_few_calls() {
 }
 
 #[test]
-fn without_inotify_files_are_looked_at() {
+fn files_are_revalidated_by_stat_without_inotify() {
     let limit = "echo 0 > /proc/sys/user/max_inotify_instances";
-    if !may("no inotify", "unshare", &["-Ur", "sh", "-c", limit]) {
+    if !can_run("no inotify", "unshare", &["-Ur", "sh", "-c", limit]) {
         return;
     }
     let root = Root::of(&[("file", "old"), ("folder/b.html", "old")]);
-    root.write("large", filling(100_000));
+    root.write("large", pseudorandom_bytes(100_000));
     let script = format!("{limit}; exec \"$@\"");
-    let stage = ["unshare", "-Ur", "sh", "-c", &script, "sh"];
-    let server = Server::upon(&stage, root.path(), &["--index", "a.html,b.html"]);
+    let wrapper = ["unshare", "-Ur", "sh", "-c", &script, "sh"];
+    let server = Server::start_under(&wrapper, root.path(), &["--index", "a.html,b.html"]);
     let old = &mut server.connect();
     for round in 0..3 {
         thread::sleep(TICK);
         warm(old, &["/file", "/folder/"]);
         let word = |what: &str| format!("{what}-{round}");
         overwrite(&root.join("file"), &word("a"));
-        check("overwritten", &server, old, "/file", &word("a"));
+        check_change("overwritten", &server, old, "/file", &word("a"));
         replace(&root.join("file"), word("b"));
-        check_anew("replaced", &server, old, "/file", &word("b"));
-        fs::remove_file(root.join("file")).expect("a file of ours");
-        check("deleted", &server, old, "/file", "404");
+        check_change_new_first("replaced", &server, old, "/file", &word("b"));
+        fs::remove_file(root.join("file")).expect("a file");
+        check_change("deleted", &server, old, "/file", "404");
         root.write("file", word("c"));
-        check_anew("made again", &server, old, "/file", &word("c"));
+        check_change_new_first("made again", &server, old, "/file", &word("c"));
         root.write("folder/a.html", word("d"));
-        check("an earlier index", &server, old, "/folder/", &word("d"));
-        fs::remove_file(root.join("folder/a.html")).expect("a file of ours");
-        check_anew("the later one", &server, old, "/folder/", "old");
+        check_change("an earlier index", &server, old, "/folder/", &word("d"));
+        fs::remove_file(root.join("folder/a.html")).expect("a file");
+        check_change_new_first("the later one", &server, old, "/folder/", "old");
     }
 }
 
 #[test]
-fn what_is_forbidden_is_forbidden_at_once() {
+fn permission_changes_are_seen_at_once() {
     let root = Root::of(&[("file", "old"), ("folder/file", "old")]);
-    let allow = |name: &str, mode| {
+    let set_mode = |name: &str, mode| {
         use std::os::unix::fs::PermissionsExt as _;
         let mode = fs::Permissions::from_mode(mode);
-        fs::set_permissions(root.join(name), mode).expect("a file of ours");
+        fs::set_permissions(root.join(name), mode).expect("a file");
     };
-    let Some(stage) = unprivileged(root.path()) else {
+    let Some(wrapper) = unprivileged_wrapper(root.path()) else {
         return;
     };
-    let server = Server::upon(&stage, root.path(), &[]);
+    let server = Server::start_under(&wrapper, root.path(), &[]);
     let old = &mut server.connect();
     for (target, name) in [
         ("/file", "file"),
@@ -744,18 +760,18 @@ fn what_is_forbidden_is_forbidden_at_once() {
         for _ in 0..2 {
             thread::sleep(TICK);
             warm(old, &[target]);
-            allow(name, 0);
-            check(name, &server, old, target, "403");
-            allow(name, 0o755);
-            check_anew(name, &server, old, target, "old");
+            set_mode(name, 0);
+            check_change(name, &server, old, target, "403");
+            set_mode(name, 0o755);
+            check_change_new_first(name, &server, old, target, "old");
         }
     }
 }
 
 #[test]
-fn what_is_below_an_overlay_is_looked_at() {
+fn lower_layer_of_overlay_is_revalidated_by_stat() {
     let unshare = ["-m", "mount", "-t", "tmpfs", "tmpfs", "/mnt"];
-    if !may("overlays", "unshare", &unshare) {
+    if !can_run("overlays", "unshare", &unshare) {
         return;
     }
     let root = Root::of(&[
@@ -764,32 +780,32 @@ fn what_is_below_an_overlay_is_looked_at() {
         ("site/x", ""),
     ]);
     root.write("lower/large", "1".repeat(100_000));
-    fs::create_dir(root.join("upper")).expect("a folder of ours");
-    fs::create_dir(root.join("work")).expect("a folder of ours");
-    let place = root.path().display();
+    fs::create_dir(root.join("upper")).expect("a directory");
+    fs::create_dir(root.join("work")).expect("a directory");
+    let path = root.path().display();
     let mount = format!(
-        "mount -t tmpfs tmpfs {place}/upper && mkdir {place}/upper/upper {place}/upper/work && \
+        "mount -t tmpfs tmpfs {path}/upper && mkdir {path}/upper/upper {path}/upper/work && \
          mount -t overlay overlay -o \
-         lowerdir={place}/lower,upperdir={place}/upper/upper,workdir={place}/upper/work {place}/site"
+         lowerdir={path}/lower,upperdir={path}/upper/upper,workdir={path}/upper/work {path}/site"
     );
-    if !may("overlays", "unshare", &["-m", "sh", "-ec", &mount]) {
+    if !can_run("overlays", "unshare", &["-m", "sh", "-ec", &mount]) {
         return;
     }
     let script = format!("{mount} && exec \"$@\"");
-    let stage = ["unshare", "-m", "sh", "-ec", &script, "sh"];
-    let server = Server::upon(&stage, &root.join("site"), &[]);
+    let wrapper = ["unshare", "-m", "sh", "-ec", &script, "sh"];
+    let server = Server::start_under(&wrapper, &root.join("site"), &[]);
     let old = &mut server.connect();
     for round in 0..3 {
         thread::sleep(TICK);
         warm(old, &["/file", "/large"]);
         let word = format!("a{round}");
         overwrite(&root.join("lower/file"), &format!("{word} "));
-        check("below", &server, old, "/file", &word);
+        check_change("below", &server, old, "/file", &word);
         let large = round.to_string().repeat(100_000);
-        fs::write(root.join("lower/large"), &large).expect("a file of ours");
+        fs::write(root.join("lower/large"), &large).expect("a file");
         assert!(old.get("/large").content == large.as_bytes(), "{round}");
     }
     warm(old, &["/file"]);
-    within(&server, &format!("echo above > {place}/site/file"));
-    check("above", &server, old, "/file", "above");
+    run_in_mount_namespace(&server, &format!("echo above > {path}/site/file"));
+    check_change("above", &server, old, "/file", "above");
 }
