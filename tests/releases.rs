@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
-use crate::support::{Client, Root, Server, SetOnDrop, Signal, eventually};
+use crate::support::{Client, Root, Server, SetOnDrop, Signal, eventually, is_watched};
 
 /// A fingerprinted name, and one that is not.
 const FINGERPRINTED: &str = "assets/index-DiwrgTda.js";
@@ -291,6 +291,9 @@ fn idle_workers_close_previous_release() {
         &["--release-grace", "300ms", "--cache-memory", "0"],
     ] {
         let releases = Releases::new();
+        if !is_watched(releases.0.path()) {
+            return;
+        }
         let server = Server::with(
             &releases.current(),
             &[&["--workers", "4"], options].concat(),
@@ -309,6 +312,9 @@ fn idle_workers_close_previous_release() {
 #[test]
 fn idle_workers_close_replaced_root() {
     let releases = Releases::new();
+    if !is_watched(releases.0.path()) {
+        return;
+    }
     let (root, other) = (releases.0.join("releases/1"), releases.0.join("releases/0"));
     let server = Server::with(&root, &["--sandbox", "off", "--workers", "2"]);
     fs::rename(&root, &other).expect("directories");

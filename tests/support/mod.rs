@@ -123,6 +123,17 @@ pub fn command_without_openat2(error: &str, root: &Path, options: &[&str]) -> Op
     Some(command_under(&wrapper, root, options))
 }
 
+/// Whether docroot relies on inotify in this directory, which it does not on every file system. For tests of system
+/// calls that inotify saves. Prints `SKIPPED` where it does not.
+pub fn is_watched(directory: &Path) -> bool {
+    let announcement = Server::start(directory).announcement.clone();
+    let is_watched = announcement.contains("\"changes\":\"inotify\"");
+    if !is_watched {
+        eprintln!("SKIPPED: docroot does not rely on inotify in {directory:?}");
+    }
+    is_watched
+}
+
 /// Returns a wrapper for [`command_under`] under which file modes apply to docroot: a no-op for an ordinary user; for
 /// root, whom modes do not bind (capabilities(7)), setpriv(1) with another user ID. Makes `root` readable for all.
 /// Returns `None`, after printing `SKIPPED`, where the other user cannot run docroot or cannot reach `root`.
