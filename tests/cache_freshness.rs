@@ -468,6 +468,9 @@ fn watch_limit_reached(root: &Root) {
         return;
     }
     let directory = root.join("watches");
+    if !is_watched(&directory) {
+        return;
+    }
     let script = format!("{limit}; exec \"$@\"");
     let wrapper = ["unshare", "-Ur", "sh", "-c", &script, "sh"];
     // (Each worker logs it once.)

@@ -41,6 +41,11 @@ const STEADY_AFTER: Duration = Duration::from_secs(10);
 /// Attempts at a lookup that is disturbed by concurrent changes.
 const MAX_ATTEMPTS: usize = 4;
 
+/// Maximum number of openat2(2) calls for one path. EAGAIN means that something, anywhere on the machine, was renamed
+/// while the kernel followed `..`. A path with forty of them takes some 20 microseconds, and a program may rename files
+/// all the time.
+const MAX_OPENAT2_CALLS: usize = 64;
+
 /// Flags that open a file for reading, without blocking on a FIFO, and without making a terminal the controlling one.
 const READ_FLAGS: OFlags = OFlags::RDONLY
     .union(OFlags::NONBLOCK)
@@ -640,9 +645,8 @@ impl RootDir {
         resolve: ResolveFlags,
     ) -> Result<OwnedFd, Errno> {
         let open = || openat2(&self.dir, path, flags, Mode::empty(), resolve);
-        // EAGAIN: something was renamed while `..` was followed (openat2(2)).
         let mut opened = open();
-        for _ in 1..MAX_ATTEMPTS {
+        for _ in 1..MAX_OPENAT2_CALLS {
             if opened.as_ref().err() != Some(&Errno::AGAIN) {
                 break;
             }

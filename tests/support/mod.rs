@@ -431,8 +431,9 @@ impl Root {
         self.path().join(path)
     }
 
-    /// Sets the modification time of all files to the epoch. A file modified just now has no Last-Modified until that
-    /// second is over, so responses would change in the middle of a test.
+    /// Sets the modification time of all files to the epoch, and waits for a tick of the file system's clock. A file
+    /// modified just now has no Last-Modified until that second is over, and no ETag until that tick is, so responses
+    /// would change in the middle of a test.
     pub fn backdate(&self) {
         let mut folders = vec![self.path().to_owned()];
         while let Some(folder) = folders.pop() {
@@ -447,6 +448,8 @@ impl Root {
                 }
             }
         }
+        // TIMESTAMP_TICK (src/blob.rs) and 1 ms.
+        thread::sleep(Duration::from_millis(21));
     }
 
     /// Writes a file and creates the directories above it.
