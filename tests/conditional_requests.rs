@@ -955,8 +955,6 @@ fn connection_persists_after_304_and_412() {
 /// Creates a small and a large file with this modification time, where a file system can represent it: ext4's times end
 /// in 2446, those of tmpfs much later.
 fn root_with_date(time: SystemTime) -> Option<Root> {
-    let shared = Path::new("/dev/shm");
-    let shared = || shared.is_dir().then(|| Root::within(shared));
     let represents_it = |root: &Root| {
         for (name, len) in [("small", 500), ("large", MAX_IN_MEMORY_LEN + 1)] {
             root.write(name, pseudorandom_bytes(len));
@@ -966,7 +964,7 @@ fn root_with_date(time: SystemTime) -> Option<Root> {
         stat.is_ok_and(|modified| modified == time)
     };
     let root = Some(Root::new()).filter(represents_it);
-    root.or_else(|| shared().filter(represents_it))
+    root.or_else(|| Root::in_memory().filter(represents_it))
 }
 
 /// Checks the Last-Modified of a file with this modification time, and the status of requests with date preconditions.

@@ -94,11 +94,7 @@ fn references(page: &str) -> Vec<&str> {
 
 /// Creates a root with a directory `many` of `count` files, on tmpfs where possible: on a disk it takes longer.
 fn root_with_files(count: usize) -> Root {
-    let memory = Path::new("/dev/shm");
-    let root = match memory.is_dir() {
-        true => Root::within(memory),
-        false => Root::new(),
-    };
+    let root = Root::in_memory().unwrap_or_else(Root::new);
     root.write("small.txt", "small");
     fs::create_dir(root.join("many")).expect("a directory");
     for number in 0..count {

@@ -407,11 +407,11 @@ impl Root {
         }
     }
 
-    /// Creates the temporary directory in `folder`, which may be on another file system.
-    pub fn within(folder: &Path) -> Self {
-        Self {
-            folder: tempfile::tempdir_in(folder).expect("a temporary directory"),
-        }
+    /// Creates the temporary directory on the tmpfs for shared memory (shm_overview(7)). Returns `None` where there is
+    /// none, or where this user may not write to it.
+    pub fn in_memory() -> Option<Self> {
+        let folder = tempfile::tempdir_in("/dev/shm").ok()?;
+        Some(Self { folder })
     }
 
     /// Creates a temporary directory with these files, given as path and content.
