@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use crate::support::{
     self, Client, GET, Server, Signal, TIMEOUT, docroot, eventually, json_field, large, site,
-    site_with_large, succeeds,
+    site_with_large, succeeds, two_workers,
 };
 
 /// Request after which the server closes the connection.
@@ -50,6 +50,7 @@ fn socket_activated(socket: impl Into<OwnedFd>, options: &[&str], root: &Path) -
         .args(["-c", script, "sh"])
         .arg(server.get_program())
         .args(["--bind", "systemd"])
+        .args(two_workers(options))
         .args(options)
         .arg(root)
         .stdin(Stdio::from(socket.into()));

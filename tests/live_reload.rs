@@ -7,7 +7,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::support::{
-    self, Client, Response, Root, Server, Signal, docroot, eventually, is_watched,
+    self, Client, Response, Root, Server, Signal, arguments, docroot, eventually, is_watched,
     pseudorandom_bytes,
 };
 
@@ -543,8 +543,7 @@ fn recording_browser(directory: &Root) -> String {
 fn command_with_browser(root: &Path, browser: &str, options: &[&str]) -> Command {
     let mut command = docroot();
     command.env("BROWSER", browser);
-    command.args(["--bind", "127.0.0.1", "--port", "0"]);
-    command.args(options).arg(root);
+    command.args(arguments(options)).arg(root);
     command
 }
 

@@ -8,8 +8,8 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::support::{
-    Client, Root, Server, Signal, TIMEOUT, announced_address, docroot, eventually, json_field,
-    lines, resident_kib, send_signal,
+    Client, Root, Server, Signal, TIMEOUT, announced_address, arguments, docroot, eventually,
+    json_field, lines, resident_kib, send_signal,
 };
 use socket2::SockRef;
 
@@ -376,8 +376,7 @@ impl Unread {
     fn start(root: &Root, options: &[&str]) -> Self {
         let mut command: Command = docroot();
         command
-            .args(["--bind", "127.0.0.1", "--port", "0"])
-            .args(options)
+            .args(arguments(options))
             .arg(root.path())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());

@@ -6,8 +6,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use crate::support::{
-    self, Client, Root, Server, Signal, announced_address, command_under, docroot, eventually,
-    json_field, lines, succeeds,
+    self, Client, Root, Server, Signal, announced_address, arguments, command_under, docroot,
+    eventually, json_field, lines, succeeds,
 };
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use rustix::process::{Pid, kill_process};
@@ -594,7 +594,7 @@ fn a_pipe_that_nobody_reads_loses_lines_and_says_how_many() {
     root.backdate();
     let mut command = docroot();
     command
-        .args(["--bind", "127.0.0.1", "--port", "0"])
+        .args(arguments(&[]))
         .arg(root.path())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());

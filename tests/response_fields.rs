@@ -3,7 +3,7 @@
 use std::fs;
 use std::process::Output;
 
-use crate::support::{Response, Root, Server, Signal, docroot, eventually};
+use crate::support::{Response, Root, Server, Signal, arguments, docroot, eventually};
 
 const NOSNIFF: (&str, &str) = ("X-Content-Type-Options", "nosniff");
 const REFERRER: (&str, &str) = ("Referrer-Policy", "strict-origin-when-cross-origin");
@@ -157,7 +157,7 @@ fn environment_variable_configures_fields() {
     ] {
         let mut command = docroot();
         command
-            .args(["--bind", "127.0.0.1", "--port", "0"])
+            .args(arguments(&[]))
             .env("DOCROOT_HEADER", value)
             .arg(root.path());
         let server = Server::spawn(command);
@@ -265,7 +265,7 @@ fn configured_headers_file_below_root_is_404() {
         let mut command = docroot();
         command
             .current_dir(folder)
-            .args(["--bind", "127.0.0.1", "--port", "0"])
+            .args(arguments(&[]))
             .args(["--headers-file", name])
             .arg(root.path());
         let server = Server::spawn(command);

@@ -12,7 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::support::{
-    Client, Response, Root, Server, Signal, docroot, eventually, pseudorandom_bytes,
+    Client, Response, Root, Server, Signal, arguments, docroot, eventually, pseudorandom_bytes,
 };
 use rustix::process::{Pid, kill_process};
 
@@ -776,7 +776,7 @@ fn server_without_dac_override(root: &Root, unreadable: &str) -> Option<Server> 
     let plain = docroot();
     let mut command = Command::new("setpriv");
     command.args(without).arg(plain.get_program());
-    command.args(["--bind", "127.0.0.1", "--port", "0"]);
+    command.args(arguments(&[]));
     command.arg(root.path()).stdin(Stdio::null());
     for (name, value) in plain.get_envs() {
         assert_eq!(value, None, "docroot() only removes");

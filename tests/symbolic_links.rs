@@ -8,8 +8,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::support::{
-    self, Client, Response, Root, Server, SetOnDrop, Trace, command_without_openat2, docroot,
-    eventually, is_watched,
+    self, Client, Response, Root, Server, SetOnDrop, Trace, arguments, command_without_openat2,
+    docroot, eventually, is_watched,
 };
 use rustix::fs::{CWD, FileType, Mode, RenameFlags, mknodat, renameat_with};
 
@@ -449,9 +449,7 @@ fn environment_variables_configure_links() {
         ("DOCROOT_SYMLINK_ROOT", &store, "/store-other", Forbidden),
     ] {
         let mut command = docroot();
-        command
-            .args(["--bind", "127.0.0.1", "--port", "0"])
-            .arg(outer.join("root"));
+        command.args(arguments(&[])).arg(outer.join("root"));
         let server = Server::spawn({
             command.env(variable, value);
             command

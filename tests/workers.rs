@@ -120,7 +120,14 @@ fn one_worker_runs_on_main_thread() {
 fn default_worker_count_is_available_parallelism() {
     let root = site();
     let count = thread::available_parallelism().expect("a number");
-    let server = Server::start(root.path());
+    let server = || {
+        let mut command = docroot();
+        command.args(["--bind", "127.0.0.1", "--port", "0"]);
+        command.arg(root.path());
+        command
+    };
+    let plain = server();
+    let server = Server::spawn(server());
     assert_eq!(polled_descriptors(&server).len(), count.get());
     let expected = format!("\"workers\":{count},");
     assert!(
@@ -134,7 +141,13 @@ fn default_worker_count_is_available_parallelism() {
         eprintln!("SKIPPED: taskset(1) cannot confine a command here");
         return;
     }
-    let server = Server::start_under(&["taskset", "-c", "0"], root.path(), &[]);
+    let mut confined = Command::new("taskset");
+    confined.args(["-c", "0"]).arg(plain.get_program());
+    confined.args(plain.get_args());
+    for (name, _) in plain.get_envs() {
+        confined.env_remove(name);
+    }
+    let server = Server::spawn(confined);
     assert!(
         server.announcement.contains("\"workers\":1,"),
         "{}",

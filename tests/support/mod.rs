@@ -88,6 +88,21 @@ pub fn docroot() -> Command {
     command
 }
 
+/// Returns options for a free port of 127.0.0.1 and two workers, followed by `options`.
+pub fn arguments<'a>(options: &[&'a str]) -> Vec<&'a str> {
+    let free_port = &["--bind", "127.0.0.1", "--port", "0"][..];
+    [free_port, two_workers(options), options].concat()
+}
+
+/// Returns the option for two workers, unless `options` say how many. By default docroot has a worker for each
+/// processor, each with two inotify instances, of which a user may have 128 (inotify(7)).
+pub fn two_workers(options: &[&str]) -> &'static [&'static str] {
+    match options.iter().any(|it| ["-w", "--workers"].contains(it)) {
+        true => &[],
+        false => &["--workers", "2"],
+    }
+}
+
 /// Returns the command that serves `root`, run by the program and arguments in `wrapper`.
 pub fn command_under(wrapper: &[&str], root: &Path, options: &[&str]) -> Command {
     let server = docroot();
@@ -95,8 +110,7 @@ pub fn command_under(wrapper: &[&str], root: &Path, options: &[&str]) -> Command
     command
         .args(&wrapper[1..])
         .arg(server.get_program())
-        .args(["--bind", "127.0.0.1", "--port", "0"])
-        .args(options)
+        .args(arguments(options))
         .arg(root)
         .stdin(Stdio::null());
     for (name, _) in server.get_envs() {
@@ -171,10 +185,7 @@ impl Server {
     /// Serves `root` with these options.
     pub fn with(root: &Path, options: &[&str]) -> Self {
         let mut command = docroot();
-        command
-            .args(["--bind", "127.0.0.1", "--port", "0"])
-            .args(options)
-            .arg(root);
+        command.args(arguments(options)).arg(root);
         Self::spawn(command)
     }
 
