@@ -1,13 +1,13 @@
-//! What the start says: where the server is to be found, and what is on.
+//! The banner on a terminal, or the JSON line for programs: the server's URLs, and what is turned on.
 
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _};
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use docroot::auth::Users;
 use docroot::http::{PATH_CHARACTERS, percent_encode};
 use docroot::metrics::PATH as METRICS;
-use docroot::net::{Endpoint, lan_address};
+use docroot::net::{Endpoint, lan_address, lan_addresses};
 use docroot::sandbox::Confinement;
 use docroot::server::{self, Bind};
 use docroot::site::{Freshness, Symlinks};
@@ -18,19 +18,24 @@ use crate::text::json;
 
 /// A server that has been started.
 pub(crate) struct Started<'a> {
-    /// What it was asked to do.
+    /// Options of the server.
     pub(crate) options: &'a server::ServerOptions,
-    /// How it notices changes.
+    /// Source of news about changed files.
     pub(crate) freshness: Freshness,
-    /// What it may still do.
+    /// Rights that the process still has.
     pub(crate) confinement: &'a Confinement,
-    /// What it listens on.
+    /// Addresses of the listeners.
     pub(crate) addresses: &'a [Endpoint],
-    /// Where it tells how it is doing.
+    /// The address of the metrics.
     pub(crate) metrics: Option<SocketAddr>,
+    /// Sentence about a root whose / gets 404; `None` if it gets a page.
+    pub(crate) root_fault: Option<&'a str>,
 }
 
-/// Where the server is to be found: for a person, or for a program.
+/// Addresses of this machine that the banner names at most.
+const MAX_NAMED_ADDRESSES: usize = 4;
+
+/// Returns the banner on a terminal, else the JSON line.
 pub(crate) fn announcement(started: &Started<'_>) -> String {
     match io::stdout().is_terminal() {
         true => banner(started),
@@ -48,43 +53,46 @@ fn banner(started: &Started<'_>) -> String {
     } = *started;
     let mut text = format!("docroot {}\n\n", env!("CARGO_PKG_VERSION"));
     let _ = writeln!(text, "  {}", options.root.display());
-    for (address, url) in addresses.iter().zip(urls(addresses)) {
-        let everywhere = match address.tcp().is_some_and(|it| it.ip().is_unspecified()) {
-            true => "  and at every address here",
-            false => "",
-        };
-        let _ = writeln!(text, "  {url}{everywhere}");
+    let prefix = prefix(options);
+    for url in urls(addresses, &prefix) {
+        let _ = writeln!(text, "  {url}");
     }
-    if let Some(url) = started.told() {
-        let _ = writeln!(text, "  {url}  for Prometheus");
+    for url in network_urls(addresses, &lan_addresses(), &prefix) {
+        let _ = writeln!(text, "  {url}  (on the network)");
+    }
+    if let Some(url) = started.metrics_url() {
+        let _ = writeln!(text, "  {url}  (metrics)");
     }
     let first = options.ports.first().copied().unwrap_or_default();
     let asked = options.binds.iter().any(Bind::takes_port);
     let has_first = |address: &Endpoint| address.tcp().is_some_and(|it| it.port() == first);
     if asked && first != 0 && !addresses.iter().any(has_first) {
-        let _ = writeln!(text, "  (port {first} is taken by another program)");
+        let _ = writeln!(text, "  (port {first} is in use by another program)");
+    }
+    if let Some(fault) = started.root_fault {
+        let _ = writeln!(text, "\n  {fault}");
     }
     let hidden = if options.site.shows_hidden {
-        "shown"
+        "served"
     } else {
         "hidden"
     };
     let listing = if options.site.lists_dirs {
-        "; folders listed"
+        "; directories listed"
     } else {
         ""
     };
     let symlinks = match &options.symlinks {
-        Symlinks::Inside(others) if others.is_empty() => "inside".to_owned(),
+        Symlinks::Inside(others) if others.is_empty() => "inside the root".to_owned(),
         Symlinks::Inside(others) => {
             let others: Vec<_> = others
                 .iter()
                 .map(|path| path.display().to_string())
                 .collect();
-            format!("inside and into {}", others.join(", "))
+            format!("inside the root and into {}", others.join(", "))
         }
-        Symlinks::Deny => "denied".to_owned(),
-        Symlinks::Follow => "followed anywhere".to_owned(),
+        Symlinks::Deny => "not followed".to_owned(),
+        Symlinks::Follow => "to any target".to_owned(),
     };
     let index = options.site.index.join(", ");
     let connections = options.limits.connections;
@@ -103,8 +111,8 @@ fn banner(started: &Started<'_>) -> String {
     };
     let changes = match freshness {
         Freshness::Inotify => "changes seen by inotify",
-        Freshness::Stat => "changes seen by stat, file by file (inotify does not tell all here)",
-        Freshness::Uncached => "nothing remembered",
+        Freshness::Stat => "changes seen by stat (inotify does not work for this root)",
+        Freshness::Uncached => "cache off",
     };
     let _ = writeln!(
         text,
@@ -122,10 +130,11 @@ fn line(started: &Started<'_>) -> String {
         addresses,
         ..
     } = *started;
-    let metrics = started.told();
+    let metrics = started.metrics_url();
     let metrics = metrics.map(|url| format!("\"metrics\":\"{url}\","));
-    let urls = urls(addresses).map(|url| format!("\"{}\"", json(&url)));
-    let urls: Vec<String> = urls.collect();
+    let urls: Vec<String> = urls(addresses, &prefix(options))
+        .map(|url| format!("\"{}\"", json(&url)))
+        .collect();
     format!(
         "{{\"event\":\"listening\",\"urls\":[{}],\"root\":\"{}\",\"workers\":{},\"changes\":\"{}\",\"auth\":{},\"live_reload\":{},\"sandbox\":\"{}\",\"landlock\":{},{}\"version\":\"{}\",\"pid\":{}}}\n",
         urls.join(","),
@@ -143,19 +152,18 @@ fn line(started: &Started<'_>) -> String {
 }
 
 impl Started<'_> {
-    /// The URL under which it tells how it is doing.
-    fn told(&self) -> Option<String> {
-        let url = urls(&[self.metrics?.into()]).next()?;
-        Some(url + METRICS.trim_start_matches('/'))
+    /// The URL of the metrics.
+    fn metrics_url(&self) -> Option<String> {
+        urls(&[self.metrics?.into()], METRICS.trim_start_matches('/')).next()
     }
 }
 
-/// The first address at which a browser on this machine finds the site.
+/// Returns the first URL at which a browser on this machine finds the site.
 pub(crate) fn url(options: &server::ServerOptions, addresses: &[Endpoint]) -> Option<String> {
-    urls(addresses).next().map(|url| url + &prefix(options))
+    urls(addresses, &prefix(options)).next()
 }
 
-/// The address at which a phone finds the site, as a QR code; or why there is none.
+/// Returns the URL at which a phone finds the site, as a QR code.
 ///
 /// # Errors
 /// One line that says what to do.
@@ -168,11 +176,11 @@ pub(crate) fn qr(
     let Some(address) = qr::reachable(&addresses, own) else {
         return Err(match own {
             Some(own) => {
-                format!("no phone can reach the addresses listened on; --bind {own} would let it")
+                format!(
+                    "a phone cannot reach the loopback address; listen on the network with --bind {own}"
+                )
             }
-            None => {
-                "no phone can reach this machine: it has no address but those of its own".into()
-            }
+            None => "a phone cannot reach this machine: it has no network address".into(),
         });
     };
     let url = format!("http://{address}/{}", prefix(options));
@@ -182,7 +190,7 @@ pub(crate) fn qr(
     }
 }
 
-/// What all addresses of the site have behind the first slash.
+/// The part of every URL of the site behind the first slash.
 fn prefix(options: &server::ServerOptions) -> String {
     let mut text = String::new();
     if !options.site.prefix.is_empty() {
@@ -192,18 +200,40 @@ fn prefix(options: &server::ServerOptions) -> String {
     text
 }
 
-/// For each address a URL that a browser on this machine can open; for a Unix socket, its name as it is asked for.
-fn urls(addresses: &[Endpoint]) -> impl Iterator<Item = String> {
+/// For each address a URL that a browser on this machine can open; for a Unix socket, its name as in `--bind`.
+fn urls(addresses: &[Endpoint], path: &str) -> impl Iterator<Item = String> {
     // "[::]" takes IPv4 as well, unless an address of that is listened on, too.
     let is_v4 = |address: &Endpoint| address.tcp().is_some_and(|it| it.is_ipv4());
     let has_v4 = addresses.iter().any(is_v4);
     addresses.iter().map(move |address| match address.tcp() {
-        Some(address) => reached(address, has_v4),
+        Some(address) => reached(address, has_v4, path),
         None => address.to_string(),
     })
 }
 
-fn reached(mut address: SocketAddr, has_v4: bool) -> String {
+/// Returns the URLs by which other machines reach an unspecified address (0.0.0.0, `[::]`), of this machine's `own`
+/// addresses: those of IPv4, or of IPv6 where there are none.
+fn network_urls(addresses: &[Endpoint], own: &[IpAddr], path: &str) -> Vec<String> {
+    let everywhere = addresses.iter().filter_map(Endpoint::tcp);
+    let everywhere = everywhere.filter(|address| address.ip().is_unspecified());
+    let mut urls = Vec::new();
+    for address in everywhere {
+        let has_v4 = own.iter().any(IpAddr::is_ipv4);
+        let is_reached = |ip: &&IpAddr| match ip {
+            IpAddr::V4(_) => true,
+            IpAddr::V6(_) => address.is_ipv6() && !has_v4,
+        };
+        for ip in own.iter().filter(is_reached) {
+            let url = format!("http://{}/{path}", SocketAddr::new(*ip, address.port()));
+            if urls.len() < MAX_NAMED_ADDRESSES && !urls.contains(&url) {
+                urls.push(url);
+            }
+        }
+    }
+    urls
+}
+
+fn reached(mut address: SocketAddr, has_v4: bool, path: &str) -> String {
     if address.ip().is_unspecified() {
         address.set_ip(match address.is_ipv6() && has_v4 {
             true => Ipv6Addr::LOCALHOST.into(),
@@ -211,12 +241,36 @@ fn reached(mut address: SocketAddr, has_v4: bool) -> String {
         });
     }
     // The percent sign of a zone is encoded (RFC 6874 section 2).
-    format!("http://{}/", address.to_string().replace('%', "%25"))
+    format!("http://{}/{path}", address.to_string().replace('%', "%25"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn unspecified_address_is_named_by_those_of_the_network() {
+        let check = |bound: &[&str], own: &[&str], expected: &[&str]| {
+            let bound: Vec<_> = bound
+                .iter()
+                .map(|it| Endpoint::Ip(it.parse().unwrap()))
+                .collect();
+            let own: Vec<_> = own.iter().map(|it| it.parse().unwrap()).collect();
+            assert_eq!(
+                network_urls(&bound, &own, "docs/"),
+                expected,
+                "{bound:?} {own:?}"
+            );
+        };
+        let own = ["192.0.2.5", "2001:db8::5"];
+        let v4 = "http://192.0.2.5:80/docs/";
+        check(&["0.0.0.0:80"], &own, &[v4]);
+        check(&["[::]:80"], &own, &[v4]);
+        check(&["0.0.0.0:80", "[::]:80"], &own, &[v4]);
+        check(&["[::]:80"], &own[1..], &["http://[2001:db8::5]:80/docs/"]);
+        check(&["0.0.0.0:80"], &own[1..], &[]);
+        check(&["127.0.0.1:80", "[::1]:80"], &own, &[]);
+    }
 
     #[test]
     fn the_line_is_json() {
@@ -248,6 +302,7 @@ mod tests {
             confinement: &Confinement::Off,
             addresses: &addresses,
             metrics: Some("127.0.0.1:9".parse().unwrap()),
+            root_fault: None,
         });
         let urls = r#"{"event":"listening","urls":["http://127.0.0.1:80/","http://[::1]:80/","http://[fe80::1%253]:80/","unix:/run/\"it\""]"#;
         assert!(

@@ -1,7 +1,7 @@
-//! A browser that is ready before there is anything to be opened.
+//! A browser process that is started before the sandbox, and opens the URL later.
 //!
-//! It is started by a shell that waits for one line, the address: so it is started as who started us, whatever we give up
-//! the right to afterwards. If no address comes, it ends.
+//! A shell starts it and waits for one line, the URL: so the browser has the rights that docroot had at its start, whatever
+//! the sandbox takes away afterwards. Without a URL the shell ends.
 
 use std::io::{self, Write as _};
 use std::os::unix::process::CommandExt as _;
@@ -10,10 +10,10 @@ use std::thread;
 
 use tracing::warn;
 
-/// Reads the address, and becomes the program.
+/// Reads the URL, and becomes the program.
 const SCRIPT: &str = "IFS= read -r url && exec \"$@\" \"$url\"";
 
-/// A program that is to open an address.
+/// A program that will open a URL.
 #[derive(Debug)]
 pub(crate) struct Browser {
     name: String,
@@ -22,10 +22,10 @@ pub(crate) struct Browser {
 }
 
 impl Browser {
-    /// The program with its arguments, to which the address will be added.
+    /// Starts the shell for a program and its arguments; the URL will be the last one.
     ///
     /// # Errors
-    /// When the system has no shell or no process for it.
+    /// When the system cannot start a shell.
     pub(crate) fn ready(command: &[String]) -> io::Result<Self> {
         let mut child = Command::new("/bin/sh")
             .args(["-c", SCRIPT, "docroot"])
@@ -33,7 +33,7 @@ impl Browser {
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
-            // Ctrl-C on our terminal is for us.
+            // Ctrl-C on the terminal stops docroot, not the browser.
             .process_group(0)
             .spawn()?;
         let address = child.stdin.take();
@@ -45,7 +45,7 @@ impl Browser {
         })
     }
 
-    /// Opens an address, and waits for nothing. If nothing comes of it, that is said.
+    /// Opens a URL without waiting. A failure is logged.
     pub(crate) fn open(mut self, url: &str) {
         let url = url.to_owned();
         let wait = move || {
@@ -53,15 +53,15 @@ impl Browser {
             drop(self.address);
             let why = match said.and_then(|()| self.child.wait()) {
                 Ok(status) if status.success() => return,
-                Ok(status) if status.code() == Some(127) => "there is no such program".into(),
+                Ok(status) if status.code() == Some(127) => "no such program".into(),
                 Ok(status) => status.to_string(),
                 Err(error) => error.to_string(),
             };
             let name = &self.name;
-            warn!("{name} has not opened {url}: {why}; set BROWSER to a program that does");
+            warn!("{name} cannot open {url}: {why}; set BROWSER to a browser");
         };
         if let Err(error) = thread::Builder::new().name("browser".into()).spawn(wait) {
-            warn!("the browser is not opened: {error}");
+            warn!("cannot start the browser for --open: {error}");
         }
     }
 }

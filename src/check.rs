@@ -1,11 +1,11 @@
-//! `docroot --check`: what would be served, and what a visitor would meet who asks for all of it.
+//! `docroot --check`: what would be served, and every problem that a request for any of it would meet.
 
 use std::fmt::Write as _;
 use std::path::Path;
 use std::time::SystemTime;
 
 use docroot::sandbox::Confinement;
-use docroot::site::{Freshness, LoadedPolicy, Site, SurveyFinding, Symlink};
+use docroot::site::{Freshness, LoadedPolicy, RootFault, Site, SurveyFinding, Symlink};
 
 use crate::config::Config;
 use crate::text::shown;
@@ -38,6 +38,7 @@ enum ProblemKind {
     RejectedSidecar,
     DanglingSymlink,
     Unrequestable,
+    NoIndex,
 }
 
 /// Looks at all of a site, whose policy is this.
@@ -57,31 +58,38 @@ pub(crate) fn check(
     let mut kinds = [
         kind(
             true,
-            ["line of rules is left out", "lines of rules are left out"],
+            ["line of rules is ignored", "lines of rules are ignored"],
         ),
         kind(
             true,
             [
-                "file or folder cannot be read",
-                "files or folders cannot be read",
+                "file or directory cannot be read",
+                "files or directories cannot be read",
             ],
-        ),
-        kind(
-            true,
-            ["link leads where none may", "links lead where none may"],
         ),
         kind(
             true,
             [
-                "file is not used for the one that it stands beside",
-                "files are not used for those that they stand beside",
+                "symbolic link leads outside the root (see --symlinks)",
+                "symbolic links lead outside the root (see --symlinks)",
             ],
         ),
-        kind(false, ["link leads to nothing", "links lead to nothing"]),
+        kind(true, ["sidecar is not used", "sidecars are not used"]),
         kind(
             false,
-            ["name cannot be asked for", "names cannot be asked for"],
+            [
+                "symbolic link leads to nothing",
+                "symbolic links lead to nothing",
+            ],
         ),
+        kind(
+            false,
+            [
+                "name cannot be requested by any URL",
+                "names cannot be requested by any URL",
+            ],
+        ),
+        kind(false, ["request gets 404: /"; 2]),
     ];
     let mut add = |problem_kind: ProblemKind, line: String| {
         if let Some(kind) = kinds.get_mut(problem_kind as usize) {
@@ -120,16 +128,20 @@ pub(crate) fn check(
         }
     });
 
+    if let Some(fault) = root_fault(&config.server.root, site) {
+        add(ProblemKind::NoIndex, shown(fault.as_bytes()));
+    }
+
     let mut text = describe_site(config, site, policy, confinement);
     // Writing to a String does not fail.
     let _ = writeln!(
         text,
-        "{:<8} {} in {}; {} used for others, with a coding; {} not shown",
+        "{:<8} {} in {}; {}; {} not served",
         "files",
-        with_unit(survey.files, "file"),
-        with_unit(survey.dirs, "folder"),
-        survey.sidecars,
-        with_unit(survey.hidden, "name"),
+        with_unit(survey.files, "file", "files"),
+        with_unit(survey.dirs, "directory", "directories"),
+        with_unit(survey.sidecars, "sidecar", "sidecars"),
+        with_unit(survey.hidden, "name", "names"),
     );
     for kind in &kinds {
         kind.write_to(&mut text);
@@ -140,12 +152,13 @@ pub(crate) fn check(
     };
     let (problems, remarks): (usize, usize) = (count(true), count(false));
     let _ = match (problems, remarks) {
-        (0, 0) => writeln!(text, "\nall of it can be served"),
-        (0, _) => writeln!(
+        (0, 0) => writeln!(text, "\nno problems"),
+        (0, count) => writeln!(
             text,
-            "\nall of it can be served, but for what no visitor would find"
+            "\nno problems, {}",
+            with_unit(count as u64, "remark", "remarks")
         ),
-        (_, _) => writeln!(text, "\n{} wrong", with_unit(problems as u64, "thing")),
+        (count, _) => writeln!(text, "\n{}", with_unit(count as u64, "problem", "problems")),
     };
     CheckReport { text, problems }
 }
@@ -158,7 +171,7 @@ impl ProblemGroup {
             1 => one,
             _ => several,
         };
-        let weight = if self.is_problem { "wrong" } else { "remark" };
+        let weight = if self.is_problem { "problem" } else { "remark" };
         let _ = writeln!(text, "\n{weight}: {} {title}", self.count);
         for line in &self.lines {
             let _ = writeln!(text, "  {line}");
@@ -179,7 +192,7 @@ pub(crate) fn change_detection(freshness: Freshness) -> &'static str {
     }
 }
 
-/// What would be served.
+/// Returns the lines about what would be served.
 fn describe_site(
     config: &Config,
     site: &Site,
@@ -191,7 +204,7 @@ fn describe_site(
     let mut say = |name: &str, page: &str| {
         let found = match site.check_file(page) {
             Ok(()) => "found".to_owned(),
-            Err(error) => format!("not to be had: {error}"),
+            Err(error) => format!("missing: {error}"),
         };
         let _ = writeln!(text, "{name:<8} {page} ({found})");
     };
@@ -206,7 +219,7 @@ fn describe_site(
         let _ = writeln!(text, "{:<8} {}", "rules", file.display());
     }
     if let Some(users) = &config.server.users {
-        let _ = writeln!(text, "{:<8} {} with a password", "users", users.len());
+        let _ = writeln!(text, "{:<8} {}", "users", users.len());
     }
     let _ = writeln!(text, "{:<8} {}", "workers", config.server.workers);
     let _ = writeln!(
@@ -229,9 +242,22 @@ fn describe_symlink(path: &[u8], link: Option<Symlink>) -> String {
     }
 }
 
-fn with_unit(count: u64, what: &str) -> String {
+fn with_unit(count: u64, one: &str, several: &str) -> String {
     match count {
-        1 => format!("1 {what}"),
-        _ => format!("{count} {what}s"),
+        1 => format!("1 {one}"),
+        _ => format!("{count} {several}"),
     }
+}
+
+/// Returns one line about a root whose / gets 404, if it does.
+pub(crate) fn root_fault(root: &Path, site: &Site) -> Option<String> {
+    let root = root.display();
+    Some(match site.root_fault()? {
+        RootFault::Empty => format!(
+            "{root} is empty, so every request gets 404: check the path (in a container, the mount of the volume)"
+        ),
+        RootFault::NoIndex => format!(
+            "{root} has no index file, so / gets 404: --listing lists directories, --index names another index file"
+        ),
+    })
 }

@@ -110,17 +110,14 @@ impl fmt::Display for CompressError {
                 let root = root.display();
                 write!(
                     f,
-                    "{root}: {error}; name a folder that is there and can be read"
+                    "cannot read {root}: {error}; name a directory that exists and that this user can read"
                 )
             }
-            Self::Stopped(1) => write!(
-                f,
-                "stopped; 1 sibling was written, and nothing is left half done"
-            ),
+            Self::Stopped(1) => write!(f, "stopped: 1 sidecar written, no partial files left"),
             Self::Stopped(written) => {
                 write!(
                     f,
-                    "stopped; {written} siblings were written, and nothing is left half done"
+                    "stopped: {written} sidecars written, no partial files left"
                 )
             }
             Self::System(error) => write!(f, "{error}"),
@@ -324,7 +321,7 @@ impl CompressStats {
         if dir.leftovers_removed > 0 {
             let count = dir.leftovers_removed;
             self.progress.print(&format!(
-                "removed what an interrupted run has left: {count} unfinished"
+                "removed partial files of an interrupted run: {count}"
             ));
         }
         for (path, error) in dir.failed.drain(..) {
@@ -357,16 +354,18 @@ impl CompressStats {
             }
             Ok(SidecarOutcome::NotWorthwhile) => {
                 tally.not_worthwhile += 1;
-                self.print_verbose(|| format!("{sidecar}: not worth it"));
+                self.print_verbose(|| format!("{sidecar}: not worthwhile"));
             }
             Ok(SidecarOutcome::Removed) => {
                 tally.removed += 1;
                 self.progress.print(&format!(
-                    "{sidecar}: removed; it was of an earlier content, and is not worth it any more"
+                    "{sidecar}: removed: it was out of date, and a new one would save too little"
                 ));
             }
             Err(SidecarError::Changing) => {
-                let why = io::Error::other("is being written to; run it again when that is done");
+                let why = io::Error::other(
+                    "the file is being written; run docroot compress again afterwards",
+                );
                 self.record_failure(&display_path(&job.path), &why);
             }
             Err(SidecarError::Io(path, error)) => self.record_failure(&path, &error),
@@ -428,7 +427,7 @@ impl ProgressReporter {
     fn update(&mut self, now: Instant, remaining: usize) {
         if !self.bar.is_hidden() {
             self.bar
-                .set_message(format!("{remaining} siblings to write"));
+                .set_message(format!("{remaining} sidecars to write"));
             return;
         }
         let is_due = self
@@ -441,7 +440,7 @@ impl ProgressReporter {
                 .checked_div(all)
                 .unwrap_or(100)
                 .min(100);
-            self.print(&format!("{percent} %, {remaining} siblings to write"));
+            self.print(&format!("{percent} %, {remaining} sidecars to write"));
         }
     }
 
@@ -463,7 +462,7 @@ impl fmt::Display for CompressSummary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "{}: {} files looked at in {}",
+            "{}: {} files checked in {}",
             self.root.display(),
             self.files,
             format_duration(self.time)
@@ -474,7 +473,7 @@ impl fmt::Display for CompressSummary {
         }
         let removed: usize = self.tallies.iter().map(|tally| tally.removed).sum();
         if removed > 0 {
-            let _ = write!(notes, ", {removed} siblings removed");
+            let _ = write!(notes, ", {removed} sidecars removed");
         }
         if self.failures > 0 {
             let _ = write!(notes, ", {} failures", self.failures);
@@ -484,13 +483,13 @@ impl fmt::Display for CompressSummary {
         }
         writeln!(
             f,
-            "\n  {:<8}{:>9}{:>12}{:>15}{:>12}{:>12}{:>9}",
-            "coding", "written", "up to date", "not worth it", "before", "after", "saved"
+            "\n  {:<8}{:>9}{:>12}{:>16}{:>12}{:>12}{:>9}",
+            "coding", "written", "up to date", "not worthwhile", "before", "after", "saved"
         )?;
         for (coding, tally) in SIDECAR_CODINGS.iter().zip(&self.tallies) {
             writeln!(
                 f,
-                "  {:<8}{:>9}{:>12}{:>15}{:>12}{:>12}{:>9}",
+                "  {:<8}{:>9}{:>12}{:>16}{:>12}{:>12}{:>9}",
                 coding.name(),
                 tally.written,
                 tally.up_to_date,
@@ -580,13 +579,13 @@ mod tests {
             tallies: [tally, tally, CodingTally::default()],
         };
         let expected = "\
-/site: 41 files looked at in 2.3 s
-1 symbolic links not followed, 2 siblings removed
+/site: 41 files checked in 2.3 s
+1 symbolic links not followed, 2 sidecars removed
 
-  coding    written  up to date   not worth it      before       after    saved
-  br             12           3              5     2.8 MiB   976.5 KiB   66.6 %
-  zstd           12           3              5     2.8 MiB   976.5 KiB   66.6 %
-  gzip            0           0              0         0 B         0 B        -
+  coding    written  up to date  not worthwhile      before       after    saved
+  br             12           3               5     2.8 MiB   976.5 KiB   66.6 %
+  zstd           12           3               5     2.8 MiB   976.5 KiB   66.6 %
+  gzip            0           0               0         0 B         0 B        -
 ";
         assert_eq!(summary.to_string(), expected);
     }

@@ -1,4 +1,4 @@
-//! What was asked for.
+//! The command line and the environment, resolved to the options of the server.
 
 mod binds;
 mod etag;
@@ -9,18 +9,20 @@ mod log;
 mod manual;
 mod memory;
 mod metrics;
+mod mistakes;
 mod proxies;
+mod reference;
 mod sandbox;
 mod values;
 
 use std::ffi::OsString;
-use std::io::IsTerminal as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
-use clap::builder::{BoolishValueParser, Resettable};
+use clap::builder::{BoolishValueParser, Resettable, ValueHint};
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{
@@ -39,7 +41,9 @@ use docroot::site::{
 
 pub(crate) use self::healthcheck::{Healthcheck, Probe};
 pub(crate) use self::live::Show;
-pub(crate) use self::log::Log;
+pub(crate) use self::log::{Log, has_colours};
+
+use crate::local_time;
 
 use self::binds::Binds;
 use self::etag::EtagOptions;
@@ -48,21 +52,48 @@ use self::log::LogOptions;
 use self::metrics::MetricsOptions;
 use self::proxies::ProxyOptions;
 
-/// The port if none is asked for, and those tried after it on a terminal.
+/// The headings of `--help`, the manual page and docs/reference/options.md.
+mod group {
+    pub(super) const LISTENING: &str = "Listening";
+    pub(super) const SITE: &str = "Site";
+    pub(super) const URLS: &str = "URLs";
+    pub(super) const FIELDS: &str = "Response fields";
+    pub(super) const CACHING: &str = "Caching and compression";
+    pub(super) const ACCESS: &str = "Access";
+    pub(super) const LIVE: &str = "Live work";
+    pub(super) const PRODUCTION: &str = "Production";
+    pub(super) const LOGGING: &str = "Logging";
+    pub(super) const LIMITS: &str = "Limits";
+    pub(super) const HELP: &str = "This command line";
+}
+
+/// The end of `--help`.
+const AFTER_HELP: &str = "\
+Examples:
+  docroot html                                     Serve the directory html on this machine
+  docroot --bind 0.0.0.0 --port 3000 html          Serve it to the local network
+  docroot --spa --compress html                    Serve a single-page application, compressed
+  docroot explain /about html                      Print which file /about is, and why
+
+Each option is also read from an environment variable: --max-header from DOCROOT_MAX_HEADER,
+and the port from PORT, too. The command line wins. A directory with the name of a command is
+written ./NAME.";
+
+/// The end of `docroot explain --help`.
+const EXPLAIN_HELP: &str = "\
+-H is a field of the request here; --header, written out, is a field of every response, as for a server. The options \
+of the site are read from the environment, too (DOCROOT_SPA and others).";
+
+/// The default port, and those tried after it on a terminal.
 const PORT: u16 = 8080;
 const OTHER_PORTS: std::ops::RangeInclusive<u16> = 8081..=8090;
 
-/// Serve a folder over HTTP.
+/// Serve a directory over HTTP.
 #[derive(Debug, Parser)]
-#[command(
-    version,
-    args_conflicts_with_subcommands = true,
-    disable_help_subcommand = true
-)]
-#[command(
-    after_help = "Each option can be set by the environment as well: DOCROOT_PORT, DOCROOT_BIND, ... \
-    The command line wins. A folder with the name of a command is served as ./NAME."
-)]
+#[command(version, max_term_width = 100)]
+#[command(args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
+#[command(after_help = "--help shows all options.", after_long_help = AFTER_HELP)]
+#[command(disable_help_flag = true, disable_version_flag = true)]
 pub(crate) struct Arguments {
     #[command(subcommand)]
     pub(crate) command: Option<Command>,
@@ -70,15 +101,20 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     folder: Folder,
 
-    /// The port; 0 is any free one [default: 8080; on a terminal, the next free one up to 8090]
+    /// Listen on this TCP port; 0 takes any free port [default: 8080; on a terminal the next free one up to 8090]
     #[arg(short, long, value_name = "N", env = "DOCROOT_PORT")]
+    #[arg(help_heading = group::LISTENING, value_parser = binds::port_number)]
     port: Option<u16>,
 
-    /// Where to listen: IP, IP:PORT, unix:/path or systemd; repeatable [default: 127.0.0.1 and ::1]
+    /// Listen on this address: IP, IP:PORT, unix:/path, or systemd for sockets that it passes; repeatable [default:
+    /// 127.0.0.1 and ::1]
     #[arg(short, long, value_name = "ADDR", env = "DOCROOT_BIND")]
     #[arg(visible_aliases = ["host", "listen"], visible_short_alias = 'l')]
-    #[arg(value_delimiter = ',', value_parser = binds::parse)]
+    #[arg(value_delimiter = ',', value_parser = binds::parse, help_heading = group::LISTENING)]
     bind: Vec<Binds>,
+
+    #[command(flatten)]
+    proxies: ProxyOptions,
 
     #[command(flatten)]
     site: SiteOptions,
@@ -86,272 +122,305 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     show: ShowOptions,
 
-    /// How long a request's head may take to arrive: 500ms, 10s, 2m
-    #[arg(long, value_name = "TIME", env = "DOCROOT_HEADER_TIMEOUT")]
-    #[arg(default_value = "10s", value_parser = values::duration)]
-    header_timeout: Duration,
-
-    /// How long a connection may stay idle between requests
-    #[arg(long, value_name = "TIME", env = "DOCROOT_IDLE_TIMEOUT")]
-    #[arg(default_value = "60s", value_parser = values::duration)]
-    idle_timeout: Duration,
-
-    /// Bytes per second, over 30 seconds, below which a reader is cut off; 0 is never
-    #[arg(long, value_name = "BYTES", env = "DOCROOT_MIN_RATE")]
-    #[arg(default_value = "1KiB", value_parser = values::size)]
-    min_rate: u64,
-
-    /// Loops that serve, each on a thread of its own [default: the CPUs that may be used]
+    /// Run this many worker threads, each with an event loop of its own [default: the CPUs that may be used]
     #[arg(short, long, value_name = "N", env = "DOCROOT_WORKERS", value_parser = values::workers)]
+    #[arg(help_heading = group::PRODUCTION, hide_short_help = true)]
     workers: Option<NonZeroUsize>,
-
-    /// Connections held at once [default: from the limit of open files]
-    #[arg(long, value_name = "N", env = "DOCROOT_MAX_CONNECTIONS", value_parser = values::connections)]
-    max_connections: Option<usize>,
-
-    /// Connections held at once for one address, or one IPv6 /64 [default: no limit]
-    #[arg(long, value_name = "N", env = "DOCROOT_MAX_CONNECTIONS_PER_IP", value_parser = values::connections)]
-    max_connections_per_ip: Option<usize>,
-
-    /// How long files of the release before are still shown whose names have a hash, when DIR is given to another
-    /// folder: pages that were loaded before may ask for them [default: not at all]
-    #[arg(long, value_name = "TIME", env = "DOCROOT_RELEASE_GRACE", value_parser = values::duration)]
-    release_grace: Option<Duration>,
 
     #[command(flatten)]
     health: health::HealthOptions,
 
-    #[command(flatten)]
-    sandbox: sandbox::SandboxOptions,
-
-    #[command(flatten)]
-    proxies: ProxyOptions,
-
-    #[command(flatten)]
-    log: LogOptions,
+    /// Serve fingerprinted files of the previous release for this time after the root is switched to a new release,
+    /// for pages that were loaded before [default: off]
+    #[arg(long, value_name = "TIME", env = "DOCROOT_RELEASE_GRACE", value_parser = values::duration)]
+    #[arg(help_heading = group::PRODUCTION, hide_short_help = true)]
+    release_grace: Option<Duration>,
 
     #[command(flatten)]
     metrics: MetricsOptions,
 
-    /// No banner and no access log
-    #[arg(short, long, env = "DOCROOT_QUIET", value_parser = BoolishValueParser::new())]
-    pub(crate) quiet: bool,
+    #[command(flatten)]
+    sandbox: sandbox::SandboxOptions,
 
-    /// Say more on standard error: -v debug, -vv trace (or set RUST_LOG)
-    #[arg(short, long, action = ArgAction::Count, env = "DOCROOT_VERBOSE", value_parser = values::level)]
-    pub(crate) verbose: u8,
-
-    /// Check the arguments and the root, say what would be served, and exit
+    /// Check the options and every file below the root, print what would be served, and exit
     #[arg(long, env = "DOCROOT_CHECK", value_parser = BoolishValueParser::new())]
+    #[arg(help_heading = group::PRODUCTION)]
     pub(crate) check: bool,
 
     #[command(flatten)]
+    log: LogOptions,
+
+    /// Print neither the banner nor the access log; warnings and errors stay
+    #[arg(short, long, env = "DOCROOT_QUIET", value_parser = BoolishValueParser::new())]
+    #[arg(help_heading = group::LOGGING, hide_short_help = true)]
+    pub(crate) quiet: bool,
+
+    /// Log more on standard error: -v debug, with the reason of each 4xx response; -vv trace
+    #[arg(short, long, action = ArgAction::Count, env = "DOCROOT_VERBOSE", value_parser = values::level)]
+    #[arg(help_heading = group::LOGGING)]
+    pub(crate) verbose: u8,
+
+    /// Close a connection whose request head takes longer than this to arrive: 500ms, 10s, 2m
+    #[arg(long, value_name = "TIME", env = "DOCROOT_HEADER_TIMEOUT")]
+    #[arg(default_value = "10s", value_parser = values::duration)]
+    #[arg(help_heading = group::LIMITS, hide_short_help = true)]
+    header_timeout: Duration,
+
+    /// Close a connection that is idle for longer than this between requests
+    #[arg(long, value_name = "TIME", env = "DOCROOT_IDLE_TIMEOUT")]
+    #[arg(default_value = "60s", value_parser = values::duration)]
+    #[arg(help_heading = group::LIMITS, hide_short_help = true)]
+    idle_timeout: Duration,
+
+    /// Close a connection whose client reads fewer bytes per second than this, over 30 seconds; 0 never does
+    #[arg(long, value_name = "BYTES", env = "DOCROOT_MIN_RATE")]
+    #[arg(default_value = "1KiB", value_parser = values::size)]
+    #[arg(help_heading = group::LIMITS, hide_short_help = true)]
+    min_rate: u64,
+
+    /// Hold at most this many connections at once [default: from the limit of open files]
+    #[arg(long, value_name = "N", env = "DOCROOT_MAX_CONNECTIONS", value_parser = values::connections)]
+    #[arg(help_heading = group::LIMITS, hide_short_help = true)]
+    max_connections: Option<usize>,
+
+    /// Hold at most this many connections at once for one IP address, or one IPv6 /64 network [default: no limit]
+    #[arg(long, value_name = "N", env = "DOCROOT_MAX_CONNECTIONS_PER_IP", value_parser = values::connections)]
+    #[arg(help_heading = group::LIMITS, hide_short_help = true)]
+    max_connections_per_ip: Option<usize>,
+
+    #[command(flatten)]
     manual: manual::ManualOptions,
+
+    /// Print help; -h prints the most used options only
+    #[arg(short, long, action = ArgAction::Help, help_heading = group::HELP)]
+    help: Option<bool>,
+
+    /// Print the version
+    #[arg(short = 'V', long, action = ArgAction::Version, help_heading = group::HELP)]
+    version: Option<bool>,
 }
 
-/// Which folder is served.
+/// The root directory.
 #[derive(Debug, Args)]
 struct Folder {
-    /// The document root [default: ./html if it exists, else the current directory]
-    #[arg(value_name = "DIR")]
+    /// Serve this directory [default: ./html if it exists, else the current directory]
+    #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
     dir: Option<PathBuf>,
 
-    /// The document root, as an option
-    #[arg(short = 'd', long, value_name = "DIR", env = "DOCROOT_ROOT")]
+    /// Serve this directory, as an option instead of DIR
+    #[arg(short = 'd', long, value_name = "DIR", env = "DOCROOT_ROOT", value_hint = ValueHint::DirPath)]
+    #[arg(help_heading = group::SITE, hide_short_help = true)]
     root: Option<PathBuf>,
 }
 
-/// What decides about an answer.
+/// The options that decide which response a request gets.
 #[derive(Debug, Args)]
 #[expect(
     clippy::struct_excessive_bools,
     reason = "each is an option, and means one thing"
 )]
 struct SiteOptions {
-    /// What a folder shows: the first of these files that is there
-    #[arg(long, value_name = "NAMES", env = "DOCROOT_INDEX")]
+    /// Serve the first of these files that exists for a directory; a comma list
+    #[arg(long, value_name = "NAMES", env = "DOCROOT_INDEX", help_heading = group::SITE)]
     #[arg(value_delimiter = ',', default_value = "index.html", value_parser = values::file_name)]
+    #[arg(hide_short_help = true)]
     index: Vec<String>,
 
-    /// The page for what is absent, in the root [default: 404.html if it is there]
+    /// Send this file of the root with status 404 for a path that does not exist [default: 404.html, if it exists]
     #[arg(long = "404", value_name = "FILE", env = "DOCROOT_404", value_parser = values::file_path)]
+    #[arg(help_heading = group::SITE, hide_short_help = true)]
     not_found: Option<String>,
 
-    /// Answer navigation to where nothing is with this page of the root, for sites whose script knows the way
+    /// Single-page application: send this file of the root when a browser navigates to a path that does not exist
+    /// [default FILE: index.html]
     #[arg(short, long, value_name = "FILE", env = "DOCROOT_SPA", value_parser = values::file_path)]
     #[arg(num_args = 0..=1, default_missing_value = "index.html", require_equals = true)]
+    #[arg(help_heading = group::SITE)]
     spa: Option<String>,
 
-    /// Do not find /about in about.html
-    #[arg(long, env = "DOCROOT_NO_CLEAN_URLS", value_parser = BoolishValueParser::new())]
-    no_clean_urls: bool,
-
-    /// The path that all addresses have in front: /docs
-    #[arg(long, value_name = "PATH", env = "DOCROOT_PATH_PREFIX", value_parser = values::prefix)]
-    path_prefix: Option<String>,
-
-    /// How long answers may be kept: auto knows names with a content hash; off is never; or seconds
-    #[arg(long, value_name = "RULE", env = "DOCROOT_CACHE")]
-    #[arg(default_value = "auto")]
-    cache: CachePolicy,
-
-    #[command(flatten)]
-    etag: EtagOptions,
-
-    /// A field for every answer: 'Name: value'; 'Name:' leaves ours out; repeatable
-    #[arg(
-        short = 'H',
-        long,
-        value_name = "FIELD",
-        env = "DOCROOT_HEADER",
-        value_delimiter = '\n',
-        value_parser = values::field
-    )]
-    header: Vec<Option<ConfiguredField>>,
-
-    /// Fields by path, as in a _headers file, with _redirects beside it [default: those in the root]
-    #[arg(long, value_name = "FILE", env = "DOCROOT_HEADERS_FILE")]
-    headers_file: Option<PathBuf>,
-
-    /// Let pages of other origins read answers: of any, or of this one
-    #[arg(short = 'C', long, value_name = "ORIGIN", env = "DOCROOT_CORS", value_parser = values::origin)]
-    #[arg(num_args = 0..=1, default_missing_value = "*", require_equals = true)]
-    cors: Option<String>,
-
-    /// Isolate pages from other origins (COOP, COEP, CORP), as SharedArrayBuffer needs it
-    #[arg(long, env = "DOCROOT_ISOLATE", value_parser = BoolishValueParser::new())]
-    isolate: bool,
-
-    /// Media types: a file as Apache's mime.types, or .ext=type; repeatable, the last counts
-    #[arg(
-        long,
-        value_name = "FILE",
-        env = "DOCROOT_MIME_TYPES",
-        value_delimiter = ','
-    )]
-    #[arg(value_parser = values::types)]
-    mime_types: Vec<MediaTypesInput>,
-
-    /// Compress what is asked for, beside the loops, for those who ask after that
-    #[arg(long, env = "DOCROOT_COMPRESS", value_parser = BoolishValueParser::new())]
-    compress: bool,
-
-    /// Do not look for app.js.br, app.js.zst and app.js.gz beside app.js
-    #[arg(long, env = "DOCROOT_NO_PRECOMPRESSED", value_parser = BoolishValueParser::new())]
-    no_precompressed: bool,
-
-    /// Serve files and folders whose names begin with a dot, too
-    #[arg(long, env = "DOCROOT_HIDDEN", value_parser = BoolishValueParser::new())]
-    hidden: bool,
-
-    /// List folders that have no index: as a page, or by Accept as JSON or text
+    /// List directories that have no index file: as HTML, or as JSON or text by Accept
     #[arg(long, env = "DOCROOT_LISTING", value_parser = BoolishValueParser::new())]
+    #[arg(help_heading = group::SITE)]
     listing: bool,
 
-    /// Where a symbolic link below the root may lead: inside the root, nowhere, or anywhere
+    /// Serve files and directories whose names begin with a dot, too
+    #[arg(long, env = "DOCROOT_HIDDEN", value_parser = BoolishValueParser::new())]
+    #[arg(help_heading = group::SITE, hide_short_help = true)]
+    hidden: bool,
+
+    /// Follow symbolic links below the root: only to targets inside the root, not at all, or to any target
     #[arg(
         long,
         value_name = "WHERE",
         env = "DOCROOT_SYMLINKS",
         default_value = "inside"
     )]
+    #[arg(help_heading = group::SITE, hide_short_help = true)]
     symlinks: Following,
 
-    /// A folder outside the root where symbolic links may lead as well; repeatable
+    /// Follow symbolic links to targets in this directory outside the root, too; repeatable
     #[arg(
         long,
         value_name = "DIR",
         env = "DOCROOT_SYMLINK_ROOT",
         value_delimiter = ','
     )]
+    #[arg(help_heading = group::SITE, hide_short_help = true, value_hint = ValueHint::DirPath)]
     symlink_root: Vec<PathBuf>,
 
-    /// Show the site only to this user, by a password with this hash ('docroot hash USER' makes one, and so
-    /// does 'htpasswd -nB USER'); repeatable. In a shell, write it in single quotes
-    #[arg(short, long, value_name = "USER:HASH", env = "DOCROOT_AUTH")]
-    auth: Vec<String>,
+    /// Do not serve about.html for /about
+    #[arg(long, env = "DOCROOT_NO_CLEAN_URLS", value_parser = BoolishValueParser::new())]
+    #[arg(help_heading = group::URLS, hide_short_help = true)]
+    no_clean_urls: bool,
 
-    /// Show the site only to the users in this htpasswd file
-    #[arg(long, value_name = "FILE", env = "DOCROOT_AUTH_FILE")]
-    auth_file: Option<PathBuf>,
+    /// Serve the site below this URL path, such as /docs [default: /]
+    #[arg(long, value_name = "PATH", env = "DOCROOT_PATH_PREFIX", value_parser = values::prefix)]
+    #[arg(help_heading = group::URLS, hide_short_help = true)]
+    path_prefix: Option<String>,
 
-    /// Memory for what was sent before, over all workers; 0 remembers nothing [default: 64MiB, or a quarter of what a
-    /// container may have, if that is less]
+    /// Add this field to every response: 'Name: value'; 'Name:' removes a field that docroot would send; repeatable
+    #[arg(short = 'H', long, value_name = "FIELD", env = "DOCROOT_HEADER")]
+    #[arg(value_delimiter = '\n', value_parser = values::field, help_heading = group::FIELDS)]
+    header: Vec<Option<ConfiguredField>>,
+
+    /// Read response fields by path from this file in the _headers format, and redirects from _redirects beside it
+    /// [default: _headers and _redirects in the root]
+    #[arg(long, value_name = "FILE", env = "DOCROOT_HEADERS_FILE", value_hint = ValueHint::FilePath)]
+    #[arg(help_heading = group::FIELDS, hide_short_help = true)]
+    headers_file: Option<PathBuf>,
+
+    /// Send CORS fields, so that pages of this origin may read responses [default ORIGIN: *, any origin]
+    #[arg(short = 'C', long, value_name = "ORIGIN", env = "DOCROOT_CORS", value_parser = values::origin)]
+    #[arg(num_args = 0..=1, default_missing_value = "*", require_equals = true)]
+    #[arg(help_heading = group::FIELDS)]
+    cors: Option<String>,
+
+    /// Send COOP, COEP and CORP fields, which isolate pages from other origins; SharedArrayBuffer needs them
+    #[arg(long, env = "DOCROOT_ISOLATE", value_parser = BoolishValueParser::new())]
+    #[arg(help_heading = group::FIELDS, hide_short_help = true)]
+    isolate: bool,
+
+    /// Add media types: a file in the format of Apache's mime.types, or .ext=type; repeatable, the last one wins
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "DOCROOT_MIME_TYPES",
+        value_delimiter = ','
+    )]
+    #[arg(value_parser = values::types, help_heading = group::FIELDS, hide_short_help = true)]
+    #[arg(value_hint = ValueHint::FilePath)]
+    mime_types: Vec<MediaTypesInput>,
+
+    /// Set Cache-Control: auto (a year for fingerprinted names, revalidation for all others), off (no-store), or
+    /// seconds
+    #[arg(
+        long,
+        value_name = "RULE",
+        env = "DOCROOT_CACHE",
+        default_value = "auto"
+    )]
+    #[arg(help_heading = group::CACHING)]
+    cache: CachePolicy,
+
+    #[command(flatten)]
+    etag: EtagOptions,
+
+    /// Compress responses on background threads, for clients that accept it, and cache the result
+    #[arg(long, env = "DOCROOT_COMPRESS", value_parser = BoolishValueParser::new())]
+    #[arg(help_heading = group::CACHING)]
+    compress: bool,
+
+    /// Do not send the sidecars app.js.br, app.js.zst and app.js.gz for app.js
+    #[arg(long, env = "DOCROOT_NO_PRECOMPRESSED", value_parser = BoolishValueParser::new())]
+    #[arg(help_heading = group::CACHING, hide_short_help = true)]
+    no_precompressed: bool,
+
+    /// Use at most this much memory for the cache of all workers; 0 turns the cache off [default: 64MiB, or a quarter
+    /// of a container's memory limit, if that is less]
     #[arg(long, value_name = "BYTES", env = "DOCROOT_CACHE_MEMORY", value_parser = values::cache_size)]
+    #[arg(help_heading = group::CACHING, hide_short_help = true)]
     cache_memory: Option<usize>,
 
-    /// The largest request head; a larger one is refused with 431, or 414
-    #[arg(long, value_name = "BYTES", env = "DOCROOT_MAX_HEADER")]
-    #[arg(default_value = "32KiB", value_parser = values::header_size)]
-    max_header: usize,
+    /// Require a password from this user, with this hash, as 'docroot hash USER' and 'htpasswd -nB USER' print it;
+    /// repeatable; in a shell, write it in single quotes
+    #[arg(short, long, value_name = "USER:HASH", env = "DOCROOT_AUTH", help_heading = group::ACCESS)]
+    auth: Vec<String>,
+
+    /// Require a password from the users in this htpasswd file
+    #[arg(long, value_name = "FILE", env = "DOCROOT_AUTH_FILE", value_hint = ValueHint::FilePath)]
+    #[arg(help_heading = group::ACCESS, hide_short_help = true)]
+    auth_file: Option<PathBuf>,
 
     #[command(flatten)]
     live: LiveOptions,
+
+    /// Refuse a request head larger than this with status 431, or 414
+    #[arg(long, value_name = "BYTES", env = "DOCROOT_MAX_HEADER")]
+    #[arg(default_value = "32KiB", value_parser = values::header_size)]
+    #[arg(help_heading = group::LIMITS, hide_short_help = true)]
+    max_header: usize,
 }
 
-/// What else there is to do but to serve.
+/// The subcommands.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Write .br, .zst and .gz beside each file that they make smaller, as small as can be
+    /// Write compressed sidecars (.br, .zst, .gz) beside the files of a directory
     Compress(Compress),
-    /// Say which answer a request would get, and why: which file, type, coding and cache rule, and the head
-    #[command(
-        after_help = "-H is a field of the request here, and --header, written out, one of all answers, as for who \
-        serves. So count the variables, DOCROOT_SPA and others."
-    )]
+    /// Print the response that a request would get, and why
+    #[command(after_help = EXPLAIN_HELP)]
     Explain(Box<Explain>),
-    /// Ask a server whether it is well: exit code 0, or 1 and a line that says why not
+    /// Check that a server is healthy: exit code 0, or 1 and the reason
     Healthcheck(Healthcheck),
-    /// Make the hash of a password for --auth and --auth-file
+    /// Print the hash of a password for --auth and --auth-file
     Hash {
-        /// Whose it is; with a name, the line is one of an htpasswd file
-        #[arg(value_parser = values::user_name)]
+        /// Print a line of an htpasswd file for this user instead of the hash alone
+        #[arg(value_name = "USER", value_parser = values::user_name)]
         user: Option<String>,
     },
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Compress {
-    /// The folder
-    #[arg(value_name = "DIR")]
+    /// Compress the files below this directory
+    #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
     dir: PathBuf,
 
-    /// Files and folders whose names begin with a dot, too
+    /// Compress files and directories whose names begin with a dot, too
     #[arg(long)]
     hidden: bool,
 
-    /// Threads that encode [default: the CPUs that may be used]
+    /// Compress on this many threads [default: the CPUs that may be used]
     #[arg(short, long, value_name = "N", value_parser = values::workers)]
     jobs: Option<NonZeroUsize>,
 
-    /// Say nothing but what went wrong
+    /// Print nothing but errors
     #[arg(short, long)]
     quiet: bool,
 
-    /// Say what becomes of each file
+    /// Print a line for each file
     #[arg(short, long, conflicts_with = "quiet")]
     verbose: bool,
 }
 
-/// `-H` is a field of the request here, and `--header`, written out, one of all answers, as for who serves.
+/// `docroot explain`. Its `-H` is a field of the request; `--header`, written out, is a field of every response.
 #[derive(Debug, Args)]
 pub(crate) struct Explain {
-    /// What is asked for: a path, and a query if there is one, as in an address
+    /// Explain a request for this target: a path, with a query if there is one
     #[arg(value_name = "PATH")]
     path: OsString,
 
     #[command(flatten)]
     folder: Folder,
 
-    /// A field of the request: 'Accept-Encoding: br'; repeatable
+    /// Add this field to the request: 'Accept-Encoding: br'; repeatable
     #[arg(short = 'H', long, value_name = "FIELD", value_parser = values::request_field)]
     request_header: Vec<String>,
 
-    /// The method of the request
+    /// Use this request method
     #[arg(short = 'X', long, value_name = "NAME", default_value = "GET", value_parser = values::method)]
     method: String,
 
-    /// One object of JSON, for programs
+    /// Print one JSON object
     #[arg(long)]
     json: bool,
 
@@ -371,7 +440,7 @@ pub(crate) struct Question {
     pub(crate) json: bool,
 }
 
-/// What is done about symbolic links below the root.
+/// The values of `--symlinks`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Following {
     Inside,
@@ -379,26 +448,26 @@ enum Following {
     Follow,
 }
 
-/// What the arguments mean, for this machine and this moment.
+/// The options, resolved for this machine at this moment.
 #[derive(Debug)]
 pub(crate) struct Config {
-    /// What the server is made of. Its root is absolute, if it could be found.
+    /// Options of the server. The root is absolute, if it exists.
     pub(crate) server: server::ServerOptions,
-    /// What the site's policy is read from.
+    /// PolicySources of the site's policy.
     pub(crate) sources: PolicySources,
-    /// Pages that were asked for, and so must be there, and by which option.
+    /// Pages that an option names, so that they must exist, with that option.
     pub(crate) required: Vec<(&'static str, String)>,
-    /// Where users are named, to be read again: entries, and a file.
+    /// PolicySources of the users, read again on SIGHUP: entries, and a file.
     pub(crate) auth: (Vec<String>, Option<PathBuf>),
-    /// How long it goes on accepting after it was told to stop.
+    /// Time for which connections are accepted after the signal to stop.
     pub(crate) drain_delay: Duration,
-    /// Whether the process is confined.
+    /// The value of `--sandbox`.
     pub(crate) sandbox: SandboxMode,
-    /// What it must still be able to do then.
+    /// Rights that the sandbox must leave.
     pub(crate) needs: Requirements,
-    /// What is said of each request; `None` is nothing.
+    /// Access log; `None` is off.
     pub(crate) log: Option<Log>,
-    /// Where the site is to be shown.
+    /// The options `--open` and `--qr`.
     pub(crate) show: Show,
 }
 
@@ -406,23 +475,37 @@ impl Arguments {
     /// Reads the command line and the environment; ends the process if they make no sense, and for
     /// `--help` and `--version`.
     pub(crate) fn read() -> Self {
-        // A command, which can only come first, is not for who serves, as the variables are.
+        // Variables are options of the server. A subcommand, which can only come first, does not read them.
         let first = std::env::args_os().nth(1).unwrap_or_default();
         let is_command = Self::command().find_subcommand(first).is_some();
         // A variable that is set to nothing, as in a compose file, is not set.
-        let heed = |arg: Arg| {
+        let if_set = |arg: Arg| {
             let value = arg.get_env().and_then(std::env::var_os);
             match value.is_some_and(|value| value.is_empty()) {
                 true => arg.env(Resettable::Reset),
                 false => arg,
             }
         };
-        let command = command().mut_subcommand("explain", |explain| explain.mut_args(heed));
-        let mut command = command.mut_args(|arg| match is_command {
-            true => arg.env(Resettable::Reset),
-            false => heed(arg),
-        });
-        let matches = command.get_matches_mut();
+        let unset = |arg: Arg| arg.env(Resettable::Reset);
+        let mut without_variables = command()
+            .mut_args(unset)
+            .mut_subcommand("explain", |explain| explain.mut_args(unset));
+        let mut command = command()
+            .mut_subcommand("explain", |explain| explain.mut_args(if_set))
+            .mut_args(|arg| if is_command { unset(arg) } else { if_set(arg) });
+        let matches = command
+            .try_get_matches_from_mut(std::env::args_os())
+            .unwrap_or_else(|error| {
+                let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
+                let other = without_variables.try_get_matches_from_mut(std::env::args_os());
+                let mut known = self::command();
+                known.build();
+                let message = mistakes::message(&error, &arguments, &known, other.as_ref().err());
+                match message {
+                    Some(message) => refuse(&message),
+                    None => error.exit(),
+                }
+            });
         let about_site = match matches.subcommand() {
             Some(("explain", matches)) => Some(matches),
             Some(_) => None,
@@ -439,12 +522,12 @@ impl Arguments {
         Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
     }
 
-    /// What is to be printed about the command line itself, if that was asked for.
+    /// Returns the text to print about the command line itself, if one was asked for.
     pub(crate) fn manual(&self) -> Option<Vec<u8>> {
         self.manual.text(command())
     }
 
-    /// Adds what the environment and the current directory say.
+    /// Adds the environment and the current directory.
     ///
     /// # Errors
     /// A sentence that names the argument and says what to do.
@@ -467,8 +550,8 @@ impl Arguments {
         let connections = self.max_connections.unwrap_or(defaults.connections);
         if connections as u64 >= descriptors {
             return Err(format!(
-                "--max-connections {connections} needs more than the {descriptors} files that may be \
-                 open; raise that limit (ulimit -n) or ask for fewer"
+                "--max-connections {connections} needs more than the {descriptors} files that this process may \
+                 open; raise that limit (ulimit -n) or lower the number"
             ));
         }
         let proxies = self
@@ -488,7 +571,7 @@ impl Arguments {
             self.bind
         };
         for bind in asked.into_iter().flatten() {
-            // Said twice, an address would be found busy, by ourselves.
+            // Bound twice, an address would be busy.
             if !binds.iter().any(|other| binds::is_same(other, &bind)) {
                 binds.push(bind);
             }
@@ -496,8 +579,14 @@ impl Arguments {
         let log = self.log.resolve(self.quiet)?;
         let hidden = self.site.hidden;
         let mut config = self.site.resolve(root)?;
-        if let Some(Log { format, file }) = &log {
+        if let Some(Log {
+            format,
+            file,
+            is_terminal,
+        }) = &log
+        {
             config.server.http1.log_format = *format;
+            config.server.http1.utc_offset = is_terminal.then_some(local_time::offset);
             if let Some(file) = file {
                 not_served("--log-file", file, &config.server.root, hidden)?;
             }
@@ -525,7 +614,7 @@ impl Arguments {
             Bind::Ip { .. } | Bind::Unix(_) | Bind::Activated(_) => None,
         });
         config.needs.sockets = sockets.collect();
-        // Build tools remove the folder that they write to.
+        // Build tools remove the directory that they write to.
         config.needs.folders_are_replaced = config.server.site.live_reload.is_some();
         config.show = self.show.resolve();
         Ok(config)
@@ -533,7 +622,7 @@ impl Arguments {
 }
 
 impl Folder {
-    /// The root, as it was named.
+    /// Returns the root as it was named.
     fn resolve(self) -> Result<PathBuf, String> {
         match self.dir.or(self.root) {
             Some(root) => Ok(root),
@@ -543,7 +632,7 @@ impl Folder {
 }
 
 impl Explain {
-    /// Adds what the environment and the current directory say, as for who serves.
+    /// Adds the environment and the current directory, as for a server.
     ///
     /// # Errors
     /// A sentence that names the argument and says what to do.
@@ -560,13 +649,12 @@ impl Explain {
 }
 
 impl SiteOptions {
-    /// What they make of this root: a server that listens nowhere.
+    /// Returns the options of a server of this root, without listeners.
     fn resolve(self, root: PathBuf) -> Result<Config, String> {
         let cache_memory = self.cache_memory.unwrap_or_else(memory::remembered);
         if self.compress && cache_memory == 0 {
             return Err(
-                "--compress remembers what it makes, and --cache-memory 0 remembers nothing; \
-                 leave one of the two out"
+                "--compress needs the cache, and --cache-memory 0 turns the cache off; leave one of the two out"
                     .into(),
             );
         }
@@ -576,8 +664,7 @@ impl SiteOptions {
             Following::Follow if self.symlink_root.is_empty() => Symlinks::Follow,
             Following::Deny | Following::Follow => {
                 return Err(
-                    "--symlink-root adds to where links lead with --symlinks inside; \
-                     leave one of the two out"
+                    "--symlink-root works with --symlinks inside only; leave one of the two out"
                         .into(),
                 );
             }
@@ -588,7 +675,7 @@ impl SiteOptions {
             allow_cors: self.cors.is_some(),
             ..http1::HttpOptions::default()
         };
-        // The name as it was given: it may be given to another folder later.
+        // The path as it was given: a release switches it to another directory later.
         let root = std::path::absolute(&root).unwrap_or(root);
         if let Some(file) = &self.auth_file {
             not_served("--auth-file", file, &root, self.hidden)?;
@@ -658,19 +745,51 @@ impl SiteOptions {
     }
 }
 
-/// The command line. `-H` has another meaning where a request is explained.
+/// Prints one line on standard error, and ends the process as for wrong arguments.
+fn refuse(message: &str) -> ! {
+    // A closed standard error is no reason to panic.
+    let _ = writeln!(std::io::stderr(), "docroot: {message}");
+    std::process::exit(2)
+}
+
+/// Returns a warning for each variable of the environment that looks like an option's and is none.
+pub(crate) fn unknown_variables() -> Vec<String> {
+    let names = std::env::vars_os().map(|(name, _)| name);
+    mistakes::unknown_variables(names, &command())
+}
+
+/// Returns what to type instead of a root that cannot be served, where the word was probably meant otherwise.
+pub(crate) fn root_hint(root: &Path) -> Option<String> {
+    let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
+    // The server knows the root by its absolute path.
+    let is_root = |word: &&OsString| std::path::absolute(word).is_ok_and(|path| path == root);
+    let word = arguments.iter().find(is_root)?.to_str()?;
+    mistakes::root_hint(word, &arguments, &command())
+}
+
+/// The command line. `-H` is a field of the request for `docroot explain`.
 fn command() -> clap::Command {
     let without_short = |arg: Arg| match arg.get_id() == "header" {
         true => arg.short(None),
         false => arg,
     };
-    Arguments::command().mut_subcommand("explain", |explain| explain.mut_args(without_short))
+    // The help names the rule for variables once, not a variable in each row.
+    let hidden = |arg: Arg| arg.hide_env(true);
+    // The server's own flag, with a heading, turns off the one that clap gives to each subcommand.
+    let help = Arg::new("help").short('h').long("help");
+    let help = help.action(ArgAction::Help).help("Print help");
+    Arguments::command()
+        .mut_args(hidden)
+        .mut_subcommands(|each| each.arg(&help))
+        .mut_subcommand("explain", |explain| {
+            explain.mut_args(without_short).mut_args(hidden)
+        })
 }
 
-/// All users there are; `None` if none are asked for, and everybody may see the site.
+/// Returns all users; `None` if there are none, so that no password is required.
 ///
 /// # Errors
-/// A sentence for each that is wrong: it names the argument, or the file and the line, and never a hash.
+/// One line per mistake: the argument, or the file and the line, and never a hash.
 pub(crate) fn users(entries: &[String], file: Option<&Path>) -> Result<Option<Users>, String> {
     let mut users = match file {
         Some(file) => listed(file)?,
@@ -684,8 +803,9 @@ pub(crate) fn users(entries: &[String], file: Option<&Path>) -> Result<Option<Us
 
 fn listed(file: &Path) -> Result<Users, String> {
     let name = file.display();
-    let text = std::fs::read(file)
-        .map_err(|error| format!("--auth-file {name}: {error}; name a file that can be read"))?;
+    let text = std::fs::read(file).map_err(|error| {
+        format!("cannot read --auth-file {name}: {error}; name a file that this user can read")
+    })?;
     Users::parse(&text).map_err(|malformed| {
         let said = malformed
             .iter()
@@ -697,7 +817,7 @@ fn listed(file: &Path) -> Result<Users, String> {
     })
 }
 
-/// Whoever has one password is not to be shown the hashes of all others, and no visitor who else comes.
+/// Refuses a file below the root: a client must not read the hashes of other users, or the access log.
 fn not_served(option: &str, file: &Path, root: &Path, hidden: bool) -> Result<(), String> {
     let real = real(file).unwrap_or_else(|| file.into());
     let root = &root.canonicalize().unwrap_or_else(|_| root.into());
@@ -709,11 +829,11 @@ fn not_served(option: &str, file: &Path, root: &Path, hidden: bool) -> Result<()
     }
     let (file, root) = (file.display(), root.display());
     Err(format!(
-        "{option} {file} would be served with the rest of {root}; move it out of there"
+        "{option} {file} is below the root {root}, and would be served; move it out of the root"
     ))
 }
 
-/// The real name of a file that may yet have to be made.
+/// Returns the real path of a file that need not exist yet.
 fn real(file: &Path) -> Option<PathBuf> {
     let made = || {
         let folder = match file.parent() {
@@ -737,33 +857,34 @@ impl Compress {
     }
 }
 
-/// `./html` if it is a folder, else the current directory, unless that is `/` or home.
+/// Returns `./html` if it is a directory, else the current directory, unless that is `/` or home.
 fn default_root() -> Result<PathBuf, String> {
-    let current = std::env::current_dir()
-        .map_err(|error| format!("cannot tell the current directory: {error}; name the folder"))?;
+    let current = std::env::current_dir().map_err(|error| {
+        format!("cannot find the current directory: {error}; name the directory: docroot DIR")
+    })?;
     let html = current.join("html");
     if html.is_dir() {
         return Ok(html);
     }
-    // The current directory is known by its real name, home by any.
+    // The current directory has its real path; home may have any.
     let home = std::env::home_dir().and_then(|home| home.canonicalize().ok());
     if current == Path::new("/") || Some(&current) == home.as_ref() {
         let name = current.display();
         return Err(format!(
-            "{name} is not served by default; if you mean it: docroot {name}"
+            "{name} is not served unless it is named; to serve it: docroot {name}"
         ));
     }
     Ok(current)
 }
 
-/// As many as may run at once: the CPUs in this process's affinity mask (sched_getaffinity(2), which
-/// cpusets show in), but no more than the CPU quota of its cgroup, v1 or v2, rounded down. The standard
+/// Returns the number of threads that can run at once: the CPUs in this process's affinity mask (sched_getaffinity(2),
+/// which reflects cpusets), but no more than the CPU quota of its cgroup, v1 or v2, rounded down. The standard
 /// library asks for all of that. It is too many only where a sandbox hides the cgroup file system.
 fn default_workers() -> NonZeroUsize {
     thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
 }
 
-/// Fields for every answer: those of CORS and of isolation, and after them, so that they win, those that were given.
+/// Returns the fields of every response: CORS, isolation, and last, so that they win, those of `--header`.
 fn fields(cors: Option<&str>, isolate: bool, given: Vec<ConfiguredField>) -> Vec<ConfiguredField> {
     let mut said = Vec::new();
     if isolate {

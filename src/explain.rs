@@ -1,11 +1,11 @@
-//! `docroot explain`: the answer that a request would get, and why it is that one.
+//! `docroot explain`: the response that a request would get, and why.
 //!
-//! The request goes through the same session as every other, on no socket, and its answer's head is what that has
-//! queued. The site takes notes on the way, and keeps what it has found: the reasons are read from these, and
-//! decided nowhere else.
+//! The request goes through the same session as every other, on no socket, and the printed head is the one that the
+//! session queued. The site records what it probes and decides: the reasons are read from that record, and decided
+//! nowhere else.
 
 use std::borrow::Cow;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt::Write as _;
 use std::io;
 use std::net::Ipv4Addr;
@@ -18,8 +18,8 @@ use std::time::{Instant, SystemTime};
 
 use docroot::auth::Verifier;
 use docroot::http::{
-    AcceptEncoding, Coding, CodingReason, Fields, Lookup, Origin, Request, Resource, Response,
-    StreamKind, StreamProgress, Target, coding_reasons, is_navigation, respond, validate,
+    AcceptEncoding, Coding, CodingReason, Fields, Lookup, LookupStatus, Origin, Request, Resource,
+    Response, StreamKind, StreamProgress, Target, coding_reasons, is_navigation, respond, validate,
 };
 use docroot::http1::Http1;
 use docroot::http1::parse::{self, FieldLines, Parsed};
@@ -46,9 +46,11 @@ pub(crate) fn explain(
 ) -> io::Result<String> {
     let request = request_head(question);
     let found = RecordedLookup::default();
+    let reason = Rc::new(Cell::new(None));
     let origin = RecordingOrigin {
         site,
         recorded: found.clone(),
+        reason: reason.clone(),
     };
     let output = run_session(config, origin, &request)?;
     let found = found.borrow_mut().take();
@@ -66,6 +68,7 @@ pub(crate) fn explain(
     let explainer = Explainer {
         request,
         lookup: found.as_ref(),
+        reason: reason.get(),
         events: trace.events(),
         rules_files: sources,
     };
@@ -83,6 +86,8 @@ type RecordedLookup = Rc<RefCell<Option<Lookup>>>;
 struct RecordingOrigin {
     site: Site,
     recorded: RecordedLookup,
+    /// Why the site found nothing, as the access log has it.
+    reason: Rc<Cell<Option<&'static str>>>,
 }
 
 impl Origin for RecordingOrigin {
@@ -92,6 +97,12 @@ impl Origin for RecordingOrigin {
         let lookup = self.site.find(target, now);
         *self.recorded.borrow_mut() = Some(lookup.clone());
         lookup
+    }
+
+    fn lookup_status(&self) -> Option<LookupStatus> {
+        let status = self.site.lookup_status()?;
+        self.reason.set(status.reason);
+        Some(status)
     }
 
     fn find_encoded(
@@ -219,6 +230,8 @@ struct Explainer<'a> {
     request: Option<&'a Request<'a>>,
     /// `None` where nothing was looked up.
     lookup: Option<&'a Lookup>,
+    /// Why the site found nothing, where that is more than that nothing is there.
+    reason: Option<&'static str>,
     events: Vec<TraceEvent>,
     rules_files: RulesFileNames,
 }
@@ -277,7 +290,12 @@ impl Explainer<'_> {
         let file = self.chosen_file(role).cloned();
         let rules = self.applied_rules(role);
         let mut why = self.reasons(response.as_ref(), file.as_ref());
+        let is_absent = matches!(
+            self.lookup,
+            Some(Lookup::NotFound(_) | Lookup::SpaFallback(..))
+        );
         if role == ResponseRole::Generated
+            && !is_absent
             && let Some(reason) = page_message(content)
         {
             why.push(reason);
@@ -356,14 +374,14 @@ impl Explainer<'_> {
         for event in &self.events {
             match event {
                 TraceEvent::OutsidePrefix => {
-                    why.push("the address does not begin with the path prefix".into());
+                    why.push("the path does not begin with --path-prefix".into());
                 }
                 TraceEvent::Hidden(path, HiddenReason::Dotfile) => why.push(format!(
-                    "/{} is not shown: a name in it begins with a dot (see --hidden)",
+                    "/{} is not served: a name in it begins with a dot; --hidden serves such files",
                     shown(path)
                 )),
                 TraceEvent::Hidden(path, HiddenReason::RulesFile) => why.push(format!(
-                    "/{} is not shown: rules are read from it",
+                    "/{} is not served: it holds path rules",
                     shown(path)
                 )),
                 TraceEvent::Redirect(rule, counts) => {
@@ -372,18 +390,20 @@ impl Explainer<'_> {
                 TraceEvent::Probed(_, ProbeResult::OutsideRoot(Some(link))) => {
                     let link_text = describe_symlink(link);
                     why.push(format!(
-                        "the link {link_text} leads where none may (see --symlinks)"
+                        "the symbolic link {link_text} leads outside the root (see --symlinks and --symlink-root)"
                     ));
                 }
                 TraceEvent::SpaRoute(Err(reason)) => {
-                    why.push(format!("it is no place for the page of --spa: {reason}"));
+                    why.push(format!("the SPA fallback page is not sent: {reason}"));
                 }
                 TraceEvent::SpaRoute(Ok(())) => {
                     why.push(match self.request.is_some_and(is_navigation) {
-                        true => "somebody navigates to it, so the page of --spa is shown".into(),
+                        true => "nothing is at this path, and the request is a navigation, so the SPA fallback page is \
+                             sent"
+                        .into(),
                         false => {
-                            "it may be a place that the page of --spa knows, but the request is \
-                              no navigation"
+                            "the SPA fallback page is not sent: the request is not a navigation (Accept has no \
+                              text/html)"
                                 .into()
                         }
                     });
@@ -405,9 +425,9 @@ impl Explainer<'_> {
         let status = response.map_or("", |response| response.status.code());
         Some(match (lookup, status) {
             (Lookup::Found(_), "304") => {
-                "what the request says that it has is what there is".into()
+                "the client's copy is current: If-None-Match or If-Modified-Since says so".into()
             }
-            (Lookup::Found(_), "206") => "the request asks for a part of it".into(),
+            (Lookup::Found(_), "206") => "the request has a Range".into(),
             (Lookup::Found(_), _) => {
                 let target = self.request.and_then(|request| validate(request).ok())?;
                 let path = target.path();
@@ -416,22 +436,46 @@ impl Explainer<'_> {
                 match target.is_directory() {
                     _ if *file.path == *path => return None,
                     // (A rule or a prefix has been named.)
-                    true => format!("/{} is what the folder shows", shown(&file.path)),
+                    true => format!("/{} is the directory's index file", shown(&file.path)),
                     false if is_page => {
-                        format!("/{} is what the address means", shown(&file.path))
+                        format!(
+                            "/{} is served for this path (clean URLs)",
+                            shown(&file.path)
+                        )
                     }
                     false => return None,
                 }
             }
-            (Lookup::Directory, _) => "it is a folder, whose address ends in a slash".into(),
-            (Lookup::Events, _) => "pages hear there of changes, with --live-reload".into(),
-            (Lookup::Listing(_), _) => "the folder has no page of its own, so it is listed".into(),
-            (Lookup::NotFound(Some(_)) | Lookup::SpaFallback(..), "404") => match file {
-                Some(file) => format!("there is nothing, so /{} is shown", shown(&file.path)),
-                None => return None,
-            },
-            (Lookup::NotFound(None), _) => "there is nothing, and no page that says so".into(),
+            (Lookup::Directory, _) => {
+                "it is a directory: redirected to the path with a slash".into()
+            }
+            (Lookup::Events, _) => "this is the event stream of --live-reload".into(),
+            (Lookup::Listing(_), _) => "the directory has no index file, so it is listed".into(),
+            (Lookup::NotFound(_) | Lookup::SpaFallback(..), "404") => {
+                let page = file.map(|file| format!("/{} is sent", shown(&file.path)));
+                let reasons = [self.absence(), page].into_iter().flatten();
+                reasons.reduce(|reason, page| format!("{reason}; {page}"))?
+            }
             _ => return None,
+        })
+    }
+
+    /// Why nothing was found, unless a note has said so already.
+    fn absence(&self) -> Option<String> {
+        let is_named = |event: &TraceEvent| {
+            matches!(event, TraceEvent::OutsidePrefix | TraceEvent::Hidden(..))
+        };
+        if self.events.iter().any(is_named) {
+            return None;
+        }
+        Some(match self.reason {
+            Some(reason) => {
+                let reason = reason.trim_end_matches('.');
+                let mut chars = reason.chars();
+                let first = chars.next().map(|first| first.to_ascii_lowercase());
+                first.into_iter().chain(chars).collect()
+            }
+            None => "nothing is served at this path".to_owned(),
         })
     }
 
@@ -447,10 +491,10 @@ impl Explainer<'_> {
         let RedirectMatch { line, status, .. } = rule;
         let to = format!("{} {to}", status.code());
         match (counts, rule.is_forced) {
-            (true, true) => format!("{file}:{line} says {to}, whatever is there"),
-            (true, false) => format!("{file}:{line} says {to}"),
+            (true, true) => format!("{file}:{line} applies: {to}, even where a file exists"),
+            (true, false) => format!("{file}:{line} applies: {to}"),
             (false, _) => {
-                format!("{file}:{line} says {to} where nothing is, but something is there")
+                format!("{file}:{line} does not apply ({to}): a file exists at this path")
             }
         }
     }
@@ -460,14 +504,14 @@ impl Explainer<'_> {
             TraceEvent::Probed(path, probe) => {
                 let probe = match probe {
                     ProbeResult::File => "a file".to_owned(),
-                    ProbeResult::Directory => "a folder".to_owned(),
-                    ProbeResult::Special => "neither a file nor a folder".to_owned(),
+                    ProbeResult::Directory => "a directory".to_owned(),
+                    ProbeResult::Special => "neither a file nor a directory".to_owned(),
                     ProbeResult::Missing => "nothing".to_owned(),
                     ProbeResult::OutsideRoot(Some(link)) => {
-                        format!("behind the link {}", describe_symlink(link))
+                        format!("behind the symbolic link {}", describe_symlink(link))
                     }
                     ProbeResult::OutsideRoot(None) => {
-                        "behind a link that led where none may".to_owned()
+                        "behind a symbolic link that led outside the root".to_owned()
                     }
                     ProbeResult::Failed(why) => shown(why.as_bytes()),
                 };
@@ -522,12 +566,12 @@ impl Explainer<'_> {
                 len: Some(each.content.len()),
                 is_chosen,
                 reason: match (is_chosen, reason) {
-                    _ if offered.len() == 1 => "the only one that there is".into(),
+                    _ if offered.len() == 1 => "the only coding".into(),
                     (false, CodingReason::Chosen) => {
-                        "preferred, but the request names another".into()
+                        "preferred, but a validator of the request names another".into()
                     }
                     (true, reason) if reason != CodingReason::Chosen => {
-                        "the request names it, or nothing else is acceptable".into()
+                        "a validator of the request names it, or no other is acceptable".into()
                     }
                     (_, reason) => reason.to_string(),
                 },
@@ -538,7 +582,7 @@ impl Explainer<'_> {
                 coding,
                 len: None,
                 is_chosen: false,
-                reason: "made for later answers, if it saves enough (--compress)".into(),
+                reason: "compressed in the background for later responses, if that saves enough (--compress)".into(),
             });
         }
         for event in &self.events {
@@ -601,19 +645,17 @@ fn media_type_reason(
     let output = field_value(head, "Content-Type");
     let Some(file) = file else {
         let value = output?.to_owned();
-        let why = "no file is sent".into();
+        let why = "a page of docroot's own".into();
         return Some(ExplainedValue { value, reason: why });
     };
     let why = match (
         rule_for_field(rules, "Content-Type"),
         file.media_type.source,
     ) {
-        (Some(rule), _) => format!("{} says so", rule.source),
-        (None, MediaTypeSource::Configured) => "--mime-types says so".into(),
+        (Some(rule), _) => format!("by {}", rule.source),
+        (None, MediaTypeSource::Configured) => "by --mime-types".into(),
         (None, MediaTypeSource::Corrected | MediaTypeSource::Known) => "by its extension".into(),
-        (None, MediaTypeSource::Unknown) => {
-            "nothing is known of its extension, or it has none".into()
-        }
+        (None, MediaTypeSource::Unknown) => "the extension is unknown, or missing".into(),
     };
     let value = output.unwrap_or(&file.media_type.value).to_owned();
     Some(ExplainedValue { value, reason: why })
@@ -628,12 +670,12 @@ fn cache_reason(
     let value = field_value(head, "Cache-Control")?.to_owned();
     let is_kept = matches!(role, ResponseRole::File | ResponseRole::SpaFallback);
     let why = match (rule_for_field(rules, "Cache-Control"), file) {
-        (Some(rule), _) if is_kept => format!("{} says so", rule.source),
+        (Some(rule), _) if is_kept => format!("by {}", rule.source),
         (None, Some(file)) if is_kept => {
             let rule = file.cache_control.as_ref();
             rule.map_or_else(String::new, |rule| rule.reason.to_string())
         }
-        _ => "what is said instead of a file may be otherwise for the next request".into(),
+        _ => "responses other than files are not stored".into(),
     };
     Some(ExplainedValue { value, reason: why })
 }
@@ -708,7 +750,7 @@ impl Explanation {
             say("cache", &format!("{value} ({why})"));
         }
         for rule in &self.rules {
-            let value = rule.value.as_deref().unwrap_or("left out");
+            let value = rule.value.as_deref().unwrap_or("removed");
             let output = format!("{}: {value} ({})", rule.field, rule.source);
             say("rule", &shown(output.as_bytes()));
         }

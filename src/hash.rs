@@ -34,11 +34,12 @@ fn read_twice_from_terminal() -> Result<String, String> {
         let _ = writeln!(io::stderr());
         line
     };
-    let passwords = ask("Password: ").and_then(|password| Ok((password, ask("The same again: ")?)));
+    let passwords =
+        ask("Password: ").and_then(|password| Ok((password, ask("Repeat the password: ")?)));
     silence.restore().map_err(unreadable)?;
     match passwords? {
         (password, again) if password == again => Ok(password),
-        _ => Err("the two passwords are not the same; try again".into()),
+        _ => Err("the two passwords differ; try again".into()),
     }
 }
 

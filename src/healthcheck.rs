@@ -1,4 +1,4 @@
-//! `docroot healthcheck`: one request to a server, and whether it is well.
+//! `docroot healthcheck`: one request to a server, and whether the server is healthy.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
@@ -12,44 +12,44 @@ use docroot::net::Endpoint;
 
 use crate::config::Probe;
 
-/// How long all of it may take: less than the patience of who runs it (5 seconds in the Dockerfile), so that it is
-/// this that says what was wrong.
+/// Time limit of the whole check: shorter than the caller's (5 seconds in the Dockerfile), so that the reason is
+/// printed.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// A PROXY header of who speaks for nobody else (proxy-protocol.txt, section 2.1).
+/// A PROXY header of a proxy that makes the request itself (proxy-protocol.txt, section 2.1).
 const HEADER: &str = "PROXY UNKNOWN\r\n";
 
-/// Bytes of an answer that are read: more than a small page has, whose server is not to be hung up on, and who would
-/// say more than that is hung up on.
+/// Bytes of a response that are read at most: more than a small page has, so that its server can finish; a longer
+/// response is cut off.
 const ENOUGH: u64 = 64 * 1024;
 
-/// Asks, and is content with 2xx and 3xx; with all below 500 if nobody has named what is asked for, as it is a server
-/// that is well that wants a password, or says that there is no page.
+/// Sends the request. Healthy is a status of 2xx or 3xx; any status below 500 if the path was not named, as a healthy
+/// server may require a password or have no page there.
 ///
 /// # Errors
-/// A sentence that says who was asked for what, and why it is not well.
+/// One sentence: the URL, and why the server is unhealthy.
 pub(crate) fn run(probe: Probe) -> Result<(), String> {
     let asked = probe.places.first().map(|place| probe.at(place));
     let asked = asked.unwrap_or_default();
     let (said, outcome) = channel();
-    // On a thread, as not everything that may take long here has a time limit of its own.
+    // On a thread, as not every step has a time limit of its own.
     let thread = thread::Builder::new().spawn(move || {
-        // Nobody listens any more once patience is lost.
+        // The receiver is gone once the time limit has passed.
         let _ = said.send(examine(&probe));
     });
-    thread.map_err(|error| format!("cannot ask {asked}: {error}"))?;
+    thread.map_err(|error| format!("cannot check {asked}: {error}"))?;
     outcome.recv_timeout(PATIENCE).unwrap_or_else(|_| {
         let seconds = PATIENCE.as_secs();
         Err(format!(
-            "{asked} is not well: no answer within {seconds} seconds"
+            "{asked} is unhealthy: no response within {seconds} seconds"
         ))
     })
 }
 
-/// Asks where somebody listens.
+/// Sends the request to the first address that accepts a connection.
 fn examine(probe: &Probe) -> Result<(), String> {
     let sick = |place: &Endpoint, why: &dyn std::fmt::Display| {
-        format!("{} is not well: {why}", probe.at(place))
+        format!("{} is unhealthy: {why}", probe.at(place))
     };
     let mut nobody = None;
     for place in &probe.places {
@@ -65,11 +65,11 @@ fn examine(probe: &Probe) -> Result<(), String> {
         let header = if is_proxy { HEADER } else { "" };
         return match ask(&mut stream, place, header, &probe.target) {
             Ok(status) if is_well(status, probe.is_named) => Ok(()),
-            Ok(status) => Err(sick(place, &format_args!("it answers {status}"))),
+            Ok(status) => Err(sick(place, &format_args!("status {status}"))),
             Err(error) => Err(sick(place, &error)),
         };
     }
-    Err(nobody.unwrap_or_else(|| "there is nobody to ask".into()))
+    Err(nobody.unwrap_or_else(|| "there is no address to connect to".into()))
 }
 
 fn is_well(status: u16, is_named: bool) -> bool {
@@ -82,7 +82,7 @@ trait Stream: Read + Write {}
 
 impl<T: Read + Write> Stream for T {}
 
-/// A connection, and from which address the server sees it come.
+/// Connects, and returns the stream with its local address, which the server sees as the peer.
 fn connect(place: &Endpoint) -> io::Result<(Box<dyn Stream>, Option<IpAddr>)> {
     Ok(match place {
         Endpoint::Ip(address) => {
@@ -98,10 +98,10 @@ fn connect(place: &Endpoint) -> io::Result<(Box<dyn Stream>, Option<IpAddr>)> {
     })
 }
 
-/// Sends the request, behind this header, and reads the status of the answer.
+/// Sends the request after this header, and reads the status of the response.
 fn ask(stream: &mut dyn Stream, place: &Endpoint, header: &str, target: &str) -> io::Result<u16> {
     let host = match place.tcp() {
-        // A zone is nobody's business but this machine's (RFC 6874 section 4).
+        // A zone has a meaning on this machine only (RFC 6874 section 4).
         Some(address) => SocketAddr::new(address.ip(), address.port()).to_string(),
         None => "localhost".to_owned(),
     };
@@ -112,12 +112,12 @@ fn ask(stream: &mut dyn Stream, place: &Endpoint, header: &str, target: &str) ->
     stream.write_all(request.as_bytes())?;
     let mut answer = Vec::new();
     let read = stream.take(ENOUGH).read_to_end(&mut answer);
-    // Who has said how it is may break off, or be cut off.
+    // After the status line, the response may be cut off.
     match (status(&answer), read) {
         (Some(status), _) => Ok(status),
         (None, Err(error)) => Err(error),
         (None, Ok(0)) => Err(ErrorKind::UnexpectedEof.into()),
-        (None, Ok(_)) => Err(io::Error::other("what it answers is not HTTP")),
+        (None, Ok(_)) => Err(io::Error::other("the answer is not HTTP")),
     }
 }
 
@@ -136,7 +136,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_status_line_says_how_it_is() {
+    fn status_line_is_parsed() {
         for (answer, expected) in [
             ("HTTP/1.1 200 OK\r\n", Some(200)),
             ("HTTP/1.0 404 \r\n", Some(404)),
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn what_somebody_has_named_must_be_there() {
+    fn named_path_must_exist() {
         for (status, is_named, well) in [
             (200, true, true),
             (304, true, true),

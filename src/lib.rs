@@ -152,7 +152,10 @@
 //! | indicatif | `compress.rs` |
 //! | clap | `config.rs`, `config/` |
 //! | fast_qr | `qr.rs` |
-//! | tracing-subscriber, signal-hook | `main.rs` |
+//! | tracing-subscriber | `main.rs`, `local_time.rs` |
+//! | signal-hook | `main.rs` |
+//! | jiff | `local_time.rs` |
+//! | strsim | `config/mistakes.rs` |
 //! | sd-notify | `main.rs`, `service_manager.rs` |
 //! | rustix | `net/`, `site/`, `auth/verifier.rs`, `sandbox.rs`, `metrics/process.rs`, `explain.rs`, `hash.rs` |
 //!
@@ -219,6 +222,7 @@
 //! | `http1/access_log.rs` | responses in flight, logged and counted when they are sent | the format of a line |
 //! | `http1/authorize.rs` | authorization of a request, before the lookup | verifying passwords |
 //! | `http1/health.rs` | the health check for load balancers | when health changes |
+//! | `http1/refusal.rs` | one debug line for each refused request: its reason | deciding it |
 //! | `http1/session.rs` | states, keep-alive, pipelining, timeouts of a connection | rules of RFC 9110; file names |
 //! | `site/root.rs` | opening, examining and reading all served files | HTTP status, fields |
 //! | `site/sidecar_writer.rs` | writing sidecars, completely or not at all | serving them |
@@ -258,8 +262,12 @@
 //! | `metrics/process.rs` | statistics of the process from procfs | docroot's own counters |
 //! | `sandbox.rs` | the rights that the serving process keeps (Landlock) | names of options |
 //! | `compress.rs` | `docroot compress`: directory walk, threads, report | opening files; requests |
+//! | `site/find/absence.rs` | why a target has no resource | looking it up |
 //! | `main.rs` | arguments, tracing, signals, exit code | anything else |
 //! | `config.rs` | arguments and environment -> options, validated once | imports from anywhere but `main.rs` |
+//! | `local_time.rs` | local time for a terminal | other clocks |
+//! | `config/mistakes.rs` | messages for arguments and variables that were meant otherwise | accepting them |
+//! | `config/reference.rs` | the options as groups and entries, and docs/reference/options.md | their texts |
 //! | `config/values.rs` | text of an argument -> its value | the option it belongs to |
 //! | `config/binds.rs` | `--bind` and `--port` -> addresses | listening |
 //! | `config/etag.rs` | the source of entity tags | making them |

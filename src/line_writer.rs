@@ -203,7 +203,7 @@ impl LineWriter {
         }
         if let Some(lost) = unreported {
             let name = &self.queue.name;
-            warn!("{name} is read too slowly: {lost} lines were dropped");
+            warn!("{name} is read too slowly: {lost} lines dropped");
         }
     }
 }
@@ -422,7 +422,7 @@ impl LineQueue {
             Ok(None) => {}
             Err(error) => {
                 let name = &self.name;
-                warn!("{name} cannot be opened again, and is written to as it was: {error}");
+                warn!("cannot reopen {name}: {error}; still writing to the open file");
             }
         }
     }
@@ -444,12 +444,12 @@ impl LineQueue {
         drop(state);
         match (written, unreported) {
             (Err((_, error)), _) if is_broken_pipe(error) => {
-                warn!("{name} cannot be written any more: {error}");
+                warn!("cannot write {name}: {error}");
             }
             (Err((_, error)), Some(lost)) => {
-                warn!("{name} cannot be written: {error}; {lost} lines were lost");
+                warn!("cannot write {name}: {error}; {lost} lines lost");
             }
-            (Ok(()), Some(lost)) => warn!("{name} was read too slowly: {lost} lines were dropped"),
+            (Ok(()), Some(lost)) => warn!("{name} was read too slowly: {lost} lines dropped"),
             (_, None) => {}
         }
     }

@@ -8,6 +8,7 @@ mod config;
 mod explain;
 mod hash;
 mod healthcheck;
+mod local_time;
 mod log_sink;
 mod qr;
 mod service_manager;
@@ -45,16 +46,16 @@ use crate::config::{Arguments, Command, Config, Explain, Log};
 use crate::log_sink::LogSink;
 use crate::service_manager::ServiceManager;
 
-/// How long access lines gather before they are written together.
+/// Time for which access log lines gather before they are written together.
 const GATHER: Duration = Duration::from_millis(50);
 
-/// How long the last lines may take to be written.
+/// Time limit for writing the last lines.
 const LAST_LINES: Duration = Duration::from_secs(1);
 
-/// How long it may take to end at once.
+/// Time limit of a stop at once.
 const AT_ONCE: Duration = Duration::from_secs(1);
 
-/// Exit codes beside 0, a clean stop, and 2, which clap gives for bad arguments as we do.
+/// Exit codes other than 0, a clean stop; clap exits with 2 for bad arguments, too.
 const FAILED: u8 = 1;
 const BAD_ARGUMENTS: u8 = 2;
 const CANNOT_BIND: u8 = 3;
@@ -70,7 +71,7 @@ fn main() -> ExitCode {
     match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err((code, why)) => {
-            // The one line that says what to do; a closed standard error is no reason to panic.
+            // A closed standard error is no reason to panic.
             let _ = writeln!(io::stderr(), "docroot: {why}");
             ExitCode::from(code)
         }
@@ -80,14 +81,13 @@ fn main() -> ExitCode {
 type Failure = (u8, String);
 
 fn serve(arguments: Arguments) -> Result<(), Failure> {
-    let diagnostics = subscribe(arguments.verbose);
+    let diagnostics = subscribe(&arguments);
     let mut writer = None;
     let ran = run(arguments, || {
         let started = diagnostics.start()?;
         Ok(writer.insert(started).clone())
     });
     if let Some(writer) = writer {
-        // What nobody reads is not waited for longer than this.
         let _ = writer.finish(LAST_LINES);
     }
     ran
@@ -119,7 +119,7 @@ fn run_compress(options: compress::CompressOptions) -> Result<(), Failure> {
         0 => Ok(()),
         count => Err((
             FAILED,
-            format!("{count} failures, each named above; all else is done"),
+            format!("{count} failures, each named above; all other files are done"),
         )),
     }
 }
@@ -132,13 +132,16 @@ fn not_compressed(error: compress::CompressError) -> Failure {
     (code, error.to_string())
 }
 
-/// Confines itself when all that is to be bound is bound, and before the first thread is started, which may be
-/// done from `confined` on, which returns what writes diagnostics from then on.
+/// Serves. The sandbox comes after all sockets are bound and before the first thread is started: `confined` may start
+/// threads, and returns the writer of diagnostics.
 fn run(
     arguments: Arguments,
     confined: impl FnOnce() -> Result<WriterHandle, Failure>,
 ) -> Result<(), Failure> {
     let (quiet, check) = (arguments.quiet, arguments.check);
+    for warning in config::unknown_variables() {
+        warn!("{warning}");
+    }
     let mut config = arguments.resolve().map_err(|why| (BAD_ARGUMENTS, why))?;
     let disk = server::open_root(&config.server).map_err(refused)?;
     if check {
@@ -146,7 +149,7 @@ fn run(
         return run_check(&config, &site, &reading);
     }
     let sockets = BoundListeners::listen(&config.server).map_err(refused)?;
-    // It is started before that becomes impossible, and so is that one connected to.
+    // The sandbox forbids to start programs and to connect to sockets.
     let browser = ready(config.show.browser.as_deref());
     let manager = ServiceManager::connect(std::env::var_os("NOTIFY_SOCKET").as_deref());
     let confinement = sandbox::confine(config.sandbox, &config.needs).map_err(unconfined)?;
@@ -156,6 +159,12 @@ fn run(
     }
     let (site, reading) = open(disk, &mut config)?;
     warn_of_left_out(&reading);
+    let root_fault = check::root_fault(&config.server.root, &site);
+    // On a terminal the banner says so.
+    let has_banner = !quiet && io::stdout().is_terminal() && io::stderr().is_terminal();
+    if let Some(fault) = root_fault.as_ref().filter(|_| !has_banner) {
+        warn!("{fault}");
+    }
     let policy = config.server.site.policy.clone();
     let (journal, writer) = config.log.as_ref().map(log).transpose()?.unzip();
     let freshness = site.freshness();
@@ -171,7 +180,7 @@ fn run(
     let (handle, log) = (server.handle(), writer.clone());
     let at_once = move || {
         handle.abort();
-        // With the loops all ends in good order; what hangs, or is read by nobody, is not waited for.
+        // The process ends when the workers end; a thread that hangs is not waited for.
         thread::sleep(AT_ONCE);
         finish(log.as_ref(), Duration::ZERO);
         let _ = diagnostics.finish(AT_ONCE);
@@ -184,7 +193,7 @@ fn run(
     );
     let told = manager.clone();
     let reload = move || {
-        // Since when, so that it is known which of two reloads is over (sd_notify(3)).
+        // The start of this reload, which tells it from another one (sd_notify(3)).
         let since = NotifyState::monotonic_usec_now();
         told.notify(
             &iter::once(NotifyState::Reloading)
@@ -208,9 +217,10 @@ fn run(
         confinement: &confinement,
         addresses: &addresses,
         metrics: server.metrics(),
+        root_fault: root_fault.as_deref(),
     });
     if !quiet && let Err(error) = print(&said) {
-        warn!("cannot say on standard output where it listens: {error}");
+        warn!("cannot print the URLs on standard output: {error}");
     }
     show(&config, &addresses, browser);
     manager.notify(&[NotifyState::Ready]);
@@ -219,15 +229,15 @@ fn run(
     served
 }
 
-/// The browser, if one is to be opened. The site is served without one as well.
+/// Starts the browser for `--open`. A failure is logged, and the site is served without it.
 fn ready(browser: Option<&[String]>) -> Option<Browser> {
     let ready = Browser::ready(browser?);
     ready
-        .inspect_err(|error| warn!("the browser is not opened: {error}"))
+        .inspect_err(|error| warn!("cannot start the browser for --open: {error}"))
         .ok()
 }
 
-/// Shows the site where that was asked for.
+/// Opens the browser and prints the QR code, where asked for.
 fn show(config: &Config, addresses: &[Endpoint], browser: Option<Browser>) {
     if let Some(browser) = browser
         && let Some(url) = announce::url(&config.server, addresses)
@@ -241,37 +251,41 @@ fn show(config: &Config, addresses: &[Endpoint], browser: Option<Browser>) {
         Ok(code) if io::stdout().is_terminal() => {
             let _ = print(&code);
         }
-        // For programs there is one line on standard output, which says where it listens.
+        // Programs read one line on standard output, the URLs.
         Ok(code) if io::stderr().is_terminal() => {
             let _ = io::stderr().write_all(code.as_bytes());
         }
-        Ok(_) => warn!("there is no QR code: no terminal would show it"),
-        Err(why) => warn!("there is no QR code: {why}"),
+        Ok(_) => warn!(
+            "cannot print the QR code: neither standard output nor standard error is a terminal"
+        ),
+        Err(why) => warn!("cannot print the QR code: {why}"),
     }
 }
 
-/// Stops a server, after it has said for a while that it will.
+/// Stops a server after the drain delay, in which health checks answer 503.
 fn drain(handle: &server::ServerHandle, health: Option<&Health>, delay: Duration) {
     if let Some(health) = health {
         health.start_draining();
     }
     if delay.is_zero() {
-        info!("stopping: what is begun is finished, a second signal ends it at once");
+        info!("stopping: responses in flight are finished; a second signal stops at once");
         return handle.stop();
     }
-    info!("draining: it stops in {delay:?}, a second signal ends it at once");
+    info!(
+        "draining: health checks answer 503, and docroot stops in {delay:?}; a second signal stops at once"
+    );
     let late = handle.clone();
     let waiting = thread::Builder::new().name("drain".into()).spawn(move || {
         thread::sleep(delay);
         late.stop();
     });
     if let Err(error) = waiting {
-        warn!("stopping at once, as nothing can wait: {error}");
+        warn!("cannot start the thread for --drain-delay: {error}; stopping without the delay");
         handle.stop();
     }
 }
 
-/// Opens the access log, and starts what writes it.
+/// Opens the access log, and starts its writer thread.
 fn log(Log { file, .. }: &Log) -> Result<(LineWriter, WriterHandle), Failure> {
     let Some(file) = file else {
         let out = LogSink::standard_output().map_err(failed)?;
@@ -279,7 +293,8 @@ fn log(Log { file, .. }: &Log) -> Result<(LineWriter, WriterHandle), Failure> {
     };
     let name = file.display().to_string();
     let out = LogSink::file(file).map_err(|error| {
-        let why = format!("--log-file {name}: {error}; name a file that can be written to");
+        let why =
+            format!("cannot open --log-file {name}: {error}; name a file that this user can write");
         (BAD_ARGUMENTS, why)
     })?;
     LineWriter::new(&name, GATHER, out).map_err(failed)
@@ -302,8 +317,8 @@ fn run_check(config: &Config, site: &Site, reading: &LoadedPolicy) -> Result<(),
     print(&report.text).map_err(failed)?;
     match report.problems {
         0 => Ok(()),
-        1 => Err((FAILED, "1 thing is wrong, and named above".into())),
-        count => Err((FAILED, format!("{count} things are wrong, and named above"))),
+        1 => Err((FAILED, "1 problem, named above".into())),
+        count => Err((FAILED, format!("{count} problems, named above"))),
     }
 }
 
@@ -313,22 +328,23 @@ fn run_explain(explain: Explain) -> Result<(), Failure> {
     config.server.site.trace = Some(trail.clone());
     let disk = server::open_root(&config.server).map_err(refused)?;
     let (site, reading) = open(disk, &mut config)?;
-    for left_out in &reading.warnings {
+    for warning in config::unknown_variables().iter().chain(&reading.warnings) {
         // As in the log of a server.
-        let _ = writeln!(io::stderr(), "docroot: {left_out}");
+        let _ = writeln!(io::stderr(), "docroot: {warning}");
     }
     let answer = explain::explain(&config, site, &reading, &trail, &question).map_err(failed)?;
     print(&answer).map_err(failed)
 }
 
-/// What is wrong with rules that nobody named is left out, and not passed over.
+/// Logs the rules that are ignored: those of files in the root, which no option names.
 fn warn_of_left_out(reading: &LoadedPolicy) {
     for left_out in &reading.warnings {
         warn!("{left_out}");
     }
 }
 
-/// Passwords are sent as good as in clear (RFC 7617 section 4), and who is believed whatever it says may lie.
+/// Warns of passwords on the network, which Basic sends in clear (RFC 7617 section 4), and of PROXY headers from any
+/// peer.
 fn warn_of_strangers(config: &Config, addresses: &[Endpoint]) {
     let is_remote = |address: &Endpoint| {
         let ip = address.tcp().map(|address| address.ip().to_canonical());
@@ -338,8 +354,8 @@ fn warn_of_strangers(config: &Config, addresses: &[Endpoint]) {
         && let Some(address) = addresses.iter().find(|address| is_remote(address))
     {
         warn!(
-            "passwords that are sent to {address} can be read by whoever sees the traffic: plain HTTP hides \
-             nothing; put something that speaks TLS before it, or listen on 127.0.0.1 only"
+            "passwords sent to {address} can be read on the network: plain HTTP is not encrypted; put a proxy that \
+             speaks TLS in front, or listen on 127.0.0.1 only"
         );
     }
     let proxy = config.server.proxy.as_ref();
@@ -347,13 +363,13 @@ fn warn_of_strangers(config: &Config, addresses: &[Endpoint]) {
         && let Some(address) = addresses.iter().find(|address| is_remote(address))
     {
         warn!(
-            "whoever reaches {address} can say to be any peer, by the PROXY protocol; name the proxies that are \
-             believed with --trusted-proxy"
+            "every client that reaches {address} can claim any address by the PROXY protocol; name your proxies with \
+             --trusted-proxy"
         );
     }
 }
 
-/// The pages that were asked for must be there.
+/// Requires the pages that options name to exist.
 fn require_pages(config: &Config, site: &Site) -> Result<(), Failure> {
     for (option, page) in &config.required {
         if let Err(error) = site.check_file(page) {
@@ -365,7 +381,7 @@ fn require_pages(config: &Config, site: &Site) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Reads again what may have changed. Where something is wrong with it, all stays as it is.
+/// Reloads path rules, media types and users. With a mistake in one of them, all stay as they are.
 fn reload(
     sources: &PolicySources,
     policy: &SharedPolicy,
@@ -380,11 +396,11 @@ fn reload(
             if let (Some(verifier), Some(users)) = (verifier, users) {
                 verifier.replace_users(users);
             }
-            info!("what can be read again was, and is in force");
+            info!("configuration reloaded");
         }
         Err(wrong) => {
             wrong.iter().for_each(|wrong| error!("{wrong}"));
-            error!("all stays as it was");
+            error!("configuration not reloaded: the previous one stays in force");
         }
     }
 }
@@ -406,39 +422,51 @@ fn refused(error: server::StartError) -> Failure {
         | server::StartError::Activation(_) => CANNOT_BIND,
         server::StartError::System(_) => FAILED,
     };
-    (code, error.to_string())
+    let message = match &error {
+        server::StartError::Root(root, why) => config::root_hint(root)
+            .map(|hint| format!("cannot serve {}: {why}; {hint}", root.display())),
+        _ => None,
+    };
+    (code, message.unwrap_or_else(|| error.to_string()))
 }
 
-/// Diagnostics go to standard error. `RUST_LOG` (`debug`, `docroot=trace`, ...) counts unless -v
-/// says more.
-fn subscribe(verbose: u8) -> Diagnostics {
+/// Sends diagnostics to standard error. `RUST_LOG` (`debug`, `docroot=trace`, ...) counts unless -v is given.
+fn subscribe(arguments: &Arguments) -> Diagnostics {
     let from_environment = std::env::var("RUST_LOG").unwrap_or_default();
     let parsed = Targets::from_str(&from_environment);
     let misunderstood = parsed.is_err();
-    let targets = match (verbose, parsed) {
+    let targets = match (arguments.verbose, parsed) {
         (0, Ok(targets)) if !from_environment.is_empty() => targets,
+        (0, _) if arguments.quiet => Targets::new().with_default(LevelFilter::WARN),
         (0, _) => Targets::new().with_default(LevelFilter::INFO),
         (1, _) => Targets::new().with_default(LevelFilter::DEBUG),
         _ => Targets::new().with_default(LevelFilter::TRACE),
     };
     let diagnostics = Diagnostics::default();
     let lines = diagnostics.clone();
+    let is_terminal = io::stderr().is_terminal();
+    local_time::load();
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(move || lines.clone())
-        .with_ansi(io::stderr().is_terminal())
+        .with_ansi(is_terminal && config::has_colours())
+        .with_timer(local_time::Clock {
+            is_local: is_terminal,
+        })
         .with_target(false);
     tracing_subscriber::registry()
         .with(targets)
         .with(lines)
         .init();
     if misunderstood {
-        warn!("RUST_LOG={from_environment:?} is not understood; try RUST_LOG=docroot=debug");
+        warn!(
+            "RUST_LOG={from_environment:?} is ignored: it is malformed; try RUST_LOG=docroot=debug"
+        );
     }
     diagnostics
 }
 
-/// Standard error, a line at a time; once somebody is served, by way of a journal, so that nobody who has something
-/// to say waits for who reads it.
+/// Standard error, a line at a time; once docroot serves, by way of a writer thread, so that a worker does not wait for
+/// a slow reader.
 #[derive(Clone, Default)]
 struct Diagnostics(Arc<OnceLock<Mutex<LineWriter>>>);
 
@@ -470,14 +498,13 @@ impl io::Write for Diagnostics {
     }
 }
 
-/// Whether somebody sees it run, as who has started it does.
+/// Whether one of the standard streams is a terminal.
 fn is_on_terminal() -> bool {
     io::stdin().is_terminal() || io::stdout().is_terminal() || io::stderr().is_terminal()
 }
 
-/// The first signal to stop ends it in good order, the second at once, with the exit code that is returned. Others are
-/// heeded, where there is anything to be heeded: SIGHUP and SIGUSR1. But a SIGHUP is one to stop where there was a terminal,
-/// and what is left of it is none any more: its window was closed.
+/// Handles signals. The first signal to stop calls `end`, the second `at_once`, and exits with its code. SIGHUP and
+/// SIGUSR1 call `heed`, if it is given. SIGHUP is a signal to stop if docroot was started on a terminal that is closed by now.
 fn on_signals(
     end: impl FnOnce() + Send + 'static,
     at_once: impl Fn() -> i32 + Send + 'static,
@@ -499,7 +526,7 @@ fn on_signals(
                     (SIGHUP | SIGUSR1, Some(heed)) if !is_closed => heed(signal),
                     _ => match end.take() {
                         Some(end) => end(),
-                        // Kernel and shell both tell of that.
+                        // The kernel and the shell both send it.
                         None if is_closed => {}
                         None => process::exit(at_once()),
                     },
@@ -509,16 +536,16 @@ fn on_signals(
     Ok(())
 }
 
-/// Waits for the last access lines, and says how many were lost.
+/// Waits for the last access log lines, and logs how many were lost.
 fn finish(writer: Option<&WriterHandle>, time: Duration) {
     if let Some(writer) = writer
         && let Err(lines) = writer.finish(time)
     {
-        error!("access lines that were not written, from the start to the end: {lines}");
+        error!("access log lines lost since the start: {lines}");
     }
 }
 
-/// Prints what is read as far as somebody likes: `docroot --man | head`.
+/// Prints text to a reader that may stop early: `docroot --man | head`.
 fn hand_out(text: &[u8]) -> Result<(), Failure> {
     let mut out = io::stdout();
     match out.write_all(text).and_then(|()| out.flush()) {

@@ -75,10 +75,10 @@ impl Metrics {
     fn render(&self) -> String {
         let mut text = MetricsText::default();
         let version = env!("CARGO_PKG_VERSION");
-        let help = "The version that is running.";
+        let help = "Version of the running docroot.";
         text.family("docroot_build_info", MetricType::Gauge, help);
         text.sample("", &[("version", version)], 1);
-        let help = "Loops that serve, each on a thread of its own.";
+        let help = "Worker threads.";
         text.single(
             "docroot_workers",
             MetricType::Gauge,
@@ -94,7 +94,7 @@ impl Metrics {
     }
 
     fn write_requests(&self, text: &mut MetricsText) {
-        let help = "Requests that were answered, by method and status code.";
+        let help = "Requests answered, by method and status code.";
         text.family("docroot_http_requests_total", MetricType::Counter, help);
         for verb in MethodLabel::ALL {
             for status in Status::ALL {
@@ -109,10 +109,10 @@ impl Metrics {
         text.single(
             "docroot_http_content_sent_bytes_total",
             MetricType::Counter,
-            "Bytes of content that were sent, as they leave, without heads and framing.",
+            "Bytes of content sent, without heads and framing.",
             self.sum(|worker| worker.http1.content_bytes()),
         );
-        let help = "From the beginning of the turn of the loop that saw a request's first byte to the end of the one that sent its answer's last.";
+        let help = "Time from the event loop's turn that read a request's first byte to the end of the turn that sent the last byte of its response.";
         let name = "docroot_http_request_duration_seconds";
         text.family(name, MetricType::Histogram, help);
         let counters = http1::RequestCounters::default();
@@ -138,39 +138,39 @@ impl Metrics {
         text.single(
             "docroot_connections_accepted_total",
             MetricType::Counter,
-            "Connections that were accepted.",
+            "Connections accepted.",
             accepted,
         );
         text.single(
             "docroot_connections_open",
             MetricType::Gauge,
-            "Connections that are open now.",
+            "Connections open now.",
             accepted.saturating_sub(closed),
         );
         text.single(
             "docroot_connections_displaced_total",
             MetricType::Counter,
-            "Connections that were hung up on, while they waited, to make room for others.",
+            "Idle connections evicted for new ones.",
             self.sum(|worker| worker.net.evicted.get()),
         );
         text.single(
             "docroot_connections_turned_away_total",
             MetricType::Counter,
-            "Connections that were closed at once, as their address had enough.",
+            "Connections refused by --max-connections-per-ip.",
             self.sum(|worker| worker.net.over_ip_limit.get()),
         );
         text.single(
             "docroot_accept_rests_total",
             MetricType::Counter,
-            "How often a listener had to rest, as there was no room for one more connection.",
+            "Times that a listener stopped accepting because all connections were in use.",
             self.sum(|worker| worker.net.accept_pauses.get()),
         );
         let name = "docroot_connections_refused_total";
-        let help = "Connections that were hung up on, by what their peer should have begun with.";
+        let help = "Connections closed at their start, by reason.";
         text.family(name, MetricType::Counter, help);
         let refused = self.sum(|worker| worker.proxy.invalid_headers.get());
         text.sample("", &[("reason", "proxy_header")], refused);
-        let help = "Connections that were given up, as their peer was too slow, by the option that says so.";
+        let help = "Connections closed because the client was too slow, by option.";
         text.family(
             "docroot_connections_expired_total",
             MetricType::Counter,
@@ -194,7 +194,7 @@ impl Metrics {
     }
 
     fn write_cache(&self, text: &mut MetricsText) {
-        let help = "Lookups, by how the memory answered: by itself, after a look whether it still is so, or not.";
+        let help = "Lookups, by cache status: hit, hit after revalidation, or miss.";
         text.family("docroot_cache_lookups_total", MetricType::Counter, help);
         for recall in CacheStatus::ALL {
             let count = self.sum(|worker| worker.http1.lookups(recall));
@@ -203,7 +203,7 @@ impl Metrics {
         text.single(
             "docroot_cache_bytes",
             MetricType::Gauge,
-            "Bytes that are remembered, with what it takes to remember them.",
+            "Bytes in the cache, with its overhead.",
             self.sum(|worker| worker.cache_bytes.get()),
         );
     }
@@ -214,7 +214,7 @@ impl Metrics {
             text.single(
                 "docroot_compressor_queue_length",
                 MetricType::Gauge,
-                "Files that wait to be compressed.",
+                "Files waiting to be compressed.",
                 compressor.queue_len(),
             );
         }
@@ -222,20 +222,20 @@ impl Metrics {
             text.single(
                 "docroot_password_queue_length",
                 MetricType::Gauge,
-                "Credentials that wait to be verified.",
+                "Credentials waiting to be verified.",
                 verifier.queue_len(),
             );
         }
         if let Some(log) = &self.log {
             let (written, lost) = log.counts();
-            let help = "Lines of the access log that were written.";
+            let help = "Access log lines written.";
             text.single(
                 "docroot_log_lines_written_total",
                 MetricType::Counter,
                 help,
                 written,
             );
-            let help = "Lines of the access log that were lost.";
+            let help = "Access log lines lost.";
             text.single(
                 "docroot_log_lines_lost_total",
                 MetricType::Counter,
@@ -250,11 +250,11 @@ impl Metrics {
         text.single(
             "process_start_time_seconds",
             MetricType::Gauge,
-            "When it was started, in seconds since 1970.",
+            "Start time of the process, in seconds since 1970.",
             process.start_seconds(),
         );
         if let Some(seconds) = process.cpu_seconds() {
-            let help = "CPU time that was used, by user and system.";
+            let help = "CPU time used, user and system, in seconds.";
             text.single(
                 "process_cpu_seconds_total",
                 MetricType::Counter,
@@ -263,7 +263,7 @@ impl Metrics {
             );
         }
         if let Some(bytes) = process.resident_bytes() {
-            let help = "Memory that is resident.";
+            let help = "Resident memory, in bytes.";
             text.single(
                 "process_resident_memory_bytes",
                 MetricType::Gauge,
@@ -272,7 +272,7 @@ impl Metrics {
             );
         }
         if let Some(count) = process.open_descriptors() {
-            let help = "Descriptors that are open.";
+            let help = "Open file descriptors.";
             text.single("process_open_fds", MetricType::Gauge, help, count);
         }
     }

@@ -1,17 +1,17 @@
-//! An address as a QR code, for the camera of a phone.
+//! A URL as a QR code for the camera of a phone.
 
 use std::net::{IpAddr, SocketAddr};
 
 use fast_qr::{ECL, QRBuilder};
 
-/// Modules of light around it (ISO/IEC 18004 says 4).
+/// Light modules around the code (ISO/IEC 18004 demands 4).
 const MARGIN: usize = 4;
 
 /// Black on white, whatever the terminal's colours are.
 const PAPER: &str = "\x1b[30;107m";
 const PLAIN: &str = "\x1b[0m";
 
-/// The code of a text, two modules to a character; `None` if it is too long for one.
+/// Returns the code of a text, two modules per character; `None` if the text is too long.
 pub(crate) fn code(text: &str) -> Option<String> {
     let code = QRBuilder::new(text).ecl(ECL::L).build().ok()?;
     let size = code.size + 2 * MARGIN;
@@ -39,12 +39,12 @@ pub(crate) fn code(text: &str) -> Option<String> {
     Some(drawn)
 }
 
-/// Where a phone in the same network can reach us, of the addresses that are listened on; `own` is the address that
-/// others know this machine by.
+/// Returns the listener's address that a phone in the same network can reach; `own` is this machine's network
+/// address.
 pub(crate) fn reachable(addresses: &[SocketAddr], own: Option<IpAddr>) -> Option<SocketAddr> {
     let reached = |address: &SocketAddr| match address.ip() {
         ip if ip.to_canonical().is_loopback() => None,
-        // "[::]" takes IPv4 as well, unless another one does, which comes to the same.
+        // [::] accepts IPv4 as well, unless another listener does, with the same result.
         ip if ip.is_unspecified() => match own? {
             own if own.is_ipv6() && ip.is_ipv4() => None,
             own => Some(SocketAddr::new(own, address.port())),

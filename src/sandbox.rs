@@ -370,7 +370,7 @@ impl fmt::Display for Unconfined {
         let Self(confinement) = self;
         write!(
             f,
-            "--sandbox on: {confinement}; all of it needs Linux 6.7, --sandbox auto takes what there is"
+            "--sandbox on: {confinement}; the whole sandbox needs Linux 6.7; --sandbox auto uses what the kernel has"
         )
     }
 }

@@ -218,8 +218,8 @@ impl Server {
             let site = Site::new(open_root(options)?, options.site_options_per_worker());
             if site.freshness() != freshness {
                 warn!(
-                    "there is no inotify for every worker (see fs.inotify.max_user_instances): \
-                     some look at files by stat"
+                    "cannot start inotify for every worker (see fs.inotify.max_user_instances): some check files \
+                     by stat"
                 );
             }
             worker_reactor(
@@ -282,7 +282,7 @@ impl Server {
         let handle = metrics.handle();
         let run_metrics = move || {
             if let Err(error) = metrics.run() {
-                error!("nothing is told under {} any more: {error}", metrics::PATH);
+                error!("{} is not served any more: {error}", metrics::PATH);
             }
         };
         let metrics_thread = thread::Builder::new()
@@ -396,14 +396,16 @@ fn run_worker<P: Protocol>(mut reactor: Reactor<P>, all: &ServerHandle) -> io::R
     let ended = catch_unwind(AssertUnwindSafe(move || reactor.run()));
     let ended = ended.unwrap_or_else(|_| Err(panicked()));
     if let Err(error) = &ended {
-        error!("a worker has failed, and all finish what is begun: {error}");
+        error!(
+            "a worker thread failed: {error}; stopping when the responses in flight are finished"
+        );
         all.stop();
     }
     ended
 }
 
 fn panicked() -> io::Error {
-    io::Error::other("a worker has panicked")
+    io::Error::other("a worker thread panicked")
 }
 
 /// Creates a site of the open root, and starts the compressor and the digests of all workers' sites, as far as
@@ -424,7 +426,7 @@ pub fn open_site(disk: Root, options: &mut ServerOptions) -> Result<Site, StartE
     }
     if disk.resolver() == PathResolver::ComponentWalk {
         warn!(
-            "openat2 is not to be had here: every path is walked step by step, which takes longer"
+            "openat2 is missing (Linux before 5.6, or a seccomp filter): paths are opened step by step, which is slower"
         );
     }
     Ok(Site::new(disk, options.site_options_per_worker()))
@@ -466,7 +468,7 @@ fn bind_first_free_port(binds: &[Bind], ports: &[u16]) -> Result<Vec<Listener>, 
                 Err(StartError::Bind(address, error))
                     if error.kind() == io::ErrorKind::AddrInUse =>
                 {
-                    debug!("{address}: {error}");
+                    debug!("cannot listen on {address}: {error}");
                     busy.get_or_insert(StartError::Bind(address, error));
                 }
                 listening => return listening,
@@ -503,7 +505,7 @@ fn bind_on_port(binds: &[Bind], shared: u16) -> Result<Vec<Listener>, StartError
                 listeners.push(listener);
             }
             Err(error) if *optional && is_address_unavailable(&error) => {
-                debug!("{address} is left out: {error}");
+                debug!("not listening on {address}: {error}");
             }
             Err(error) => return Err(StartError::Bind(address.into(), error)),
         }
@@ -520,7 +522,7 @@ fn bind_or_fall_back_to_ipv4(address: SocketAddr, only_v6: bool) -> io::Result<L
                 && is_address_unavailable(&error) =>
         {
             let instead = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), address.port());
-            warn!("there is no IPv6 here ({error}): {instead} is listened on instead of {address}");
+            warn!("no IPv6 on this machine ({error}): listening on {instead} instead of {address}");
             Listener::bind(instead, false)
         }
         listener => listener,
@@ -547,25 +549,27 @@ impl fmt::Display for StartError {
         match self {
             Self::Root(root, error) => {
                 let hint = match error.kind() {
-                    io::ErrorKind::NotFound => "name an existing folder",
-                    io::ErrorKind::NotADirectory => "name the folder, not a file in it",
+                    io::ErrorKind::NotFound => "name an existing directory",
+                    io::ErrorKind::NotADirectory => "name the directory, not a file in it",
                     io::ErrorKind::PermissionDenied => {
-                        "let this user read it, or run as one who may"
+                        "let this user read it, or run docroot as another user"
                     }
-                    io::ErrorKind::Unsupported => "name the places with --symlink-root",
-                    _ => "check the folder",
+                    io::ErrorKind::Unsupported => {
+                        "name the directories that links may lead to with --symlink-root"
+                    }
+                    _ => "check the directory",
                 };
                 write!(f, "cannot serve {}: {error}; {hint}", root.display())
             }
             Self::Bind(address @ (Endpoint::Path(_) | Endpoint::Name(_)), error) => {
                 let hint = match error.kind() {
                     io::ErrorKind::AddrInUse => {
-                        "another program listens there (see who: ss -xlp), or it is no socket; \
-                         stop it or name another path"
+                        "another program listens there (ss -xlp shows it), or it is not a socket; \
+                         stop that program or name another path"
                     }
-                    io::ErrorKind::NotFound => "make its folder first",
+                    io::ErrorKind::NotFound => "create its directory first",
                     io::ErrorKind::PermissionDenied => {
-                        "let this user write to its folder, or name another path"
+                        "let this user write to its directory, or name another path"
                     }
                     io::ErrorKind::InvalidInput => "name a shorter path, of up to 107 bytes",
                     _ => "name another path",
@@ -575,7 +579,7 @@ impl fmt::Display for StartError {
             Self::Zone(ip, zone, error) => write!(
                 f,
                 "cannot listen on {ip}%{zone}: there is no interface {zone} ({error}); \
-                 see which there are: ip link"
+                 ip link lists them"
             ),
             Self::Activation(error) => error.fmt(f),
             Self::Metrics(address, error) => write!(
@@ -585,14 +589,14 @@ impl fmt::Display for StartError {
             Self::Bind(address, error) => {
                 let hint = match error.kind() {
                     io::ErrorKind::AddrInUse => {
-                        "another program listens there (see who: ss -ltnp), \
-                         stop it or choose another port with --port"
+                        "another program listens there (ss -ltnp shows it); \
+                         stop that program or choose another port with --port"
                     }
                     io::ErrorKind::PermissionDenied => {
-                        "ports below 1024 need CAP_NET_BIND_SERVICE, choose another with --port"
+                        "ports below 1024 need CAP_NET_BIND_SERVICE; choose another with --port"
                     }
                     io::ErrorKind::AddrNotAvailable => {
-                        "this machine has no such address, choose another with --bind"
+                        "this machine has no such address; choose another with --bind"
                     }
                     _ => "choose another address with --bind",
                 };

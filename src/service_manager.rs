@@ -53,5 +53,5 @@ fn connect_socket(address: &OsStr) -> io::Result<Arc<UnixDatagram>> {
 }
 
 fn warn_undelivered(error: &io::Error) {
-    warn!("cannot tell the service manager: {error}");
+    warn!("cannot notify the service manager (NOTIFY_SOCKET): {error}");
 }

@@ -1,8 +1,8 @@
-//! Untrusted text, escaped for a terminal or for JSON.
+//! Escaping of foreign text for a terminal and for JSON.
 
 use std::fmt::Write as _;
 
-/// Escapes the control characters of a path or a message, so that a terminal shows and does not interpret them.
+/// Returns a the control characters of a path or a terminal, with control characters escaped.
 pub(crate) fn shown(bytes: &[u8]) -> String {
     let mut text = String::new();
     for char in String::from_utf8_lossy(bytes).chars() {
@@ -14,7 +14,7 @@ pub(crate) fn shown(bytes: &[u8]) -> String {
     text
 }
 
-/// Escapes text for the inside of a JSON string.
+/// Returns the inside of a JSON string.
 pub(crate) fn json(text: &str) -> String {
     let mut escaped = String::new();
     for char in text.chars() {

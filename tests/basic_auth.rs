@@ -389,7 +389,7 @@ fn access_log_has_401_and_no_credentials() {
     let lines: Vec<String> = (0..3).map(|_| server.stdout_line()).collect();
     for (line, expected) in lines.iter().zip([
         ("GET /secret 401", "The request has no credentials."),
-        ("GET /a.txt 401", "The credentials are not good."),
+        ("GET /a.txt 401", "The credentials are invalid."),
         ("GET /a.txt 200 1", "-"),
     ]) {
         assert!(summary(line).starts_with(expected.0), "{line}");
@@ -462,7 +462,7 @@ fn malformed_user_list_fails_start() {
     elsewhere.write("empty", "# no users\n");
     let path = |name| elsewhere.join(name).to_str().expect("ASCII").to_owned();
     for (arguments, expected) in [
-        (["--auth", "ann:secret"], "--auth: ann: this is no hash"),
+        (["--auth", "ann:secret"], "--auth: ann: not a hash"),
         (["--auth", "ann"], "--auth: expected USER:HASH"),
         (["--auth", ":$5$"], "--auth: there is no name"),
         (
@@ -473,10 +473,13 @@ fn malformed_user_list_fails_start() {
             ["--auth-file", &path("users")],
             "users:3: alice is listed twice",
         ),
-        (["--auth-file", &path("empty")], "empty: nobody is listed"),
+        (
+            ["--auth-file", &path("empty")],
+            "empty: no users are listed",
+        ),
         (
             ["--auth-file", &path("absent")],
-            "name a file that can be read",
+            "name a file that this user can read",
         ),
     ] {
         let stderr = rejected(&arguments, &root);

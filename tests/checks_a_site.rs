@@ -38,17 +38,10 @@ fn nothing_is_wrong_with_most_sites() {
     let root = site();
     symlink("docs", root.join("alias")).expect("a link");
     symlink("..", root.join("docs/up")).expect("a link");
-    let files = "files    2 files in 2 folders; 0 used for others, with a coding; 1 name not shown";
-    check(
-        &root,
-        &[],
-        0,
-        &[files, "all of it can be served"],
-        &["wrong"],
-    );
-    let files =
-        "files    3 files in 2 folders; 0 used for others, with a coding; 0 names not shown";
-    check(&root, &["--hidden"], 0, &[files], &["wrong"]);
+    let files = "files    2 files in 2 directories; 0 sidecars; 1 name not served";
+    check(&root, &[], 0, &[files, "no problems"], &["problem:"]);
+    let files = "files    3 files in 2 directories; 0 sidecars; 0 names not served";
+    check(&root, &["--hidden"], 0, &[files], &["problem:"]);
 }
 
 #[test]
@@ -78,7 +71,7 @@ fn rules_that_are_left_out_are_named_with_file_and_line() {
     check(
         &[],
         1,
-        &["wrong: 3 lines of rules are left out", "3 things wrong"],
+        &["problem: 3 lines of rules are ignored", "3 problems"],
     );
 
     // Where the file was named, the server would not start.
@@ -113,13 +106,13 @@ fn siblings_that_are_none_are_named() {
         .and_then(|style| style.set_modified(later))
         .expect("a file of ours");
     let lines = [
-        "files    5 files in 1 folder; 1 used for others, with a coding; 0 names not shown",
-        "wrong: 2 files are not used for those that they stand beside",
-        "  /app.js.gz: its content is not in the coding that its name says",
-        "  /style.css.br: it is older than the file that it stands beside",
+        "files    5 files in 1 directory; 1 sidecar; 0 names not served",
+        "problem: 2 sidecars are not used",
+        "  /app.js.gz: its content is not in the coding of its extension",
+        "  /style.css.br: it is older than its file",
     ];
     check(&root, &[], 1, &lines, &[]);
-    check(&root, &["--no-precompressed"], 0, &[], &["wrong"]);
+    check(&root, &["--no-precompressed"], 0, &[], &["problem:"]);
 }
 
 #[test]
@@ -127,17 +120,23 @@ fn links_that_lead_out_or_to_nothing_are_named() {
     let root = site();
     symlink("/etc/passwd", root.join("out")).expect("a link");
     let lines = [
-        "wrong: 1 link leads where none may",
+        "problem: 1 symbolic link leads outside the root (see --symlinks)",
         "  /out -> /etc/passwd",
     ];
     check(&root, &[], 1, &lines, &[]);
-    check(&root, &["--symlink-root", "/etc"], 0, &[], &["wrong"]);
+    check(&root, &["--symlink-root", "/etc"], 0, &[], &["problem:"]);
     fs::remove_file(root.join("out")).expect("a link");
     symlink("nowhere", root.join("dangling")).expect("a link");
     symlink("docs", root.join("alias")).expect("a link");
-    let lines = ["remark: 1 link leads to nothing", "  /dangling -> nowhere"];
-    check(&root, &[], 0, &lines, &["wrong", "alias"]);
-    let lines = ["wrong: 2 links lead where none may", "  /alias -> docs"];
+    let lines = [
+        "remark: 1 symbolic link leads to nothing",
+        "  /dangling -> nowhere",
+    ];
+    check(&root, &[], 0, &lines, &["problem:", "alias"]);
+    let lines = [
+        "problem: 2 symbolic links lead outside the root (see --symlinks)",
+        "  /alias -> docs",
+    ];
     check(&root, &["--symlinks", "deny"], 1, &lines, &[]);
 }
 
@@ -150,7 +149,7 @@ fn names_that_no_address_has_are_named() {
         &root,
         &[],
         0,
-        &["remark: 1 name cannot be asked for", line],
+        &["remark: 1 name cannot be requested by any URL", line],
         &["\x1b"],
     );
 }
@@ -187,7 +186,7 @@ fn of_each_kind_a_hundred_are_named() {
         symlink("/etc", root.join(format!("{number}"))).expect("a link");
     }
     let lines = [
-        "wrong: 105 links lead where none may",
+        "problem: 105 symbolic links lead outside the root (see --symlinks)",
         "  and 5 more",
         "  /104 -> /etc",
     ];

@@ -133,7 +133,7 @@ fn sidecars_have_content_date_and_mode_of_original() {
     }
     let lines: Vec<&str> = out.lines().collect();
     let root = root.path().canonicalize().expect("a path");
-    let first = format!("{}: 2 files looked at in ", root.display());
+    let first = format!("{}: 2 files checked in ", root.display());
     assert!(lines[0].starts_with(&first), "{out}");
     for (line, coding) in lines[3..].iter().zip(["br", "zstd", "gzip"]) {
         let words: Vec<&str> = line.split_whitespace().collect();
@@ -219,7 +219,7 @@ fn sidecars_are_written_only_if_worthwhile() {
     without.push("small.html");
     assert_eq!(names(&root), with_sidecars(&with, &without), "{err}");
     assert!(
-        err.contains("docroot: noise.css.br: not worth it\n"),
+        err.contains("docroot: noise.css.br: not worthwhile\n"),
         "{err}"
     );
 
@@ -227,8 +227,8 @@ fn sidecars_are_written_only_if_worthwhile() {
     let (out, err) = compressed(&root, &[]);
     without.push("enough.html");
     assert_eq!(names(&root), with_sidecars(&with[..1], &without));
-    assert!(err.contains("docroot: enough.html.br: removed; "), "{err}");
-    assert!(out.contains("3 siblings removed\n"), "{out}");
+    assert!(err.contains("docroot: enough.html.br: removed: "), "{err}");
+    assert!(out.contains("3 sidecars removed\n"), "{out}");
 }
 
 #[test]
@@ -265,7 +265,7 @@ fn only_servable_compressible_files_are_examined() {
         names(&root),
         with_sidecars(&shown, &[&hidden[..], &others].concat())
     );
-    assert!(out.contains(": 10 files looked at"), "{out}");
+    assert!(out.contains(": 10 files checked"), "{out}");
     compressed(&root, &["--hidden"]);
     assert_eq!(
         names(&root),
@@ -312,10 +312,10 @@ fn failures_are_reported_and_other_files_are_compressed() {
     let (out, err) = outputs(&output);
     assert_eq!(output.status.code(), Some(1), "{err}");
     assert_eq!(out, "");
-    assert!(err.contains("docroot: a.txt.br: is no file, "), "{err}");
-    assert!(err.contains("docroot: b.txt.gz: is no file, "), "{err}");
+    assert!(err.contains("docroot: a.txt.br: not a file, "), "{err}");
+    assert!(err.contains("docroot: b.txt.gz: not a file, "), "{err}");
     assert!(
-        err.ends_with("docroot: 2 failures, each named above; all else is done\n"),
+        err.ends_with("docroot: 2 failures, each named above; all other files are done\n"),
         "{err}"
     );
     let expected = [
@@ -414,7 +414,7 @@ fn interrupted_run_leaves_no_partial_sidecars() {
             "the run stops without finishing its encoding"
         );
         assert_eq!(out, "");
-        assert!(err.starts_with("docroot: stopped; "), "{err}");
+        assert!(err.starts_with("docroot: stopped: "), "{err}");
         assert_eq!(temporary_files(&root), 0);
         for name in names(&root) {
             if SUFFIXES.iter().any(|suffix| name.ends_with(suffix)) {
@@ -439,7 +439,7 @@ fn next_run_removes_temporary_files_of_killed_run() {
     root.write("large.js", "");
     let (_, err) = compressed(&root, &[]);
     assert!(
-        err.contains("removed what an interrupted run has left: "),
+        err.contains("removed partial files of an interrupted run: "),
         "{err}"
     );
     assert_eq!(temporary_files(&root), 0);
@@ -466,7 +466,7 @@ fn arguments_are_validated_and_server_variables_are_ignored() {
         let (code, err) = run(&["compress", path]);
         assert_eq!(code, Some(4), "{err}");
         assert!(
-            err.starts_with(&format!("docroot: {path}: {reason}")),
+            err.starts_with(&format!("docroot: cannot read {path}: {reason}")),
             "{err}"
         );
         assert_eq!(err.lines().count(), 1, "{err}");

@@ -19,7 +19,7 @@ fn server_with_nofile_limit(files: u32, root: &Root, options: &[&str]) -> Server
 
 const ONE_WORKER: &[&str] = &["--workers", "1"];
 
-const LIMIT_WARNING: &str = "waits until one closes";
+const LIMIT_WARNING: &str = "wait until a connection closes";
 
 /// Checks that while all `inside` connections have a response in progress, further ones wait without CPU time,
 /// and are accepted as the first ones close.
@@ -79,7 +79,8 @@ fn longest_waiting_connection_is_evicted_when_descriptors_run_out() {
     let mut clients: Vec<Client> = (0..200).map(|_| InHead.open(&server)).collect();
     let warning = server.stderr_line();
     assert!(
-        warning.contains("makes room") && warning.contains("os error 24"),
+        warning.contains("the one that is idle longest is closed")
+            && warning.contains("os error 24"),
         "{warning}"
     );
     server.wait_until_idle();
@@ -396,7 +397,7 @@ fn per_ip_limit_warning_is_throttled() {
     }
     let warning = server.stderr_line();
     assert!(
-        warning.contains("127.0.0.5") && warning.contains("holds 1"),
+        warning.contains("127.0.0.5") && warning.contains("has 1 "),
         "{warning}"
     );
     let more = server.stderr_lines();

@@ -339,7 +339,7 @@ fn warnings_until_reload(server: &Server) -> Vec<String> {
     server.signal(Signal::HUP);
     let lines = std::iter::from_fn(|| {
         let line = server.stderr_line();
-        (!line.contains("can be read again")).then_some(line)
+        (!line.contains("configuration reloaded")).then_some(line)
     });
     lines.collect()
 }
@@ -376,7 +376,7 @@ fn unusable_sidecar_is_ignored_and_logged_once() {
     }
     let warnings = warnings_until_reload(&server);
     for (name, reason) in [
-        ("/older.js.br", "older than the file"),
+        ("/older.js.br", "older than its file"),
         ("/foreign.js.gz", "not in the coding"),
         ("/foreign.js.zst", "not in the coding"),
         ("/empty.js.br", "not in the coding"),

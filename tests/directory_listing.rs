@@ -665,7 +665,7 @@ fn directory_removed_during_listing_ends_without_last_chunk() {
     );
     let warning = server.stderr_line();
     assert!(
-        warning.contains("cannot list /many to its end"),
+        warning.contains("cannot finish the listing of /many"),
         "{warning}"
     );
     eventually("the server goes on serving", || {

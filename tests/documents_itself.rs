@@ -33,9 +33,9 @@ fn read_by(program: &str, arguments: &[&str], input: &str) -> Option<Output> {
 
 /// The names of the flags in what --help prints.
 fn flags(help: &str) -> Vec<&str> {
-    let (_, options) = help.split_once("Options:\n").expect("options");
-    let flags = options.lines().filter_map(|line| {
-        let (_, flag) = line.trim_start().split_once("  ")?.0.split_once("--")?;
+    let is_row = |line: &&str| line.starts_with("  ") && line.trim_start().starts_with('-');
+    let flags = help.lines().filter(is_row).filter_map(|line| {
+        let (_, flag) = line.split_once("--")?;
         flag.split([' ', '.', '[']).next()
     });
     flags.collect()
@@ -78,31 +78,53 @@ fn the_manual_page_has_every_flag_and_its_variable() {
         "EXIT STATUS",
         "FILES",
         "EXAMPLES",
+        "SEE ALSO",
     ];
     assert_eq!(sections, expected);
+    // The groups are those of --help.
+    let groups = page.lines().filter_map(|line| line.strip_prefix(".SS "));
+    let groups: Vec<&str> = groups.map(|title| title.trim_matches('"')).collect();
+    let help = printed(&["--help"]);
+    for group in &groups {
+        assert!(help.contains(&format!("\n{group}:\n")), "{group}");
+    }
+    assert!(groups.len() > 8, "{groups:?}");
 }
 
 #[test]
-fn the_readme_has_every_flag_and_its_variable() {
-    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
-    let readme = fs::read_to_string(readme).expect("text");
-    let (_, table) = readme
-        .split_once("| flag | environment |")
-        .expect("a table");
-    let (table, _) = table.split_once("\n\n").expect("its end");
-    for flag in flags(&printed(&["--help"])) {
-        if ["help", "version"].contains(&flag) {
-            continue;
-        }
+fn options_reference_is_up_to_date() {
+    let printed = printed(&["--print-options-reference"]);
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/reference/options.md");
+    let committed = fs::read_to_string(file).unwrap_or_default();
+    assert!(
+        committed == printed,
+        "docs/reference/options.md is not up to date: docroot --print-options-reference > docs/reference/options.md"
+    );
+    for flag in flags(&self::printed(&["--help"])) {
+        assert!(printed.contains(&format!("\n### `--{flag}`\n")), "--{flag}");
         let variable = format!("`DOCROOT_{}`", flag.to_uppercase().replace('-', "_"));
-        let row = table.lines().find(|row| row.contains(&variable));
-        let row = row.unwrap_or_else(|| panic!("{variable} has no row"));
-        let cell = row.split(" | ").next().unwrap_or_default();
-        let is_said = cell
-            .split([' ', '`', '['])
-            .any(|word| word.strip_prefix("--") == Some(flag));
-        assert!(is_said, "--{flag} is not in the row of {variable}");
+        let is_own = ["help", "version"].contains(&flag);
+        assert!(is_own || printed.contains(&variable), "{variable}");
     }
+    for line in printed.lines().filter(|line| !line.starts_with('|')) {
+        assert!(line.chars().count() <= 120, "{line}");
+    }
+    let (_, links) = printed.split_once("\n## ").expect("a group");
+    for link in links.split("](#").skip(1) {
+        let (anchor, _) = link.split_once(')').expect("its end");
+        let is_heading = |line: &str| line.starts_with("##") && slug(line) == anchor;
+        assert!(printed.lines().any(is_heading), "#{anchor}");
+    }
+}
+
+/// The anchor that GitHub gives a heading.
+fn slug(heading: &str) -> String {
+    let title = heading.trim_start_matches('#').trim().to_lowercase();
+    let kept = title
+        .chars()
+        .filter(|char| char.is_alphanumeric() || " -_".contains(*char));
+    kept.map(|char| if char == ' ' { '-' } else { char })
+        .collect()
 }
 
 #[test]
@@ -177,6 +199,40 @@ fn bash_completes_flags_their_values_and_commands() {
     check("docroot --sandbox ''", "auto on off");
     check("docroot compress --j", "--jobs");
     check("docroot expl", "explain");
+    // Bash makes three words of an option, an equals sign and a value.
+    check("docroot --sandbox = ''", "auto on off");
+    check("docroot --sandbox = o", "on off");
+    check("docroot --log-format =", "pretty combined json none");
+}
+
+#[test]
+fn bash_completes_directories_where_a_directory_can_stand() {
+    let folder = Root::of(&[("html/index.html", ""), ("explained/a", ""), ("file", "")]);
+    let file = folder.join("docroot.bash");
+    fs::write(&file, printed(&["--completions", "bash"])).expect("a file");
+    let check = |words: &str, expected: &[&str]| {
+        let script = format!(
+            "cd '{}'; source ./docroot.bash; COMP_WORDS=({words}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1))\n\
+             _docroot docroot \"${{COMP_WORDS[COMP_CWORD]}}\" \"${{COMP_WORDS[COMP_CWORD - 1]}}\"\n\
+             printf '%s\\n' \"${{COMPREPLY[@]}}\"",
+            folder.path().display()
+        );
+        let Some(output) = read_by("bash", &["--norc", "-s"], &script) else {
+            return;
+        };
+        assert_eq!(String::from_utf8_lossy(&output.stderr), "", "{words}");
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        let mut found: Vec<&str> = said.lines().filter(|line| !line.is_empty()).collect();
+        found.sort_unstable();
+        assert_eq!(found, expected, "{words}");
+    };
+    // A command can only be the first word.
+    check("docroot ex", &["explain", "explained"]);
+    check("docroot --listing ''", &["explained", "html"]);
+    check("docroot --listing ex", &["explained"]);
+    check("docroot compress h", &["html"]);
+    // Its value follows an equals sign only.
+    check("docroot --spa h", &["html"]);
 }
 
 #[test]

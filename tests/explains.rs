@@ -110,7 +110,7 @@ fn the_file_is_named_and_why_it_is_that_one() {
         &["/"],
         &[
             r#""file":{"path":"/index.html""#,
-            "is what the folder shows",
+            "is the directory's index file",
         ],
     );
     check(
@@ -118,22 +118,22 @@ fn the_file_is_named_and_why_it_is_that_one() {
         &[
             r#""target":"/about","status":200"#,
             r#""looked":[{"path":"/about","found":"nothing"},{"path":"/about.html","found":"a file"}"#,
-            "/about.html is what the address means",
-            "_redirects:2 says 301 /index.html where nothing is, but something is there",
+            "/about.html is served for this path (clean URLs)",
+            "_redirects:2 does not apply (301 /index.html): a file exists at this path",
             r#""rules":[{"field":"X-About","value":"this","from":"_headers:2"}]"#,
         ],
     );
     check(
         &["/about", "--no-clean-urls"],
         &[
-            r#""status":301,"outcome":"redirect","file":null,"why":["_redirects:2 says 301 /index.html"]"#,
+            r#""status":301,"outcome":"redirect","file":null,"why":["_redirects:2 applies: 301 /index.html"]"#,
         ],
     );
     check(
         &["/docs"],
         &[
             r#""status":301,"outcome":"folder","#,
-            "it is a folder, whose address ends in a slash",
+            "it is a directory: redirected to the path with a slash",
             r#""Location: /docs/""#,
         ],
     );
@@ -142,7 +142,7 @@ fn the_file_is_named_and_why_it_is_that_one() {
         &[
             r#"{"field":"Cache-Control","value":"max-age=5","from":"_headers:4"}"#,
             r#"{"field":"Referrer-Policy","value":null,"from":"_headers:5"}"#,
-            r#""cache":{"value":"max-age=5","why":"_headers:4 says so"}"#,
+            r#""cache":{"value":"max-age=5","why":"by _headers:4"}"#,
         ],
     );
     check(&["/a b.txt"], &[r#""target":"/a%20b.txt","status":200"#]);
@@ -158,7 +158,7 @@ fn the_file_is_named_and_why_it_is_that_one() {
         &["/plain.js", "--path-prefix", "/sub"],
         &[
             r#""status":404"#,
-            "the address does not begin with the path prefix",
+            "the path does not begin with --path-prefix",
         ],
     );
     check(
@@ -170,7 +170,7 @@ fn the_file_is_named_and_why_it_is_that_one() {
             "60",
         ],
         &[
-            r#""type":{"value":"text/x-mine; charset=utf-8","why":"--mime-types says so"}"#,
+            r#""type":{"value":"text/x-mine; charset=utf-8","why":"by --mime-types"}"#,
             r#""cache":{"value":"public, max-age=60","why":"--cache 60: "#,
         ],
     );
@@ -192,7 +192,7 @@ fn the_coding_is_named_and_why_it_is_not_another() {
             r#"{"coding":"br","bytes":17,"sent":false,"why":"not listed in Accept-Encoding"}"#,
             r#""coding":"gzip","bytes":27,"sent":true,"why":"chosen"}"#,
             "\"Content-Encoding: gzip\"",
-            r#""cache":{"value":"public, max-age=31536000, immutable","why":"the name carries a hash of the content, BsYhmk3H"}"#,
+            r#""cache":{"value":"public, max-age=31536000, immutable","why":"the name is fingerprinted: BsYhmk3H"}"#,
         ],
     );
     check(
@@ -218,7 +218,7 @@ fn the_coding_is_named_and_why_it_is_not_another() {
     check(
         &["/plain.js", "-H", GZIP, "--compress"],
         &[
-            r#"{"coding":"gzip","bytes":null,"sent":false,"why":"made for later answers"#,
+            r#"{"coding":"gzip","bytes":null,"sent":false,"why":"compressed in the background for later responses"#,
             "\"Vary: Accept-Encoding\"",
         ],
     );
@@ -232,37 +232,37 @@ fn what_is_not_shown_is_named_and_why() {
         &["/nothing"],
         &[
             r#""status":404,"outcome":"absent","file":{"path":"/404.html""#,
-            "there is nothing, so /404.html is shown",
+            "nothing is served at this path; /404.html is sent",
             r#"{"path":"/nothing","found":"nothing"},{"path":"/nothing.html","found":"nothing"}"#,
         ],
     );
     check(
         &["/.secret"],
-        &["/.secret is not shown: a name in it begins with a dot"],
+        &["/.secret is not served: a name in it begins with a dot; --hidden serves such files"],
     );
     check(
         &["/_headers"],
-        &["/_headers is not shown: rules are read from it"],
+        &["/_headers is not served: it holds path rules"],
     );
     check(
         &["/out"],
         &[
             r#""status":403,"outcome":"forbidden"#,
-            "the link /out -> /etc/passwd leads where none may",
+            "the symbolic link /out -> /etc/passwd leads outside the root",
         ],
     );
     check(
         &["/deep/link", "--spa", "-H", NAVIGATION],
         &[
             r#""status":200,"outcome":"shell","file":{"path":"/index.html""#,
-            "somebody navigates to it",
+            "the request is a navigation, so the SPA fallback page is sent",
         ],
     );
     check(
         &["/deep/link", "--spa", "-H", IMAGE],
         &[
             r#""status":404,"outcome":"absent","#,
-            "but the request is no navigation",
+            "the SPA fallback page is not sent: the request is not a navigation",
         ],
     );
     check(
@@ -276,7 +276,7 @@ fn what_is_not_shown_is_named_and_why() {
         &["/gone/a"],
         &[
             r#""status":404,"outcome":"absent","file":{"path":"/about.html""#,
-            "_redirects:4 says 404 /about.html",
+            "_redirects:4 applies: 404 /about.html",
         ],
     );
     check(
@@ -295,8 +295,8 @@ fn what_is_not_shown_is_named_and_why() {
         &["/plain.js", "-H", "If-Match: \"no\""],
         &[
             r#""status":412,"outcome":"file","file":{"path":"/plain.js""#,
-            r#""type":{"value":"text/html; charset=utf-8","why":"no file is sent"}"#,
-            "is not what the request is about",
+            r#""type":{"value":"text/html; charset=utf-8","why":"a page of docroot's own"}"#,
+            "A precondition of the request",
         ],
     );
     check(

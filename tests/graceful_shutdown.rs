@@ -159,7 +159,7 @@ fn second_signal_flushes_access_log_and_removes_socket() {
     assert!(
         server
             .stderr_line()
-            .ends_with("connections cut, unfinished: 1")
+            .ends_with("connections aborted with unfinished responses: 1")
     );
     assert!(!path.exists(), "the socket's file is removed");
 }
@@ -181,7 +181,7 @@ fn grace_period_bounds_shutdown() {
         assert!(elapsed >= GRACE_PERIOD, "{elapsed:?}");
         expect_stopping_line(&server);
         let line = server.stderr_line();
-        let expected = "connections cut, unfinished 8s after the stop: 2";
+        let expected = "connections aborted with unfinished responses 8s after the stop: 2";
         assert!(line.contains(expected), "{line}");
         elapsed < KILL_TIMEOUT
     });

@@ -213,7 +213,7 @@ fn failure_is_reported_in_one_line() {
     check_unhealthy(
         &[],
         &[("DOCROOT_PORT", "0")],
-        &["port 0", "does not say where"],
+        &["port 0", "names no address"],
     );
     check_unhealthy(
         &[],
@@ -229,7 +229,7 @@ fn silent_server_times_out() {
     let url = format!("http://{}/", silent.local_addr().expect("an address"));
     let (code, stderr) = outcome(healthcheck(&[&url], &[]));
     assert_eq!(code, Some(1));
-    assert!(stderr[0].contains(&url) && stderr[0].contains("no answer within 3 seconds"));
+    assert!(stderr[0].contains(&url) && stderr[0].contains("no response within 3 seconds"));
     let image = include_str!("../Dockerfile");
     assert!(
         image.contains("--timeout=5s"),

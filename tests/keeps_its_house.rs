@@ -94,10 +94,13 @@ const HOMES: &[(&str, &[&str])] = &[
     ("clap_complete::", &["config/manual.rs"]),
     ("clap_mangen::", &["config/manual.rs"]),
     ("signal_hook::", &["main.rs"]),
-    ("tracing_subscriber::", &["main.rs"]),
+    ("tracing_subscriber::", &["main.rs", "local_time.rs"]),
+    ("jiff::", &["local_time.rs"]),
+    ("strsim::", &["config/mistakes.rs"]),
     (
         "tracing::",
         &[
+            "http1/refusal.rs",
             "net/",
             "proxy/",
             "site/",
@@ -151,6 +154,7 @@ const HOMES: &[(&str, &[&str])] = &[
     (
         "crate::net",
         &[
+            "http1/refusal.rs",
             "http1/session.rs",
             "http1/access_line.rs",
             "http1/access_log.rs",

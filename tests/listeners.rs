@@ -209,10 +209,10 @@ fn file_at_socket_path_is_not_replaced() {
     let bind = format!("unix:{}", path.display());
     check_bind_error(
         command.args(["--bind", &bind]).arg(root.path()),
-        &[&bind, "no socket"],
+        &[&bind, "not a socket"],
     );
     assert_eq!(fs::read(&path).expect("it exists"), b"precious");
-    for (path, hint) in [("none/socket", "folder"), (&*"x".repeat(120), "shorter")] {
+    for (path, hint) in [("none/socket", "directory"), (&*"x".repeat(120), "shorter")] {
         let bind = format!("unix:{}", folder.path().join(path).display());
         check_bind_error(docroot().args(["--bind", &bind]).arg(root.path()), &[hint]);
     }
@@ -409,16 +409,16 @@ fn missing_or_unusable_inherited_socket_is_reported() {
     let loopback = (Ipv4Addr::LOCALHOST, 0);
     check(
         UdpSocket::bind(loopback).expect("a socket").into(),
-        "no stream",
+        "not a stream",
     );
     let file = fs::File::open("/dev/null").expect("a file");
-    check(file.into(), "no stream");
+    check(file.into(), "not a stream");
     let (one, _other) = UnixStream::pair().expect("two sockets");
-    check(one.into(), "does not listen");
+    check(one.into(), "not listening");
     let listener = TcpListener::bind(loopback).expect("a port");
     let address = listener.local_addr().expect("an address");
     let stream = TcpStream::connect(address).expect("the listener accepts");
-    check(stream.into(), "does not listen");
+    check(stream.into(), "not listening");
 }
 
 #[test]
@@ -612,7 +612,7 @@ fn ipv4_mapped_address_is_shown_as_ipv4() {
         assert_eq!(Client::connect(address).try_request(GET), None);
         let warning = server.stderr_line();
         assert!(
-            warning.contains("127.0.0.1 holds 1 ") && !warning.contains("ffff"),
+            warning.contains("127.0.0.1 has 1 ") && !warning.contains("ffff"),
             "{warning}"
         );
     }

@@ -573,7 +573,7 @@ fn open_starts_browser_with_listening_url() {
     ));
     let warning = server.stderr_line();
     assert!(
-        warning.contains("/no/such/browser has not opened http://"),
+        warning.contains("/no/such/browser cannot open http://"),
         "{warning}"
     );
     assert_eq!(server.get("/").status(), "200 OK");
@@ -611,7 +611,7 @@ fn qr_code_is_refused_for_loopback_address() {
     let server = Server::with(root.path(), &["--qr"]);
     let warning = server.stderr_line();
     assert!(
-        warning.contains("no QR code: no phone can reach"),
+        warning.contains("cannot print the QR code: a phone cannot reach"),
         "{warning}"
     );
     drop(server);

@@ -28,6 +28,7 @@ mod logs_access;
 mod logs_formats;
 mod malformed_requests;
 mod many_connections;
+mod messages;
 mod on_the_fly_compression;
 mod path_mapping;
 mod pipelining;

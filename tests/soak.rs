@@ -436,7 +436,7 @@ fn unexpected_lines(mut stderr: Vec<String>) -> Vec<String> {
     let expected = [
         " INFO ",
         " is full: ",
-        " is older than the file ",
+        " is older than its file",
         " Resource temporarily unavailable ",
     ];
     stderr.retain(|line| !expected.iter().any(|it| line.contains(it)));

@@ -23,56 +23,92 @@ const BAD_ARGUMENTS: i32 = 2;
 const CANNOT_BIND: i32 = 3;
 const NO_ROOT: i32 = 4;
 
-/// Every flag that serves a purpose of its own, in the order of --help.
-const FLAGS: &[&str] = &[
-    "root",
+/// The headings of --help, and the flags below each, in its order.
+const FLAGS: &[(&str, &[&str])] = &[
+    (
+        "Site",
+        &[
+            "root",
+            "index",
+            "404",
+            "spa",
+            "listing",
+            "hidden",
+            "symlinks",
+            "symlink-root",
+        ],
+    ),
+    (
+        "Listening",
+        &["port", "bind", "trusted-proxy", "proxy-protocol"],
+    ),
+    ("URLs", &["no-clean-urls", "path-prefix"]),
+    (
+        "Response fields",
+        &["header", "headers-file", "cors", "isolate", "mime-types"],
+    ),
+    (
+        "Caching and compression",
+        &[
+            "cache",
+            "etag",
+            "compress",
+            "no-precompressed",
+            "cache-memory",
+        ],
+    ),
+    ("Access", &["auth", "auth-file"]),
+    ("Live work", &["live-reload", "open", "qr"]),
+    (
+        "Limits",
+        &[
+            "max-header",
+            "header-timeout",
+            "idle-timeout",
+            "min-rate",
+            "max-connections",
+            "max-connections-per-ip",
+        ],
+    ),
+    (
+        "Production",
+        &[
+            "workers",
+            "health",
+            "drain-delay",
+            "release-grace",
+            "metrics",
+            "sandbox",
+            "check",
+        ],
+    ),
+    (
+        "Logging",
+        &["log-health", "log-format", "log-file", "quiet", "verbose"],
+    ),
+    (
+        "This command line",
+        &["completions", "man", "help", "version"],
+    ),
+];
+
+/// The flags of -h.
+const COMMON_FLAGS: &[&str] = &[
+    "spa",
+    "listing",
     "port",
     "bind",
-    "index",
-    "404",
-    "spa",
-    "no-clean-urls",
-    "path-prefix",
-    "cache",
-    "etag",
     "header",
-    "headers-file",
     "cors",
-    "isolate",
-    "mime-types",
+    "cache",
     "compress",
-    "no-precompressed",
-    "hidden",
-    "listing",
-    "symlinks",
-    "symlink-root",
     "auth",
-    "auth-file",
-    "cache-memory",
-    "max-header",
     "live-reload",
     "open",
-    "qr",
-    "header-timeout",
-    "idle-timeout",
-    "min-rate",
-    "workers",
-    "max-connections",
-    "max-connections-per-ip",
-    "release-grace",
-    "health",
-    "drain-delay",
-    "sandbox",
-    "trusted-proxy",
-    "proxy-protocol",
-    "log-format",
-    "log-file",
-    "metrics",
-    "quiet",
-    "verbose",
     "check",
-    "completions",
-    "man",
+    "verbose",
+    "help",
+    "version",
 ];
 
 /// How a command ended that was not to serve.
@@ -262,7 +298,7 @@ fn a_root_that_cannot_be_served_is_named() {
     check(&mut docroot_with(&[missing]), NO_ROOT, &[missing]);
     check(&mut docroot_with(&["-d", missing]), NO_ROOT, &[missing]);
     let file = root.join("index.html");
-    let words = [text(&file), "name the folder"];
+    let words = [text(&file), "name the directory"];
     check(&mut docroot_with(&[text(&file)]), NO_ROOT, &words);
 }
 
@@ -885,33 +921,70 @@ fn check_says_what_would_be_served() {
     assert_eq!(environment.code, Some(CLEAN), "{environment:?}");
 }
 
-#[test]
-fn help_lists_every_flag_and_no_other() {
-    let ended = run(&mut docroot_with(&["--help"]));
+/// What --help or -h prints where there is no terminal: 100 columns.
+fn help(option: &str) -> String {
+    let ended = run(&mut docroot_with(&[option]));
     assert_eq!((ended.code, ended.stderr.as_str()), (Some(CLEAN), ""));
-    let (_, options) = ended.stdout.split_once("Options:\n").expect("options");
-    let (options, _) = options.split_once("\n\n").expect("an end");
-    let flags: Vec<&str> = options
-        .lines()
-        .filter_map(|line| {
-            let (flags, _) = line.trim_start().split_once("  ")?;
-            let (_, flag) = flags.split_once("--")?;
-            flag.split([' ', '.', '[']).next()
-        })
-        .collect();
-    assert_eq!(flags, [FLAGS, &["help", "version"]].concat());
-    for (line, flag) in options.lines().zip(FLAGS) {
-        let variable = flag.to_uppercase().replace('-', "_");
-        let variable = format!("[env: DOCROOT_{variable}=]");
-        assert!(line.contains(&variable), "no {variable} in {line}");
+    for line in ended.stdout.lines() {
+        assert!(line.chars().count() <= 100, "{line}");
     }
-    let bind = options.lines().find(|line| line.contains("--bind"));
+    ended.stdout
+}
+
+/// The long name of the flag of a row of --help.
+fn flag(line: &str) -> Option<&str> {
+    let names = line
+        .strip_prefix("  ")
+        .filter(|row| row.trim_start().starts_with('-'))?;
+    let (_, flag) = names.split_once("--")?;
+    flag.split([' ', '.', '[']).next()
+}
+
+#[test]
+fn help_has_every_flag_below_its_heading() {
+    let text = help("--help");
+    let mut found: Vec<(&str, Vec<&str>)> = Vec::new();
+    for line in text.lines() {
+        match (line.strip_suffix(':'), flag(line)) {
+            (Some(title), _) if !line.starts_with(' ') => found.push((title, Vec::new())),
+            (_, Some(flag)) => found.last_mut().expect("a heading").1.push(flag),
+            _ => {}
+        }
+    }
+    found.retain(|(_, flags)| !flags.is_empty());
+    let expected = FLAGS.iter().map(|(title, flags)| (*title, flags.to_vec()));
+    assert_eq!(found, expected.collect::<Vec<_>>());
     for alias in ["--host", "--listen", "-l"] {
-        assert!(bind.is_some_and(|line| line.contains(alias)), "{alias}");
+        assert!(text.contains(alias), "{alias}");
     }
+    // Variables are named by their rule, not in each row.
+    assert_eq!(text.matches("DOCROOT_").count(), 1, "{text}");
+    let (_, examples) = text.split_once("\nExamples:\n").expect("examples");
+    let examples = examples
+        .lines()
+        .take_while(|line| line.starts_with("  docroot "));
+    assert_eq!(examples.count(), 4);
     let version = run(&mut docroot_with(&["--version"]));
     let expected = format!("docroot {}\n", env!("CARGO_PKG_VERSION"));
     assert_eq!(version.stdout, expected);
+}
+
+#[test]
+fn short_help_has_the_common_flags() {
+    let text = help("-h");
+    let flags: Vec<&str> = text.lines().filter_map(flag).collect();
+    assert_eq!(flags, COMMON_FLAGS);
+    assert!(text.ends_with("\n--help shows all options.\n"), "{text}");
+}
+
+#[test]
+fn help_is_wrapped_to_the_terminal() {
+    let narrow = run(docroot_with(&["--help"]).env("COLUMNS", "72"));
+    let longest = narrow.stdout.lines().map(|line| line.chars().count()).max();
+    // (The examples and what follows them are written for 100 columns.)
+    let (options, _) = narrow.stdout.split_once("\nExamples:").expect("examples");
+    let widest = options.lines().map(|line| line.chars().count()).max();
+    assert!(widest <= Some(72), "{longest:?} {options}");
 }
 
 const CTRL_C: &[u8] = b"\x03";
@@ -925,6 +998,11 @@ struct Terminal {
 impl Terminal {
     /// Nothing where there is no script(1) of util-linux, or no terminal to be had.
     fn start(arguments: &[&str]) -> Option<Self> {
+        Self::run(env!("CARGO_BIN_EXE_docroot"), arguments)
+    }
+
+    /// The same, of any program.
+    fn run(program: &str, arguments: &[&str]) -> Option<Self> {
         let mut probe = Command::new("script");
         probe.args(["-q", "-e", "-c", "true", "/dev/null"]);
         if !probe.output().is_ok_and(|output| output.status.success()) {
@@ -932,7 +1010,7 @@ impl Terminal {
             return None;
         }
         let command = docroot_with(arguments);
-        let words: Vec<String> = std::iter::once(command.get_program())
+        let words: Vec<String> = std::iter::once(program.as_ref())
             .chain(command.get_args())
             .map(|word| format!("'{}'", word.to_str().expect("a word in UTF-8")))
             .collect();
@@ -991,7 +1069,7 @@ fn a_terminal_shows_a_banner() {
         &version,
         text(root.path()),
         &format!("http://{address}/"),
-        "; folders listed; ",
+        "; directories listed; ",
         "; 2 workers, up to ",
     ] {
         assert!(banner.contains(word), "no {word} in {banner}");
@@ -1001,6 +1079,58 @@ fn a_terminal_shows_a_banner() {
     terminal.until(" GET      5 ");
     terminal.presses(CTRL_C);
     assert_eq!(terminal.process.wait_for_exit(), Some(CLEAN));
+}
+
+#[test]
+fn terminal_has_local_time_and_the_colours_that_it_can_show() {
+    let root = site();
+    // Nine hours ahead of UTC, and no daylight saving time.
+    let check = |variables: &[&str], is_coloured: bool| {
+        let [address] = free(&own_ip());
+        let bind = address.to_string();
+        let mut arguments = variables.to_vec();
+        arguments.extend([
+            "TZ=JST-9",
+            env!("CARGO_BIN_EXE_docroot"),
+            "-v",
+            "-b",
+            &bind,
+            text(root.path()),
+        ]);
+        let Some(mut terminal) = Terminal::run("env", &arguments) else {
+            return;
+        };
+        terminal.until("Ctrl-C stops");
+        let before = hour_in_japan();
+        assert_eq!(reach(address).get("/.secret").status(), "404 Not Found");
+        let line = terminal.until("404 Not Found: GET /.secret: ");
+        assert_eq!(line.contains("\x1b["), is_coloured, "{line:?}");
+        let access = terminal.until(" GET ");
+        let hours = [before, hour_in_japan()];
+        for said in [&line, &access] {
+            let is_local = said.lines().any(|line| {
+                let plain = line.trim_start().trim_start_matches("\x1b[2m");
+                hours
+                    .iter()
+                    .any(|hour| plain.starts_with(&format!("{hour:02}:")))
+            });
+            assert!(is_local, "{hours:?}: {said:?}");
+        }
+        assert!(
+            !access.contains("Z \x1b") && !line.contains('Z'),
+            "{access:?} {line:?}"
+        );
+        terminal.presses(CTRL_C);
+        assert_eq!(terminal.process.wait_for_exit(), Some(CLEAN));
+    };
+    check(&["TERM=xterm"], true);
+    check(&["TERM=xterm", "NO_COLOR=1"], false);
+    check(&["TERM=dumb"], false);
+}
+
+fn hour_in_japan() -> u64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    (now.expect("a clock").as_secs() / 3600 + 9) % 24
 }
 
 #[test]
@@ -1017,7 +1147,7 @@ fn a_terminal_gets_the_next_port_and_is_told() {
         return;
     };
     let banner = terminal.until("Ctrl-C stops");
-    for word in [&format!("http://{ip}:8081/"), "port 8080 is taken"] {
+    for word in [&format!("http://{ip}:8081/"), "port 8080 is in use"] {
         assert!(banner.contains(word), "no {word} in {banner}");
     }
     // Who asks for a port gets that one or none.
@@ -1041,7 +1171,7 @@ fn a_terminal_that_is_closed_ends_it() {
     terminal.until("Ctrl-C stops");
     // A SIGHUP that somebody sends is one to read again what can be read again.
     kill_process(terminal.docroot(), Signal::HUP).expect("it runs");
-    terminal.until("is in force");
+    terminal.until("configuration reloaded");
     assert_eq!(reach(address).get("/").text(), "index");
     let script = &mut terminal.process.0;
     script.kill().expect("it is ours");

@@ -39,6 +39,38 @@ fn it_is_said_where_it_is_asked_for_and_nowhere_else() {
 }
 
 #[test]
+fn health_checks_are_in_the_access_log_only_if_asked_for() {
+    let root = root();
+    let check = |options: &[&str], logged: &[&str]| {
+        let server = Server::with(root.path(), options);
+        assert_eq!(server.get("/healthz").status(), "200 OK");
+        assert_eq!(server.get("/").status(), "200 OK");
+        for target in logged {
+            let line = server.stdout_line();
+            assert!(line.contains(&format!("\"target\":\"{target}\"")), "{line}");
+        }
+        assert_eq!(server.stdout_lines(), [""; 0]);
+    };
+    check(&["--health"], &["/"]);
+    check(&["--health", "--log-health"], &["/healthz", "/"]);
+    // They are counted in any case.
+    let server = Server::with(root.path(), &["--health", "--metrics", "127.0.0.1:0"]);
+    assert_eq!(server.get("/healthz").status(), "200 OK");
+    let (_, metrics) = server
+        .announcement
+        .split_once("\"metrics\":\"http://")
+        .expect("an address");
+    let (metrics, _) = metrics.split_once('/').expect("a path");
+    let metrics = metrics.parse().expect("an address");
+    crate::support::eventually("the health check is counted", || {
+        let text = crate::support::Client::connect(metrics).get("/metrics");
+        text.text()
+            .contains("docroot_http_requests_total{method=\"GET\",code=\"200\"} 1")
+            .then_some(())
+    });
+}
+
+#[test]
 fn it_is_said_without_a_password() {
     let root = root();
     let server = Server::with(root.path(), &["--health", "--auth", HASH]);
@@ -55,7 +87,7 @@ fn a_server_that_drains_says_so_first() {
     assert_eq!(kept.get("/healthz").status(), "200 OK");
     server.signal(Signal::TERM);
     let line = server.stderr_line();
-    assert!(line.contains("draining: it stops in 3600s"), "{line}");
+    assert!(line.contains("and docroot stops in 3600s"), "{line}");
     for client in [&mut kept, &mut server.connect()] {
         let response = client.get("/healthz");
         assert_eq!(response.status(), "503 Service Unavailable");
@@ -68,7 +100,7 @@ fn a_server_that_drains_says_so_first() {
     let begun = Instant::now();
     server.signal(Signal::TERM);
     let line = server.stderr_line();
-    assert!(line.contains("draining: it stops in 500ms"), "{line}");
+    assert!(line.contains("and docroot stops in 500ms"), "{line}");
     assert_eq!(server.wait_for_exit().code(), Some(0));
     assert!(begun.elapsed() >= DELAY);
 }

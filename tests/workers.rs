@@ -372,7 +372,7 @@ fn failed_worker_ends_process() {
         let _client = server.connect();
         assert_eq!(server.wait_for_exit().code(), Some(1));
         let warning = server.stderr_line();
-        assert!(warning.contains("a worker has failed"), "{warning}");
+        assert!(warning.contains("a worker thread failed"), "{warning}");
         // The other workers may fail as well, when they accept.
         eventually("the last line has the cause", || {
             let warning = server.stderr_line();

@@ -72,11 +72,9 @@ impl PasswordHash {
                 Err("a hash made with plain SHA-1 is guessed too fast; \
                  make another with 'htpasswd -B' or 'docroot hash'")
             }
-            _ => Err(
-                "this is no hash of a known kind ($2a$, $2b$, $2y$, $5$, $6$); \
+            _ => Err("not a hash of a known kind ($2a$, $2b$, $2y$, $5$, $6$); \
                  in a shell, write it in single quotes; \
-                 make one with 'htpasswd -B' or 'docroot hash'",
-            ),
+                 make one with 'htpasswd -B' or 'docroot hash'"),
         }
     }
 
@@ -140,11 +138,11 @@ fn check_sha_crypt(rest: &str, digits: usize) -> Result<(), &'static str> {
 /// A message about the password, or about a failure of the system's random number generator.
 pub fn hash_password(password: &str) -> Result<String, String> {
     match password.len() {
-        0 => return Err("an empty password keeps nobody out".into()),
+        0 => return Err("an empty password protects nothing; type one".into()),
         1..=MAX_HASHED_BYTES => {}
         length => {
             return Err(format!(
-                "the password has {length} bytes, and bcrypt looks at no more than {MAX_HASHED_BYTES}; \
+                "the password has {length} bytes, and bcrypt uses at most {MAX_HASHED_BYTES}; \
                  choose a shorter one"
             ));
         }

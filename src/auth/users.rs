@@ -48,7 +48,7 @@ impl Users {
         }
         if users.is_empty() && errors.is_empty() {
             let reason =
-                "nobody is listed; add a line with 'htpasswd -B' or 'docroot hash USER'".into();
+                "no users are listed; add a line with 'htpasswd -B' or 'docroot hash USER'".into();
             errors.push(HtpasswdError { line: 0, reason });
         }
         match errors.is_empty() {
@@ -163,8 +163,8 @@ mod tests {
                 assert!(errors.reason.contains(reason), "{errors:?}");
             }
         };
-        check("", &[(0, "nobody is listed")]);
-        check("# nobody\n\n", &[(0, "nobody is listed")]);
+        check("", &[(0, "no users are listed")]);
+        check("# nobody\n\n", &[(0, "no users are listed")]);
         check("ann", &[(1, "expected USER:HASH")]);
         check(&format!(":{ONE}"), &[(1, "no name")]);
         check(

@@ -1,4 +1,4 @@
-//! Where it listens, as it is asked for.
+//! The values of `--bind` and `--port`.
 
 use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -6,13 +6,13 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use docroot::net::Endpoint;
 use docroot::server::Bind;
 
-/// The addresses that one word means: `localhost` means two.
+/// The addresses of one value: `localhost` has two.
 pub(super) type Binds = Vec<Bind>;
 
-/// What a word of a list says.
+/// Parses one value of `--bind`.
 ///
 /// # Errors
-/// What was expected.
+/// The expected form.
 pub(super) fn parse(text: &str) -> Result<Binds, String> {
     if let Some(path) = text.strip_prefix("unix:") {
         return Ok(vec![Bind::Unix(endpoint(path)?)]);
@@ -45,18 +45,24 @@ pub(super) fn parse(text: &str) -> Result<Binds, String> {
     }
     match text.split_once(':') {
         _ if text == "localhost" && !is_zoned => Ok(localhost(None)),
+        None if is_number(text) => Err(format!(
+            "this is a port, not an address; write --port {text}, or 0.0.0.0:{text} for all addresses"
+        )),
+        Some(("", port)) if is_number(port) => Err(format!(
+            "the address before the port is missing; write 0.0.0.0:{port} for all addresses, or --port {port}"
+        )),
         Some(("localhost", port)) if !is_zoned && port.parse::<u16>().is_ok() => {
             Ok(localhost(port.parse().ok()))
         }
         _ => Err(
             "expected an IP or IP:PORT, such as 0.0.0.0, [::], 127.0.0.1:8080, [fe80::1%eth0]; \
-             or unix:/path; or systemd, for sockets that it hands over"
+             or unix:/path; or systemd, for sockets that it passes"
                 .into(),
         ),
     }
 }
 
-/// Whether both are one place, whether or not it may be missing.
+/// Whether both are the same address, whether or not it is optional.
 pub(super) fn is_same(one: &Bind, other: &Bind) -> bool {
     let place = |bind: &Bind| match bind {
         Bind::Ip { ip, zone, port, .. } => Some((*ip, zone.clone(), *port)),
@@ -65,7 +71,7 @@ pub(super) fn is_same(one: &Bind, other: &Bind) -> bool {
     one == other || place(one).is_some_and(|one| Some(one) == place(other))
 }
 
-/// Where a browser on this machine looks for it. IPv6 may be missing.
+/// The loopback addresses, of which IPv6 is optional.
 pub(super) fn localhost(port: Option<u16>) -> Binds {
     let bind = |ip, optional| Bind::Ip {
         ip,
@@ -79,7 +85,7 @@ pub(super) fn localhost(port: Option<u16>) -> Binds {
     ]
 }
 
-/// An IPv6 address without its zone (RFC 4007 section 11), and the zone: `[fe80::1%eth0]:8080`.
+/// Splits the zone (RFC 4007 section 11) from an IPv6 address: `[fe80::1%eth0]:8080`.
 fn without_zone(text: &str) -> Result<(String, Option<String>), String> {
     let Some((ip, rest)) = text.split_once('%') else {
         return Ok((text.to_owned(), None));
@@ -91,19 +97,35 @@ fn without_zone(text: &str) -> Result<(String, Option<String>), String> {
     }
 }
 
-/// Where a Unix socket is: a path, or @ and a name that is none.
+/// Parses the address of a Unix socket: a path, or `@` and an abstract name.
 fn endpoint(text: &str) -> Result<Endpoint, String> {
     match text.strip_prefix('@') {
         Some("") => Err("expected a name after unix:@".into()),
         Some(name) => Ok(Endpoint::Name(name.into())),
-        // Relative to where it is started.
+        // Relative to the current directory at start.
         None => std::path::absolute(text)
             .map(Endpoint::Path)
             .map_err(|_| "expected a path, such as unix:/run/docroot.sock".into()),
     }
 }
 
-/// The port that a variable of this name says, as many platforms set plain PORT; what is empty says nothing.
+fn is_number(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// Parses the value of `--port`.
+pub(super) fn port_number(text: &str) -> Result<u16, String> {
+    let is_of_kubernetes = text.starts_with("tcp://");
+    text.parse().map_err(|_| match is_of_kubernetes {
+        // Which sets DOCROOT_PORT for a service that is called docroot.
+        true => "expected a number from 0 to 65535; Kubernetes sets this variable for a service named docroot: turn \
+                 that off with enableServiceLinks: false"
+            .to_owned(),
+        false => "expected a number from 0 to 65535".to_owned(),
+    })
+}
+
+/// Returns the port in the variable of this name, as many platforms set plain PORT; an empty one is not set.
 ///
 /// # Errors
 /// A sentence that names the variable.
@@ -114,7 +136,7 @@ pub(super) fn port(name: &str, value: Option<OsString>) -> Result<Option<u16>, S
     let number = port.to_str().and_then(|port| port.parse().ok());
     let refusal = || {
         let port = port.display();
-        format!("{name}={port} is not a port: a number up to 65535")
+        format!("{name}={port}: expected a port, a number from 0 to 65535")
     };
     number.map(Some).ok_or_else(refusal)
 }

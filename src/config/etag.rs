@@ -1,18 +1,19 @@
-//! What entity tags are made from.
+//! The option `--etag`.
 
 use clap::{Args, ValueEnum};
 
-/// What entity tags are made from.
+/// The option `--etag`.
 #[derive(Debug, Args)]
 pub(super) struct EtagOptions {
-    /// What the entity tags of files above 64 KiB are made from: length, times and inode; or their content, as those
-    /// of all others, so that every replica says the same
+    /// Make entity tags of files above 64 KiB from: auto (length, times and inode) or content (the same on every
+    /// replica); smaller files are always tagged by content
     #[arg(
         long,
         value_name = "FROM",
         env = "DOCROOT_ETAG",
         default_value = "auto"
     )]
+    #[arg(help_heading = super::group::CACHING, hide_short_help = true)]
     etag: Made,
 }
 
@@ -23,7 +24,7 @@ enum Made {
 }
 
 impl EtagOptions {
-    /// Whether it is the content, however long a file is.
+    /// Whether entity tags are made from content, whatever the length of the file.
     pub(super) fn resolve(&self) -> bool {
         self.etag == Made::Content
     }

@@ -1,29 +1,39 @@
-//! What is said to whoever divides the requests.
+//! The options for load balancers: health checks and the drain delay.
 
 use std::time::Duration;
 
 use clap::Args;
+use clap::builder::BoolishValueParser;
 use docroot::http::Target;
 use docroot::http1::Health;
 
-/// What is said to whoever divides the requests.
+/// The options for load balancers.
 #[derive(Debug, Args)]
 pub(super) struct HealthOptions {
-    /// Say under this path whether it serves: 200, or 503 while it drains; to everybody
+    /// Answer health checks at this path, without a password: 200, or 503 while draining [default PATH: /healthz]
     #[arg(long, value_name = "PATH", env = "DOCROOT_HEALTH", value_parser = path)]
+    #[arg(help_heading = super::group::PRODUCTION, hide_short_help = true)]
     #[arg(num_args = 0..=1, default_missing_value = "/healthz", require_equals = true)]
     health: Option<String>,
 
-    /// How long to go on accepting after the signal to stop, draining, so that others hear of it [default: not at all]
+    /// Write health checks to the access log, too
+    #[arg(long, env = "DOCROOT_LOG_HEALTH", value_parser = BoolishValueParser::new())]
+    #[arg(help_heading = super::group::LOGGING, hide_short_help = true)]
+    log_health: bool,
+
+    /// After the signal to stop, accept connections for this time while health checks answer 503, so that the load
+    /// balancer notices [default: 0, stop at once]
     #[arg(long, value_name = "TIME", env = "DOCROOT_DRAIN_DELAY", value_parser = super::values::duration)]
+    #[arg(help_heading = super::group::PRODUCTION, hide_short_help = true)]
     drain_delay: Option<Duration>,
 }
 
 impl HealthOptions {
-    /// Where health is told, and how long the delay is.
+    /// Returns the health check's path, and the drain delay.
     pub(super) fn resolve(self) -> (Option<Health>, Duration) {
         (
-            self.health.map(Health::at_path),
+            self.health
+                .map(|path| Health::at_path(path).logged(self.log_health)),
             self.drain_delay.unwrap_or_default(),
         )
     }

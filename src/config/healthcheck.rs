@@ -1,4 +1,4 @@
-//! Whom `docroot healthcheck` asks, and for what.
+//! The argument of `docroot healthcheck`, and the request that it stands for.
 
 use std::env;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
@@ -10,32 +10,32 @@ use docroot::trust::{TrustedProxies, TrustedSource};
 
 use super::{PORT, binds, metrics};
 
-/// The path if `--health` is on and says none.
+/// The path of `--health` without a value.
 const HEALTH: &str = "/healthz";
 
 #[derive(Debug, Args)]
 pub(crate) struct Healthcheck {
-    /// Whom to ask: http://ADDRESS:PORT/PATH or unix:/PATH [default: where DOCROOT_BIND, DOCROOT_PORT and PORT have
-    /// a server listen, for the path in DOCROOT_HEALTH, else for /]
+    /// Request this: http://ADDRESS:PORT/PATH or unix:/PATH [default: the address in DOCROOT_BIND and DOCROOT_PORT or
+    /// PORT, and the path in DOCROOT_HEALTH, else /]
     #[arg(value_name = "URL")]
     url: Option<String>,
 }
 
-/// A question to a server.
+/// One request to a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Probe {
-    /// Where it may be; the first place where anybody listens counts. Never empty.
+    /// Addresses to try: the first one that accepts a connection counts. Never empty.
     pub(crate) places: Vec<Endpoint>,
-    /// What is asked for: a path, and a query if there is one.
+    /// Request target: a path, with a query if there is one.
     pub(crate) target: String,
-    /// Whether somebody has named what is asked for, so that it must be there.
+    /// Whether the path was named, so that it must exist.
     pub(crate) is_named: bool,
-    /// From whom the server expects a PROXY header; nobody named is everybody, and `None` nobody.
+    /// Proxies that the server expects a PROXY header from: an empty list is all peers, `None` is none.
     pub(crate) proxies: Option<TrustedProxies>,
 }
 
 impl Probe {
-    /// What is asked for at this place, as it is said to a person.
+    /// Returns the URL of the request at this address, for a message.
     pub(crate) fn at(&self, place: &Endpoint) -> String {
         let target = &self.target;
         match place {
@@ -46,7 +46,7 @@ impl Probe {
 }
 
 impl Healthcheck {
-    /// Adds what the environment says, which is what it says to a server beside this.
+    /// Adds the environment, which is that of the server in the same container.
     ///
     /// # Errors
     /// A sentence that names the argument or the variable and says what to do.
@@ -56,7 +56,7 @@ impl Healthcheck {
             let value = value.map(|value| value.into_string());
             value
                 .transpose()
-                .map_err(|value| format!("{name}={} is no text; set it right", value.display()))
+                .map_err(|value| format!("{name}={}: expected text in UTF-8", value.display()))
         };
         let health = variable("DOCROOT_HEALTH")?;
         let proxies = proxies(
@@ -65,7 +65,7 @@ impl Healthcheck {
         )?;
         if let Some(url) = &self.url {
             let probe = asked(url, health.as_deref())?;
-            // No proxy speaks to the listener of the metrics.
+            // The metrics listener expects no PROXY header.
             let said = variable("DOCROOT_METRICS")?;
             let metrics = said.and_then(|text| metrics::address(&text).ok());
             let metrics = metrics.map(|address| address.port());
@@ -91,7 +91,7 @@ impl Healthcheck {
     }
 }
 
-/// For a path as `--health` has it; for the root, if that is off.
+/// The request for the path of `--health`; for / if that is off.
 fn path(health: Option<&str>) -> Probe {
     let target = match health {
         Some(path) if path.starts_with('/') => path,
@@ -106,7 +106,7 @@ fn path(health: Option<&str>) -> Probe {
     }
 }
 
-/// What a URL means.
+/// Parses a URL.
 fn asked(url: &str, health: Option<&str>) -> Result<Probe, String> {
     if url.starts_with("unix:") {
         return Ok(Probe {
@@ -114,17 +114,17 @@ fn asked(url: &str, health: Option<&str>) -> Result<Probe, String> {
             ..path(health)
         });
     }
-    // No name but this is looked up, which could take longer than the answer, and needs files that an image may
-    // not have.
+    // No other name is resolved: that could take longer than the response, and needs files that an image may not
+    // have.
     let expected = || {
         format!(
-            "{url} is nothing to ask; write http://127.0.0.1:8080/healthz, with an IP address or localhost, or unix:/run/docroot.sock"
+            "{url} is not a URL that can be checked; write http://127.0.0.1:8080/healthz, with an IP address or localhost, or unix:/run/docroot.sock"
         )
     };
     let rest = url.strip_prefix("http://").ok_or_else(expected)?;
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     let (authority, target) = rest.split_at(end);
-    // What could be no part of a request's first line.
+    // Bytes that a request line cannot hold.
     if !target
         .bytes()
         .all(|byte| byte.is_ascii_graphic() && byte != b'#')
@@ -155,12 +155,12 @@ fn plain_zone(authority: &str) -> String {
     }
 }
 
-/// Who begins with a PROXY header, as `--proxy-protocol` and `--trusted-proxy` have it.
+/// Returns the proxies that send a PROXY header, by `--proxy-protocol` and `--trusted-proxy`.
 fn proxies(
     protocol: Option<&str>,
     trusted: Option<&str>,
 ) -> Result<Option<TrustedProxies>, String> {
-    // What clap takes for a yes.
+    // The values that clap takes for true.
     let yes = ["y", "yes", "t", "true", "on", "1"];
     if !protocol.is_some_and(|said| yes.contains(&said.to_lowercase().as_str())) {
         return Ok(None);
@@ -173,7 +173,7 @@ fn proxies(
     sources.collect::<Result<_, _>>().map(Some)
 }
 
-/// Where a server listens that is told to by this list, and on this port.
+/// Returns the addresses of a server with this list of `--bind` and this port.
 fn places(binds: &str, port: u16) -> Result<Vec<Endpoint>, String> {
     let mut places = Vec::new();
     for bind in binds.split(',') {
@@ -183,15 +183,15 @@ fn places(binds: &str, port: u16) -> Result<Vec<Endpoint>, String> {
     places.retain(|place| !is_chosen(place));
     if places.is_empty() {
         return Err(format!(
-            "DOCROOT_BIND={binds} with port {port} does not say where the server is; name it: \
+            "DOCROOT_BIND={binds} with port {port} names no address to connect to; name one: \
              docroot healthcheck http://127.0.0.1:8080/"
         ));
     }
     Ok(places)
 }
 
-/// Where one word of that list can be reached from this machine; all addresses are, at the loopback. What is handed
-/// to a server (`systemd`) does not say where it is.
+/// Returns the addresses by which this machine reaches one value of that list: the loopback for all addresses. Sockets
+/// that systemd passes have no known address.
 fn reached(bind: &str, port: u16) -> Result<Vec<Endpoint>, String> {
     let (v4, v6) = (Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into());
     let mut places = Vec::new();
@@ -275,14 +275,14 @@ mod tests {
             "http://unix:@d/",
         ] {
             assert!(
-                said(asked(url, None)).contains("is nothing to ask"),
+                said(asked(url, None)).contains("is not a URL that can be checked"),
                 "{url}"
             );
         }
     }
 
     #[test]
-    fn it_is_asked_where_the_variables_have_it_listen() {
+    fn addresses_are_those_of_the_variables() {
         for (binds, expected) in [
             ("localhost", "http://127.0.0.1:1/ http://[::1]:1/"),
             ("[::]", "http://127.0.0.1:1/ http://[::1]:1/"),
@@ -303,8 +303,8 @@ mod tests {
             assert_eq!(said(places), expected, "{binds}");
         }
         for (binds, port, expected) in [
-            ("systemd", 1, "does not say where"),
-            ("127.0.0.1", 0, "does not say where"),
+            ("systemd", 1, "names no address"),
+            ("127.0.0.1", 0, "names no address"),
             (
                 "127.0.0.1,example.com",
                 1,
@@ -317,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_asked_for_is_what_health_says() {
+    fn path_is_that_of_health() {
         for (health, target, is_named) in [
             (None, "/", false),
             (Some("/ready"), "/ready", true),

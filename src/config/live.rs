@@ -4,37 +4,40 @@ use clap::Args;
 use clap::builder::BoolishValueParser;
 use docroot::site::LiveReload;
 
-/// What pages do while somebody works on them.
+/// The option `--live-reload`.
 #[derive(Debug, Args)]
 pub(super) struct LiveOptions {
-    /// Reload pages when the site changes: a script is put into each page that is sent
+    /// Reload pages in the browser when files change: adds a script to every page
+    #[arg(help_heading = super::group::LIVE)]
     #[arg(short = 'L', long, env = "DOCROOT_LIVE_RELOAD", value_parser = BoolishValueParser::new())]
     live_reload: bool,
 }
 
-/// Where the site is shown.
+/// The options `--open` and `--qr`.
 #[derive(Debug, Args)]
 pub(super) struct ShowOptions {
-    /// Open the site in the browser: $BROWSER, or what xdg-open finds
+    /// Open the site in the browser: $BROWSER, else xdg-open
+    #[arg(help_heading = super::group::LIVE)]
     #[arg(short, long, env = "DOCROOT_OPEN", value_parser = BoolishValueParser::new())]
     open: bool,
 
-    /// Show the address as a QR code, for a phone
+    /// Print the site's URL as a QR code for a phone
+    #[arg(help_heading = super::group::LIVE, hide_short_help = true)]
     #[arg(long, env = "DOCROOT_QR", value_parser = BoolishValueParser::new())]
     qr: bool,
 }
 
-/// Where the site is to be shown.
+/// The options `--open` and `--qr`, resolved.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Show {
-    /// The program that opens an address, and its arguments before that.
+    /// Program that opens the URL, with its arguments before the URL.
     pub(crate) browser: Option<Vec<String>>,
-    /// Whether the address is shown as a QR code.
+    /// Whether the URL is printed as a QR code.
     pub(crate) qr: bool,
 }
 
 impl LiveOptions {
-    /// What tells pages of changes, for addresses with this in front.
+    /// Returns live reload for a site below this path prefix, if it is on.
     pub(super) fn resolve(self, prefix: &str) -> Option<LiveReload> {
         self.live_reload.then(|| LiveReload::new(prefix))
     }
@@ -50,8 +53,8 @@ impl ShowOptions {
     }
 }
 
-/// What opens an address, as $BROWSER says: commands between colons, of which we take the first, and in them `%s` for
-/// the address, which we put behind them.
+/// Returns the command that opens a URL, from $BROWSER: the first of the commands between colons, without `%s`, as the
+/// URL becomes the last argument.
 fn command(browser: &str) -> Vec<String> {
     let first = browser.split(':').next().unwrap_or_default();
     let words = first.split_whitespace().filter(|word| *word != "%s");

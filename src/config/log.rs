@@ -4,21 +4,24 @@ use std::io::IsTerminal as _;
 use std::os::unix::fs::FileTypeExt;
 use std::path::PathBuf;
 
+use clap::builder::ValueHint;
 use clap::{Args, ValueEnum};
 use docroot::http1::LogFormat;
 use docroot::sandbox::Requirements;
 
 use crate::log_sink::is_open_descriptor;
 
-/// What is said of each request, and where.
+/// The options of the access log.
 #[derive(Debug, Args)]
 pub(super) struct LogOptions {
-    /// What a line of the access log looks like [default: pretty on a terminal, json otherwise]
+    /// Write the access log in this format [default: pretty on a terminal, json otherwise]
     #[arg(long, value_name = "FORMAT", env = "DOCROOT_LOG_FORMAT")]
+    #[arg(help_heading = super::group::LOGGING, hide_short_help = true)]
     log_format: Option<Shape>,
 
-    /// The file that access lines are added to, and that SIGUSR1 has opened again [default: standard output]
-    #[arg(long, value_name = "FILE", env = "DOCROOT_LOG_FILE")]
+    /// Append the access log to this file, which SIGUSR1 reopens [default: standard output]
+    #[arg(long, value_name = "FILE", env = "DOCROOT_LOG_FILE", value_hint = ValueHint::FilePath)]
+    #[arg(help_heading = super::group::LOGGING, hide_short_help = true)]
     log_file: Option<PathBuf>,
 }
 
@@ -34,12 +37,14 @@ enum Shape {
     None,
 }
 
-/// What is said of each request, and where.
+/// Format and destination of the access log.
 #[derive(Clone, Debug)]
 pub(crate) struct Log {
     pub(crate) format: LogFormat,
     /// `None` is standard output.
     pub(crate) file: Option<PathBuf>,
+    /// Whether the lines are on a terminal.
+    pub(crate) is_terminal: bool,
 }
 
 impl LogOptions {
@@ -55,7 +60,7 @@ impl LogOptions {
         };
         match (why, self.log_file) {
             (Some(why), Some(file)) => Err(format!(
-                "--log-file {} is for access lines, and {why} leaves them out; leave one of the two out",
+                "--log-file {} has no effect with {why}, which turns the access log off; leave one of the two out",
                 file.display()
             )),
             (Some(_), None) => Ok(None),
@@ -69,7 +74,11 @@ impl LogOptions {
                         is_coloured: is_terminal && has_colours(),
                     },
                 };
-                Ok(Some(Log { format, file }))
+                Ok(Some(Log {
+                    format,
+                    file,
+                    is_terminal,
+                }))
             }
         }
     }
@@ -91,8 +100,8 @@ pub(super) fn add_needs(file: PathBuf, needs: &mut Requirements) {
     needs.logs.push(file);
 }
 
-/// Whether a terminal is to be sent colours: see no-color.org, and terminfo(5) for those that have none.
-fn has_colours() -> bool {
+/// Whether a terminal may be sent colours: not with NO_COLOR (no-color.org), nor with TERM=dumb (terminfo(5)).
+pub(crate) fn has_colours() -> bool {
     let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
     let is_dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
     !is_set("NO_COLOR") && !is_dumb

@@ -1,4 +1,4 @@
-//! The command line, in the forms in which manuals and shells want it.
+//! The command line as a manual page, as completions of a shell, and as a page of the documentation.
 
 use clap::builder::BoolishValueParser;
 use clap::{Arg, Args, Command};
@@ -6,57 +6,65 @@ use clap_complete::Shell;
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, roman};
 
-/// What is printed instead of serving.
+use super::group;
+use super::reference::{self, Entry, Group, sentence};
+
+/// The options that print something about the command line instead of serving.
 #[derive(Debug, Args)]
 pub(super) struct ManualOptions {
-    /// Print what completes this command line in a shell, and exit
+    /// Print the completions of this command line for a shell, and exit
     #[arg(long, value_name = "SHELL", env = "DOCROOT_COMPLETIONS")]
+    #[arg(help_heading = group::HELP, hide_short_help = true)]
     completions: Option<Shell>,
 
     /// Print the manual page, and exit
     #[arg(long, env = "DOCROOT_MAN", value_parser = BoolishValueParser::new())]
-    #[arg(conflicts_with = "completions")]
+    #[arg(conflicts_with = "completions", help_heading = group::HELP, hide_short_help = true)]
     man: bool,
+
+    /// Print docs/reference/options.md, and exit
+    #[arg(long, hide = true)]
+    print_options_reference: bool,
 }
 
 const DESCRIPTION: &str = "\
-docroot serves a folder over HTTP/1.1: DIR, or ./html if that is there, or the current directory. / and the home directory are served only \
-when they are written out. It sends regular files below that folder, and nothing else.
+docroot serves a directory over HTTP/1.1: DIR, else ./html if it exists, else the current directory. / and the home directory are served \
+only when they are named. It sends regular files below that directory, and nothing else.
 
-On a terminal it says where to click. Elsewhere its first line on standard output is JSON, {\"event\":\"listening\",\"urls\":[...],...}, and each \
-request is a line after that. Diagnostics are on standard error.";
+On a terminal it prints a banner with the URLs. Elsewhere its first line on standard output is JSON, \
+{\"event\":\"listening\",\"urls\":[...],...}, and each request is one line after that. Diagnostics are on standard error.";
 
-/// Sections by their titles, of terms and what they mean.
+/// Terms and their meanings, in sections before the examples.
 const SECTIONS: [(&str, &[(&str, &str)]); 4] = [
     (
         "SIGNALS",
         &[
             (
                 "SIGTERM, SIGINT, SIGQUIT",
-                "Accept nobody any more (after --drain-delay), finish what is begun, and end with 0; a second one ends it at once.",
+                "Stop: close the listeners (after --drain-delay), finish the responses in flight, and exit with 0. A second signal exits at once.",
             ),
             (
                 "SIGHUP",
-                "Read _headers, _redirects, and the files of --mime-types and --auth-file again. Where something is wrong \
-                 with one of them, all stays as it was. When the terminal is closed that it was started on: as SIGTERM.",
+                "Reload _headers, _redirects, and the files of --mime-types and --auth-file. Where one of them is wrong, all \
+                 of the previous configuration stays in force. If the terminal that docroot was started on was closed: stop, as for SIGTERM.",
             ),
             (
                 "SIGUSR1",
-                "Open the file of --log-file again, as after it was renamed.",
+                "Reopen the file of --log-file, after it was renamed.",
             ),
         ],
     ),
     (
         "EXIT STATUS",
         &[
-            ("0", "It ended as it was told to."),
+            ("0", "Clean stop."),
             (
                 "1",
-                "It failed while it ran, or found what --check is to find.",
+                "A failure at run time, or a problem that --check found.",
             ),
-            ("2", "The arguments make no sense."),
+            ("2", "Wrong arguments."),
             ("3", "An address cannot be listened on."),
-            ("4", "The document root is missing or cannot be read."),
+            ("4", "The root directory does not exist or cannot be read."),
         ],
     ),
     (
@@ -64,45 +72,60 @@ const SECTIONS: [(&str, &[(&str, &str)]); 4] = [
         &[
             (
                 "_headers",
-                "In the document root: fields by path, as Netlify and Cloudflare Pages have them.",
+                "In the root: response fields by path, in the format of Netlify and Cloudflare Pages.",
             ),
             (
                 "_redirects",
-                "In the document root: redirections by path, as they have them.",
+                "In the root: redirects by path, in their format.",
             ),
             (
                 "404.html",
-                "In the document root: the page for what is absent.",
+                "In the root: the page for paths that do not exist.",
             ),
         ],
     ),
     (
         "EXAMPLES",
         &[
-            ("docroot html", "Serve the folder html to this machine."),
+            ("docroot html", "Serve the directory html on this machine."),
             (
                 "docroot --spa --compress --bind '[::]' --port 80 /srv/www",
-                "Serve a single-page application to everybody.",
+                "Serve a single-page application on all addresses.",
             ),
             (
                 "docroot --auth \"$(docroot hash alice)\" /srv/private",
-                "Serve a folder to who knows a password.",
+                "Serve a directory to the user alice, with a password.",
             ),
             (
                 "docroot explain /about /srv/www -H 'Accept-Encoding: br'",
-                "Say what that request would be answered with, and why.",
+                "Print the response that this request would get, and why.",
             ),
         ],
     ),
 ];
 
+/// Completion of the first word in zsh.
+const ZSH_FIRST_WORD: &str = "\
+(( $+functions[_docroot_first] )) ||
+_docroot_first() {
+    _alternative 'commands:command:_docroot_commands' 'directories:directory:_files -/'
+}
+(( $+functions[_docroot_commands] ))";
+
+/// Other manual pages.
+const SEE_ALSO: &str = "systemd.socket(5), systemd.service(5), htpasswd(1), inotify(7), landlock(7). The documentation is in docs/ of the source.";
+
 impl ManualOptions {
-    /// What is to be printed, if anything is, of this command.
+    /// Returns the text to print about this command, if one was asked for.
     pub(super) fn text(&self, mut command: Command) -> Option<Vec<u8>> {
         let mut text = Vec::new();
         if let Some(shell) = self.completions {
             // It panics where it cannot write; a vector takes whatever is written to it.
             clap_complete::generate(shell, &mut command, "docroot", &mut text);
+            text = completed(shell, &command, &String::from_utf8_lossy(&text)).into_bytes();
+        } else if self.print_options_reference {
+            command.build();
+            text = reference::page(&command).into_bytes();
         } else if self.man {
             text = page(command).into_bytes();
         } else {
@@ -128,16 +151,18 @@ fn page(mut command: Command) -> String {
     page += &section(|text| man.render_name_section(text));
     page += &section(|text| man.render_synopsis_section(text));
     page += &section(|text| man.render_description_section(text));
-    page += &section(|text| man.render_options_section(text));
+    let mut roff = Roff::new();
+    roff.control("SH", ["OPTIONS"]);
+    let groups = reference::groups(&command);
+    for Group { title, entries } in &groups {
+        roff.control("SS", [&**title]);
+        entries.iter().for_each(|entry| option(&mut roff, entry));
+    }
+    page += &roff_section(&roff);
     for each in commands {
-        page += &about(each, &command);
+        page += &about(&each, &command);
     }
-    if let Some(environment) = command.get_after_help() {
-        let mut roff = Roff::new();
-        roff.control("SH", ["ENVIRONMENT"]);
-        roff.text([roman(environment.to_string())]);
-        page += &roff_section(&roff);
-    }
+    page += &environment(&groups);
     for (title, terms) in SECTIONS {
         let mut roff = Roff::new();
         roff.control("SH", [title]);
@@ -148,69 +173,158 @@ fn page(mut command: Command) -> String {
         }
         page += &roff_section(&roff);
     }
-    page
+    let mut roff = Roff::new();
+    roff.control("SH", ["SEE ALSO"]);
+    roff.text([roman(SEE_ALSO)]);
+    page + &roff_section(&roff)
 }
 
-/// A section about a subcommand: what it has of its own, and then which options it has in common with who serves.
-fn about(command: Command, server: &Command) -> String {
-    let in_common = |arg: &Arg| {
-        let is_same = |other: &Arg| {
-            other.get_long() == arg.get_long()
-                && other.get_help().map(ToString::to_string)
-                    == arg.get_help().map(ToString::to_string)
-        };
-        arg.get_long().is_some() && server.get_arguments().any(is_same)
-    };
-    let (common, own): (Vec<&Arg>, Vec<&Arg>) =
-        command.get_arguments().partition(|arg| in_common(arg));
-    let common: Vec<String> = common
-        .iter()
-        .filter_map(|arg| arg.get_long())
-        .filter(|name| *name != "help")
-        .map(|name| format!("--{name}"))
-        .collect();
-    let has_own = !own.is_empty();
+/// Appends one option: its names and value, its sentence, its default.
+fn option(roff: &mut Roff, entry: &Entry) {
+    roff.control("TP", []);
+    roff.text([bold(entry.usage())]);
+    let mut text = sentence(&entry.sentence);
+    if !entry.choices.is_empty() {
+        text += &format!(" One of: {}.", entry.choices.join(", "));
+    }
+    if let Some((of, default)) = &entry.default {
+        text += &format!(" {}: {default}.", of.replacen('d', "D", 1));
+    }
+    roff.text([roman(text)]);
+}
 
+/// The section about environment variables: one table.
+fn environment(groups: &[Group]) -> String {
+    let mut roff = Roff::new();
+    roff.control("SH", ["ENVIRONMENT"]);
+    roff.text([roman(
+        "Each option is also read from an environment variable. The command line wins, and a variable that is set to \
+         nothing is not set.",
+    )]);
+    let entries = groups.iter().flat_map(|group| &group.entries);
+    let own = entries.filter_map(|entry| {
+        let variable = entry.variable.clone()?;
+        Some((variable, format!("--{}", entry.id)))
+    });
+    let others = [
+        ("PORT", "--port, if DOCROOT_PORT is not set"),
+        ("RUST_LOG", "Diagnostics by module, such as docroot=debug."),
+        ("NO_COLOR, TERM=dumb", "No colours on a terminal."),
+        ("BROWSER", "The program that --open starts."),
+    ];
+    let others = others.map(|(name, text)| (name.to_owned(), text.to_owned()));
+    for (name, text) in own.chain(others) {
+        roff.control("TP", ["36"]);
+        roff.text([bold(name)]);
+        roff.text([roman(text)]);
+    }
+    roff_section(&roff)
+}
+
+/// The section about a subcommand: its own options, then the names of those that it has in common with the server.
+fn about(command: &Command, server: &Command) -> String {
+    let entries = reference::groups(command);
+    let entries = entries.into_iter().flat_map(|group| group.entries);
+    let (common, own): (Vec<Entry>, Vec<Entry>) = entries
+        .filter(|entry| entry.id != "help")
+        .partition(|entry| reference::is_common(entry, server));
     let mut roff = Roff::new();
     let title = format!("DOCROOT {}", command.get_name().to_uppercase());
     roff.control("SH", [&*title]);
-    let said = [command.get_about(), command.get_after_help()];
-    for said in said.into_iter().flatten() {
-        roff.text([roman(sentence(&said.to_string()))]);
+    let texts = [command.get_about(), command.get_after_help()];
+    for text in texts.into_iter().flatten() {
+        roff.text([roman(sentence(&text.to_string()))]);
     }
-    let mut section_text = roff_section(&roff);
-    if has_own {
-        let own = command.clone().mut_args(|arg| {
-            let is_common = in_common(&arg);
-            arg.hide(is_common)
-        });
-        let options = section(|text| Man::new(own).render_options_section(text));
-        // They belong to what this section is about.
-        let (_, options) = options.split_once('\n').unwrap_or_default();
-        section_text += options;
+    own.iter().for_each(|entry| option(&mut roff, entry));
+    let common: Vec<String> = common
+        .iter()
+        .map(|entry| match entry.names.is_empty() {
+            true => entry.id.clone(),
+            false => format!("--{}", entry.id),
+        })
+        .collect();
+    if !common.is_empty() {
+        roff.control("PP", []);
+        roff.text([roman(format!("As above: {}.", common.join(", ")))]);
     }
-    if common.is_empty() {
-        return section_text;
-    }
-    let mut roff = Roff::new();
-    roff.control("PP", []);
-    roff.text([roman(format!("As above: {}.", common.join(", ")))]);
-    section_text + &roff_section(&roff)
+    roff_section(&roff)
 }
 
-fn sentence(text: &str) -> String {
-    let end = if text.ends_with('.') { "" } else { "." };
-    format!("{text}{end}")
+/// The completions that clap generates, mended: a value may follow an equals sign, an option whose value is optional
+/// takes it there only, and where a directory can stand, directories are offered.
+fn completed(shell: Shell, command: &Command, script: &str) -> String {
+    let names = |arg: &Arg| {
+        let shorts = arg.get_short_and_visible_aliases().unwrap_or_default();
+        let longs = arg.get_long_and_visible_aliases().unwrap_or_default();
+        let shorts = shorts.into_iter().map(|short| format!("-{short}"));
+        let longs = longs.into_iter().map(|long| format!("--{long}"));
+        shorts.chain(longs).collect::<Vec<_>>()
+    };
+    let optional = command.get_arguments();
+    let optional = optional.filter(|arg| arg.is_require_equals_set());
+    let optional: Vec<String> = optional.flat_map(names).collect();
+    let commands = command.get_subcommands().map(Command::get_name);
+    let commands: Vec<&str> = commands.collect();
+    match shell {
+        Shell::Bash => script
+            .replacen(
+                "    prev=\"$3\"\n",
+                &format!(
+                    "    prev=\"$3\"\n    \
+                     # Bash makes three words of --option=value.\n    \
+                     if [[ \"${{COMP_WORDS[COMP_CWORD]}}\" == \"=\" ]]; then\n        \
+                     cur=\"\"\n        prev=\"${{COMP_WORDS[COMP_CWORD-1]}}\"\n    \
+                     elif [[ \"${{prev}}\" == \"=\" && ${{COMP_CWORD}} -gt 1 ]]; then\n        \
+                     prev=\"${{COMP_WORDS[COMP_CWORD-2]}}\"\n    else\n        \
+                     # These take a value after an equals sign only.\n        \
+                     case \"${{prev}}\" in {}) prev=\"\" ;; esac\n    fi\n",
+                    optional.join("|")
+                ),
+                1,
+            )
+            .replacen(
+                "|| ${COMP_CWORD} -eq 1 ]] ; then\n                COMPREPLY=( $(compgen -W \"${opts}\" -- \"${cur}\") )",
+                &format!(
+                    "]] ; then\n                COMPREPLY=( $(compgen -W \"${{opts}}\" -- \"${{cur}}\") )\n                return 0\n            fi\n            \
+                     if [[ ${{COMP_CWORD}} -eq 1 ]] ; then\n                \
+                     COMPREPLY=( $(compgen -W \"{}\" -- \"${{cur}}\"; compgen -d -- \"${{cur}}\") )\n                \
+                     compopt -o filenames 2> /dev/null",
+                    commands.join(" ")
+                ),
+                1,
+            )
+            .replace("|| ${COMP_CWORD} -eq 2 ]] ; then", "]] ; then")
+            .replace(
+                "            COMPREPLY=( $(compgen -W \"${opts}\" -- \"${cur}\") )\n            return 0",
+                "            local IFS=$'\\n'\n            COMPREPLY=( $(compgen -d -- \"${cur}\") )\n            \
+                 compopt -o filenames 2> /dev/null\n            return 0",
+            ),
+        // The first word is a command or a directory.
+        Shell::Zsh => {
+            let (server, rest) = script
+                .split_once("\":: :_docroot_commands\"")
+                .unwrap_or((script, ""));
+            let (server, _) = server.rsplit_once("'::dir -- ").unwrap_or((server, ""));
+            format!("{server}\":: :_docroot_first\"{rest}")
+                .replace("$line[2]", "$line[1]")
+                .replacen("(( $+functions[_docroot_commands] ))", ZSH_FIRST_WORD, 1)
+        }
+        Shell::Fish => format!(
+            "{script}complete -c docroot -n \"not __fish_seen_subcommand_from healthcheck hash\" -f -a \
+             \"(__fish_complete_directories)\"\n"
+        ),
+        _ => script.to_owned(),
+    }
 }
 
-/// How a command is called.
+/// The usage line of a command.
 fn usage(command: &mut Command) -> String {
     let usage = command.render_usage().to_string();
     let first = usage.lines().next().unwrap_or_default();
     first.trim_start_matches("Usage: ").to_owned()
 }
 
-/// What is rendered, from its heading on: before that each has the same preamble.
+/// A rendered section without the preamble that each has in front.
 fn section(render: impl FnOnce(&mut Vec<u8>) -> std::io::Result<()>) -> String {
     let mut text = Vec::new();
     // A vector takes whatever is written to it.

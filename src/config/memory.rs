@@ -1,17 +1,17 @@
-//! How much memory this process may have.
+//! The memory limit of this process.
 
 use std::fs;
 use std::path::Path;
 
-/// Where cgroups are mounted, of either version.
+/// Mount point of cgroups of either version.
 const CGROUPS: &str = "/sys/fs/cgroup";
 
-/// Bytes that may be remembered if nobody has said how many: what is useful for a site, but no more than this part
-/// of what a container may have, as connections and what the kernel keeps for them are counted there, too.
+/// Default bytes of the cache: useful for a site, but at most this part of a container's limit, which connections and
+/// their kernel buffers count towards, too.
 const REMEMBERED: u64 = 64 * 1024 * 1024;
 const PART: u64 = 4;
 
-/// What `--cache-memory` is if it is not given, in bytes.
+/// Returns the default of `--cache-memory`, in bytes.
 pub(super) fn remembered() -> usize {
     let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     let limit = limit(&own, |file| fs::read_to_string(file).ok());
@@ -23,11 +23,11 @@ fn part(limit: Option<u64>) -> usize {
     usize::try_from(part).unwrap_or(usize::MAX)
 }
 
-/// The least limit of the cgroups that this process is in (proc_pid_cgroup(5), "memory.max" in the kernel's
+/// Returns the lowest limit of the cgroups that this process is in (proc_pid_cgroup(5), "memory.max" in the kernel's
 /// cgroup-v2.rst, "memory.limit_in_bytes" in its cgroup-v1/memory.rst); `None` if there is none. `own` is
 /// `/proc/self/cgroup`.
 ///
-/// In a container those paths may be the host's, where only what is mounted at the top is to be seen: its own.
+/// In a container those paths may be the host's, while only the container's own cgroup is mounted, at the top.
 fn limit(own: &str, read: impl Fn(&Path) -> Option<String>) -> Option<u64> {
     let least = |folder: &str, group: &str, file: &str| {
         let folder = Path::new(CGROUPS).join(folder);

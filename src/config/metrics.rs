@@ -4,15 +4,16 @@ use std::net::SocketAddr;
 
 use clap::Args;
 
-/// Where it is told how the server is doing.
+/// The option `--metrics`.
 #[derive(Debug, Args)]
 pub(super) struct MetricsOptions {
-    /// Tell Prometheus under /metrics of this address how the server is doing: IP:PORT; 0 is any free port
+    /// Serve Prometheus metrics at /metrics of this address: IP:PORT; port 0 takes any free port [default: off]
+    #[arg(help_heading = super::group::PRODUCTION, hide_short_help = true)]
     #[arg(long, value_name = "ADDR", env = "DOCROOT_METRICS", value_parser = address)]
     pub(super) metrics: Option<SocketAddr>,
 }
 
-/// The value of that option.
+/// Parses the value of `--metrics`.
 pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
     let of_localhost = || {
         let port = text.strip_prefix("localhost:")?.parse().ok()?;

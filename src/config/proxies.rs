@@ -1,4 +1,4 @@
-//! Proxies in front of the server.
+//! The options for proxies in front of the server.
 
 use std::time::Duration;
 
@@ -8,20 +8,24 @@ use docroot::net::PerIpLimit;
 use docroot::proxy;
 use docroot::trust::{TrustedProxies, TrustedSource};
 
-/// Who speaks for others.
+/// The options for proxies in front of the server.
 #[derive(Debug, Args)]
 pub(super) struct ProxyOptions {
-    /// A proxy's address or network, or unix: its X-Forwarded-For is believed in the access log; repeatable
+    /// Take the client's address in the access log from X-Forwarded-For of this proxy: an address, a network, or unix;
+    /// repeatable
     #[arg(long, value_name = "CIDR", env = "DOCROOT_TRUSTED_PROXY")]
+    #[arg(help_heading = super::group::LISTENING, hide_short_help = true)]
     #[arg(value_delimiter = ',', value_parser = str::parse::<TrustedSource>)]
     trusted_proxy: Vec<TrustedSource>,
 
-    /// Expect the PROXY protocol (v1, v2), from trusted proxies; from everybody, if none are named
+    /// Expect a PROXY protocol header (v1 or v2) on connections from trusted proxies, or on every connection if
+    /// --trusted-proxy is not given
+    #[arg(help_heading = super::group::LISTENING, hide_short_help = true)]
     #[arg(long, env = "DOCROOT_PROXY_PROTOCOL", value_parser = BoolishValueParser::new())]
     proxy_protocol: bool,
 }
 
-/// What it means.
+/// The options, resolved.
 #[derive(Debug)]
 pub(super) struct Proxies {
     pub(super) trusted: TrustedProxies,
@@ -30,10 +34,10 @@ pub(super) struct Proxies {
 }
 
 impl ProxyOptions {
-    /// `timeout` is for a header; `most` connections may be held for one address, but for those of proxies.
+    /// `timeout` is for a PROXY header; `most` is the limit of connections per address, except those of proxies.
     ///
     /// # Errors
-    /// A sentence that says what to do.
+    /// One sentence that says what to do.
     pub(super) fn resolve(self, timeout: Duration, most: Option<usize>) -> Result<Proxies, String> {
         let trusted: TrustedProxies = self.trusted_proxy.into_iter().collect();
         if self.proxy_protocol && trusted.is_empty() && most.is_some() {

@@ -1,4 +1,4 @@
-//! Whether the process is confined, and what it must still be able to do then.
+//! The option `--sandbox`, and the rights that serving needs.
 
 use std::path::{Path, PathBuf, absolute};
 
@@ -6,16 +6,17 @@ use clap::{Args, ValueEnum};
 use docroot::sandbox::{Requirements, SandboxMode};
 use docroot::site::{MediaTypesInput, PolicySources, Symlinks};
 
-/// Whether the process is confined.
+/// The option `--sandbox`.
 #[derive(Debug, Args)]
 pub(super) struct SandboxOptions {
-    /// Have the kernel forbid all that serving does not need: as far as it can, or else do not start, or not at all
+    /// Let the kernel (Landlock) forbid what serving does not need: auto (as far as it can), on (or do not start), off
     #[arg(
         long,
         value_name = "HOW",
         env = "DOCROOT_SANDBOX",
         default_value = "auto"
     )]
+    #[arg(help_heading = super::group::PRODUCTION, hide_short_help = true)]
     sandbox: How,
 }
 
@@ -36,7 +37,7 @@ impl SandboxOptions {
     }
 }
 
-/// What serving this takes: the root as it was named, and the files that are read again.
+/// Returns the rights that serving needs: the root as it was named, and the files that SIGHUP reloads.
 pub(super) fn needs(
     named: &Path,
     symlinks: &Symlinks,

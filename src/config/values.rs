@@ -1,4 +1,4 @@
-//! A word of the command line -> the value that it means.
+//! Parsers of the values of options.
 
 use std::num::NonZeroUsize;
 use std::time::Duration;
@@ -50,7 +50,7 @@ pub(super) fn cache_size(text: &str) -> Result<usize, String> {
     size(text).and_then(fits)
 }
 
-/// How often -v was said; a variable may also say yes or no.
+/// Parses the count of `-v`; a variable may also be true or false.
 pub(super) fn level(text: &str) -> Result<u8, String> {
     match text.to_ascii_lowercase().as_str() {
         "true" | "yes" | "on" => Ok(1),
@@ -59,7 +59,7 @@ pub(super) fn level(text: &str) -> Result<u8, String> {
     }
 }
 
-/// One line of several, of which the last may have nothing behind its end.
+/// Parses one field of a list of lines; an empty line is none.
 pub(super) fn field(text: &str) -> Result<Option<ConfiguredField>, String> {
     match text.trim_ascii() {
         "" => Ok(None),
@@ -67,7 +67,7 @@ pub(super) fn field(text: &str) -> Result<Option<ConfiguredField>, String> {
     }
 }
 
-/// An origin as a browser says it (RFC 6454 section 6.2), or `*`.
+/// Parses an origin (RFC 6454 section 6.2), or `*`.
 pub(super) fn origin(text: &str) -> Result<String, String> {
     let is_host = |host: &str| {
         let is_of_host = |byte: u8| byte.is_ascii_graphic() && !b"/?#@\\\"<>,;".contains(&byte);
@@ -84,7 +84,7 @@ pub(super) fn origin(text: &str) -> Result<String, String> {
     }
 }
 
-/// A path in front of all addresses, without its slashes.
+/// Parses a path prefix, and returns it without its slashes.
 pub(super) fn prefix(text: &str) -> Result<String, String> {
     match text.trim_matches('/') {
         "" => Ok(String::new()),
@@ -93,10 +93,15 @@ pub(super) fn prefix(text: &str) -> Result<String, String> {
 }
 
 pub(super) fn types(text: &str) -> Result<MediaTypesInput, String> {
-    Ok(match text.starts_with('.') && text.contains('=') {
-        true => MediaTypesInput::Pair(text.to_owned()),
-        false => MediaTypesInput::File(text.into()),
-    })
+    let is_dotless = || {
+        let pair = text.split_once('=');
+        pair.is_some_and(|(name, kind)| !name.contains('/') && kind.contains('/'))
+    };
+    match text.starts_with('.') && text.contains('=') {
+        true => Ok(MediaTypesInput::Pair(text.to_owned())),
+        false if is_dotless() => Err(format!("expected a dot before the extension: .{text}")),
+        false => Ok(MediaTypesInput::File(text.into())),
+    }
 }
 
 pub(super) fn header_size(text: &str) -> Result<usize, String> {
@@ -120,7 +125,7 @@ pub(super) fn connections(text: &str) -> Result<usize, String> {
     }
 }
 
-/// A request target, from what somebody has typed: what no target has is percent-encoded, as browsers do.
+/// Returns the request target of a typed path: bytes that no target holds are percent-encoded, as browsers do.
 pub(super) fn target(path: &[u8]) -> String {
     let mut target = String::new();
     let is_whole = path.starts_with(b"/") || path == b"*" || is_uri(path);
@@ -139,13 +144,13 @@ pub(super) fn target(path: &[u8]) -> String {
     target
 }
 
-/// Whether this is an address with its scheme.
+/// Whether this is a URL with its scheme.
 fn is_uri(path: &[u8]) -> bool {
     let path = path.to_ascii_lowercase();
     path.starts_with(b"http://") || path.starts_with(b"https://")
 }
 
-/// A field line of a request without content.
+/// Parses a field line of a request without content.
 pub(super) fn request_field(text: &str) -> Result<String, String> {
     let expected = || "expected 'Name: value', such as 'Accept-Encoding: br'".to_owned();
     let (name, value) = text.split_once(':').ok_or_else(expected)?;
@@ -155,7 +160,9 @@ pub(super) fn request_field(text: &str) -> Result<String, String> {
     }
     let names_content = ["Content-Length", "Transfer-Encoding"];
     match names_content.iter().any(|of| name.eq_ignore_ascii_case(of)) {
-        true => Err("a request with content is not explained; leave this field out".into()),
+        true => Err(
+            "docroot explain does not support requests with content; leave this field out".into(),
+        ),
         false => Ok(text.to_owned()),
     }
 }
@@ -167,14 +174,14 @@ pub(super) fn method(text: &str) -> Result<String, String> {
     }
 }
 
-/// The name of a user (RFC 7617 section 2).
+/// Parses the name of a user (RFC 7617 section 2).
 pub(super) fn user_name(text: &str) -> Result<String, String> {
     let is_one = !text.is_empty() && !text.contains(|char: char| char == ':' || char.is_control());
     let expected = || "expected a name without colons and control characters".to_owned();
     is_one.then(|| text.to_owned()).ok_or_else(expected)
 }
 
-/// A name in a folder.
+/// Parses a file name.
 pub(super) fn file_name(text: &str) -> Result<String, String> {
     match file_path(text)? {
         name if name.contains('/') => Err("expected a file name, without a slash".into()),
@@ -182,7 +189,7 @@ pub(super) fn file_name(text: &str) -> Result<String, String> {
     }
 }
 
-/// A path below the root.
+/// Parses a path below the root.
 pub(super) fn file_path(text: &str) -> Result<String, String> {
     let inside = |name: &str| !matches!(name, "" | "." | "..");
     match text.split('/').all(inside) {
@@ -237,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_typed_becomes_a_target() {
+    fn typed_path_becomes_a_target() {
         let check = |typed: &str, expected: &str| assert_eq!(target(typed.as_bytes()), expected);
         check("/a", "/a");
         check("a/b?q=1", "/a/b?q=1");

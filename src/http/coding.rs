@@ -220,8 +220,8 @@ impl fmt::Display for CodingReason {
             Self::Unlisted => "not listed in Accept-Encoding",
             Self::NoAcceptEncoding => "not asked for: there is no Accept-Encoding",
             Self::LessPreferred => "less preferred by Accept-Encoding",
-            Self::Longer => "longer than the one that is chosen",
-            Self::Tied => "as good as the one that is chosen",
+            Self::Longer => "longer than the chosen one",
+            Self::Tied => "as good as the chosen one",
         })
     }
 }

@@ -78,7 +78,7 @@ impl std::fmt::Debug for Credentials {
 /// Response to a request without valid credentials: 401 with WWW-Authenticate. It is not cacheable.
 #[must_use]
 pub fn challenge() -> Response {
-    let reason = "This site is shown to those who have a password.";
+    let reason = "This site requires a password.";
     Response::error_page(Status::Unauthorized, reason).with_field("WWW-Authenticate", CHALLENGE)
 }
 

@@ -45,13 +45,13 @@ pub fn respond(request: &Request<'_>, target: &Target<'_>, lookup: &Lookup) -> R
         Lookup::Found(resource) => respond_found(request, resource),
         Lookup::Directory => {
             let slash = target.with_trailing_slash();
-            let page = format!("This folder is at {}.", html_link(&slash));
+            let page = format!("This directory is at {}.", html_link(&slash));
             Response::html_page(Status::MovedPermanently, &page).with_field("Location", slash)
         }
         Lookup::Listing(representations) => respond_listing(request, target, representations),
         Lookup::Events => EVENT_STREAM.clone(),
         Lookup::Redirect(status, location) => {
-            let page = format!("What was under this address is at {}.", html_link(location));
+            let page = format!("This page is at {}.", html_link(location));
             Response::html_page(*status, &page).with_field("Location", location)
         }
         Lookup::SpaFallback(fallback_page, error_page) => {
@@ -62,12 +62,9 @@ pub fn respond(request: &Request<'_>, target: &Target<'_>, lookup: &Lookup) -> R
             response.with_field("Vary", "Accept, Sec-Fetch-Dest, Sec-Fetch-Mode")
         }
         Lookup::NotFound(page) => respond_not_found(request, target, page.as_ref()),
-        Lookup::Forbidden => Response::error_page(
-            Status::Forbidden,
-            "What is under this address is not shown.",
-        ),
+        Lookup::Forbidden => Response::error_page(Status::Forbidden, "This file is not served."),
         Lookup::Unavailable => {
-            let reason = "What is under this address cannot be reached just now.";
+            let reason = "This file cannot be read at the moment.";
             Response::error_page(Status::ServiceUnavailable, reason).with_field("Retry-After", 1)
         }
     };
@@ -89,7 +86,7 @@ fn respond_not_found(
     page: Option<&Arc<Resource>>,
 ) -> Response {
     match page {
-        // The page does not represent the target, so preconditions and ranges do not apply.
+        // The page does not represent the target, so preconditions is not a URL that can be checked not apply.
         Some(page) => respond_negotiated(request, page, |page| {
             Response::new(Status::NotFound, page.clone()).with_reason(NOT_FOUND_REASON)
         }),
@@ -162,7 +159,7 @@ fn respond_negotiated(
 fn respond_conditional(request: &Request<'_>, found: &Arc<Representation>) -> Response {
     match precondition::evaluate(request, &found.validators) {
         PreconditionOutcome::Failed => {
-            let reason = "What is under this address is not what the request is about.";
+            let reason = "A precondition of the request (If-Match, If-Unmodified-Since) is false.";
             Response::error_page(Status::PreconditionFailed, reason)
         }
         PreconditionOutcome::NotModified => {
@@ -186,7 +183,7 @@ fn respond_range(request: &Request<'_>, found: &Arc<Representation>) -> Response
         }
         Selection::Whole | Selection::Parts(_) => Response::new(Status::Ok, found.clone()),
         Selection::Unsatisfiable => {
-            let reason = "What is under this address has no such bytes.";
+            let reason = "The range is outside the file.";
             let length = format!("bytes */{len}");
             Response::error_page(Status::RangeNotSatisfiable, reason)
                 .with_field("Content-Range", length)

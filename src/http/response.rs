@@ -28,6 +28,8 @@ pub struct Response {
     pub reason: Option<&'static str>,
     /// Use of the cache by the lookup; `None` if nothing was looked up.
     pub cache_status: Option<CacheStatus>,
+    /// Whether the access log has a line for it.
+    pub is_logged: bool,
 }
 
 /// Part of a representation's content to be sent. Ranges are in bytes, half-open, within its length, and not empty.
@@ -72,6 +74,7 @@ impl Response {
             wanted_coding: None,
             reason: None,
             cache_status: None,
+            is_logged: true,
         }
     }
 

@@ -66,7 +66,7 @@ fn check_host<'a>(request: &Request<'a>) -> Result<Option<&'a [u8]>, Response> {
 fn check_expect(request: &Request<'_>) -> Result<(), Response> {
     let is_supported = |expected: &[u8]| expected.eq_ignore_ascii_case(b"100-continue");
     if request.version >= Version::Http11 && !request.list("Expect").all(is_supported) {
-        let reason = "The request expects what this server does not do.";
+        let reason = "This server does not support the request's Expect field.";
         return Err(Response::error_page(Status::ExpectationFailed, reason));
     }
     Ok(())

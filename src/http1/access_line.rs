@@ -419,6 +419,8 @@ pub(super) struct LogTime<'a> {
 #[derive(Debug)]
 pub(super) struct CachedLogTime {
     format: LogFormat,
+    /// Seconds that local time is ahead of UTC; `None` is UTC.
+    utc_offset: Option<fn(SystemTime) -> i64>,
     second: Option<u64>,
     text: String,
 }
@@ -427,21 +429,40 @@ impl CachedLogTime {
     pub(super) fn new(format: LogFormat) -> Self {
         Self {
             format,
+            utc_offset: None,
             second: None,
             text: String::new(),
         }
     }
 
-    /// Formats this time. A clock before 1970 is wrong, and gives 1970.
+    /// The same, in local time, which the function tells from UTC. [`LogFormat::Pretty`] only: other formats name UTC.
+    pub(super) fn local(format: LogFormat, utc_offset: fn(SystemTime) -> i64) -> Self {
+        let is_pretty = matches!(format, LogFormat::Pretty { .. });
+        Self {
+            utc_offset: is_pretty.then_some(utc_offset),
+            ..Self::new(format)
+        }
+    }
+
+    /// This time. A clock before 1970 is wrong, and gives 1970.
     pub(super) fn render(&mut self, time: SystemTime) -> LogTime<'_> {
         let since_epoch = time.duration_since(UNIX_EPOCH).unwrap_or_default();
         if self.second != Some(since_epoch.as_secs()) {
             self.second = Some(since_epoch.as_secs());
-            let timestamp = Timestamp::at(UNIX_EPOCH + since_epoch);
+            let time = UNIX_EPOCH + since_epoch;
+            let shifted = match self.utc_offset.map(|offset| offset(time)) {
+                None => Some(time),
+                Some(ahead @ 0..) => time.checked_add(Duration::from_secs(ahead.unsigned_abs())),
+                Some(behind) => time.checked_sub(Duration::from_secs(behind.unsigned_abs())),
+            };
+            let timestamp = shifted.and_then(Timestamp::at);
             let text = timestamp.map(|timestamp| timestamp.to_string());
             self.text = text
                 .and_then(|text| self.format.format_second(&text))
                 .unwrap_or_default();
+            if self.utc_offset.is_some() && self.text.ends_with('Z') {
+                self.text.pop();
+            }
         }
         LogTime {
             second: &self.text,
@@ -719,5 +740,16 @@ mod tests {
         let now = "21/Nov/2026:04:49:21 +0000";
         check(1_795_236_561, ["2026-11-21T04:49:21", now, "04:49:21Z"]);
         check(253_402_300_800, ["", "", ""]);
+        let pretty = LogFormat::Pretty { is_coloured: false };
+        let local = |seconds: u64, offset: fn(SystemTime) -> i64| {
+            let time = UNIX_EPOCH + Duration::from_secs(seconds);
+            CachedLogTime::local(pretty, offset)
+                .render(time)
+                .second
+                .to_owned()
+        };
+        assert_eq!(local(1_795_236_561, |_| 3600), "05:49:21");
+        assert_eq!(local(1_795_236_561, |_| -5 * 3600), "23:49:21");
+        assert_eq!(local(0, |_| -3600), "23:00:00");
     }
 }

@@ -73,6 +73,8 @@ pub(super) struct LogRecord {
     pub(super) reason: Option<&'static str>,
     /// Whether the client's credentials were verified.
     pub(super) is_authorized: bool,
+    /// Whether the access log has a line for it.
+    pub(super) is_logged: bool,
     method: MethodLabel,
     /// Lengths of the request's logged fields, if it could be parsed and lines are written.
     request: Option<RequestFieldLengths>,
@@ -109,6 +111,7 @@ impl LogRecord {
             cache_status: None,
             reason: None,
             is_authorized: false,
+            is_logged: true,
             method: MethodLabel::None,
             request: None,
         }
@@ -206,7 +209,15 @@ impl AccessLog {
         }
     }
 
-    /// Adds counters of what has been sent.
+    /// Adds with lines in local time, which this function tells from UTC.
+    pub(super) fn in_local_time(mut self, utc_offset: Option<fn(SystemTime) -> i64>) -> Self {
+        if let (Some(lines), Some(utc_offset)) = (&mut self.output, utc_offset) {
+            lines.time = CachedLogTime::local(lines.format, utc_offset);
+        }
+        self
+    }
+
+    /// The same, which of what has been sent.
     pub(super) fn with_counters(mut self, counters: Arc<RequestCounters>) -> Self {
         self.counters = Some(counters);
         self
@@ -228,7 +239,7 @@ impl AccessLog {
     ) {
         let in_flight = in_flight.get_or_insert_with(|| self.spare.pop().unwrap_or_default());
         record.method = MethodLabel::of(request.map(|request| request.method));
-        if let (Some(output), Some(request)) = (&self.output, request) {
+        if let (Some(output), Some(request), true) = (&self.output, request, record.is_logged) {
             let (is_authorized, format) = (record.is_authorized, output.format);
             let lengths =
                 RequestFieldLengths::append(request, is_authorized, format, &mut in_flight.text);
@@ -358,7 +369,7 @@ impl AccessLog {
                 counters.record_response(method, record.status, duration, cache_status);
                 counters.add_content(record.content - record.counted_content);
             }
-            let Some(output) = &mut self.output else {
+            let Some(output) = self.output.as_mut().filter(|_| record.is_logged) else {
                 continue;
             };
             let access = AccessLine {

@@ -40,7 +40,7 @@ pub(super) fn authorize(
             match auth.check(cached_verdict, value, now, || Credentials::parse(value)) {
                 Verdict::Valid => return Authorization::Granted,
                 Verdict::Pending => return Authorization::Pending,
-                Verdict::Invalid => challenge().with_reason("The credentials are not good."),
+                Verdict::Invalid => challenge().with_reason("The credentials are invalid."),
                 Verdict::Busy => {
                     let reason = "Too many passwords are being verified. Try again in a moment.";
                     Response::error_page(Status::ServiceUnavailable, reason)

@@ -12,6 +12,7 @@ const DRAINING_RETRY_AFTER_SECONDS: u32 = 1;
 #[derive(Clone, Debug)]
 pub struct Health {
     path: String,
+    is_logged: bool,
     is_draining: Arc<AtomicBool>,
 }
 
@@ -21,11 +22,18 @@ impl Health {
     pub fn at_path(path: String) -> Self {
         Self {
             path,
+            is_logged: false,
             is_draining: Arc::default(),
         }
     }
 
-    /// Makes the health check fail from now on, although requests are still served. Can be called from any thread, and
+    /// The same, whose requests are in the access log if `is_logged`.
+    #[must_use]
+    pub fn logged(self, is_logged: bool) -> Self {
+        Self { is_logged, ..self }
+    }
+
+    /// From now the health check fail from now on, although requests are still served. Can be called from any thread, and
     /// repeatedly.
     pub fn start_draining(&self) {
         self.is_draining.store(true, Ordering::Release);
@@ -37,11 +45,12 @@ impl Health {
         if target.raw_path() != self.path {
             return None;
         }
-        let response = match self.is_draining.load(Ordering::Acquire) {
+        let mut response = match self.is_draining.load(Ordering::Acquire) {
             false => Response::plain_text(Status::Ok, "serving"),
             true => Response::plain_text(Status::ServiceUnavailable, "draining")
                 .with_field("Retry-After", DRAINING_RETRY_AFTER_SECONDS),
         };
+        response.is_logged = self.is_logged;
         Some(match request.method {
             Method::Head => response.for_head(),
             _ => response,

@@ -16,6 +16,7 @@ mod decimal;
 pub mod encode;
 mod health;
 pub mod parse;
+mod refusal;
 mod session;
 
 pub use access_line::LogFormat;

@@ -27,6 +27,7 @@ use super::counters::{RequestCounters, TimeoutKind};
 use super::encode::{self, ConnectionOption};
 use super::health::Health;
 use super::parse::{self, FieldLines, Parsed};
+use super::refusal;
 use crate::auth::{AuthHandle, CachedVerdict};
 use crate::http::{
     Body, BoundaryGenerator, CachedDate, Coding, Fields, Lookup, LookupStatus, Multipart, Origin,
@@ -56,6 +57,8 @@ pub struct HttpOptions {
     pub trusted_proxies: TrustedProxies,
     /// Format of the access log.
     pub log_format: LogFormat,
+    /// Seconds that local time is ahead of UTC at a time, for lines in local time; `None` is UTC.
+    pub utc_offset: Option<fn(SystemTime) -> i64>,
 }
 
 impl Default for HttpOptions {
@@ -70,6 +73,7 @@ impl Default for HttpOptions {
             health: None,
             trusted_proxies: TrustedProxies::default(),
             log_format: LogFormat::default(),
+            utc_offset: None,
         }
     }
 }
@@ -140,7 +144,9 @@ impl<O: Origin> Http1<O> {
         Self {
             origin,
             auth: None,
-            log: line_writer.map(|line_writer| AccessLog::new(line_writer, options.log_format)),
+            log: line_writer.map(|line_writer| {
+                AccessLog::new(line_writer, options.log_format).in_local_time(options.utc_offset)
+            }),
             options,
             date: CachedDate::default(),
             boundaries: BoundaryGenerator::default(),
@@ -599,6 +605,7 @@ impl<O: Origin> Http1<O> {
         now: Now,
     ) {
         let queued = self.queue(outbox, request, response, connection_option, now);
+        refusal::log(request, response, session.peer);
         if let Some(log) = &mut self.log {
             let start = session.request_start.unwrap_or(now.instant);
             let end = outbox.sent() + outbox.len();
@@ -610,6 +617,7 @@ impl<O: Origin> Http1<O> {
             record.coding = representation.map_or(Coding::Identity, |sent| sent.coding);
             record.cache_status = response.cache_status;
             record.reason = response.reason;
+            record.is_logged = response.is_logged;
             record.is_authorized = self.auth.is_some() && is_for_authorized_only(response.status);
             log.push(&mut session.in_flight, request, record);
         }
@@ -891,9 +899,9 @@ fn with_lookup_status(response: Response, lookup_status: Option<LookupStatus>) -
 fn incomplete_reason(reason: &CloseReason) -> Option<&'static str> {
     Some(match reason {
         CloseReason::Local => return None,
-        CloseReason::Peer => "The peer left before the end.",
-        CloseReason::TimedOut => "The peer was too slow.",
-        CloseReason::Evicted => "The peer made room for another.",
+        CloseReason::Peer => "The client closed the connection early.",
+        CloseReason::TimedOut => "The client was too slow.",
+        CloseReason::Evicted => "The connection was evicted for a new one.",
         CloseReason::FileChanged => "The file changed while it was sent.",
         CloseReason::Io(_) => "The connection broke.",
     })

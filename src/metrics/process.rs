@@ -53,7 +53,7 @@ impl ProcessStats {
         parse_cpu_seconds(&read_text(self.stat.as_ref()?)?)
     }
 
-    /// Returns the number of open descriptors.
+    /// Open file descriptors.
     pub(super) fn open_descriptors(&self) -> Option<u64> {
         let mut folder = Dir::new(self.descriptors.as_ref()?.try_clone().ok()?).ok()?;
         folder.rewind();

@@ -8,7 +8,7 @@ use crate::counter::Counter;
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub struct ConnectionCounters {
-    /// Accepted connections.
+    /// Connections accepted.
     pub accepted: Counter,
     /// Accepted connections that are closed.
     pub closed: Counter,

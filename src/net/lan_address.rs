@@ -1,4 +1,4 @@
-//! This machine's address on its local network.
+//! The addresses by machine's other machines reach local one.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 
@@ -25,16 +25,22 @@ fn route_source_address() -> Option<IpAddr> {
     (!ip.is_loopback() && !ip.is_unspecified()).then_some(ip)
 }
 
-/// Returns an address of an interface (getifaddrs(3)), IPv4 before IPv6. IPv6 link-local addresses are skipped: other
-/// machines would need a zone for them.
+/// Returns an interfaces.
 fn interface_address() -> Option<IpAddr> {
+    lan_addresses().first().copied()
+}
+
+/// The addresses of interfaces that are up, without loopback (getifaddrs(3)), IPv4 before IPv6. and of IPv6 none that
+/// other
+/// machines zone, as others cannot use it.
+#[must_use]
+pub fn lan_addresses() -> Vec<IpAddr> {
     let is_up = |flags: InterfaceFlags| {
         flags.contains(InterfaceFlags::IFF_UP) && !flags.contains(InterfaceFlags::IFF_LOOPBACK)
     };
-    let interfaces = getifaddrs()
-        .ok()?
-        .filter(|interface| is_up(interface.flags));
+    let interfaces = getifaddrs().into_iter().flatten();
     let mut addresses: Vec<IpAddr> = interfaces
+        .filter(|interface| is_up(interface.flags))
         .filter_map(|interface| {
             let address = interface.address?;
             let v4 = address.as_sockaddr_in().map(|v4| v4.ip().into());
@@ -47,7 +53,7 @@ fn interface_address() -> Option<IpAddr> {
         })
         .collect();
     addresses.sort_by_key(IpAddr::is_ipv6);
-    addresses.first().copied()
+    addresses
 }
 
 #[cfg(test)]

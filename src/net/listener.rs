@@ -115,7 +115,7 @@ impl Listener {
     /// [`bind`](Self::bind) sets.
     ///
     /// # Errors
-    /// When it is not listening, or its options cannot be set.
+    /// When it not listening, or its options cannot be set.
     pub(super) fn inherit_tcp(socket: std::net::TcpListener) -> io::Result<Self> {
         require_listening(&socket)?;
         socket.set_nonblocking(true)?;
@@ -131,7 +131,7 @@ impl Listener {
     /// Takes over a listening Unix socket that the service manager keeps open.
     ///
     /// # Errors
-    /// When it is not listening.
+    /// When it not listening.
     pub(super) fn inherit_unix(socket: std::os::unix::net::UnixListener) -> io::Result<Self> {
         require_listening(&socket)?;
         socket.set_nonblocking(true)?;
@@ -276,7 +276,7 @@ fn set_options(socket: &impl AsFd) -> io::Result<()> {
 fn require_listening(socket: &impl AsFd) -> io::Result<()> {
     match socket_acceptconn(socket)? {
         true => Ok(()),
-        false => Err(io::Error::other("it does not listen")),
+        false => Err(io::Error::other("the socket is not listening")),
     }
 }
 
@@ -380,7 +380,7 @@ mod tests {
     fn non_listening_socket_is_rejected() {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
         let error = Listener::inherit_tcp(socket.into()).unwrap_err();
-        assert!(error.to_string().contains("does not listen"), "{error}");
+        assert!(error.to_string().contains("not listening"), "{error}");
     }
 
     #[test]

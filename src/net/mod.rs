@@ -60,7 +60,7 @@ mod unix_socket;
 pub use address::{Address, Endpoint, zone_index};
 pub use counters::ConnectionCounters;
 pub use inbox::Inbox;
-pub use lan_address::lan_address;
+pub use lan_address::{lan_address, lan_addresses};
 pub use limits::{Limits, max_cached_files, raise_descriptor_limit};
 pub use listener::Listener;
 pub use log_throttle::LogThrottle;

@@ -132,7 +132,7 @@ impl ReactorHandle {
     pub fn stop(&self) {
         self.stopping.store(true, Ordering::Release);
         if let Err(error) = self.waker.wake() {
-            warn!("cannot wake the loop: {error}");
+            warn!("cannot wake a worker thread: {error}");
         }
     }
 
@@ -440,7 +440,7 @@ impl<P: Protocol> Reactor<P> {
                 }
                 AcceptOutcome::Lost(error) => {
                     lost += 1;
-                    debug!("a connection was lost while it was accepted: {error}");
+                    debug!("a client left before its connection was accepted: {error}");
                     if lost == MAX_ACCEPTS_PER_TURN {
                         self.pause_accepting(index, Some(ACCEPT_PAUSE), &error.to_string());
                     }
@@ -524,12 +524,12 @@ impl<P: Protocol> Reactor<P> {
         let permit = limit.try_acquire(ip);
         if permit.is_none() {
             self.count(|counters| &counters.over_ip_limit);
-            debug!(peer = %peer.address, "turned away");
+            debug!(peer = %peer.address, "closed: too many connections of this address");
             if limit.should_log(self.now.instant) {
                 let max = limit.max();
                 warn!(
-                    "{ip} holds {max} connections and may have no more \
-                     (see --max-connections-per-ip); others are closed"
+                    "{ip} has {max} connections, the most that --max-connections-per-ip allows; further ones are \
+                     closed"
                 );
             }
         }
@@ -542,7 +542,9 @@ impl<P: Protocol> Reactor<P> {
             && slot.eviction_log.should_log(self.now.instant)
         {
             let address = slot.listener.address();
-            warn!("{address} is full: {reason}; who keeps us waiting longest makes room");
+            warn!(
+                "{address} is full: {reason}; for each new connection the one that is idle longest is closed"
+            );
         }
         self.close(key, CloseReason::Evicted);
     }
@@ -674,9 +676,9 @@ impl<P: Protocol> Reactor<P> {
         };
         match &reason {
             CloseReason::FileChanged => debug!("the file changed while it was sent"),
-            CloseReason::Io(error) => debug!("a connection broke: {error}"),
-            CloseReason::TimedOut => debug!("a peer was too slow"),
-            CloseReason::Evicted => debug!("a peer made room for another"),
+            CloseReason::Io(error) => debug!("connection closed: {error}"),
+            CloseReason::TimedOut => debug!("connection closed: the client was too slow"),
+            CloseReason::Evicted => debug!("connection closed: evicted for a new one"),
             reason => trace!(?reason, "closed"),
         }
         self.count(|counters| &counters.closed);
@@ -706,7 +708,7 @@ impl<P: Protocol> Reactor<P> {
         self.shutdown_deadline = Some(self.now.instant + self.context.limits.grace);
         self.drain_backlogs()?;
         self.listeners.clear();
-        debug!(connections = self.connections.len(), "retiring");
+        debug!(connections = self.connections.len(), "draining");
         let keys: Vec<ConnectionKey> = self.connections.keys().collect();
         for key in keys {
             let Some(slot) = self.connections.get_mut(key) else {
@@ -756,8 +758,10 @@ impl<P: Protocol> Reactor<P> {
         if !self.connections.is_empty() {
             let (count, grace) = (self.connections.len(), self.context.limits.grace);
             match self.handle.is_aborting() {
-                true => warn!("connections cut, unfinished: {count}"),
-                false => warn!("connections cut, unfinished {grace:?} after the stop: {count}"),
+                true => warn!("connections aborted with unfinished responses: {count}"),
+                false => warn!(
+                    "connections aborted with unfinished responses {grace:?} after the stop: {count}"
+                ),
             }
         }
         let keys: Vec<ConnectionKey> = self.connections.keys().collect();
@@ -784,7 +788,7 @@ impl ListenerSlot {
         self.state = ListenerState::Paused(time.map(|time| now + time));
         if self.pause_log.should_log(now) {
             let address = self.listener.address();
-            warn!("{address} is full: {reason}; whoever else comes waits until one closes");
+            warn!("{address} is full: {reason}; new clients wait until a connection closes");
         }
     }
 }

@@ -46,7 +46,7 @@ fn take_listener(handed: &mut ListenFd, number: usize) -> io::Result<Listener> {
     match handed.take_unix_listener(number) {
         Ok(Some(socket)) => Listener::inherit_unix(socket),
         // The error of `take_unix_listener` would only say that it is no Unix socket.
-        _ => Err(io::Error::other("it is no stream socket of TCP or Unix")),
+        _ => Err(io::Error::other("not a stream socket of TCP or Unix")),
     }
 }
 
@@ -54,8 +54,8 @@ impl fmt::Display for ActivationError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoSockets => f.write_str(
-                "no sockets were handed over (LISTEN_FDS is not set, or not for this process); \
-                 start it by a .socket unit, or name an address with --bind",
+                "systemd passed no sockets (LISTEN_FDS is not set, or not for this process); \
+                 start docroot by a .socket unit, or name an address with --bind",
             ),
             Self::Unusable(number, name, error) => {
                 write!(f, "cannot listen on descriptor {number}")?;
@@ -64,7 +64,7 @@ impl fmt::Display for ActivationError {
                 }
                 write!(
                     f,
-                    ", which was handed over: {error}; a .socket unit needs ListenStream= and Accept=no"
+                    ", which systemd passed: {error}; a .socket unit needs ListenStream= and Accept=no"
                 )
             }
         }

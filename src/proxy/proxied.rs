@@ -178,12 +178,12 @@ impl<P: Protocol> Proxied<P> {
     }
 
     fn reject(&self, peer: Address, now: Instant) -> Next {
-        debug!(%peer, "hung up on: it began without a PROXY header");
+        debug!(%peer, "closed: no PROXY header");
         let options = self.options.as_ref();
         if options.is_some_and(|options| options.should_log(now)) {
             warn!(
-                "{peer} began without a PROXY header, and was hung up on: have the proxy send one (HAProxy: \
-                 send-proxy-v2; nginx: proxy_protocol on), name with --trusted-proxy who does, or leave out \
+                "{peer} sent no PROXY header, so its connection was closed: let the proxy send one (HAProxy: \
+                 send-proxy-v2; nginx: proxy_protocol on), name the proxies that do with --trusted-proxy, or leave out \
                  --proxy-protocol"
             );
         }

@@ -139,14 +139,14 @@ impl FromStr for CachePolicy {
 impl fmt::Display for CacheReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Off => f.write_str("--cache off: nothing is to be stored"),
-            Self::MaxAge(seconds) => write!(f, "--cache {seconds}: believed for so many seconds"),
-            Self::ContentHash(hash) => write!(f, "the name carries a hash of the content, {hash}"),
+            Self::Off => f.write_str("--cache off: not stored"),
+            Self::MaxAge(seconds) => write!(f, "--cache {seconds}: fresh for {seconds} seconds"),
+            Self::ContentHash(hash) => write!(f, "the name is fingerprinted: {hash}"),
             Self::FrameworkDir(dir) => {
-                write!(f, "every name in {dir}/ carries a hash of the content")
+                write!(f, "every name in {dir}/ is fingerprinted")
             }
             Self::NoHash => {
-                f.write_str("the name carries no hash of the content, so a cache asks each time")
+                f.write_str("the name is not fingerprinted, so a cache revalidates each time")
             }
         }
     }

@@ -268,11 +268,13 @@ impl CompressorShared {
                 Ok(Ok(outcome)) => Some(outcome),
                 // It can be tried again.
                 Ok(Err(error)) => {
-                    debug!("/{path} is not made in {name}: {error}");
+                    debug!("cannot compress /{path} with {name}: {error}");
                     None
                 }
                 Err(_) => {
-                    warn!("/{path} is not sent in {name}: encoding it failed");
+                    warn!(
+                        "cannot compress /{path} with {name}: the encoder failed; it is sent uncompressed"
+                    );
                     Some(EncodingResult::NotWorthwhile)
                 }
             };
@@ -445,7 +447,7 @@ fn check_unchanged(content: &Blob, version: &FileVersion) -> io::Result<()> {
         Blob::File { file, .. }
             if !FileVersion::after(file, version)?.has_same_bytes_as(version) =>
         {
-            Err(io::Error::other("it has been changed"))
+            Err(io::Error::other("the file changed"))
         }
         _ => Ok(()),
     }
@@ -461,7 +463,7 @@ struct StoppableContent<'a> {
 impl Read for StoppableContent<'_> {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
         if self.shared.is_closed() {
-            return Err(io::Error::other("nobody needs it any more"));
+            return Err(io::Error::other("not needed any more"));
         }
         let count = match self.content {
             Blob::Sealed { file, .. } | Blob::File { file, .. } => {

@@ -209,7 +209,7 @@ impl DigestsShared {
                 Some(job)
             }
             Err(error) => {
-                debug!("inode {} has no digest: {error}", job.version.inode);
+                debug!("cannot hash inode {}: {error}", job.version.inode);
                 Some(job)
             }
         };
@@ -309,7 +309,7 @@ impl DigestJob {
     fn check_unchanged(&self) -> io::Result<()> {
         match FileVersion::of(&self.file)? == self.version {
             true => Ok(()),
-            false => Err(io::Error::other("it has been changed")),
+            false => Err(io::Error::other("the file changed")),
         }
     }
 }

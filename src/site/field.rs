@@ -24,7 +24,7 @@ impl FromStr for ConfiguredField {
     fn from_str(text: &str) -> Result<Self, String> {
         let Some((name, value)) = text.split_once(':') else {
             return Err(format!(
-                "`{}` is no field: write `Name: value`",
+                "`{}` is not a field: write `Name: value`",
                 text.escape_debug()
             ));
         };
@@ -96,7 +96,7 @@ const RESERVED_FIELDS: &[(&str, &str)] = &[
     ("Connection", "it is about the connection"),
     (
         "Content-Encoding",
-        "it tells what coding was chosen; put a compressed file beside the file instead",
+        "it names the coding that docroot chose; put a compressed file beside the file instead",
     ),
     ("Content-Length", "it tells where the content ends"),
     ("Content-Range", "it tells which part is sent"),
@@ -128,12 +128,12 @@ fn parse_name(text: &str) -> Result<FieldName, String> {
     let Some(name) = FieldName::new(text) else {
         return Err(match text.is_empty() {
             true => "there is no name before the colon: write `Name: value`".to_owned(),
-            false => format!("`{escaped}` is no field name: it takes letters, digits and hyphens"),
+            false => format!("`{escaped}` is not a field name: use letters, digits and hyphens"),
         });
     };
     if name.is("Basic-Auth") {
         // Netlify's own extension. Sent as a field it would disclose the passwords and protect nothing.
-        let why = "Basic-Auth is Netlify's way to ask for a password, which is not done here: use --auth-file";
+        let why = "Basic-Auth is not supported: use --auth-file";
         return Err(why.to_owned());
     }
     match RESERVED_FIELDS
@@ -184,9 +184,9 @@ mod tests {
         check("", Err("write `Name: value`"));
         check("X-Frame-Options", Err("write `Name: value`"));
         check(": DENY", Err("no name before the colon"));
-        check("X Frame: DENY", Err("`X Frame` is no field name"));
-        check("é: a", Err("`é` is no field name"));
-        check("a\r\nb: c", Err("`a\\r\\nb` is no field name"));
+        check("X Frame: DENY", Err("`X Frame` is not a field name"));
+        check("é: a", Err("`é` is not a field name"));
+        check("a\r\nb: c", Err("`a\\r\\nb` is not a field name"));
         check(
             "a: b\r\nc: d",
             Err("the value of a has a control character"),

@@ -1,5 +1,9 @@
 //! `Site`: the origin that finds the resource for a target below a root directory.
 
+mod absence;
+
+pub use absence::RootFault;
+
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::io;
@@ -257,7 +261,7 @@ impl Site {
         match self.root.open_descriptor(name.as_bytes())? {
             EntryDescriptor::File(..) => Ok(()),
             EntryDescriptor::Directory => Err(io::ErrorKind::IsADirectory.into()),
-            EntryDescriptor::Special => Err(io::Error::other("it is not a regular file")),
+            EntryDescriptor::Special => Err(io::Error::other("not a regular file")),
         }
     }
 
@@ -354,7 +358,10 @@ impl Site {
         match root::content_bytes(&file.content) {
             Ok(html) => live.inject(&html, fields, &file.path),
             Err(error) => {
-                warn!("/{} is not reloaded: {error}", file.path.escape_ascii());
+                warn!(
+                    "cannot add live reload to /{}: {error}",
+                    file.path.escape_ascii()
+                );
                 None
             }
         }
@@ -770,7 +777,7 @@ impl Site {
     fn log_rejected_sidecars(&self, found: &FoundFile) {
         for (path, why) in &found.rejected {
             if self.options.logged_once.insert(path) {
-                warn!("/{} is not used: {why}", path.escape_ascii());
+                warn!("sidecar /{} is not used: {why}", path.escape_ascii());
             }
         }
     }
@@ -834,7 +841,7 @@ impl Site {
                     .logged_once
                     .insert_real_path(name, Ok(path.to_owned()))
                 {
-                    info!("{} is {} from now on", name.display(), path.display());
+                    info!("{} now leads to {}", name.display(), path.display());
                 }
             }
             self.switch_root(Arc::new(root));
@@ -883,13 +890,13 @@ impl Site {
         }
         let hint = match error.kind() {
             io::ErrorKind::PermissionDenied => {
-                " (the sandbox lets a symbolic link be switched to what is beside its goal, and no folder be put in the \
-                 place of another: start docroot again, or with --live-reload or --sandbox off)"
+                " (the sandbox allows a symbolic link to be switched to a directory beside the old one, but no directory to \
+                 be replaced: restart docroot, or start it with --live-reload or --sandbox off)"
             }
             _ => "",
         };
         warn!(
-            "{} cannot be opened any more: {error}{hint}; what was {} goes on being served",
+            "cannot reopen {}: {error}{hint}; still serving {}",
             name.display(),
             self.root.real_path_of(name).display()
         );
@@ -903,7 +910,7 @@ impl Site {
             Some(Err(errors)) => {
                 for errors in errors {
                     if self.options.logged_once.insert(errors.as_bytes()) {
-                        warn!("{errors}; the rules that were in force stay");
+                        warn!("{errors}; the previous rules stay in force");
                     }
                 }
                 return self.policy.0.clone();
@@ -932,11 +939,11 @@ impl Site {
         let why = match Errno::from_io_error(error) {
             Some(Errno::XDEV) => match self.root.offending_link(path) {
                 Some(Symlink { path, target }) => format!(
-                    "the link /{} leads to {}, where none may (see --symlinks and --symlink-root)",
+                    "the symbolic link /{} leads to {}, outside the root (see --symlinks and --symlink-root)",
                     path.as_os_str().as_bytes().escape_ascii(),
                     target.as_os_str().as_bytes().escape_ascii(),
                 ),
-                None => "a link led where none may".to_owned(),
+                None => "a symbolic link led outside the root".to_owned(),
             },
             Some(Errno::MFILE | Errno::NFILE) => {
                 format!("{error} (raise the limit of open files: ulimit -n)")
@@ -944,7 +951,7 @@ impl Site {
             _ => error.to_string(),
         };
         warn!(
-            "cannot serve /{}: {why}; {suppressed} more not told",
+            "cannot serve /{}: {why}; {suppressed} more such failures not logged",
             path.escape_ascii()
         );
         self.failure_log = (Some(now), 0);
@@ -967,10 +974,14 @@ impl Origin for Site {
             reason: None,
         };
         if let Some(lookup) = cached {
+            self.lookup_status.reason = self.absence(target, &lookup);
             return lookup;
         }
         let discovery = match self.resolve(target, now) {
-            Ok(discovery) => discovery,
+            Ok(discovery) => {
+                self.lookup_status.reason = self.absence(target, &discovery.0);
+                discovery
+            }
             Err(failure) => {
                 self.log_failure(&failure, now);
                 self.lookup_status.reason = failure.reason();
@@ -1065,7 +1076,7 @@ impl Origin for Site {
             Ok(false) => StreamProgress::Done,
             Err(error) => {
                 warn!(
-                    "cannot list /{} to its end: {error}",
+                    "cannot finish the listing of /{}: {error}",
                     listing.path().escape_ascii()
                 );
                 StreamProgress::Failed
@@ -1131,9 +1142,9 @@ impl LookupError {
     /// Returns the reason in one sentence, without the file's name.
     fn reason(&self) -> Option<&'static str> {
         match Errno::from_io_error(&self.error)? {
-            Errno::XDEV => Some("A link leads where none may."),
-            Errno::ACCESS | Errno::PERM => Some("This server may not read it."),
-            Errno::MFILE | Errno::NFILE => Some("No more files may be open."),
+            Errno::XDEV => Some("A symbolic link leads outside the root."),
+            Errno::ACCESS | Errno::PERM => Some("docroot has no permission to read the file."),
+            Errno::MFILE | Errno::NFILE => Some("The limit of open files is reached."),
             _ => None,
         }
     }

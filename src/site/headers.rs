@@ -440,10 +440,10 @@ mod tests {
         check_errors(
             "https://example.com/*\n  ETag: a\n  A: b\n/a*b*c\n  d\n  E:\n  : f\n/b\n  ! G: h\n  ! Date\n",
             &[
-                "1: `https://example.com/*`: hosts are not told apart; write the path alone",
+                "1: `https://example.com/*`: rules by host are not supported; write the path alone",
                 "2: ETag is the server's own",
                 "4: `/a*b*c` has more than one `*`",
-                "5: `d` is no field: write `Name: value`",
+                "5: `d` is not a field: write `Name: value`",
                 "6: E has no value: write one, or `! E`",
                 "7: there is no name before the colon",
                 "9: `! G: h` takes a field away: write its name alone",
@@ -452,7 +452,7 @@ mod tests {
         );
         check_errors(
             "/a\nBasic-Auth: user:password",
-            &["2: Basic-Auth is Netlify's"],
+            &["2: Basic-Auth is not supported"],
         );
         check_errors(
             "https://:project.pages.dev/*\n  X-Robots-Tag: noindex",

@@ -141,7 +141,7 @@ impl LiveReload {
     /// Fails if the kernel gives no inotify instance or no thread.
     pub fn watch(&self, root: Root, hidden: bool) -> io::Result<()> {
         let tree = TreeWatcher::new(root, hidden).map_err(|error| {
-            let why = "live reload needs inotify, which is not to be had here";
+            let why = "cannot start inotify for --live-reload";
             let hint = "see fs.inotify.max_user_instances";
             io::Error::new(error.kind(), format!("{why}: {error}; {hint}"))
         })?;
@@ -187,7 +187,7 @@ impl LiveReload {
             Err(SkipReason::NotHtml) => None,
             Err(SkipReason::Encoded) => {
                 debug!(
-                    "/{} is not reloaded: its bytes are coded",
+                    "no live reload on /{}: its content is compressed",
                     name.escape_ascii()
                 );
                 None
@@ -199,7 +199,10 @@ impl LiveReload {
     pub(super) fn is_injectable(&self, len: u64, name: &[u8]) -> bool {
         let has_room = len <= inject::MAX_PAGE_BYTES;
         if !has_room {
-            debug!("/{} is not reloaded: it is too large", name.escape_ascii());
+            debug!(
+                "no live reload on /{}: it is too large",
+                name.escape_ascii()
+            );
         }
         has_room
     }
@@ -209,7 +212,7 @@ impl LiveReload {
         let refused = inject::blocking_directives(fields);
         if !refused.is_empty() && !self.shared.has_warned.swap(true, Ordering::Relaxed) {
             warn!(
-                "the Content-Security-Policy of /{} keeps its page from being reloaded: add 'self' to its {}",
+                "no live reload on /{}: its Content-Security-Policy blocks the script; add 'self' to its {}",
                 name.escape_ascii(),
                 refused.join(" and "),
             );

@@ -175,7 +175,7 @@ impl fmt::Display for MediaTypeSource {
         f.write_str(match self {
             Self::Configured => "from --mime-types",
             Self::Corrected | Self::Known => "by the file name extension",
-            Self::Unknown => "nothing is known of the file name extension",
+            Self::Unknown => "the file name extension is unknown",
         })
     }
 }

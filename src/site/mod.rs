@@ -33,7 +33,7 @@ pub use cache_control::{CacheControl, CachePolicy, CacheReason, has_content_hash
 pub use compressor::{Compressor, Encoded};
 pub use digests::Digests;
 pub use field::ConfiguredField;
-pub use find::{Freshness, LoggedOnce, Site, SiteOptions, SiteStream};
+pub use find::{Freshness, LoggedOnce, RootFault, Site, SiteOptions, SiteStream};
 pub use headers::{FieldChange, HeaderRules};
 pub use listing::Listing;
 pub use live::{EventStream, LiveReload};

@@ -126,8 +126,8 @@ impl FromStr for Pattern {
     fn from_str(text: &str) -> Result<Self, String> {
         let Some(path) = text.strip_prefix('/') else {
             return Err(match text.contains("://") {
-                true => format!("`{text}`: hosts are not told apart; write the path alone"),
-                false => format!("`{text}` is no path: begin it with `/`"),
+                true => format!("`{text}`: rules by host are not supported; write the path alone"),
+                false => format!("`{text}` is not a path: begin it with `/`"),
             });
         };
         if let Some(mark) = text.chars().find(|char| matches!(char, '?' | '#')) {
@@ -175,9 +175,7 @@ impl Pattern {
             }
             (Some((before, after)), None, _) => {
                 if self.splat.is_some() || after.contains('*') {
-                    return Err(
-                        "has more than one `*`: only one can be told from the rest".to_owned()
-                    );
+                    return Err("has more than one `*`: use one".to_owned());
                 }
                 let (before, after) = (percent_decode(before)?, percent_decode(after)?);
                 self.add_name("splat")?;
@@ -313,9 +311,9 @@ fn percent_decode(text: &str) -> Result<Vec<u8>, String> {
             byte => byte,
         };
         match byte {
-            b'/' => return Err("has an encoded slash, which no path has".to_owned()),
+            b'/' => return Err("has an encoded slash".to_owned()),
             byte if byte.is_ascii_control() => {
-                let mut why = String::from("has a control character, which no path has: ");
+                let mut why = String::from("has a control character: ");
                 // Writing to a String does not fail.
                 let _ = write!(why, "%{byte:02X}");
                 return Err(why);
@@ -421,7 +419,7 @@ mod tests {
             ("example.com/*", "begin it with `/`"),
             (
                 "https://example.com/a",
-                "hosts are not told apart; write the path alone",
+                "rules by host are not supported; write the path alone",
             ),
             ("//example.com/a", "a segment that no path has"),
             ("/a//b", "a segment that no path has"),

@@ -179,7 +179,7 @@ impl PolicySources {
                 let file = file.display();
                 loaded
                     .warnings
-                    .push(format!("{file}: {error}; it is left out"));
+                    .push(format!("{file}: {error}; the file is ignored"));
                 return Ok(None);
             }
             Err(error) => return Err(vec![unreadable_error(file, &error)]),
@@ -190,7 +190,7 @@ impl PolicySources {
         }
         // A site that was built for another host may use syntax that docroot does not know. The other lines apply.
         let lines = error_lines(file, &malformed).into_iter();
-        let left_out = lines.map(|line| line + "; this line is left out");
+        let left_out = lines.map(|line| line + "; this line is ignored");
         loaded.warnings.extend(left_out);
         Ok(Some(rules))
     }

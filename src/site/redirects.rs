@@ -199,7 +199,7 @@ fn parse_rule(text: &str, line: usize) -> Result<(Pattern, RedirectRule), String
     let destination = parse_destination(to, &pattern)?;
     if matches!(status, Status::Ok | Status::NotFound) {
         if !destination.origin.is_empty() {
-            let why = "nothing is fetched from other sites: redirect there, with 301 or 302";
+            let why = "docroot is no proxy for other sites: redirect there, with 301 or 302";
             return Err(format!("`{to}` with {word}: {why}"));
         }
         if destination.fragment.is_some() {
@@ -384,11 +384,11 @@ fn malformed_reason(malformed: http::TargetError) -> &'static str {
         http::TargetError::PercentEncoding => {
             "has a `%` that encodes nothing: write %25 for a percent sign"
         }
-        http::TargetError::ControlCharacter => "has a control character, which no path has",
-        http::TargetError::EncodedSlash => "has an encoded slash, which no path has",
+        http::TargetError::ControlCharacter => "has a control character",
+        http::TargetError::EncodedSlash => "has an encoded slash",
         http::TargetError::AboveRoot => "climbs out of the site: write the path from its root",
         http::TargetError::Form | http::TargetError::HttpsScheme | http::TargetError::Authority => {
-            "is no path"
+            "is not a path"
         }
     }
 }
@@ -647,8 +647,8 @@ https://a.example/* /b
 ",
             &[
                 "1: `/a` leads nowhere",
-                "2: `a` is no path",
-                "3: `https://a.example/*`: hosts are not told apart",
+                "2: `a` is not a path",
+                "3: `https://a.example/*`: rules by host are not supported",
                 "4: `/a?b`: a query is not looked at",
                 "5: `id=:id`: query parameters are not looked at",
                 "6: `/a` leads nowhere: write where to, before `301`",
@@ -661,8 +661,8 @@ https://a.example/* /b
                 "13: `b` is no place to lead to",
                 "14: `mailto:b` is no place to lead to",
                 "15: `//b.example/c` begins with a host",
-                "16: nothing is fetched from other sites",
-                "17: nothing is fetched from other sites",
+                "16: docroot is no proxy for other sites",
+                "17: docroot is no proxy for other sites",
                 "18: has no host that is written out",
                 "19: has no host that is written out",
                 "20: has no host: that takes",

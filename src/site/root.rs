@@ -209,7 +209,7 @@ impl Root {
         let resolver = match openat2(&root_dir.dir, ".", DIR_FLAGS, mode, beneath) {
             Err(Errno::NOSYS | Errno::PERM) if matches!(links, OpenSymlinks::Follow) => {
                 // Links in /proc may lead to files without a name, and only openat2 recognizes them.
-                let why = "following every link needs openat2, which is not to be had here";
+                let why = "--symlinks follow needs openat2 (Linux 5.6), which is missing";
                 return Err((
                     root.to_owned(),
                     io::Error::new(io::ErrorKind::Unsupported, why),
@@ -805,12 +805,12 @@ pub(super) fn read_rules_file(file: &Path) -> io::Result<Vec<u8>> {
 fn read_rules(file: File) -> io::Result<Vec<u8>> {
     let metadata = file.metadata()?;
     if !metadata.is_file() {
-        return Err(io::Error::other("it is not a regular file"));
+        return Err(io::Error::other("not a regular file"));
     }
     let mut text = Vec::new();
     file.take(MAX_RULES_FILE_BYTES + 1).read_to_end(&mut text)?;
     match text.len() as u64 > MAX_RULES_FILE_BYTES {
-        true => Err(io::Error::other("it is larger than 1 MiB")),
+        true => Err(io::Error::other("larger than 1 MiB")),
         false => Ok(text),
     }
 }

@@ -52,7 +52,7 @@ pub(super) fn rule_lines(file: &[u8]) -> (Vec<(usize, &str)>, Vec<RuleError>) {
         match std::str::from_utf8(text) {
             Ok(text) => lines.push((line, text.trim_ascii())),
             Err(_) => {
-                let why = "this is no UTF-8: save the file as that".to_owned();
+                let why = "the file is not UTF-8: save it as UTF-8".to_owned();
                 malformed.push(RuleError { line, reason: why });
             }
         }
@@ -188,17 +188,17 @@ mod tests {
         let file = b"\xef\xbb\xbf/a\r\n\r\n  # b\n\t/c # d \n#";
         assert_eq!(rule_lines(file), (vec![(1, "/a"), (4, "/c # d")], vec![]));
         assert_eq!(rule_lines(b""), (vec![], vec![]));
-        let (line, why) = (3, "`\u{1b}[2J` is no path".to_owned());
+        let (line, why) = (3, "`\u{1b}[2J` is not a path".to_owned());
         let shown = RuleError { line, reason: why }.to_string();
-        assert_eq!(shown, "3: `\\u{1b}[2J` is no path");
+        assert_eq!(shown, "3: `\\u{1b}[2J` is not a path");
         let (lines, found) = rule_lines(b"a\n\xff\nb\n\xfe");
         assert_eq!(lines, [(1, "a"), (3, "b")]);
         let found: Vec<_> = found.iter().map(ToString::to_string).collect();
         assert_eq!(
             found,
             [
-                "2: this is no UTF-8: save the file as that",
-                "4: this is no UTF-8: save the file as that"
+                "2: the file is not UTF-8: save it as UTF-8",
+                "4: the file is not UTF-8: save it as UTF-8"
             ]
         );
     }

@@ -255,7 +255,7 @@ impl SidecarWriter {
         match state {
             SidecarState::UpToDate(len) => return Ok(SidecarOutcome::UpToDate(len)),
             SidecarState::NotAFile => {
-                let why = "is no file, but has the name of a sibling; move it away";
+                let why = "not a file, but has the name of a sidecar; move it away";
                 return Err(at_sidecar()(io::Error::other(why)));
             }
             SidecarState::Newer(len) => {
@@ -489,7 +489,7 @@ fn open_regular_file(dir: &OwnedFd, name: &[u8]) -> io::Result<(File, FileVersio
     let metadata = file.metadata()?;
     match metadata.is_file() {
         true => Ok((file, FileVersion::from(&metadata))),
-        false => Err(io::Error::other("is no file any more")),
+        false => Err(io::Error::other("not a file any more")),
     }
 }
 

@@ -11,8 +11,8 @@ use crate::http::Coding;
 pub const SIDECAR_CODINGS: [Coding; 3] = [Coding::Brotli, Coding::Zstd, Coding::Gzip];
 
 /// Reasons why a sidecar is not served.
-pub(super) const OLDER_THAN_FILE: &str = "it is older than the file that it stands beside";
-pub(super) const WRONG_CODING: &str = "its content is not in the coding that its name says";
+pub(super) const OLDER_THAN_FILE: &str = "it is older than its file";
+pub(super) const WRONG_CODING: &str = "its content is not in the coding of its extension";
 pub(super) const UNREADABLE: &str = "it cannot be read";
 
 /// Returns the codings for which sidecars of a file of this type are looked for.

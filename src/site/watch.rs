@@ -323,8 +323,8 @@ impl FileWatcher {
                 self.is_full = true;
                 if !std::mem::replace(&mut self.has_warned, true) {
                     warn!(
-                        "inotify watches over {} files and folders and no more \
-                         (see fs.inotify.max_user_watches); others are looked at by stat",
+                        "inotify watches {} files and directories, and can watch no more \
+                         (see fs.inotify.max_user_watches); others are checked by stat",
                         self.watches.len()
                     );
                 }

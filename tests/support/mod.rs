@@ -137,6 +137,11 @@ pub fn command_without_openat2(error: &str, root: &Path, options: &[&str]) -> Op
     Some(command_under(&wrapper, root, options))
 }
 
+/// Whether a line of standard error warns that the root has no index file.
+pub fn is_about_index(line: &str) -> bool {
+    line.contains("so / gets 404") || line.contains("so every request gets 404")
+}
+
 /// Whether docroot relies on inotify in this directory, which it does not on every file system. For tests of system
 /// calls that inotify saves. Prints `SKIPPED` where it does not.
 pub fn is_watched(directory: &Path) -> bool {
@@ -285,11 +290,16 @@ impl Server {
         self.stdout.iter().collect()
     }
 
-    /// Waits for the next line on standard error.
+    /// Waits for the next line on standard error. Skips the warning about a root without an index file: most of these
+    /// have none.
     pub fn stderr_line(&self) -> String {
-        self.stderr
-            .recv_timeout(TIMEOUT)
-            .expect("a line on standard error")
+        loop {
+            let line = self.stderr.recv_timeout(TIMEOUT);
+            let line = line.expect("a line on standard error");
+            if !is_about_index(&line) {
+                return line;
+            }
+        }
     }
 
     /// Unread lines of standard output so far, without waiting.
@@ -299,7 +309,13 @@ impl Server {
 
     /// Unread lines of standard error so far, without waiting.
     pub fn stderr_lines(&self) -> Vec<String> {
-        self.stderr.try_iter().collect()
+        let lines = self.stderr.try_iter();
+        lines.filter(|line| !is_about_index(line)).collect()
+    }
+
+    /// Unread lines of standard error, up to its end, with those about an index file: the process must have exited.
+    pub fn remaining_stderr(&self) -> Vec<String> {
+        self.stderr.iter().collect()
     }
 
     /// Waits until the process has exited.
@@ -815,7 +831,7 @@ fn none_if_closed<T>(result: io::Result<T>) -> Option<T> {
 /// Returns the first address in the line that a server prints when it listens.
 pub fn announced_address(line: &str) -> SocketAddr {
     line.split_once("\"http://")
-        .and_then(|(_, rest)| rest.split_once("/\"")?.0.parse().ok())
+        .and_then(|(_, rest)| rest.split_once('/')?.0.parse().ok())
         .unwrap_or_else(|| panic!("no URL in {line}"))
 }
 

@@ -132,8 +132,8 @@ impl TreeWatcher {
             && !LOCAL_FILE_SYSTEMS.contains(&kind)
         {
             warn!(
-                "inotify need not tell of all changes on the root's file system (0x{kind:x}): \
-                 pages are reloaded after those that it tells of"
+                "inotify may not report all changes on the root's file system (0x{kind:x}): \
+                 live reload misses the others"
             );
         }
         self.watch_tree(b"", &mut |_| {});
@@ -260,7 +260,7 @@ impl TreeWatcher {
                     _ => "",
                 };
                 warn!(
-                    "/{} is not watched: {error}{hint}; pages are reloaded after changes in the {} folders that are",
+                    "cannot watch /{}: {error}{hint}; live reload sees changes in {} other directories only",
                     path.escape_ascii(),
                     self.watches.len(),
                 );

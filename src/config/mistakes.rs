@@ -1,0 +1,248 @@
+//! Messages for arguments and variables that are typed often and meant otherwise: what was typed, and what to type.
+
+use std::ffi::OsString;
+use std::path::Path;
+
+use clap::Command;
+use clap::error::{ContextKind, ContextValue, Error, ErrorKind};
+
+/// Options of other servers, and what to type instead.
+const FOREIGN: &[(&str, &str)] = &[
+    ("address", "the address is --bind"),
+    (
+        "basic-auth",
+        "a password is --auth \"$(docroot hash USER)\"",
+    ),
+    ("brotli", "responses are compressed with --compress"),
+    ("cert", TLS),
+    (
+        "directory",
+        "the directory is named without an option: docroot DIR",
+    ),
+    (
+        "dir",
+        "the directory is named without an option: docroot DIR",
+    ),
+    ("directory-listing", "directories are listed with --listing"),
+    (
+        "dotfiles",
+        "files whose names begin with a dot are served with --hidden",
+    ),
+    (
+        "fallback",
+        "the page of a single-page application is --spa=FILE",
+    ),
+    ("gzip", "responses are compressed with --compress"),
+    ("https", TLS),
+    ("key", TLS),
+    ("no-cache", "caching is turned off with --cache off"),
+    ("reload", "pages reload with --live-reload"),
+    (
+        "silent",
+        "the banner and the access log are turned off with --quiet",
+    ),
+    ("single", "the page of a single-page application is --spa"),
+    ("ssl", TLS),
+    ("threads", "the number of worker threads is --workers"),
+    ("tls", TLS),
+    ("tls-cert", TLS),
+    ("tls-key", TLS),
+    ("watch", "pages reload with --live-reload when files change"),
+];
+
+const TLS: &str =
+    "docroot speaks plain HTTP; for HTTPS put a proxy such as Caddy, nginx or stunnel in front";
+
+/// Returns the message for a command line that clap refuses, in one line; `None` where clap says it well.
+///
+/// `arguments` are without the program's name; `on_command_line` is the error without any variable, if there is one.
+pub(super) fn message(
+    error: &Error,
+    arguments: &[OsString],
+    command: &Command,
+    on_command_line: Option<&Error>,
+) -> Option<String> {
+    let context = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => Some(text.as_str()),
+        _ => None,
+    };
+    // clap takes a second word for a subcommand that comes too late.
+    if let (ErrorKind::ArgumentConflict, Some(word)) =
+        (error.kind(), context(ContextKind::InvalidSubcommand))
+    {
+        let is_command = command.find_subcommand(word).is_some();
+        return (!is_command).then(|| surplus(word, arguments, command));
+    }
+    let argument = context(ContextKind::InvalidArg)?;
+    match error.kind() {
+        ErrorKind::UnknownArgument if argument.starts_with("--") => {
+            let name = argument.trim_start_matches('-');
+            let (_, instead) = FOREIGN.iter().find(|(other, _)| *other == name)?;
+            Some(format!("there is no option {argument}: {instead}"))
+        }
+        ErrorKind::UnknownArgument if !argument.starts_with('-') => {
+            Some(surplus(argument, arguments, command))
+        }
+        ErrorKind::InvalidValue | ErrorKind::ValueValidation => {
+            let value = context(ContextKind::InvalidValue)?;
+            let is_same = |other: &Error| {
+                other.get(ContextKind::InvalidArg) == error.get(ContextKind::InvalidArg)
+            };
+            if on_command_line.is_some_and(is_same) {
+                return None;
+            }
+            let mut all = command.get_arguments();
+            let variable = all.find(|arg| arg.to_string() == argument)?.get_env()?;
+            let variable = variable.to_string_lossy();
+            let why = match error.get(ContextKind::ValidValue) {
+                Some(ContextValue::Strings(values)) if !values.is_empty() => {
+                    format!("expected one of {}", values.join(", "))
+                }
+                _ => std::error::Error::source(error)?.to_string(),
+            };
+            Some(format!(
+                "{variable}={value}: invalid value for {argument}: {why}"
+            ))
+        }
+        _ => None,
+    }
+}
+
+/// A word too many: one directory is served.
+fn surplus(word: &str, arguments: &[OsString], command: &Command) -> String {
+    if let Some((option, value)) = without_equals(arguments, command) {
+        return format!(
+            "unexpected argument '{word}': the value of {option} is written after an equals sign: {option}={value}"
+        );
+    }
+    if is_port(word) {
+        return format!("unexpected argument '{word}': a port is written --port {word}");
+    }
+    format!(
+        "unexpected argument '{word}': docroot serves one directory; start another docroot for another one, or name a \
+         directory that holds both"
+    )
+}
+
+/// Returns an option whose value must follow an equals sign, and the word that follows it instead.
+fn without_equals(arguments: &[OsString], command: &Command) -> Option<(String, String)> {
+    let takes_equals = |word: &str| {
+        command.get_arguments().any(|arg| {
+            arg.is_require_equals_set()
+                && match word.strip_prefix("--") {
+                    Some(long) => arg.get_long() == Some(long),
+                    None => word.strip_prefix('-').is_some_and(|short| {
+                        arg.get_short().is_some_and(|it| short == it.to_string())
+                    }),
+                }
+        })
+    };
+    arguments.windows(2).find_map(|pair| match pair {
+        [option, value] => {
+            let (option, value) = (option.to_str()?, value.to_str()?);
+            let is_one = takes_equals(option)
+                && !value.starts_with('-')
+                && Path::new(value).extension().is_some();
+            is_one.then(|| (option.to_owned(), value.to_owned()))
+        }
+        _ => None,
+    })
+}
+
+fn is_port(word: &str) -> bool {
+    !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// Returns what to type instead of a root that cannot be served, where the word was probably meant otherwise.
+pub(super) fn root_hint(root: &str, arguments: &[OsString], command: &Command) -> Option<String> {
+    if let Some((option, value)) = without_equals(arguments, command)
+        && value == root
+    {
+        return Some(format!(
+            "the value of {option} is written after an equals sign: {option}={value}"
+        ));
+    }
+    match root {
+        "help" => Some("help is printed by docroot --help".into()),
+        "version" => Some("the version is printed by docroot --version".into()),
+        "serve" | "start" | "run" => Some("to serve a directory: docroot DIR".into()),
+        port if is_port(port) => Some(format!("a port is written --port {port}")),
+        _ => None,
+    }
+}
+
+/// Returns a warning for each variable whose name begins with `DOCROOT_` and is no option's.
+pub(super) fn unknown_variables(
+    names: impl IntoIterator<Item = OsString>,
+    command: &Command,
+) -> Vec<String> {
+    let known = command.get_arguments().filter_map(|arg| arg.get_env());
+    let known: Vec<&str> = known.filter_map(|name| name.to_str()).collect();
+    let names = names.into_iter().filter_map(|name| name.into_string().ok());
+    let mut unknown: Vec<String> = names
+        .filter(|name| name.starts_with("DOCROOT_") && !known.contains(&name.as_str()))
+        .filter(|name| !is_of_kubernetes(name))
+        .collect();
+    unknown.sort();
+    let warning = |name: String| {
+        let distance = |other: &&&str| strsim::damerau_levenshtein(&name, other);
+        match known.iter().min_by_key(distance) {
+            Some(nearest) if distance(&nearest) <= 4 => {
+                format!("{name} is ignored: there is no such variable; the nearest is {nearest}")
+            }
+            _ => format!("{name} is ignored: there is no such variable; docroot --man lists all"),
+        }
+    };
+    unknown.into_iter().map(warning).collect()
+}
+
+/// Kubernetes sets such variables for a service of the name docroot: DOCROOT_SERVICE_HOST, DOCROOT_PORT_80_TCP_ADDR.
+fn is_of_kubernetes(name: &str) -> bool {
+    let port = name.strip_prefix("DOCROOT_PORT_");
+    name.starts_with("DOCROOT_SERVICE_")
+        || port.is_some_and(|rest| rest.starts_with(|first: char| first.is_ascii_digit()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::command;
+    use super::*;
+
+    fn words(words: &[&str]) -> Vec<OsString> {
+        words.iter().map(Into::into).collect()
+    }
+
+    #[test]
+    fn unknown_variable_is_named_with_its_nearest() {
+        let check = |name: &str, expected: &[&str]| {
+            let warnings = unknown_variables([name.into()], &command());
+            let words = expected
+                .iter()
+                .all(|word| warnings.iter().any(|it| it.contains(word)));
+            assert!(
+                words && warnings.is_empty() == expected.is_empty(),
+                "{warnings:?}"
+            );
+        };
+        check(
+            "DOCROOT_COMPRES",
+            &["DOCROOT_COMPRES is", "DOCROOT_COMPRESS"],
+        );
+        check("DOCROOT_PROT", &["nearest is DOCROOT_PORT"]);
+        check("DOCROOT_SOMETHING_ELSE", &["docroot --man"]);
+        check("DOCROOT_PORT", &[]);
+        check("DOCROOT_PORT_80_TCP_ADDR", &[]);
+        check("DOCROOT_SERVICE_HOST", &[]);
+        check("PATH", &[]);
+    }
+
+    #[test]
+    fn root_that_was_meant_otherwise_gets_a_hint() {
+        let hint = |root: &str, arguments: &[&str]| root_hint(root, &words(arguments), &command());
+        assert!(hint("help", &["help"]).is_some_and(|it| it.contains("--help")));
+        assert!(hint("8000", &["8000"]).is_some_and(|it| it.contains("--port 8000")));
+        let hint = hint("index.html", &["--spa", "index.html"]);
+        assert!(hint.is_some_and(|it| it.contains("--spa=index.html")));
+        assert_eq!(root_hint("html", &words(&["html"]), &command()), None);
+    }
+}
