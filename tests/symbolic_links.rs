@@ -738,6 +738,31 @@ fn request_while_swapped(mut client: Client, targets: &[&str]) -> (u32, u32) {
     (served, refused)
 }
 
+// The kernel gives up on a path with `..` when something was renamed meanwhile, anywhere on the machine (openat2(2), EAGAIN).
+#[test]
+fn links_through_parent_are_served_beside_constant_renames() {
+    let root = Root::of(&[("folder/file", "inside"), ("elsewhere/name", "")]);
+    let climb = "../folder/".repeat(400);
+    symlink(format!("{climb}file"), root.join("folder/link"))
+        .expect("the test owns this directory");
+    let server = Server::with(root.path(), &["--cache-memory", "0"]);
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let [name, other] = ["name", "other"].map(|it| root.join("elsewhere").join(it));
+            while !done.load(Ordering::Relaxed) {
+                fs::rename(&name, &other).expect("the test owns this directory");
+                fs::rename(&other, &name).expect("the test owns this directory");
+            }
+        });
+        let _done = SetOnDrop(&done);
+        let mut client = server.connect();
+        for _ in 0..500 {
+            assert_eq!(client.get("/folder/link").status(), "200 OK");
+        }
+    });
+}
+
 /// Checks that links which lead inside and outside by turns serve files inside or are refused.
 fn check_swapped(options: &[&str]) {
     let outer = outer();

@@ -41,11 +41,6 @@ const STEADY_AFTER: Duration = Duration::from_secs(10);
 /// Attempts at a lookup that is disturbed by concurrent changes.
 const MAX_ATTEMPTS: usize = 4;
 
-/// Maximum number of openat2(2) calls for one path. EAGAIN means that something, anywhere on the machine, was renamed
-/// while the kernel followed `..`. A path with forty of them takes some 20 microseconds, and a program may rename files
-/// all the time.
-const MAX_OPENAT2_CALLS: usize = 64;
-
 /// Flags that open a file for reading, without blocking on a FIFO, and without making a terminal the controlling one.
 const READ_FLAGS: OFlags = OFlags::RDONLY
     .union(OFlags::NONBLOCK)
@@ -468,8 +463,9 @@ impl Root {
             (Err(Errno::LOOP), OpenSymlinks::Inside(_), PathResolver::Openat2) => {
                 let inside = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
                 match self.root_dir.open_with_openat2(path, flags, inside) {
-                    // The kernel returns it for a link that leads out, and for every absolute one.
-                    Err(Errno::XDEV) => self.open_through_symlinks(path, flags),
+                    // The kernel returns XDEV for a link that leads out, and for every absolute one; AGAIN while a program
+                    // renames files without a pause.
+                    Err(Errno::XDEV | Errno::AGAIN) => self.open_through_symlinks(path, flags),
                     opened => opened,
                 }
             }
@@ -645,8 +641,9 @@ impl RootDir {
         resolve: ResolveFlags,
     ) -> Result<OwnedFd, Errno> {
         let open = || openat2(&self.dir, path, flags, Mode::empty(), resolve);
+        // EAGAIN: something was renamed, anywhere on the machine, while the kernel followed `..` (openat2(2)).
         let mut opened = open();
-        for _ in 1..MAX_OPENAT2_CALLS {
+        for _ in 1..MAX_ATTEMPTS {
             if opened.as_ref().err() != Some(&Errno::AGAIN) {
                 break;
             }

@@ -412,17 +412,14 @@ impl Drop for Server {
 }
 
 impl Drop for Root {
-    /// Restores access to directories whose mode a test has changed, so that they can be removed.
+    /// Makes directories accessible again whose mode a test has changed, so that they can be removed.
     fn drop(&mut self) {
-        let mut folders = vec![self.path().to_owned()];
-        while let Some(folder) = folders.pop() {
-            let entries = fs::read_dir(&folder).or_else(|_| {
-                fs::set_permissions(&folder, Permissions::from_mode(0o700))?;
-                fs::read_dir(&folder)
-            });
-            let entries = entries.into_iter().flatten().flatten();
-            let is_folder = |entry: &fs::DirEntry| entry.file_type().is_ok_and(|it| it.is_dir());
-            folders.extend(entries.filter(is_folder).map(|entry| entry.path()));
+        let mut directories = vec![self.path().to_owned()];
+        while let Some(directory) = directories.pop() {
+            let _ = fs::set_permissions(&directory, Permissions::from_mode(0o700));
+            let entries = fs::read_dir(&directory).into_iter().flatten().flatten();
+            let is_directory = |entry: &fs::DirEntry| entry.file_type().is_ok_and(|it| it.is_dir());
+            directories.extend(entries.filter(is_directory).map(|entry| entry.path()));
         }
     }
 }
