@@ -1,21 +1,27 @@
-//! A client: sends three messages to `hello`, one connection each, and prints the answers.
+//! Client of `hello`: sends three requests, each over a connection of its own, and prints the responses.
 //!
-//! It teaches the other side: say all, then hear until the end, which is how HTTP/1.0 ends.
+//! Teaches the client's side of HTTP/1.0: send the whole request, then read until the server closes the connection,
+//! which is where the response ends. This client may block: it has one connection, and nothing else to do.
+
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
+#[derive(clap::Parser)]
+struct Arguments {
+    #[arg(default_value_t = 8080)]
+    port: u16,
+}
+
 fn main() -> std::io::Result<()> {
-    let port = std::env::args()
-        .nth(1)
-        .map_or(8080, |port| port.parse().expect("a port"));
-    for message in ["first", "second", "third"] {
+    let Arguments { port } = clap::Parser::parse();
+    for name in ["first", "second", "third"] {
         let mut server = TcpStream::connect(("127.0.0.1", port))?;
         server.set_read_timeout(Some(Duration::from_secs(10)))?;
-        write!(server, "GET /{message} HTTP/1.0\r\n\r\n")?;
-        let mut answer = String::new();
-        server.read_to_string(&mut answer)?;
-        println!("{message}: {answer}");
+        write!(server, "GET /{name} HTTP/1.0\r\n\r\n")?;
+        let mut response = String::new();
+        server.read_to_string(&mut response)?;
+        println!("{name}: {response}");
     }
     Ok(())
 }

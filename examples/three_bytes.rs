@@ -1,20 +1,24 @@
-//! Reads three bytes, one at a time, answers with the local date and time, and closes.
+//! Reads three bytes, one per event, answers with the local date and time, and closes the connection.
 //!
-//! It teaches what readiness is. A level-triggered poll reports a socket again and again while
-//! bytes are left in it: one may read a byte, and come back. An edge-triggered one, as mio's is,
-//! reports only that more has come: what is left unread then is not spoken of again. So the reactor
-//! reads until the socket is empty, and the protocol takes as little of its inbox as it likes.
+//! Teaches level-triggered and edge-triggered events, epoll(7). Level-triggered, the kernel reports a socket in every
+//! wait while bytes are left in it: "abc" sent at once is three events. Edge-triggered, it reports a socket only when
+//! more bytes have arrived: a program that leaves bytes behind may wait for ever. `--edge` makes that mistake.
+//!
+//! mio is edge-triggered, so `docroot::net` reads each socket until it is empty. The inbox plays the part of the
+//! socket's buffer here: `Next::Yield` is one more event while bytes are left, `Next::Read` waits for more bytes.
+
 use docroot::net::{Address, CloseReason, Io, Limits, Listener, Next, Peer, Protocol, Reactor};
 
 #[derive(clap::Parser)]
-struct Arguments {
+struct ThreeBytes {
     #[arg(long, default_value = "127.0.0.1")]
     host: std::net::IpAddr,
     #[arg(long, default_value_t = 9090)]
     port: u16,
+    /// Read one byte per arrival, even if more bytes are left
+    #[arg(long)]
+    edge: bool,
 }
-
-struct ThreeBytes;
 
 impl Protocol for ThreeBytes {
     type Session = (Address, usize);
@@ -25,20 +29,20 @@ impl Protocol for ThreeBytes {
     }
 
     fn on_ready(&mut self, (peer, count): &mut Self::Session, io: &mut Io<'_>) -> Next {
-        if !io.inbox.is_empty() {
-            println!("{peer} readable, {} bytes", io.inbox.bytes().len());
-        }
-        while *count < 3 && !io.inbox.is_empty() {
-            io.inbox.consume(1);
-            *count += 1;
-        }
-        if *count < 3 {
+        if io.inbox.is_empty() {
             return Next::Read;
         }
+        println!("{peer} readable, bytes left: {}", io.inbox.bytes().len());
+        io.inbox.consume(1);
+        *count += 1;
+        if *count < 3 {
+            let is_reported = !self.edge && !io.inbox.is_empty();
+            return if is_reported { Next::Yield } else { Next::Read };
+        }
         let now = jiff::Zoned::try_from(io.now.wall).unwrap_or_default();
-        let time = format!("{}\n", now.strftime("%F %T"));
+        let time = now.strftime("%F %T\n").to_string();
         io.outbox.tail().extend(time.bytes());
-        println!("{peer} written to");
+        println!("{peer} answered");
         Next::LingeringClose
     }
 
@@ -48,9 +52,9 @@ impl Protocol for ThreeBytes {
 }
 
 fn main() -> std::io::Result<()> {
-    let Arguments { host, port } = clap::Parser::parse();
-    let listener = Listener::bind((host, port).into(), false)?;
+    let server: ThreeBytes = clap::Parser::parse();
+    let listener = Listener::bind((server.host, server.port).into(), false)?;
     println!("listening on {}", listener.address());
-    let reactor = Reactor::new(ThreeBytes, Limits::default())?;
+    let reactor = Reactor::new(server, Limits::default())?;
     reactor.listen(listener)?.run()
 }
