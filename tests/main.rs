@@ -12,6 +12,7 @@ mod conditional_requests;
 mod connection_limits;
 mod content_codings;
 mod directory_listing;
+mod documentation;
 mod documents_itself;
 mod entity_tags;
 mod examples;

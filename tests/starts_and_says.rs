@@ -17,7 +17,7 @@ use crate::support::{
     unprivileged_wrapper,
 };
 
-/// Exit codes, as README.md numbers them.
+/// Exit codes, as docs/reference/process.md numbers them.
 const CLEAN: i32 = 0;
 const BAD_ARGUMENTS: i32 = 2;
 const CANNOT_BIND: i32 = 3;
