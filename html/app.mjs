@@ -1,8 +1,8 @@
-// The site's one script. Every page reads well without it.
-// It fills the elements marked data-say with what only the running page knows.
+// Fills the elements marked data-say with values that only the running page knows.
+// Every page is complete without this script.
 
-const say = (what, text) => {
-  for (const element of document.querySelectorAll(`[data-say="${what}"]`)) {
+const say = (name, text) => {
+  for (const element of document.querySelectorAll(`[data-say="${name}"]`)) {
     element.textContent = text;
   }
 };
@@ -11,4 +11,4 @@ const promises = document.querySelectorAll("#promises .numbered > li").length;
 
 say("module", `The module ran: ${promises} promises counted.`);
 say("origin", location.origin);
-say("path", `You asked for ${location.pathname}`);
+say("path", `The path is ${location.pathname}`);

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::support::browser::{ABORTED, Browser, ColorScheme, Page, Request};
-use crate::support::{Root, Server};
+use crate::support::{Root, Server, docroot};
 
 /// A policy that allows nothing but what the site brings along: no inline script, no inline style, no other host.
 const POLICY: &str = "Content-Security-Policy: default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
@@ -68,7 +68,11 @@ fn every_page_is_rendered_light_and_dark_on_a_phone_and_a_desk() {
         assert!(paths.contains(&path.to_owned()), "{path} in {paths:?}");
     }
     for path in &paths {
-        for (device, width, height) in [("phone", 390, 844), ("desk", 1280, 800)] {
+        for (device, width, height) in [
+            ("small phone", 320, 568),
+            ("phone", 390, 844),
+            ("desk", 1280, 800),
+        ] {
             let case = format!("{path} on a {device}");
             page.resize(width, height);
             page.open(&format!("{url}{path}"));
@@ -83,6 +87,15 @@ fn every_page_is_rendered_light_and_dark_on_a_phone_and_a_desk() {
             // Nothing sticks out at the side.
             let wide = page.evaluate("document.documentElement.scrollWidth");
             assert!(wide.as_u64() <= Some(width.into()), "{case}: {wide}");
+            // A line break after a hyphen would make two words of one option.
+            let broken = "[...document.querySelectorAll(':not(pre) > code')].flatMap((it) =>
+                it.getClientRects().length > 1 ? [it.textContent] : [])";
+            assert_eq!(page.evaluate(broken), serde_json::json!([]), "{case}");
+            // A table that is wider than its place says that it scrolls, and no other does.
+            let tables = "[...document.querySelectorAll('.wide')].every((it) =>
+                it.scrollWidth > it.clientWidth
+                    === it.parentElement.querySelector('.scrolls').checkVisibility())";
+            assert_eq!(page.evaluate(tables), true, "{case}");
             let mut papers = HashSet::new();
             for scheme in [ColorScheme::Light, ColorScheme::Dark] {
                 page.set_color_scheme(scheme);
@@ -90,6 +103,7 @@ fn every_page_is_rendered_light_and_dark_on_a_phone_and_a_desk() {
                     page.evaluate("getComputedStyle(document.documentElement).backgroundColor"),
                 );
                 let name = path.trim_matches('/').replace('/', "-");
+                let device = device.replace(' ', "-");
                 page.save_screenshot(&format!("{name}-{device}-{scheme:?}"));
             }
             assert_eq!(papers.len(), 2, "{case}: {papers:?}");
@@ -232,11 +246,7 @@ fn what_is_not_there_is_a_page_of_the_site_at_any_depth() {
         let styled = requests.iter().find(|one| one.kind == "Stylesheet");
         assert!(matches!(styled.expect("a style").status, Some(200 | 304)));
         let shown = "[document.querySelector('h1').textContent, getComputedStyle(document.querySelector('.head')).display, document.querySelector('[data-say=path]').textContent]";
-        let due = [
-            "There is nothing at this address",
-            "flex",
-            &format!("You asked for {path}"),
-        ];
+        let due = ["Page not found", "flex", &format!("The path is {path}")];
         assert_eq!(page.evaluate(shown), serde_json::json!(due));
         // The one thing to complain of is that it is not there.
         let complaints = page.console_messages();
@@ -255,15 +265,15 @@ fn the_live_page_shows_what_it_says() {
     // Each button, and lines that are shown when it has been pressed.
     let cases = [
         (
-            "Ask for the figure",
-            &["200 OK", "content-type: image/svg+xml", "3425 bytes"][..],
+            "Get the figure",
+            &["200 OK", "content-type: image/svg+xml", "3407 bytes"][..],
         ),
         (
-            "Ask again, with its tag",
+            "Get it with If-None-Match",
             &["If-None-Match: \"", "304 Not Modified", "0 bytes"],
         ),
         (
-            "The first 15 bytes",
+            "First 15 bytes",
             &[
                 "206 Partial Content",
                 "content-range: bytes 0-14/",
@@ -271,15 +281,15 @@ fn the_live_page_shows_what_it_says() {
             ],
         ),
         (
-            "The first 15 and the last 8",
+            "First 15 and last 8 bytes",
             &["206 Partial Content", "multipart/byteranges", "</html>"],
         ),
         (
-            "What is not there",
+            "Past the end",
             &["416 Range Not Satisfiable", "content-range: bytes */"],
         ),
         (
-            "A module",
+            "Module",
             &[
                 "HEAD /live/live.mjs",
                 "200 OK",
@@ -289,7 +299,7 @@ fn the_live_page_shows_what_it_says() {
         ),
         ("Captions", &["content-type: text/vtt; charset=utf-8"]),
         (
-            "A film",
+            "Video",
             &["content-type: video/webm", "accept-ranges: bytes"],
         ),
         (
@@ -297,15 +307,18 @@ fn the_live_page_shows_what_it_says() {
             &["404 Not Found", "cache-control: no-store"],
         ),
         (
-            "Delete this page",
+            "DELETE this page",
             &[
                 "DELETE /live/",
                 "405 Method Not Allowed",
                 "allow: GET, HEAD, OPTIONS",
             ],
         ),
-        ("A name with a NUL", &["GET /live/%00", "400 Bad Request"]),
-        ("Ask a hundred times", &["100 answers in", "new connection"]),
+        (
+            "A path with a NUL byte",
+            &["GET /live/%00", "400 Bad Request"],
+        ),
+        ("Send 100 requests", &["100 responses in", "new connection"]),
     ];
     let buttons = page.evaluate("document.querySelectorAll('.demo button').length");
     assert_eq!(buttons, cases.len());
@@ -350,11 +363,48 @@ fn the_live_page_shows_what_it_says() {
 }
 
 #[test]
-fn the_figures_on_the_front_page_are_those_of_the_readme() {
+fn files_and_options_named_on_the_site_exist() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let readme = fs::read_to_string(root.join("README.md")).expect("text");
+    let help = docroot().arg("--help").output().expect("it runs").stdout;
+    let help = String::from_utf8(help).expect("text");
+    let (mut files, mut options) = (0, 0);
+    for page in ["index.html", "guide/index.html", "live/index.html"] {
+        let text = fs::read_to_string(html().join(page)).expect("text");
+        let parts = text.split("<code>").skip(1);
+        for code in parts.filter_map(|rest| Some(rest.split_once("</code>")?.0)) {
+            let is_file = [
+                "docs/",
+                "src/",
+                "examples/",
+                "README",
+                "CHANGELOG",
+                "LICENSE",
+            ];
+            if is_file.iter().any(|start| code.starts_with(start)) {
+                assert!(root.join(code).exists(), "{page}: no {code}");
+                files += 1;
+            }
+            if code.starts_with("docroot ") || code.starts_with("--") {
+                for option in code.split(' ').filter(|word| word.starts_with("--")) {
+                    assert!(help.contains(option), "{page}: no {option} in {code}");
+                    options += 1;
+                }
+            }
+        }
+    }
+    assert!(
+        files > 20 && options > 10,
+        "{files} files, {options} options"
+    );
+}
+
+#[test]
+fn figures_on_the_front_page_are_those_of_the_documentation() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let document = root.join("docs/internals/benchmarks.md");
+    let document = fs::read_to_string(document).expect("text");
     let page = fs::read_to_string(html().join("index.html")).expect("text");
-    let rows: Vec<Vec<&str>> = readme
+    let rows: Vec<Vec<&str>> = document
         .lines()
         .filter(|line| line.starts_with('|'))
         .map(|line| line.split([' ', '|']).collect())
@@ -380,8 +430,8 @@ fn the_figures_on_the_front_page_are_those_of_the_readme() {
     for row in of_rows.chain([figures_of(bars)]) {
         let is_there = rows
             .iter()
-            .any(|of_readme| row.iter().all(|figure| of_readme.contains(&&**figure)));
-        assert!(is_there, "no row of the README has {row:?}");
+            .any(|documented| row.iter().all(|figure| documented.contains(&&**figure)));
+        assert!(is_there, "no row of the documentation has {row:?}");
         count += 1;
     }
     assert_eq!(count, 7);
