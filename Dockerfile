@@ -1,31 +1,31 @@
-# docroot in an image that has nothing else: one static file, the folder that it serves, and the licenses.
+# An image that contains docroot, one static file, the site that it serves, and the licenses, and nothing else.
 #
 #     docker build -t docroot .
 #     docker run -p 8080:8080 -v "$PWD/public:/html:ro" docroot
 #
-# tests/container/run builds this file and tries what README.md says of it.
+# tests/container/run builds this image and tests what docs/operate/container.md says of it.
 
-# The compiler; with Cargo.lock it decides what is built.
+# The version of the compiler; with Cargo.lock it determines the result.
 ARG RUST=1.95
 
-# It brings the C compiler that zstd needs, and nothing is added to it: the build asks the network for crates only.
+# This image has the C compiler that zstd needs. Nothing is installed: the build downloads crates only.
 FROM rust:${RUST}-slim-bookworm AS build
 WORKDIR /src
 
-# All in one file: the C library is linked statically as well. Only what is built for a target that is named is built
-# like that, as macros are loaded into the compiler, which a static program cannot be. So the target is named below,
-# although it is this machine's own.
+# One static file: the C library is linked statically, too. cargo applies this flag to macros as well, unless --target
+# is given, and a static macro cannot be loaded into the compiler. So the target is given below, although it is the
+# host.
 ENV RUSTFLAGS="-C target-feature=+crt-static"
 
-# What others wrote, first and under a library of ours that is empty: this layer lasts as long as these two files.
-# (Cargo wants each benchmark of the manifest to be there, and looks into none.)
+# The dependencies first, with an empty library in place of docroot's: this layer is reused while these two files are
+# unchanged. (cargo requires the benchmark files of the manifest to exist, and does not read them.)
 COPY Cargo.toml Cargo.lock ./
 RUN mkdir src benches \
  && touch src/lib.rs benches/steps.rs benches/instructions.rs \
  && cargo build --release --locked --lib --target "$(rustc --print host-tuple)"
 
-# What we wrote. Cargo tells what is new by its date, and sources may be older than the layer above: so what was made
-# of the empty library is taken away first.
+# docroot. cargo compares dates, and the sources may be older than the layer above, so the build of the empty library is
+# removed first.
 COPY src src
 RUN target="$(rustc --print host-tuple)" \
  && cargo clean --release --locked --package docroot --target "$target" \
@@ -33,8 +33,8 @@ RUN target="$(rustc --print host-tuple)" \
  && mkdir /image \
  && cp "target/$target/release/docroot" /image/
 
-# The site that is served where no other is mounted, for all users to read whatever the modes were where this is built.
-# (Without compressed siblings: they would outlive a file that somebody copies over one of these.)
+# The site that is served unless another one is mounted. Every user may read it, whatever the modes in the checkout.
+# (Without sidecars: they would be newer than a file that is copied over one of these.)
 COPY html /image/html
 COPY LICENSE-APACHE LICENSE-MIT /image/licenses/
 RUN chmod -R a=rX,u+w /image/html /image/licenses \
@@ -54,18 +54,18 @@ LABEL org.opencontainers.image.title="docroot" \
       org.opencontainers.image.revision="${REVISION}" \
       org.opencontainers.image.source="${SOURCE}"
 
-# Reachable from outside of the container. The port is 8080, or what DOCROOT_PORT or a platform's PORT says.
+# Listen on every address. The port is 8080, or that of DOCROOT_PORT, or of a platform's PORT.
 ENV DOCROOT_ROOT=/html \
     DOCROOT_BIND=[::]
 EXPOSE 8080
 
-# Nobody, by number: there is no /etc/passwd, and Kubernetes' runAsNonRoot can tell.
+# An unprivileged user, by number: there is no /etc/passwd, and Kubernetes' runAsNonRoot needs a number.
 USER 65532:65532
 
-# Drains: what is begun is finished.
+# Finishes running transfers.
 STOPSIGNAL SIGTERM
 
-# It reads the variables that the server reads.
+# Reads the same variables as the server.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=5s --retries=3 CMD ["/docroot", "healthcheck"]
 
 ENTRYPOINT ["/docroot"]

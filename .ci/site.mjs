@@ -1,7 +1,7 @@
-// What a browser asks of the site that .ci/site makes, on a first visit, a reload, a click, a deep link, and after a release.
+// The requests of a browser for the site of .ci/site: first visit, reload, click, deep link, and after a release.
 //
-// node site.mjs URL RELEASE: RELEASE is a command that puts the next release in place of this one. Prints a table of all
-// that the browser loaded, and says what was not as it should be; then it exits with 1.
+// node site.mjs URL RELEASE: RELEASE is a command that replaces this release by the next. Prints a table of everything that
+// the browser loaded, and each deviation; exits with 1 if there was any.
 import { execSync } from 'node:child_process';
 import puppeteer from 'puppeteer-core';
 
@@ -15,9 +15,9 @@ const page = await browser.newPage();
 const network = await page.createCDPSession();
 await network.send('Network.enable');
 
-// What is loaded in this step, by the browser's id for it; a redirect or a reload has its own.
+// Loads of this step, by the browser's request id; a redirect or a reload has its own.
 let loads = new Map();
-// What the browser complains of: errors in the console, exceptions, loads that failed.
+// Complaints of the browser: errors in the console, exceptions, failed loads.
 let complaints = [];
 let failures = 0;
 let codings;
@@ -32,7 +32,7 @@ network.on('Network.responseReceived', ({ requestId, response }) => {
   one.bytes = response.encodedDataLength;
   one.status ??= response.status;
 });
-// What came over the network, where the page is told of what it had (200) after a 304.
+// The status on the network: after a 304, the page sees the 200 of its cached copy.
 network.on('Network.responseReceivedExtraInfo', ({ requestId, statusCode }) => { load(requestId).status = statusCode; });
 network.on('Network.loadingFinished', ({ requestId, encodedDataLength }) => { load(requestId).bytes = encodedDataLength; });
 page.on('console', (message) => { if (message.type() !== 'log') complaints.push(message.text()); });
@@ -45,7 +45,7 @@ function check(is, what) {
   console.error(`site: ${what}`);
 }
 
-// Does something, waits until what it shows is there, and tells what was loaded for it.
+// Acts, waits until `shown` contains `text`, and prints and returns the loads.
 async function step(name, act, shown, text) {
   loads = new Map();
   complaints = [];
@@ -70,9 +70,9 @@ check(visit.every(({ status, from }) => status === 200 && from === 'network'), '
 check(complaints.length === 0, `first visit: ${complaints}`);
 
 const reload = await step('reload', () => page.reload(), '#home', 'ring');
-check(reload.some(isHashed) && !reload.every(isHashed), 'a reload loads files with a hash in their names, and others');
+check(reload.some(isHashed) && !reload.every(isHashed), 'a reload loads fingerprinted files, and others');
 for (const one of reload) {
-  if (isHashed(one)) check(one.from === 'cache', `reload: ${one.path} was asked for again`);
+  if (isHashed(one)) check(one.from === 'cache', `reload: ${one.path} was requested again`);
   else check(one.status === 304 && one.bytes < 500, `reload: ${one.path} is ${one.status} with ${one.bytes} bytes, and not a bare 304`);
 }
 check(complaints.length === 0, `reload: ${complaints}`);
@@ -87,13 +87,13 @@ check(deep.some(({ path, from }) => path.includes('.wasm') && from === 'network'
 check(complaints.length === 0, `deep link: ${complaints}`);
 check(await page.evaluate(() => document.fonts.check('16px "Open Sans"')), 'the font is used');
 
-// A page of release 1 is open, and the chunk that it asks for next is no more.
+// A page of release 1 is open, and the chunk that it requests next is gone.
 execSync(release, { stdio: 'inherit' });
 const next = await step('after a release', click('/about'), '#about', 'This is release 2.');
 check(next[0]?.path.endsWith('.js') && next[0].status === 404, 'a chunk of the last release is 404');
 check(next.some(({ path, status }) => path === '/about' && status === 200), 'the page is loaded anew');
-check(next.some(({ path, from }) => path.includes('react-') && from === 'cache'), 'what a release leaves as it was is not asked for');
+check(next.some(({ path, from }) => path.includes('react-') && from === 'cache'), 'a file that the release did not change is not requested');
 
-console.log(`\nThe browser (${await browser.version()}) asked with \`Accept-Encoding: ${codings}\`.`);
+console.log(`\nThe browser (${await browser.version()}) sent \`Accept-Encoding: ${codings}\`.`);
 await browser.close();
 process.exit(failures === 0 ? 0 : 1);

@@ -1,27 +1,27 @@
-# Varnish (6 or later) in front of docroot: it keeps what docroot has sent, and shows none of it without being allowed to.
+# Varnish (6 or later) in front of docroot: stores responses, and revalidates those that are `no-cache`.
 #
 #     varnishd -a :80 -f varnish.vcl -p http_gzip_support=off
 #
-# http_gzip_support=off, so that visitors get the codings that docroot has (br as well, by Vary); otherwise Varnish asks
-# for gzip alone, and makes what is not coded of it.
+# http_gzip_support=off, so that clients get the codings that docroot has (br as well, by Vary); otherwise Varnish
+# requests gzip only, and decompresses it for other clients.
 vcl 4.1;
 
 backend docroot {
     .host = "127.0.0.1";
     .port = "8080";
-    # docroot --health. Where HAProxy is between, it is the one who looks.
+    # docroot --health. If HAProxy is between Varnish and docroot, HAProxy does the health checks.
     .probe = { .url = "/healthz"; .interval = 1s; .threshold = 2; .window = 3; }
 }
 
 sub vcl_recv {
-    # Who is behind this proxy is in X-Forwarded-For, where Varnish puts it (docroot --trusted-proxy); what a visitor
-    # says of that is gone.
+    # Varnish puts the client's address into X-Forwarded-For (docroot --trusted-proxy). Forwarded is the client's own
+    # claim.
     unset req.http.Forwarded;
 
-    # docroot has no cookies. A site's scripts may, and without this nothing would be kept for those who have some.
+    # docroot uses no cookies. Scripts may, and Varnish would store nothing for requests with cookies.
     unset req.http.Cookie;
 
-    # One form for each coding, not for each way in which browsers write that they know it.
+    # One variant for each coding, not for each spelling of Accept-Encoding.
     if (req.http.Accept-Encoding ~ "(^|[ ,])br($|[ ,])") {
         set req.http.Accept-Encoding = "br";
     } elsif (req.http.Accept-Encoding ~ "(^|[ ,])gzip($|[ ,])") {
@@ -32,16 +32,16 @@ sub vcl_recv {
 }
 
 sub vcl_backend_response {
-    # `no-cache` is no ban on keeping, but on showing without asking (RFC 9111, section 5.2.2.4). So it is kept, with
-    # a lifetime of a millisecond (what has none Varnish does not find again), and each visit asks docroot by ETag
-    # whether it is still so: a 304 without content, if it is.
+    # `no-cache` forbids reuse without revalidation, not storing (RFC 9111, section 5.2.2.4). So the response is
+    # stored with a lifetime of a millisecond (Varnish does not find one without a lifetime), and each request
+    # revalidates it by ETag: a 304 without content, if it is unchanged.
     if (beresp.http.Cache-Control ~ "no-cache" && beresp.http.ETag && beresp.status == 200) {
         set beresp.ttl = 1ms;
         set beresp.grace = 0s;
         set beresp.keep = 1h;
         return (deliver);
     }
-    # What has a lifetime is asked for by ETag as well when that is over, and not shown meanwhile.
+    # Other responses are revalidated by ETag after their lifetime, and not sent stale meanwhile.
     set beresp.grace = 0s;
     set beresp.keep = 1h;
 }
