@@ -129,6 +129,14 @@ fn unix_socket_is_served() {
     }
 }
 
+/// Waits until no process listens on the socket that this test has closed: a child process of another test has it open,
+/// too, from fork(2) to execve(2).
+fn wait_until_stale(path: &Path) {
+    eventually("connecting is refused", || {
+        UnixStream::connect(path).is_err().then_some(())
+    });
+}
+
 #[test]
 fn stale_unix_socket_is_replaced_and_one_in_use_is_not() {
     let root = site();
@@ -142,6 +150,7 @@ fn stale_unix_socket_is_replaced_and_one_in_use_is_not() {
     assert!(path.exists());
 
     drop(first);
+    wait_until_stale(&path);
     let server = Server::with(root.path(), &["--bind", &bind]);
     assert!(is_page(&exchange(connect(&path), GET_AND_CLOSE)));
     check_bind_error(&mut command, &[&bind]);
@@ -170,6 +179,7 @@ fn only_one_of_concurrent_starts_binds_socket_path() {
     let (root, folder) = (site(), tempfile::tempdir().expect("a directory"));
     let path = folder.path().join("socket");
     drop(UnixListener::bind(&path).expect("a socket"));
+    wait_until_stale(&path);
     let mut command = docroot();
     command
         .args(["--bind", &format!("unix:{}", path.display())])
