@@ -86,7 +86,7 @@ fn respond_not_found(
     page: Option<&Arc<Resource>>,
 ) -> Response {
     match page {
-        // The page does not represent the target, so preconditions is not a URL that can be checked not apply.
+        // The page does not represent the target, so preconditions and ranges do not apply.
         Some(page) => respond_negotiated(request, page, |page| {
             Response::new(Status::NotFound, page.clone()).with_reason(NOT_FOUND_REASON)
         }),

@@ -435,7 +435,8 @@ impl CachedLogTime {
         }
     }
 
-    /// The same, in local time, which the function tells from UTC. [`LogFormat::Pretty`] only: other formats name UTC.
+    /// Returns a cache for local time; `utc_offset` returns its offset from UTC in seconds. Only [`LogFormat::Pretty`]
+    /// uses local time: other formats name UTC.
     pub(super) fn local(format: LogFormat, utc_offset: fn(SystemTime) -> i64) -> Self {
         let is_pretty = matches!(format, LogFormat::Pretty { .. });
         Self {
@@ -444,7 +445,7 @@ impl CachedLogTime {
         }
     }
 
-    /// This time. A clock before 1970 is wrong, and gives 1970.
+    /// Formats this time. A clock before 1970 is wrong, and gives 1970.
     pub(super) fn render(&mut self, time: SystemTime) -> LogTime<'_> {
         let since_epoch = time.duration_since(UNIX_EPOCH).unwrap_or_default();
         if self.second != Some(since_epoch.as_secs()) {

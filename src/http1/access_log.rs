@@ -209,7 +209,7 @@ impl AccessLog {
         }
     }
 
-    /// Adds with lines in local time, which this function tells from UTC.
+    /// Writes lines in local time; `utc_offset` returns its offset from UTC in seconds.
     pub(super) fn in_local_time(mut self, utc_offset: Option<fn(SystemTime) -> i64>) -> Self {
         if let (Some(lines), Some(utc_offset)) = (&mut self.output, utc_offset) {
             lines.time = CachedLogTime::local(lines.format, utc_offset);
@@ -217,7 +217,7 @@ impl AccessLog {
         self
     }
 
-    /// The same, which of what has been sent.
+    /// Adds counters of sent responses.
     pub(super) fn with_counters(mut self, counters: Arc<RequestCounters>) -> Self {
         self.counters = Some(counters);
         self

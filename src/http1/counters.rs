@@ -56,7 +56,7 @@ pub enum MethodLabel {
     None,
 }
 
-/// Part of connection closed: the client for which the wait timed out.
+/// Part of a request for which the wait timed out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TimeoutKind {
     /// The head of a request.

@@ -27,13 +27,13 @@ impl Health {
         }
     }
 
-    /// The same, whose requests are in the access log if `is_logged`.
+    /// Sets whether health checks are in the access log.
     #[must_use]
     pub fn logged(self, is_logged: bool) -> Self {
         Self { is_logged, ..self }
     }
 
-    /// From now the health check fail from now on, although requests are still served. Can be called from any thread, and
+    /// Makes the health check fail from now on, although requests are still served. Can be called from any thread, and
     /// repeatedly.
     pub fn start_draining(&self) {
         self.is_draining.store(true, Ordering::Release);

@@ -525,7 +525,7 @@ impl<S, T: Transport> Connection<S, T> {
             Next::Flush if !buffers.outbox.is_empty() => Phase::Flushing,
             Next::FlushThenRead => Phase::FlushingThenReading,
             Next::Yield => Phase::Flushing,
-            // Even if the session would read: a peer that not listening is not read from.
+            // Even if the session would read: a peer that does not read its responses is not read from.
             Next::Read if !buffers.outbox.has_room() => Phase::Flushing,
             Next::Read | Next::Flush => Phase::Reading,
             Next::ReadOrWake if !buffers.outbox.is_empty() => Phase::Flushing,

@@ -8,7 +8,7 @@ use crate::counter::Counter;
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub struct ConnectionCounters {
-    /// Connections accepted.
+    /// Accepted connections.
     pub accepted: Counter,
     /// Accepted connections that are closed.
     pub closed: Counter,

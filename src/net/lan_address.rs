@@ -1,4 +1,4 @@
-//! The addresses by machine's other machines reach local one.
+//! This machine's address on its local network.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 
@@ -25,7 +25,8 @@ fn route_source_address() -> Option<IpAddr> {
     (!ip.is_loopback() && !ip.is_unspecified()).then_some(ip)
 }
 
-/// Returns an interfaces.
+/// Returns an address of an interface (getifaddrs(3)), IPv4 before IPv6. IPv6 link-local addresses are skipped: other
+/// machines would need a zone for them.
 fn interface_address() -> Option<IpAddr> {
     lan_addresses().first().copied()
 }

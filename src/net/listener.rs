@@ -115,7 +115,7 @@ impl Listener {
     /// [`bind`](Self::bind) sets.
     ///
     /// # Errors
-    /// When it not listening, or its options cannot be set.
+    /// When it is not listening, or its options cannot be set.
     pub(super) fn inherit_tcp(socket: std::net::TcpListener) -> io::Result<Self> {
         require_listening(&socket)?;
         socket.set_nonblocking(true)?;
@@ -131,7 +131,7 @@ impl Listener {
     /// Takes over a listening Unix socket that the service manager keeps open.
     ///
     /// # Errors
-    /// When it not listening.
+    /// When it is not listening.
     pub(super) fn inherit_unix(socket: std::os::unix::net::UnixListener) -> io::Result<Self> {
         require_listening(&socket)?;
         socket.set_nonblocking(true)?;

@@ -35,7 +35,7 @@ pub(super) fn bind_and_listen(
     backlog: i32,
 ) -> io::Result<SocketFile> {
     let address = SockAddr::unix(path)?;
-    // A socket that is bound and not listening yet looks like a stale one.
+    // A socket that is bound and does not listen yet looks like a stale one.
     let _lock = lock_directory(path);
     match socket.bind(&address) {
         Err(error) if error.kind() == ErrorKind::AddrInUse && is_stale(path, &address)? => {
