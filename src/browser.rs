@@ -1,7 +1,7 @@
-//! A browser process that is started before the sandbox, and opens the URL later.
+//! The browser process of `--open`, which is started before the sandbox and opens the URL later.
 //!
-//! A shell starts it and waits for one line, the URL: so the browser has the rights that docroot had at its start, whatever
-//! the sandbox takes away afterwards. Without a URL the shell ends.
+//! A shell waits for one line, the URL, and then becomes the browser. So the browser has the rights that docroot had at
+//! its start, although the sandbox removes some later. The shell ends if it gets no URL.
 
 use std::io::{self, Write as _};
 use std::os::unix::process::CommandExt as _;
@@ -10,25 +10,25 @@ use std::thread;
 
 use tracing::warn;
 
-/// Reads the URL, and becomes the program.
-const SCRIPT: &str = "IFS= read -r url && exec \"$@\" \"$url\"";
+/// Script of the shell: it reads the URL, and executes the program.
+const SHELL_SCRIPT: &str = "IFS= read -r url && exec \"$@\" \"$url\"";
 
-/// A program that will open a URL.
+/// A shell that waits for the URL to open.
 #[derive(Debug)]
 pub(crate) struct Browser {
     name: String,
     child: Child,
-    address: ChildStdin,
+    stdin: ChildStdin,
 }
 
 impl Browser {
     /// Starts the shell for a program and its arguments; the URL will be the last one.
     ///
     /// # Errors
-    /// When the system cannot start a shell.
-    pub(crate) fn ready(command: &[String]) -> io::Result<Self> {
+    /// The system cannot start a shell.
+    pub(crate) fn start(command: &[String]) -> io::Result<Self> {
         let mut child = Command::new("/bin/sh")
-            .args(["-c", SCRIPT, "docroot"])
+            .args(["-c", SHELL_SCRIPT, "docroot"])
             .args(command)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
@@ -36,22 +36,22 @@ impl Browser {
             // Ctrl-C on the terminal stops docroot, not the browser.
             .process_group(0)
             .spawn()?;
-        let address = child.stdin.take();
-        let address = address.ok_or(io::ErrorKind::BrokenPipe)?;
+        let stdin = child.stdin.take();
+        let stdin = stdin.ok_or(io::ErrorKind::BrokenPipe)?;
         Ok(Self {
             name: command.first().cloned().unwrap_or_default(),
             child,
-            address,
+            stdin,
         })
     }
 
-    /// Opens a URL without waiting. A failure is logged.
+    /// Opens a URL, on a background thread. A failure is logged.
     pub(crate) fn open(mut self, url: &str) {
         let url = url.to_owned();
-        let wait = move || {
-            let said = writeln!(self.address, "{url}");
-            drop(self.address);
-            let why = match said.and_then(|()| self.child.wait()) {
+        let send_url = move || {
+            let written = writeln!(self.stdin, "{url}");
+            drop(self.stdin);
+            let why = match written.and_then(|()| self.child.wait()) {
                 Ok(status) if status.success() => return,
                 Ok(status) if status.code() == Some(127) => "no such program".into(),
                 Ok(status) => status.to_string(),
@@ -60,7 +60,10 @@ impl Browser {
             let name = &self.name;
             warn!("{name} cannot open {url}: {why}; set BROWSER to a browser");
         };
-        if let Err(error) = thread::Builder::new().name("browser".into()).spawn(wait) {
+        if let Err(error) = thread::Builder::new()
+            .name("browser".into())
+            .spawn(send_url)
+        {
             warn!("cannot start the browser for --open: {error}");
         }
     }

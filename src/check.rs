@@ -1,4 +1,4 @@
-//! `docroot --check`: what would be served, and every problem that a request for any of it would meet.
+//! `docroot --check`: a report of what would be served, and of the problems that requests would meet.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -8,28 +8,30 @@ use docroot::sandbox::Confinement;
 use docroot::site::{Freshness, LoadedPolicy, RootFault, Site, SurveyFinding, Symlink};
 
 use crate::config::Config;
-use crate::text::shown;
+use crate::text::escape_control;
 
-/// How many of each kind are named.
+/// Maximum number of problems of one kind that are listed.
 const MAX_NAMED_PER_KIND: usize = 100;
 
-/// What was found, for a person to read.
+/// Report of a check.
 pub(crate) struct CheckReport {
+    /// Report as text.
     pub(crate) text: String,
-    /// How many things a visitor would meet.
+    /// Number of problems that requests would meet.
     pub(crate) problems: usize,
 }
 
-/// Things of one kind.
+/// Problems of one kind.
 struct ProblemGroup {
-    /// What each of them is, and all of them are.
+    /// Title for one problem, and for several.
     title: [&'static str; 2],
+    /// Whether it is a problem, not just a remark.
     is_problem: bool,
     count: usize,
     lines: Vec<String>,
 }
 
-/// The kinds, in the order in which they are told.
+/// Kinds of problems, in the order of the report.
 #[derive(Clone, Copy)]
 enum ProblemKind {
     Rules,
@@ -41,95 +43,98 @@ enum ProblemKind {
     NoIndex,
 }
 
-/// Looks at all of a site, whose policy is this.
+/// Checks all files of a site, with these path rules.
 pub(crate) fn check(
     config: &Config,
     site: &Site,
     policy: &LoadedPolicy,
     confinement: &Confinement,
 ) -> CheckReport {
-    let kind = |is_wrong, title| ProblemGroup {
+    let group = |is_problem, title| ProblemGroup {
         title,
-        is_problem: is_wrong,
+        is_problem,
         count: 0,
         lines: Vec::new(),
     };
-    // As `ProblemKind` has them.
-    let mut kinds = [
-        kind(
+    // In the order of `ProblemKind`.
+    let mut groups = [
+        group(
             true,
             ["line of rules is ignored", "lines of rules are ignored"],
         ),
-        kind(
+        group(
             true,
             [
                 "file or directory cannot be read",
                 "files or directories cannot be read",
             ],
         ),
-        kind(
+        group(
             true,
             [
                 "symbolic link leads outside the root (see --symlinks)",
                 "symbolic links lead outside the root (see --symlinks)",
             ],
         ),
-        kind(true, ["sidecar is not used", "sidecars are not used"]),
-        kind(
+        group(true, ["sidecar is not used", "sidecars are not used"]),
+        group(
             false,
             [
                 "symbolic link leads to nothing",
                 "symbolic links lead to nothing",
             ],
         ),
-        kind(
+        group(
             false,
             [
                 "name cannot be requested by any URL",
                 "names cannot be requested by any URL",
             ],
         ),
-        kind(false, ["request gets 404: /"; 2]),
+        group(false, ["request gets 404: /"; 2]),
     ];
     let mut add = |problem_kind: ProblemKind, line: String| {
-        if let Some(kind) = kinds.get_mut(problem_kind as usize) {
-            kind.count += 1;
-            if kind.lines.len() < MAX_NAMED_PER_KIND {
-                kind.lines.push(line);
+        if let Some(group) = groups.get_mut(problem_kind as usize) {
+            group.count += 1;
+            if group.lines.len() < MAX_NAMED_PER_KIND {
+                group.lines.push(line);
             }
         }
     };
-    for left_out in &policy.warnings {
-        add(ProblemKind::Rules, shown(left_out.as_bytes()));
+    for warning in &policy.warnings {
+        add(ProblemKind::Rules, escape_control(warning.as_bytes()));
     }
-    let survey = site.survey(SystemTime::now(), &mut |remark| match remark {
+    let survey = site.survey(SystemTime::now(), &mut |finding| match finding {
         SurveyFinding::Unreadable(path, why) => {
-            add(ProblemKind::Unreadable, format!("/{}: {why}", shown(&path)));
+            add(
+                ProblemKind::Unreadable,
+                format!("/{}: {why}", escape_control(&path)),
+            );
         }
         SurveyFinding::OutsideRoot(path, link) => {
             add(ProblemKind::OutsideRoot, describe_symlink(&path, link));
         }
         SurveyFinding::RejectedSidecar(path, why) => add(
             ProblemKind::RejectedSidecar,
-            format!("/{}: {why}", shown(&path)),
+            format!("/{}: {why}", escape_control(&path)),
         ),
         SurveyFinding::DanglingSymlink(path, target) => {
-            let target = shown(target.as_os_str().as_encoded_bytes());
+            let target = escape_control(target.as_os_str().as_encoded_bytes());
             add(
                 ProblemKind::DanglingSymlink,
-                format!("/{} -> {target}", shown(&path)),
+                format!("/{} -> {target}", escape_control(&path)),
             );
         }
         SurveyFinding::Unrequestable(path, why) => {
             add(
                 ProblemKind::Unrequestable,
-                format!("/{}: {why}", shown(&path)),
+                format!("/{}: {why}", escape_control(&path)),
             );
         }
     });
 
     if let Some(fault) = root_fault(&config.server.root, site) {
-        add(ProblemKind::NoIndex, shown(fault.as_bytes()));
+        add(ProblemKind::NoIndex, escape_control(fault.as_bytes()));
     }
 
     let mut text = describe_site(config, site, policy, confinement);
@@ -143,12 +148,12 @@ pub(crate) fn check(
         with_unit(survey.sidecars, "sidecar", "sidecars"),
         with_unit(survey.hidden, "name", "names"),
     );
-    for kind in &kinds {
-        kind.write_to(&mut text);
+    for group in &groups {
+        group.write_to(&mut text);
     }
-    let count = |is_wrong| {
-        let kinds = kinds.iter().filter(|kind| kind.is_problem == is_wrong);
-        kinds.map(|kind| kind.count).sum()
+    let count = |is_problem| {
+        let groups = groups.iter().filter(|group| group.is_problem == is_problem);
+        groups.map(|group| group.count).sum()
     };
     let (problems, remarks): (usize, usize) = (count(true), count(false));
     let _ = match (problems, remarks) {
@@ -165,14 +170,14 @@ pub(crate) fn check(
 
 impl ProblemGroup {
     fn write_to(&self, text: &mut String) {
-        let [one, several] = self.title;
+        let [singular, plural] = self.title;
         let title = match self.count {
             0 => return,
-            1 => one,
-            _ => several,
+            1 => singular,
+            _ => plural,
         };
-        let weight = if self.is_problem { "problem" } else { "remark" };
-        let _ = writeln!(text, "\n{weight}: {} {title}", self.count);
+        let label = if self.is_problem { "problem" } else { "remark" };
+        let _ = writeln!(text, "\n{label}: {} {title}", self.count);
         for line in &self.lines {
             let _ = writeln!(text, "  {line}");
         }
@@ -183,7 +188,7 @@ impl ProblemGroup {
     }
 }
 
-/// How a change of a file is noticed.
+/// Returns the mechanism that detects changed files, as one word.
 pub(crate) fn change_detection(freshness: Freshness) -> &'static str {
     match freshness {
         Freshness::Inotify => "inotify",
@@ -192,7 +197,7 @@ pub(crate) fn change_detection(freshness: Freshness) -> &'static str {
     }
 }
 
-/// Returns the lines about what would be served.
+/// Returns the lines about the options: root, pages, rules files, users, workers, sandbox.
 fn describe_site(
     config: &Config,
     site: &Site,
@@ -201,7 +206,7 @@ fn describe_site(
 ) -> String {
     let options = &config.server.site;
     let mut text = format!("root     {}\n", config.server.root.display());
-    let mut say = |name: &str, page: &str| {
+    let mut add_page = |name: &str, page: &str| {
         let found = match site.check_file(page) {
             Ok(()) => "found".to_owned(),
             Err(error) => format!("missing: {error}"),
@@ -209,11 +214,11 @@ fn describe_site(
         let _ = writeln!(text, "{name:<8} {page} ({found})");
     };
     for index in &options.index {
-        say("index", index);
+        add_page("index", index);
     }
-    say("404", &options.not_found);
-    if let Some(shell) = &options.spa_fallback {
-        say("spa", shell);
+    add_page("404", &options.not_found);
+    if let Some(page) = &options.spa_fallback {
+        add_page("spa", page);
     }
     for file in policy.headers.iter().chain(&policy.redirects) {
         let _ = writeln!(text, "{:<8} {}", "rules", file.display());
@@ -235,17 +240,17 @@ fn describe_site(
 fn describe_symlink(path: &[u8], link: Option<Symlink>) -> String {
     match link {
         Some(link) => {
-            let shown = |path: &Path| shown(path.as_os_str().as_encoded_bytes());
-            format!("/{} -> {}", shown(&link.path), shown(&link.target))
+            let display = |path: &Path| escape_control(path.as_os_str().as_encoded_bytes());
+            format!("/{} -> {}", display(&link.path), display(&link.target))
         }
-        None => format!("/{}", shown(path)),
+        None => format!("/{}", escape_control(path)),
     }
 }
 
-fn with_unit(count: u64, one: &str, several: &str) -> String {
+fn with_unit(count: u64, singular: &str, plural: &str) -> String {
     match count {
-        1 => format!("1 {one}"),
-        _ => format!("{count} {several}"),
+        1 => format!("1 {singular}"),
+        _ => format!("{count} {plural}"),
     }
 }
 

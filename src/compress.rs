@@ -1,7 +1,7 @@
-//! `docroot compress`: siblings for all that a folder serves.
+//! `docroot compress`: sidecars for the files of a directory.
 //!
-//! One thread looks through the folder, several encode: each takes the largest file that is left, so that none is
-//! begun when all others are done. Who asked waits, and sees how far it is.
+//! One thread walks the directory; several encode. Each takes the largest remaining file, so that no large file is
+//! started when all others are done. The calling thread waits, and prints the progress.
 
 use std::collections::HashSet;
 use std::fmt::{self, Write as _};
@@ -22,37 +22,37 @@ use crate::site::{
     SIDECAR_CODINGS, ScannedDir, SidecarError, SidecarJob, SidecarOutcome, SidecarWriter,
 };
 
-/// How often a terminal sees how far it is, and how often a log does.
+/// Time between two updates of the progress, on a terminal and in a log.
 const TERMINAL_INTERVAL: Duration = Duration::from_millis(100);
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
-/// What is asked for.
+/// Options of the command.
 #[derive(Clone, Debug)]
 pub struct CompressOptions {
-    /// The folder.
+    /// Directory whose files are compressed.
     pub root: PathBuf,
-    /// Files and folders whose names begin with a dot, too.
+    /// Whether files and directories whose names begin with a dot are included.
     pub hidden: bool,
-    /// How many threads encode.
+    /// Number of threads that encode.
     pub jobs: NonZeroUsize,
-    /// Nothing is said but what went wrong.
+    /// Whether only errors are printed.
     pub quiet: bool,
-    /// What becomes of each file is said.
+    /// Whether a line is printed for each file.
     pub verbose: bool,
 }
 
-/// Why it ended early.
+/// Error that ends the run early.
 #[derive(Debug)]
 pub enum CompressError {
-    /// The folder cannot be opened.
+    /// The directory cannot be opened.
     Root(PathBuf, io::Error),
-    /// [`CompressHandle::stop`] was called, after so many siblings were written.
+    /// [`CompressHandle::stop`] was called, after this number of sidecars were written.
     Stopped(usize),
-    /// No thread can be started.
+    /// A thread cannot be started.
     System(io::Error),
 }
 
-/// A folder, about to be compressed.
+/// Run of the command, on an open directory.
 #[derive(Debug)]
 pub struct Compression {
     options: CompressOptions,
@@ -61,38 +61,37 @@ pub struct Compression {
     sender: Sender<CompressEvent>,
 }
 
-/// Ends it from another thread.
+/// Handle that stops a run from another thread.
 #[derive(Clone, Debug)]
 pub struct CompressHandle {
     writer: Arc<SidecarWriter>,
     events: Sender<CompressEvent>,
 }
 
-/// What has become of it all, for a person to read.
+/// Result of a run. It is displayed as a table.
 #[derive(Debug)]
 pub struct CompressSummary {
-    /// The folder, by its name without symbolic links.
+    /// Real path of the directory.
     pub root: PathBuf,
-    /// How many files there are that may be served, but for siblings.
+    /// Number of files that may be served, without sidecars.
     pub files: usize,
-    /// How many symbolic links there are, which were not followed.
+    /// Number of symbolic links, none of which was followed.
     pub links: usize,
-    /// How many files and folders, or siblings of files, something was wrong with. Each has been named on standard
-    /// error.
+    /// Number of files, directories and sidecars that had an error. Each was printed on standard error.
     pub failures: usize,
-    /// How long it took.
+    /// Duration of the run.
     pub time: Duration,
     tallies: [CodingTally; SIDECAR_CODINGS.len()],
 }
 
-/// Of the siblings in one coding.
+/// Counts of the sidecars in one coding.
 #[derive(Clone, Copy, Debug, Default)]
 struct CodingTally {
     written: usize,
     up_to_date: usize,
     not_worthwhile: usize,
     removed: usize,
-    /// Bytes of the files that have one, and of those.
+    /// Total bytes of the files that have a sidecar, and of these sidecars.
     before: u64,
     after: u64,
 }
@@ -128,16 +127,16 @@ impl fmt::Display for CompressError {
 impl std::error::Error for CompressError {}
 
 impl CompressHandle {
-    /// Ends it. When this returns, what was being written is gone, and nothing more will be written.
+    /// Stops the run. When this returns, no partial file is left, and nothing more is written.
     pub fn stop(&self) {
         self.writer.stop();
-        // Nobody hears it when all is done.
+        // The receiver is gone if the run has ended.
         let _ = self.events.send(CompressEvent::Stop);
     }
 }
 
 impl Compression {
-    /// Opens the folder.
+    /// Opens the directory.
     ///
     /// # Errors
     /// [`CompressError::Root`].
@@ -153,7 +152,7 @@ impl Compression {
         })
     }
 
-    /// For whoever may end it.
+    /// Returns a handle that can stop the run.
     #[must_use]
     pub fn handle(&self) -> CompressHandle {
         CompressHandle {
@@ -162,11 +161,11 @@ impl Compression {
         }
     }
 
-    /// Does it. What goes wrong with one file does not keep the others from it.
+    /// Writes the sidecars. An error of one file does not prevent those of other files.
     ///
     /// # Errors
-    /// [`CompressError::Stopped`] and [`CompressError::System`]. Of what is encoded at that moment nothing will be written, so
-    /// nobody needs to wait for the threads that do it.
+    /// [`CompressError::Root`], [`CompressError::Stopped`] and [`CompressError::System`]. Threads that still encode then
+    /// write nothing, so the caller need not wait for them.
     pub fn run(self) -> Result<CompressSummary, CompressError> {
         let start = Instant::now();
         let mut stats = CompressStats::new(&self.options);
@@ -188,12 +187,12 @@ impl Compression {
             match self.events.recv_timeout(stats.progress.interval) {
                 Ok(CompressEvent::Done(index, outcome)) => {
                     remaining -= 1;
-                    let job = jobs.get(index).expect("a place among the jobs");
+                    let job = jobs.get(index).expect("an index of the jobs");
                     stats.record(job, outcome);
                 }
                 Ok(CompressEvent::Stop) => break,
                 Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => unreachable!("a sender is ours"),
+                Err(RecvTimeoutError::Disconnected) => unreachable!("self.sender is open"),
             }
             stats.progress.update(Instant::now(), remaining);
         }
@@ -213,7 +212,7 @@ impl Compression {
         })
     }
 
-    /// Looks through the folder: what is to be done, the largest file first.
+    /// Walks the directory, and returns the sidecars to write, the largest file first.
     fn walk(&self, stats: &mut CompressStats) -> Result<Vec<SidecarJob>, CompressError> {
         let mut jobs = Vec::new();
         let mut dirs = vec![Vec::new()];
@@ -233,13 +232,13 @@ impl Compression {
                 Err(error) => stats.record_failure(&display_path(&path), &error),
             }
         }
-        // (The sort is stable: of one file, what takes longest comes first.)
+        // The sort is stable, so of one file the coding that takes longest comes first.
         jobs.sort_by_key(|job| std::cmp::Reverse(job.len));
         Ok(jobs)
     }
 }
 
-/// What one thread does.
+/// Encodes files until none is left, or the run has ended.
 fn run_thread(
     writer: &SidecarWriter,
     jobs: &[SidecarJob],
@@ -254,8 +253,8 @@ fn run_thread(
         };
         let weight = cost_per_byte(job.coding);
         let read = |bytes| bar.inc(bytes * weight);
-        let make = || writer.write_sidecar(job, SystemTime::now(), &read);
-        let result = catch_unwind(AssertUnwindSafe(make)).unwrap_or_else(|_| {
+        let encode = || writer.write_sidecar(job, SystemTime::now(), &read);
+        let result = catch_unwind(AssertUnwindSafe(encode)).unwrap_or_else(|_| {
             let why = io::Error::other(format!("encoding it as {} failed", job.coding.name()));
             Err(SidecarError::Io(display_path(&job.path), why))
         });
@@ -265,7 +264,7 @@ fn run_thread(
     }
 }
 
-/// How long it takes to encode a byte, roughly, in relation to the others.
+/// Returns the approximate time to encode a byte, relative to gzip.
 fn cost_per_byte(coding: Coding) -> u64 {
     match coding {
         Coding::Identity => 0,
@@ -284,13 +283,14 @@ fn display_path(path: &[u8]) -> PathBuf {
     Path::new(std::ffi::OsStr::from_bytes(path)).to_owned()
 }
 
-/// What is known by now.
+/// Counts and errors so far.
 struct CompressStats {
     progress: ProgressReporter,
     verbose: bool,
     files: usize,
     links: usize,
-    /// What was said of them; once is enough, of a folder that cannot be written to.
+    /// Lines of the errors so far, each printed once: a directory that cannot be written to fails for each of its
+    /// files.
     failures: HashSet<String>,
     tallies: [CodingTally; SIDECAR_CODINGS.len()],
 }
@@ -336,7 +336,7 @@ impl CompressStats {
         let coding = SIDECAR_CODINGS
             .iter()
             .position(|coding| *coding == job.coding);
-        let tally = &mut self.tallies[coding.expect("a sibling's coding")];
+        let tally = &mut self.tallies[coding.expect("a coding of sidecars")];
         let sidecar = display_path(&job.sidecar_path());
         let sidecar = sidecar.display();
         match outcome {
@@ -381,7 +381,7 @@ impl CompressStats {
         }
     }
 
-    /// Says what only somebody who asked wants to hear.
+    /// Prints a line if `verbose` is set.
     fn print_verbose(&self, line: impl FnOnce() -> String) {
         if self.verbose {
             self.progress.print(&line());
@@ -389,19 +389,19 @@ impl CompressStats {
     }
 }
 
-/// What is said on the way, on standard error.
+/// Progress and messages during a run, on standard error.
 struct ProgressReporter {
     bar: ProgressBar,
     quiet: bool,
     interval: Duration,
-    /// When a log was last told.
+    /// Time of the last progress line in a log.
     last_line: Option<Instant>,
 }
 
 impl ProgressReporter {
     fn new(quiet: bool) -> Self {
-        let is_seen = !quiet && io::stderr().is_terminal();
-        let (target, interval) = match is_seen {
+        let is_shown = !quiet && io::stderr().is_terminal();
+        let (target, interval) = match is_shown {
             true => (ProgressDrawTarget::stderr(), TERMINAL_INTERVAL),
             false => (ProgressDrawTarget::hidden(), LOG_INTERVAL),
         };
@@ -417,13 +417,12 @@ impl ProgressReporter {
         let style = ProgressStyle::with_template(
             "{bar:32} {percent:>3} %  {elapsed} of about {duration}  {msg}",
         );
-        self.bar
-            .set_style(style.expect("a template that is understood"));
+        self.bar.set_style(style.expect("a valid template"));
         self.bar.set_length(work);
         self.last_line = Some(now);
     }
 
-    /// How far it is.
+    /// Shows the progress, when it is due.
     fn update(&mut self, now: Instant, remaining: usize) {
         if !self.bar.is_hidden() {
             self.bar
@@ -435,9 +434,9 @@ impl ProgressReporter {
             .is_none_or(|last| now.duration_since(last) >= LOG_INTERVAL);
         if !self.quiet && is_due {
             self.last_line = Some(now);
-            let (done, all) = (self.bar.position(), self.bar.length().unwrap_or_default());
+            let (done, total) = (self.bar.position(), self.bar.length().unwrap_or_default());
             let percent = (done.saturating_mul(100))
-                .checked_div(all)
+                .checked_div(total)
                 .unwrap_or(100)
                 .min(100);
             self.print(&format!("{percent} %, {remaining} sidecars to write"));
@@ -511,7 +510,7 @@ fn format_duration(time: Duration) -> String {
     }
 }
 
-/// Bytes in the largest unit of which there is one.
+/// Formats bytes in the largest unit that is not above the value.
 fn format_bytes(count: u64) -> String {
     let mut unit = 1_u64;
     for name in ["B", "KiB", "MiB", "GiB"] {
@@ -527,7 +526,7 @@ fn format_bytes(count: u64) -> String {
     unreachable!("the last unit takes all")
 }
 
-/// The part that is saved.
+/// Formats the saved bytes as a percentage.
 fn format_saved(before: u64, after: u64) -> String {
     let saved = u128::from(before.saturating_sub(after)) * 1000;
     match saved.checked_div(u128::from(before)) {

@@ -1,4 +1,4 @@
-//! The command line and the environment, resolved to the options of the server.
+//! The command line and the environment, and the server options that result from them.
 
 mod binds;
 mod etag;
@@ -39,20 +39,20 @@ use docroot::site::{
     Symlinks,
 };
 
-pub(crate) use self::healthcheck::{Healthcheck, Probe};
-pub(crate) use self::live::Show;
-pub(crate) use self::log::{Log, has_colours};
+pub(crate) use self::healthcheck::{HealthcheckArguments, HealthcheckRequest};
+pub(crate) use self::live::UrlDisplay;
+pub(crate) use self::log::{AccessLogConfig, has_colours};
 
 use crate::local_time;
 
 use self::binds::Binds;
 use self::etag::EtagOptions;
-use self::live::{LiveOptions, ShowOptions};
+use self::live::{LiveOptions, UrlDisplayOptions};
 use self::log::LogOptions;
 use self::metrics::MetricsOptions;
 use self::proxies::ProxyOptions;
 
-/// The headings of `--help`, the manual page and docs/reference/options.md.
+/// Headings of `--help`, the manual page and docs/reference/options.md.
 mod group {
     pub(super) const LISTENING: &str = "Listening";
     pub(super) const SITE: &str = "Site";
@@ -67,7 +67,7 @@ mod group {
     pub(super) const HELP: &str = "This command line";
 }
 
-/// The end of `--help`.
+/// Text after the options in `--help`.
 const AFTER_HELP: &str = "\
 Examples:
   docroot html                                     Serve the directory html on this machine
@@ -79,14 +79,14 @@ Each option is also read from an environment variable: --max-header from DOCROOT
 and the port from PORT, too. The command line wins. A directory with the name of a command is
 written ./NAME.";
 
-/// The end of `docroot explain --help`.
-const EXPLAIN_HELP: &str = "\
+/// Text after the options in `docroot explain --help`.
+const AFTER_EXPLAIN_HELP: &str = "\
 -H is a field of the request here; --header, written out, is a field of every response, as for a server. The options \
 of the site are read from the environment, too (DOCROOT_SPA and others).";
 
-/// The default port, and those tried after it on a terminal.
-const PORT: u16 = 8080;
-const OTHER_PORTS: std::ops::RangeInclusive<u16> = 8081..=8090;
+/// Default port, and the ports that are tried after it if docroot runs on a terminal.
+const DEFAULT_PORT: u16 = 8080;
+const FALLBACK_PORTS: std::ops::RangeInclusive<u16> = 8081..=8090;
 
 /// Serve a directory over HTTP.
 #[derive(Debug, Parser)]
@@ -99,7 +99,7 @@ pub(crate) struct Arguments {
     pub(crate) command: Option<Command>,
 
     #[command(flatten)]
-    folder: Folder,
+    root_dir: RootArguments,
 
     /// Listen on this TCP port; 0 takes any free port [default: 8080; on a terminal the next free one up to 8090]
     #[arg(short, long, value_name = "N", env = "DOCROOT_PORT")]
@@ -120,7 +120,7 @@ pub(crate) struct Arguments {
     site: SiteOptions,
 
     #[command(flatten)]
-    show: ShowOptions,
+    url_display: UrlDisplayOptions,
 
     /// Run this many worker threads, each with an event loop of its own [default: the CPUs that may be used]
     #[arg(short, long, value_name = "N", env = "DOCROOT_WORKERS", value_parser = values::workers)]
@@ -200,9 +200,9 @@ pub(crate) struct Arguments {
     version: Option<bool>,
 }
 
-/// The root directory.
+/// Root directory, as an argument or as an option.
 #[derive(Debug, Args)]
-struct Folder {
+struct RootArguments {
     /// Serve this directory [default: ./html if it exists, else the current directory]
     #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
     dir: Option<PathBuf>,
@@ -213,7 +213,7 @@ struct Folder {
     root: Option<PathBuf>,
 }
 
-/// The options that decide which response a request gets.
+/// Options that decide which response a request gets.
 #[derive(Debug, Args)]
 #[expect(
     clippy::struct_excessive_bools,
@@ -256,7 +256,7 @@ struct SiteOptions {
         default_value = "inside"
     )]
     #[arg(help_heading = group::SITE, hide_short_help = true)]
-    symlinks: Following,
+    symlinks: SymlinksValue,
 
     /// Follow symbolic links to targets in this directory outside the root, too; repeatable
     #[arg(
@@ -361,16 +361,16 @@ struct SiteOptions {
     max_header: usize,
 }
 
-/// The subcommands.
+/// Subcommands.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Write compressed sidecars (.br, .zst, .gz) beside the files of a directory
-    Compress(Compress),
+    Compress(CompressArguments),
     /// Print the response that a request would get, and why
-    #[command(after_help = EXPLAIN_HELP)]
-    Explain(Box<Explain>),
+    #[command(after_help = AFTER_EXPLAIN_HELP)]
+    Explain(Box<ExplainArguments>),
     /// Check that a server is healthy: exit code 0, or 1 and the reason
-    Healthcheck(Healthcheck),
+    Healthcheck(HealthcheckArguments),
     /// Print the hash of a password for --auth and --auth-file
     Hash {
         /// Print a line of an htpasswd file for this user instead of the hash alone
@@ -379,8 +379,9 @@ pub(crate) enum Command {
     },
 }
 
+/// Arguments of `docroot compress`.
 #[derive(Debug, Args)]
-pub(crate) struct Compress {
+pub(crate) struct CompressArguments {
     /// Compress the files below this directory
     #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
     dir: PathBuf,
@@ -402,15 +403,15 @@ pub(crate) struct Compress {
     verbose: bool,
 }
 
-/// `docroot explain`. Its `-H` is a field of the request; `--header`, written out, is a field of every response.
+/// Arguments of `docroot explain`. `-H` is a field of the request; `--header` is a field of every response.
 #[derive(Debug, Args)]
-pub(crate) struct Explain {
+pub(crate) struct ExplainArguments {
     /// Explain a request for this target: a path, with a query if there is one
     #[arg(value_name = "PATH")]
     path: OsString,
 
     #[command(flatten)]
-    folder: Folder,
+    root_dir: RootArguments,
 
     /// Add this field to the request: 'Accept-Encoding: br'; repeatable
     #[arg(short = 'H', long, value_name = "FIELD", value_parser = values::request_field)]
@@ -428,57 +429,57 @@ pub(crate) struct Explain {
     site: SiteOptions,
 }
 
-/// A request to be explained.
+/// Request to explain.
 #[derive(Debug)]
-pub(crate) struct Question {
+pub(crate) struct ExplainRequest {
     pub(crate) method: String,
-    /// The request target as it is sent.
+    /// Request target as it is sent.
     pub(crate) target: String,
-    /// Field lines.
+    /// Field lines of the request.
     pub(crate) fields: Vec<String>,
-    /// Whether the answer is for programs.
+    /// Whether the explanation is printed as JSON.
     pub(crate) json: bool,
 }
 
-/// The values of `--symlinks`.
+/// Values of `--symlinks`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Following {
+enum SymlinksValue {
     Inside,
     Deny,
     Follow,
 }
 
-/// The options, resolved for this machine at this moment.
+/// Options, with defaults from the environment and this machine filled in.
 #[derive(Debug)]
 pub(crate) struct Config {
-    /// Options of the server. The root is absolute, if it exists.
+    /// Options of the server. The root is an absolute path.
     pub(crate) server: server::ServerOptions,
-    /// PolicySources of the site's policy.
+    /// Sources of the path rules and media types, loaded again on SIGHUP.
     pub(crate) sources: PolicySources,
-    /// Pages that an option names, so that they must exist, with that option.
+    /// Pages that must exist, because this option names them.
     pub(crate) required: Vec<(&'static str, String)>,
-    /// PolicySources of the users, read again on SIGHUP: entries, and a file.
+    /// Sources of the users, loaded again on SIGHUP: entries, and a file.
     pub(crate) auth: (Vec<String>, Option<PathBuf>),
-    /// Time for which connections are accepted after the signal to stop.
+    /// Time after the signal to stop for which connections are still accepted.
     pub(crate) drain_delay: Duration,
-    /// The value of `--sandbox`.
+    /// Value of `--sandbox`.
     pub(crate) sandbox: SandboxMode,
-    /// Rights that the sandbox must leave.
-    pub(crate) needs: Requirements,
+    /// Files that the sandbox must leave accessible.
+    pub(crate) requirements: Requirements,
     /// Access log; `None` is off.
-    pub(crate) log: Option<Log>,
-    /// The options `--open` and `--qr`.
-    pub(crate) show: Show,
+    pub(crate) log: Option<AccessLogConfig>,
+    /// Values of `--open` and `--qr`.
+    pub(crate) url_display: UrlDisplay,
 }
 
 impl Arguments {
-    /// Reads the command line and the environment; ends the process if they make no sense, and for
-    /// `--help` and `--version`.
+    /// Reads the command line and the environment. Ends the process if they are invalid, and for `--help` and
+    /// `--version`.
     pub(crate) fn read() -> Self {
-        // Variables are options of the server. A subcommand, which can only come first, does not read them.
-        let first = std::env::args_os().nth(1).unwrap_or_default();
-        let is_command = Self::command().find_subcommand(first).is_some();
-        // A variable that is set to nothing, as in a compose file, is not set.
+        // Variables are options of the server. A subcommand, which can only be the first word, does not read them.
+        let first_word = std::env::args_os().nth(1).unwrap_or_default();
+        let is_command = Self::command().find_subcommand(first_word).is_some();
+        // A variable whose value is empty, as in a compose file, counts as not set.
         let if_set = |arg: Arg| {
             let value = arg.get_env().and_then(std::env::var_os);
             match value.is_some_and(|value| value.is_empty()) {
@@ -498,52 +499,53 @@ impl Arguments {
             .unwrap_or_else(|error| {
                 let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
                 let other = without_variables.try_get_matches_from_mut(std::env::args_os());
-                let mut known = self::command();
-                known.build();
-                let message = mistakes::message(&error, &arguments, &known, other.as_ref().err());
+                let mut all_options = self::command();
+                all_options.build();
+                let message =
+                    mistakes::message(&error, &arguments, &all_options, other.as_ref().err());
                 match message {
-                    Some(message) => refuse(&message),
+                    Some(message) => exit_with_error(&message),
                     None => error.exit(),
                 }
             });
-        let about_site = match matches.subcommand() {
+        let site_matches = match matches.subcommand() {
             Some(("explain", matches)) => Some(matches),
             Some(_) => None,
             None => Some(&matches),
         };
-        let written = |id| {
-            let source = about_site.and_then(|matches| matches.value_source(id));
+        let is_on_command_line = |id| {
+            let source = site_matches.and_then(|matches| matches.value_source(id));
             source == Some(ValueSource::CommandLine)
         };
-        if written("dir") && written("root") {
+        if is_on_command_line("dir") && is_on_command_line("root") {
             let why = "the root is named twice, as DIR and with --root; name it once";
             command.error(ErrorKind::ArgumentConflict, why).exit();
         }
         Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
     }
 
-    /// Returns the text to print about the command line itself, if one was asked for.
+    /// Returns the manual page, the completions or the options reference, if an option asks for one.
     pub(crate) fn manual(&self) -> Option<Vec<u8>> {
         self.manual.text(command())
     }
 
-    /// Adds the environment and the current directory.
+    /// Returns the options with defaults from the environment and the current directory.
     ///
     /// # Errors
-    /// A sentence that names the argument and says what to do.
+    /// One sentence: the argument, and what to do.
     pub(crate) fn resolve(self) -> Result<Config, String> {
-        let asked = self.port.map_or_else(
-            || binds::port("PORT", std::env::var_os("PORT")),
+        let port = self.port.map_or_else(
+            || binds::port_variable("PORT", std::env::var_os("PORT")),
             |port| Ok(Some(port)),
         )?;
-        let ports = match asked {
+        let ports = match port {
             Some(port) => vec![port],
             None if std::io::stdout().is_terminal() => {
-                [PORT].into_iter().chain(OTHER_PORTS).collect()
+                [DEFAULT_PORT].into_iter().chain(FALLBACK_PORTS).collect()
             }
-            None => vec![PORT],
+            None => vec![DEFAULT_PORT],
         };
-        let root = self.folder.resolve()?;
+        let root = self.root_dir.resolve()?;
         let descriptors = raise_descriptor_limit();
         let workers = self.workers.unwrap_or_else(default_workers);
         let defaults = Limits::for_reactors(workers.get());
@@ -559,19 +561,19 @@ impl Arguments {
             .resolve(self.header_timeout, self.max_connections_per_ip)?;
         let limits = Limits {
             connections,
-            per_ip_limit: proxies.census,
+            per_ip_limit: proxies.per_ip_limit,
             inbox_bytes: defaults.inbox_bytes.max(self.site.max_header),
             min_rate: self.min_rate,
             ..defaults
         };
         let mut binds = Binds::new();
-        let asked = if self.bind.is_empty() {
+        let binds_or_default = if self.bind.is_empty() {
             vec![binds::localhost(None)]
         } else {
             self.bind
         };
-        for bind in asked.into_iter().flatten() {
-            // Bound twice, an address would be busy.
+        for bind in binds_or_default.into_iter().flatten() {
+            // An address cannot be bound twice.
             if !binds.iter().any(|other| binds::is_same(other, &bind)) {
                 binds.push(bind);
             }
@@ -579,21 +581,21 @@ impl Arguments {
         let log = self.log.resolve(self.quiet)?;
         let hidden = self.site.hidden;
         let mut config = self.site.resolve(root)?;
-        if let Some(Log {
+        if let Some(AccessLogConfig {
             format,
             file,
             is_terminal,
         }) = &log
         {
             config.server.http1.log_format = *format;
-            config.server.http1.utc_offset = is_terminal.then_some(local_time::offset);
+            config.server.http1.utc_offset = is_terminal.then_some(local_time::utc_offset);
             if let Some(file) = file {
-                not_served("--log-file", file, &config.server.root, hidden)?;
+                require_not_served("--log-file", file, &config.server.root, hidden)?;
             }
         }
         let file = log.as_ref().and_then(|log| log.file.as_ref());
         if let Some(file) = file.and_then(|file| std::path::absolute(file).ok()) {
-            log::add_needs(file, &mut config.needs);
+            log::add_requirements(file, &mut config.requirements);
         }
         config.log = log;
         config.server.metrics = self.metrics.metrics;
@@ -613,16 +615,16 @@ impl Arguments {
             Bind::Unix(Endpoint::Path(path)) => Some(path.clone()),
             Bind::Ip { .. } | Bind::Unix(_) | Bind::Activated(_) => None,
         });
-        config.needs.sockets = sockets.collect();
+        config.requirements.sockets = sockets.collect();
         // Build tools remove the directory that they write to.
-        config.needs.folders_are_replaced = config.server.site.live_reload.is_some();
-        config.show = self.show.resolve();
+        config.requirements.directories_are_replaced = config.server.site.live_reload.is_some();
+        config.url_display = self.url_display.resolve();
         Ok(config)
     }
 }
 
-impl Folder {
-    /// Returns the root as it was named.
+impl RootArguments {
+    /// Returns the root as it is named.
     fn resolve(self) -> Result<PathBuf, String> {
         match self.dir.or(self.root) {
             Some(root) => Ok(root),
@@ -631,27 +633,30 @@ impl Folder {
     }
 }
 
-impl Explain {
-    /// Adds the environment and the current directory, as for a server.
+impl ExplainArguments {
+    /// Returns the options with defaults from the environment and the current directory, as for a server; and the
+    /// request.
     ///
     /// # Errors
-    /// A sentence that names the argument and says what to do.
-    pub(crate) fn resolve(self) -> Result<(Config, Question), String> {
-        let question = Question {
+    /// One sentence: the argument, and what to do.
+    pub(crate) fn resolve(self) -> Result<(Config, ExplainRequest), String> {
+        let request = ExplainRequest {
             method: self.method,
             target: values::target(self.path.as_encoded_bytes()),
             fields: self.request_header,
             json: self.json,
         };
-        let config = self.site.resolve(self.folder.resolve()?)?;
-        Ok((config, question))
+        let config = self.site.resolve(self.root_dir.resolve()?)?;
+        Ok((config, request))
     }
 }
 
 impl SiteOptions {
     /// Returns the options of a server of this root, without listeners.
     fn resolve(self, root: PathBuf) -> Result<Config, String> {
-        let cache_memory = self.cache_memory.unwrap_or_else(memory::remembered);
+        let cache_memory = self
+            .cache_memory
+            .unwrap_or_else(memory::default_cache_bytes);
         if self.compress && cache_memory == 0 {
             return Err(
                 "--compress needs the cache, and --cache-memory 0 turns the cache off; leave one of the two out"
@@ -659,10 +664,10 @@ impl SiteOptions {
             );
         }
         let symlinks = match self.symlinks {
-            Following::Inside => Symlinks::Inside(self.symlink_root),
-            Following::Deny if self.symlink_root.is_empty() => Symlinks::Deny,
-            Following::Follow if self.symlink_root.is_empty() => Symlinks::Follow,
-            Following::Deny | Following::Follow => {
+            SymlinksValue::Inside => Symlinks::Inside(self.symlink_root),
+            SymlinksValue::Deny if self.symlink_root.is_empty() => Symlinks::Deny,
+            SymlinksValue::Follow if self.symlink_root.is_empty() => Symlinks::Follow,
+            SymlinksValue::Deny | SymlinksValue::Follow => {
                 return Err(
                     "--symlink-root works with --symlinks inside only; leave one of the two out"
                         .into(),
@@ -675,10 +680,10 @@ impl SiteOptions {
             allow_cors: self.cors.is_some(),
             ..http1::HttpOptions::default()
         };
-        // The path as it was given: a release switches it to another directory later.
+        // Symbolic links are not resolved: a new release switches one to another directory.
         let root = std::path::absolute(&root).unwrap_or(root);
         if let Some(file) = &self.auth_file {
-            not_served("--auth-file", file, &root, self.hidden)?;
+            require_not_served("--auth-file", file, &root, self.hidden)?;
         }
         let users = users(&self.auth, self.auth_file.as_deref())?;
         let sources = PolicySources {
@@ -711,7 +716,8 @@ impl SiteOptions {
             policy: SharedPolicy::from_sources(sources.clone()),
             ..site::SiteOptions::default()
         };
-        let needs = sandbox::needs(&root, &symlinks, &sources, self.auth_file.as_deref());
+        let requirements =
+            sandbox::requirements(&root, &symlinks, &sources, self.auth_file.as_deref());
         let server = server::ServerOptions {
             root,
             binds: Vec::new(),
@@ -738,44 +744,44 @@ impl SiteOptions {
             auth: (self.auth, self.auth_file),
             drain_delay: Duration::ZERO,
             sandbox: SandboxMode::Off,
-            needs,
+            requirements,
             log: None,
-            show: Show::default(),
+            url_display: UrlDisplay::default(),
         })
     }
 }
 
-/// Prints one line on standard error, and ends the process as for wrong arguments.
-fn refuse(message: &str) -> ! {
+/// Prints one line on standard error, and ends the process with the exit code of bad arguments.
+fn exit_with_error(message: &str) -> ! {
     // A closed standard error is no reason to panic.
     let _ = writeln!(std::io::stderr(), "docroot: {message}");
     std::process::exit(2)
 }
 
-/// Returns a warning for each variable of the environment that looks like an option's and is none.
+/// Returns a warning for each environment variable that is named like that of an option, and is none.
 pub(crate) fn unknown_variables() -> Vec<String> {
     let names = std::env::vars_os().map(|(name, _)| name);
     mistakes::unknown_variables(names, &command())
 }
 
-/// Returns what to type instead of a root that cannot be served, where the word was probably meant otherwise.
+/// Returns what to type instead of a root that cannot be served, if the word was probably not meant as a directory.
 pub(crate) fn root_hint(root: &Path) -> Option<String> {
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
-    // The server knows the root by its absolute path.
+    // The root of the server is an absolute path.
     let is_root = |word: &&OsString| std::path::absolute(word).is_ok_and(|path| path == root);
     let word = arguments.iter().find(is_root)?.to_str()?;
     mistakes::root_hint(word, &arguments, &command())
 }
 
-/// The command line. `-H` is a field of the request for `docroot explain`.
+/// Returns the command line as clap needs it. `-H` is a field of the request for `docroot explain`.
 fn command() -> clap::Command {
     let without_short = |arg: Arg| match arg.get_id() == "header" {
         true => arg.short(None),
         false => arg,
     };
-    // The help names the rule for variables once, not a variable in each row.
+    // The end of the help describes the variables, so they are not in each row.
     let hidden = |arg: Arg| arg.hide_env(true);
-    // The server's own flag, with a heading, turns off the one that clap gives to each subcommand.
+    // The server has its own --help, for its heading. That disables the one that clap adds to each subcommand.
     let help = Arg::new("help").short('h').long("help");
     let help = help.action(ArgAction::Help).help("Print help");
     Arguments::command()
@@ -786,13 +792,13 @@ fn command() -> clap::Command {
         })
 }
 
-/// Returns all users; `None` if there are none, so that no password is required.
+/// Returns all users; `None` if there are none, and no password is required.
 ///
 /// # Errors
-/// One line per mistake: the argument, or the file and the line, and never a hash.
+/// One line for each mistake, with the argument or with file and line, but never with a hash.
 pub(crate) fn users(entries: &[String], file: Option<&Path>) -> Result<Option<Users>, String> {
     let mut users = match file {
-        Some(file) => listed(file)?,
+        Some(file) => users_of_file(file)?,
         None => Users::default(),
     };
     for entry in entries {
@@ -801,30 +807,31 @@ pub(crate) fn users(entries: &[String], file: Option<&Path>) -> Result<Option<Us
     Ok((!users.is_empty()).then_some(users))
 }
 
-fn listed(file: &Path) -> Result<Users, String> {
+/// Reads the users of an htpasswd file.
+fn users_of_file(file: &Path) -> Result<Users, String> {
     let name = file.display();
     let text = std::fs::read(file).map_err(|error| {
         format!("cannot read --auth-file {name}: {error}; name a file that this user can read")
     })?;
     Users::parse(&text).map_err(|malformed| {
-        let said = malformed
+        let lines = malformed
             .iter()
             .map(|HtpasswdError { line, reason: why }| match line {
                 0 => format!("{name}: {why}"),
                 line => format!("{name}:{line}: {why}"),
             });
-        said.collect::<Vec<_>>().join("\n")
+        lines.collect::<Vec<_>>().join("\n")
     })
 }
 
-/// Refuses a file below the root: a client must not read the hashes of other users, or the access log.
-fn not_served(option: &str, file: &Path, root: &Path, hidden: bool) -> Result<(), String> {
-    let real = real(file).unwrap_or_else(|| file.into());
+/// Requires that a file is not served: clients must not read password hashes or the access log.
+fn require_not_served(option: &str, file: &Path, root: &Path, hidden: bool) -> Result<(), String> {
+    let real_path = real_path(file).unwrap_or_else(|| file.into());
     let root = &root.canonicalize().unwrap_or_else(|_| root.into());
-    let Ok(below) = real.strip_prefix(root) else {
+    let Ok(path_below_root) = real_path.strip_prefix(root) else {
         return Ok(());
     };
-    if !hidden && site::is_hidden(below.as_os_str().as_encoded_bytes()) {
+    if !hidden && site::is_hidden(path_below_root.as_os_str().as_encoded_bytes()) {
         return Ok(());
     }
     let (file, root) = (file.display(), root.display());
@@ -833,19 +840,20 @@ fn not_served(option: &str, file: &Path, root: &Path, hidden: bool) -> Result<()
     ))
 }
 
-/// Returns the real path of a file that need not exist yet.
-fn real(file: &Path) -> Option<PathBuf> {
-    let made = || {
-        let folder = match file.parent() {
-            Some(folder) if folder.as_os_str().is_empty() => Path::new("."),
-            folder => folder?,
+/// Returns the real path of a file, which may not exist yet.
+fn real_path(file: &Path) -> Option<PathBuf> {
+    let without_file = || {
+        let parent = match file.parent() {
+            Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
+            parent => parent?,
         };
-        Some(folder.canonicalize().ok()?.join(file.file_name()?))
+        Some(parent.canonicalize().ok()?.join(file.file_name()?))
     };
-    file.canonicalize().ok().or_else(made)
+    file.canonicalize().ok().or_else(without_file)
 }
 
-impl Compress {
+impl CompressArguments {
+    /// Returns the options of the command.
     pub(crate) fn resolve(self) -> compress::CompressOptions {
         compress::CompressOptions {
             root: self.dir,
@@ -857,7 +865,7 @@ impl Compress {
     }
 }
 
-/// Returns `./html` if it is a directory, else the current directory, unless that is `/` or home.
+/// Returns `./html` if it is a directory, else the current directory, unless that is `/` or the home directory.
 fn default_root() -> Result<PathBuf, String> {
     let current = std::env::current_dir().map_err(|error| {
         format!("cannot find the current directory: {error}; name the directory: docroot DIR")
@@ -866,7 +874,7 @@ fn default_root() -> Result<PathBuf, String> {
     if html.is_dir() {
         return Ok(html);
     }
-    // The current directory has its real path; home may have any.
+    // The path of the current directory has no symbolic links; that of the home directory may have some.
     let home = std::env::home_dir().and_then(|home| home.canonicalize().ok());
     if current == Path::new("/") || Some(&current) == home.as_ref() {
         let name = current.display();
@@ -879,31 +887,31 @@ fn default_root() -> Result<PathBuf, String> {
 
 /// Returns the number of threads that can run at once: the CPUs in this process's affinity mask (sched_getaffinity(2),
 /// which reflects cpusets), but no more than the CPU quota of its cgroup, v1 or v2, rounded down. The standard
-/// library asks for all of that. It is too many only where a sandbox hides the cgroup file system.
+/// library considers all of these. The number is too large only if a sandbox hides the cgroup file system.
 fn default_workers() -> NonZeroUsize {
     thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
 }
 
-/// Returns the fields of every response: CORS, isolation, and last, so that they win, those of `--header`.
+/// Returns the fields of every response: those of CORS and isolation, then those of `--header`, which override them.
 fn fields(cors: Option<&str>, isolate: bool, given: Vec<ConfiguredField>) -> Vec<ConfiguredField> {
-    let mut said = Vec::new();
+    let mut lines = Vec::new();
     if isolate {
-        said.extend([
+        lines.extend([
             "Cross-Origin-Opener-Policy: same-origin".to_owned(),
             "Cross-Origin-Embedder-Policy: require-corp".to_owned(),
         ]);
     }
     if let Some(origin) = cors {
-        said.extend([
+        lines.extend([
             format!("Access-Control-Allow-Origin: {origin}"),
             "Access-Control-Expose-Headers: *".to_owned(),
             "Cross-Origin-Resource-Policy: cross-origin".to_owned(),
         ]);
     } else if isolate {
-        said.push("Cross-Origin-Resource-Policy: same-origin".to_owned());
+        lines.push("Cross-Origin-Resource-Policy: same-origin".to_owned());
     }
-    let field = |said: String| said.parse().expect("it is a field of ours");
-    said.into_iter().map(field).chain(given).collect()
+    let field = |line: String| line.parse().expect("docroot's own fields are valid");
+    lines.into_iter().map(field).chain(given).collect()
 }
 
 #[cfg(test)]
@@ -911,7 +919,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_command_is_sound() {
+    fn command_line_is_valid() {
         command().debug_assert();
     }
 }

@@ -1,8 +1,8 @@
 //! `docroot explain`: the response that a request would get, and why.
 //!
-//! The request goes through the same session as every other, on no socket, and the printed head is the one that the
-//! session queued. The site records what it probes and decides: the reasons are read from that record, and decided
-//! nowhere else.
+//! The request goes through the same HTTP/1.1 session as any other, but without a socket. The printed head is the one
+//! that the session queued. The site records its probes and decisions in a trace, and all reasons are read from that
+//! trace: nothing is decided here.
 
 use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
@@ -30,31 +30,31 @@ use docroot::site::{
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::config::{Config, Question};
-use crate::text::{json, shown};
+use crate::config::{Config, ExplainRequest};
+use crate::text::{escape_control, escape_json};
 
-/// The answer to a request, in words or as JSON: what it is, why it is that, and its head.
+/// Returns the explanation of a response, as text or JSON: its outcome, the reasons for it, and its head.
 ///
 /// # Errors
-/// When the system has no descriptor or no thread for what verifies passwords.
+/// The system has no descriptor or no thread for verifying passwords.
 pub(crate) fn explain(
     config: &Config,
     site: Site,
     policy: &LoadedPolicy,
     trace: &Trace,
-    question: &Question,
+    explain_request: &ExplainRequest,
 ) -> io::Result<String> {
-    let request = request_head(question);
-    let found = RecordedLookup::default();
+    let request = request_head(explain_request);
+    let recorded = RecordedLookup::default();
     let reason = Rc::new(Cell::new(None));
     let origin = RecordingOrigin {
         site,
-        recorded: found.clone(),
+        recorded: recorded.clone(),
         reason: reason.clone(),
     };
     let output = run_session(config, origin, &request)?;
-    let found = found.borrow_mut().take();
-    let sources = RulesFileNames {
+    let recorded = recorded.borrow_mut().take();
+    let rules_files = RulesFileNames {
         headers: policy.headers.as_deref().map(file_name),
         redirects: policy.redirects.as_deref().map(file_name),
     };
@@ -67,26 +67,26 @@ pub(crate) fn explain(
     };
     let explainer = Explainer {
         request,
-        lookup: found.as_ref(),
+        lookup: recorded.as_ref(),
         reason: reason.get(),
         events: trace.events(),
-        rules_files: sources,
+        rules_files,
     };
     let explanation = explainer.explain(&output);
-    Ok(match question.json {
-        true => explanation.to_json(question),
-        false => explanation.to_text(question),
+    Ok(match explain_request.json {
+        true => explanation.to_json(explain_request),
+        false => explanation.to_text(explain_request),
     })
 }
 
-/// What was found for the request, once something was.
+/// Result of the last lookup; `None` before the first one.
 type RecordedLookup = Rc<RefCell<Option<Lookup>>>;
 
-/// A site, and whoever sees what it finds.
+/// Site whose lookups are recorded.
 struct RecordingOrigin {
     site: Site,
     recorded: RecordedLookup,
-    /// Why the site found nothing, as the access log has it.
+    /// Reason for which the site found nothing, as in the access log.
     reason: Rc<Cell<Option<&'static str>>>,
 }
 
@@ -143,14 +143,14 @@ impl Origin for RecordingOrigin {
     }
 }
 
-/// The request's head, as somebody on this machine would send it.
-fn request_head(question: &Question) -> Vec<u8> {
-    let Question {
+/// Returns the request head, as a client on this machine would send it.
+fn request_head(explain_request: &ExplainRequest) -> Vec<u8> {
+    let ExplainRequest {
         method,
         target,
         fields,
         ..
-    } = question;
+    } = explain_request;
     let is_host = |field: &String| {
         let name = field.split(':').next().unwrap_or_default();
         name.eq_ignore_ascii_case("Host")
@@ -167,7 +167,8 @@ fn request_head(question: &Question) -> Vec<u8> {
     head.into_bytes()
 }
 
-/// What a session says to this request: all that it queues in memory before anything has left.
+/// Passes the request to a session, and returns the bytes that it queues in memory: the response head, and the content
+/// unless it is in a file.
 fn run_session(config: &Config, origin: RecordingOrigin, request: &[u8]) -> io::Result<String> {
     let options = config.server.http1.clone();
     let mut http = Http1::new(origin, options, None);
@@ -206,46 +207,46 @@ fn run_session(config: &Config, origin: RecordingOrigin, request: &[u8]) -> io::
     Ok(String::from_utf8_lossy(&outbox.take()).into_owned())
 }
 
-/// Until credentials have been verified, or for a second.
+/// Waits until the credentials are verified, but at most a second.
 fn wait_for_verdict(waker: &OwnedFd) -> io::Result<()> {
     let second = Timespec {
         tv_sec: 1,
         tv_nsec: 0,
     };
     poll(&mut [PollFd::new(waker, PollFlags::IN)], Some(&second))?;
-    // Whoever has heard it need not hear it again.
+    // Reading resets the waker, which is an eventfd.
     let _ = rustix::io::read(waker, &mut [0; 8]);
     Ok(())
 }
 
-/// The names of the files with rules, as they are told.
+/// Names of the rules files, as they are printed.
 struct RulesFileNames {
     headers: Option<String>,
     redirects: Option<String>,
 }
 
-/// What there is to read the reasons from.
+/// Records from which the reasons are read.
 struct Explainer<'a> {
-    /// `None` where the bytes are no request.
+    /// Request; `None` if the bytes are not a valid one.
     request: Option<&'a Request<'a>>,
-    /// `None` where nothing was looked up.
+    /// Result of the lookup; `None` if nothing was looked up.
     lookup: Option<&'a Lookup>,
-    /// Why the site found nothing, where that is more than that nothing is there.
+    /// Reason for which the site found nothing; `None` if there simply is no such file.
     reason: Option<&'static str>,
     events: Vec<TraceEvent>,
     rules_files: RulesFileNames,
 }
 
-/// An answer, with all that is to be said of it.
+/// Response, and everything that is printed about it.
 struct Explanation {
     /// Status line and field lines.
     head: Vec<String>,
-    /// One word for what it is.
+    /// Kind of response, as one word.
     outcome: &'static str,
     file: Option<ChosenFile>,
-    /// What became of it, and why: sentences.
+    /// Reasons for the outcome, as sentences.
     reasons: Vec<String>,
-    /// Each place that was looked at, and what was there.
+    /// Probed paths, and the results.
     probes: Vec<(String, String)>,
     media_type: Option<ExplainedValue>,
     codings: Vec<CodingOffer>,
@@ -253,27 +254,27 @@ struct Explanation {
     rules: Vec<AppliedRule>,
 }
 
-/// The value of a field, and why it is this one.
+/// Value of a field, and the reason for it.
 struct ExplainedValue {
     value: String,
     reason: String,
 }
 
-/// A coding that the content is to be had in, or not.
+/// Content coding, and whether the content is available in it.
 struct CodingOffer {
     coding: Coding,
-    /// Its length in bytes, if it is to be had.
+    /// Length in bytes of the encoded content; `None` if it is not available.
     len: Option<u64>,
     is_chosen: bool,
     reason: String,
 }
 
-/// A rule that has changed a field.
+/// Rule that changed a field.
 struct AppliedRule {
     field: String,
-    /// `None` if the field is taken away.
+    /// New value; `None` if the field is removed.
     value: Option<String>,
-    /// Which file and line, or option.
+    /// Source of the rule: file and lines, or the command line.
     source: String,
 }
 
@@ -317,7 +318,7 @@ impl Explainer<'_> {
         }
     }
 
-    /// What the answer is.
+    /// Returns the role of the response, which decides which rules apply to it.
     fn role(&self, response: Option<&Response>) -> ResponseRole {
         match (self.lookup, response) {
             (_, None) => ResponseRole::Generated,
@@ -330,23 +331,25 @@ impl Explainer<'_> {
         }
     }
 
-    /// The file that is sent. A rule may have made one the page for what is absent; and of what was found, something
-    /// else may be said.
+    /// Returns the file that the response is about. The page of a 404 may be a file that a rule names. For a generated
+    /// response, such as 304 or 412, it is the file that was found.
     fn chosen_file(&self, role: ResponseRole) -> Option<&ChosenFile> {
-        let all = || {
+        let chosen_files = || {
             self.events.iter().rev().filter_map(|event| match event {
                 TraceEvent::Chosen(chosen) => Some(chosen),
                 _ => None,
             })
         };
-        let of = |role| all().find(|chosen| chosen.role == role);
+        let last_with = |role| chosen_files().find(|chosen| chosen.role == role);
         match role {
-            ResponseRole::NotFound => of(ResponseRole::NotFound).or_else(|| of(ResponseRole::File)),
+            ResponseRole::NotFound => {
+                last_with(ResponseRole::NotFound).or_else(|| last_with(ResponseRole::File))
+            }
             ResponseRole::Generated => match self.lookup {
-                Some(Lookup::Found(_)) => of(ResponseRole::File),
+                Some(Lookup::Found(_)) => last_with(ResponseRole::File),
                 _ => None,
             },
-            role => of(role),
+            role => last_with(role),
         }
     }
 
@@ -368,7 +371,7 @@ impl Explainer<'_> {
         }
     }
 
-    /// In the order in which it was decided.
+    /// Returns the reasons, in the order of the decisions.
     fn reasons(&self, response: Option<&Response>, file: Option<&ChosenFile>) -> Vec<String> {
         let mut why: Vec<String> = Vec::new();
         for event in &self.events {
@@ -378,14 +381,14 @@ impl Explainer<'_> {
                 }
                 TraceEvent::Hidden(path, HiddenReason::Dotfile) => why.push(format!(
                     "/{} is not served: a name in it begins with a dot; --hidden serves such files",
-                    shown(path)
+                    escape_control(path)
                 )),
                 TraceEvent::Hidden(path, HiddenReason::RulesFile) => why.push(format!(
                     "/{} is not served: it holds path rules",
-                    shown(path)
+                    escape_control(path)
                 )),
-                TraceEvent::Redirect(rule, counts) => {
-                    why.push(self.describe_redirect(rule, *counts));
+                TraceEvent::Redirect(rule, applies) => {
+                    why.push(self.describe_redirect(rule, *applies));
                 }
                 TraceEvent::Probed(_, ProbeResult::OutsideRoot(Some(link))) => {
                     let link_text = describe_symlink(link);
@@ -415,7 +418,7 @@ impl Explainer<'_> {
         why
     }
 
-    /// What the look-up has ended with, and what the request has made of it.
+    /// Returns the reason that follows from the result of the lookup and the status.
     fn outcome_reason(
         &self,
         response: Option<&Response>,
@@ -435,12 +438,15 @@ impl Explainer<'_> {
                 let is_page = file.path.ends_with(b".html") && !path.ends_with(b".html");
                 match target.is_directory() {
                     _ if *file.path == *path => return None,
-                    // (A rule or a prefix has been named.)
-                    true => format!("/{} is the directory's index file", shown(&file.path)),
+                    // (If the names differ because of a rule, that reason is already in the list.)
+                    true => format!(
+                        "/{} is the directory's index file",
+                        escape_control(&file.path)
+                    ),
                     false if is_page => {
                         format!(
                             "/{} is served for this path (clean URLs)",
-                            shown(&file.path)
+                            escape_control(&file.path)
                         )
                     }
                     false => return None,
@@ -452,7 +458,7 @@ impl Explainer<'_> {
             (Lookup::Events, _) => "this is the event stream of --live-reload".into(),
             (Lookup::Listing(_), _) => "the directory has no index file, so it is listed".into(),
             (Lookup::NotFound(_) | Lookup::SpaFallback(..), "404") => {
-                let page = file.map(|file| format!("/{} is sent", shown(&file.path)));
+                let page = file.map(|file| format!("/{} is sent", escape_control(&file.path)));
                 let reasons = [self.absence(), page].into_iter().flatten();
                 reasons.reduce(|reason, page| format!("{reason}; {page}"))?
             }
@@ -460,12 +466,12 @@ impl Explainer<'_> {
         })
     }
 
-    /// Why nothing was found, unless a note has said so already.
+    /// Returns the reason for which nothing was found, unless an event has it already.
     fn absence(&self) -> Option<String> {
-        let is_named = |event: &TraceEvent| {
+        let has_reason = |event: &TraceEvent| {
             matches!(event, TraceEvent::OutsidePrefix | TraceEvent::Hidden(..))
         };
-        if self.events.iter().any(is_named) {
+        if self.events.iter().any(has_reason) {
             return None;
         }
         Some(match self.reason {
@@ -479,18 +485,20 @@ impl Explainer<'_> {
         })
     }
 
-    fn describe_redirect(&self, rule: &RedirectMatch, counts: bool) -> String {
+    fn describe_redirect(&self, rule: &RedirectMatch, applies: bool) -> String {
         let file = self
             .rules_files
             .redirects
             .as_deref()
             .unwrap_or("_redirects");
         let to = match &rule.target {
-            RedirectTarget::Location(to) | RedirectTarget::Rewrite(to) => shown(to.as_bytes()),
+            RedirectTarget::Location(to) | RedirectTarget::Rewrite(to) => {
+                escape_control(to.as_bytes())
+            }
         };
         let RedirectMatch { line, status, .. } = rule;
         let to = format!("{} {to}", status.code());
-        match (counts, rule.is_forced) {
+        match (applies, rule.is_forced) {
             (true, true) => format!("{file}:{line} applies: {to}, even where a file exists"),
             (true, false) => format!("{file}:{line} applies: {to}"),
             (false, _) => {
@@ -513,19 +521,21 @@ impl Explainer<'_> {
                     ProbeResult::OutsideRoot(None) => {
                         "behind a symbolic link that led outside the root".to_owned()
                     }
-                    ProbeResult::Failed(why) => shown(why.as_bytes()),
+                    ProbeResult::Failed(why) => escape_control(why.as_bytes()),
                 };
-                Some((format!("/{}", shown(path)), probe))
+                Some((format!("/{}", escape_control(path)), probe))
             }
             _ => None,
         });
         probes.collect()
     }
 
-    /// What rules have changed about an answer of this kind.
+    /// Returns the rules that changed fields of a response in this role.
     fn applied_rules(&self, role: ResponseRole) -> Vec<AppliedRule> {
         let changed = self.events.iter().rev().find_map(|event| match event {
-            TraceEvent::FieldChanges(of, changed) if *of == role => Some(changed),
+            TraceEvent::FieldChanges(changed_role, changed) if *changed_role == role => {
+                Some(changed)
+            }
             _ => None,
         });
         let rule = |changed: &TracedFieldChange| {
@@ -543,7 +553,7 @@ impl Explainer<'_> {
         changed.into_iter().flatten().map(rule).collect()
     }
 
-    /// In which codings the content is to be had, and how each fares.
+    /// Returns the content codings of the resource, and for each the reason why it is sent or not.
     fn coding_offers(&self, response: Option<&Response>) -> Vec<CodingOffer> {
         let (Some(request), Some(response)) = (self.request, response) else {
             return Vec::new();
@@ -556,10 +566,10 @@ impl Explainer<'_> {
             .iter()
             .map(|each| (each.coding, each.content.len()))
             .collect();
-        let standings = coding_reasons(&AcceptEncoding::from_request(request), &offered);
+        let offer_reasons = coding_reasons(&AcceptEncoding::from_request(request), &offered);
         let sent = response.representation.as_ref();
         let mut codings: Vec<CodingOffer> = Vec::new();
-        for (each, reason) in resource.representations.iter().zip(standings) {
+        for (each, reason) in resource.representations.iter().zip(offer_reasons) {
             let is_chosen = sent.is_some_and(|sent| Arc::ptr_eq(sent, each));
             codings.push(CodingOffer {
                 coding: each.coding,
@@ -596,35 +606,35 @@ impl Explainer<'_> {
                     coding: *coding,
                     len: None,
                     is_chosen: false,
-                    reason: format!("/{} is not used: {why}", shown(path)),
+                    reason: format!("/{} is not used: {why}", escape_control(path)),
                 });
             }
         }
         codings
     }
 
-    /// The resource that was asked about, or is shown instead.
+    /// Returns the resource of the representation that is sent.
     fn sent_resource(&self, response: &Response) -> Option<&Resource> {
         let sent = response.representation.as_ref()?;
-        let has = |resource: &&Arc<Resource>| {
-            let mut all = resource.representations.iter();
-            all.any(|each| Arc::ptr_eq(each, sent))
+        let is_sent = |resource: &&Arc<Resource>| {
+            let mut representations = resource.representations.iter();
+            representations.any(|each| Arc::ptr_eq(each, sent))
         };
-        let of_lookup: [Option<&Arc<Resource>>; 2] = match self.lookup? {
+        let resources: [Option<&Arc<Resource>>; 2] = match self.lookup? {
             Lookup::Found(found) => [Some(found), None],
             Lookup::NotFound(page) => [page.as_ref(), None],
             Lookup::SpaFallback(fallback, page) => [Some(fallback), page.as_ref()],
             _ => [None, None],
         };
-        of_lookup
+        resources
             .into_iter()
             .flatten()
-            .find(has)
-            .map(|found| &**found)
+            .find(is_sent)
+            .map(|resource| &**resource)
     }
 }
 
-/// The value of a field in a head.
+/// Returns the value of a field in a head.
 fn field_value<'a>(head: &'a [String], name: &str) -> Option<&'a str> {
     head.iter().find_map(|line| {
         let (other, value) = line.split_once(": ")?;
@@ -668,10 +678,10 @@ fn cache_reason(
     rules: &[AppliedRule],
 ) -> Option<ExplainedValue> {
     let value = field_value(head, "Cache-Control")?.to_owned();
-    let is_kept = matches!(role, ResponseRole::File | ResponseRole::SpaFallback);
+    let is_stored = matches!(role, ResponseRole::File | ResponseRole::SpaFallback);
     let why = match (rule_for_field(rules, "Cache-Control"), file) {
-        (Some(rule), _) if is_kept => format!("by {}", rule.source),
-        (None, Some(file)) if is_kept => {
+        (Some(rule), _) if is_stored => format!("by {}", rule.source),
+        (None, Some(file)) if is_stored => {
             let rule = file.cache_control.as_ref();
             rule.map_or_else(String::new, |rule| rule.reason.to_string())
         }
@@ -680,27 +690,27 @@ fn cache_reason(
     Some(ExplainedValue { value, reason: why })
 }
 
-/// What one of our own pages says, in words.
+/// Returns the sentence on a generated page.
 fn page_message(content: &str) -> Option<String> {
     let (_, rest) = content.split_once("<p>")?;
     let (text, _) = rest.split_once("</p>")?;
     match text.contains('<') {
-        // It is a link, which is among the fields as well.
+        // A link, as in a redirect, which is in the fields as well.
         true => None,
         false => Some(text.to_owned()),
     }
 }
 
-/// A link, and where it leads.
+/// Returns a symbolic link and its target as text.
 fn describe_symlink(link: &Symlink) -> String {
-    let shown = |path: &Path| shown(path.as_os_str().as_encoded_bytes());
-    format!("/{} -> {}", shown(&link.path), shown(&link.target))
+    let display = |path: &Path| escape_control(path.as_os_str().as_encoded_bytes());
+    format!("/{} -> {}", display(&link.path), display(&link.target))
 }
 
-/// A file's name.
+/// Returns the name of a file without its directory.
 fn file_name(file: &Path) -> String {
     let name = file.file_name().unwrap_or(file.as_os_str());
-    shown(name.as_encoded_bytes())
+    escape_control(name.as_encoded_bytes())
 }
 
 impl Explanation {
@@ -709,36 +719,36 @@ impl Explanation {
         line.split_once(' ').map_or(line, |(_, status)| status)
     }
 
-    /// The facts first, then the head.
-    fn to_text(&self, question: &Question) -> String {
-        let mut text = format!("{} {}\n", question.method, question.target);
-        let mut say = |name: &str, output: &str| {
+    /// Returns the explanation as lines: the facts, then the response head.
+    fn to_text(&self, explain_request: &ExplainRequest) -> String {
+        let mut text = format!("{} {}\n", explain_request.method, explain_request.target);
+        let mut add_line = |name: &str, output: &str| {
             // Writing to a String does not fail.
             let _ = writeln!(text, "{name:<8} {output}");
         };
-        say("status", self.status());
+        add_line("status", self.status());
         if let Some(file) = &self.file {
-            say(
+            add_line(
                 "file",
-                &format!("/{}, {} bytes", shown(&file.path), file.len),
+                &format!("/{}, {} bytes", escape_control(&file.path), file.len),
             );
             for link in &file.symlinks {
-                say("link", &describe_symlink(link));
+                add_line("link", &describe_symlink(link));
             }
         }
         for why in &self.reasons {
-            say("why", why);
+            add_line("why", why);
         }
         for (path, probe) in &self.probes {
-            say("looked", &format!("{path}: {probe}"));
+            add_line("looked", &format!("{path}: {probe}"));
         }
         if let Some(ExplainedValue { value, reason: why }) = &self.media_type {
-            say("type", &format!("{value} ({why})"));
+            add_line("type", &format!("{value} ({why})"));
         }
         for offer in &self.codings {
             let (coding, why) = (offer.coding, &offer.reason);
             let sent = if offer.is_chosen { "sent; " } else { "" };
-            say(
+            add_line(
                 "coding",
                 &match offer.len {
                     Some(len) => format!("{coding}, {len} bytes: {sent}{why}"),
@@ -747,22 +757,22 @@ impl Explanation {
             );
         }
         if let Some(ExplainedValue { value, reason: why }) = &self.cache_control {
-            say("cache", &format!("{value} ({why})"));
+            add_line("cache", &format!("{value} ({why})"));
         }
         for rule in &self.rules {
             let value = rule.value.as_deref().unwrap_or("removed");
             let output = format!("{}: {value} ({})", rule.field, rule.source);
-            say("rule", &shown(output.as_bytes()));
+            add_line("rule", &escape_control(output.as_bytes()));
         }
         text.push('\n');
         for line in &self.head {
-            let _ = writeln!(text, "{}", shown(line.as_bytes()));
+            let _ = writeln!(text, "{}", escape_control(line.as_bytes()));
         }
         text
     }
 
-    /// One object, in a line.
-    fn to_json(&self, question: &Question) -> String {
+    /// Returns the explanation as one line of JSON.
+    fn to_json(&self, explain_request: &ExplainRequest) -> String {
         let status = self.status();
         let code = status.get(..3).unwrap_or("0");
         let file = match &self.file {
@@ -815,8 +825,8 @@ impl Explanation {
         format!(
             "{{\"method\":{},\"target\":{},\"status\":{code},\"outcome\":\"{}\",\"file\":{file},\"why\":{},\
              \"looked\":{},\"type\":{},\"codings\":{},\"cache\":{},\"rules\":{},\"head\":{}}}\n",
-            json_string(&question.method),
-            json_string(&question.target),
+            json_string(&explain_request.method),
+            json_string(&explain_request.target),
             self.outcome,
             json_array(self.reasons.iter().map(|why| json_string(why))),
             json_array(probes),
@@ -830,7 +840,7 @@ impl Explanation {
 }
 
 fn json_string(text: &str) -> String {
-    format!("\"{}\"", json(text))
+    format!("\"{}\"", escape_json(text))
 }
 
 fn json_array(elements: impl Iterator<Item = String>) -> String {

@@ -1,4 +1,4 @@
-//! `docroot healthcheck`: one request to a server, and whether the server is healthy.
+//! `docroot healthcheck`: one request to a server, whose response says whether the server is healthy.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
@@ -10,81 +10,85 @@ use std::time::Duration;
 
 use docroot::net::Endpoint;
 
-use crate::config::Probe;
+use crate::config::HealthcheckRequest;
 
-/// Time limit of the whole check: shorter than the caller's (5 seconds in the Dockerfile), so that the reason is
-/// printed.
-const PATIENCE: Duration = Duration::from_secs(3);
+/// Time limit of the whole check. It is shorter than that of the caller (5 seconds in the Dockerfile), so that the
+/// reason is printed.
+const TIMEOUT: Duration = Duration::from_secs(3);
 
-/// A PROXY header of a proxy that makes the request itself (proxy-protocol.txt, section 2.1).
-const HEADER: &str = "PROXY UNKNOWN\r\n";
+/// PROXY header of a proxy that makes the request itself (proxy-protocol.txt, section 2.1).
+const PROXY_HEADER: &str = "PROXY UNKNOWN\r\n";
 
-/// Bytes of a response that are read at most: more than a small page has, so that its server can finish; a longer
-/// response is cut off.
-const ENOUGH: u64 = 64 * 1024;
+/// Maximum bytes of a response that are read: more than a small page has, so that the server can finish sending it. A
+/// longer response is cut off.
+const MAX_RESPONSE_BYTES: u64 = 64 * 1024;
 
-/// Sends the request. Healthy is a status of 2xx or 3xx; any status below 500 if the path was not named, as a healthy
-/// server may require a password or have no page there.
+/// Sends the request. The server is healthy if the status is 2xx or 3xx; if the path was not named, if it is below 500,
+/// as a healthy server may require a password or have no page there.
 ///
 /// # Errors
 /// One sentence: the URL, and why the server is unhealthy.
-pub(crate) fn run(probe: Probe) -> Result<(), String> {
-    let asked = probe.places.first().map(|place| probe.at(place));
-    let asked = asked.unwrap_or_default();
-    let (said, outcome) = channel();
-    // On a thread, as not every step has a time limit of its own.
+pub(crate) fn run(request: HealthcheckRequest) -> Result<(), String> {
+    let url = request
+        .addresses
+        .first()
+        .map(|address| request.url_at(address));
+    let url = url.unwrap_or_default();
+    let (sender, receiver) = channel();
+    // On a thread, as some steps have no time limit of their own.
     let thread = thread::Builder::new().spawn(move || {
         // The receiver is gone once the time limit has passed.
-        let _ = said.send(examine(&probe));
+        let _ = sender.send(send(&request));
     });
-    thread.map_err(|error| format!("cannot check {asked}: {error}"))?;
-    outcome.recv_timeout(PATIENCE).unwrap_or_else(|_| {
-        let seconds = PATIENCE.as_secs();
+    thread.map_err(|error| format!("cannot check {url}: {error}"))?;
+    receiver.recv_timeout(TIMEOUT).unwrap_or_else(|_| {
+        let seconds = TIMEOUT.as_secs();
         Err(format!(
-            "{asked} is unhealthy: no response within {seconds} seconds"
+            "{url} is unhealthy: no response within {seconds} seconds"
         ))
     })
 }
 
 /// Sends the request to the first address that accepts a connection.
-fn examine(probe: &Probe) -> Result<(), String> {
-    let sick = |place: &Endpoint, why: &dyn std::fmt::Display| {
-        format!("{} is unhealthy: {why}", probe.at(place))
+fn send(request: &HealthcheckRequest) -> Result<(), String> {
+    let unhealthy = |address: &Endpoint, why: &dyn std::fmt::Display| {
+        format!("{} is unhealthy: {why}", request.url_at(address))
     };
-    let mut nobody = None;
-    for place in &probe.places {
-        let (mut stream, ip) = match connect(place) {
+    let mut first_failure = None;
+    for address in &request.addresses {
+        let (mut stream, ip) = match connect(address) {
             Ok(connected) => connected,
             Err(error) => {
-                nobody.get_or_insert_with(|| sick(place, &error));
+                first_failure.get_or_insert_with(|| unhealthy(address, &error));
                 continue;
             }
         };
-        let proxies = probe.proxies.as_ref();
+        let proxies = request.proxies.as_ref();
         let is_proxy = proxies.is_some_and(|proxies| proxies.is_empty() || proxies.contains(ip));
-        let header = if is_proxy { HEADER } else { "" };
-        return match ask(&mut stream, place, header, &probe.target) {
-            Ok(status) if is_well(status, probe.is_named) => Ok(()),
-            Ok(status) => Err(sick(place, &format_args!("status {status}"))),
-            Err(error) => Err(sick(place, &error)),
+        let header = if is_proxy { PROXY_HEADER } else { "" };
+        return match request_status(&mut stream, address, header, &request.target) {
+            Ok(status) if is_healthy(status, request.has_explicit_path) => Ok(()),
+            Ok(status) => Err(unhealthy(address, &format_args!("status {status}"))),
+            Err(error) => Err(unhealthy(address, &error)),
         };
     }
-    Err(nobody.unwrap_or_else(|| "there is no address to connect to".into()))
+    Err(first_failure.unwrap_or_else(|| "there is no address to connect to".into()))
 }
 
-fn is_well(status: u16, is_named: bool) -> bool {
-    let end = if is_named { 400 } else { 500 };
+/// Whether a server that responds with this status is healthy.
+fn is_healthy(status: u16, has_explicit_path: bool) -> bool {
+    let end = if has_explicit_path { 400 } else { 500 };
     (200..end).contains(&status)
 }
 
-/// Bytes there and back.
-trait Stream: Read + Write {}
+/// Connected stream socket of any address family.
+trait ReadWrite: Read + Write {}
 
-impl<T: Read + Write> Stream for T {}
+impl<T: Read + Write> ReadWrite for T {}
 
 /// Connects, and returns the stream with its local address, which the server sees as the peer.
-fn connect(place: &Endpoint) -> io::Result<(Box<dyn Stream>, Option<IpAddr>)> {
-    Ok(match place {
+fn connect(address: &Endpoint) -> io::Result<(Box<dyn ReadWrite>, Option<IpAddr>)> {
+    Ok(match address {
         Endpoint::Ip(address) => {
             let stream = TcpStream::connect(address)?;
             let ip = stream.local_addr()?.ip();
@@ -98,10 +102,15 @@ fn connect(place: &Endpoint) -> io::Result<(Box<dyn Stream>, Option<IpAddr>)> {
     })
 }
 
-/// Sends the request after this header, and reads the status of the response.
-fn ask(stream: &mut dyn Stream, place: &Endpoint, header: &str, target: &str) -> io::Result<u16> {
-    let host = match place.tcp() {
-        // A zone has a meaning on this machine only (RFC 6874 section 4).
+/// Sends the PROXY header and the request, and returns the status of the response.
+fn request_status(
+    stream: &mut dyn ReadWrite,
+    address: &Endpoint,
+    header: &str,
+    target: &str,
+) -> io::Result<u16> {
+    let host = match address.tcp() {
+        // Without the zone, which has a meaning on this machine only (RFC 6874 section 4).
         Some(address) => SocketAddr::new(address.ip(), address.port()).to_string(),
         None => "localhost".to_owned(),
     };
@@ -110,20 +119,21 @@ fn ask(stream: &mut dyn Stream, place: &Endpoint, header: &str, target: &str) ->
         "{header}GET {target} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: docroot-healthcheck/{version}\r\nConnection: close\r\n\r\n"
     );
     stream.write_all(request.as_bytes())?;
-    let mut answer = Vec::new();
-    let read = stream.take(ENOUGH).read_to_end(&mut answer);
-    // After the status line, the response may be cut off.
-    match (status(&answer), read) {
+    let mut response = Vec::new();
+    let read = stream.take(MAX_RESPONSE_BYTES).read_to_end(&mut response);
+    // The rest after the status line may be cut off.
+    match (status(&response), read) {
         (Some(status), _) => Ok(status),
         (None, Err(error)) => Err(error),
         (None, Ok(0)) => Err(ErrorKind::UnexpectedEof.into()),
-        (None, Ok(_)) => Err(io::Error::other("the answer is not HTTP")),
+        (None, Ok(_)) => Err(io::Error::other("the response is not HTTP")),
     }
 }
 
-/// The status in a status line (RFC 9112 section 4).
-fn status(answer: &[u8]) -> Option<u16> {
-    let [b'0' | b'1', b' ', code @ .., b' ' | b'\r'] = answer.strip_prefix(b"HTTP/1.")?.get(..6)?
+/// Parses the status in a status line (RFC 9112 section 4).
+fn status(response: &[u8]) -> Option<u16> {
+    let [b'0' | b'1', b' ', code @ .., b' ' | b'\r'] =
+        response.strip_prefix(b"HTTP/1.")?.get(..6)?
     else {
         return None;
     };
@@ -137,7 +147,7 @@ mod tests {
 
     #[test]
     fn status_line_is_parsed() {
-        for (answer, expected) in [
+        for (response, expected) in [
             ("HTTP/1.1 200 OK\r\n", Some(200)),
             ("HTTP/1.0 404 \r\n", Some(404)),
             ("HTTP/1.1 503\r\n", Some(503)),
@@ -147,13 +157,13 @@ mod tests {
             ("SSH-2.0-OpenSSH\r\n", None),
             ("", None),
         ] {
-            assert_eq!(status(answer.as_bytes()), expected, "{answer:?}");
+            assert_eq!(status(response.as_bytes()), expected, "{response:?}");
         }
     }
 
     #[test]
-    fn named_path_must_exist() {
-        for (status, is_named, well) in [
+    fn explicit_path_must_exist() {
+        for (status, has_explicit_path, expected) in [
             (200, true, true),
             (304, true, true),
             (404, true, false),
@@ -163,7 +173,11 @@ mod tests {
             (500, true, false),
             (100, false, false),
         ] {
-            assert_eq!(is_well(status, is_named), well, "{status} {is_named}");
+            assert_eq!(
+                is_healthy(status, has_explicit_path),
+                expected,
+                "{status} {has_explicit_path}"
+            );
         }
     }
 }

@@ -266,7 +266,7 @@
 //! | `main.rs` | arguments, tracing, signals, exit code | anything else |
 //! | `config.rs` | arguments and environment -> options, validated once | imports from anywhere but `main.rs` |
 //! | `local_time.rs` | local time for a terminal | other clocks |
-//! | `config/mistakes.rs` | messages for arguments and variables that were meant otherwise | accepting them |
+//! | `config/mistakes.rs` | messages for common mistakes in arguments and variables | accepting them |
 //! | `config/reference.rs` | the options as groups and entries, and docs/reference/options.md | their texts |
 //! | `config/values.rs` | text of an argument -> its value | the option it belongs to |
 //! | `config/binds.rs` | `--bind` and `--port` -> addresses | listening |
@@ -280,7 +280,7 @@
 //! | `config/metrics.rs` | the option of the metrics | serving them |
 //! | `config/manual.rs` | the manual page and shell completions | printing them |
 //! | `config/healthcheck.rs` | options of `docroot healthcheck` | sending the request |
-//! | `announce.rs` | the start message, as text or JSON | which features are on |
+//! | `banner.rs` | the start message, as text or JSON | which features are on |
 //! | `text.rs` | untrusted text escaped for a terminal or JSON | its meaning |
 //! | `log_sink.rs` | the access log's sink: standard output, or a file that is reopened | the content of a line |
 //! | `browser.rs` | opening a browser when the server listens | the URL |

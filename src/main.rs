@@ -1,7 +1,7 @@
-//! `docroot`: arguments in, exit code out.
+//! The program: it reads the arguments, runs a command or the server, handles signals, and returns the exit code.
 #![forbid(unsafe_code)]
 
-mod announce;
+mod banner;
 mod browser;
 mod check;
 mod config;
@@ -40,35 +40,35 @@ use tracing::{error, info, warn};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::prelude::*;
 
-use crate::announce::{Started, announcement};
+use crate::banner::{StartedServer, start_message};
 use crate::browser::Browser;
-use crate::config::{Arguments, Command, Config, Explain, Log};
+use crate::config::{AccessLogConfig, Arguments, Command, Config, ExplainArguments};
 use crate::log_sink::LogSink;
 use crate::service_manager::ServiceManager;
 
-/// Time for which access log lines gather before they are written together.
-const GATHER: Duration = Duration::from_millis(50);
+/// Time for which access log lines are gathered, to be written together.
+const ACCESS_LOG_BATCH_TIME: Duration = Duration::from_millis(50);
 
-/// Time limit for writing the last lines.
-const LAST_LINES: Duration = Duration::from_secs(1);
+/// Time limit for writing the last log lines.
+const LAST_LINES_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Time limit of a stop at once.
-const AT_ONCE: Duration = Duration::from_secs(1);
+/// Time limit for ending after a second signal to stop.
+const ABORT_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Exit codes other than 0, a clean stop; clap exits with 2 for bad arguments, too.
-const FAILED: u8 = 1;
-const BAD_ARGUMENTS: u8 = 2;
-const CANNOT_BIND: u8 = 3;
-const NO_ROOT: u8 = 4;
+/// Exit codes other than 0, which is a clean stop. clap exits with 2 for bad arguments, too.
+const EXIT_FAILURE: u8 = 1;
+const EXIT_BAD_ARGUMENTS: u8 = 2;
+const EXIT_CANNOT_BIND: u8 = 3;
+const EXIT_NO_ROOT: u8 = 4;
 
 fn main() -> ExitCode {
     let mut arguments = Arguments::read();
-    let ended = match (arguments.command.take(), arguments.manual()) {
-        (Some(command), _) => obey(command),
-        (None, Some(text)) => hand_out(&text),
+    let result = match (arguments.command.take(), arguments.manual()) {
+        (Some(command), _) => run_command(command),
+        (None, Some(text)) => print_manual(&text),
         (None, None) => serve(arguments),
     };
-    match ended {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err((code, why)) => {
             // A closed standard error is no reason to panic.
@@ -78,112 +78,122 @@ fn main() -> ExitCode {
     }
 }
 
+/// Exit code and message.
 type Failure = (u8, String);
 
+/// Serves, and writes all diagnostics before it returns.
 fn serve(arguments: Arguments) -> Result<(), Failure> {
-    let diagnostics = subscribe(&arguments);
+    let diagnostics = init_diagnostics(&arguments);
     let mut writer = None;
-    let ran = run(arguments, || {
+    let result = run(arguments, || {
         let started = diagnostics.start()?;
         Ok(writer.insert(started).clone())
     });
     if let Some(writer) = writer {
-        let _ = writer.finish(LAST_LINES);
+        let _ = writer.finish(LAST_LINES_TIMEOUT);
     }
-    ran
+    result
 }
 
-fn obey(command: Command) -> Result<(), Failure> {
+fn run_command(command: Command) -> Result<(), Failure> {
     match command {
-        Command::Compress(compress) => run_compress(compress.resolve()),
-        Command::Explain(explain) => run_explain(*explain),
-        Command::Healthcheck(asked) => asked
+        Command::Compress(arguments) => run_compress(arguments.resolve()),
+        Command::Explain(arguments) => run_explain(*arguments),
+        Command::Healthcheck(arguments) => arguments
             .resolve()
             .and_then(healthcheck::run)
-            .map_err(|why| (FAILED, why)),
-        Command::Hash { user } => hash::run(user.as_deref()).map_err(|why| (FAILED, why)),
+            .map_err(|why| (EXIT_FAILURE, why)),
+        Command::Hash { user } => hash::run(user.as_deref()).map_err(|why| (EXIT_FAILURE, why)),
     }
 }
 
 fn run_compress(options: compress::CompressOptions) -> Result<(), Failure> {
     let quiet = options.quiet;
-    let compression = Compression::open(options).map_err(not_compressed)?;
+    let compression = Compression::open(options).map_err(compress_failure)?;
     let handle = compression.handle();
-    let at_once = || FAILED.into();
-    on_signals(move || handle.stop(), at_once, None::<fn(i32)>).map_err(failed)?;
-    let summary = compression.run().map_err(not_compressed)?;
+    let on_abort = || EXIT_FAILURE.into();
+    handle_signals(move || handle.stop(), on_abort, None::<fn(i32)>).map_err(io_failure)?;
+    let summary = compression.run().map_err(compress_failure)?;
     if !quiet {
-        print(&summary.to_string()).map_err(failed)?;
+        print(&summary.to_string()).map_err(io_failure)?;
     }
     match summary.failures {
         0 => Ok(()),
         count => Err((
-            FAILED,
+            EXIT_FAILURE,
             format!("{count} failures, each named above; all other files are done"),
         )),
     }
 }
 
-fn not_compressed(error: compress::CompressError) -> Failure {
+fn compress_failure(error: compress::CompressError) -> Failure {
     let code = match error {
-        compress::CompressError::Root(..) => NO_ROOT,
-        compress::CompressError::Stopped(_) | compress::CompressError::System(_) => FAILED,
+        compress::CompressError::Root(..) => EXIT_NO_ROOT,
+        compress::CompressError::Stopped(_) | compress::CompressError::System(_) => EXIT_FAILURE,
     };
     (code, error.to_string())
 }
 
-/// Serves. The sandbox comes after all sockets are bound and before the first thread is started: `confined` may start
-/// threads, and returns the writer of diagnostics.
+/// Serves. The sandbox is entered after all sockets are bound and before the first thread is started. After it,
+/// `start_diagnostics` starts the writer thread of diagnostics.
 fn run(
     arguments: Arguments,
-    confined: impl FnOnce() -> Result<WriterHandle, Failure>,
+    start_diagnostics: impl FnOnce() -> Result<WriterHandle, Failure>,
 ) -> Result<(), Failure> {
     let (quiet, check) = (arguments.quiet, arguments.check);
     for warning in config::unknown_variables() {
         warn!("{warning}");
     }
-    let mut config = arguments.resolve().map_err(|why| (BAD_ARGUMENTS, why))?;
-    let disk = server::open_root(&config.server).map_err(refused)?;
+    let mut config = arguments
+        .resolve()
+        .map_err(|why| (EXIT_BAD_ARGUMENTS, why))?;
+    let root = server::open_root(&config.server).map_err(start_failure)?;
     if check {
-        let (site, reading) = open(disk, &mut config)?;
-        return run_check(&config, &site, &reading);
+        let (site, loaded) = open_site(root, &mut config)?;
+        return run_check(&config, &site, &loaded);
     }
-    let sockets = BoundListeners::listen(&config.server).map_err(refused)?;
-    // The sandbox forbids to start programs and to connect to sockets.
-    let browser = ready(config.show.browser.as_deref());
+    let sockets = BoundListeners::listen(&config.server).map_err(start_failure)?;
+    // The sandbox forbids starting programs and connecting to sockets.
+    let browser = start_browser(config.url_display.browser.as_deref());
     let manager = ServiceManager::connect(std::env::var_os("NOTIFY_SOCKET").as_deref());
-    let confinement = sandbox::confine(config.sandbox, &config.needs).map_err(unconfined)?;
-    let diagnostics = confined()?;
+    let confinement =
+        sandbox::confine(config.sandbox, &config.requirements).map_err(sandbox_failure)?;
+    let diagnostics = start_diagnostics()?;
     if let Confinement::None(_) = confinement {
         warn!("{confinement}");
     }
-    let (site, reading) = open(disk, &mut config)?;
-    warn_of_left_out(&reading);
+    let (site, loaded) = open_site(root, &mut config)?;
+    warn_of_ignored_rules(&loaded);
     let root_fault = check::root_fault(&config.server.root, &site);
-    // On a terminal the banner says so.
+    // On a terminal the banner has it.
     let has_banner = !quiet && io::stdout().is_terminal() && io::stderr().is_terminal();
     if let Some(fault) = root_fault.as_ref().filter(|_| !has_banner) {
         warn!("{fault}");
     }
     let policy = config.server.site.policy.clone();
-    let (journal, writer) = config.log.as_ref().map(log).transpose()?.unzip();
+    let (line_writer, access_log) = config
+        .log
+        .as_ref()
+        .map(open_access_log)
+        .transpose()?
+        .unzip();
     let freshness = site.freshness();
-    let server = Server::new(site, sockets, &config.server, journal).map_err(refused)?;
+    let server = Server::new(site, sockets, &config.server, line_writer).map_err(start_failure)?;
     let addresses: Vec<Endpoint> = server.addresses().cloned().collect();
     let handle = server.handle();
     let (health, delay) = (config.server.http1.health.clone(), config.drain_delay);
-    let told = manager.clone();
+    let notifier = manager.clone();
     let drain = move || {
-        told.notify(&[NotifyState::Stopping]);
+        notifier.notify(&[NotifyState::Stopping]);
         drain(&handle, health.as_ref(), delay);
     };
-    let (handle, log) = (server.handle(), writer.clone());
-    let at_once = move || {
+    let (handle, log) = (server.handle(), access_log.clone());
+    let on_abort = move || {
         handle.abort();
-        // The process ends when the workers end; a thread that hangs is not waited for.
-        thread::sleep(AT_ONCE);
-        finish(log.as_ref(), Duration::ZERO);
-        let _ = diagnostics.finish(AT_ONCE);
+        // The process ends earlier if the workers end. A thread that hangs is not waited for.
+        thread::sleep(ABORT_TIMEOUT);
+        finish_access_log(log.as_ref(), Duration::ZERO);
+        let _ = diagnostics.finish(ABORT_TIMEOUT);
         0
     };
     let (sources, auth, verifier) = (
@@ -191,27 +201,27 @@ fn run(
         config.auth.clone(),
         server.verifier(),
     );
-    let told = manager.clone();
+    let notifier = manager.clone();
     let reload = move || {
-        // The start of this reload, which tells it from another one (sd_notify(3)).
+        // The time at which this reload starts identifies it (sd_notify(3)).
         let since = NotifyState::monotonic_usec_now();
-        told.notify(
+        notifier.notify(
             &iter::once(NotifyState::Reloading)
                 .chain(since)
                 .collect::<Vec<_>>(),
         );
         reload(&sources, &policy, &auth, verifier.as_ref());
-        told.notify(&[NotifyState::Ready]);
+        notifier.notify(&[NotifyState::Ready]);
     };
-    let log = writer.clone();
-    let heed = move |signal| match (signal, &log) {
+    let log = access_log.clone();
+    let on_signal = move |signal| match (signal, &log) {
         (SIGUSR1, Some(log)) => log.reopen(),
         (SIGUSR1, None) => {}
         _ => reload(),
     };
-    on_signals(drain, at_once, Some(heed)).map_err(failed)?;
-    warn_of_strangers(&config, &addresses);
-    let said = announcement(&Started {
+    handle_signals(drain, on_abort, Some(on_signal)).map_err(io_failure)?;
+    warn_of_exposed_addresses(&config, &addresses);
+    let start_message = start_message(&StartedServer {
         options: &config.server,
         freshness,
         confinement: &confinement,
@@ -219,39 +229,39 @@ fn run(
         metrics: server.metrics(),
         root_fault: root_fault.as_deref(),
     });
-    if !quiet && let Err(error) = print(&said) {
+    if !quiet && let Err(error) = print(&start_message) {
         warn!("cannot print the URLs on standard output: {error}");
     }
-    show(&config, &addresses, browser);
+    show_url(&config, &addresses, browser);
     manager.notify(&[NotifyState::Ready]);
-    let served = server.run().map_err(failed);
-    finish(writer.as_ref(), LAST_LINES);
+    let served = server.run().map_err(io_failure);
+    finish_access_log(access_log.as_ref(), LAST_LINES_TIMEOUT);
     served
 }
 
 /// Starts the browser for `--open`. A failure is logged, and the site is served without it.
-fn ready(browser: Option<&[String]>) -> Option<Browser> {
-    let ready = Browser::ready(browser?);
-    ready
+fn start_browser(browser: Option<&[String]>) -> Option<Browser> {
+    let browser = Browser::start(browser?);
+    browser
         .inspect_err(|error| warn!("cannot start the browser for --open: {error}"))
         .ok()
 }
 
-/// Opens the browser and prints the QR code, where asked for.
-fn show(config: &Config, addresses: &[Endpoint], browser: Option<Browser>) {
+/// Opens the browser and prints the QR code, if the options say so.
+fn show_url(config: &Config, addresses: &[Endpoint], browser: Option<Browser>) {
     if let Some(browser) = browser
-        && let Some(url) = announce::url(&config.server, addresses)
+        && let Some(url) = banner::site_url(&config.server, addresses)
     {
         browser.open(&url);
     }
-    if !config.show.qr {
+    if !config.url_display.qr {
         return;
     }
-    match announce::qr(&config.server, addresses) {
+    match banner::qr_code(&config.server, addresses) {
         Ok(code) if io::stdout().is_terminal() => {
             let _ = print(&code);
         }
-        // Programs read one line on standard output, the URLs.
+        // A program expects one line on standard output, the JSON line.
         Ok(code) if io::stderr().is_terminal() => {
             let _ = io::stderr().write_all(code.as_bytes());
         }
@@ -274,78 +284,85 @@ fn drain(handle: &server::ServerHandle, health: Option<&Health>, delay: Duration
     info!(
         "draining: health checks answer 503, and docroot stops in {delay:?}; a second signal stops at once"
     );
-    let late = handle.clone();
-    let waiting = thread::Builder::new().name("drain".into()).spawn(move || {
+    let delayed_handle = handle.clone();
+    let spawned = thread::Builder::new().name("drain".into()).spawn(move || {
         thread::sleep(delay);
-        late.stop();
+        delayed_handle.stop();
     });
-    if let Err(error) = waiting {
+    if let Err(error) = spawned {
         warn!("cannot start the thread for --drain-delay: {error}; stopping without the delay");
         handle.stop();
     }
 }
 
 /// Opens the access log, and starts its writer thread.
-fn log(Log { file, .. }: &Log) -> Result<(LineWriter, WriterHandle), Failure> {
+fn open_access_log(
+    AccessLogConfig { file, .. }: &AccessLogConfig,
+) -> Result<(LineWriter, WriterHandle), Failure> {
     let Some(file) = file else {
-        let out = LogSink::standard_output().map_err(failed)?;
-        return LineWriter::new("standard output", GATHER, out).map_err(failed);
+        let out = LogSink::standard_output().map_err(io_failure)?;
+        return LineWriter::new("standard output", ACCESS_LOG_BATCH_TIME, out).map_err(io_failure);
     };
     let name = file.display().to_string();
     let out = LogSink::file(file).map_err(|error| {
         let why =
             format!("cannot open --log-file {name}: {error}; name a file that this user can write");
-        (BAD_ARGUMENTS, why)
+        (EXIT_BAD_ARGUMENTS, why)
     })?;
-    LineWriter::new(&name, GATHER, out).map_err(failed)
+    LineWriter::new(&name, ACCESS_LOG_BATCH_TIME, out).map_err(io_failure)
 }
 
-/// Makes a site of the root, with its policy in force.
-fn open(disk: Root, config: &mut Config) -> Result<(Site, LoadedPolicy), Failure> {
-    let mut site = server::open_site(disk, &mut config.server).map_err(refused)?;
-    let reading = config.sources.load();
-    let reading = reading.map_err(|wrong| (BAD_ARGUMENTS, wrong.join("\n")))?;
-    config.server.site.policy.replace(reading.policy.clone());
+/// Opens the site, with its path rules in force.
+fn open_site(root: Root, config: &mut Config) -> Result<(Site, LoadedPolicy), Failure> {
+    let mut site = server::open_site(root, &mut config.server).map_err(start_failure)?;
+    let loaded = config.sources.load();
+    let loaded = loaded.map_err(|errors| (EXIT_BAD_ARGUMENTS, errors.join("\n")))?;
+    config.server.site.policy.replace(loaded.policy.clone());
     site.mark_stale(true);
     require_pages(config, &site)?;
-    Ok((site, reading))
+    Ok((site, loaded))
 }
 
-fn run_check(config: &Config, site: &Site, reading: &LoadedPolicy) -> Result<(), Failure> {
-    let confinement = sandbox::try_confine(config.sandbox, &config.needs).map_err(unconfined)?;
-    let report = check::check(config, site, reading, &confinement);
-    print(&report.text).map_err(failed)?;
+/// Prints the report of `--check`.
+fn run_check(config: &Config, site: &Site, loaded: &LoadedPolicy) -> Result<(), Failure> {
+    let confinement =
+        sandbox::try_confine(config.sandbox, &config.requirements).map_err(sandbox_failure)?;
+    let report = check::check(config, site, loaded, &confinement);
+    print(&report.text).map_err(io_failure)?;
     match report.problems {
         0 => Ok(()),
-        1 => Err((FAILED, "1 problem, named above".into())),
-        count => Err((FAILED, format!("{count} problems, named above"))),
+        1 => Err((EXIT_FAILURE, "1 problem, named above".into())),
+        count => Err((EXIT_FAILURE, format!("{count} problems, named above"))),
     }
 }
 
-fn run_explain(explain: Explain) -> Result<(), Failure> {
-    let (mut config, question) = explain.resolve().map_err(|why| (BAD_ARGUMENTS, why))?;
-    let trail = Trace::default();
-    config.server.site.trace = Some(trail.clone());
-    let disk = server::open_root(&config.server).map_err(refused)?;
-    let (site, reading) = open(disk, &mut config)?;
-    for warning in config::unknown_variables().iter().chain(&reading.warnings) {
+fn run_explain(arguments: ExplainArguments) -> Result<(), Failure> {
+    let (mut config, request) = arguments
+        .resolve()
+        .map_err(|why| (EXIT_BAD_ARGUMENTS, why))?;
+    let trace = Trace::default();
+    config.server.site.trace = Some(trace.clone());
+    let root = server::open_root(&config.server).map_err(start_failure)?;
+    let (site, loaded) = open_site(root, &mut config)?;
+    for warning in config::unknown_variables().iter().chain(&loaded.warnings) {
         // As in the log of a server.
         let _ = writeln!(io::stderr(), "docroot: {warning}");
     }
-    let answer = explain::explain(&config, site, &reading, &trail, &question).map_err(failed)?;
-    print(&answer).map_err(failed)
+    let explanation =
+        explain::explain(&config, site, &loaded, &trace, &request).map_err(io_failure)?;
+    print(&explanation).map_err(io_failure)
 }
 
-/// Logs the rules that are ignored: those of files in the root, which no option names.
-fn warn_of_left_out(reading: &LoadedPolicy) {
-    for left_out in &reading.warnings {
-        warn!("{left_out}");
+/// Logs the rules that are ignored. Only those of files in the root, which no option names, can be.
+fn warn_of_ignored_rules(loaded: &LoadedPolicy) {
+    for warning in &loaded.warnings {
+        warn!("{warning}");
     }
 }
 
-/// Warns of passwords on the network, which Basic sends in clear (RFC 7617 section 4), and of PROXY headers from any
-/// peer.
-fn warn_of_strangers(config: &Config, addresses: &[Endpoint]) {
+/// Warns of addresses that are reachable over the network: of passwords, which Basic authentication sends in clear text
+/// (RFC 7617 section 4), and of PROXY headers that are accepted from any peer.
+fn warn_of_exposed_addresses(config: &Config, addresses: &[Endpoint]) {
     let is_remote = |address: &Endpoint| {
         let ip = address.tcp().map(|address| address.ip().to_canonical());
         ip.is_some_and(|ip| !ip.is_loopback())
@@ -375,52 +392,52 @@ fn require_pages(config: &Config, site: &Site) -> Result<(), Failure> {
         if let Err(error) = site.check_file(page) {
             let root = config.server.root.display();
             let why = format!("{option} {page}: {error}; name a file below {root}");
-            return Err((BAD_ARGUMENTS, why));
+            return Err((EXIT_BAD_ARGUMENTS, why));
         }
     }
     Ok(())
 }
 
-/// Reloads path rules, media types and users. With a mistake in one of them, all stay as they are.
+/// Reloads path rules, media types and users. If there is a mistake in one of them, all stay as they are.
 fn reload(
     sources: &PolicySources,
     policy: &SharedPolicy,
     (entries, file): &(Vec<String>, Option<PathBuf>),
     verifier: Option<&Verifier>,
 ) {
-    let users = || config::users(entries, file.as_deref()).map_err(|wrong| vec![wrong]);
-    match sources.load().and_then(|reading| Ok((reading, users()?))) {
-        Ok((reading, users)) => {
-            warn_of_left_out(&reading);
-            policy.replace(reading.policy);
+    let users = || config::users(entries, file.as_deref()).map_err(|errors| vec![errors]);
+    match sources.load().and_then(|loaded| Ok((loaded, users()?))) {
+        Ok((loaded, users)) => {
+            warn_of_ignored_rules(&loaded);
+            policy.replace(loaded.policy);
             if let (Some(verifier), Some(users)) = (verifier, users) {
                 verifier.replace_users(users);
             }
             info!("configuration reloaded");
         }
-        Err(wrong) => {
-            wrong.iter().for_each(|wrong| error!("{wrong}"));
+        Err(errors) => {
+            errors.iter().for_each(|error| error!("{error}"));
             error!("configuration not reloaded: the previous one stays in force");
         }
     }
 }
 
-fn failed(error: io::Error) -> Failure {
-    (FAILED, error.to_string())
+fn io_failure(error: io::Error) -> Failure {
+    (EXIT_FAILURE, error.to_string())
 }
 
-fn unconfined(error: Unconfined) -> Failure {
-    (FAILED, error.to_string())
+fn sandbox_failure(error: Unconfined) -> Failure {
+    (EXIT_FAILURE, error.to_string())
 }
 
-fn refused(error: server::StartError) -> Failure {
+fn start_failure(error: server::StartError) -> Failure {
     let code = match error {
-        server::StartError::Root(..) => NO_ROOT,
+        server::StartError::Root(..) => EXIT_NO_ROOT,
         server::StartError::Bind(..)
         | server::StartError::Metrics(..)
         | server::StartError::Zone(..)
-        | server::StartError::Activation(_) => CANNOT_BIND,
-        server::StartError::System(_) => FAILED,
+        | server::StartError::Activation(_) => EXIT_CANNOT_BIND,
+        server::StartError::System(_) => EXIT_FAILURE,
     };
     let message = match &error {
         server::StartError::Root(root, why) => config::root_hint(root)
@@ -430,13 +447,13 @@ fn refused(error: server::StartError) -> Failure {
     (code, message.unwrap_or_else(|| error.to_string()))
 }
 
-/// Sends diagnostics to standard error. `RUST_LOG` (`debug`, `docroot=trace`, ...) counts unless -v is given.
-fn subscribe(arguments: &Arguments) -> Diagnostics {
-    let from_environment = std::env::var("RUST_LOG").unwrap_or_default();
-    let parsed = Targets::from_str(&from_environment);
-    let misunderstood = parsed.is_err();
+/// Sends diagnostics to standard error. `RUST_LOG` (`debug`, `docroot=trace`, ...) sets the level unless -v is given.
+fn init_diagnostics(arguments: &Arguments) -> Diagnostics {
+    let rust_log = std::env::var("RUST_LOG").unwrap_or_default();
+    let parsed = Targets::from_str(&rust_log);
+    let is_malformed = parsed.is_err();
     let targets = match (arguments.verbose, parsed) {
-        (0, Ok(targets)) if !from_environment.is_empty() => targets,
+        (0, Ok(targets)) if !rust_log.is_empty() => targets,
         (0, _) if arguments.quiet => Targets::new().with_default(LevelFilter::WARN),
         (0, _) => Targets::new().with_default(LevelFilter::INFO),
         (1, _) => Targets::new().with_default(LevelFilter::DEBUG),
@@ -445,11 +462,11 @@ fn subscribe(arguments: &Arguments) -> Diagnostics {
     let diagnostics = Diagnostics::default();
     let lines = diagnostics.clone();
     let is_terminal = io::stderr().is_terminal();
-    local_time::load();
+    local_time::load_time_zone();
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(move || lines.clone())
         .with_ansi(is_terminal && config::has_colours())
-        .with_timer(local_time::Clock {
+        .with_timer(local_time::DiagnosticTime {
             is_local: is_terminal,
         })
         .with_target(false);
@@ -457,39 +474,37 @@ fn subscribe(arguments: &Arguments) -> Diagnostics {
         .with(targets)
         .with(lines)
         .init();
-    if misunderstood {
-        warn!(
-            "RUST_LOG={from_environment:?} is ignored: it is malformed; try RUST_LOG=docroot=debug"
-        );
+    if is_malformed {
+        warn!("RUST_LOG={rust_log:?} is ignored: it is malformed; try RUST_LOG=docroot=debug");
     }
     diagnostics
 }
 
-/// Standard error, a line at a time; once docroot serves, by way of a writer thread, so that a worker does not wait for
-/// a slow reader.
+/// Standard error, written line by line. Once docroot serves, a background thread writes the lines, so that no worker
+/// waits for a slow reader.
 #[derive(Clone, Default)]
 struct Diagnostics(Arc<OnceLock<Mutex<LineWriter>>>);
 
 impl Diagnostics {
-    /// Starts the journal's thread.
+    /// Starts the background thread.
     fn start(&self) -> Result<WriterHandle, Failure> {
-        let (journal, writer) =
-            LineWriter::for_diagnostics("standard error", io::stderr()).map_err(failed)?;
-        let _ = self.0.set(Mutex::new(journal));
+        let (line_writer, writer) =
+            LineWriter::for_diagnostics("standard error", io::stderr()).map_err(io_failure)?;
+        let _ = self.0.set(Mutex::new(line_writer));
         Ok(writer)
     }
 }
 
 impl io::Write for Diagnostics {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        let Some(journal) = self.0.get() else {
+        let Some(line_writer) = self.0.get() else {
             io::stderr().write_all(line)?;
             return Ok(line.len());
         };
-        // A panic elsewhere leaves a journal whole.
-        let mut journal = journal.lock().unwrap_or_else(PoisonError::into_inner);
-        journal.batch().extend_from_slice(line);
-        journal.flush();
+        // A thread that panics while it holds the lock leaves the writer in a valid state.
+        let mut line_writer = line_writer.lock().unwrap_or_else(PoisonError::into_inner);
+        line_writer.batch().extend_from_slice(line);
+        line_writer.flush();
         Ok(line.len())
     }
 
@@ -503,32 +518,33 @@ fn is_on_terminal() -> bool {
     io::stdin().is_terminal() || io::stdout().is_terminal() || io::stderr().is_terminal()
 }
 
-/// Handles signals. The first signal to stop calls `end`, the second `at_once`, and exits with its code. SIGHUP and
-/// SIGUSR1 call `heed`, if it is given. SIGHUP is a signal to stop if docroot was started on a terminal that is closed by now.
-fn on_signals(
-    end: impl FnOnce() + Send + 'static,
-    at_once: impl Fn() -> i32 + Send + 'static,
-    heed: Option<impl Fn(i32) + Send + 'static>,
+/// Starts a thread that handles signals. The first signal to stop calls `on_stop`; the second calls `on_abort`, and the
+/// process exits with the code that it returns. SIGHUP and SIGUSR1 call `on_signal`, if it is given. SIGHUP is a signal
+/// to stop if docroot was started on a terminal that has been closed since.
+fn handle_signals(
+    on_stop: impl FnOnce() + Send + 'static,
+    on_abort: impl Fn() -> i32 + Send + 'static,
+    on_signal: Option<impl Fn(i32) + Send + 'static>,
 ) -> io::Result<()> {
     let was_on_terminal = is_on_terminal();
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGQUIT])?;
-    if heed.is_some() {
+    if on_signal.is_some() {
         signals.add_signal(SIGHUP)?;
         signals.add_signal(SIGUSR1)?;
     }
     thread::Builder::new()
         .name("signals".into())
         .spawn(move || {
-            let mut end = Some(end);
+            let mut on_stop = Some(on_stop);
             for signal in signals.forever() {
                 let is_closed = signal == SIGHUP && was_on_terminal && !is_on_terminal();
-                match (signal, &heed) {
-                    (SIGHUP | SIGUSR1, Some(heed)) if !is_closed => heed(signal),
-                    _ => match end.take() {
-                        Some(end) => end(),
-                        // The kernel and the shell both send it.
+                match (signal, &on_signal) {
+                    (SIGHUP | SIGUSR1, Some(on_signal)) if !is_closed => on_signal(signal),
+                    _ => match on_stop.take() {
+                        Some(on_stop) => on_stop(),
+                        // When a terminal is closed, the kernel and the shell both send SIGHUP.
                         None if is_closed => {}
-                        None => process::exit(at_once()),
+                        None => process::exit(on_abort()),
                     },
                 }
             }
@@ -537,7 +553,7 @@ fn on_signals(
 }
 
 /// Waits for the last access log lines, and logs how many were lost.
-fn finish(writer: Option<&WriterHandle>, time: Duration) {
+fn finish_access_log(writer: Option<&WriterHandle>, time: Duration) {
     if let Some(writer) = writer
         && let Err(lines) = writer.finish(time)
     {
@@ -545,11 +561,11 @@ fn finish(writer: Option<&WriterHandle>, time: Duration) {
     }
 }
 
-/// Prints text to a reader that may stop early: `docroot --man | head`.
-fn hand_out(text: &[u8]) -> Result<(), Failure> {
+/// Prints text to a reader that may close the pipe early: `docroot --man | head`.
+fn print_manual(text: &[u8]) -> Result<(), Failure> {
     let mut out = io::stdout();
     match out.write_all(text).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(failed(error)),
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(io_failure(error)),
         _ => Ok(()),
     }
 }

@@ -50,9 +50,9 @@ pub enum SandboxMode {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Requirements {
     /// Served directories.
-    pub folders: Vec<PathBuf>,
+    pub directories: Vec<PathBuf>,
     /// Whether these directories may be replaced by others of the same name.
-    pub folders_are_replaced: bool,
+    pub directories_are_replaced: bool,
     /// Whether symbolic links in them may lead anywhere.
     pub read_everywhere: bool,
     /// Files that are reloaded, and may have been replaced by then.
@@ -175,15 +175,15 @@ pub fn rules_for(
     if requirements.read_everywhere {
         allow("/".into(), SandboxAccess::Read);
     }
-    for folder in &requirements.folders {
-        let resolved_path = resolved(folder);
+    for directory in &requirements.directories {
+        let resolved_path = resolved(directory);
         let parent = parent_of(&resolved_path.real_path)
-            .filter(|parent| requirements.folders_are_replaced && !is_file_system_root(parent));
-        for folder in parent
+            .filter(|parent| requirements.directories_are_replaced && !is_file_system_root(parent));
+        for directory in parent
             .into_iter()
             .chain([readable_directory(resolved_path)])
         {
-            allow(folder, SandboxAccess::Read);
+            allow(directory, SandboxAccess::Read);
         }
     }
     let files = requirements
@@ -197,13 +197,13 @@ pub fn rules_for(
     for (file, access) in files.chain(logs) {
         // The directory of the name and, if that is a symbolic link, the directory of the file: a new file may be put
         // in either.
-        let folders = [
+        let directories = [
             file.parent().map(real_path_of),
             parent_of(&real_path_of(file)),
         ];
-        for folder in folders.into_iter().flatten() {
-            match is_file_system_root(&folder) {
-                false => allow(folder, access),
+        for directory in directories.into_iter().flatten() {
+            match is_file_system_root(&directory) {
+                false => allow(directory, access),
                 true => allow(real_path_of(file), access),
             }
         }
@@ -215,11 +215,11 @@ pub fn rules_for(
         allow(real_path_of(device), SandboxAccess::Write);
     }
     for socket in &requirements.sockets {
-        let folder = socket.parent().map(real_path_of);
+        let directory = socket.parent().map(real_path_of);
         // The right to remove a socket in `/` would be one to remove any file. The next process replaces a stale
         // socket.
-        if let Some(folder) = folder.filter(|folder| !is_file_system_root(folder)) {
-            allow(folder, SandboxAccess::Remove);
+        if let Some(directory) = directory.filter(|directory| !is_file_system_root(directory)) {
+            allow(directory, SandboxAccess::Remove);
         }
     }
     rules
@@ -244,8 +244,8 @@ fn parent_of(path: &Path) -> Option<PathBuf> {
 }
 
 /// Whether this directory is `/`.
-fn is_file_system_root(folder: &Path) -> bool {
-    folder.parent().is_none()
+fn is_file_system_root(directory: &Path) -> bool {
+    directory.parent().is_none()
 }
 
 fn restrict(rules: &[SandboxRule]) -> Result<RestrictionStatus, RulesetError> {
@@ -410,7 +410,7 @@ mod tests {
 
     fn check_directory(directory: &str, readable: &str) {
         let requirements = Requirements {
-            folders: vec![directory.into()],
+            directories: vec![directory.into()],
             ..Requirements::default()
         };
         check(&requirements, &[(readable, SandboxAccess::Read)]);
@@ -438,7 +438,7 @@ mod tests {
     #[test]
     fn directories_of_reloaded_files_are_readable() {
         let requirements = |files: &[&str]| Requirements {
-            folders: vec!["/srv/www".into()],
+            directories: vec!["/srv/www".into()],
             files: files.iter().map(Into::into).collect(),
             ..Requirements::default()
         };
@@ -463,7 +463,7 @@ mod tests {
     #[test]
     fn log_directory_is_writable() {
         let requirements = Requirements {
-            folders: vec!["/srv/www".into()],
+            directories: vec!["/srv/www".into()],
             logs: vec!["/var/log/access.log".into()],
             ..Requirements::default()
         };
@@ -477,7 +477,7 @@ mod tests {
     #[test]
     fn only_the_pipe_is_readable_and_only_the_device_writable() {
         let requirements = Requirements {
-            folders: vec!["/srv/www".into()],
+            directories: vec!["/srv/www".into()],
             pipes: vec!["/var/log/access.log".into()],
             devices: vec!["/dev/stdout".into()],
             ..Requirements::default()
@@ -493,7 +493,7 @@ mod tests {
     #[test]
     fn socket_directory_allows_removal() {
         let requirements = Requirements {
-            folders: vec!["/srv/www".into()],
+            directories: vec!["/srv/www".into()],
             sockets: vec!["/etc/docroot/socket".into(), "/socket".into()],
             ..Requirements::default()
         };
@@ -507,8 +507,8 @@ mod tests {
     #[test]
     fn parent_of_replaced_directory_is_readable() {
         let requirements = Requirements {
-            folders: vec!["/srv/www".into()],
-            folders_are_replaced: true,
+            directories: vec!["/srv/www".into()],
+            directories_are_replaced: true,
             ..Requirements::default()
         };
         check(&requirements, &[("/srv", SandboxAccess::Read)]);
@@ -517,7 +517,7 @@ mod tests {
     #[test]
     fn read_everywhere_makes_everything_readable() {
         let requirements = Requirements {
-            folders: vec!["/srv/www".into()],
+            directories: vec!["/srv/www".into()],
             read_everywhere: true,
             files: vec!["/etc/docroot/users".into()],
             ..Requirements::default()

@@ -1,4 +1,4 @@
-//! The service manager that has started this process, and is told how it gets on (sd_notify(3)).
+//! Notifications to the service manager that started this process (sd_notify(3)).
 
 use std::ffi::OsStr;
 use std::fmt::Write as _;
@@ -11,13 +11,13 @@ use std::sync::Arc;
 use sd_notify::NotifyState;
 use tracing::warn;
 
-/// Whoever is to be told, which may be nobody.
+/// Connection to the service manager; `None` if there is no service manager.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ServiceManager(Option<Arc<UnixDatagram>>);
 
 impl ServiceManager {
-    /// The one who hears at this address, as NOTIFY_SOCKET has it: a path, or `@` and the name of an abstract socket, to
-    /// which whoever is confined cannot connect any more.
+    /// Connects to the address in NOTIFY_SOCKET: a path, or `@` and the name of an abstract socket. It must be called
+    /// before the sandbox, inside which a process cannot connect to an abstract socket. A failure is logged.
     pub(crate) fn connect(address: Option<&OsStr>) -> Self {
         let socket = address.filter(|it| !it.is_empty()).map(connect_socket);
         Self(socket.transpose().unwrap_or_else(|error| {
@@ -26,7 +26,7 @@ impl ServiceManager {
         }))
     }
 
-    /// Tells it.
+    /// Sends states, if there is a service manager. A failure is logged.
     pub(crate) fn notify(&self, states: &[NotifyState<'_>]) {
         let Some(socket) = &self.0 else {
             return;

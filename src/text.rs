@@ -1,9 +1,9 @@
-//! Escaping of foreign text for a terminal and for JSON.
+//! Untrusted text, escaped for a terminal or for JSON.
 
 use std::fmt::Write as _;
 
-/// Returns a the control characters of a path or a terminal, with control characters escaped.
-pub(crate) fn shown(bytes: &[u8]) -> String {
+/// Returns bytes, such as a path, as text for a terminal, with control characters escaped.
+pub(crate) fn escape_control(bytes: &[u8]) -> String {
     let mut text = String::new();
     for char in String::from_utf8_lossy(bytes).chars() {
         match char.is_control() {
@@ -14,8 +14,8 @@ pub(crate) fn shown(bytes: &[u8]) -> String {
     text
 }
 
-/// Returns the inside of a JSON string.
-pub(crate) fn json(text: &str) -> String {
+/// Returns the inside of a JSON string: the text, with quotes, backslashes and control characters escaped.
+pub(crate) fn escape_json(text: &str) -> String {
     let mut escaped = String::new();
     for char in text.chars() {
         match char {
@@ -36,8 +36,8 @@ mod tests {
 
     #[test]
     fn control_characters_are_escaped() {
-        assert_eq!(shown(b"a\x1b[1m\n"), "a\\u{1b}[1m\\n");
-        assert_eq!(shown("\u{e4}\u{9b}".as_bytes()), "\u{e4}\\u{9b}");
-        assert_eq!(json("/a \"b\"\n\\"), "/a \\\"b\\\"\\u000a\\\\");
+        assert_eq!(escape_control(b"a\x1b[1m\n"), "a\\u{1b}[1m\\n");
+        assert_eq!(escape_control("\u{e4}\u{9b}".as_bytes()), "\u{e4}\\u{9b}");
+        assert_eq!(escape_json("/a \"b\"\n\\"), "/a \\\"b\\\"\\u000a\\\\");
     }
 }

@@ -46,9 +46,9 @@ fn run_confined<T: Send>(
 }
 
 /// Returns the requirements of a server of these directories.
-fn requirements(folders: &[&Path]) -> Requirements {
+fn requirements(directories: &[&Path]) -> Requirements {
     Requirements {
-        folders: folders.iter().map(|&path| path.into()).collect(),
+        directories: directories.iter().map(|&path| path.into()).collect(),
         ..Requirements::default()
     }
 }

@@ -1,4 +1,4 @@
-//! The values of `--bind` and `--port`.
+//! Values of `--bind` and `--port`.
 
 use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -6,13 +6,13 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use docroot::net::Endpoint;
 use docroot::server::Bind;
 
-/// The addresses of one value: `localhost` has two.
+/// Addresses of one value of `--bind`. `localhost` has two.
 pub(super) type Binds = Vec<Bind>;
 
 /// Parses one value of `--bind`.
 ///
 /// # Errors
-/// The expected form.
+/// The form that is expected.
 pub(super) fn parse(text: &str) -> Result<Binds, String> {
     if let Some(path) = text.strip_prefix("unix:") {
         return Ok(vec![Bind::Unix(endpoint(path)?)]);
@@ -25,7 +25,7 @@ pub(super) fn parse(text: &str) -> Result<Binds, String> {
     }
     let (text, zone) = without_zone(text)?;
     let (text, is_zoned) = (text.as_str(), zone.is_some());
-    let one = |ip: IpAddr, port| match (zone, ip) {
+    let ip_bind = |ip: IpAddr, port| match (zone, ip) {
         (Some(_), IpAddr::V4(_)) => Err("expected an IPv6 address before the % of a zone".into()),
         (zone, ip) => Ok(vec![Bind::Ip {
             ip,
@@ -38,10 +38,10 @@ pub(super) fn parse(text: &str) -> Result<Binds, String> {
         .strip_prefix('[')
         .and_then(|rest| rest.strip_suffix(']'));
     if let Ok(ip) = bracketed.unwrap_or(text).parse::<IpAddr>() {
-        return one(ip, None);
+        return ip_bind(ip, None);
     }
     if let Ok(address) = text.parse::<SocketAddr>() {
-        return one(address.ip(), Some(address.port()));
+        return ip_bind(address.ip(), Some(address.port()));
     }
     match text.split_once(':') {
         _ if text == "localhost" && !is_zoned => Ok(localhost(None)),
@@ -62,16 +62,16 @@ pub(super) fn parse(text: &str) -> Result<Binds, String> {
     }
 }
 
-/// Whether both are the same address, whether or not it is optional.
+/// Whether both are the same address, optional or not.
 pub(super) fn is_same(one: &Bind, other: &Bind) -> bool {
-    let place = |bind: &Bind| match bind {
+    let socket = |bind: &Bind| match bind {
         Bind::Ip { ip, zone, port, .. } => Some((*ip, zone.clone(), *port)),
         Bind::Unix(_) | Bind::Activated(_) => None,
     };
-    one == other || place(one).is_some_and(|one| Some(one) == place(other))
+    one == other || socket(one).is_some_and(|one| Some(one) == socket(other))
 }
 
-/// The loopback addresses, of which IPv6 is optional.
+/// Returns the loopback addresses. That of IPv6 is optional.
 pub(super) fn localhost(port: Option<u16>) -> Binds {
     let bind = |ip, optional| Bind::Ip {
         ip,
@@ -115,9 +115,9 @@ fn is_number(text: &str) -> bool {
 
 /// Parses the value of `--port`.
 pub(super) fn port_number(text: &str) -> Result<u16, String> {
-    let is_of_kubernetes = text.starts_with("tcp://");
-    text.parse().map_err(|_| match is_of_kubernetes {
-        // Which sets DOCROOT_PORT for a service that is called docroot.
+    let is_set_by_kubernetes = text.starts_with("tcp://");
+    text.parse().map_err(|_| match is_set_by_kubernetes {
+        // Kubernetes sets DOCROOT_PORT for a service named docroot.
         true => "expected a number from 0 to 65535; Kubernetes sets this variable for a service named docroot: turn \
                  that off with enableServiceLinks: false"
             .to_owned(),
@@ -125,20 +125,21 @@ pub(super) fn port_number(text: &str) -> Result<u16, String> {
     })
 }
 
-/// Returns the port in the variable of this name, as many platforms set plain PORT; an empty one is not set.
+/// Returns the port in an environment variable: in DOCROOT_PORT, or in PORT, which many platforms set. An empty
+/// variable counts as not set.
 ///
 /// # Errors
-/// A sentence that names the variable.
-pub(super) fn port(name: &str, value: Option<OsString>) -> Result<Option<u16>, String> {
+/// One sentence that names the variable.
+pub(super) fn port_variable(name: &str, value: Option<OsString>) -> Result<Option<u16>, String> {
     let Some(port) = value.filter(|port| !port.is_empty()) else {
         return Ok(None);
     };
     let number = port.to_str().and_then(|port| port.parse().ok());
-    let refusal = || {
+    let error = || {
         let port = port.display();
         format!("{name}={port}: expected a port, a number from 0 to 65535")
     };
-    number.map(Some).ok_or_else(refusal)
+    number.map(Some).ok_or_else(error)
 }
 
 #[cfg(test)]
@@ -146,7 +147,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses() {
+    fn address_is_parsed() {
         let check = |text: &str, expected: Option<(&str, Option<&str>, Option<u16>)>| {
             let first = parse(text).ok().map(|binds| binds[0].clone());
             let expected = expected.map(|(ip, zone, port)| Bind::Ip {
@@ -197,12 +198,12 @@ mod tests {
     }
 
     #[test]
-    fn a_plain_port_is_a_port() {
-        assert_eq!(port("PORT", None), Ok(None));
-        assert_eq!(port("PORT", Some("".into())), Ok(None));
-        assert_eq!(port("PORT", Some("81".into())), Ok(Some(81)));
+    fn port_variable_is_parsed() {
+        assert_eq!(port_variable("PORT", None), Ok(None));
+        assert_eq!(port_variable("PORT", Some("".into())), Ok(None));
+        assert_eq!(port_variable("PORT", Some("81".into())), Ok(Some(81)));
         assert!(
-            port("PORT", Some("http".into()))
+            port_variable("PORT", Some("http".into()))
                 .unwrap_err()
                 .contains("PORT=http")
         );

@@ -14,18 +14,19 @@ pub(super) struct EtagOptions {
         default_value = "auto"
     )]
     #[arg(help_heading = super::group::CACHING, hide_short_help = true)]
-    etag: Made,
+    etag: EtagValue,
 }
 
+/// Values of `--etag`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Made {
+enum EtagValue {
     Auto,
     Content,
 }
 
 impl EtagOptions {
-    /// Whether entity tags are made from content, whatever the length of the file.
+    /// Whether entity tags are computed from content, whatever the length of the file.
     pub(super) fn resolve(&self) -> bool {
-        self.etag == Made::Content
+        self.etag == EtagValue::Content
     }
 }

@@ -1,4 +1,4 @@
-//! The options for load balancers: health checks and the drain delay.
+//! Options for load balancers: the health check and the drain delay.
 
 use std::time::Duration;
 
@@ -7,11 +7,11 @@ use clap::builder::BoolishValueParser;
 use docroot::http::Target;
 use docroot::http1::Health;
 
-/// The options for load balancers.
+/// Options for load balancers.
 #[derive(Debug, Args)]
 pub(super) struct HealthOptions {
     /// Answer health checks at this path, without a password: 200, or 503 while draining [default PATH: /healthz]
-    #[arg(long, value_name = "PATH", env = "DOCROOT_HEALTH", value_parser = path)]
+    #[arg(long, value_name = "PATH", env = "DOCROOT_HEALTH", value_parser = health_path)]
     #[arg(help_heading = super::group::PRODUCTION, hide_short_help = true)]
     #[arg(num_args = 0..=1, default_missing_value = "/healthz", require_equals = true)]
     health: Option<String>,
@@ -29,7 +29,7 @@ pub(super) struct HealthOptions {
 }
 
 impl HealthOptions {
-    /// Returns the health check's path, and the drain delay.
+    /// Returns the health check, if it is on, and the drain delay.
     pub(super) fn resolve(self) -> (Option<Health>, Duration) {
         (
             self.health
@@ -39,11 +39,11 @@ impl HealthOptions {
     }
 }
 
-/// A path as a request has it.
-fn path(text: &str) -> Result<String, String> {
+/// Parses a path in the form in which requests have it.
+fn health_path(text: &str) -> Result<String, String> {
     let target = Target::parse(text, None);
-    let is_plain = target.is_ok_and(|target| target.raw_path() == text);
-    match text.starts_with('/') && is_plain {
+    let is_unchanged = target.is_ok_and(|target| target.raw_path() == text);
+    match text.starts_with('/') && is_unchanged {
         true => Ok(text.to_owned()),
         false => Err("expected a path, such as /healthz".into()),
     }
@@ -54,10 +54,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_path_is_what_requests_have() {
-        assert_eq!(path("/healthz"), Ok("/healthz".into()));
+    fn health_path_has_the_form_of_a_request_path() {
+        assert_eq!(health_path("/healthz"), Ok("/healthz".into()));
         for bad in ["", "healthz", "/a?b", "/../a", "/%", "http://host/a", "*"] {
-            assert!(path(bad).is_err(), "{bad}");
+            assert!(health_path(bad).is_err(), "{bad}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The argument of `docroot healthcheck`, and the request that it stands for.
+//! The argument of `docroot healthcheck`, and the request that it describes.
 
 use std::env;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
@@ -8,49 +8,50 @@ use docroot::net::{self, Endpoint};
 use docroot::server::Bind;
 use docroot::trust::{TrustedProxies, TrustedSource};
 
-use super::{PORT, binds, metrics};
+use super::{DEFAULT_PORT, binds, metrics};
 
-/// The path of `--health` without a value.
-const HEALTH: &str = "/healthz";
+/// Path of the health check if `--health` has no value.
+const DEFAULT_PATH: &str = "/healthz";
 
+/// Arguments of `docroot healthcheck`.
 #[derive(Debug, Args)]
-pub(crate) struct Healthcheck {
+pub(crate) struct HealthcheckArguments {
     /// Request this: http://ADDRESS:PORT/PATH or unix:/PATH [default: the address in DOCROOT_BIND and DOCROOT_PORT or
     /// PORT, and the path in DOCROOT_HEALTH, else /]
     #[arg(value_name = "URL")]
     url: Option<String>,
 }
 
-/// One request to a server.
+/// Request that checks a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Probe {
-    /// Addresses to try: the first one that accepts a connection counts. Never empty.
-    pub(crate) places: Vec<Endpoint>,
+pub(crate) struct HealthcheckRequest {
+    /// Addresses to try, until one accepts a connection. Never empty.
+    pub(crate) addresses: Vec<Endpoint>,
     /// Request target: a path, with a query if there is one.
     pub(crate) target: String,
-    /// Whether the path was named, so that it must exist.
-    pub(crate) is_named: bool,
-    /// Proxies that the server expects a PROXY header from: an empty list is all peers, `None` is none.
+    /// Whether the argument or the variables name the path, so that it must exist.
+    pub(crate) has_explicit_path: bool,
+    /// Proxies from which the server expects a PROXY header: an empty list means all peers, `None` means none.
     pub(crate) proxies: Option<TrustedProxies>,
 }
 
-impl Probe {
-    /// Returns the URL of the request at this address, for a message.
-    pub(crate) fn at(&self, place: &Endpoint) -> String {
+impl HealthcheckRequest {
+    /// Returns the URL of the request to this address, for messages.
+    pub(crate) fn url_at(&self, address: &Endpoint) -> String {
         let target = &self.target;
-        match place {
+        match address {
             Endpoint::Ip(address) => format!("http://{address}{target}"),
-            Endpoint::Path(_) | Endpoint::Name(_) => format!("{place}{target}"),
+            Endpoint::Path(_) | Endpoint::Name(_) => format!("{address}{target}"),
         }
     }
 }
 
-impl Healthcheck {
-    /// Adds the environment, which is that of the server in the same container.
+impl HealthcheckArguments {
+    /// Returns the request. The environment is that of the server, as it runs in the same container.
     ///
     /// # Errors
-    /// A sentence that names the argument or the variable and says what to do.
-    pub(crate) fn resolve(self) -> Result<Probe, String> {
+    /// One sentence: the argument or the variable, and what to do.
+    pub(crate) fn resolve(self) -> Result<HealthcheckRequest, String> {
         let variable = |name| {
             let value = env::var_os(name).filter(|value| !value.is_empty());
             let value = value.map(|value| value.into_string());
@@ -64,58 +65,58 @@ impl Healthcheck {
             variable("DOCROOT_TRUSTED_PROXY")?.as_deref(),
         )?;
         if let Some(url) = &self.url {
-            let probe = asked(url, health.as_deref())?;
+            let request = parse_url(url, health.as_deref())?;
             // The metrics listener expects no PROXY header.
-            let said = variable("DOCROOT_METRICS")?;
-            let metrics = said.and_then(|text| metrics::address(&text).ok());
+            let metrics = variable("DOCROOT_METRICS")?;
+            let metrics = metrics.and_then(|text| metrics::address(&text).ok());
             let metrics = metrics.map(|address| address.port());
-            let is_of_metrics =
-                |place: &Endpoint| place.tcp().is_some_and(|it| Some(it.port()) == metrics);
-            let proxies = proxies.filter(|_| !probe.places.iter().any(is_of_metrics));
-            return Ok(Probe { proxies, ..probe });
+            let is_metrics_listener =
+                |address: &Endpoint| address.tcp().is_some_and(|it| Some(it.port()) == metrics);
+            let proxies = proxies.filter(|_| !request.addresses.iter().any(is_metrics_listener));
+            return Ok(HealthcheckRequest { proxies, ..request });
         }
-        let port = |name| binds::port(name, env::var_os(name));
+        let port = |name| binds::port_variable(name, env::var_os(name));
         let port = match port("DOCROOT_PORT")? {
             Some(port) => Some(port),
             None => port("PORT")?,
         };
         let binds = variable("DOCROOT_BIND")?;
-        Ok(Probe {
-            places: places(
+        Ok(HealthcheckRequest {
+            addresses: server_addresses(
                 binds.as_deref().unwrap_or("localhost"),
-                port.unwrap_or(PORT),
+                port.unwrap_or(DEFAULT_PORT),
             )?,
             proxies,
-            ..path(health.as_deref())
+            ..request_for_health_path(health.as_deref())
         })
     }
 }
 
-/// The request for the path of `--health`; for / if that is off.
-fn path(health: Option<&str>) -> Probe {
+/// Returns the request for the path of `--health`, or for / if the health check is off. It has no addresses yet.
+fn request_for_health_path(health: Option<&str>) -> HealthcheckRequest {
     let target = match health {
         Some(path) if path.starts_with('/') => path,
-        Some(_) => HEALTH,
+        Some(_) => DEFAULT_PATH,
         None => "/",
     };
-    Probe {
-        places: Vec::new(),
+    HealthcheckRequest {
+        addresses: Vec::new(),
         target: target.to_owned(),
-        is_named: health.is_some(),
+        has_explicit_path: health.is_some(),
         proxies: None,
     }
 }
 
-/// Parses a URL.
-fn asked(url: &str, health: Option<&str>) -> Result<Probe, String> {
+/// Parses the URL of a request.
+fn parse_url(url: &str, health: Option<&str>) -> Result<HealthcheckRequest, String> {
     if url.starts_with("unix:") {
-        return Ok(Probe {
-            places: reached(url, 80).map_err(|why| format!("{url}: {why}"))?,
-            ..path(health)
+        return Ok(HealthcheckRequest {
+            addresses: reachable_addresses(url, 80).map_err(|why| format!("{url}: {why}"))?,
+            ..request_for_health_path(health)
         });
     }
-    // No other name is resolved: that could take longer than the response, and needs files that an image may not
-    // have.
+    // Names other than localhost are not resolved: that could take longer than the response, and needs files that an
+    // image may lack.
     let expected = || {
         format!(
             "{url} is not a URL that can be checked; write http://127.0.0.1:8080/healthz, with an IP address or localhost, or unix:/run/docroot.sock"
@@ -124,7 +125,7 @@ fn asked(url: &str, health: Option<&str>) -> Result<Probe, String> {
     let rest = url.strip_prefix("http://").ok_or_else(expected)?;
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     let (authority, target) = rest.split_at(end);
-    // Bytes that a request line cannot hold.
+    // A request line cannot contain other bytes.
     if !target
         .bytes()
         .all(|byte| byte.is_ascii_graphic() && byte != b'#')
@@ -135,20 +136,20 @@ fn asked(url: &str, health: Option<&str>) -> Result<Probe, String> {
         true => target.to_owned(),
         false => format!("/{target}"),
     };
-    let places = reached(&plain_zone(authority), 80).map_err(|_| expected())?;
-    if places.is_empty() || places.iter().any(|place| place.tcp().is_none()) {
+    let addresses = reachable_addresses(&decode_zone(authority), 80).map_err(|_| expected())?;
+    if addresses.is_empty() || addresses.iter().any(|address| address.tcp().is_none()) {
         return Err(expected());
     }
-    Ok(Probe {
-        places,
+    Ok(HealthcheckRequest {
+        addresses,
         target,
-        is_named: true,
+        has_explicit_path: true,
         proxies: None,
     })
 }
 
-/// In a URL the percent sign before a zone is encoded (RFC 6874 section 2), but not by everybody.
-fn plain_zone(authority: &str) -> String {
+/// Decodes the percent sign before a zone. RFC 6874 section 2 requires that a URL encodes it, but not all of them do.
+fn decode_zone(authority: &str) -> String {
     match authority.split_once("%25") {
         Some((ip, zone)) if !zone.is_empty() && !zone.starts_with(']') => format!("{ip}%{zone}"),
         _ => authority.to_owned(),
@@ -160,86 +161,92 @@ fn proxies(
     protocol: Option<&str>,
     trusted: Option<&str>,
 ) -> Result<Option<TrustedProxies>, String> {
-    // The values that clap takes for true.
-    let yes = ["y", "yes", "t", "true", "on", "1"];
-    if !protocol.is_some_and(|said| yes.contains(&said.to_lowercase().as_str())) {
+    // Values that clap parses as true.
+    let true_values = ["y", "yes", "t", "true", "on", "1"];
+    if !protocol.is_some_and(|value| true_values.contains(&value.to_lowercase().as_str())) {
         return Ok(None);
     }
     let sources = trusted.into_iter().flat_map(|list| list.split(','));
     let sources = sources.map(|text| {
-        let wrong = |why| format!("DOCROOT_TRUSTED_PROXY={text}: {why}");
-        text.parse::<TrustedSource>().map_err(wrong)
+        let error = |why| format!("DOCROOT_TRUSTED_PROXY={text}: {why}");
+        text.parse::<TrustedSource>().map_err(error)
     });
     sources.collect::<Result<_, _>>().map(Some)
 }
 
 /// Returns the addresses of a server with this list of `--bind` and this port.
-fn places(binds: &str, port: u16) -> Result<Vec<Endpoint>, String> {
-    let mut places = Vec::new();
+fn server_addresses(binds: &str, port: u16) -> Result<Vec<Endpoint>, String> {
+    let mut addresses = Vec::new();
     for bind in binds.split(',') {
-        places.extend(reached(bind, port).map_err(|why| format!("DOCROOT_BIND={bind}: {why}"))?);
+        addresses.extend(
+            reachable_addresses(bind, port).map_err(|why| format!("DOCROOT_BIND={bind}: {why}"))?,
+        );
     }
-    let is_chosen = |place: &Endpoint| place.tcp().is_some_and(|address| address.port() == 0);
-    places.retain(|place| !is_chosen(place));
-    if places.is_empty() {
+    let is_any_free_port =
+        |address: &Endpoint| address.tcp().is_some_and(|address| address.port() == 0);
+    addresses.retain(|address| !is_any_free_port(address));
+    if addresses.is_empty() {
         return Err(format!(
             "DOCROOT_BIND={binds} with port {port} names no address to connect to; name one: \
              docroot healthcheck http://127.0.0.1:8080/"
         ));
     }
-    Ok(places)
+    Ok(addresses)
 }
 
-/// Returns the addresses by which this machine reaches one value of that list: the loopback for all addresses. Sockets
-/// that systemd passes have no known address.
-fn reached(bind: &str, port: u16) -> Result<Vec<Endpoint>, String> {
+/// Returns the addresses by which this machine reaches one value of `--bind`: loopback addresses for an unspecified
+/// one, none for sockets that systemd passes, whose addresses are not known.
+fn reachable_addresses(bind: &str, port: u16) -> Result<Vec<Endpoint>, String> {
     let (v4, v6) = (Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into());
-    let mut places = Vec::new();
+    let mut addresses = Vec::new();
     for bind in binds::parse(bind)? {
         let (ip, zone, port) = match bind {
             Bind::Ip {
                 ip,
                 zone,
-                port: own,
+                port: own_port,
                 ..
-            } => (ip, zone, own.unwrap_or(port)),
+            } => (ip, zone, own_port.unwrap_or(port)),
             Bind::Unix(endpoint) => {
-                places.push(endpoint);
+                addresses.push(endpoint);
                 continue;
             }
             Bind::Activated(_) => continue,
         };
         let at = |ip: IpAddr| Endpoint::Ip(SocketAddr::new(ip, port));
         match (ip, zone) {
-            // Where there is no IPv6, `[::]` is 0.0.0.0; beside another IPv4 address it takes IPv6 only.
-            (IpAddr::V6(Ipv6Addr::UNSPECIFIED), _) => places.extend([at(v4), at(v6)]),
-            (IpAddr::V4(Ipv4Addr::UNSPECIFIED), _) => places.push(at(v4)),
+            // On a machine without IPv6, `[::]` is 0.0.0.0. Beside an IPv4 address it accepts IPv6 only.
+            (IpAddr::V6(Ipv6Addr::UNSPECIFIED), _) => addresses.extend([at(v4), at(v6)]),
+            (IpAddr::V4(Ipv4Addr::UNSPECIFIED), _) => addresses.push(at(v4)),
             (IpAddr::V6(ip), Some(zone)) => {
                 let zone = net::zone_index(&zone).map_err(|error| format!("{zone}: {error}"))?;
-                places.push(Endpoint::Ip(SocketAddrV6::new(ip, port, 0, zone).into()));
+                addresses.push(Endpoint::Ip(SocketAddrV6::new(ip, port, 0, zone).into()));
             }
-            (ip, _) => places.push(at(ip)),
+            (ip, _) => addresses.push(at(ip)),
         }
     }
-    Ok(places)
+    Ok(addresses)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn said(probe: Result<Probe, String>) -> String {
-        match probe {
-            Ok(probe) => {
-                let places = probe.places.iter().map(|place| probe.at(place));
-                places.collect::<Vec<_>>().join(" ")
+    fn urls_or_error(request: Result<HealthcheckRequest, String>) -> String {
+        match request {
+            Ok(request) => {
+                let addresses = request
+                    .addresses
+                    .iter()
+                    .map(|address| request.url_at(address));
+                addresses.collect::<Vec<_>>().join(" ")
             }
             Err(why) => why,
         }
     }
 
     #[test]
-    fn a_url_names_an_address_and_a_path() {
+    fn url_has_address_and_path() {
         for (url, expected) in [
             (
                 "http://127.0.0.1:8080/healthz",
@@ -257,10 +264,13 @@ mod tests {
             ("http://[fe80::1%25]:1/", "http://[fe80::1%25]:1/"),
             ("http://[fe80::1%25lo]:1/", "http://[fe80::1%1]:1/"),
         ] {
-            assert_eq!(said(asked(url, None)), expected, "{url}");
+            assert_eq!(urls_or_error(parse_url(url, None)), expected, "{url}");
         }
-        assert_eq!(said(asked("unix:/s", Some("/up"))), "unix:/s/up");
-        assert!(said(asked("unix:", None)).contains("expected a path"));
+        assert_eq!(
+            urls_or_error(parse_url("unix:/s", Some("/up"))),
+            "unix:/s/up"
+        );
+        assert!(urls_or_error(parse_url("unix:", None)).contains("expected a path"));
         for url in [
             "",
             "/healthz",
@@ -275,14 +285,14 @@ mod tests {
             "http://unix:@d/",
         ] {
             assert!(
-                said(asked(url, None)).contains("is not a URL that can be checked"),
+                urls_or_error(parse_url(url, None)).contains("is not a URL that can be checked"),
                 "{url}"
             );
         }
     }
 
     #[test]
-    fn addresses_are_those_of_the_variables() {
+    fn addresses_come_from_the_variables() {
         for (binds, expected) in [
             ("localhost", "http://127.0.0.1:1/ http://[::1]:1/"),
             ("[::]", "http://127.0.0.1:1/ http://[::1]:1/"),
@@ -296,11 +306,11 @@ mod tests {
             ("unix:/run/d.sock,systemd", "unix:/run/d.sock/"),
             ("127.0.0.1:0,127.0.0.2", "http://127.0.0.2:1/"),
         ] {
-            let places = places(binds, 1).map(|places| Probe {
-                places,
-                ..path(None)
+            let addresses = server_addresses(binds, 1).map(|addresses| HealthcheckRequest {
+                addresses,
+                ..request_for_health_path(None)
             });
-            assert_eq!(said(places), expected, "{binds}");
+            assert_eq!(urls_or_error(addresses), expected, "{binds}");
         }
         for (binds, port, expected) in [
             ("systemd", 1, "names no address"),
@@ -311,20 +321,23 @@ mod tests {
                 "DOCROOT_BIND=example.com: expected an IP",
             ),
         ] {
-            let why = places(binds, port).unwrap_err();
+            let why = server_addresses(binds, port).unwrap_err();
             assert!(why.contains(expected), "{why}");
         }
     }
 
     #[test]
-    fn path_is_that_of_health() {
-        for (health, target, is_named) in [
+    fn path_comes_from_health_option() {
+        for (health, target, has_explicit_path) in [
             (None, "/", false),
             (Some("/ready"), "/ready", true),
             (Some("true"), "/healthz", true),
         ] {
-            let probe = path(health);
-            assert_eq!((&*probe.target, probe.is_named), (target, is_named));
+            let request = request_for_health_path(health);
+            assert_eq!(
+                (&*request.target, request.has_explicit_path),
+                (target, has_explicit_path)
+            );
         }
     }
 }

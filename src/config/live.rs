@@ -1,4 +1,4 @@
-//! Options for work on a site.
+//! Options for working on a site.
 
 use clap::Args;
 use clap::builder::BoolishValueParser;
@@ -15,7 +15,7 @@ pub(super) struct LiveOptions {
 
 /// The options `--open` and `--qr`.
 #[derive(Debug, Args)]
-pub(super) struct ShowOptions {
+pub(super) struct UrlDisplayOptions {
     /// Open the site in the browser: $BROWSER, else xdg-open
     #[arg(help_heading = super::group::LIVE)]
     #[arg(short, long, env = "DOCROOT_OPEN", value_parser = BoolishValueParser::new())]
@@ -29,7 +29,7 @@ pub(super) struct ShowOptions {
 
 /// The options `--open` and `--qr`, resolved.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Show {
+pub(crate) struct UrlDisplay {
     /// Program that opens the URL, with its arguments before the URL.
     pub(crate) browser: Option<Vec<String>>,
     /// Whether the URL is printed as a QR code.
@@ -43,10 +43,10 @@ impl LiveOptions {
     }
 }
 
-impl ShowOptions {
-    pub(super) fn resolve(self) -> Show {
-        let browser = || command(&std::env::var("BROWSER").unwrap_or_default());
-        Show {
+impl UrlDisplayOptions {
+    pub(super) fn resolve(self) -> UrlDisplay {
+        let browser = || browser_command(&std::env::var("BROWSER").unwrap_or_default());
+        UrlDisplay {
             browser: self.open.then(browser),
             qr: self.qr,
         }
@@ -55,7 +55,7 @@ impl ShowOptions {
 
 /// Returns the command that opens a URL, from $BROWSER: the first of the commands between colons, without `%s`, as the
 /// URL becomes the last argument.
-fn command(browser: &str) -> Vec<String> {
+fn browser_command(browser: &str) -> Vec<String> {
     let first = browser.split(':').next().unwrap_or_default();
     let words = first.split_whitespace().filter(|word| *word != "%s");
     let words: Vec<String> = words.map(str::to_owned).collect();
@@ -70,14 +70,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_browser_is_a_command() {
+    fn browser_variable_is_a_command() {
         for (browser, expected) in [
             ("", &["xdg-open"][..]),
             (" ", &["xdg-open"]),
             ("firefox", &["firefox"]),
             ("firefox --new-window %s:w3m", &["firefox", "--new-window"]),
         ] {
-            assert_eq!(command(browser), expected, "{browser}");
+            assert_eq!(browser_command(browser), expected, "{browser}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The options of the access log.
+//! Options of the access log.
 
 use std::io::IsTerminal as _;
 use std::os::unix::fs::FileTypeExt;
@@ -11,13 +11,13 @@ use docroot::sandbox::Requirements;
 
 use crate::log_sink::is_open_descriptor;
 
-/// The options of the access log.
+/// Options of the access log.
 #[derive(Debug, Args)]
 pub(super) struct LogOptions {
     /// Write the access log in this format [default: pretty on a terminal, json otherwise]
     #[arg(long, value_name = "FORMAT", env = "DOCROOT_LOG_FORMAT")]
     #[arg(help_heading = super::group::LOGGING, hide_short_help = true)]
-    log_format: Option<Shape>,
+    log_format: Option<LogFormatValue>,
 
     /// Append the access log to this file, which SIGUSR1 reopens [default: standard output]
     #[arg(long, value_name = "FILE", env = "DOCROOT_LOG_FILE", value_hint = ValueHint::FilePath)]
@@ -25,36 +25,37 @@ pub(super) struct LogOptions {
     log_file: Option<PathBuf>,
 }
 
+/// Values of `--log-format`. They have no doc comments, which `--help` would print.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Shape {
-    // For a person, in columns.
+enum LogFormatValue {
+    // Columns, for people.
     Pretty,
-    // NCSA's combined log format, for goaccess, awstats and others.
+    // Combined log format of NCSA httpd, for goaccess, awstats and others.
     Combined,
-    // One object of JSON for each request.
+    // One JSON object for each request.
     Json,
-    // No access lines.
+    // No access log.
     None,
 }
 
 /// Format and destination of the access log.
 #[derive(Clone, Debug)]
-pub(crate) struct Log {
+pub(crate) struct AccessLogConfig {
     pub(crate) format: LogFormat,
-    /// `None` is standard output.
+    /// Path of the log file; `None` is standard output.
     pub(crate) file: Option<PathBuf>,
-    /// Whether the lines are on a terminal.
+    /// Whether the lines are written to a terminal.
     pub(crate) is_terminal: bool,
 }
 
 impl LogOptions {
-    /// The log, if there is to be one.
+    /// Returns the access log; `None` if it is off.
     ///
     /// # Errors
-    /// A sentence that names the argument and says what to do.
-    pub(super) fn resolve(self, is_quiet: bool) -> Result<Option<Log>, String> {
+    /// One sentence: the argument, and what to do.
+    pub(super) fn resolve(self, is_quiet: bool) -> Result<Option<AccessLogConfig>, String> {
         let why = match self.log_format {
-            Some(Shape::None) => Some("--log-format none"),
+            Some(LogFormatValue::None) => Some("--log-format none"),
             _ if is_quiet => Some("--quiet"),
             _ => None,
         };
@@ -67,14 +68,14 @@ impl LogOptions {
             (None, file) => {
                 let is_terminal = file.is_none() && std::io::stdout().is_terminal();
                 let format = match self.log_format {
-                    Some(Shape::Combined) => LogFormat::Combined,
-                    Some(Shape::Json) => LogFormat::Json,
+                    Some(LogFormatValue::Combined) => LogFormat::Combined,
+                    Some(LogFormatValue::Json) => LogFormat::Json,
                     None if !is_terminal => LogFormat::Json,
                     _ => LogFormat::Pretty {
                         is_coloured: is_terminal && has_colours(),
                     },
                 };
-                Ok(Some(Log {
+                Ok(Some(AccessLogConfig {
                     format,
                     file,
                     is_terminal,
@@ -84,23 +85,23 @@ impl LogOptions {
     }
 }
 
-/// Adds what it takes to open this file of a log, and to open it again. It may be moved away and be made anew, unless it
-/// is a device, or open already.
-pub(super) fn add_needs(file: PathBuf, needs: &mut Requirements) {
+/// Adds the rights to open this log file, and to reopen it. A regular file may be renamed and created again, but not a
+/// device or the path of an open descriptor.
+pub(super) fn add_requirements(file: PathBuf, requirements: &mut Requirements) {
     let kind = std::fs::metadata(&file).map(|metadata| metadata.file_type());
     let is_pipe = kind.as_ref().is_ok_and(FileTypeExt::is_fifo);
     let is_device = kind.is_ok_and(|kind| !kind.is_file() && !is_pipe);
     if is_device || is_open_descriptor(&file) {
-        needs.devices.push(file);
+        requirements.devices.push(file);
         return;
     }
     if is_pipe {
-        needs.pipes.push(file.clone());
+        requirements.pipes.push(file.clone());
     }
-    needs.logs.push(file);
+    requirements.logs.push(file);
 }
 
-/// Whether a terminal may be sent colours: not with NO_COLOR (no-color.org), nor with TERM=dumb (terminfo(5)).
+/// Whether output on a terminal may have colours: not with NO_COLOR (no-color.org), nor with TERM=dumb (terminfo(5)).
 pub(crate) fn has_colours() -> bool {
     let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
     let is_dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");

@@ -1,4 +1,4 @@
-//! The command line as a manual page, as completions of a shell, and as a page of the documentation.
+//! The manual page, shell completions, and the options page of the documentation, from the command line.
 
 use clap::builder::BoolishValueParser;
 use clap::{Arg, Args, Command};
@@ -7,9 +7,9 @@ use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, roman};
 
 use super::group;
-use super::reference::{self, Entry, Group, sentence};
+use super::reference::{self, OptionEntry, OptionGroup, sentence};
 
-/// The options that print something about the command line instead of serving.
+/// Options that print a description of the command line instead of serving.
 #[derive(Debug, Args)]
 pub(super) struct ManualOptions {
     /// Print the completions of this command line for a shell, and exit
@@ -116,18 +116,18 @@ _docroot_first() {
 const SEE_ALSO: &str = "systemd.socket(5), systemd.service(5), htpasswd(1), inotify(7), landlock(7). The documentation is in docs/ of the source.";
 
 impl ManualOptions {
-    /// Returns the text to print about this command, if one was asked for.
+    /// Returns the text to print, if one of these options is used.
     pub(super) fn text(&self, mut command: Command) -> Option<Vec<u8>> {
         let mut text = Vec::new();
         if let Some(shell) = self.completions {
-            // It panics where it cannot write; a vector takes whatever is written to it.
+            // generate panics if it cannot write; writing to a vector does not fail.
             clap_complete::generate(shell, &mut command, "docroot", &mut text);
-            text = completed(shell, &command, &String::from_utf8_lossy(&text)).into_bytes();
+            text = fix_completions(shell, &command, &String::from_utf8_lossy(&text)).into_bytes();
         } else if self.print_options_reference {
             command.build();
-            text = reference::page(&command).into_bytes();
+            text = reference::options_page(&command).into_bytes();
         } else if self.man {
-            text = page(command).into_bytes();
+            text = manual_page(command).into_bytes();
         } else {
             return None;
         }
@@ -135,17 +135,17 @@ impl ManualOptions {
     }
 }
 
-/// One page about a command and its subcommands.
-fn page(mut command: Command) -> String {
+/// Returns the manual page of a command and its subcommands.
+fn manual_page(mut command: Command) -> String {
     command.build();
     let mut commands: Vec<Command> = command.get_subcommands().cloned().collect();
-    let mut forms = vec![usage(&mut command)];
-    forms.extend(commands.iter_mut().map(usage));
-    let man = command.clone().override_usage(forms.join("\n"));
+    let mut usages = vec![usage(&mut command)];
+    usages.extend(commands.iter_mut().map(usage));
+    let man = command.clone().override_usage(usages.join("\n"));
     let man = Man::new(man.long_about(DESCRIPTION));
 
     let mut title = Vec::new();
-    // A vector takes whatever is written to it.
+    // Writing to a vector does not fail.
     let _ = man.render_title(&mut title);
     let mut page = String::from_utf8_lossy(&title).into_owned();
     page += &section(|text| man.render_name_section(text));
@@ -154,15 +154,17 @@ fn page(mut command: Command) -> String {
     let mut roff = Roff::new();
     roff.control("SH", ["OPTIONS"]);
     let groups = reference::groups(&command);
-    for Group { title, entries } in &groups {
+    for OptionGroup { title, entries } in &groups {
         roff.control("SS", [&**title]);
-        entries.iter().for_each(|entry| option(&mut roff, entry));
+        entries
+            .iter()
+            .for_each(|entry| write_option(&mut roff, entry));
     }
     page += &roff_section(&roff);
-    for each in commands {
-        page += &about(&each, &command);
+    for subcommand in commands {
+        page += &command_section(&subcommand, &command);
     }
-    page += &environment(&groups);
+    page += &environment_section(&groups);
     for (title, terms) in SECTIONS {
         let mut roff = Roff::new();
         roff.control("SH", [title]);
@@ -179,22 +181,22 @@ fn page(mut command: Command) -> String {
     page + &roff_section(&roff)
 }
 
-/// Appends one option: its names and value, its sentence, its default.
-fn option(roff: &mut Roff, entry: &Entry) {
+/// Appends one option: its names and value, its effect, its default.
+fn write_option(roff: &mut Roff, entry: &OptionEntry) {
     roff.control("TP", []);
     roff.text([bold(entry.usage())]);
     let mut text = sentence(&entry.sentence);
     if !entry.choices.is_empty() {
         text += &format!(" One of: {}.", entry.choices.join(", "));
     }
-    if let Some((of, default)) = &entry.default {
-        text += &format!(" {}: {default}.", of.replacen('d', "D", 1));
+    if let Some((name, default)) = &entry.default {
+        text += &format!(" {}: {default}.", name.replacen('d', "D", 1));
     }
     roff.text([roman(text)]);
 }
 
-/// The section about environment variables: one table.
-fn environment(groups: &[Group]) -> String {
+/// Returns the section about environment variables: one table.
+fn environment_section(groups: &[OptionGroup]) -> String {
     let mut roff = Roff::new();
     roff.control("SH", ["ENVIRONMENT"]);
     roff.text([roman(
@@ -202,7 +204,7 @@ fn environment(groups: &[Group]) -> String {
          nothing is not set.",
     )]);
     let entries = groups.iter().flat_map(|group| &group.entries);
-    let own = entries.filter_map(|entry| {
+    let option_variables = entries.filter_map(|entry| {
         let variable = entry.variable.clone()?;
         Some((variable, format!("--{}", entry.id)))
     });
@@ -213,7 +215,7 @@ fn environment(groups: &[Group]) -> String {
         ("BROWSER", "The program that --open starts."),
     ];
     let others = others.map(|(name, text)| (name.to_owned(), text.to_owned()));
-    for (name, text) in own.chain(others) {
+    for (name, text) in option_variables.chain(others) {
         roff.control("TP", ["36"]);
         roff.text([bold(name)]);
         roff.text([roman(text)]);
@@ -221,11 +223,11 @@ fn environment(groups: &[Group]) -> String {
     roff_section(&roff)
 }
 
-/// The section about a subcommand: its own options, then the names of those that it has in common with the server.
-fn about(command: &Command, server: &Command) -> String {
+/// Returns the section about a subcommand: its own options, then the names of those that the server has, too.
+fn command_section(command: &Command, server: &Command) -> String {
     let entries = reference::groups(command);
     let entries = entries.into_iter().flat_map(|group| group.entries);
-    let (common, own): (Vec<Entry>, Vec<Entry>) = entries
+    let (common, own): (Vec<OptionEntry>, Vec<OptionEntry>) = entries
         .filter(|entry| entry.id != "help")
         .partition(|entry| reference::is_common(entry, server));
     let mut roff = Roff::new();
@@ -235,7 +237,7 @@ fn about(command: &Command, server: &Command) -> String {
     for text in texts.into_iter().flatten() {
         roff.text([roman(sentence(&text.to_string()))]);
     }
-    own.iter().for_each(|entry| option(&mut roff, entry));
+    own.iter().for_each(|entry| write_option(&mut roff, entry));
     let common: Vec<String> = common
         .iter()
         .map(|entry| match entry.names.is_empty() {
@@ -250,9 +252,9 @@ fn about(command: &Command, server: &Command) -> String {
     roff_section(&roff)
 }
 
-/// The completions that clap generates, mended: a value may follow an equals sign, an option whose value is optional
-/// takes it there only, and where a directory can stand, directories are offered.
-fn completed(shell: Shell, command: &Command, script: &str) -> String {
+/// Corrects the completions that clap generates: a value may follow an equals sign, an optional value must follow one,
+/// and directories are offered where the command line accepts a directory.
+fn fix_completions(shell: Shell, command: &Command, script: &str) -> String {
     let names = |arg: &Arg| {
         let shorts = arg.get_short_and_visible_aliases().unwrap_or_default();
         let longs = arg.get_long_and_visible_aliases().unwrap_or_default();
@@ -260,9 +262,9 @@ fn completed(shell: Shell, command: &Command, script: &str) -> String {
         let longs = longs.into_iter().map(|long| format!("--{long}"));
         shorts.chain(longs).collect::<Vec<_>>()
     };
-    let optional = command.get_arguments();
-    let optional = optional.filter(|arg| arg.is_require_equals_set());
-    let optional: Vec<String> = optional.flat_map(names).collect();
+    let equals_only = command.get_arguments();
+    let equals_only = equals_only.filter(|arg| arg.is_require_equals_set());
+    let equals_only: Vec<String> = equals_only.flat_map(names).collect();
     let commands = command.get_subcommands().map(Command::get_name);
     let commands: Vec<&str> = commands.collect();
     match shell {
@@ -278,7 +280,7 @@ fn completed(shell: Shell, command: &Command, script: &str) -> String {
                      prev=\"${{COMP_WORDS[COMP_CWORD-2]}}\"\n    else\n        \
                      # These take a value after an equals sign only.\n        \
                      case \"${{prev}}\" in {}) prev=\"\" ;; esac\n    fi\n",
-                    optional.join("|")
+                    equals_only.join("|")
                 ),
                 1,
             )
@@ -299,7 +301,7 @@ fn completed(shell: Shell, command: &Command, script: &str) -> String {
                 "            local IFS=$'\\n'\n            COMPREPLY=( $(compgen -d -- \"${cur}\") )\n            \
                  compopt -o filenames 2> /dev/null\n            return 0",
             ),
-        // The first word is a command or a directory.
+        // The first word is a subcommand or a directory.
         Shell::Zsh => {
             let (server, rest) = script
                 .split_once("\":: :_docroot_commands\"")
@@ -317,17 +319,17 @@ fn completed(shell: Shell, command: &Command, script: &str) -> String {
     }
 }
 
-/// The usage line of a command.
+/// Returns the usage line of a command.
 fn usage(command: &mut Command) -> String {
     let usage = command.render_usage().to_string();
     let first = usage.lines().next().unwrap_or_default();
     first.trim_start_matches("Usage: ").to_owned()
 }
 
-/// A rendered section without the preamble that each has in front.
+/// Returns a rendered section, without the preamble that the renderer puts in front of each.
 fn section(render: impl FnOnce(&mut Vec<u8>) -> std::io::Result<()>) -> String {
     let mut text = Vec::new();
-    // A vector takes whatever is written to it.
+    // Writing to a vector does not fail.
     let _ = render(&mut text);
     let text = String::from_utf8_lossy(&text).into_owned();
     match text.find("\n.SH") {

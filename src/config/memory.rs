@@ -1,4 +1,4 @@
-//! The memory limit of this process.
+//! The memory limit of this process, and the default size of the cache that follows from it.
 
 use std::fs;
 use std::path::Path;
@@ -6,55 +6,61 @@ use std::path::Path;
 /// Mount point of cgroups of either version.
 const CGROUPS: &str = "/sys/fs/cgroup";
 
-/// Default bytes of the cache: useful for a site, but at most this part of a container's limit, which connections and
-/// their kernel buffers count towards, too.
-const REMEMBERED: u64 = 64 * 1024 * 1024;
-const PART: u64 = 4;
+/// Size in bytes of the cache, without a limit: enough for most sites.
+const DEFAULT_CACHE_BYTES: u64 = 64 * 1024 * 1024;
+
+/// The cache uses at most the container's limit divided by this, as connections and their kernel buffers count towards
+/// the limit, too.
+const LIMIT_DIVISOR: u64 = 4;
 
 /// Returns the default of `--cache-memory`, in bytes.
-pub(super) fn remembered() -> usize {
-    let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-    let limit = limit(&own, |file| fs::read_to_string(file).ok());
-    part(limit)
+pub(super) fn default_cache_bytes() -> usize {
+    let cgroup_file = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let limit = memory_limit(&cgroup_file, |file| fs::read_to_string(file).ok());
+    cache_bytes_for(limit)
 }
 
-fn part(limit: Option<u64>) -> usize {
-    let part = limit.map_or(REMEMBERED, |limit| REMEMBERED.min(limit / PART));
-    usize::try_from(part).unwrap_or(usize::MAX)
+/// Returns the size of the cache in bytes for a memory limit in bytes.
+fn cache_bytes_for(limit: Option<u64>) -> usize {
+    let bytes = limit.map_or(DEFAULT_CACHE_BYTES, |limit| {
+        DEFAULT_CACHE_BYTES.min(limit / LIMIT_DIVISOR)
+    });
+    usize::try_from(bytes).unwrap_or(usize::MAX)
 }
 
 /// Returns the lowest limit of the cgroups that this process is in (proc_pid_cgroup(5), "memory.max" in the kernel's
-/// cgroup-v2.rst, "memory.limit_in_bytes" in its cgroup-v1/memory.rst); `None` if there is none. `own` is
-/// `/proc/self/cgroup`.
+/// cgroup-v2.rst, "memory.limit_in_bytes" in its cgroup-v1/memory.rst); `None` if there is none. `cgroup_file` is
+/// the text of `/proc/self/cgroup`.
 ///
-/// In a container those paths may be the host's, while only the container's own cgroup is mounted, at the top.
-fn limit(own: &str, read: impl Fn(&Path) -> Option<String>) -> Option<u64> {
-    let least = |folder: &str, group: &str, file: &str| {
-        let folder = Path::new(CGROUPS).join(folder);
+/// In a container the paths in that file may be those of the host, while only the container's own cgroup is mounted, at
+/// the top.
+fn memory_limit(cgroup_file: &str, read: impl Fn(&Path) -> Option<String>) -> Option<u64> {
+    let lowest_limit = |mount: &str, group: &str, file: &str| {
+        let mount = Path::new(CGROUPS).join(mount);
         let groups = Path::new(group.trim_start_matches('/')).ancestors();
         let limits = groups.filter_map(|group| {
-            // "max" is none, and so is what v1 has instead, which is more than any machine has.
-            read(&folder.join(group).join(file))?.trim().parse().ok()
+            // "max" is no number and means no limit. v1 has a number instead that exceeds the memory of any machine.
+            read(&mount.join(group).join(file))?.trim().parse().ok()
         });
         limits.min()
     };
     let mut limits = vec![
-        least("", "", "memory.max"),
-        least("memory", "", "memory.limit_in_bytes"),
+        lowest_limit("", "", "memory.max"),
+        lowest_limit("memory", "", "memory.limit_in_bytes"),
     ];
-    for line in own.lines() {
+    for line in cgroup_file.lines() {
         let mut parts = line.splitn(3, ':');
         let (Some(_), Some(controllers), Some(group)) = (parts.next(), parts.next(), parts.next())
         else {
             continue;
         };
         if controllers.is_empty() {
-            limits.push(least("", group, "memory.max"));
+            limits.push(lowest_limit("", group, "memory.max"));
         } else if controllers
             .split(',')
             .any(|controller| controller == "memory")
         {
-            limits.push(least("memory", group, "memory.limit_in_bytes"));
+            limits.push(lowest_limit("memory", group, "memory.limit_in_bytes"));
         }
     }
     limits.into_iter().flatten().min()
@@ -66,22 +72,26 @@ mod tests {
 
     const MIB: u64 = 1024 * 1024;
 
-    fn check(own: &str, files: &[(&str, &str)], expected: Option<u64>) {
+    fn check(cgroup_file: &str, files: &[(&str, &str)], expected: Option<u64>) {
         let read = |file: &Path| {
             let name = file.to_str()?.strip_prefix("/sys/fs/cgroup/")?;
             let (_, text) = files.iter().find(|(path, _)| *path == name)?;
             Some((*text).to_owned())
         };
-        assert_eq!(limit(own, read), expected, "{own:?} {files:?}");
+        assert_eq!(
+            memory_limit(cgroup_file, read),
+            expected,
+            "{cgroup_file:?} {files:?}"
+        );
     }
 
     #[test]
-    fn the_least_limit_counts() {
+    fn lowest_limit_counts() {
         let v2 = "0::/\n";
         check(v2, &[], None);
         check(v2, &[("memory.max", "max\n")], None);
         check(v2, &[("memory.max", "67108864\n")], Some(64 * MIB));
-        // A service of systemd's: its slice has less.
+        // A systemd service whose slice has a lower limit.
         let service = "0::/system.slice/docroot.service\n";
         let files = [
             ("memory.max", "max\n"),
@@ -89,7 +99,7 @@ mod tests {
             ("system.slice/docroot.service/memory.max", "2097152\n"),
         ];
         check(service, &files, Some(MIB));
-        // Docker with v1: the path is the host's, and what is mounted is the container's own.
+        // Docker with v1: the path is that of the host; the container's own cgroup is mounted.
         let v1 = "9:name=systemd:/docker/x\n4:cpu,memory:/docker/x\n0::/docker/x\n";
         check(
             v1,
@@ -112,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn a_part_of_it_is_for_what_is_remembered() {
+    fn cache_is_at_most_a_quarter_of_the_limit() {
         for (limit, expected) in [
             (None, 64 * MIB),
             (Some(64 * MIB), 16 * MIB),
@@ -120,7 +130,7 @@ mod tests {
             (Some(u64::MAX), 64 * MIB),
             (Some(0), 0),
         ] {
-            assert_eq!(part(limit) as u64, expected, "{limit:?}");
+            assert_eq!(cache_bytes_for(limit) as u64, expected, "{limit:?}");
         }
     }
 }

@@ -15,12 +15,12 @@ pub(super) struct MetricsOptions {
 
 /// Parses the value of `--metrics`.
 pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
-    let of_localhost = || {
+    let localhost = || {
         let port = text.strip_prefix("localhost:")?.parse().ok()?;
         Some(SocketAddr::from(([127, 0, 0, 1], port)))
     };
     let expected = || "expected IP:PORT, such as 127.0.0.1:9090 or [::1]:9090".to_owned();
-    text.parse().ok().or_else(of_localhost).ok_or_else(expected)
+    text.parse().ok().or_else(localhost).ok_or_else(expected)
 }
 
 #[cfg(test)]
@@ -28,7 +28,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_has_a_port() {
+    fn metrics_address_has_a_port() {
         for (text, expected) in [
             ("127.0.0.1:9090", Some("127.0.0.1:9090")),
             ("[::1]:0", Some("[::1]:0")),

@@ -1,4 +1,4 @@
-//! Messages for arguments and variables that are typed often and meant otherwise: what was typed, and what to type.
+//! Messages for common mistakes in arguments and variables: what was typed, and what to type instead.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -7,14 +7,14 @@ use clap::Command;
 use clap::error::{ContextKind, ContextValue, Error, ErrorKind};
 
 /// Options of other servers, and what to type instead.
-const FOREIGN: &[(&str, &str)] = &[
+const OPTIONS_OF_OTHER_SERVERS: &[(&str, &str)] = &[
     ("address", "the address is --bind"),
     (
         "basic-auth",
         "a password is --auth \"$(docroot hash USER)\"",
     ),
     ("brotli", "responses are compressed with --compress"),
-    ("cert", TLS),
+    ("cert", HTTPS_ADVICE),
     (
         "directory",
         "the directory is named without an option: docroot DIR",
@@ -33,8 +33,8 @@ const FOREIGN: &[(&str, &str)] = &[
         "the page of a single-page application is --spa=FILE",
     ),
     ("gzip", "responses are compressed with --compress"),
-    ("https", TLS),
-    ("key", TLS),
+    ("https", HTTPS_ADVICE),
+    ("key", HTTPS_ADVICE),
     ("no-cache", "caching is turned off with --cache off"),
     ("reload", "pages reload with --live-reload"),
     (
@@ -42,20 +42,21 @@ const FOREIGN: &[(&str, &str)] = &[
         "the banner and the access log are turned off with --quiet",
     ),
     ("single", "the page of a single-page application is --spa"),
-    ("ssl", TLS),
+    ("ssl", HTTPS_ADVICE),
     ("threads", "the number of worker threads is --workers"),
-    ("tls", TLS),
-    ("tls-cert", TLS),
-    ("tls-key", TLS),
+    ("tls", HTTPS_ADVICE),
+    ("tls-cert", HTTPS_ADVICE),
+    ("tls-key", HTTPS_ADVICE),
     ("watch", "pages reload with --live-reload when files change"),
 ];
 
-const TLS: &str =
+const HTTPS_ADVICE: &str =
     "docroot speaks plain HTTP; for HTTPS put a proxy such as Caddy, nginx or stunnel in front";
 
-/// Returns the message for a command line that clap refuses, in one line; `None` where clap says it well.
+/// Returns one line about a command line that clap rejects; `None` if the message of clap is good.
 ///
-/// `arguments` are without the program's name; `on_command_line` is the error without any variable, if there is one.
+/// `arguments` do not include the name of the program. `on_command_line` is the error that the command line causes
+/// without the variables, if it causes one.
 pub(super) fn message(
     error: &Error,
     arguments: &[OsString],
@@ -66,29 +67,31 @@ pub(super) fn message(
         Some(ContextValue::String(text)) => Some(text.as_str()),
         _ => None,
     };
-    // clap takes a second word for a subcommand that comes too late.
+    // clap reports a second word as a subcommand at the wrong place.
     if let (ErrorKind::ArgumentConflict, Some(word)) =
         (error.kind(), context(ContextKind::InvalidSubcommand))
     {
         let is_command = command.find_subcommand(word).is_some();
-        return (!is_command).then(|| surplus(word, arguments, command));
+        return (!is_command).then(|| extra_word(word, arguments, command));
     }
     let argument = context(ContextKind::InvalidArg)?;
     match error.kind() {
         ErrorKind::UnknownArgument if argument.starts_with("--") => {
             let name = argument.trim_start_matches('-');
-            let (_, instead) = FOREIGN.iter().find(|(other, _)| *other == name)?;
+            let (_, instead) = OPTIONS_OF_OTHER_SERVERS
+                .iter()
+                .find(|(other, _)| *other == name)?;
             Some(format!("there is no option {argument}: {instead}"))
         }
         ErrorKind::UnknownArgument if !argument.starts_with('-') => {
-            Some(surplus(argument, arguments, command))
+            Some(extra_word(argument, arguments, command))
         }
         ErrorKind::InvalidValue | ErrorKind::ValueValidation => {
             let value = context(ContextKind::InvalidValue)?;
-            let is_same = |other: &Error| {
+            let has_same_argument = |other: &Error| {
                 other.get(ContextKind::InvalidArg) == error.get(ContextKind::InvalidArg)
             };
-            if on_command_line.is_some_and(is_same) {
+            if on_command_line.is_some_and(has_same_argument) {
                 return None;
             }
             let mut all = command.get_arguments();
@@ -108,9 +111,9 @@ pub(super) fn message(
     }
 }
 
-/// A word too many: one directory is served.
-fn surplus(word: &str, arguments: &[OsString], command: &Command) -> String {
-    if let Some((option, value)) = without_equals(arguments, command) {
+/// Returns the message for a word too many, as one directory is served.
+fn extra_word(word: &str, arguments: &[OsString], command: &Command) -> String {
+    if let Some((option, value)) = value_without_equals(arguments, command) {
         return format!(
             "unexpected argument '{word}': the value of {option} is written after an equals sign: {option}={value}"
         );
@@ -125,7 +128,7 @@ fn surplus(word: &str, arguments: &[OsString], command: &Command) -> String {
 }
 
 /// Returns an option whose value must follow an equals sign, and the word that follows it instead.
-fn without_equals(arguments: &[OsString], command: &Command) -> Option<(String, String)> {
+fn value_without_equals(arguments: &[OsString], command: &Command) -> Option<(String, String)> {
     let takes_equals = |word: &str| {
         command.get_arguments().any(|arg| {
             arg.is_require_equals_set()
@@ -140,10 +143,10 @@ fn without_equals(arguments: &[OsString], command: &Command) -> Option<(String, 
     arguments.windows(2).find_map(|pair| match pair {
         [option, value] => {
             let (option, value) = (option.to_str()?, value.to_str()?);
-            let is_one = takes_equals(option)
+            let is_mistake = takes_equals(option)
                 && !value.starts_with('-')
                 && Path::new(value).extension().is_some();
-            is_one.then(|| (option.to_owned(), value.to_owned()))
+            is_mistake.then(|| (option.to_owned(), value.to_owned()))
         }
         _ => None,
     })
@@ -153,9 +156,9 @@ fn is_port(word: &str) -> bool {
     !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// Returns what to type instead of a root that cannot be served, where the word was probably meant otherwise.
+/// Returns what to type instead of a root that cannot be served, if the word was probably not meant as a directory.
 pub(super) fn root_hint(root: &str, arguments: &[OsString], command: &Command) -> Option<String> {
-    if let Some((option, value)) = without_equals(arguments, command)
+    if let Some((option, value)) = value_without_equals(arguments, command)
         && value == root
     {
         return Some(format!(
@@ -171,7 +174,7 @@ pub(super) fn root_hint(root: &str, arguments: &[OsString], command: &Command) -
     }
 }
 
-/// Returns a warning for each variable whose name begins with `DOCROOT_` and is no option's.
+/// Returns a warning for each variable whose name begins with `DOCROOT_` and belongs to no option.
 pub(super) fn unknown_variables(
     names: impl IntoIterator<Item = OsString>,
     command: &Command,
@@ -181,7 +184,7 @@ pub(super) fn unknown_variables(
     let names = names.into_iter().filter_map(|name| name.into_string().ok());
     let mut unknown: Vec<String> = names
         .filter(|name| name.starts_with("DOCROOT_") && !known.contains(&name.as_str()))
-        .filter(|name| !is_of_kubernetes(name))
+        .filter(|name| !is_set_by_kubernetes(name))
         .collect();
     unknown.sort();
     let warning = |name: String| {
@@ -196,8 +199,8 @@ pub(super) fn unknown_variables(
     unknown.into_iter().map(warning).collect()
 }
 
-/// Kubernetes sets such variables for a service of the name docroot: DOCROOT_SERVICE_HOST, DOCROOT_PORT_80_TCP_ADDR.
-fn is_of_kubernetes(name: &str) -> bool {
+/// Whether Kubernetes sets this variable for a service named docroot: DOCROOT_SERVICE_HOST, DOCROOT_PORT_80_TCP_ADDR.
+fn is_set_by_kubernetes(name: &str) -> bool {
     let port = name.strip_prefix("DOCROOT_PORT_");
     name.starts_with("DOCROOT_SERVICE_")
         || port.is_some_and(|rest| rest.starts_with(|first: char| first.is_ascii_digit()))
@@ -213,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn unknown_variable_is_named_with_its_nearest() {
+    fn warning_names_unknown_variable_and_the_nearest_one() {
         let check = |name: &str, expected: &[&str]| {
             let warnings = unknown_variables([name.into()], &command());
             let words = expected
@@ -237,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn root_that_was_meant_otherwise_gets_a_hint() {
+    fn mistaken_root_gets_a_hint() {
         let hint = |root: &str, arguments: &[&str]| root_hint(root, &words(arguments), &command());
         assert!(hint("help", &["help"]).is_some_and(|it| it.contains("--help")));
         assert!(hint("8000", &["8000"]).is_some_and(|it| it.contains("--port 8000")));

@@ -1,4 +1,4 @@
-//! The options for proxies in front of the server.
+//! Options for proxies in front of the server.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use docroot::net::PerIpLimit;
 use docroot::proxy;
 use docroot::trust::{TrustedProxies, TrustedSource};
 
-/// The options for proxies in front of the server.
+/// Options for proxies in front of the server.
 #[derive(Debug, Args)]
 pub(super) struct ProxyOptions {
     /// Take the client's address in the access log from X-Forwarded-For of this proxy: an address, a network, or unix;
@@ -25,22 +25,27 @@ pub(super) struct ProxyOptions {
     proxy_protocol: bool,
 }
 
-/// The options, resolved.
+/// Values of the options for proxies.
 #[derive(Debug)]
-pub(super) struct Proxies {
+pub(super) struct ProxyConfig {
     pub(super) trusted: TrustedProxies,
     pub(super) proxy: Option<proxy::ProxyHeaderOptions>,
-    pub(super) census: Option<PerIpLimit>,
+    pub(super) per_ip_limit: Option<PerIpLimit>,
 }
 
 impl ProxyOptions {
-    /// `timeout` is for a PROXY header; `most` is the limit of connections per address, except those of proxies.
+    /// Returns the values. `timeout` is that of a PROXY header; `max_per_ip` is the limit of connections per address,
+    /// from which proxies are exempt.
     ///
     /// # Errors
-    /// One sentence that says what to do.
-    pub(super) fn resolve(self, timeout: Duration, most: Option<usize>) -> Result<Proxies, String> {
+    /// One sentence: the cause, and what to do.
+    pub(super) fn resolve(
+        self,
+        timeout: Duration,
+        max_per_ip: Option<usize>,
+    ) -> Result<ProxyConfig, String> {
         let trusted: TrustedProxies = self.trusted_proxy.into_iter().collect();
-        if self.proxy_protocol && trusted.is_empty() && most.is_some() {
+        if self.proxy_protocol && trusted.is_empty() && max_per_ip.is_some() {
             return Err(
                 "--max-connections-per-ip would count the connections of the proxies that --proxy-protocol \
                  expects; name them with --trusted-proxy"
@@ -50,8 +55,9 @@ impl ProxyOptions {
         let proxy = self
             .proxy_protocol
             .then(|| proxy::ProxyHeaderOptions::new(trusted.clone(), timeout));
-        Ok(Proxies {
-            census: most.map(|most| PerIpLimit::new(most).with_exempt(trusted.clone())),
+        Ok(ProxyConfig {
+            per_ip_limit: max_per_ip
+                .map(|max_per_ip| PerIpLimit::new(max_per_ip).with_exempt(trusted.clone())),
             proxy,
             trusted,
         })

@@ -1,48 +1,48 @@
-//! The options as a list of groups and entries, from clap's own texts, and docs/reference/options.md from that.
+//! The options as groups of entries, from the texts of `--help`, and docs/reference/options.md from those.
 
 use std::fmt::Write as _;
 
 use clap::{Arg, ArgAction, Command};
 
-/// A group of options under one heading.
+/// Options under one heading.
 #[derive(Debug)]
-pub(super) struct Group {
+pub(super) struct OptionGroup {
     pub(super) title: String,
-    pub(super) entries: Vec<Entry>,
+    pub(super) entries: Vec<OptionEntry>,
 }
 
-/// One option, or one positional argument.
+/// Option, or positional argument.
 #[derive(Debug)]
-pub(super) struct Entry {
+pub(super) struct OptionEntry {
     /// Names with their dashes, the short ones first; empty for a positional argument.
     pub(super) names: Vec<String>,
     /// Long name without dashes, or the name of a positional argument.
     pub(super) id: String,
-    /// Value with the character before it: ` <N>`, `[=<FILE>]`; empty for a switch.
+    /// Value with the characters around it: ` <N>`, `[=<FILE>]`; empty for a switch.
     pub(super) value: String,
-    /// Values that the option accepts, if they are a fixed list.
+    /// Accepted values, if they are a fixed list.
     pub(super) choices: Vec<String>,
-    /// Default value, and the name of the value that it is the default of: `("default", "8080")`.
+    /// Label and default value: `("default", "8080")`, `("default FILE", "index.html")`.
     pub(super) default: Option<(String, String)>,
     /// Environment variable.
     pub(super) variable: Option<String>,
-    /// Sentence about the option's effect, without its full stop.
+    /// Effect of the option, as a sentence without a full stop.
     pub(super) sentence: String,
 }
 
 /// Returns the groups of a command's options, in the order of `--help`.
-pub(super) fn groups(command: &Command) -> Vec<Group> {
-    let mut groups: Vec<Group> = Vec::new();
+pub(super) fn groups(command: &Command) -> Vec<OptionGroup> {
+    let mut groups: Vec<OptionGroup> = Vec::new();
     for arg in command.get_arguments().filter(|arg| !arg.is_hide_set()) {
         let title = match arg.get_help_heading() {
             Some(title) => title,
             None if arg.is_positional() => "Arguments",
             None => "Options",
         };
-        let entry = Entry::of(arg);
+        let entry = OptionEntry::from_arg(arg);
         match groups.iter_mut().find(|group| group.title == title) {
             Some(group) => group.entries.push(entry),
-            None => groups.push(Group {
+            None => groups.push(OptionGroup {
                 title: title.to_owned(),
                 entries: vec![entry],
             }),
@@ -51,8 +51,8 @@ pub(super) fn groups(command: &Command) -> Vec<Group> {
     groups
 }
 
-impl Entry {
-    fn of(arg: &Arg) -> Self {
+impl OptionEntry {
+    fn from_arg(arg: &Arg) -> Self {
         let shorts = arg.get_short_and_visible_aliases().unwrap_or_default();
         let longs = arg.get_long_and_visible_aliases().unwrap_or_default();
         let names = shorts.iter().map(|short| format!("-{short}"));
@@ -66,15 +66,15 @@ impl Entry {
             _ => String::new(),
         };
         let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
-        let (sentence, written) = match help
+        let (sentence, default_in_help) = match help
             .strip_suffix(']')
             .and_then(|it| it.rsplit_once(" [default"))
         {
             Some((sentence, default)) => {
-                let (of, default) = default.split_once(": ").unwrap_or(("", default));
+                let (name, default) = default.split_once(": ").unwrap_or(("", default));
                 (
                     sentence.to_owned(),
-                    Some((format!("default{of}"), default.to_owned())),
+                    Some((format!("default{name}"), default.to_owned())),
                 )
             }
             None => (help, None),
@@ -98,7 +98,7 @@ impl Entry {
             names: names.collect(),
             value,
             choices: choices.iter().map(|it| it.get_name().to_owned()).collect(),
-            default: written.or(default),
+            default: default_in_help.or(default),
             variable: arg
                 .get_env()
                 .map(|name| name.to_string_lossy().into_owned()),
@@ -106,7 +106,7 @@ impl Entry {
         }
     }
 
-    /// The names with the value, as they are typed.
+    /// Returns the names and the value as they are typed.
     pub(super) fn usage(&self) -> String {
         match self.names.is_empty() {
             true => self.value.clone(),
@@ -115,8 +115,8 @@ impl Entry {
     }
 }
 
-/// The page docs/reference/options.md: every option with its names, value, default, variable and sentence.
-pub(super) fn page(command: &Command) -> String {
+/// Returns docs/reference/options.md: every option with its names, value, default, variable and sentence.
+pub(super) fn options_page(command: &Command) -> String {
     let mut page = "\
 # Options
 
@@ -131,7 +131,7 @@ list, except `DOCROOT_HEADER` (one field a line) and `DOCROOT_AUTH` (one user).
     for group in groups(command) {
         let _ = writeln!(page, "\n## {}", group.title);
         for entry in &group.entries {
-            write(&mut page, "", entry);
+            write_entry(&mut page, "", entry);
         }
     }
     page.push_str("\n## Commands\n\nA directory with the name of a command is written `./NAME`.\n");
@@ -143,11 +143,11 @@ list, except `DOCROOT_HEADER` (one field a line) and `DOCROOT_AUTH` (one user).
             let _ = writeln!(page, "\n{}", wrapped(&sentence(&text.to_string())));
         }
         let entries = groups(each).into_iter().flat_map(|group| group.entries);
-        let (common, own): (Vec<Entry>, Vec<Entry>) = entries
+        let (common, own): (Vec<OptionEntry>, Vec<OptionEntry>) = entries
             .filter(|entry| entry.id != "help")
             .partition(|entry| is_common(entry, command));
         for entry in &own {
-            write(&mut page, &format!("{name} "), entry);
+            write_entry(&mut page, &format!("{name} "), entry);
         }
         let common: Vec<String> = common
             .iter()
@@ -183,14 +183,14 @@ list, except `DOCROOT_HEADER` (one field a line) and `DOCROOT_AUTH` (one user).
     page
 }
 
-/// Whether an option of a subcommand is the server's option of the same name.
-pub(super) fn is_common(entry: &Entry, server: &Command) -> bool {
+/// Whether an option of a subcommand is the option of the same name of the server.
+pub(super) fn is_common(entry: &OptionEntry, server: &Command) -> bool {
     let mut all = groups(server).into_iter().flat_map(|group| group.entries);
     all.any(|other| other.id == entry.id && other.sentence == entry.sentence)
 }
 
-/// Appends one option, under a heading that has its long name only, so that its anchor is stable.
-fn write(page: &mut String, command: &str, entry: &Entry) {
+/// Appends one option. Its heading is the long name only, so that its anchor is stable.
+fn write_entry(page: &mut String, command: &str, entry: &OptionEntry) {
     let heading = match entry.names.is_empty() {
         true => entry.id.clone(),
         false => format!("--{}", entry.id),
@@ -200,8 +200,8 @@ fn write(page: &mut String, command: &str, entry: &Entry) {
     if !entry.choices.is_empty() {
         facts.push(format!("one of `{}`", entry.choices.join("`, `")));
     }
-    if let Some((of, default)) = &entry.default {
-        facts.push(format!("{of}: {default}"));
+    if let Some((name, default)) = &entry.default {
+        facts.push(format!("{name}: {default}"));
     }
     if let Some(variable) = &entry.variable {
         facts.push(format!("variable `{variable}`"));
@@ -212,13 +212,13 @@ fn write(page: &mut String, command: &str, entry: &Entry) {
     }
 }
 
-/// A text with its full stop.
+/// Returns a text with a full stop at the end.
 pub(super) fn sentence(text: &str) -> String {
     let end = if text.ends_with('.') { "" } else { "." };
     format!("{text}{end}")
 }
 
-/// A paragraph in lines of at most 120 columns.
+/// Wraps a paragraph into lines of at most 120 columns.
 fn wrapped(text: &str) -> String {
     let mut lines = vec![String::new()];
     for word in text.split_whitespace() {

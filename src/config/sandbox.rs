@@ -1,4 +1,4 @@
-//! The option `--sandbox`, and the rights that serving needs.
+//! The option `--sandbox`, and the files that serving needs.
 
 use std::path::{Path, PathBuf, absolute};
 
@@ -17,11 +17,12 @@ pub(super) struct SandboxOptions {
         default_value = "auto"
     )]
     #[arg(help_heading = super::group::PRODUCTION, hide_short_help = true)]
-    sandbox: How,
+    sandbox: SandboxValue,
 }
 
+/// Values of `--sandbox`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum How {
+enum SandboxValue {
     Auto,
     On,
     Off,
@@ -30,16 +31,16 @@ enum How {
 impl SandboxOptions {
     pub(super) fn resolve(self) -> SandboxMode {
         match self.sandbox {
-            How::Auto => SandboxMode::Auto,
-            How::On => SandboxMode::On,
-            How::Off => SandboxMode::Off,
+            SandboxValue::Auto => SandboxMode::Auto,
+            SandboxValue::On => SandboxMode::On,
+            SandboxValue::Off => SandboxMode::Off,
         }
     }
 }
 
-/// Returns the rights that serving needs: the root as it was named, and the files that SIGHUP reloads.
-pub(super) fn needs(
-    named: &Path,
+/// Returns the files that serving needs: the root, targets of symbolic links, and the files that SIGHUP reloads.
+pub(super) fn requirements(
+    root: &Path,
     symlinks: &Symlinks,
     sources: &PolicySources,
     users: Option<&Path>,
@@ -55,18 +56,18 @@ pub(super) fn needs(
             MediaTypesInput::File(file) => Some(file.as_path()),
             MediaTypesInput::Pair(_) => None,
         });
-    let rules = sources.rules_paths(named);
+    let rules = sources.rules_paths(root);
     let files = types.chain(users).chain(rules.iter().map(PathBuf::as_path));
-    // Only without a current directory is there no absolute path, and nothing at such a one.
+    // A path cannot be made absolute only if there is no current directory; then there is no file at that path either.
     let absolute = |path: &Path| absolute(path).ok();
-    let folders = others.iter().map(|other| other.as_path());
+    let directories = others.iter().map(|other| other.as_path());
     Requirements {
-        folders: [named]
+        directories: [root]
             .into_iter()
-            .chain(folders)
+            .chain(directories)
             .filter_map(absolute)
             .collect(),
-        folders_are_replaced: false,
+        directories_are_replaced: false,
         read_everywhere: *symlinks == Symlinks::Follow,
         files: files.filter_map(absolute).collect(),
         logs: Vec::new(),

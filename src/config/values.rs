@@ -1,4 +1,4 @@
-//! Parsers of the values of options.
+//! Parsers of option values.
 
 use std::num::NonZeroUsize;
 use std::time::Duration;
@@ -6,6 +6,7 @@ use std::time::Duration;
 use docroot::http::is_token;
 use docroot::site::{ConfiguredField, MediaTypesInput};
 
+/// Parses a time of 1ms to 24h, with its unit.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
     let end = text
         .find(|char: char| !char.is_ascii_digit())
@@ -20,14 +21,14 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
         "h" => 3_600_000,
         _ => return Err(expected()),
     };
-    let day = 86_400_000;
+    let max_millis = 86_400_000;
     match number.checked_mul(millis) {
-        Some(millis) if (1..=day).contains(&millis) => Ok(Duration::from_millis(millis)),
+        Some(millis) if (1..=max_millis).contains(&millis) => Ok(Duration::from_millis(millis)),
         _ => Err("expected 1ms to 24h".into()),
     }
 }
 
-/// Bytes: `1024`, `1k`, `1KiB`; k, M and G are powers of 1024.
+/// Parses a number of bytes: `1024`, `1k`, `1KiB`. k, M and G are powers of 1024.
 pub(super) fn size(text: &str) -> Result<u64, String> {
     let end = text
         .find(|char: char| !char.is_ascii_digit())
@@ -50,7 +51,7 @@ pub(super) fn cache_size(text: &str) -> Result<usize, String> {
     size(text).and_then(fits)
 }
 
-/// Parses the count of `-v`; a variable may also be true or false.
+/// Parses the level of `-v` in its variable: a number, true or false.
 pub(super) fn level(text: &str) -> Result<u8, String> {
     match text.to_ascii_lowercase().as_str() {
         "true" | "yes" | "on" => Ok(1),
@@ -59,7 +60,7 @@ pub(super) fn level(text: &str) -> Result<u8, String> {
     }
 }
 
-/// Parses one field of a list of lines; an empty line is none.
+/// Parses one line of a list of fields; an empty line is `None`.
 pub(super) fn field(text: &str) -> Result<Option<ConfiguredField>, String> {
     match text.trim_ascii() {
         "" => Ok(None),
@@ -70,8 +71,8 @@ pub(super) fn field(text: &str) -> Result<Option<ConfiguredField>, String> {
 /// Parses an origin (RFC 6454 section 6.2), or `*`.
 pub(super) fn origin(text: &str) -> Result<String, String> {
     let is_host = |host: &str| {
-        let is_of_host = |byte: u8| byte.is_ascii_graphic() && !b"/?#@\\\"<>,;".contains(&byte);
-        !host.is_empty() && host.bytes().all(is_of_host)
+        let is_host_byte = |byte: u8| byte.is_ascii_graphic() && !b"/?#@\\\"<>,;".contains(&byte);
+        !host.is_empty() && host.bytes().all(is_host_byte)
     };
     match text.split_once("://") {
         _ if text == "*" => Ok(text.to_owned()),
@@ -93,13 +94,13 @@ pub(super) fn prefix(text: &str) -> Result<String, String> {
 }
 
 pub(super) fn types(text: &str) -> Result<MediaTypesInput, String> {
-    let is_dotless = || {
+    let lacks_dot = || {
         let pair = text.split_once('=');
         pair.is_some_and(|(name, kind)| !name.contains('/') && kind.contains('/'))
     };
     match text.starts_with('.') && text.contains('=') {
         true => Ok(MediaTypesInput::Pair(text.to_owned())),
-        false if is_dotless() => Err(format!("expected a dot before the extension: .{text}")),
+        false if lacks_dot() => Err(format!("expected a dot before the extension: .{text}")),
         false => Ok(MediaTypesInput::File(text.into())),
     }
 }
@@ -125,11 +126,12 @@ pub(super) fn connections(text: &str) -> Result<usize, String> {
     }
 }
 
-/// Returns the request target of a typed path: bytes that no target holds are percent-encoded, as browsers do.
+/// Returns the request target of a typed path. Bytes that are not valid in a target are percent-encoded, as by
+/// browsers.
 pub(super) fn target(path: &[u8]) -> String {
     let mut target = String::new();
-    let is_whole = path.starts_with(b"/") || path == b"*" || is_uri(path);
-    if !is_whole {
+    let is_complete = path.starts_with(b"/") || path == b"*" || has_scheme(path);
+    if !is_complete {
         target.push('/');
     }
     for &byte in path {
@@ -144,8 +146,8 @@ pub(super) fn target(path: &[u8]) -> String {
     target
 }
 
-/// Whether this is a URL with its scheme.
-fn is_uri(path: &[u8]) -> bool {
+/// Whether this is a URL with a scheme.
+fn has_scheme(path: &[u8]) -> bool {
     let path = path.to_ascii_lowercase();
     path.starts_with(b"http://") || path.starts_with(b"https://")
 }
@@ -158,8 +160,11 @@ pub(super) fn request_field(text: &str) -> Result<String, String> {
     {
         return Err(expected());
     }
-    let names_content = ["Content-Length", "Transfer-Encoding"];
-    match names_content.iter().any(|of| name.eq_ignore_ascii_case(of)) {
+    let content_fields = ["Content-Length", "Transfer-Encoding"];
+    match content_fields
+        .iter()
+        .any(|field| name.eq_ignore_ascii_case(field))
+    {
         true => Err(
             "docroot explain does not support requests with content; leave this field out".into(),
         ),
@@ -176,12 +181,13 @@ pub(super) fn method(text: &str) -> Result<String, String> {
 
 /// Parses the name of a user (RFC 7617 section 2).
 pub(super) fn user_name(text: &str) -> Result<String, String> {
-    let is_one = !text.is_empty() && !text.contains(|char: char| char == ':' || char.is_control());
+    let is_valid =
+        !text.is_empty() && !text.contains(|char: char| char == ':' || char.is_control());
     let expected = || "expected a name without colons and control characters".to_owned();
-    is_one.then(|| text.to_owned()).ok_or_else(expected)
+    is_valid.then(|| text.to_owned()).ok_or_else(expected)
 }
 
-/// Parses a file name.
+/// Parses the name of a file, without directories.
 pub(super) fn file_name(text: &str) -> Result<String, String> {
     match file_path(text)? {
         name if name.contains('/') => Err("expected a file name, without a slash".into()),
@@ -189,10 +195,10 @@ pub(super) fn file_name(text: &str) -> Result<String, String> {
     }
 }
 
-/// Parses a path below the root.
+/// Parses a path relative to the root.
 pub(super) fn file_path(text: &str) -> Result<String, String> {
-    let inside = |name: &str| !matches!(name, "" | "." | "..");
-    match text.split('/').all(inside) {
+    let is_plain_name = |name: &str| !matches!(name, "" | "." | "..");
+    match text.split('/').all(is_plain_name) {
         true => Ok(text.to_owned()),
         false => Err("expected a path relative to the root, such as errors/404.html".into()),
     }
@@ -203,7 +209,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn quantities() {
+    fn quantities_have_units_and_limits() {
         assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
         assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
         for bad in [
@@ -235,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn paths_stay_in_the_root() {
+    fn path_outside_root_is_refused() {
         assert!(file_path("errors/404.html").is_ok());
         for bad in ["", "/404.html", "../404.html", "a//b", "a/"] {
             assert!(file_path(bad).is_err(), "{bad}");

@@ -463,8 +463,8 @@ impl Root {
             (Err(Errno::LOOP), OpenSymlinks::Inside(_), PathResolver::Openat2) => {
                 let inside = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
                 match self.root_dir.open_with_openat2(path, flags, inside) {
-                    // The kernel returns XDEV for a link that leads out, and for every absolute one; AGAIN while a program
-                    // renames files without a pause.
+                    // The kernel returns XDEV for a link that leads out, and for every absolute one; AGAIN while a
+                    // program renames files without a pause.
                     Err(Errno::XDEV | Errno::AGAIN) => self.open_through_symlinks(path, flags),
                     opened => opened,
                 }

@@ -1,4 +1,4 @@
-//! The banner on a terminal, or the JSON line for programs: the server's URLs, and what is turned on.
+//! The start message: the banner on a terminal, or the JSON line for programs, with the URLs and the features in use.
 
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _};
@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use docroot::auth::Users;
 use docroot::http::{PATH_CHARACTERS, percent_encode};
-use docroot::metrics::PATH as METRICS;
+use docroot::metrics::PATH as METRICS_PATH;
 use docroot::net::{Endpoint, lan_address, lan_addresses};
 use docroot::sandbox::Confinement;
 use docroot::server::{self, Bind};
@@ -14,43 +14,43 @@ use docroot::site::{Freshness, Symlinks};
 
 use crate::check::change_detection;
 use crate::qr;
-use crate::text::json;
+use crate::text::escape_json;
 
 /// A server that has been started.
-pub(crate) struct Started<'a> {
+pub(crate) struct StartedServer<'a> {
     /// Options of the server.
     pub(crate) options: &'a server::ServerOptions,
-    /// Source of news about changed files.
+    /// Mechanism that detects changed files.
     pub(crate) freshness: Freshness,
-    /// Rights that the process still has.
+    /// Degree to which the sandbox confines the process.
     pub(crate) confinement: &'a Confinement,
     /// Addresses of the listeners.
     pub(crate) addresses: &'a [Endpoint],
-    /// The address of the metrics.
+    /// Address of the metrics listener; `None` if there is none.
     pub(crate) metrics: Option<SocketAddr>,
     /// Sentence about a root whose / gets 404; `None` if it gets a page.
     pub(crate) root_fault: Option<&'a str>,
 }
 
-/// Addresses of this machine that the banner names at most.
-const MAX_NAMED_ADDRESSES: usize = 4;
+/// Maximum number of URLs for other machines in the banner.
+const MAX_NETWORK_URLS: usize = 4;
 
 /// Returns the banner on a terminal, else the JSON line.
-pub(crate) fn announcement(started: &Started<'_>) -> String {
+pub(crate) fn start_message(server: &StartedServer<'_>) -> String {
     match io::stdout().is_terminal() {
-        true => banner(started),
-        false => line(started),
+        true => banner(server),
+        false => json_line(server),
     }
 }
 
-fn banner(started: &Started<'_>) -> String {
-    let Started {
+fn banner(server: &StartedServer<'_>) -> String {
+    let StartedServer {
         options,
         freshness,
         confinement,
         addresses,
         ..
-    } = *started;
+    } = *server;
     let mut text = format!("docroot {}\n\n", env!("CARGO_PKG_VERSION"));
     let _ = writeln!(text, "  {}", options.root.display());
     let prefix = prefix(options);
@@ -60,16 +60,17 @@ fn banner(started: &Started<'_>) -> String {
     for url in network_urls(addresses, &lan_addresses(), &prefix) {
         let _ = writeln!(text, "  {url}  (on the network)");
     }
-    if let Some(url) = started.metrics_url() {
+    if let Some(url) = server.metrics_url() {
         let _ = writeln!(text, "  {url}  (metrics)");
     }
-    let first = options.ports.first().copied().unwrap_or_default();
-    let asked = options.binds.iter().any(Bind::takes_port);
-    let has_first = |address: &Endpoint| address.tcp().is_some_and(|it| it.port() == first);
-    if asked && first != 0 && !addresses.iter().any(has_first) {
-        let _ = writeln!(text, "  (port {first} is in use by another program)");
+    let first_port = options.ports.first().copied().unwrap_or_default();
+    let takes_port = options.binds.iter().any(Bind::takes_port);
+    let has_first_port =
+        |address: &Endpoint| address.tcp().is_some_and(|it| it.port() == first_port);
+    if takes_port && first_port != 0 && !addresses.iter().any(has_first_port) {
+        let _ = writeln!(text, "  (port {first_port} is in use by another program)");
     }
-    if let Some(fault) = started.root_fault {
+    if let Some(fault) = server.root_fault {
         let _ = writeln!(text, "\n  {fault}");
     }
     let hidden = if options.site.shows_hidden {
@@ -83,13 +84,13 @@ fn banner(started: &Started<'_>) -> String {
         ""
     };
     let symlinks = match &options.symlinks {
-        Symlinks::Inside(others) if others.is_empty() => "inside the root".to_owned(),
-        Symlinks::Inside(others) => {
-            let others: Vec<_> = others
+        Symlinks::Inside(targets) if targets.is_empty() => "inside the root".to_owned(),
+        Symlinks::Inside(targets) => {
+            let targets: Vec<_> = targets
                 .iter()
                 .map(|path| path.display().to_string())
                 .collect();
-            format!("inside the root and into {}", others.join(", "))
+            format!("inside the root and into {}", targets.join(", "))
         }
         Symlinks::Deny => "not followed".to_owned(),
         Symlinks::Follow => "to any target".to_owned(),
@@ -98,12 +99,12 @@ fn banner(started: &Started<'_>) -> String {
     let connections = options.limits.connections;
     let workers = match options.workers.get() {
         1 => "1 worker".to_owned(),
-        several => format!("{several} workers"),
+        count => format!("{count} workers"),
     };
     let users = match options.users.as_ref().map(Users::len) {
         None => String::new(),
         Some(1) => "; 1 user with a password".to_owned(),
-        Some(several) => format!("; {several} users with passwords"),
+        Some(count) => format!("; {count} users with passwords"),
     };
     let live = match &options.site.live_reload {
         Some(_) => "; pages reload when the site changes",
@@ -122,23 +123,23 @@ fn banner(started: &Started<'_>) -> String {
     text + "  Ctrl-C stops\n\n"
 }
 
-fn line(started: &Started<'_>) -> String {
-    let Started {
+fn json_line(server: &StartedServer<'_>) -> String {
+    let StartedServer {
         options,
         freshness,
         confinement,
         addresses,
         ..
-    } = *started;
-    let metrics = started.metrics_url();
+    } = *server;
+    let metrics = server.metrics_url();
     let metrics = metrics.map(|url| format!("\"metrics\":\"{url}\","));
     let urls: Vec<String> = urls(addresses, &prefix(options))
-        .map(|url| format!("\"{}\"", json(&url)))
+        .map(|url| format!("\"{}\"", escape_json(&url)))
         .collect();
     format!(
         "{{\"event\":\"listening\",\"urls\":[{}],\"root\":\"{}\",\"workers\":{},\"changes\":\"{}\",\"auth\":{},\"live_reload\":{},\"sandbox\":\"{}\",\"landlock\":{},{}\"version\":\"{}\",\"pid\":{}}}\n",
         urls.join(","),
-        json(&options.root.to_string_lossy()),
+        escape_json(&options.root.to_string_lossy()),
         options.workers,
         change_detection(freshness),
         options.users.is_some(),
@@ -151,29 +152,33 @@ fn line(started: &Started<'_>) -> String {
     )
 }
 
-impl Started<'_> {
+impl StartedServer<'_> {
     /// The URL of the metrics.
     fn metrics_url(&self) -> Option<String> {
-        urls(&[self.metrics?.into()], METRICS.trim_start_matches('/')).next()
+        urls(
+            &[self.metrics?.into()],
+            METRICS_PATH.trim_start_matches('/'),
+        )
+        .next()
     }
 }
 
-/// Returns the first URL at which a browser on this machine finds the site.
-pub(crate) fn url(options: &server::ServerOptions, addresses: &[Endpoint]) -> Option<String> {
+/// Returns the first URL by which a browser on this machine reaches the site.
+pub(crate) fn site_url(options: &server::ServerOptions, addresses: &[Endpoint]) -> Option<String> {
     urls(addresses, &prefix(options)).next()
 }
 
-/// Returns the URL at which a phone finds the site, as a QR code.
+/// Returns the QR code of the URL by which a phone reaches the site.
 ///
 /// # Errors
-/// One line that says what to do.
-pub(crate) fn qr(
+/// One line with the cause, and what to do.
+pub(crate) fn qr_code(
     options: &server::ServerOptions,
     addresses: &[Endpoint],
 ) -> Result<String, String> {
     let own = lan_address();
     let addresses: Vec<SocketAddr> = addresses.iter().filter_map(Endpoint::tcp).collect();
-    let Some(address) = qr::reachable(&addresses, own) else {
+    let Some(address) = qr::reachable_address(&addresses, own) else {
         return Err(match own {
             Some(own) => {
                 format!(
@@ -184,13 +189,13 @@ pub(crate) fn qr(
         });
     };
     let url = format!("http://{address}/{}", prefix(options));
-    match qr::code(&url) {
+    match qr::render(&url) {
         Some(code) => Ok(format!("{code}  {url}\n\n")),
         None => Err(format!("{url} is too long for a QR code")),
     }
 }
 
-/// The part of every URL of the site behind the first slash.
+/// Returns the part of every URL of the site after the first slash: nothing, or the path prefix and a slash.
 fn prefix(options: &server::ServerOptions) -> String {
     let mut text = String::new();
     if !options.site.prefix.is_empty() {
@@ -200,32 +205,32 @@ fn prefix(options: &server::ServerOptions) -> String {
     text
 }
 
-/// For each address a URL that a browser on this machine can open; for a Unix socket, its name as in `--bind`.
+/// Returns for each address a URL that a browser on this machine can open; for a Unix socket, its name as in `--bind`.
 fn urls(addresses: &[Endpoint], path: &str) -> impl Iterator<Item = String> {
-    // "[::]" takes IPv4 as well, unless an address of that is listened on, too.
+    // A listener on [::] accepts IPv4 as well, unless another one listens on an IPv4 address.
     let is_v4 = |address: &Endpoint| address.tcp().is_some_and(|it| it.is_ipv4());
     let has_v4 = addresses.iter().any(is_v4);
     addresses.iter().map(move |address| match address.tcp() {
-        Some(address) => reached(address, has_v4, path),
+        Some(address) => local_url(address, has_v4, path),
         None => address.to_string(),
     })
 }
 
-/// Returns the URLs by which other machines reach an unspecified address (0.0.0.0, `[::]`), of this machine's `own`
-/// addresses: those of IPv4, or of IPv6 where there are none.
+/// Returns the URLs by which other machines reach an unspecified address (0.0.0.0, `[::]`), from this machine's own
+/// addresses: those of IPv4, or those of IPv6 if it has no IPv4 address.
 fn network_urls(addresses: &[Endpoint], own: &[IpAddr], path: &str) -> Vec<String> {
-    let everywhere = addresses.iter().filter_map(Endpoint::tcp);
-    let everywhere = everywhere.filter(|address| address.ip().is_unspecified());
+    let unspecified = addresses.iter().filter_map(Endpoint::tcp);
+    let unspecified = unspecified.filter(|address| address.ip().is_unspecified());
     let mut urls = Vec::new();
-    for address in everywhere {
+    for address in unspecified {
         let has_v4 = own.iter().any(IpAddr::is_ipv4);
-        let is_reached = |ip: &&IpAddr| match ip {
+        let is_reachable = |ip: &&IpAddr| match ip {
             IpAddr::V4(_) => true,
             IpAddr::V6(_) => address.is_ipv6() && !has_v4,
         };
-        for ip in own.iter().filter(is_reached) {
+        for ip in own.iter().filter(is_reachable) {
             let url = format!("http://{}/{path}", SocketAddr::new(*ip, address.port()));
-            if urls.len() < MAX_NAMED_ADDRESSES && !urls.contains(&url) {
+            if urls.len() < MAX_NETWORK_URLS && !urls.contains(&url) {
                 urls.push(url);
             }
         }
@@ -233,14 +238,15 @@ fn network_urls(addresses: &[Endpoint], own: &[IpAddr], path: &str) -> Vec<Strin
     urls
 }
 
-fn reached(mut address: SocketAddr, has_v4: bool, path: &str) -> String {
+/// Returns the URL of an address; for an unspecified address, that of a loopback address.
+fn local_url(mut address: SocketAddr, has_v4: bool, path: &str) -> String {
     if address.ip().is_unspecified() {
         address.set_ip(match address.is_ipv6() && has_v4 {
             true => Ipv6Addr::LOCALHOST.into(),
             false => Ipv4Addr::LOCALHOST.into(),
         });
     }
-    // The percent sign of a zone is encoded (RFC 6874 section 2).
+    // The percent sign before a zone is encoded (RFC 6874 section 2).
     format!("http://{}/{path}", address.to_string().replace('%', "%25"))
 }
 
@@ -249,7 +255,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn unspecified_address_is_named_by_those_of_the_network() {
+    fn unspecified_address_is_shown_as_network_addresses() {
         let check = |bound: &[&str], own: &[&str], expected: &[&str]| {
             let bound: Vec<_> = bound
                 .iter()
@@ -273,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn the_line_is_json() {
+    fn json_line_is_valid_json() {
         let ip = |text: &str| Endpoint::Ip(text.parse().unwrap());
         let addresses = [
             ip("127.0.0.1:80"),
@@ -296,7 +302,7 @@ mod tests {
             limits: docroot::net::Limits::default(),
             metrics: None,
         };
-        let line = line(&Started {
+        let json_line = json_line(&StartedServer {
             options: &options,
             freshness: Freshness::Stat,
             confinement: &Confinement::Off,
@@ -306,12 +312,15 @@ mod tests {
         });
         let urls = r#"{"event":"listening","urls":["http://127.0.0.1:80/","http://[::1]:80/","http://[fe80::1%253]:80/","unix:/run/\"it\""]"#;
         assert!(
-            line.starts_with(&format!(
+            json_line.starts_with(&format!(
                 r#"{urls},"root":"/a \"b\"\u000a\\","workers":2,"changes":"stat","auth":false,"live_reload":false,"sandbox":"off","landlock":0,"metrics":"http://127.0.0.1:9/metrics","version":"#
             )),
-            "{line}"
+            "{json_line}"
         );
-        assert!(line.contains(r#","sandbox":"off","landlock":0,"#), "{line}");
-        assert!(line.ends_with("}\n"));
+        assert!(
+            json_line.contains(r#","sandbox":"off","landlock":0,"#),
+            "{json_line}"
+        );
+        assert!(json_line.ends_with("}\n"));
     }
 }
