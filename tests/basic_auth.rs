@@ -2,6 +2,7 @@
 
 use std::io::Write as _;
 use std::process::{Output, Stdio};
+use std::time::{Duration, Instant};
 
 use crate::support::{
     Client, Response, Root, Server, Signal, docroot, eventually, json_field, summary,
@@ -364,6 +365,7 @@ fn disconnect_during_verification_blocks_no_other_client() {
 fn pending_verifications_are_limited() {
     let root = site();
     let server = Server::with(root.path(), &["-a", SLOW_EVE, "--workers", "1"]);
+    let start = Instant::now();
     let mut guessers: Vec<Client> = Vec::new();
     for number in 0..140 {
         let mut client = server.connect();
@@ -375,7 +377,9 @@ fn pending_verifications_are_limited() {
     assert_eq!(busy.field("Retry-After"), Some("5"));
     assert_eq!(busy.field("Cache-Control"), Some("no-store"));
     check_challenge(&server.get("/"));
-    assert!(guessers[100].has_received_nothing());
+    // Queued requests wait for ten seconds; a busy machine may take longer to get here.
+    let is_waiting = guessers[100].has_received_nothing();
+    assert!(is_waiting || start.elapsed() > Duration::from_secs(10));
 }
 
 #[test]
