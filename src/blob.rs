@@ -257,10 +257,10 @@ mod tests {
     fn ctime_change_means_other_bytes_unless_links_changed() {
         use std::fs::{File, hard_link, remove_file};
 
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("file");
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
         let file = File::create(&path).unwrap();
-        hard_link(&path, folder.path().join("other name")).unwrap();
+        hard_link(&path, dir.path().join("other name")).unwrap();
         let before = FileVersion::of(&file).unwrap();
         let has_bytes = || FileVersion::of(&file).unwrap().has_same_bytes_as(&before);
         assert!(has_bytes());
@@ -268,7 +268,7 @@ mod tests {
         assert!(has_bytes(), "a link was removed");
         let before = FileVersion::of(&file).unwrap();
         let has_bytes = || FileVersion::of(&file).unwrap().has_same_bytes_as(&before);
-        hard_link(folder.path().join("other name"), &path).unwrap();
+        hard_link(dir.path().join("other name"), &path).unwrap();
         assert!(has_bytes(), "a link was added");
         let before = FileVersion::of(&file).unwrap();
         let has_bytes = || FileVersion::of(&file).unwrap().has_same_bytes_as(&before);

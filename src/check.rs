@@ -181,9 +181,9 @@ impl ProblemGroup {
         for line in &self.lines {
             let _ = writeln!(text, "  {line}");
         }
-        let others = self.count - self.lines.len();
-        if others > 0 {
-            let _ = writeln!(text, "  and {others} more");
+        let unlisted = self.count - self.lines.len();
+        if unlisted > 0 {
+            let _ = writeln!(text, "  and {unlisted} more");
         }
     }
 }

@@ -136,7 +136,7 @@ impl LineWriter {
         };
         let line_writer = Self::attach(shared.clone());
         thread::Builder::new()
-            .name("journal".into())
+            .name("log-writer".into())
             .spawn(move || shared.run(gather, out))?;
         Ok((line_writer, writer))
     }

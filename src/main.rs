@@ -204,10 +204,10 @@ fn run(
     let notifier = manager.clone();
     let reload = move || {
         // The time at which this reload starts identifies it (sd_notify(3)).
-        let since = NotifyState::monotonic_usec_now();
+        let start_time = NotifyState::monotonic_usec_now();
         notifier.notify(
             &iter::once(NotifyState::Reloading)
-                .chain(since)
+                .chain(start_time)
                 .collect::<Vec<_>>(),
         );
         reload(&sources, &policy, &auth, verifier.as_ref());

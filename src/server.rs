@@ -54,7 +54,7 @@ pub struct ServerOptions {
     pub http1: http1::HttpOptions,
     /// Peers that send a PROXY header first; `None` is no peer.
     pub proxy: Option<proxy::ProxyHeaderOptions>,
-    /// Users who may see the site; `None` is no authentication.
+    /// Users that may request the site; `None` means no authentication.
     pub users: Option<Users>,
     /// Number of workers, each of which is an event loop on its own thread.
     pub workers: NonZeroUsize,
@@ -438,7 +438,7 @@ pub fn open_site(disk: Root, options: &mut ServerOptions) -> Result<Site, StartE
 /// [`StartError::Root`].
 pub fn open_root(options: &ServerOptions) -> Result<Root, StartError> {
     Root::open(&options.root, &options.symlinks)
-        .map_err(|(folder, error)| StartError::Root(folder, error))
+        .map_err(|(path, error)| StartError::Root(path, error))
 }
 
 /// Listens on all addresses, with the first port that is free on all of them.

@@ -208,14 +208,14 @@ fn environment_section(groups: &[OptionGroup]) -> String {
         let variable = entry.variable.clone()?;
         Some((variable, format!("--{}", entry.id)))
     });
-    let others = [
+    let other_variables = [
         ("PORT", "--port, if DOCROOT_PORT is not set"),
         ("RUST_LOG", "Diagnostics by module, such as docroot=debug."),
         ("NO_COLOR, TERM=dumb", "No colours on a terminal."),
         ("BROWSER", "The program that --open starts."),
     ];
-    let others = others.map(|(name, text)| (name.to_owned(), text.to_owned()));
-    for (name, text) in option_variables.chain(others) {
+    let other_variables = other_variables.map(|(name, text)| (name.to_owned(), text.to_owned()));
+    for (name, text) in option_variables.chain(other_variables) {
         roff.control("TP", ["36"]);
         roff.text([bold(name)]);
         roff.text([roman(text)]);

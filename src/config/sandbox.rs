@@ -45,8 +45,8 @@ pub(super) fn requirements(
     sources: &PolicySources,
     users: Option<&Path>,
 ) -> Requirements {
-    let others = match symlinks {
-        Symlinks::Inside(others) => others.as_slice(),
+    let symlink_roots = match symlinks {
+        Symlinks::Inside(symlink_roots) => symlink_roots.as_slice(),
         Symlinks::Deny | Symlinks::Follow => &[],
     };
     let types = sources
@@ -60,7 +60,7 @@ pub(super) fn requirements(
     let files = types.chain(users).chain(rules.iter().map(PathBuf::as_path));
     // A path cannot be made absolute only if there is no current directory; then there is no file at that path either.
     let absolute = |path: &Path| absolute(path).ok();
-    let directories = others.iter().map(|other| other.as_path());
+    let directories = symlink_roots.iter().map(|other| other.as_path());
     Requirements {
         directories: [root]
             .into_iter()

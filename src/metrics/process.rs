@@ -53,12 +53,12 @@ impl ProcessStats {
         parse_cpu_seconds(&read_text(self.stat.as_ref()?)?)
     }
 
-    /// Open file descriptors.
+    /// Returns the number of open descriptors.
     pub(super) fn open_descriptors(&self) -> Option<u64> {
-        let mut folder = Dir::new(self.descriptors.as_ref()?.try_clone().ok()?).ok()?;
-        folder.rewind();
+        let mut dir = Dir::new(self.descriptors.as_ref()?.try_clone().ok()?).ok()?;
+        dir.rewind();
         let is_number = |name: &[u8]| name.iter().all(u8::is_ascii_digit);
-        let names = folder.filter_map(Result::ok);
+        let names = dir.filter_map(Result::ok);
         let count = names.filter(|entry| is_number(entry.file_name().to_bytes()));
         // The descriptor of this listing is not counted.
         (count.count() as u64).checked_sub(1)

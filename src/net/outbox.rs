@@ -665,8 +665,8 @@ mod tests {
     fn link_count_change_excuses_one_ctime_change() {
         use std::fs::{File, hard_link, remove_file};
 
-        let folder = tempfile::tempdir().unwrap();
-        let (path, also) = (folder.path().join("file"), folder.path().join("also"));
+        let dir = tempfile::tempdir().unwrap();
+        let (path, also) = (dir.path().join("file"), dir.path().join("also"));
         for (is_steady, is_overwritten) in
             [(true, false), (true, true), (false, false), (false, true)]
         {
@@ -718,8 +718,8 @@ mod tests {
         use std::fs::{File, remove_file, rename, write};
         use std::thread;
 
-        let folder = tempfile::tempdir().unwrap();
-        let (path, next) = (folder.path().join("file"), folder.path().join("next"));
+        let dir = tempfile::tempdir().unwrap();
+        let (path, next) = (dir.path().join("file"), dir.path().join("next"));
         for is_replaced in [false, true].repeat(50) {
             write(&path, "content").unwrap();
             write(&next, "another").unwrap();

@@ -431,11 +431,11 @@ fn write_part(listing: &Listing, part: &str, into: &mut Vec<u8>) {
             "parent" if listing.path.is_empty() => {}
             "parent" => into.extend_from_slice(PARENT_ROW),
             "count" => {
-                let (folders, files) = listing.count;
+                let (dirs, files) = listing.count;
                 let plural = |count| if count == 1 { "" } else { "s" };
                 let text = format!(
-                    "{folders} folder{}, {files} file{}",
-                    plural(folders),
+                    "{dirs} folder{}, {files} file{}",
+                    plural(dirs),
                     plural(files)
                 );
                 into.extend_from_slice(text.as_bytes());

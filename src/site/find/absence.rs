@@ -4,35 +4,35 @@ use super::super::trace::HiddenReason;
 use super::{Site, SiteOptions};
 use crate::http::{Lookup, Target};
 
-/// The reasons. A client is not sent them.
-const OUTSIDE: &str = "The path does not begin with --path-prefix.";
-const RULES: &str = "The file holds path rules (_headers, _redirects), and is not served.";
-const HIDDEN: &str = "A name in the path begins with a dot; --hidden serves such files.";
+/// Reasons. They are not sent to clients.
+const OUTSIDE_PREFIX: &str = "The path does not begin with --path-prefix.";
+const RULES_FILE: &str = "The file holds path rules (_headers, _redirects), and is not served.";
+const DOTFILE: &str = "A name in the path begins with a dot; --hidden serves such files.";
 const NO_INDEX: &str =
     "The directory has no index file; --listing lists it, --index names another index file.";
 
-/// The fault of a root whose / gets 404.
+/// Reason for which / gets 404.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RootFault {
-    /// Nothing is in it, as in a volume that was not mounted.
+    /// It is empty, as if a volume was not mounted.
     Empty,
-    /// None of the index files is in it, nor anything else that answers a request for /.
+    /// It has no index file, nor anything else that answers a request for /.
     NoIndex,
 }
 
 impl Site {
-    /// Returns why a lookup found nothing, where that is more than that nothing is there.
+    /// Returns the reason for which a lookup found nothing; `None` if there simply is no such file.
     pub(super) fn absence(&self, target: &Target<'_>, lookup: &Lookup) -> Option<&'static str> {
         if !matches!(lookup, Lookup::NotFound(_) | Lookup::SpaFallback(..)) {
             return None;
         }
         let path = target.path();
         let Some(path) = self.strip_prefix(&path) else {
-            return Some(OUTSIDE);
+            return Some(OUTSIDE_PREFIX);
         };
         match self.hidden_reason(path) {
-            Some(HiddenReason::RulesFile) => Some(RULES),
-            Some(HiddenReason::Dotfile) => (!self.root.is_missing(path)).then_some(HIDDEN),
+            Some(HiddenReason::RulesFile) => Some(RULES_FILE),
+            Some(HiddenReason::Dotfile) => (!self.root.is_missing(path)).then_some(DOTFILE),
             None if target.is_directory() && !self.options.lists_dirs => {
                 self.root.read_dir(path).is_ok().then_some(NO_INDEX)
             }
@@ -40,8 +40,8 @@ impl Site {
         }
     }
 
-    /// Returns why a request for / would get 404, if it would. No rule of `_redirects` is taken into account that
-    /// applies to other paths, too.
+    /// Returns the reason for which a request for / would get 404, if it would. Any rule of `_redirects` that matches /
+    /// counts as an answer.
     #[must_use]
     pub fn root_fault(&self) -> Option<RootFault> {
         let SiteOptions {
@@ -57,10 +57,10 @@ impl Site {
             return None;
         }
         let mut is_empty = true;
-        let folder = self.root.read_dir(b"").ok();
-        if let Some(mut folder) = folder {
-            let mut see = |_: &[u8], _| is_empty = false;
-            while folder.read_entries(&mut see).unwrap_or(false) {}
+        let dir = self.root.read_dir(b"").ok();
+        if let Some(mut dir) = dir {
+            let mut on_entry = |_: &[u8], _| is_empty = false;
+            while dir.read_entries(&mut on_entry).unwrap_or(false) {}
         }
         Some(match is_empty {
             true => RootFault::Empty,
