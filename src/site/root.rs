@@ -27,7 +27,7 @@ use crate::path_resolution::{self, resolve};
 const MAX_IN_MEMORY_BYTES: u64 = 64 * 1024;
 
 /// Size in bytes up to which a file is cached, and copied into memory when it is requested again. The copy is made
-/// between two responses, so it is no larger than what is sent to one client before others have their turn. A larger
+/// between two responses, so it is no larger than the share of one client in a turn of the event loop. A larger
 /// file is opened in each turn of the event loop, which costs little beside sending it, and is not held open longer.
 pub(super) const MAX_CACHED_FILE_BYTES: u64 = 2 * 1024 * 1024;
 
@@ -994,7 +994,7 @@ mod tests {
         outer
     }
 
-    /// Checks what is found with and without openat2.
+    /// Checks the result of opening a path, with and without openat2.
     fn check_with(links: &str, path: &str, expected: &str) {
         let outer = root();
         let symlinks = match links {
