@@ -117,7 +117,7 @@ pub(crate) struct Arguments {
     proxies: ProxyOptions,
 
     #[command(flatten)]
-    site: SiteOptions,
+    site: SiteArguments,
 
     #[command(flatten)]
     url_display: UrlDisplayOptions,
@@ -219,7 +219,7 @@ struct RootArguments {
     clippy::struct_excessive_bools,
     reason = "each is an option, and means one thing"
 )]
-struct SiteOptions {
+struct SiteArguments {
     /// Serve the first of these files that exists for a directory; a comma list
     #[arg(long, value_name = "NAMES", env = "DOCROOT_INDEX", help_heading = group::SITE)]
     #[arg(value_delimiter = ',', default_value = "index.html", value_parser = values::file_name)]
@@ -426,7 +426,7 @@ pub(crate) struct ExplainArguments {
     json: bool,
 
     #[command(flatten)]
-    site: SiteOptions,
+    site: SiteArguments,
 }
 
 /// Request to explain.
@@ -651,7 +651,7 @@ impl ExplainArguments {
     }
 }
 
-impl SiteOptions {
+impl SiteArguments {
     /// Returns the options of a server of this root, without listeners.
     fn resolve(self, root: PathBuf) -> Result<Config, String> {
         let cache_memory = self

@@ -1,4 +1,4 @@
-//! README.md and docs/ are true: commands run as written, links lead somewhere, lines fit.
+//! README.md and docs/: commands print what is documented, links resolve, lines fit.
 //!
 //! Code blocks with commands have one of two languages:
 //!
@@ -8,11 +8,11 @@
 //!   the document ends.
 //! - `sh` is commands without output. Every line is run and must succeed.
 //!
-//! A second word after the language (`sh docker`) says what a block needs that a test cannot have: [`NEEDS`]. Such a
+//! A second word after the language (`sh docker`) names a requirement that a test cannot meet: [`NEEDS`]. Such a
 //! block is not run; the options of its `docroot` commands must exist.
 //!
-//! Each document has a folder of its own, [`Terminal::new`], which it calls `/srv`. Ports are chosen by the kernel, and
-//! dates are today's; both are replaced by those of the document.
+//! Each document has a directory of its own, [`Terminal::new`], which it calls `/srv`. Ports are chosen by the kernel,
+//! and dates are today's; both are replaced by those of the document.
 //!
 //! `UPDATE_DOCUMENTATION=1 cargo test documentation::` writes the actual output into the documents.
 
@@ -29,7 +29,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crate::support::{Root, TIMEOUT, docroot, lines};
 
-/// What a block that is not run needs.
+/// Requirements that keep a block from being run.
 const NEEDS: &[&str] = &[
     "browser",  // opens a window
     "bench",    // an idle machine, and root
@@ -40,33 +40,33 @@ const NEEDS: &[&str] = &[
     "nightly",  // a nightly toolchain and cargo-fuzz
     "password", // a terminal to type at
     "proxy",    // another server
-    "root",     // the superuser, and changes outside of the folder
+    "root",     // the superuser, and changes outside the directory
     "systemd",  // a running systemd
 ];
 
 /// Documents whose commands are run. The links of all Markdown files are checked.
 const DOCUMENTS: &[&str] = &["README.md", "CONTRIBUTING.md", "SECURITY.md", "docs"];
 
-/// The length of README.md, in lines.
+/// Maximum length of README.md, in lines.
 const MAX_README_LINES: usize = 200;
 
-/// The length of a line outside of tables, in columns.
+/// Maximum length of a line outside tables, in columns.
 const MAX_COLUMNS: usize = 120;
 
-/// How long a server's terminal is silent before its banner is complete.
-const QUIET: Duration = Duration::from_millis(300);
+/// Silence on a server's terminal after which its banner is complete.
+const BANNER_SILENCE: Duration = Duration::from_millis(300);
 
-/// The port that is meant where a document names none.
+/// Port of a command that names none.
 const DEFAULT_PORT: u16 = 8080;
 
-/// Folders of the documents, and below which folder of the test's own they are.
-const FOLDERS: [(&str, &str); 3] = [
+/// Directories of the documents, and their paths below the test's own directory.
+const DIRECTORIES: [(&str, &str); 3] = [
     ("/srv", "srv"),
     ("/run/docroot", "run"),
     ("/etc/docroot", "etc"),
 ];
 
-/// A fenced code block.
+/// Fenced code block.
 struct Block {
     /// Index of its first line within the document.
     start: usize,
@@ -75,30 +75,30 @@ struct Block {
     lines: Vec<String>,
 }
 
-/// A command of a block, and the range of its lines of output within the document.
+/// Command of a block, and the range of its output lines within the document.
 struct Typed {
     command: String,
     output: std::ops::Range<usize>,
 }
 
-/// The folder in which a document's commands run, and the server that one of them has started.
+/// Directory in which a document's commands run, and the server that one of them has started.
 struct Terminal {
-    folder: Root,
+    directory: Root,
     server: Option<Running>,
 }
 
-/// A server on a terminal of its own.
+/// Server on a terminal of its own.
 struct Running {
     child: Child,
     output: Receiver<String>,
-    /// The port that the document says.
+    /// Port in the document.
     port: u16,
-    /// The port that the kernel chose.
+    /// Port chosen by the kernel.
     actual: u16,
 }
 
-/// What a command did.
-struct Ran {
+/// Output of a command, and whether it succeeded.
+struct Outcome {
     output: Vec<String>,
     succeeded: bool,
 }
@@ -107,19 +107,19 @@ fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Every Markdown file of the repository, by its path within it.
+/// Returns every Markdown file of the repository, by its path within it.
 fn markdown_files() -> Vec<PathBuf> {
-    let mut folders = vec![repository().to_owned()];
+    let mut directories = vec![repository().to_owned()];
     let mut files = Vec::new();
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).expect("a folder") {
+    while let Some(directory) = directories.pop() {
+        for entry in fs::read_dir(directory).expect("a directory") {
             let path = entry.expect("an entry").path();
             let name = path.file_name().unwrap_or_default().to_string_lossy();
             if name.starts_with('.') || name == "target" || name == "node_modules" {
                 continue;
             }
             if path.is_dir() {
-                folders.push(path);
+                directories.push(path);
             } else if path.extension().is_some_and(|it| it == "md") {
                 let path = path.strip_prefix(repository()).expect("below it");
                 files.push(path.to_owned());
@@ -134,7 +134,7 @@ fn text_of(file: &Path) -> String {
     fs::read_to_string(repository().join(file)).expect("text")
 }
 
-/// The documents whose commands are run.
+/// Returns the documents whose commands are run.
 fn documents() -> Vec<PathBuf> {
     let is_document = |file: &PathBuf| DOCUMENTS.iter().any(|it| file.starts_with(it));
     markdown_files().into_iter().filter(is_document).collect()
@@ -165,18 +165,18 @@ fn blocks(text: &str) -> Vec<Block> {
 }
 
 impl Block {
-    /// Its commands in order. A command that ends in a backslash goes on in the next line.
+    /// Returns the block's commands in order. A command that ends in a backslash continues on the next line.
     fn typed(&self) -> Vec<Typed> {
         let is_transcript = self.language == "console";
         let mut typed: Vec<Typed> = Vec::new();
         let mut is_unfinished = false;
         for (offset, line) in self.lines.iter().enumerate() {
             let index = self.start + offset;
-            let begun = match is_transcript {
+            let start = match is_transcript {
                 true => line.strip_prefix("$ "),
                 false => Some(line.trim()).filter(|it| !it.is_empty() && !it.starts_with('#')),
             };
-            match (typed.last_mut(), begun) {
+            match (typed.last_mut(), start) {
                 (Some(last), _) if is_unfinished => {
                     last.command =
                         format!("{} {}", last.command.trim_end_matches('\\'), line.trim());
@@ -196,17 +196,17 @@ impl Block {
 }
 
 impl Terminal {
-    /// A folder with these sites:
+    /// Makes a directory with these sites:
     ///
     /// - `html`, that of the repository;
-    /// - `public`, with pages and a folder without an index;
+    /// - `public`, with pages and a directory without an index;
     /// - `dist`, a single-page app as Vite builds it;
     /// - `shop`, with `_headers`, `_redirects` and a 404 page;
     /// - `broken`, with things that are wrong;
     /// - `current`, a symbolic link to `releases/42`.
     fn new() -> Self {
-        let folder = Root::new();
-        copy(&repository().join("html"), &folder.join("srv/html"));
+        let directory = Root::new();
+        copy(&repository().join("html"), &directory.join("srv/html"));
         let page =
             |title: &str| format!("<!doctype html>\n<title>{title}</title>\n<h1>{title}</h1>\n");
         let script = "export const add = (a, b) => a + b;\n".repeat(200);
@@ -238,51 +238,51 @@ impl Terminal {
             ("releases/43/index.html", page("Release 43")),
         ];
         for (path, content) in files {
-            folder.write(Path::new("srv").join(path), content);
+            directory.write(Path::new("srv").join(path), content);
         }
-        fs::create_dir_all(folder.join("run")).expect("a folder");
+        fs::create_dir_all(directory.join("run")).expect("a directory");
         // The password is "correct horse".
-        folder.write(
+        directory.write(
             "etc/users",
             "alice:$2y$10$4FhRyH83l7i0T7j6Uw.I8OKrXhH2cWIwK9slp0lKOkqn9svB4CLCS\n",
         );
-        symlink("releases/42", folder.join("srv/current")).expect("a link");
-        symlink("/etc/passwd", folder.join("srv/broken/passwd")).expect("a link");
-        symlink("nowhere", folder.join("srv/broken/dangling")).expect("a link");
-        date(&folder.join("srv"));
-        fs::create_dir(folder.join("bin")).expect("a folder");
+        symlink("releases/42", directory.join("srv/current")).expect("a link");
+        symlink("/etc/passwd", directory.join("srv/broken/passwd")).expect("a link");
+        symlink("nowhere", directory.join("srv/broken/dangling")).expect("a link");
+        date(&directory.join("srv"));
+        fs::create_dir(directory.join("bin")).expect("a directory");
         let program = Path::new(env!("CARGO_BIN_EXE_docroot"));
-        symlink(program, folder.join("bin/docroot")).expect("a link");
+        symlink(program, directory.join("bin/docroot")).expect("a link");
         Self {
-            folder,
+            directory,
             server: None,
         }
     }
 
-    /// Runs a command as it is written, but for ports and folders.
-    fn run(&mut self, command: &str) -> Ran {
-        match serves(command) {
+    /// Runs a command as it is written, except for ports and directories.
+    fn run(&mut self, command: &str) -> Outcome {
+        match starts_server(command) {
             true => self.start(command),
             false => self.finish(command),
         }
     }
 
-    /// A shell that runs this command in this folder.
+    /// Returns a shell that runs this command in the directory.
     fn shell(&self, command: &str) -> Command {
         let mut shell = Command::new("bash");
         shell.arg("-c").arg(command).stdin(Stdio::null());
-        self.settle_in(&mut shell);
+        self.set_environment(&mut shell);
         shell
     }
 
-    fn settle_in(&self, command: &mut Command) {
+    fn set_environment(&self, command: &mut Command) {
         for (name, _) in docroot().get_envs() {
             command.env_remove(name);
         }
         let path = std::env::var("PATH").unwrap_or_default();
-        let bin = self.folder.join("bin");
+        let bin = self.directory.join("bin");
         command
-            .current_dir(self.folder.join("srv"))
+            .current_dir(self.directory.join("srv"))
             .env("PATH", format!("{}:{path}", bin.display()))
             .env("SHELL", "/bin/bash")
             .env("TERM", "xterm")
@@ -292,31 +292,31 @@ impl Terminal {
             .env("DOCROOT_WORKERS", "2");
     }
 
-    fn start(&mut self, command: &str) -> Ran {
+    fn start(&mut self, command: &str) -> Outcome {
         self.server = None;
-        let (port, command) = on_a_free_port(&self.with_own_folders(command));
+        let (port, command) = with_port_zero(&self.with_own_directories(command));
         let exec = if command.contains(';') { "" } else { "exec " };
         let mut script = Command::new("script");
-        // Wide, so that no line is broken.
+        // Wide, so that no line is wrapped.
         let command = format!("stty cols 400 2>/dev/null; {exec}{command}");
         script.args(["-qefc", &command, "/dev/null"]);
-        self.settle_in(&mut script);
+        self.set_environment(&mut script);
         script.env("DOCROOT_PORT", "0");
         script.stdin(Stdio::null()).stdout(Stdio::piped());
         script.stderr(Stdio::null());
         let mut child = script.spawn().expect("script(1)");
         let output = lines(child.stdout.take().expect("a pipe"));
-        let mut said: Vec<String> = Vec::new();
-        let begun = Instant::now();
+        let mut printed: Vec<String> = Vec::new();
+        let start = Instant::now();
         let is_running = loop {
-            match output.recv_timeout(QUIET) {
-                Ok(line) => said.push(plain(&line)),
-                Err(RecvTimeoutError::Timeout) if !said.is_empty() => break true,
-                Err(RecvTimeoutError::Timeout) if begun.elapsed() < TIMEOUT => {}
+            match output.recv_timeout(BANNER_SILENCE) {
+                Ok(line) => printed.push(plain(&line)),
+                Err(RecvTimeoutError::Timeout) if !printed.is_empty() => break true,
+                Err(RecvTimeoutError::Timeout) if start.elapsed() < TIMEOUT => {}
                 Err(_) => break false,
             }
         };
-        let actual = said.iter().find_map(|line| port_in(line));
+        let actual = printed.iter().find_map(|line| port_in(line));
         let mut server = Running {
             child,
             output,
@@ -325,18 +325,18 @@ impl Terminal {
         };
         let succeeded = is_running || server.child.wait().is_ok_and(|status| status.success());
         self.server = Some(server);
-        Ran {
-            output: self.as_documented(said),
+        Outcome {
+            output: self.as_documented(printed),
             succeeded,
         }
     }
 
-    fn finish(&self, command: &str) -> Ran {
-        let mut command = self.with_own_folders(command);
+    fn finish(&self, command: &str) -> Outcome {
+        let mut command = self.with_own_directories(command);
         if let Some(server) = &self.server {
             let (port, actual) = (server.port, server.actual);
             command = command.replace(&format!(":{port}"), &format!(":{actual}"));
-            // What the server says of it goes nowhere.
+            // Lines that the server has logged meanwhile are discarded.
             server.output.try_iter().for_each(drop);
         }
         let (mut reader, writer) = std::io::pipe().expect("a pipe");
@@ -345,31 +345,31 @@ impl Terminal {
         shell.stderr(writer);
         let mut child = shell.spawn().expect("a shell");
         drop(shell);
-        let mut said = Vec::new();
-        reader.read_to_end(&mut said).expect("its output");
-        let succeeded = child.wait().expect("it is our child").success();
-        let said = String::from_utf8_lossy(&said).into_owned();
-        Ran {
-            output: self.as_documented(said.lines().map(plain).collect()),
+        let mut bytes = Vec::new();
+        reader.read_to_end(&mut bytes).expect("its output");
+        let succeeded = child.wait().expect("a child process").success();
+        let printed = String::from_utf8_lossy(&bytes).into_owned();
+        Outcome {
+            output: self.as_documented(printed.lines().map(plain).collect()),
             succeeded,
         }
     }
 
-    fn with_own_folders(&self, command: &str) -> String {
+    fn with_own_directories(&self, command: &str) -> String {
         let mut command = command.to_owned();
-        for (documented, own) in FOLDERS {
-            let own = self.folder.join(own);
+        for (documented, own) in DIRECTORIES {
+            let own = self.directory.join(own);
             command = command.replace(documented, &own.display().to_string());
         }
         command
     }
 
-    /// The same output with the document's folders, port and dates.
+    /// Returns the output with the document's directories, port and dates.
     fn as_documented(&self, output: Vec<String>) -> Vec<String> {
         let mut lines: Vec<String> = Vec::new();
         for mut line in output {
-            for (documented, own) in FOLDERS {
-                let own = self.folder.join(own).display().to_string();
+            for (documented, own) in DIRECTORIES {
+                let own = self.directory.join(own).display().to_string();
                 line = line.replace(&own, documented);
             }
             if let Some(server) = &self.server {
@@ -377,7 +377,7 @@ impl Terminal {
                 line = line.replace(&format!(":{actual}"), &format!(":{port}"));
             }
             let line = with_fixed_values(&line);
-            // Several addresses of this machine become one.
+            // Several addresses of this machine are shown as one.
             if line.contains(LAN) && lines.last() == Some(&line) {
                 continue;
             }
@@ -392,18 +392,18 @@ impl Terminal {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // The server ends as its terminal is closed.
+        // The server ends when its terminal is closed.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// The address that stands for those of this machine.
+/// Address that replaces those of this machine.
 const LAN: &str = "192.168.1.20";
 
 fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).expect("a folder");
-    for entry in fs::read_dir(from).expect("a folder") {
+    fs::create_dir_all(to).expect("a directory");
+    for entry in fs::read_dir(from).expect("a directory") {
         let path = entry.expect("an entry").path();
         let to = to.join(path.file_name().expect("a name"));
         match path.is_dir() {
@@ -413,11 +413,11 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// Gives all files the same date: one in this second is not sent as Last-Modified.
-fn date(folder: &Path) {
+/// Gives all files the same date. (One within the current second is not sent as Last-Modified.)
+fn date(directory: &Path) {
     // 2025-06-01 12:00:00 UTC.
     let date = SystemTime::UNIX_EPOCH + Duration::from_secs(1_748_779_200);
-    for entry in fs::read_dir(folder).expect("a folder") {
+    for entry in fs::read_dir(directory).expect("a directory") {
         let path = entry.expect("an entry").path();
         if path.is_symlink() {
             continue;
@@ -428,12 +428,12 @@ fn date(folder: &Path) {
         }
         let file = fs::File::options().write(true).open(path);
         file.and_then(|file| file.set_modified(date))
-            .expect("a file of ours");
+            .expect("a writable file");
     }
 }
 
-/// Whether a command starts a server.
-fn serves(command: &str) -> bool {
+/// Returns whether a command starts a server.
+fn starts_server(command: &str) -> bool {
     let Some(arguments) = command.strip_prefix("docroot") else {
         return false;
     };
@@ -455,8 +455,8 @@ fn serves(command: &str) -> bool {
         && !arguments.any(|it| ends.contains(&it))
 }
 
-/// The port that a command names, and the command with 0 in its place.
-fn on_a_free_port(command: &str) -> (u16, String) {
+/// Returns the port that a command names, and the command with 0 in its place.
+fn with_port_zero(command: &str) -> (u16, String) {
     for option in ["-p ", "--port ", "--port="] {
         let Some((before, after)) = command.split_once(&format!(" {option}")) else {
             continue;
@@ -470,7 +470,7 @@ fn on_a_free_port(command: &str) -> (u16, String) {
     (DEFAULT_PORT, command.to_owned())
 }
 
-/// The port of a URL of this machine.
+/// Returns the port of the URL in a line.
 fn port_in(line: &str) -> Option<u16> {
     let (_, rest) = line.split_once("http://")?;
     let rest = rest.strip_prefix('[').map_or(rest, |rest| {
@@ -481,7 +481,7 @@ fn port_in(line: &str) -> Option<u16> {
     rest[..digits].parse().ok()
 }
 
-/// A line as a terminal would show it: without colours, and without what was overwritten.
+/// Returns a line without escape sequences and trailing white space.
 fn plain(line: &str) -> String {
     let mut text = String::new();
     let mut rest = line.trim_end_matches('\r');
@@ -494,7 +494,7 @@ fn plain(line: &str) -> String {
     text.trim_end().to_owned()
 }
 
-/// A line in which what differs from run to run and from machine to machine does not.
+/// Replaces values that differ between runs and machines by fixed ones.
 fn with_fixed_values(line: &str) -> String {
     if line.starts_with("Date: ") || line.starts_with("date: ") {
         return format!("{}Sat, 21 Nov 2026 09:00:00 GMT", &line[..6]);
@@ -528,7 +528,7 @@ fn with_fixed_values(line: &str) -> String {
     with_lan_address(&line)
 }
 
-/// The line with text of this shape replaced: `0` is any digit, `a` any letter.
+/// Replaces text of this shape: `0` is any digit, `a` any letter.
 fn shaped(line: &str, shape: &str, value: &str) -> String {
     let fits = |start: usize| {
         let text = line.as_bytes().get(start..start + shape.len())?;
@@ -545,7 +545,7 @@ fn shaped(line: &str, shape: &str, value: &str) -> String {
     }
 }
 
-/// The line with the number behind some text replaced.
+/// Replaces the number behind some text.
 fn with_number(line: &str, before: &str, value: &str) -> String {
     let Some(end) = line.find(before).map(|start| start + before.len()) else {
         return line.to_owned();
@@ -557,7 +557,7 @@ fn with_number(line: &str, before: &str, value: &str) -> String {
     format!("{}{value}{rest}", &line[..end])
 }
 
-/// The line with another address than that of the loopback interface replaced.
+/// Replaces an address other than that of the loopback interface.
 fn with_lan_address(line: &str) -> String {
     let Some((before, rest)) = line.split_once("http://") else {
         return line.to_owned();
@@ -573,7 +573,7 @@ fn with_lan_address(line: &str) -> String {
     }
 }
 
-/// Whether lines are what is expected of them, where `...` is any text, or any lines.
+/// Returns whether lines match the expected ones, in which `...` is any text, or any lines.
 fn is_like(actual: &[String], expected: &[&str]) -> bool {
     match (actual, expected) {
         ([], []) => true,
@@ -607,7 +607,7 @@ fn is_line_like(actual: &str, expected: &str) -> bool {
     true
 }
 
-/// The actual output, left out where the document leaves lines out, and no wider than a document.
+/// Returns the actual output without the lines that the document leaves out, and no wider than a document.
 fn abridged(actual: &[String], expected: &[&str]) -> Vec<String> {
     let fitting = |line: &String| match line.chars().count() > MAX_COLUMNS {
         true => {
@@ -627,7 +627,7 @@ fn abridged(actual: &[String], expected: &[&str]) -> Vec<String> {
             abridged.push("...".to_owned());
             continue;
         }
-        // The next line; behind an ellipsis, one that is the same, or begins with the same word.
+        // The next line; after an ellipsis, one that matches, or begins with the same word.
         let is_next = abridged.last().is_some_and(|before| before != "...");
         let same = match is_next {
             true => rest
@@ -650,12 +650,12 @@ fn abridged(actual: &[String], expected: &[&str]) -> Vec<String> {
     abridged
 }
 
-/// Runs a document's commands. What is wrong with them, and the document with the actual output.
+/// Runs a document's commands. Returns the differences, and the document with the actual output.
 fn checked(file: &Path) -> (Vec<String>, String) {
     let text = text_of(file);
     let all: Vec<&str> = text.lines().collect();
     let mut replaced: Vec<(std::ops::Range<usize>, Vec<String>)> = Vec::new();
-    let mut wrong = Vec::new();
+    let mut errors = Vec::new();
     let mut terminal: Option<Terminal> = None;
     for block in blocks(&text) {
         if block.needs.is_some() || !["sh", "console"].contains(&&*block.language) {
@@ -666,7 +666,7 @@ fn checked(file: &Path) -> (Vec<String>, String) {
             let expected = &all[typed.output.clone()];
             let end = expected.iter().rposition(|line| !line.is_empty());
             let expected = &expected[..end.map_or(0, |end| end + 1)];
-            let mut ran = terminal.run(&typed.command);
+            let mut outcome = terminal.run(&typed.command);
             let at = format!(
                 "{}:{}: {}",
                 file.display(),
@@ -674,30 +674,30 @@ fn checked(file: &Path) -> (Vec<String>, String) {
                 typed.command
             );
             if block.language == "sh" {
-                if !ran.succeeded {
-                    wrong.push(format!("{at}\nfails:\n{}\n", ran.output.join("\n")));
+                if !outcome.succeeded {
+                    errors.push(format!("{at}\nfails:\n{}\n", outcome.output.join("\n")));
                 }
                 continue;
             }
             // A log is written 50 ms after its first line.
-            let begun = Instant::now();
-            while !is_like(&ran.output, expected)
+            let start = Instant::now();
+            while !is_like(&outcome.output, expected)
                 && ["tail ", "cat "]
                     .iter()
                     .any(|it| typed.command.starts_with(it))
-                && begun.elapsed() < Duration::from_secs(2)
+                && start.elapsed() < Duration::from_secs(2)
             {
                 thread::sleep(Duration::from_millis(50));
-                ran = terminal.run(&typed.command);
+                outcome = terminal.run(&typed.command);
             }
-            if !is_like(&ran.output, expected) {
-                wrong.push(format!(
+            if !is_like(&outcome.output, expected) {
+                errors.push(format!(
                     "{at}\nthe document says:\n{}\nbut the output is:\n{}\n",
                     expected.join("\n"),
-                    ran.output.join("\n"),
+                    outcome.output.join("\n"),
                 ));
                 let range = typed.output.start..typed.output.start + expected.len();
-                replaced.push((range, abridged(&ran.output, expected)));
+                replaced.push((range, abridged(&outcome.output, expected)));
             }
         }
     }
@@ -705,11 +705,11 @@ fn checked(file: &Path) -> (Vec<String>, String) {
     for (range, output) in replaced.into_iter().rev() {
         lines.splice(range, output);
     }
-    (wrong, lines.join("\n") + "\n")
+    (errors, lines.join("\n") + "\n")
 }
 
 #[test]
-fn commands_in_the_documentation_run_as_written() {
+fn documented_commands_print_what_is_documented() {
     for tool in ["bash", "script", "curl"] {
         if Command::new(tool).arg("--version").output().is_err() {
             eprintln!("SKIPPED: there is no {tool} here");
@@ -719,39 +719,43 @@ fn commands_in_the_documentation_run_as_written() {
     let documents = documents();
     assert!(documents.len() > 10, "{documents:?}");
     let update = std::env::var_os("UPDATE_DOCUMENTATION").is_some();
-    let wrong: Vec<String> = thread::scope(|scope| {
+    let errors: Vec<String> = thread::scope(|scope| {
         let running: Vec<_> = documents
             .iter()
             .map(|file| scope.spawn(move || (file, checked(file))))
             .collect();
         let mut all = Vec::new();
         for document in running {
-            let (file, (wrong, text)) = document.join().expect("it does not panic");
-            if update && !wrong.is_empty() {
-                fs::write(repository().join(file), text).expect("it can be written");
+            let (file, (errors, text)) = document.join().expect("no panic");
+            if update && !errors.is_empty() {
+                fs::write(repository().join(file), text).expect("a writable file");
             }
-            all.extend(wrong);
+            all.extend(errors);
         }
         all
     });
     assert!(
-        wrong.is_empty(),
+        errors.is_empty(),
         "{} commands do not do what the documentation says \
          (UPDATE_DOCUMENTATION=1 writes the actual output):\n\n{}",
-        wrong.len(),
-        wrong.join("\n")
+        errors.len(),
+        errors.join("\n")
     );
 }
 
 #[test]
-fn commands_that_are_not_run_say_what_they_need() {
-    let help = docroot().arg("--help").output().expect("it runs").stdout;
+fn blocks_that_are_not_run_name_a_requirement_and_existing_flags() {
+    let help = docroot()
+        .arg("--help")
+        .output()
+        .expect("docroot runs")
+        .stdout;
     let mut flags = String::from_utf8(help).expect("text");
     for command in ["compress", "explain", "hash", "healthcheck"] {
         let help = docroot().args([command, "--help"]).output();
-        flags += &String::from_utf8(help.expect("it runs").stdout).expect("text");
+        flags += &String::from_utf8(help.expect("docroot runs").stdout).expect("text");
     }
-    let mut wrong = String::new();
+    let mut errors = String::new();
     for file in documents() {
         for block in blocks(&text_of(&file)) {
             let at = format!("{}:{}", file.display(), block.start);
@@ -759,11 +763,14 @@ fn commands_that_are_not_run_say_what_they_need() {
             let is_typed = |line: &String| line.starts_with("$ ") || line.starts_with("docroot ");
             if !is_run && block.lines.iter().any(is_typed) {
                 let language = &block.language;
-                let _ = writeln!(wrong, "{at}: a command in a block of language {language:?}");
+                let _ = writeln!(
+                    errors,
+                    "{at}: a command in a block of language {language:?}"
+                );
             }
             let Some(needs) = &block.needs else { continue };
             if !NEEDS.contains(&&**needs) {
-                let _ = writeln!(wrong, "{at}: {needs:?} is not in the list of NEEDS");
+                let _ = writeln!(errors, "{at}: {needs:?} is not in the list of NEEDS");
             }
             for typed in block.typed() {
                 let Some(arguments) = typed.command.strip_prefix("docroot ") else {
@@ -772,16 +779,16 @@ fn commands_that_are_not_run_say_what_they_need() {
                 let arguments = arguments.split([' ', '=']).take_while(|it| *it != "|");
                 for flag in arguments.filter(|it| it.starts_with("--") && it.len() > 2) {
                     if !flags.contains(flag) {
-                        let _ = writeln!(wrong, "{at}: docroot has no {flag}");
+                        let _ = writeln!(errors, "{at}: docroot has no {flag}");
                     }
                 }
             }
         }
     }
-    assert!(wrong.is_empty(), "{wrong}");
+    assert!(errors.is_empty(), "{errors}");
 }
 
-/// The lines of a document that are no code, with their numbers, counted from one, and without code spans.
+/// Returns the lines of a document outside code blocks, with their numbers, counted from one.
 fn prose(text: &str) -> Vec<(usize, String)> {
     let mut prose = Vec::new();
     let mut is_code = false;
@@ -795,7 +802,7 @@ fn prose(text: &str) -> Vec<(usize, String)> {
     prose
 }
 
-/// The anchors of a document's headings, as GitHub makes them.
+/// Returns the anchors of a document's headings, as GitHub makes them.
 fn anchors(text: &str) -> Vec<String> {
     let mut seen: HashMap<String, usize> = HashMap::new();
     let headings = prose(text).into_iter().filter_map(|(_, line)| {
@@ -805,7 +812,7 @@ fn anchors(text: &str) -> Vec<String> {
     });
     let mut anchors = Vec::new();
     for title in headings {
-        // A link's text counts, its goal does not.
+        // A link's text is part of the anchor, its target is not.
         let mut text = String::new();
         let mut rest = &*title;
         while let Some((before, after)) = rest.split_once("](") {
@@ -833,7 +840,7 @@ fn anchors(text: &str) -> Vec<String> {
     anchors
 }
 
-/// The goals of the links in a line, without those in code spans.
+/// Returns the targets of the links in a line, without those in code spans.
 fn links(line: &str) -> Vec<String> {
     let mut text = String::new();
     for (index, part) in line.split('`').enumerate() {
@@ -842,22 +849,22 @@ fn links(line: &str) -> Vec<String> {
     let mut links = Vec::new();
     let mut rest = &*text;
     while let Some((_, after)) = rest.split_once("](") {
-        let (goal, after) = after.split_once(')').unwrap_or((after, ""));
-        links.push(goal.split(' ').next().unwrap_or_default().to_owned());
+        let (target, after) = after.split_once(')').unwrap_or((after, ""));
+        links.push(target.split(' ').next().unwrap_or_default().to_owned());
         rest = after;
     }
-    if let Some((name, goal)) = text.split_once("]: ")
+    if let Some((name, target)) = text.split_once("]: ")
         && name.starts_with('[')
         && !name.contains(']')
     {
-        links.push(goal.trim().to_owned());
+        links.push(target.trim().to_owned());
     }
     links
 }
 
 #[test]
-fn relative_links_lead_somewhere() {
-    let mut wrong = String::new();
+fn relative_links_resolve() {
+    let mut errors = String::new();
     let mut count = 0;
     for file in markdown_files() {
         let text = text_of(&file);
@@ -868,42 +875,42 @@ fn relative_links_lead_somewhere() {
                 }
                 count += 1;
                 let (path, anchor) = link.split_once('#').unwrap_or((&link, ""));
-                let folder = file.parent().unwrap_or(Path::new(""));
-                let goal = match path {
+                let directory = file.parent().unwrap_or(Path::new(""));
+                let target = match path {
                     "" => repository().join(&file),
-                    path => repository().join(folder).join(path),
+                    path => repository().join(directory).join(path),
                 };
                 let at = format!("{}:{number}: {link}", file.display());
-                // What is not published is not there where the published package is tested.
-                let is_left_out = [".ci", "benches/load"]
-                    .iter()
-                    .any(|folder| path.contains(folder) && !repository().join(folder).exists());
-                if is_left_out {
+                // The published package, which is tested too, lacks some files.
+                let is_unpublished = [".ci", "benches/load"].iter().any(|directory| {
+                    path.contains(directory) && !repository().join(directory).exists()
+                });
+                if is_unpublished {
                     continue;
                 }
-                if !goal.exists() {
-                    let _ = writeln!(wrong, "{at}: there is no such file");
+                if !target.exists() {
+                    let _ = writeln!(errors, "{at}: there is no such file");
                 } else if !anchor.is_empty() {
-                    let text = fs::read_to_string(&goal).unwrap_or_default();
+                    let text = fs::read_to_string(&target).unwrap_or_default();
                     if !anchors(&text).iter().any(|it| it == anchor) {
-                        let _ = writeln!(wrong, "{at}: there is no such heading");
+                        let _ = writeln!(errors, "{at}: there is no such heading");
                     }
                 }
             }
         }
     }
-    assert!(wrong.is_empty(), "broken links:\n{wrong}");
+    assert!(errors.is_empty(), "broken links:\n{errors}");
     assert!(count > 100, "links are found: {count}");
 }
 
 #[test]
-fn readme_is_a_page() {
+fn readme_has_at_most_200_lines() {
     let lines = text_of(Path::new("README.md")).lines().count();
     assert!(lines <= MAX_README_LINES, "README.md has {lines} lines");
 }
 
 #[test]
-fn every_document_is_linked_from_the_index() {
+fn index_links_every_document() {
     let index = text_of(Path::new("docs/README.md"));
     let linked: Vec<String> = prose(&index)
         .iter()
@@ -926,21 +933,21 @@ fn every_document_is_linked_from_the_index() {
 
 #[test]
 fn markdown_lines_are_at_most_120_columns() {
-    let mut wrong = String::new();
+    let mut errors = String::new();
     for file in markdown_files() {
         for (index, line) in text_of(&file).lines().enumerate() {
             let columns = line.chars().count();
             if columns > MAX_COLUMNS && !line.starts_with('|') {
                 let at = format!("{}:{}", file.display(), index + 1);
-                let _ = writeln!(wrong, "{at}: {columns} columns");
+                let _ = writeln!(errors, "{at}: {columns} columns");
             }
         }
     }
-    assert!(wrong.is_empty(), "{wrong}");
+    assert!(errors.is_empty(), "{errors}");
 }
 
 #[test]
-fn headings_have_the_anchors_that_github_gives_them() {
+fn heading_anchors_are_those_of_github() {
     let rows = [
         ("## Why is this 404?", "why-is-this-404"),
         ("### `--port`", "--port"),
@@ -956,7 +963,7 @@ fn headings_have_the_anchors_that_github_gives_them() {
 }
 
 #[test]
-fn an_ellipsis_stands_for_any_text_or_any_lines() {
+fn ellipsis_matches_any_text_or_any_lines() {
     let rows: [(&[&str], &[&str], bool); 8] = [
         (&["a", "b"], &["a", "b"], true),
         (&["a", "b"], &["a"], false),

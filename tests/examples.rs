@@ -1,4 +1,4 @@
-//! The examples: each shows what its article's program showed.
+//! The examples: each prints and answers what its article's program did.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -20,7 +20,7 @@ impl Example {
             .args(arguments)
             .stdout(Stdio::piped())
             .spawn()
-            .expect("it starts");
+            .expect("the example starts");
         let stdout = lines(child.stdout.take().expect("a pipe"));
         let line = stdout
             .recv_timeout(TIMEOUT)
@@ -74,47 +74,47 @@ fn readable(client: SocketAddr, bytes_left: usize) -> String {
 #[test]
 fn three_bytes_answers_with_local_time() {
     let example = Example::start("three_bytes", &["--host", "127.0.0.1", "--port", "0"]);
-    let (mut client, us) = example.connect();
-    assert_eq!(example.stdout_line(), format!("{us} accepted"));
+    let (mut client, peer) = example.connect();
+    assert_eq!(example.stdout_line(), format!("{peer} accepted"));
     for byte in ["a", "b", "c"] {
         client.send(byte);
-        assert_eq!(example.stdout_line(), readable(us, 1));
+        assert_eq!(example.stdout_line(), readable(peer, 1));
     }
     let time = String::from_utf8(client.rest()).expect("text");
     let time = jiff::civil::DateTime::strptime("%Y-%m-%d %H:%M:%S\n", time).expect("a time");
     let passed = jiff::Zoned::now().datetime().duration_since(time);
     assert!((0..60).contains(&passed.as_secs()), "{time} is not now");
-    assert_eq!(example.stdout_line(), format!("{us} answered"));
+    assert_eq!(example.stdout_line(), format!("{peer} answered"));
     drop(client);
-    assert_eq!(example.stdout_line(), format!("{us} closed"));
+    assert_eq!(example.stdout_line(), format!("{peer} closed"));
 }
 
 #[test]
 fn three_bytes_reports_bytes_left_as_another_event() {
     let example = Example::start("three_bytes", &["--port", "0"]);
-    let (mut client, us) = example.connect();
+    let (mut client, peer) = example.connect();
     client.send("abcdef");
     assert!(client.rest().starts_with(b"20"));
-    assert_eq!(example.stdout_line(), format!("{us} accepted"));
+    assert_eq!(example.stdout_line(), format!("{peer} accepted"));
     for bytes_left in [6, 5, 4] {
-        assert_eq!(example.stdout_line(), readable(us, bytes_left));
+        assert_eq!(example.stdout_line(), readable(peer, bytes_left));
     }
-    assert_eq!(example.stdout_line(), format!("{us} answered"));
+    assert_eq!(example.stdout_line(), format!("{peer} answered"));
 }
 
 #[test]
 fn three_bytes_edge_triggered_waits_for_more_bytes() {
     let example = Example::start("three_bytes", &["--port", "0", "--edge"]);
-    let (mut client, us) = example.connect();
-    assert_eq!(example.stdout_line(), format!("{us} accepted"));
+    let (mut client, peer) = example.connect();
+    assert_eq!(example.stdout_line(), format!("{peer} accepted"));
     // Three bytes have arrived, but each arrival is one event, and one event reads one byte.
     client.send("abc");
-    assert_eq!(example.stdout_line(), readable(us, 3));
+    assert_eq!(example.stdout_line(), readable(peer, 3));
     client.send("d");
-    assert_eq!(example.stdout_line(), readable(us, 3));
+    assert_eq!(example.stdout_line(), readable(peer, 3));
     client.send("e");
-    assert_eq!(example.stdout_line(), readable(us, 3));
-    assert_eq!(example.stdout_line(), format!("{us} answered"));
+    assert_eq!(example.stdout_line(), readable(peer, 3));
+    assert_eq!(example.stdout_line(), format!("{peer} answered"));
     assert!(client.rest().starts_with(b"20"));
 }
 
@@ -174,8 +174,8 @@ fn upper_echoes_and_reports_timeout() {
 #[test]
 fn listen_prints_text_as_text() {
     let example = Example::start("listen", &["0"]);
-    let (mut client, us) = example.connect();
-    assert_eq!(example.stdout_line(), format!("{us} connects"));
+    let (mut client, peer) = example.connect();
+    assert_eq!(example.stdout_line(), format!("{peer} connects"));
     for (bytes, line) in [
         (&b"hello\n"[..], "hello"),
         (
@@ -187,22 +187,22 @@ fn listen_prints_text_as_text() {
         (b"red \x1b[31m\n", "red \u{fffd}[31m"),
     ] {
         client.send(bytes);
-        assert_eq!(example.stdout_line(), format!("{us} sends: {line}"));
+        assert_eq!(example.stdout_line(), format!("{peer} sends: {line}"));
     }
     drop(client);
-    assert_eq!(example.stdout_line(), format!("{us} disconnects"));
+    assert_eq!(example.stdout_line(), format!("{peer} disconnects"));
 }
 
 #[test]
 fn listen_waits_for_rest_of_character() {
     let example = Example::start("listen", &["0"]);
-    let (mut client, us) = example.connect();
-    assert_eq!(example.stdout_line(), format!("{us} connects"));
+    let (mut client, peer) = example.connect();
+    assert_eq!(example.stdout_line(), format!("{peer} connects"));
     let (start, end) = "caf\u{e9}".as_bytes().split_at(4);
     client.send(start);
-    assert_eq!(example.stdout_line(), format!("{us} sends: caf"));
+    assert_eq!(example.stdout_line(), format!("{peer} sends: caf"));
     client.send(end);
-    assert_eq!(example.stdout_line(), format!("{us} sends: \u{e9}"));
+    assert_eq!(example.stdout_line(), format!("{peer} sends: \u{e9}"));
 }
 
 #[test]
@@ -212,9 +212,9 @@ fn knock_prints_three_responses_of_hello() {
         .arg(hello.address.port().to_string())
         .stdout(Stdio::piped())
         .spawn()
-        .expect("it starts");
+        .expect("the example starts");
     let printed: Vec<String> = lines(knock.stdout.take().expect("a pipe")).iter().collect();
-    let status = eventually("knock ends", || knock.try_wait().expect("it is our child"));
+    let status = eventually("knock ends", || knock.try_wait().expect("a child process"));
     assert!(status.success());
     let printed = printed.join("\n");
     for line in [
@@ -238,7 +238,10 @@ fn invalid_argument_is_an_error_message_and_exit_code_2() {
         ("listen", &["7788/tcp"], "7788/tcp"),
         ("knock", &[""], ""),
     ] {
-        let output = command(name).args(arguments).output().expect("it ends");
+        let output = command(name)
+            .args(arguments)
+            .output()
+            .expect("the example ends");
         let stderr = String::from_utf8(output.stderr).expect("text");
         assert_eq!(output.status.code(), Some(2), "{name}: {stderr}");
         let quoted = format!("error: invalid value '{value}' for '");

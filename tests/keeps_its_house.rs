@@ -1,18 +1,19 @@
-//! Each package, and each door, has one home.
+//! Source tree: where each package and system call is used, and the names that documents rely on.
 
+use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Every source file under `src/`, with the code before its tests.
+/// Returns every source file below `src/`, with its code before the tests.
 fn sources() -> Vec<(String, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let mut folders = vec![root.clone()];
+    let mut directories = vec![root.clone()];
     let mut sources = Vec::new();
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).expect("a folder") {
+    while let Some(directory) = directories.pop() {
+        for entry in fs::read_dir(directory).expect("a directory") {
             let path: PathBuf = entry.expect("an entry").path();
             if path.is_dir() {
-                folders.push(path);
+                directories.push(path);
                 continue;
             }
             if path.extension().is_none_or(|extension| extension != "rs") {
@@ -34,8 +35,8 @@ fn sources() -> Vec<(String, String)> {
     sources
 }
 
-/// What may be written only in files that begin like this.
-const HOMES: &[(&str, &[&str])] = &[
+/// Text that only files with one of these prefixes may contain.
+const ALLOWED_FILES: &[(&str, &[&str])] = &[
     ("mio::", &["net/"]),
     (
         "socket2::",
@@ -112,8 +113,8 @@ const HOMES: &[(&str, &[&str])] = &[
             "main.rs",
         ],
     ),
-    // A command is no loop: it says how long it took, or what would be answered now. Where lines are lost, that is
-    // not said too often.
+    // Commands run outside the event loops: they report how long they took, or what would be served now. Warnings about
+    // lost lines are throttled.
     (
         "Instant::now",
         &[
@@ -135,7 +136,7 @@ const HOMES: &[(&str, &[&str])] = &[
         ],
     ),
     ("std::env", &["config.rs", "config/", "main.rs"]),
-    // Siblings are written through a door of their own, which is the only one that anything is changed through.
+    // Sidecars are written in one file, the only one that changes the file system below a root.
     ("openat(", &["site/root.rs", "site/sidecar_writer.rs"]),
     ("renameat(", &["site/sidecar_writer.rs"]),
     ("unlinkat(", &["site/sidecar_writer.rs"]),
@@ -209,19 +210,19 @@ const HOMES: &[(&str, &[&str])] = &[
 ];
 
 #[test]
-fn everything_has_one_home() {
+fn packages_and_system_calls_are_used_only_in_allowed_files() {
     let sources = sources();
     assert!(sources.len() > 20, "the sources are found");
-    for (what, homes) in HOMES {
+    for (text, prefixes) in ALLOWED_FILES {
         for (name, code) in &sources {
-            let at_home = homes.iter().any(|home| name.starts_with(home));
-            assert!(at_home || !code.contains(what), "{name} says {what}");
+            let is_allowed = prefixes.iter().any(|prefix| name.starts_with(prefix));
+            assert!(is_allowed || !code.contains(text), "{name} contains {text}");
         }
     }
 }
 
 #[test]
-fn every_test_that_is_said_to_show_a_rule_is_there() {
+fn tests_named_in_the_conformance_table_exist() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let document = root.join("docs/reference/conformance.md");
     let table = fs::read_to_string(document).expect("text");
@@ -230,39 +231,61 @@ fn every_test_that_is_said_to_show_a_rule_is_there() {
     for (file, name) in names {
         let path = root.join("tests").join(file).with_extension("rs");
         let text = fs::read_to_string(&path).unwrap_or_default();
-        let is_there = text.contains(&format!("\nfn {name}() {{"));
-        assert!(is_there, "{file}::{name}");
+        let exists = text.contains(&format!("\nfn {name}() {{"));
+        assert!(exists, "{file}::{name}");
         count += 1;
     }
     assert!(count > 80, "the table is read: {count}");
 }
 
 #[test]
-fn every_file_of_tests_is_run() {
+fn every_test_file_is_a_module_of_main() {
     let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
     let program = fs::read_to_string(tests.join("main.rs")).expect("text");
-    for entry in fs::read_dir(tests).expect("a folder") {
+    for entry in fs::read_dir(tests).expect("a directory") {
         let path = entry.expect("an entry").path();
         let name = path.file_stem().expect("a name").to_string_lossy();
-        let is_promise = path.extension().is_some_and(|it| it == "rs") && name != "main";
+        let is_test_file = path.extension().is_some_and(|it| it == "rs") && name != "main";
         assert!(
-            !is_promise || program.contains(&format!("\nmod {name};\n")),
+            !is_test_file || program.contains(&format!("\nmod {name};\n")),
             "tests/main.rs has no {name}"
         );
     }
 }
 
 #[test]
-fn every_file_opens_with_its_promise_and_is_on_the_map() {
+fn every_source_file_has_a_module_doc_and_a_row_in_lib() {
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let map = fs::read_to_string(src.join("lib.rs")).expect("the map");
     for (name, _) in sources() {
         let text = fs::read_to_string(src.join(&name)).expect("text");
         assert!(text.starts_with("//! "), "{name}");
-        let is_face = name.ends_with("mod.rs") || name == "lib.rs";
+        let is_module_root = name.ends_with("mod.rs") || name == "lib.rs";
         assert!(
-            is_face || map.contains(&format!("| `{name}` |")),
+            is_module_root || map.contains(&format!("| `{name}` |")),
             "{name} is not on the map"
         );
     }
+}
+
+/// Returns the name of the type that this line defines at top level.
+fn defined_type(line: &str) -> Option<&str> {
+    let mut words = line.split(' ').skip_while(|word| word.starts_with("pub"));
+    let is_type = ["struct", "enum", "union", "trait", "type"].contains(&words.next()?);
+    let name = words.next()?.split(|it: char| !it.is_alphanumeric()).next();
+    name.filter(|_| is_type)
+}
+
+#[test]
+fn type_names_are_unique() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files: HashMap<String, String> = HashMap::new();
+    for (file, _) in sources() {
+        let text = fs::read_to_string(src.join(&file)).expect("text");
+        for name in text.lines().filter_map(defined_type) {
+            let other = files.insert(name.to_owned(), file.clone());
+            assert_eq!(other, None, "{file} defines {name}, too");
+        }
+    }
+    assert!(files.len() > 200, "types are found: {}", files.len());
 }

@@ -8,7 +8,7 @@ use crate::support::{
 };
 
 /// Turns of phrase that name no thing or no agent: they have to be decoded before a reader can act.
-const RIDDLES: &[&str] = &[
+const UNCLEAR_PHRASES: &[&str] = &[
     "whoever",
     "whomever",
     "somebody",
@@ -51,10 +51,10 @@ const RIDDLES: &[&str] = &[
 /// No line of a message is longer, but for the names that were typed.
 const MAX_LINE: usize = 320;
 
-fn is_plain(text: &str) {
-    let small = text.to_lowercase();
-    for riddle in RIDDLES {
-        assert!(!small.contains(riddle), "{riddle:?} in {text}");
+fn check_plain(text: &str) {
+    let lowercase = text.to_lowercase();
+    for phrase in UNCLEAR_PHRASES {
+        assert!(!lowercase.contains(phrase), "{phrase:?} in {text}");
     }
     for line in text.lines() {
         assert!(line.chars().count() <= MAX_LINE, "{line}");
@@ -65,34 +65,34 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).expect("text")
 }
 
-/// A command that has ended; one that serves instead is stopped.
+/// Runs a command to its end. If it serves instead, kills it and fails.
 fn output(command: &mut Command) -> Output {
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().expect("it starts");
+    let mut child = command.spawn().expect("docroot starts");
     let deadline = Instant::now() + TIMEOUT;
-    while child.try_wait().expect("it is our child").is_none() {
+    while child.try_wait().expect("a child process").is_none() {
         if Instant::now() > deadline {
             let _ = child.kill();
             panic!("{command:?} serves");
         }
         std::thread::sleep(Duration::from_millis(5));
     }
-    child.wait_with_output().expect("it is our child")
+    child.wait_with_output().expect("a child process")
 }
 
-/// A command that is refused with this exit code, and one line that has all of these words.
+/// Checks that a command fails with this exit code and prints one line that has all of these words.
 fn check(command: &mut Command, code: i32, words: &[&str]) {
     let output = output(command);
-    let said = text(&output.stderr);
-    assert_eq!(output.status.code(), Some(code), "{command:?}: {said}");
+    let stderr = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{command:?}: {stderr}");
     assert_eq!(text(&output.stdout), "", "{command:?}");
-    let line = said.lines().next().unwrap_or_default();
+    let line = stderr.lines().next().unwrap_or_default();
     for word in words {
         assert!(line.contains(word), "{command:?}: no {word} in: {line}");
     }
-    is_plain(&said);
+    check_plain(&stderr);
     if !line.starts_with("error: ") {
-        assert_eq!(said.lines().count(), 1, "{said}");
+        assert_eq!(stderr.lines().count(), 1, "{stderr}");
         assert!(line.starts_with("docroot: "), "{line}");
     }
 }
@@ -105,7 +105,7 @@ fn site() -> Root {
     ])
 }
 
-/// A command that runs in that directory.
+/// Returns docroot with these arguments, run in that directory.
 fn inside(root: &Root, arguments: &[&str]) -> Command {
     let mut command = docroot();
     command.args(arguments).current_dir(root.path());
@@ -187,9 +187,10 @@ fn wrong_argument_is_named_with_what_to_type() {
         &["--auth-file none", "No such file"],
     );
     bad(&["--auth", "alice"], 2, &["--auth"]);
-    bad(&["--404", "lost.html"], 2, &["--404 lost.html"]);
+    // A missing page and too many connections are found after binding: port 0, so that tests do not compete for 8080.
+    bad(&["-p", "0", "--404", "lost.html"], 2, &["--404 lost.html"]);
     bad(
-        &["--max-connections", "1000000000"],
+        &["-p", "0", "--max-connections", "1000000000"],
         2,
         &["--max-connections 1000000000", "ulimit -n"],
     );
@@ -272,13 +273,13 @@ fn unknown_variable_is_ignored_with_a_warning() {
         ("DOCROOT_PRT", "DOCROOT_PORT"),
     ] {
         let output = output(inside(&root, &["--check", "html"]).env(name, "1"));
-        let said = text(&output.stderr);
-        assert!(output.status.success(), "{said}");
+        let stderr = text(&output.stderr);
+        assert!(output.status.success(), "{stderr}");
         assert!(
-            said.contains(&format!("{name} is ignored")) && said.contains(nearest),
-            "{said}"
+            stderr.contains(&format!("{name} is ignored")) && stderr.contains(nearest),
+            "{stderr}"
         );
-        is_plain(&said);
+        check_plain(&stderr);
     }
     // Kubernetes sets these for a service named docroot.
     let mut command = inside(&root, &["--check", "html"]);
@@ -289,7 +290,7 @@ fn unknown_variable_is_ignored_with_a_warning() {
 }
 
 #[test]
-fn help_and_manual_are_in_plain_words() {
+fn help_and_manual_have_no_unclear_phrases() {
     for arguments in [
         &["--help"][..],
         &["-h"],
@@ -302,26 +303,26 @@ fn help_and_manual_are_in_plain_words() {
     ] {
         let output = output(docroot().args(arguments));
         assert!(output.status.success(), "{output:?}");
-        let said = text(&output.stdout).to_lowercase();
-        for riddle in RIDDLES {
-            assert!(!said.contains(riddle), "{riddle:?} in {arguments:?}");
+        let stdout = text(&output.stdout).to_lowercase();
+        for phrase in UNCLEAR_PHRASES {
+            assert!(!stdout.contains(phrase), "{phrase:?} in {arguments:?}");
         }
     }
 }
 
 #[test]
-fn root_without_index_file_is_named_everywhere() {
+fn root_without_index_file_is_reported_everywhere() {
     let root = Root::of(&[("page.html", "page"), ("sub/page.html", "page")]);
     let name = root.path().to_str().expect("a path in UTF-8");
     let words = [name, "has no index file", "--listing", "--index"];
-    let is_said = |said: &str| words.iter().all(|word| said.contains(word));
+    let has_words = |text: &str| words.iter().all(|word| text.contains(word));
 
     let checked = output(docroot().args(["--check", name]));
     assert!(checked.status.success());
-    let said = text(&checked.stdout);
+    let stdout = text(&checked.stdout);
     assert!(
-        is_said(&said) && said.contains("remark: 1 request gets 404: /"),
-        "{said}"
+        has_words(&stdout) && stdout.contains("remark: 1 request gets 404: /"),
+        "{stdout}"
     );
 
     let mut server = Server::start(root.path());
@@ -337,15 +338,15 @@ fn root_without_index_file_is_named_everywhere() {
     server.wait_for_exit();
     let warned = server.remaining_stderr();
     assert!(
-        is_said(&warned[0]) && is_about_index(&warned[0]),
+        has_words(&warned[0]) && is_about_index(&warned[0]),
         "{warned:?}"
     );
 
     let explained = output(docroot().args(["explain", "/sub/", name]));
-    let said = text(&explained.stdout);
+    let stdout = text(&explained.stdout);
     assert!(
-        said.contains("has no index file; --listing lists it, --index"),
-        "{said}"
+        stdout.contains("has no index file; --listing lists it, --index"),
+        "{stdout}"
     );
 
     for options in [
@@ -362,18 +363,18 @@ fn root_without_index_file_is_named_everywhere() {
 }
 
 #[test]
-fn empty_root_is_named() {
+fn empty_root_is_reported() {
     let root = Root::new();
     let checked = output(docroot().arg("--check").arg(root.path()));
-    let said = text(&checked.stdout);
+    let stdout = text(&checked.stdout);
     assert!(
-        said.contains("is empty") && said.contains("mount"),
-        "{said}"
+        stdout.contains("is empty") && stdout.contains("mount"),
+        "{stdout}"
     );
 }
 
 #[test]
-fn dotfile_that_exists_has_a_reason_of_its_own() {
+fn existing_dotfile_has_its_own_reason() {
     let root = site();
     let server = Server::start(root.path());
     for (target, reason) in [
@@ -388,7 +389,7 @@ fn dotfile_that_exists_has_a_reason_of_its_own() {
     ] {
         let response = server.get(target);
         assert_eq!(response.status(), "404 Not Found");
-        // The client learns nothing of it.
+        // The response does not reveal that the file exists.
         assert!(!response.text().contains("dot"), "{}", response.text());
         let line = server.stdout_line();
         assert!(line.contains(reason), "{target}: {line}");
@@ -398,7 +399,7 @@ fn dotfile_that_exists_has_a_reason_of_its_own() {
 }
 
 #[test]
-fn verbose_log_has_the_reason_of_each_refusal() {
+fn verbose_log_has_reason_of_each_error_response() {
     let root = site();
     root.write("bare/a.txt", "a");
     std::os::unix::fs::symlink("/etc/passwd", root.join("out")).expect("a link");
@@ -416,7 +417,7 @@ fn verbose_log_has_the_reason_of_each_refusal() {
             let line = server.stderr_line();
             if line.contains(&expected) {
                 assert!(line.contains("DEBUG") && line.contains(reason), "{line}");
-                is_plain(&line);
+                check_plain(&line);
                 break;
             }
         }
@@ -444,7 +445,7 @@ fn path_prefix_is_part_of_every_url() {
 }
 
 #[test]
-fn quiet_server_is_quiet_to_the_end() {
+fn quiet_server_prints_nothing_until_it_ends() {
     let root = site();
     let mut command = docroot();
     command
@@ -459,17 +460,17 @@ fn quiet_server_is_quiet_to_the_end() {
         ])
         .arg(root.path());
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
-    let child = command.spawn().expect("it starts");
+    let child = command.spawn().expect("docroot starts");
     let status = format!("/proc/{}/status", child.id());
     // Signals are caught once it serves (proc_pid_status(5)).
-    eventually("it catches signals", || {
+    eventually("the process catches signals", || {
         let status = std::fs::read_to_string(&status).expect("proc");
         let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
         let caught = u64::from_str_radix(caught.expect("a mask").trim(), 16).expect("a number");
         (caught & (1 << 14) != 0).then_some(())
     });
     send_signal(Signal::TERM, &child);
-    let output = child.wait_with_output().expect("it is our child");
+    let output = child.wait_with_output().expect("a child process");
     assert!(output.status.success());
     assert_eq!(
         (text(&output.stdout), text(&output.stderr)),

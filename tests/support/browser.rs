@@ -475,7 +475,7 @@ impl Page {
     }
 
     /// Writes a screenshot into the directory that the environment variable names, if it is set:
-    /// `DOCROOT_SCREENSHOTS=/tmp/shots cargo test browses::`.
+    /// `DOCROOT_SCREENSHOTS=/tmp/shots cargo test site_in_browser::`.
     pub fn save_screenshot(&mut self, name: &str) {
         let Some(folder) = env::var_os("DOCROOT_SCREENSHOTS").map(PathBuf::from) else {
             return;

@@ -1,4 +1,4 @@
-//! What a visitor would meet is found beforehand, and named.
+//! `docroot --check`: problems of a site are reported without starting a server.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt as _, symlink};
@@ -7,21 +7,21 @@ use std::time::{Duration, SystemTime};
 
 use crate::support::{Root, docroot, unprivileged_wrapper};
 
-/// Checks a folder: the exit code, and lines that are, or are not, among what it says.
+/// Runs `docroot --check` and checks its exit code, lines that it prints, and text that it does not print.
 fn check(root: &Root, options: &[&str], code: i32, lines: &[&str], others: &[&str]) {
     let mut command = docroot();
     command.arg("--check").arg(root.path()).args(options);
-    let output = command.output().expect("it runs");
-    let said = String::from_utf8_lossy(&output.stdout);
+    let output = command.output().expect("docroot runs");
+    let stdout = String::from_utf8_lossy(&output.stdout);
     assert_eq!(output.status.code(), Some(code), "{options:?}: {output:?}");
     for line in lines {
         assert!(
-            said.lines().any(|said| said == *line),
-            "no {line} in {said}"
+            stdout.lines().any(|it| it == *line),
+            "no {line} in {stdout}"
         );
     }
     for other in others {
-        assert!(!said.contains(other), "{other} in {said}");
+        assert!(!stdout.contains(other), "{other} in {stdout}");
     }
 }
 
@@ -34,7 +34,7 @@ fn site() -> Root {
 }
 
 #[test]
-fn nothing_is_wrong_with_most_sites() {
+fn valid_site_has_no_problems() {
     let root = site();
     symlink("docs", root.join("alias")).expect("a link");
     symlink("..", root.join("docs/up")).expect("a link");
@@ -45,27 +45,27 @@ fn nothing_is_wrong_with_most_sites() {
 }
 
 #[test]
-fn rules_that_are_left_out_are_named_with_file_and_line() {
+fn invalid_path_rules_are_reported_with_file_and_line() {
     let root = site();
     root.write("_headers", "/a\n  X-A: b\n  nonsense\n");
     root.write("_redirects", "/a /b 999\n/c\n");
     let check = |options: &[&str], code, lines: &[&str]| check(&root, options, code, lines, &[]);
-    let named = |file: &str, rest: &str| format!("  {}{rest}", root.join(file).display());
+    let line_start = |file: &str, rest: &str| format!("  {}{rest}", root.join(file).display());
     let output = docroot()
         .arg("--check")
         .arg(root.path())
         .output()
-        .expect("it runs");
-    let said = String::from_utf8_lossy(&output.stdout);
+        .expect("docroot runs");
+    let stdout = String::from_utf8_lossy(&output.stdout);
     for (file, line) in [
         ("_headers", ":3: "),
         ("_redirects", ":1: "),
         ("_redirects", ":2: "),
     ] {
-        let start = named(file, line);
+        let start = line_start(file, line);
         assert!(
-            said.lines().any(|said| said.starts_with(&start)),
-            "no {start} in {said}"
+            stdout.lines().any(|it| it.starts_with(&start)),
+            "no {start} in {stdout}"
         );
     }
     check(
@@ -74,7 +74,7 @@ fn rules_that_are_left_out_are_named_with_file_and_line() {
         &["problem: 3 lines of rules are ignored", "3 problems"],
     );
 
-    // Where the file was named, the server would not start.
+    // With a file given by --headers-file, the server would not start.
     let file = root.join("_headers");
     let mut command = docroot();
     command
@@ -82,16 +82,16 @@ fn rules_that_are_left_out_are_named_with_file_and_line() {
         .arg(root.path())
         .arg("--headers-file")
         .arg(&file);
-    let output = command.output().expect("it runs");
+    let output = command.output().expect("docroot runs");
     assert_eq!(output.status.code(), Some(2));
-    let said = String::from_utf8_lossy(&output.stderr);
+    let stderr = String::from_utf8_lossy(&output.stderr);
     for place in ["_headers:3: ", "_redirects:1: ", "_redirects:2: "] {
-        assert!(said.contains(place), "no {place} in {said}");
+        assert!(stderr.contains(place), "no {place} in {stderr}");
     }
 }
 
 #[test]
-fn siblings_that_are_none_are_named() {
+fn unusable_sidecars_are_reported() {
     let root = Root::of(&[
         ("app.js", "script"),
         ("app.js.br", "br"),
@@ -104,7 +104,7 @@ fn siblings_that_are_none_are_named() {
     let later = SystemTime::UNIX_EPOCH + Duration::from_secs(9);
     style
         .and_then(|style| style.set_modified(later))
-        .expect("a file of ours");
+        .expect("a writable file");
     let lines = [
         "files    5 files in 1 directory; 1 sidecar; 0 names not served",
         "problem: 2 sidecars are not used",
@@ -116,7 +116,7 @@ fn siblings_that_are_none_are_named() {
 }
 
 #[test]
-fn links_that_lead_out_or_to_nothing_are_named() {
+fn symbolic_links_out_of_root_or_to_nothing_are_reported() {
     let root = site();
     symlink("/etc/passwd", root.join("out")).expect("a link");
     let lines = [
@@ -141,7 +141,7 @@ fn links_that_lead_out_or_to_nothing_are_named() {
 }
 
 #[test]
-fn names_that_no_address_has_are_named() {
+fn file_names_without_url_are_reported() {
     let root = site();
     root.write("con\ntrol\x1b[1m", "a");
     let line = "  /con\\ntrol\\u{1b}[1m: The request's target has a control character.";
@@ -155,32 +155,32 @@ fn names_that_no_address_has_are_named() {
 }
 
 #[test]
-fn what_cannot_be_read_is_named() {
+fn unreadable_files_are_reported() {
     let root = site();
-    let Some(stage) = unprivileged_wrapper(root.path()) else {
+    let Some(wrapper) = unprivileged_wrapper(root.path()) else {
         return;
     };
     for name in ["index.html", "docs"] {
         fs::set_permissions(root.join(name), Permissions::from_mode(0o0)).expect("a mode");
     }
     let plain = docroot();
-    let mut command = Command::new(stage[0]);
-    command.args(&stage[1..]).arg(plain.get_program());
+    let mut command = Command::new(wrapper[0]);
+    command.args(&wrapper[1..]).arg(plain.get_program());
     for (name, _) in plain.get_envs() {
         command.env_remove(name);
     }
     let output = command.arg("--check").arg(root.path()).output();
     let output = output.expect("docroot runs");
-    let said = String::from_utf8_lossy(&output.stdout);
+    let stdout = String::from_utf8_lossy(&output.stdout);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     for name in ["index.html", "docs"] {
         let line = format!("  /{name}: Permission denied (os error 13)");
-        assert!(said.lines().any(|said| said == line), "no {line} in {said}");
+        assert!(stdout.lines().any(|it| it == line), "no {line} in {stdout}");
     }
 }
 
 #[test]
-fn of_each_kind_a_hundred_are_named() {
+fn at_most_100_of_each_kind_are_listed() {
     let root = site();
     for number in 0..105 {
         symlink("/etc", root.join(format!("{number}"))).expect("a link");

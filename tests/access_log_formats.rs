@@ -1,4 +1,4 @@
-//! The access log is what other programs take it for, and is kept whatever becomes of the place where it goes.
+//! Formats of the access log as other programs parse them, and log files that are moved, truncated, full or pipes.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -12,7 +12,7 @@ use crate::support::{
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use rustix::process::{Pid, kill_process};
 
-/// A user, at the lowest cost, and what she sends.
+/// Line of a password file, at a low cost of bcrypt.
 const ALICE: &str = "alice:$2y$05$GkDfWu8Pw2kon6OE42/LHuNRUQU4XGFRzbBMJT1rF1J0YtpfKtjRK";
 
 fn site() -> Root {
@@ -35,8 +35,9 @@ fn text(path: &Path) -> &str {
     path.to_str().expect("a name in UTF-8")
 }
 
-/// What a program says to this on its standard input. `None`, said loudly, where there is no such program.
-fn asked(program: &str, arguments: &[&str], input: &[u8]) -> Option<String> {
+/// Runs a program on this input and returns its standard output. Where there is no such program, prints so and returns
+/// `None`.
+fn run_on(program: &str, arguments: &[&str], input: &[u8]) -> Option<String> {
     let child = Command::new(program)
         .args(arguments)
         .stdin(Stdio::piped())
@@ -48,28 +49,28 @@ fn asked(program: &str, arguments: &[&str], input: &[u8]) -> Option<String> {
         return None;
     };
     let mut stdin = child.stdin.take().expect("a pipe");
-    stdin.write_all(input).expect("it reads");
+    stdin.write_all(input).expect("the program reads");
     drop(stdin);
-    let output = child.wait_with_output().expect("it ends");
+    let output = child.wait_with_output().expect("a child process");
     assert!(output.status.success(), "{program}: {output:?}");
     Some(String::from_utf8(output.stdout).expect("text"))
 }
 
-/// What could break out of a field: what ends it, what ends a line, what a terminal obeys, what is no UTF-8.
+/// Bytes that could break out of a field: delimiters, line ends, control sequences of terminals, invalid UTF-8.
 const HOSTILE: &[u8] =
     b"\"\\ \t\xc3\xa9\xc2\x9b1m\xe2\x80\xa8\xf0\x9f\x98\x80\xff\xc3, \"} \"200\" 1 - [";
 
-/// Requests of each kind, and for each the line that jq is to have of it.
-fn kinds() -> Vec<(Vec<u8>, &'static str)> {
+/// Returns a request of each kind, and the line that jq must print for it.
+fn request_kinds() -> Vec<(Vec<u8>, &'static str)> {
     let request = |line: &str, fields: &[u8]| {
         let head = format!("{line} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n");
         [head.as_bytes(), fields, b"\r\n\r\n"].concat()
     };
     let hostile = [b"User-Agent: ", HOSTILE, b"\r\nReferer: ", HOSTILE].concat();
-    let sender = b"User-Agent: curl/8.1\r\nReferer: http://a/b?c";
+    let client_fields = b"User-Agent: curl/8.1\r\nReferer: http://a/b?c";
     vec![
         (
-            request("GET /?a", sender),
+            request("GET /?a", client_fields),
             r#"["GET","/?a","HTTP/1.1",200,8,null,"miss",null,"http://a/b?c","curl/8.1"]"#,
         ),
         (
@@ -103,10 +104,10 @@ fn kinds() -> Vec<(Vec<u8>, &'static str)> {
     ]
 }
 
-/// Sends one request of each kind, and gives the lines of all.
-fn all_kinds(server: &Server) -> Vec<String> {
+/// Sends one request of each kind and returns their log lines.
+fn log_of_all_kinds(server: &Server) -> Vec<String> {
     let mut lines = Vec::new();
-    for (request, _) in kinds() {
+    for (request, _) in request_kinds() {
         let mut client = server.connect();
         client.send(request);
         client.rest();
@@ -116,26 +117,26 @@ fn all_kinds(server: &Server) -> Vec<String> {
 }
 
 #[test]
-fn jq_reads_each_line_of_json() {
-    const EACH: &str = "[.method, .target, .version, .status, .bytes, .coding, .cache, .reason, \
+fn jq_parses_every_json_line() {
+    const FILTER: &str = "[.method, .target, .version, .status, .bytes, .coding, .cache, .reason, \
         .referer, .user_agent]";
     let root = site();
     let server = Server::start(root.path());
-    let log = all_kinds(&server);
+    let log = log_of_all_kinds(&server);
     let input = log.join("\n");
     assert!(
         input
             .bytes()
             .all(|byte| matches!(byte, b'\n' | b' '..=b'~'))
     );
-    let Some(read) = asked("jq", &["-c", EACH], input.as_bytes()) else {
+    let Some(read) = run_on("jq", &["-c", FILTER], input.as_bytes()) else {
         return;
     };
     let lossy = String::from_utf8_lossy(HOSTILE);
-    let hostile = asked("jq", &["-Rsc", "."], lossy.as_bytes()).expect("it was there");
+    let hostile = run_on("jq", &["-Rsc", "."], lossy.as_bytes()).expect("jq ran before");
     let read: Vec<&str> = read.lines().collect();
-    assert_eq!(read.len(), kinds().len());
-    for ((line, read), (_, expected)) in log.iter().zip(&read).zip(kinds()) {
+    assert_eq!(read.len(), request_kinds().len());
+    for ((line, read), (_, expected)) in log.iter().zip(&read).zip(request_kinds()) {
         let expected = expected
             .replace("LEN", &json_field(line, "bytes"))
             .replace("CACHE", &format!("\"{}\"", json_field(line, "cache")))
@@ -143,25 +144,25 @@ fn jq_reads_each_line_of_json() {
         assert_eq!(**read, expected, "{line}");
     }
     let rest = "[.time, .peer, .duration_ms | type] | unique | join(\" \")";
-    let types = asked("jq", &["-r", rest], input.as_bytes()).expect("it was there");
+    let types = run_on("jq", &["-r", rest], input.as_bytes()).expect("jq ran before");
     assert!(types.lines().all(|line| line == "number string"), "{types}");
 }
 
 #[test]
-fn goaccess_reads_each_combined_line() {
+fn goaccess_parses_every_combined_line() {
     let root = site();
     let server = Server::with(root.path(), &["--log-format", "combined"]);
-    let log = all_kinds(&server);
+    let log = log_of_all_kinds(&server);
     let shape = "127.0.0.1 - - [00/XXX/0000:00:00:00 +0000] \"GET /?a HTTP/1.1\" 200 8 \
         \"http://a/b?c\" \"curl/8.1\"";
     let (start, rest) = log[0].split_once(']').expect("a time");
-    let (who, time) = start.split_once('[').expect("a time");
+    let (client_and_user, time) = start.split_once('[').expect("a time");
     let time = time.replace(|char: char| char.is_ascii_digit(), "0");
     let time = [&time[..3], "XXX", &time[6..]].concat();
-    assert_eq!(format!("{who}[{time}]{rest}"), shape);
-    let folder = Root::new();
-    folder.write("log", log.join("\n") + "\n");
-    let (file, report) = (folder.join("log"), folder.join("report.json"));
+    assert_eq!(format!("{client_and_user}[{time}]{rest}"), shape);
+    let directory = Root::new();
+    directory.write("log", log.join("\n") + "\n");
+    let (file, report) = (directory.join("log"), directory.join("report.json"));
     let arguments = [
         text(&file),
         "--log-format=COMBINED",
@@ -169,7 +170,7 @@ fn goaccess_reads_each_combined_line() {
         "-o",
         text(&report),
     ];
-    if asked("goaccess", &arguments, b"").is_none() {
+    if run_on("goaccess", &arguments, b"").is_none() {
         return;
     }
     let report = fs::read_to_string(report).expect("a report");
@@ -185,10 +186,10 @@ fn goaccess_reads_each_combined_line() {
 }
 
 #[test]
-fn a_person_reads_columns() {
+fn pretty_format_has_columns() {
     let root = site();
     let server = Server::with(root.path(), &["--log-format", "pretty"]);
-    let log = all_kinds(&server);
+    let log = log_of_all_kinds(&server);
     for (line, expected) in log.iter().zip([
         " 200 GET      8 ",
         " 200 GET   ",
@@ -216,24 +217,28 @@ fn a_person_reads_columns() {
 }
 
 #[test]
-fn a_line_says_how_the_answer_came_to_be_known() {
+fn line_has_cache_status() {
     let root = site();
     root.backdate();
     let server = Server::with(root.path(), &["--workers", "1"]);
     let mut client = server.connect();
-    let mut ask = |requests: usize| {
+    let mut cache_status = |requests: usize| {
         client.send(support::GET.repeat(requests));
-        let known = (0..requests).map(|_| {
+        let statuses = (0..requests).map(|_| {
             client.response();
             json_field(&server.stdout_line(), "cache")
         });
-        known.last().expect("one at least")
+        statuses.last().expect("one at least")
     };
-    assert_eq!(ask(1), "miss");
-    // It is not remembered before it has held still for a while, and not watched before it has rested for longer.
-    eventually("it is remembered", || (ask(1) == "confirmed").then_some(()));
-    // Of those that come together, the first is looked at, and the first behind it; the others are believed.
-    eventually("it is believed", || (ask(10) == "hit").then_some(()));
+    assert_eq!(cache_status(1), "miss");
+    // A file is not cached until it has been unchanged for a while, and not watched until some time later.
+    eventually("the file is cached", || {
+        (cache_status(1) == "confirmed").then_some(())
+    });
+    // Of requests that arrive together, the first two revalidate the entry; the others are hits.
+    eventually("the file is watched", || {
+        (cache_status(10) == "hit").then_some(())
+    });
     let server = Server::without_cache(root.path());
     for _ in 0..2 {
         server.get("/");
@@ -242,7 +247,7 @@ fn a_line_says_how_the_answer_came_to_be_known() {
 }
 
 #[test]
-fn a_line_says_why_something_is_not_shown() {
+fn error_response_is_logged_with_reason() {
     let root = site();
     std::os::unix::fs::symlink("/etc/hostname", root.join("out")).expect("a link");
     let server = Server::start(root.path());
@@ -271,12 +276,12 @@ fn a_line_says_why_something_is_not_shown() {
 }
 
 #[test]
-fn who_was_verified_is_named_where_the_format_has_a_place_for_it() {
+fn combined_format_has_verified_user() {
     let root = site();
     let options = ["--log-format", "combined", "--auth", ALICE];
     let server = Server::with(root.path(), &options);
     let mut client = server.connect();
-    // The second: alice:wrong
+    // The first is alice:correct horse, the second alice:wrong.
     for (credentials, expected) in [
         ("YWxpY2U6Y29ycmVjdCBob3JzZQ==", "127.0.0.1 - alice ["),
         ("YWxpY2U6d3Jvbmc=", "127.0.0.1 - - ["),
@@ -293,7 +298,7 @@ fn who_was_verified_is_named_where_the_format_has_a_place_for_it() {
 }
 
 #[test]
-fn no_line_where_none_is_asked_for() {
+fn log_format_none_and_quiet_write_no_lines() {
     let root = site();
     for (options, is_announced) in [(&["--log-format", "none"][..], true), (&["-q"], false)] {
         let mut command = docroot();
@@ -301,7 +306,7 @@ fn no_line_where_none_is_asked_for() {
             .args(["--bind", "127.0.0.1", "--port", "18", "--check"])
             .args(options)
             .arg(root.path());
-        assert!(command.output().expect("it runs").status.success());
+        assert!(command.output().expect("docroot runs").status.success());
         if is_announced {
             let mut server = Server::with(root.path(), options);
             assert_eq!(server.get("/").text(), "<p>hello");
@@ -313,16 +318,16 @@ fn no_line_where_none_is_asked_for() {
 }
 
 #[test]
-fn what_makes_no_sense_is_refused() {
+fn conflicting_or_unusable_log_options_are_rejected() {
     let (root, elsewhere) = (site(), Root::new());
     let check = |options: &[&str], words: &[&str]| {
         let mut command = docroot();
         let output = command.args(options).arg(root.path()).output();
-        let output = output.expect("it runs");
-        let complaint = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!(output.status.code(), Some(2), "{complaint}");
+        let output = output.expect("docroot runs");
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{stderr}");
         for word in words {
-            assert!(complaint.contains(word), "{complaint}");
+            assert!(stderr.contains(word), "{stderr}");
         }
     };
     let (inside, outside) = (root.join("new.log"), elsewhere.join("none/new.log"));
@@ -339,64 +344,68 @@ fn what_makes_no_sense_is_refused() {
     check(&["--log-format", "xml"], &["xml", "combined"]);
 }
 
-/// A server that logs to this file.
+/// Starts a server that logs to this file.
 fn logging_to(root: &Root, file: &Path) -> Server {
     Server::with(root.path(), &["--log-file", text(file)])
 }
 
-/// Waits until the file has so many lines, which are all whole, and gives their targets.
+/// Waits until the file has this many lines, checks that all are complete, and returns their targets.
 fn targets(file: &Path, count: usize) -> Vec<String> {
     let log = eventually("all lines are written", || {
         let log = fs::read_to_string(file).ok()?;
         (log.lines().count() >= count && log.ends_with('\n')).then_some(log)
     });
-    let is_begun_once = |line: &str| line.rfind("{\"time\":") == Some(0);
-    let whole = |line: &str| is_begun_once(line) && line.ends_with("\"user_agent\":null}");
-    assert!(log.lines().all(whole), "{log}");
+    let starts_once = |line: &str| line.rfind("{\"time\":") == Some(0);
+    let is_whole = |line: &str| starts_once(line) && line.ends_with("\"user_agent\":null}");
+    assert!(log.lines().all(is_whole), "{log}");
     log.lines().map(|line| json_field(line, "target")).collect()
 }
 
 #[test]
-fn a_file_is_added_to_and_opened_again_when_it_was_moved() {
+fn log_file_is_appended_to_and_reopened_on_sigusr1() {
     use std::os::unix::fs::PermissionsExt as _;
-    let (root, folder) = (site(), Root::new());
-    let (file, moved) = (folder.join("access.log"), folder.join("access.log.1"));
+    let (root, directory) = (site(), Root::new());
+    let (file, moved) = (directory.join("access.log"), directory.join("access.log.1"));
     let server = logging_to(&root, &file);
     let mode = fs::metadata(&file)
-        .expect("it is there")
+        .expect("the file exists")
         .permissions()
         .mode();
-    assert_eq!(mode & 0o7137, 0, "nobody else reads who came: {mode:o}");
+    assert_eq!(
+        mode & 0o7137,
+        0,
+        "other users cannot read the log: {mode:o}"
+    );
     server.get("/?1");
     assert_eq!(targets(&file, 1), ["/?1"]);
-    // As logrotate does it, with "create" left to us.
-    fs::rename(&file, &moved).expect("it is moved");
+    // As logrotate does it, with "create" left to docroot.
+    fs::rename(&file, &moved).expect("the file is renamed");
     server.get("/?2");
     assert_eq!(targets(&moved, 2), ["/?1", "/?2"]);
     server.signal(Signal::USR1);
-    eventually("it is there although nobody asks for anything", || {
+    eventually("the file is created without a request", || {
         file.exists().then_some(())
     });
     server.get("/?3");
     assert_eq!(targets(&file, 1), ["/?3"]);
-    eventually("the old one is let go", || {
+    eventually("the moved file is closed", || {
         (!server.has_open(&moved)).then_some(())
     });
     // As logrotate does it with "copytruncate".
     let truncated = fs::File::options().write(true).open(&file);
     truncated
-        .expect("it is ours")
+        .expect("a writable file")
         .set_len(0)
-        .expect("it is cut");
+        .expect("the file is truncated");
     server.get("/?4");
     assert_eq!(targets(&file, 1), ["/?4"]);
-    // What cannot be opened again is written to as it was.
-    let elsewhere = folder.join("elsewhere");
-    fs::rename(&file, &elsewhere).expect("it is moved");
-    fs::create_dir(&file).expect("a folder");
+    // If the file cannot be reopened, the old one is still written to.
+    let elsewhere = directory.join("elsewhere");
+    fs::rename(&file, &elsewhere).expect("the file is renamed");
+    fs::create_dir(&file).expect("a directory");
     server.signal(Signal::USR1);
-    let complaint = server.stderr_line();
-    assert!(complaint.contains(text(&file)) && complaint.contains("cannot reopen"));
+    let message = server.stderr_line();
+    assert!(message.contains(text(&file)) && message.contains("cannot reopen"));
     server.get("/?5");
     assert_eq!(targets(&elsewhere, 2), ["/?4", "/?5"]);
     drop(server);
@@ -405,34 +414,34 @@ fn a_file_is_added_to_and_opened_again_when_it_was_moved() {
     assert_eq!(
         targets(&elsewhere, 3),
         ["/?4", "/?5", "/?6"],
-        "it is added to"
+        "lines are appended"
     );
 }
 
 #[test]
-fn a_file_may_be_named_as_from_where_it_was_started() {
-    let (root, folder) = (site(), Root::new());
+fn log_file_is_relative_to_working_directory() {
+    let (root, directory) = (site(), Root::new());
     let mut command = docroot();
     command.args(["-p", "0", "--log-file", "access.log"]);
-    command.arg(root.path()).current_dir(folder.path());
+    command.arg(root.path()).current_dir(directory.path());
     let server = Server::spawn(command);
-    let file = folder.join("access.log");
+    let file = directory.join("access.log");
     server.get("/?1");
     assert_eq!(targets(&file, 1), ["/?1"]);
-    fs::remove_file(&file).expect("it is ours");
+    fs::remove_file(&file).expect("the file is removed");
     server.signal(Signal::USR1);
-    eventually("it is there again", || file.exists().then_some(()));
+    eventually("the file exists again", || file.exists().then_some(()));
 }
 
 #[test]
-fn a_named_pipe_may_be_read_by_whoever_comes() {
-    let (root, folder) = (site(), Root::new());
-    let pipe = folder.join("pipe");
+fn fifo_serves_one_reader_after_another() {
+    let (root, directory) = (site(), Root::new());
+    let pipe = directory.join("pipe");
     let mode = Mode::RUSR | Mode::WUSR;
-    mknodat(CWD, &pipe, FileType::Fifo, mode, 0).expect("a folder of ours");
+    mknodat(CWD, &pipe, FileType::Fifo, mode, 0).expect("a writable directory");
     let server = logging_to(&root, &pipe);
     let read = |expected: &[&str]| {
-        let reader = fs::File::open(&pipe).expect("it is there");
+        let reader = fs::File::open(&pipe).expect("the FIFO opens");
         let lines = BufReader::new(reader).lines().take(expected.len());
         let lines: Vec<_> = lines.map(|line| line.expect("text")).collect();
         let targets: Vec<_> = lines
@@ -443,26 +452,26 @@ fn a_named_pipe_may_be_read_by_whoever_comes() {
     };
     server.get("/?1");
     read(&["/?1"]);
-    // Its reader has left, and comes again. (Lines of two workers have no order.)
+    // The reader closes the FIFO and opens it again. (Lines of two workers have no order.)
     let mut client = server.connect();
     client.get("/?2");
     server.signal(Signal::USR1);
     client.get("/?3");
     read(&["/?2", "/?3"]);
-    // It is made anew.
-    fs::remove_file(&pipe).expect("it is ours");
-    mknodat(CWD, &pipe, FileType::Fifo, mode, 0).expect("a folder of ours");
+    // The FIFO is replaced.
+    fs::remove_file(&pipe).expect("the FIFO is removed");
+    mknodat(CWD, &pipe, FileType::Fifo, mode, 0).expect("a writable directory");
     server.signal(Signal::USR1);
-    // It is opened when it has been opened there.
-    let reader = fs::File::open(&pipe).expect("it is there");
+    // Opening it for reading waits until the server has opened it (fifo(7)).
+    let reader = fs::File::open(&pipe).expect("the FIFO opens");
     server.get("/?4");
     let line = BufReader::new(reader).lines().next();
-    let line = line.expect("there is one").expect("text");
+    let line = line.expect("a line").expect("text");
     assert_eq!(json_field(&line, "target"), "/?4");
 }
 
 #[test]
-fn the_signal_ends_nobody_who_has_no_file() {
+fn sigusr1_without_log_file_is_ignored() {
     let root = site();
     let server = Server::start(root.path());
     server.signal(Signal::USR1);
@@ -472,21 +481,21 @@ fn the_signal_ends_nobody_who_has_no_file() {
     }
 }
 
-/// How many lines it says were lost, before "lines", or after the last colon.
-fn lost(complaint: &str) -> usize {
-    let number = match complaint
+/// Parses the number of lost lines in a message: before "lines", or after the last colon.
+fn lost(message: &str) -> usize {
+    let number = match message
         .split_once(" lines ")
-        .filter(|_| !complaint.contains("since the start"))
+        .filter(|_| !message.contains("since the start"))
     {
         Some((before, _)) => before.rsplit(' ').next(),
-        None => complaint.rsplit(' ').next(),
+        None => message.rsplit(' ').next(),
     };
     let number = number.and_then(|number| number.parse().ok());
-    number.unwrap_or_else(|| panic!("no number in {complaint}"))
+    number.unwrap_or_else(|| panic!("no number in {message}"))
 }
 
 #[test]
-fn a_full_disk_loses_lines_and_says_how_many() {
+fn full_disk_loses_lines_and_reports_their_number() {
     const REQUESTS: usize = 300;
     let root = site();
     let mut server = logging_to(&root, Path::new("/dev/full"));
@@ -501,7 +510,7 @@ fn a_full_disk_loses_lines_and_says_how_many() {
     );
     server.signal(Signal::TERM);
     assert_eq!(server.wait_for_exit().code(), Some(0));
-    let rest = eventually("it says all", || {
+    let rest = eventually("the total is reported", || {
         let rest = server.stderr_lines();
         let rest: Vec<String> = rest
             .into_iter()
@@ -513,45 +522,45 @@ fn a_full_disk_loses_lines_and_says_how_many() {
 }
 
 #[test]
-fn lines_are_whole_on_a_disk_that_was_full_and_has_room_again() {
+fn lines_are_complete_after_full_disk_has_space_again() {
     check_full_disk(|_, _| {});
 }
 
 #[test]
-fn lines_are_whole_where_the_same_file_is_opened_again_on_a_full_disk() {
+fn lines_are_complete_after_file_is_reopened_on_full_disk() {
     check_full_disk(|server, _| server.signal(Signal::USR1));
 }
 
 #[test]
-fn lines_are_whole_where_the_file_is_emptied_on_a_full_disk() {
+fn lines_are_complete_after_file_is_truncated_on_full_disk() {
     check_full_disk(|_, file| {
-        let emptied = fs::File::options().write(true).truncate(true).open(file);
-        emptied.expect("it is emptied");
+        let truncated = fs::File::options().write(true).truncate(true).open(file);
+        truncated.expect("the file is truncated");
     });
 }
 
-/// That each line is whole where the disk was full, and this happened before there was room again.
-fn check_full_disk(happens: impl Fn(&Server, &Path)) {
-    let (root, folder) = (site(), Root::new());
-    let disk = folder.path();
+/// Checks that each line is complete after the disk was full and this happened before the disk had space again.
+fn check_full_disk(event: impl Fn(&Server, &Path)) {
+    let (root, directory) = (site(), Root::new());
+    let disk = directory.path();
     let mount = format!(
         "mount -t tmpfs -o size=16k none {} && exec \"$@\"",
         text(disk)
     );
-    let stage = ["unshare", "-rm", "sh", "-c", &mount, "sh"];
-    let probe: Vec<&str> = stage[1..].iter().copied().chain(["true"]).collect();
-    if !succeeds(stage[0], &probe) {
-        eprintln!("SKIPPED: unshare(1) makes no disk of our own here");
+    let wrapper = ["unshare", "-rm", "sh", "-c", &mount, "sh"];
+    let probe: Vec<&str> = wrapper[1..].iter().copied().chain(["true"]).collect();
+    if !succeeds(wrapper[0], &probe) {
+        eprintln!("SKIPPED: unshare(1) cannot mount a file system here");
         return;
     }
     let file = disk.join("access.log");
     let options = ["--log-file", text(&file)];
-    let server = Server::spawn(command_under(&stage, root.path(), &options));
-    // It is on a disk that only the server sees.
+    let server = Server::spawn(command_under(&wrapper, root.path(), &options));
+    // The disk is mounted in the server's mount namespace only.
     let file = Path::new("/proc")
         .join(server.pid().to_string())
         .join("root")
-        .join(file.strip_prefix("/").expect("it is absolute"));
+        .join(file.strip_prefix("/").expect("an absolute path"));
     let mut client = server.connect();
     let mut ask = |target: &str, count: usize| {
         for _ in 0..count {
@@ -559,15 +568,11 @@ fn check_full_disk(happens: impl Fn(&Server, &Path)) {
         }
     };
     ask("/?before", 200);
-    let complaint = server.stderr_line();
-    assert!(complaint.contains("No space left"), "{complaint}");
-    let full = fs::read(&file).expect("it is there");
-    assert_ne!(
-        full.last(),
-        Some(&b'\n'),
-        "a line was begun that found no room"
-    );
-    happens(&server, &file);
+    let message = server.stderr_line();
+    assert!(message.contains("No space left"), "{message}");
+    let full = fs::read(&file).expect("the file exists");
+    assert_ne!(full.last(), Some(&b'\n'), "the last line is incomplete");
+    event(&server, &file);
     let resize = Command::new("nsenter")
         .args([
             "-t",
@@ -579,11 +584,11 @@ fn check_full_disk(happens: impl Fn(&Server, &Path)) {
         .args(["mount", "-o", "remount,size=1m", text(disk)])
         .output();
     if !resize.is_ok_and(|output| output.status.success()) {
-        eprintln!("SKIPPED: nsenter(1) makes no room here");
+        eprintln!("SKIPPED: nsenter(1) cannot enlarge the file system here");
         return;
     }
     ask("/?after", 10);
-    eventually("they are all there, and whole", || {
+    eventually("all lines are complete", || {
         let all = targets(&file, 10);
         let after = all.iter().filter(|target| *target == "/?after");
         (after.count() == 10).then_some(())
@@ -591,7 +596,7 @@ fn check_full_disk(happens: impl Fn(&Server, &Path)) {
 }
 
 #[test]
-fn a_pipe_that_nobody_reads_loses_lines_and_says_how_many() {
+fn unread_pipe_loses_lines_and_reports_their_number() {
     const REQUESTS: usize = 6000;
     let root = site();
     root.backdate();
@@ -602,7 +607,7 @@ fn a_pipe_that_nobody_reads_loses_lines_and_says_how_many() {
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     let mut child = command.spawn().expect("docroot starts");
-    let complaints = lines(child.stderr.take().expect("a pipe"));
+    let stderr = lines(child.stderr.take().expect("a pipe"));
     let mut stdout = child.stdout.take().expect("a pipe");
     let mut announcement = Vec::new();
     let mut byte = [0];
@@ -611,32 +616,32 @@ fn a_pipe_that_nobody_reads_loses_lines_and_says_how_many() {
         announcement.extend(byte);
     }
     let address = announced_address(&String::from_utf8_lossy(&announcement));
-    let asked = format!("GET /?{} HTTP/1.1\r\nHost: test\r\n\r\n", "a".repeat(1000));
+    let request = format!("GET /?{} HTTP/1.1\r\nHost: test\r\n\r\n", "a".repeat(1000));
     let mut client = Client::connect(address);
-    let first = client.ask(&asked);
+    let first = client.ask(&request);
     let size = first.head.len() + 2 + first.content.len();
     for _ in 0..REQUESTS / 100 {
-        client.send(asked.repeat(100));
+        client.send(request.repeat(100));
         client.bytes(100 * size);
     }
-    // While it is stuck, and not only at the end.
-    let complaint = complaints.recv_timeout(support::TIMEOUT).expect("a line");
+    // The message comes while the pipe is full, and not only at the end.
+    let message = stderr.recv_timeout(support::TIMEOUT).expect("a line");
     assert!(
-        complaint.contains("standard output is read too slowly"),
-        "{complaint}"
+        message.contains("standard output is read too slowly"),
+        "{message}"
     );
-    kill_process(Pid::from_child(&child), Signal::TERM).expect("it is ours");
+    kill_process(Pid::from_child(&child), Signal::TERM).expect("the signal is sent");
     let total = loop {
-        let complaint = complaints.recv_timeout(support::TIMEOUT).expect("a line");
-        if complaint.contains("lost since the start") {
-            break lost(&complaint);
+        let message = stderr.recv_timeout(support::TIMEOUT).expect("a line");
+        if message.contains("lost since the start") {
+            break lost(&message);
         }
     };
-    assert!(child.wait().expect("it ends").success());
+    assert!(child.wait().expect("a child process").success());
     let mut log = String::new();
     stdout.read_to_string(&mut log).expect("text");
     let whole = log.lines().filter(|line| line.ends_with('}')).count();
-    // What the pipe took of what was being written when it was over counts as lost: nobody knows of it.
+    // A write in progress at the end counts as lost, although the pipe may have taken some of its bytes.
     assert!(total <= REQUESTS + 1, "{whole} written, {total} lost");
     assert!(whole + total > REQUESTS, "{whole} written, {total} lost");
 }

@@ -1,4 +1,4 @@
-//! A browser is served as it expects.
+//! The project's own site in a browser: pages, reloads, scripts, video, downloads and history.
 
 use std::collections::HashSet;
 use std::fs;
@@ -7,46 +7,46 @@ use std::path::{Path, PathBuf};
 use crate::support::browser::{ABORTED, Browser, ColorScheme, Page, Request};
 use crate::support::{Root, Server, docroot};
 
-/// A policy that allows nothing but what the site brings along: no inline script, no inline style, no other host.
+/// Policy that allows only the site's own files: no inline script, no inline style, no other host.
 const POLICY: &str = "Content-Security-Policy: default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-/// The project's own site.
+/// Returns the directory of the project's own site.
 fn html() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("html")
 }
 
-/// The site, served, and a page to look at it; the URL of the first, without a slash at its end. `None`, said loudly,
-/// where there is no browser.
-fn visit() -> Option<(Server, Page, String)> {
-    visit_with(&[])
+/// Starts a server of the site and opens a page of the browser. Returns both, and the server's URL without a slash at
+/// its end. Where there is no browser, prints so and returns `None`.
+fn open_site() -> Option<(Server, Page, String)> {
+    open_site_with(&[])
 }
 
-fn visit_with(options: &[&str]) -> Option<(Server, Page, String)> {
+fn open_site_with(options: &[&str]) -> Option<(Server, Page, String)> {
     let page = Browser::shared()?.page();
     let server = Server::with(&html(), options);
     let url = format!("http://{}", server.address);
     Some((server, page, url))
 }
 
-/// The paths of all pages below a folder of the site, as links have them: `/`, `/guide/`, `/404`.
-fn pages(folder: &str) -> Vec<String> {
+/// Returns the paths of all pages below a directory of the site, as links have them: `/`, `/guide/`, `/404`.
+fn pages(directory: &str) -> Vec<String> {
     let mut paths = Vec::new();
-    for entry in fs::read_dir(html().join(&folder[1..])).expect("a folder") {
+    for entry in fs::read_dir(html().join(&directory[1..])).expect("a directory") {
         let entry = entry.expect("an entry");
         let name = entry.file_name().into_string().expect("a name");
         if entry.path().is_dir() {
-            paths.extend(pages(&format!("{folder}{name}/")));
+            paths.extend(pages(&format!("{directory}{name}/")));
         } else if name == "index.html" {
-            paths.push(folder.to_owned());
+            paths.push(directory.to_owned());
         } else if let Some(name) = name.strip_suffix(".html") {
-            paths.push(format!("{folder}{name}"));
+            paths.push(format!("{directory}{name}"));
         }
     }
     paths
 }
 
-/// What was asked for and answered in this step. (The browser asks for an icon by itself, whenever it likes.)
-fn answered(page: &mut Page) -> Vec<Request> {
+/// Returns the completed requests of this step, without those for an icon, which the browser sends at any time.
+fn completed(page: &mut Page) -> Vec<Request> {
     let mut requests = page.requests();
     requests.retain(|one| one.kind != "Other");
     for one in &requests {
@@ -58,8 +58,8 @@ fn answered(page: &mut Page) -> Vec<Request> {
 }
 
 #[test]
-fn every_page_is_rendered_light_and_dark_on_a_phone_and_a_desk() {
-    let Some((_server, mut page, url)) = visit_with(&["-H", POLICY]) else {
+fn pages_render_in_both_color_schemes_on_phone_and_desktop() {
+    let Some((_server, mut page, url)) = open_site_with(&["-H", POLICY]) else {
         return;
     };
     let mut paths = pages("/");
@@ -76,37 +76,37 @@ fn every_page_is_rendered_light_and_dark_on_a_phone_and_a_desk() {
             let case = format!("{path} on a {device}");
             page.resize(width, height);
             page.open(&format!("{url}{path}"));
-            let requests = answered(&mut page);
+            let requests = completed(&mut page);
             assert!(requests.len() > 1, "{case}: {requests:?}");
             for one in requests {
-                let is_good = matches!(one.status, Some(200 | 206 | 304));
-                assert!(is_good, "{case}: {one:#?}");
+                let is_success = matches!(one.status, Some(200 | 206 | 304));
+                assert!(is_success, "{case}: {one:#?}");
             }
             let headings = page.evaluate("document.querySelectorAll('h1').length");
             assert_eq!(headings, 1, "{case}");
-            // Nothing sticks out at the side.
+            // Nothing overflows horizontally.
             let wide = page.evaluate("document.documentElement.scrollWidth");
             assert!(wide.as_u64() <= Some(width.into()), "{case}: {wide}");
             // A line break after a hyphen would make two words of one option.
             let broken = "[...document.querySelectorAll(':not(pre) > code')].flatMap((it) =>
                 it.getClientRects().length > 1 ? [it.textContent] : [])";
             assert_eq!(page.evaluate(broken), serde_json::json!([]), "{case}");
-            // A table that is wider than its place says that it scrolls, and no other does.
+            // A note that a table scrolls is shown for each table wider than its container, and for no other.
             let tables = "[...document.querySelectorAll('.wide')].every((it) =>
                 it.scrollWidth > it.clientWidth
                     === it.parentElement.querySelector('.scrolls').checkVisibility())";
             assert_eq!(page.evaluate(tables), true, "{case}");
-            let mut papers = HashSet::new();
+            let mut backgrounds = HashSet::new();
             for scheme in [ColorScheme::Light, ColorScheme::Dark] {
                 page.set_color_scheme(scheme);
-                papers.insert(
+                backgrounds.insert(
                     page.evaluate("getComputedStyle(document.documentElement).backgroundColor"),
                 );
                 let name = path.trim_matches('/').replace('/', "-");
                 let device = device.replace(' ', "-");
                 page.save_screenshot(&format!("{name}-{device}-{scheme:?}"));
             }
-            assert_eq!(papers.len(), 2, "{case}: {papers:?}");
+            assert_eq!(backgrounds.len(), 2, "{case}: {backgrounds:?}");
             page.wait_for_requests();
             assert_eq!(page.console_messages(), [], "{case}");
         }
@@ -114,16 +114,16 @@ fn every_page_is_rendered_light_and_dark_on_a_phone_and_a_desk() {
 }
 
 #[test]
-fn a_reload_asks_whether_anything_has_changed() {
-    let Some((_server, mut page, url)) = visit() else {
+fn reload_revalidates_every_file() {
+    let Some((_server, mut page, url)) = open_site() else {
         return;
     };
     page.open(&url);
-    for first in answered(&mut page) {
+    for first in completed(&mut page) {
         assert_eq!(first.status, Some(200), "{first:#?}");
     }
     page.reload();
-    let again = answered(&mut page);
+    let again = completed(&mut page);
     assert!(again.len() > 3, "{again:#?}");
     for one in again {
         assert_eq!(one.status, Some(304), "{one:#?}");
@@ -134,30 +134,28 @@ fn a_reload_asks_whether_anything_has_changed() {
 }
 
 #[test]
-fn a_module_runs_if_it_comes_as_one() {
+fn module_script_runs_only_as_text_javascript() {
     let ran =
         "document.querySelector('[data-say=module]').textContent.startsWith('The module ran: 5')";
-    let Some((_server, mut page, url)) = visit() else {
+    let Some((_server, mut page, url)) = open_site() else {
         return;
     };
     page.open(&url);
     assert_eq!(page.evaluate(ran), true);
-    // Browsers are strict about that.
-    let Some((_server, mut page, url)) = visit_with(&["--mime-types", ".mjs=text/plain"]) else {
+    // A browser runs no module of another media type.
+    let Some((_server, mut page, url)) = open_site_with(&["--mime-types", ".mjs=text/plain"])
+    else {
         return;
     };
     page.open(&url);
     assert_eq!(page.evaluate(ran), false);
-    let complaints = page.console_messages();
-    assert!(
-        complaints[0].text.contains("module script"),
-        "{complaints:?}"
-    );
+    let messages = page.console_messages();
+    assert!(messages[0].text.contains("module script"), "{messages:?}");
 }
 
 #[test]
-fn a_film_is_played_from_where_one_points() {
-    let Some((_server, mut page, url)) = visit() else {
+fn video_plays_from_the_position_chosen() {
+    let Some((_server, mut page, url)) = open_site() else {
         return;
     };
     page.open(&format!("{url}/live/"));
@@ -176,10 +174,10 @@ fn a_film_is_played_from_where_one_points() {
     // From 11.5 to 1.7 seconds, and on.
     page.wait_until(r"/^At \d\./.test(document.querySelector('[data-film-say]').textContent)");
     page.wait_until("document.querySelector('video').currentTime > 1.8");
-    // It asks for all, reads as far as it needs, hangs up, and asks again from somewhere else.
+    // The browser requests the whole file, reads as far as needed, closes the connection, and requests another part.
     let mut media = page.requests();
     media.retain(|one| one.kind == "Media");
-    let first = media.first().expect("a film is asked for");
+    let first = media.first().expect("the video is requested");
     assert_eq!(first.status, Some(206), "{first:#?}");
     let length = fs::metadata(html().join("live/loop.webm"))
         .expect("a file")
@@ -194,75 +192,75 @@ fn a_film_is_played_from_where_one_points() {
 }
 
 #[test]
-fn the_back_button_leads_back() {
-    let Some((_server, mut page, url)) = visit() else {
+fn back_button_restores_page_and_scroll_position() {
+    let Some((_server, mut page, url)) = open_site() else {
         return;
     };
     page.open(&url);
     page.evaluate("document.querySelector('#try').scrollIntoView({ behavior: 'instant' })");
-    let there = "[document.title, Math.round(scrollY)]";
-    let left = page.evaluate(there);
+    let state = "[document.title, Math.round(scrollY)]";
+    let before = page.evaluate(state);
     page.clear_events();
-    // A folder without its slash: there is a redirect on the way.
+    // A directory without its slash: the response is a redirect.
     page.click("a[href='guide']");
     page.wait_for_load();
-    let first = answered(&mut page).swap_remove(0);
+    let first = completed(&mut page).swap_remove(0);
     assert_eq!((first.path(), first.status), ("/guide", Some(301)));
     assert_eq!(page.evaluate("location.pathname"), "/guide/");
-    let is_as_it_was_left = page.go_back();
+    let is_from_back_forward_cache = page.go_back();
     assert!(
-        is_as_it_was_left,
-        "nothing that is said of a page forbids to keep it alive"
+        is_from_back_forward_cache,
+        "no response field keeps the page out of the back/forward cache"
     );
-    assert_eq!(page.evaluate(there), left);
+    assert_eq!(page.evaluate(state), before);
     assert_eq!(page.console_messages(), []);
 }
 
 #[test]
-fn a_download_is_the_file() {
-    let Some((_server, mut page, url)) = visit() else {
+fn downloaded_file_is_identical() {
+    let Some((_server, mut page, url)) = open_site() else {
         return;
     };
-    let folder = Root::new();
-    page.download_to(folder.path());
+    let directory = Root::new();
+    page.download_to(directory.path());
     page.open(&format!("{url}/live/"));
     page.clear_events();
     page.click("a[download]");
     let name = page.wait_for_download();
     assert_eq!(name, "one-turn-of-the-loop.webm");
     let file = fs::read(html().join("live/loop.webm")).expect("a file");
-    assert!(fs::read(folder.join(name)).expect("a download") == file);
+    assert!(fs::read(directory.join(name)).expect("a download") == file);
 }
 
 #[test]
-fn what_is_not_there_is_a_page_of_the_site_at_any_depth() {
-    let Some((_server, mut page, url)) = visit_with(&["-H", POLICY]) else {
+fn missing_page_is_styled_404_page_at_any_depth() {
+    let Some((_server, mut page, url)) = open_site_with(&["-H", POLICY]) else {
         return;
     };
     for path in ["/nothing", "/no/such/page", "/guide/nope/"] {
         page.open(&format!("{url}{path}"));
-        let requests = answered(&mut page);
+        let requests = completed(&mut page);
         assert_eq!((requests[0].path(), requests[0].status), (path, Some(404)));
         let styled = requests.iter().find(|one| one.kind == "Stylesheet");
         assert!(matches!(styled.expect("a style").status, Some(200 | 304)));
         let shown = "[document.querySelector('h1').textContent, getComputedStyle(document.querySelector('.head')).display, document.querySelector('[data-say=path]').textContent]";
-        let due = ["Page not found", "flex", &format!("The path is {path}")];
-        assert_eq!(page.evaluate(shown), serde_json::json!(due));
-        // The one thing to complain of is that it is not there.
-        let complaints = page.console_messages();
-        assert_eq!(complaints.len(), 1, "{complaints:?}");
-        assert_eq!(complaints[0].url, format!("{url}{path}"));
+        let expected = ["Page not found", "flex", &format!("The path is {path}")];
+        assert_eq!(page.evaluate(shown), serde_json::json!(expected));
+        // The only console message is that of the 404.
+        let messages = page.console_messages();
+        assert_eq!(messages.len(), 1, "{messages:?}");
+        assert_eq!(messages[0].url, format!("{url}{path}"));
     }
     page.save_screenshot("no-such-page");
 }
 
 #[test]
-fn the_live_page_shows_what_it_says() {
-    let Some((_server, mut page, url)) = visit_with(&["-H", POLICY]) else {
+fn live_page_shows_response_of_each_button() {
+    let Some((_server, mut page, url)) = open_site_with(&["-H", POLICY]) else {
         return;
     };
     page.open(&format!("{url}/live/"));
-    // Each button, and lines that are shown when it has been pressed.
+    // Each button, and parts of the text that is shown after a click.
     let cases = [
         (
             "Get the figure",
@@ -322,7 +320,7 @@ fn the_live_page_shows_what_it_says() {
     ];
     let buttons = page.evaluate("document.querySelectorAll('.demo button').length");
     assert_eq!(buttons, cases.len());
-    for (name, due) in cases {
+    for (name, expected) in cases {
         let name = serde_json::Value::from(name);
         page.evaluate(&format!(
             "globalThis.button = [...document.querySelectorAll('button')].find((it) => it.textContent === {name});
@@ -331,7 +329,7 @@ fn the_live_page_shows_what_it_says() {
         ));
         page.wait_until("demo.ariaBusy !== 'true'");
         let shown = page.evaluate("demo.querySelector('.wire').textContent");
-        for line in due {
+        for line in expected {
             assert!(
                 shown.as_str().is_some_and(|shown| shown.contains(line)),
                 "{name}: no {line} in {shown}"
@@ -345,19 +343,19 @@ fn the_live_page_shows_what_it_says() {
     let wide = page.evaluate("document.documentElement.scrollWidth");
     assert_eq!(wide, 390);
     page.save_screenshot("live-asked-phone-Dark");
-    // A connection is kept for what comes next.
+    // Connections are reused.
     let mut requests = page.requests();
     requests.retain(|one| one.path() == "/favicon.svg" && one.kind == "Fetch");
     let connections: HashSet<u64> = requests.iter().filter_map(|one| one.connection).collect();
     assert_eq!(requests.len(), 100);
     assert!((1..=2).contains(&connections.len()), "{connections:?}");
-    // What a policy forbids is told as such, and errors of scripts are no loads that failed.
-    for complaint in page.console_messages() {
+    // Policy violations and errors of scripts have other texts.
+    for message in page.console_messages() {
         assert!(
-            complaint
+            message
                 .text
                 .starts_with("Failed to load resource: the server responded with a status of 4"),
-            "{complaint:?}"
+            "{message:?}"
         );
     }
 }
@@ -365,7 +363,11 @@ fn the_live_page_shows_what_it_says() {
 #[test]
 fn files_and_options_named_on_the_site_exist() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let help = docroot().arg("--help").output().expect("it runs").stdout;
+    let help = docroot()
+        .arg("--help")
+        .output()
+        .expect("docroot runs")
+        .stdout;
     let help = String::from_utf8(help).expect("text");
     let (mut files, mut options) = (0, 0);
     for page in ["index.html", "guide/index.html", "live/index.html"] {
@@ -399,7 +401,7 @@ fn files_and_options_named_on_the_site_exist() {
 }
 
 #[test]
-fn figures_on_the_front_page_are_those_of_the_documentation() {
+fn figures_on_the_front_page_are_in_the_documentation() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let document = root.join("docs/internals/benchmarks.md");
     let document = fs::read_to_string(document).expect("text");

@@ -1,4 +1,4 @@
-//! How the server is doing is told on a listener of its own, as Prometheus reads it, and it is true.
+//! Metrics: their listener, their format, which is that of Prometheus, and their values.
 
 use std::collections::HashMap;
 use std::fs;
@@ -12,30 +12,30 @@ use crate::support::{
     self, Client, GET, Response, Root, Server, docroot, eventually, json_field, site_with_large,
 };
 
-/// Where it is told.
-fn told(server: &Server) -> SocketAddr {
+/// Returns the address of the metrics listener.
+fn metrics_address(server: &Server) -> SocketAddr {
     let (_, rest) = server
         .announcement
         .split_once("\"metrics\":\"http://")
-        .expect("it is announced");
+        .expect("metrics are announced");
     let (address, _) = rest.split_once("/metrics\"").expect("a path");
     address.parse().expect("an address")
 }
 
-/// A server with these options besides.
+/// Starts a server with metrics and these options.
 fn start(root: &Root, options: &[&str]) -> Server {
-    at("127.0.0.1:0", root, options)
+    start_at("127.0.0.1:0", root, options)
 }
 
-/// The same, that tells here.
-fn at(metrics: &str, root: &Root, options: &[&str]) -> Server {
+/// Starts a server with metrics at this address and these options.
+fn start_at(metrics: &str, root: &Root, options: &[&str]) -> Server {
     let all = [&["--metrics", metrics, "--workers", "2"], options].concat();
     Server::with(root.path(), &all)
 }
 
-/// Every sample by its name and labels, as they are written.
+/// Returns every sample by its name and labels, as they are written.
 fn scrape(server: &Server) -> HashMap<String, f64> {
-    let response = Client::connect(told(server)).get("/metrics");
+    let response = Client::connect(metrics_address(server)).get("/metrics");
     assert_eq!(response.status(), "200 OK");
     let text = response.text();
     let samples = text.lines().filter(|line| !line.starts_with('#'));
@@ -47,9 +47,9 @@ fn scrape(server: &Server) -> HashMap<String, f64> {
         .collect()
 }
 
-/// Waits until all of these are so. What is counted is, once it has left.
+/// Waits until all samples have these values: a response is counted once it has been sent.
 fn check(server: &Server, expected: &[(&str, f64)]) {
-    let is_so = || {
+    let mismatch = || {
         let samples = scrape(server);
         let found = |&(name, _): &(&str, f64)| samples.get(name).copied();
         let wrong = expected.iter().find(|&it| found(it) != Some(it.1))?;
@@ -61,9 +61,9 @@ fn check(server: &Server, expected: &[(&str, f64)]) {
         ))
     };
     let start = Instant::now();
-    while let Some(wrong) = is_so() {
+    while let Some(wrong) = mismatch() {
         assert!(start.elapsed() < support::TIMEOUT, "{wrong}");
-        // Until it is asked again.
+        // Before the next scrape.
         thread::sleep(Duration::from_millis(5));
     }
 }
@@ -74,18 +74,18 @@ fn requests(method: &str, code: &str) -> String {
     format!("{REQUESTS}{{method=\"{method}\",code=\"{code}\"}}")
 }
 
-/// As for `--bind`: every address, with IPv4.
+/// `[::]` includes IPv4, as for `--bind`.
 #[test]
-fn the_wildcard_takes_both_families() {
+fn wildcard_address_includes_ipv4() {
     let root = Root::of(&[]);
-    let server = at("[::]:0", &root, &[]);
-    let port = told(&server).port();
-    let asked = Client::connect(([127, 0, 0, 1], port).into()).get("/metrics");
-    assert_eq!(asked.status(), "200 OK");
+    let server = start_at("[::]:0", &root, &[]);
+    let port = metrics_address(&server).port();
+    let response = Client::connect(([127, 0, 0, 1], port).into()).get("/metrics");
+    assert_eq!(response.status(), "200 OK");
 }
 
 #[test]
-fn what_was_answered_is_counted() {
+fn responses_are_counted() {
     let root = site_with_large();
     root.backdate();
     for log in ["json", "none"] {
@@ -109,7 +109,7 @@ fn what_was_answered_is_counted() {
         let absent = server.connect().get("/none").content.len();
         let brewed = server.connect().request("BREW", "/", "").content.len();
         let content = 20 * 8 + support::LARGE_LEN + refusal.len() + 2 * absent + 2 * brewed;
-        #[expect(clippy::cast_precision_loss, reason = "it is small")]
+        #[expect(clippy::cast_precision_loss, reason = "a small number")]
         let content = content as f64;
         check(
             &server,
@@ -144,8 +144,8 @@ fn what_was_answered_is_counted() {
             "json" => check(&server, &[("docroot_log_lines_written_total", 27.0)]),
             _ => assert!(!samples.contains_key("docroot_log_lines_written_total")),
         }
-        // A file that has just been changed is not remembered.
-        eventually("something is remembered", || {
+        // A file that has just been changed is not cached.
+        eventually("the file is cached", || {
             assert_eq!(clients[0].get("/").text(), "<p>hello");
             (scrape(&server)["docroot_cache_bytes"] > 8.0).then_some(())
         });
@@ -155,7 +155,7 @@ fn what_was_answered_is_counted() {
 }
 
 #[test]
-fn who_is_too_slow_is_counted_by_what_was_awaited() {
+fn timeouts_are_counted_by_limit_and_awaited_part() {
     let root = site_with_large();
     let options = ["--header-timeout", "300ms", "--idle-timeout", "300ms"];
     let server = start(&root, &options);
@@ -188,20 +188,20 @@ fn who_is_too_slow_is_counted_by_what_was_awaited() {
 }
 
 #[test]
-fn who_does_not_say_for_whom_it_speaks_is_counted() {
+fn connections_without_valid_proxy_header_are_counted() {
     let root = site_with_large();
     let options = ["--proxy-protocol", "--header-timeout", "300ms"];
     let server = start(&root, &options);
-    let begun = |bytes: &str| {
+    let sending = |bytes: &str| {
         let mut client = server.connect();
         client.send(bytes);
         client
     };
     let mut all = vec![
-        begun("PROX"),
-        begun("PROXY UNKNOWN\r\n"),
-        begun("nonsense\r\n"),
-        begun("PROXY"),
+        sending("PROX"),
+        sending("PROXY UNKNOWN\r\n"),
+        sending("nonsense\r\n"),
+        sending("PROXY"),
         server.connect(),
     ];
     for client in &mut all[3..] {
@@ -232,7 +232,7 @@ fn who_does_not_say_for_whom_it_speaks_is_counted() {
 }
 
 #[test]
-fn what_holds_up_the_loop_is_in_the_durations() {
+fn durations_include_time_that_blocks_the_event_loop() {
     let Some(trace) = support::Trace::new("openat2") else {
         return;
     };
@@ -242,9 +242,9 @@ fn what_holds_up_the_loop_is_in_the_durations() {
     let server = Server::spawn(trace.command(root.path(), &options));
     let start = Instant::now();
     assert_eq!(server.get("/").text(), "<p>hello");
-    let said = json_field(&server.stdout_line(), "duration_ms");
+    let logged = json_field(&server.stdout_line(), "duration_ms");
     let took = start.elapsed().as_secs_f64();
-    let seconds = said.parse::<f64>().expect("a number") / 1000.0;
+    let seconds = logged.parse::<f64>().expect("a number") / 1000.0;
     assert!((0.2..=took).contains(&seconds), "{seconds} of {took}");
     let name = "docroot_http_request_duration_seconds";
     check(
@@ -259,8 +259,8 @@ fn what_holds_up_the_loop_is_in_the_durations() {
 }
 
 #[test]
-fn content_is_counted_as_it_leaves() {
-    #[expect(clippy::cast_precision_loss, reason = "it is small")]
+fn content_bytes_are_counted_as_they_are_sent() {
+    #[expect(clippy::cast_precision_loss, reason = "a small number")]
     const WHOLE: f64 = support::LARGE_LEN as f64;
     const PART: u32 = 1 << 20;
     let content = "docroot_http_content_sent_bytes_total";
@@ -268,19 +268,22 @@ fn content_is_counted_as_it_leaves() {
     let server = start(&root, &[]);
     let mut client = server.download("/large");
     client.bytes(PART as usize);
-    let samples = eventually("some is counted", || {
+    let samples = eventually("sent bytes are counted", || {
         let samples = scrape(&server);
         (samples[content] >= f64::from(PART)).then_some(samples)
     });
     assert!(samples[content] < WHOLE, "{}", samples[content]);
-    assert!(samples[&requests("GET", "200")] < 0.5, "it has not left");
+    assert!(
+        samples[&requests("GET", "200")] < 0.5,
+        "the response is not complete"
+    );
     client.bytes(support::LARGE_LEN - PART as usize);
     check(&server, &[(content, WHOLE), (&requests("GET", "200"), 1.0)]);
     assert_eq!(
         json_field(&server.stdout_line(), "bytes"),
         WHOLE.to_string()
     );
-    // What is cut is counted as it is logged.
+    // An aborted download is counted as it is logged.
     let mut client = server.download("/large");
     client.bytes(PART as usize);
     drop(client);
@@ -292,7 +295,7 @@ fn content_is_counted_as_it_leaves() {
 }
 
 #[test]
-fn who_has_to_go_and_who_has_to_wait_is_counted() {
+fn evicted_and_waiting_connections_are_counted() {
     let root = site_with_large();
     let options = ["--max-connections", "2", "--max-connections-per-ip", "3"];
     let all = [
@@ -310,11 +313,11 @@ fn who_has_to_go_and_who_has_to_wait_is_counted() {
     check(&server, &[("docroot_connections_displaced_total", 2.0)]);
     clients.clear();
     check(&server, &[("docroot_connections_open", 0.0)]);
-    // Nobody waits for words here, so whoever else comes has to wait.
+    // No connection awaits a request, so none is evicted, and another client has to wait.
     let busy: Vec<Client> = (0..2).map(|_| server.download("/large")).collect();
     let mut waiting = server.connect();
     waiting.send(GET);
-    eventually("a listener rests", || {
+    eventually("the listener pauses", || {
         (scrape(&server)["docroot_accept_rests_total"] >= 1.0).then_some(())
     });
     drop(busy);
@@ -322,7 +325,7 @@ fn who_has_to_go_and_who_has_to_wait_is_counted() {
 }
 
 #[test]
-fn lines_that_are_lost_are_counted() {
+fn lost_log_lines_are_counted() {
     let root = site_with_large();
     let server = start(&root, &["--log-file", "/dev/full"]);
     for _ in 0..3 {
@@ -338,22 +341,22 @@ fn lines_that_are_lost_are_counted() {
 }
 
 #[test]
-fn what_the_kernel_says_is_told() {
+fn process_metrics_match_the_kernel() {
     let root = site_with_large();
     let server = start(&root, &[]);
     let samples = scrape(&server);
-    #[expect(clippy::cast_precision_loss, reason = "it is small")]
+    #[expect(clippy::cast_precision_loss, reason = "a small number")]
     let open = fs::read_dir(format!("/proc/{}/fd", server.pid()))
         .expect("proc")
         .count() as f64;
-    // The connection that it is told on may still be there, or not.
+    // The connection of the scrape may be open or closed.
     assert!((samples["process_open_fds"] - open).abs() <= 2.0, "{open}");
     let kib = samples["process_resident_memory_bytes"] / 1024.0;
-    #[expect(clippy::cast_precision_loss, reason = "it is small")]
+    #[expect(clippy::cast_precision_loss, reason = "a small number")]
     let resident = server.resident_kib() as f64;
     assert!((kib / resident - 1.0).abs() < 0.5, "{kib} {resident}");
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    let age = now.expect("it is later").as_secs_f64() - samples["process_start_time_seconds"];
+    let age = now.expect("a time after 1970").as_secs_f64() - samples["process_start_time_seconds"];
     assert!((0.0..60.0).contains(&age), "{age}");
     assert!(samples["process_cpu_seconds_total"] >= 0.0);
     let version = env!("CARGO_PKG_VERSION");
@@ -362,12 +365,12 @@ fn what_the_kernel_says_is_told() {
 }
 
 #[test]
-fn promtool_finds_no_fault() {
+fn promtool_accepts_the_metrics() {
     let root = site_with_large();
     let hash = "alice:$2y$05$GkDfWu8Pw2kon6OE42/LHuNRUQU4XGFRzbBMJT1rF1J0YtpfKtjRK";
     let server = start(&root, &["--compress", "--auth", hash]);
     server.get("/");
-    let response = Client::connect(told(&server)).get("/metrics");
+    let response = Client::connect(metrics_address(&server)).get("/metrics");
     let expected = Some("text/plain; version=0.0.4; charset=utf-8");
     assert_eq!(response.field("Content-Type"), expected);
     assert_eq!(response.field("Cache-Control"), Some("no-store"));
@@ -388,46 +391,46 @@ fn promtool_finds_no_fault() {
         return;
     };
     let mut stdin = child.stdin.take().expect("a pipe");
-    stdin.write_all(&response.content).expect("it reads");
+    stdin.write_all(&response.content).expect("promtool reads");
     drop(stdin);
-    let output = child.wait_with_output().expect("it ends");
-    let said = [output.stdout, output.stderr].concat();
+    let output = child.wait_with_output().expect("a child process");
+    let printed = [output.stdout, output.stderr].concat();
     assert!(
-        output.status.success() && said.is_empty(),
+        output.status.success() && printed.is_empty(),
         "{}",
-        String::from_utf8_lossy(&said)
+        String::from_utf8_lossy(&printed)
     );
 }
 
 #[test]
-fn it_is_told_there_and_nowhere_else() {
+fn metrics_are_served_on_their_listener_only() {
     let root = site_with_large();
     let server = start(&root, &[]);
-    let there = told(&server);
+    let address = metrics_address(&server);
     assert_eq!(server.get("/metrics").status(), "404 Not Found");
     for target in ["/", "/metrics/", "/index.html", "/large"] {
-        let response = Client::connect(there).get(target);
+        let response = Client::connect(address).get(target);
         assert_eq!(response.status(), "404 Not Found", "{target}");
     }
-    let mut client = Client::connect(there);
+    let mut client = Client::connect(address);
     assert_eq!(client.request("HEAD", "/metrics", "").status(), "200 OK");
     assert_eq!(
         client.request("POST", "/metrics", "").status(),
         "405 Method Not Allowed"
     );
-    // Who asks how it is doing is not part of that.
+    // Connections to the metrics listener are not counted.
     check(&server, &[("docroot_connections_accepted_total", 1.0)]);
     let plain = Server::start(root.path());
     assert!(!plain.announcement.contains("metrics"));
 }
 
 #[test]
-fn it_is_told_while_what_is_begun_is_finished() {
+fn metrics_are_served_during_graceful_shutdown() {
     let root = site_with_large();
     let mut server = start(&root, &[]);
     let mut client = server.download("/large");
     server.signal(support::Signal::TERM);
-    eventually("nobody else is let in", || {
+    eventually("the listener is closed", || {
         std::net::TcpStream::connect(server.address).err()
     });
     assert_eq!(
@@ -441,21 +444,21 @@ fn it_is_told_while_what_is_begun_is_finished() {
 }
 
 #[test]
-fn an_address_that_cannot_be_had_is_named() {
+fn unusable_metrics_address_is_named() {
     let root = site_with_large();
-    let keeper = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    let busy = keeper.local_addr().expect("its address").to_string();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let busy = listener.local_addr().expect("its address").to_string();
     for (address, code) in [(busy.as_str(), 3), ("127.0.0.1", 2), ("9090", 2)] {
         let mut command = docroot();
         command
             .args(["-b", "127.0.0.1", "-p", "0", "--metrics", address])
             .arg(root.path());
-        let output = command.output().expect("it runs");
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(code), "{said}");
+        let output = command.output().expect("docroot runs");
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{stderr}");
         assert!(
-            said.contains(address) && said.contains("--metrics"),
-            "{said}"
+            stderr.contains(address) && stderr.contains("--metrics"),
+            "{stderr}"
         );
     }
 }

@@ -1,4 +1,4 @@
-//! The manual page and the completions say what the command line is, in forms that their readers understand.
+//! Manual page, options reference and shell completions: complete, up to date, and readable by their programs.
 
 use std::fs;
 use std::io::Write as _;
@@ -10,14 +10,14 @@ use crate::support::{Root, docroot};
 const SHELLS: [&str; 5] = ["bash", "elvish", "fish", "powershell", "zsh"];
 
 fn printed(arguments: &[&str]) -> String {
-    let output = docroot().args(arguments).output().expect("it runs");
+    let output = docroot().args(arguments).output().expect("docroot runs");
     assert!(output.status.success(), "{output:?}");
     assert_eq!(String::from_utf8_lossy(&output.stderr), "");
     String::from_utf8(output.stdout).expect("text")
 }
 
-/// What another program makes of this. `None`, said loudly, where there is no such program.
-fn read_by(program: &str, arguments: &[&str], input: &str) -> Option<Output> {
+/// Runs a program on this input. Where there is no such program, prints so and returns `None`.
+fn run_on(program: &str, arguments: &[&str], input: &str) -> Option<Output> {
     let mut command = Command::new(program);
     command.args(arguments).stdin(Stdio::piped());
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -26,12 +26,14 @@ fn read_by(program: &str, arguments: &[&str], input: &str) -> Option<Output> {
         return None;
     };
     let mut stdin = child.stdin.take().expect("a pipe");
-    stdin.write_all(input.as_bytes()).expect("it is read");
+    stdin
+        .write_all(input.as_bytes())
+        .expect("the program reads");
     drop(stdin);
-    Some(child.wait_with_output().expect("it is our child"))
+    Some(child.wait_with_output().expect("a child process"))
 }
 
-/// The names of the flags in what --help prints.
+/// Returns the names of the flags in the output of --help.
 fn flags(help: &str) -> Vec<&str> {
     let is_row = |line: &&str| line.starts_with("  ") && line.trim_start().starts_with('-');
     let flags = help.lines().filter(is_row).filter_map(|line| {
@@ -42,8 +44,8 @@ fn flags(help: &str) -> Vec<&str> {
 }
 
 #[test]
-fn the_manual_page_has_every_flag_and_its_variable() {
-    // In roff a hyphen that is to be one is escaped.
+fn manual_page_has_every_flag_and_its_variable() {
+    // roff(7) escapes a hyphen that is to be typed.
     let page = printed(&["--man"]).replace("\\-", "-");
     for command in [
         &["--help"][..],
@@ -59,8 +61,8 @@ fn the_manual_page_has_every_flag_and_its_variable() {
     }
     for flag in flags(&printed(&["--help"])) {
         let variable = format!("DOCROOT_{}", flag.to_uppercase().replace('-', "_"));
-        let is_own = ["help", "version"].contains(&flag);
-        assert!(is_own || page.contains(&variable), "{variable}");
+        let has_no_variable = ["help", "version"].contains(&flag);
+        assert!(has_no_variable || page.contains(&variable), "{variable}");
     }
     let sections = page.lines().filter_map(|line| line.strip_prefix(".SH "));
     let sections: Vec<&str> = sections.map(|title| title.trim_matches('"')).collect();
@@ -81,7 +83,7 @@ fn the_manual_page_has_every_flag_and_its_variable() {
         "SEE ALSO",
     ];
     assert_eq!(sections, expected);
-    // The groups are those of --help.
+    // The subsections are the headings of --help.
     let groups = page.lines().filter_map(|line| line.strip_prefix(".SS "));
     let groups: Vec<&str> = groups.map(|title| title.trim_matches('"')).collect();
     let help = printed(&["--help"]);
@@ -103,8 +105,8 @@ fn options_reference_is_up_to_date() {
     for flag in flags(&self::printed(&["--help"])) {
         assert!(printed.contains(&format!("\n### `--{flag}`\n")), "--{flag}");
         let variable = format!("`DOCROOT_{}`", flag.to_uppercase().replace('-', "_"));
-        let is_own = ["help", "version"].contains(&flag);
-        assert!(is_own || printed.contains(&variable), "{variable}");
+        let has_no_variable = ["help", "version"].contains(&flag);
+        assert!(has_no_variable || printed.contains(&variable), "{variable}");
     }
     for line in printed.lines().filter(|line| !line.starts_with('|')) {
         assert!(line.chars().count() <= 120, "{line}");
@@ -117,35 +119,36 @@ fn options_reference_is_up_to_date() {
     }
 }
 
-/// The anchor that GitHub gives a heading.
+/// Returns the anchor that GitHub gives a heading.
 fn slug(heading: &str) -> String {
     let title = heading.trim_start_matches('#').trim().to_lowercase();
-    let kept = title
+    let characters = title
         .chars()
         .filter(|char| char.is_alphanumeric() || " -_".contains(*char));
-    kept.map(|char| if char == ' ' { '-' } else { char })
+    characters
+        .map(|char| if char == ' ' { '-' } else { char })
         .collect()
 }
 
 #[test]
-fn what_is_set_is_no_part_of_it() {
+fn manual_page_does_not_depend_on_environment() {
     let output = docroot()
         .arg("--man")
         .env("DOCROOT_ROOT", "/my/secret")
         .output();
-    let page = String::from_utf8(output.expect("it runs").stdout).expect("text");
+    let page = String::from_utf8(output.expect("docroot runs").stdout).expect("text");
     assert_eq!(page, printed(&["--man"]));
 }
 
 #[test]
-fn the_manual_page_is_well_formed() {
+fn manual_page_is_well_formed() {
     let page = printed(&["--man"]);
     let lints: [&[&str]; 2] = [
         &["groff", "-man", "-Tutf8", "-ww", "-z"],
         &["mandoc", "-T", "lint", "-W", "error"],
     ];
     for lint in lints {
-        if let Some(output) = read_by(lint[0], &lint[1..], &page) {
+        if let Some(output) = run_on(lint[0], &lint[1..], &page) {
             assert!(output.status.success(), "{output:?}");
             assert_eq!(String::from_utf8_lossy(&output.stderr), "", "{lint:?}");
         }
@@ -153,19 +156,19 @@ fn the_manual_page_is_well_formed() {
 }
 
 #[test]
-fn every_shell_can_read_its_completions() {
+fn completions_parse_in_every_shell() {
     for shell in SHELLS {
         let completions = printed(&["--completions", shell]);
         for word in ["sandbox", "compress", "explain"] {
             assert!(completions.contains(word), "{shell}: {word}");
         }
-        let only_read = if shell == "fish" {
+        let parse_only = if shell == "fish" {
             "--no-execute"
         } else {
             "-n"
         };
         if ["bash", "fish", "zsh"].contains(&shell)
-            && let Some(output) = read_by(shell, &[only_read], &completions)
+            && let Some(output) = run_on(shell, &[parse_only], &completions)
         {
             assert!(output.status.success(), "{output:?}");
             assert_eq!(String::from_utf8_lossy(&output.stderr), "");
@@ -175,8 +178,8 @@ fn every_shell_can_read_its_completions() {
 
 #[test]
 fn bash_completes_flags_their_values_and_commands() {
-    let folder = Root::new();
-    let file = folder.join("docroot.bash");
+    let directory = Root::new();
+    let file = directory.join("docroot.bash");
     fs::write(&file, printed(&["--completions", "bash"])).expect("a file");
     let check = |words: &str, expected: &str| {
         let script = format!(
@@ -185,7 +188,7 @@ fn bash_completes_flags_their_values_and_commands() {
              echo \"${{COMPREPLY[@]}}\"",
             file.display()
         );
-        let Some(output) = read_by("bash", &["--norc", "-s"], &script) else {
+        let Some(output) = run_on("bash", &["--norc", "-s"], &script) else {
             return;
         };
         assert_eq!(String::from_utf8_lossy(&output.stderr), "", "{words}");
@@ -206,23 +209,23 @@ fn bash_completes_flags_their_values_and_commands() {
 }
 
 #[test]
-fn bash_completes_directories_where_a_directory_can_stand() {
-    let folder = Root::of(&[("html/index.html", ""), ("explained/a", ""), ("file", "")]);
-    let file = folder.join("docroot.bash");
+fn bash_completes_directories_for_directory_arguments() {
+    let directory = Root::of(&[("html/index.html", ""), ("explained/a", ""), ("file", "")]);
+    let file = directory.join("docroot.bash");
     fs::write(&file, printed(&["--completions", "bash"])).expect("a file");
     let check = |words: &str, expected: &[&str]| {
         let script = format!(
             "cd '{}'; source ./docroot.bash; COMP_WORDS=({words}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1))\n\
              _docroot docroot \"${{COMP_WORDS[COMP_CWORD]}}\" \"${{COMP_WORDS[COMP_CWORD - 1]}}\"\n\
              printf '%s\\n' \"${{COMPREPLY[@]}}\"",
-            folder.path().display()
+            directory.path().display()
         );
-        let Some(output) = read_by("bash", &["--norc", "-s"], &script) else {
+        let Some(output) = run_on("bash", &["--norc", "-s"], &script) else {
             return;
         };
         assert_eq!(String::from_utf8_lossy(&output.stderr), "", "{words}");
-        let said = String::from_utf8_lossy(&output.stdout).into_owned();
-        let mut found: Vec<&str> = said.lines().filter(|line| !line.is_empty()).collect();
+        let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
+        let mut found: Vec<&str> = stdout.lines().filter(|line| !line.is_empty()).collect();
         found.sort_unstable();
         assert_eq!(found, expected, "{words}");
     };
@@ -231,33 +234,33 @@ fn bash_completes_directories_where_a_directory_can_stand() {
     check("docroot --listing ''", &["explained", "html"]);
     check("docroot --listing ex", &["explained"]);
     check("docroot compress h", &["html"]);
-    // Its value follows an equals sign only.
+    // The value of --spa follows an equals sign only.
     check("docroot --spa h", &["html"]);
 }
 
 #[test]
-fn who_has_seen_enough_may_leave() {
+fn closed_standard_output_is_no_error() {
     for arguments in [&["--man"][..], &["--completions", "zsh"]] {
         let mut command = docroot();
         command
             .args(arguments)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
-        let mut child = command.spawn().expect("it runs");
+        let mut child = command.spawn().expect("docroot runs");
         drop(child.stdout.take());
-        let output = child.wait_with_output().expect("it is our child");
+        let output = child.wait_with_output().expect("a child process");
         assert!(output.status.success(), "{output:?}");
         assert_eq!(String::from_utf8_lossy(&output.stderr), "");
     }
 }
 
 #[test]
-fn one_thing_is_printed_at_a_time() {
+fn man_with_completions_or_unknown_shell_is_exit_code_2() {
     for arguments in [
         &["--man", "--completions", "bash"][..],
         &["--completions", "tcsh"],
     ] {
-        let output = docroot().args(arguments).output().expect("it runs");
+        let output = docroot().args(arguments).output().expect("docroot runs");
         assert_eq!(output.status.code(), Some(2));
         assert_eq!(output.stdout, b"");
     }

@@ -1,4 +1,4 @@
-//! What is explained is what is sent.
+//! `docroot explain`: the response to a request, and the files and rules that it comes from.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -7,15 +7,15 @@ use std::time::{Duration, SystemTime};
 
 use crate::support::{Root, Server, docroot};
 
-/// htpasswd -nbB -C 5 alice 'correct horse', and what she sends.
+/// Output of `htpasswd -nbB -C 5 alice 'correct horse'`, and the field with these credentials.
 const USER: &str = "alice:$2y$05$GkDfWu8Pw2kon6OE42/LHuNRUQU4XGFRzbBMJT1rF1J0YtpfKtjRK";
-const GOOD: &str = "Authorization: Basic YWxpY2U6Y29ycmVjdCBob3JzZQ==";
+const CREDENTIALS: &str = "Authorization: Basic YWxpY2U6Y29ycmVjdCBob3JzZQ==";
 
 const GZIP: &str = "Accept-Encoding: gzip";
 const NAVIGATION: &str = "Accept: text/html";
 const IMAGE: &str = "Accept: image/png";
 
-/// A site with one of everything.
+/// Returns a site with every kind of file and path rule.
 fn site() -> Root {
     let script = "all the same ".repeat(400);
     let root = Root::of(&[
@@ -48,7 +48,7 @@ fn site() -> Root {
     root.backdate();
     let old = fs::File::options().write(true).open(root.join("old.js"));
     old.and_then(|old| old.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(9)))
-        .expect("a file of ours");
+        .expect("a writable file");
     symlink("/etc/passwd", root.join("out")).expect("a link");
     symlink("about.html", root.join("alias.html")).expect("a link");
     root
@@ -64,14 +64,14 @@ fn explain(root: &Root, arguments: &[&str]) -> Command {
     command
 }
 
-/// What a command says that ends well.
-fn said(command: &mut Command) -> String {
-    let output = command.output().expect("it runs");
+/// Runs a command, which must succeed, and returns its standard output.
+fn stdout_of(command: &mut Command) -> String {
+    let output = command.output().expect("docroot runs");
     assert!(output.status.success(), "{command:?}: {output:?}");
     String::from_utf8(output.stdout).expect("text")
 }
 
-/// The head in an object of JSON, of which it is the last member, without its date.
+/// Returns the response head in a JSON object, of which it is the last member, without its Date.
 fn head(object: &str) -> Vec<String> {
     let (_, lines) = object.rsplit_once("\"head\":[\"").expect("a head");
     let lines = lines.strip_suffix("\"]}\n").expect("the end of an object");
@@ -83,9 +83,9 @@ fn head(object: &str) -> Vec<String> {
         .collect()
 }
 
-/// A request, and what the object of JSON about it has in it.
+/// Explains a request and checks that the JSON object has all these parts.
 fn check(root: &Root, arguments: &[&str], expected: &[&str]) {
-    let object = said(explain(root, arguments).arg("--json"));
+    let object = stdout_of(explain(root, arguments).arg("--json"));
     for expected in expected {
         assert!(
             object.contains(expected),
@@ -95,7 +95,7 @@ fn check(root: &Root, arguments: &[&str], expected: &[&str]) {
 }
 
 #[test]
-fn the_file_is_named_and_why_it_is_that_one() {
+fn file_is_reported_with_reason() {
     let root = site();
     let check = |arguments: &[&str], expected: &[&str]| check(&root, arguments, expected);
     check(
@@ -181,12 +181,12 @@ fn the_file_is_named_and_why_it_is_that_one() {
 }
 
 #[test]
-fn the_coding_is_named_and_why_it_is_not_another() {
+fn content_coding_is_reported_with_reason() {
     let root = site();
     let check = |arguments: &[&str], expected: &[&str]| check(&root, arguments, expected);
-    let hashed = "/assets/app-BsYhmk3H.js";
+    let fingerprinted = "/assets/app-BsYhmk3H.js";
     check(
-        &[hashed, "-H", GZIP],
+        &[fingerprinted, "-H", GZIP],
         &[
             r#"{"coding":"identity","bytes":5200,"sent":false,"why":"less preferred by Accept-Encoding"}"#,
             r#"{"coding":"br","bytes":17,"sent":false,"why":"not listed in Accept-Encoding"}"#,
@@ -196,13 +196,13 @@ fn the_coding_is_named_and_why_it_is_not_another() {
         ],
     );
     check(
-        &[hashed],
+        &[fingerprinted],
         &[
             r#""coding":"br","bytes":17,"sent":false,"why":"not asked for: there is no Accept-Encoding"}"#,
         ],
     );
     check(
-        &[hashed, "-H", GZIP, "--no-precompressed"],
+        &[fingerprinted, "-H", GZIP, "--no-precompressed"],
         &[r#""codings":[{"coding":"identity","bytes":5200,"sent":true,"#],
     );
     check(
@@ -225,7 +225,7 @@ fn the_coding_is_named_and_why_it_is_not_another() {
 }
 
 #[test]
-fn what_is_not_shown_is_named_and_why() {
+fn error_and_fallback_responses_are_reported_with_reason() {
     let root = site();
     let check = |arguments: &[&str], expected: &[&str]| check(&root, arguments, expected);
     check(
@@ -290,7 +290,10 @@ fn what_is_not_shown_is_named_and_why() {
             r#""looked":[]"#,
         ],
     );
-    check(&["/", "--auth", USER, "-H", GOOD], &[r#""status":200"#]);
+    check(
+        &["/", "--auth", USER, "-H", CREDENTIALS],
+        &[r#""status":200"#],
+    );
     check(
         &["/plain.js", "-H", "If-Match: \"no\""],
         &[
@@ -313,9 +316,9 @@ fn what_is_not_shown_is_named_and_why() {
 }
 
 #[test]
-fn it_is_said_in_words_as_well() {
+fn text_output_reports_file_type_and_coding() {
     let root = site();
-    let words = said(&mut explain(
+    let text = stdout_of(&mut explain(
         &root,
         &["/assets/app-BsYhmk3H.js", "-H", GZIP],
     ));
@@ -328,15 +331,12 @@ fn it_is_said_in_words_as_well() {
         "HTTP/1.1 200 OK",
         "Content-Length: 27",
     ] {
-        assert!(
-            words.lines().any(|said| said == line),
-            "no {line} in {words}"
-        );
+        assert!(text.lines().any(|it| it == line), "no {line} in {text}");
     }
 }
 
 #[test]
-fn what_is_sent_is_what_is_explained() {
+fn explained_head_equals_head_of_server() {
     let root = site();
     let tag = Server::start(root.path()).get("/plain.js");
     let tag = format!("If-None-Match: {}", tag.field("ETag").expect("a tag"));
@@ -402,7 +402,7 @@ fn what_is_sent_is_what_is_explained() {
             "/",
             &["Origin: http://a", "Access-Control-Request-Method: GET"],
         ),
-        ("GET", "/", &[GOOD]),
+        ("GET", "/", &[CREDENTIALS]),
         ("GET", "/", &["Authorization: Basic YTpi"]),
     ];
     let few: &[(&str, &str, &[&str])] =
@@ -434,7 +434,7 @@ fn what_is_sent_is_what_is_explained() {
                 .lines()
                 .filter(|line| !line.starts_with("Date: "))
                 .collect();
-            let object = said(&mut explain(&root, &arguments));
+            let object = stdout_of(&mut explain(&root, &arguments));
             assert_eq!(
                 head(&object),
                 sent,
@@ -450,18 +450,18 @@ fn what_is_sent_is_what_is_explained() {
 }
 
 #[test]
-fn its_exit_code_is_about_the_question() {
+fn exit_code_depends_on_arguments_and_not_on_status() {
     let root = site();
-    let check = |arguments: &[&str], code: i32, words: &str| {
+    let check = |arguments: &[&str], code: i32, text: &str| {
         let mut command = docroot();
         command
             .arg("explain")
             .args(arguments)
             .current_dir(root.path());
-        let Output { status, stderr, .. } = command.output().expect("it runs");
+        let Output { status, stderr, .. } = command.output().expect("docroot runs");
         let stderr = String::from_utf8_lossy(&stderr);
         assert_eq!(status.code(), Some(code), "{arguments:?}: {stderr}");
-        assert!(stderr.contains(words), "{arguments:?}: {stderr}");
+        assert!(stderr.contains(text), "{arguments:?}: {stderr}");
     };
     check(&["/nothing"], 0, "");
     check(&[], 2, "PATH");
@@ -474,9 +474,9 @@ fn its_exit_code_is_about_the_question() {
 }
 
 #[test]
-fn the_environment_counts_as_for_who_serves() {
+fn environment_variables_apply_as_for_server() {
     let root = site();
     let mut command = explain(&root, &["/.secret", "--json"]);
-    let object = said(command.env("DOCROOT_HIDDEN", "1").env("DOCROOT_CACHE", ""));
+    let object = stdout_of(command.env("DOCROOT_HIDDEN", "1").env("DOCROOT_CACHE", ""));
     assert!(object.contains("\"status\":200"), "{object}");
 }

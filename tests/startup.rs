@@ -1,4 +1,4 @@
-//! What was asked for is served, or one line says why not.
+//! Startup: arguments, environment, root, addresses and ports, exit codes, help, and the banner on a terminal.
 
 use std::fs::{self, Permissions};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -111,7 +111,7 @@ const COMMON_FLAGS: &[&str] = &[
     "version",
 ];
 
-/// How a command ended that was not to serve.
+/// Exit code and output of a command that has ended.
 #[derive(Debug)]
 struct Ended {
     code: Option<i32>,
@@ -119,31 +119,31 @@ struct Ended {
     stderr: String,
 }
 
-/// A process that is not waited for, and ends with the test.
+/// Child process that is killed when the test ends.
 struct Running(Child);
 
 impl Running {
-    /// Tells it to stop.
+    /// Sends SIGTERM.
     fn stop(&self) {
         send_signal(Signal::TERM, &self.0);
     }
 
-    /// Waits until it has ended: its exit code.
+    /// Waits for the process to end and returns its exit code.
     fn wait_for_exit(&mut self) -> Option<i32> {
         let status = eventually("the process ends", || {
-            self.0.try_wait().expect("it is our child")
+            self.0.try_wait().expect("a child process")
         });
         status.code()
     }
 
-    /// What it has said on standard output and on standard error, once it has ended.
-    fn said(&mut self) -> [String; 2] {
-        let mut said = [String::new(), String::new()];
+    /// Returns standard output and standard error of a process that has ended.
+    fn output(&mut self) -> [String; 2] {
+        let mut output = [String::new(), String::new()];
         let stdout = self.0.stdout.as_mut().expect("a pipe");
-        stdout.read_to_string(&mut said[0]).expect("text");
+        stdout.read_to_string(&mut output[0]).expect("text");
         let stderr = self.0.stderr.as_mut().expect("a pipe");
-        stderr.read_to_string(&mut said[1]).expect("text");
-        said
+        stderr.read_to_string(&mut output[1]).expect("text");
+        output
     }
 }
 
@@ -166,14 +166,14 @@ fn site() -> Root {
 
 fn start(command: &mut Command) -> Running {
     let piped = command.stdout(Stdio::piped()).stderr(Stdio::piped());
-    Running(piped.spawn().expect("it starts"))
+    Running(piped.spawn().expect("docroot starts"))
 }
 
 /// Runs a command to its end.
 fn run(command: &mut Command) -> Ended {
     let mut running = start(command);
     let code = running.wait_for_exit();
-    let [stdout, stderr] = running.said();
+    let [stdout, stderr] = running.output();
     Ended {
         code,
         stdout,
@@ -181,8 +181,8 @@ fn run(command: &mut Command) -> Ended {
     }
 }
 
-/// A command that ends at once, with this code, nothing on standard output, and a first line on
-/// standard error that has all of these words.
+/// Checks that a command ends with this code, with nothing on standard output, and with a first line on standard error
+/// that has all of these words.
 fn check(command: &mut Command, code: i32, words: &[&str]) {
     let ended = run(command);
     assert_eq!(ended.code, Some(code), "{command:?}: {ended:?}");
@@ -191,14 +191,14 @@ fn check(command: &mut Command, code: i32, words: &[&str]) {
     for word in words {
         assert!(line.contains(word), "no {word} in: {line}");
     }
-    // What is only ours to say is said in one line; what clap says has a usage below it.
+    // A message of docroot's own is one line; one of clap's has the usage below it.
     if !line.starts_with("error: ") {
         assert_eq!(ended.stderr.lines().count(), 1, "{ended:?}");
         assert!(line.starts_with("docroot: "), "{line}");
     }
 }
 
-/// A command with these words as its arguments.
+/// Returns docroot with these arguments.
 fn docroot_with(arguments: &[&str]) -> Command {
     let mut command = docroot();
     command.args(arguments);
@@ -209,8 +209,7 @@ fn text(path: &Path) -> &str {
     path.to_str().expect("a path in UTF-8")
 }
 
-/// A loopback address that nobody else uses: this process has its number in it, each caller a
-/// count. Linux has all of 127.0.0.0/8.
+/// Returns an unused loopback address, made of the process id and the number of the call. Linux has all of 127.0.0.0/8.
 fn own_ip() -> String {
     static CALLS: AtomicU8 = AtomicU8::new(2);
     let [.., high, low] = std::process::id().to_be_bytes();
@@ -218,19 +217,19 @@ fn own_ip() -> String {
     Ipv4Addr::new(127, high, low, call).to_string()
 }
 
-/// Ports that are free there, and stay so.
-fn free<const COUNT: usize>(ip: &str) -> [SocketAddr; COUNT] {
+/// Returns free ports of an address that nothing else uses, so that they stay free.
+fn free_ports<const COUNT: usize>(ip: &str) -> [SocketAddr; COUNT] {
     let listeners = [(); COUNT].map(|()| TcpListener::bind((ip, 0)).expect("a port"));
-    listeners.map(|listener| listener.local_addr().expect("it is bound"))
+    listeners.map(|listener| listener.local_addr().expect("a bound socket"))
 }
 
-/// Connects as soon as somebody listens.
-fn reach(address: SocketAddr) -> Client {
-    eventually("somebody listens", || TcpStream::connect(address).ok());
+/// Connects as soon as the server listens.
+fn connect_when_ready(address: SocketAddr) -> Client {
+    eventually("the server listens", || TcpStream::connect(address).ok());
     Client::connect(address)
 }
 
-/// The addresses that a line for programs announces.
+/// Returns the addresses in an announcement.
 fn urls(announcement: &str) -> Vec<SocketAddr> {
     let urls = announcement
         .split_once("\"urls\":[")
@@ -247,15 +246,15 @@ fn urls(announcement: &str) -> Vec<SocketAddr> {
 }
 
 fn has_ipv6() -> bool {
-    let has = TcpListener::bind("[::1]:0").is_ok();
-    if !has {
+    let is_available = TcpListener::bind("[::1]:0").is_ok();
+    if !is_available {
         eprintln!("skipped in part: no IPv6 here");
     }
-    has
+    is_available
 }
 
 #[test]
-fn bad_arguments_are_named() {
+fn invalid_arguments_are_named() {
     let root = site();
     let root = text(root.path());
     let bad = |arguments: &[&str], words: &[&str]| {
@@ -269,8 +268,9 @@ fn bad_arguments_are_named() {
     bad(&["--bind", "127.0.0"], &["127.0.0", "--bind"]);
     bad(&["--index", "a/b"], &["a/b", "--index"]);
     bad(&["--404", "../x"], &["../x", "--404"]);
+    // A missing page and too many connections are found after binding: port 0, so that tests do not compete for 8080.
     bad(
-        &["--404", "missing.html", root],
+        &["-p", "0", "--404", "missing.html", root],
         &["missing.html", "--404", root],
     );
     bad(
@@ -285,13 +285,16 @@ fn bad_arguments_are_named() {
         bad(&[&format!("--workers={number}")], &words);
     }
     bad(&["--max-connections", "0"], &["'0'", "--max-connections"]);
-    // One descriptor for each would be needed at least, and nr_open (proc(5)) allows no billion.
-    let most = "1000000000";
-    bad(&["--max-connections", most, root], &[most, "ulimit -n"]);
+    // Each connection needs a descriptor, and nr_open (proc(5)) allows less than a billion.
+    let billion = "1000000000";
+    bad(
+        &["-p", "0", "--max-connections", billion, root],
+        &[billion, "ulimit -n"],
+    );
 }
 
 #[test]
-fn a_root_that_cannot_be_served_is_named() {
+fn missing_root_or_file_as_root_is_named() {
     let root = site();
     let missing = root.join("missing");
     let missing = text(&missing);
@@ -303,19 +306,19 @@ fn a_root_that_cannot_be_served_is_named() {
 }
 
 #[test]
-fn a_root_that_may_not_be_read_is_named() {
+fn unreadable_root_is_named() {
     let root = site();
-    let shut = root.join("shut");
-    fs::create_dir(&shut).expect("a folder");
-    fs::set_permissions(&shut, Permissions::from_mode(0o000)).expect("it is ours");
-    // Who may read everything has to become somebody else, and must still reach the program.
+    let unreadable = root.join("shut");
+    fs::create_dir(&unreadable).expect("a directory");
+    fs::set_permissions(&unreadable, Permissions::from_mode(0o000)).expect("a directory");
+    // The superuser may read everything, so another user runs the program, and must be able to reach it.
     let is_root = rustix::process::geteuid().is_root();
     let uid = if is_root {
         65534
     } else {
         rustix::process::geteuid().as_raw()
     };
-    let as_other = |argument: &str| {
+    let as_unprivileged = |argument: &str| {
         let mut command = docroot_with(&[argument]);
         if is_root {
             command.uid(uid).gid(65534);
@@ -326,22 +329,22 @@ fn a_root_that_may_not_be_read_is_named() {
         return;
     }
     let (mode, this) = ("mode 0000", &*format!("this is uid {uid}"));
-    let words = [text(&shut), "Permission denied", mode, this];
-    check(&mut as_other(text(&shut)), NO_ROOT, &words);
-    // On the way there, it is the folder above that lets nobody through.
-    let below = shut.join("site");
-    let above = format!("{} is of uid", text(&shut));
+    let words = [text(&unreadable), "Permission denied", mode, this];
+    check(&mut as_unprivileged(text(&unreadable)), NO_ROOT, &words);
+    // Below it, the message names the directory that cannot be passed.
+    let below = unreadable.join("site");
+    let above = format!("{} is of uid", text(&unreadable));
     let words = [text(&below), "Permission denied", &above, mode, this];
-    check(&mut as_other(text(&below)), NO_ROOT, &words);
+    check(&mut as_unprivileged(text(&below)), NO_ROOT, &words);
 }
 
 #[test]
-fn where_there_is_no_ipv6_every_address_is_one_of_ipv4() {
+fn wildcard_address_without_ipv6_is_ipv4() {
     let root = site();
     let Some(trace) = Trace::new("socket") else {
         return;
     };
-    // As socket(2) says it in a kernel without IPv6. The first is that of [::].
+    // The error of socket(2) in a kernel without IPv6. The first socket is that of [::].
     let trace = trace.with_expression("inject=socket:error=EAFNOSUPPORT:when=1");
     let traced = trace.command(root.path(), &[]);
     let mut command = Command::new(traced.get_program());
@@ -360,32 +363,35 @@ fn where_there_is_no_ipv6_every_address_is_one_of_ipv4() {
         };
     }
     let server = Server::spawn(command);
-    assert!(server.stderr_line().contains("no IPv6"), "it is said");
+    assert!(
+        server.stderr_line().contains("no IPv6"),
+        "a warning is logged"
+    );
     assert_eq!(server.get("/").text(), "index");
 }
 
 #[test]
-fn a_busy_port_is_named() {
+fn port_in_use_is_named() {
     let root = site();
     let server = Server::start(root.path());
     let port = server.address.port().to_string();
     let arguments = ["--bind", "127.0.0.1", "--port", &port, text(root.path())];
     let words = [&server.address.to_string(), "ss -ltnp", "--port"];
     check(&mut docroot_with(&arguments), CANNOT_BIND, &words);
-    assert_eq!(server.get("/").text(), "index", "nothing is shared");
+    assert_eq!(server.get("/").text(), "index", "the port is not shared");
 }
 
 #[test]
-fn an_address_of_another_machine_is_named() {
+fn address_of_another_machine_is_named() {
     let root = site();
-    // TEST-NET-1 (RFC 5737) is nobody's.
+    // TEST-NET-1 (RFC 5737) is assigned to no machine.
     let arguments = ["--bind", "192.0.2.1", text(root.path())];
     let words = ["192.0.2.1", "--bind"];
     check(&mut docroot_with(&arguments), CANNOT_BIND, &words);
 }
 
 #[test]
-fn an_exit_code_does_not_need_standard_error() {
+fn exit_code_does_not_depend_on_standard_error() {
     let missing = "/no/such/folder";
     for redirection in ["2>&-", "2>/dev/full", ">&- 2>&-"] {
         let ended = run(&mut through_shell(redirection, &docroot_with(&[missing])));
@@ -393,7 +399,7 @@ fn an_exit_code_does_not_need_standard_error() {
     }
 }
 
-/// A command with its output redirected.
+/// Returns a command with its output redirected.
 fn through_shell(redirection: &str, command: &Command) -> Command {
     let mut shell = Command::new("sh");
     shell
@@ -411,18 +417,18 @@ fn through_shell(redirection: &str, command: &Command) -> Command {
 }
 
 #[test]
-fn the_first_line_is_json() {
+fn announcement_is_json() {
     let outer = Root::new();
     let name = "a \"b\" \\ ü";
     outer.write(format!("{name}/index.html"), "index");
     let server = Server::start(&outer.join(name));
     let line = &server.announcement;
     assert!(line.starts_with('{') && line.ends_with('}'), "{line}");
-    let folder = text(outer.path());
+    let directory = text(outer.path());
     for field in [
         "\"event\":\"listening\"".to_owned(),
         format!("\"urls\":[\"http://{}/\"]", server.address),
-        format!("\"root\":\"{folder}/a \\\"b\\\" \\\\ ü\""),
+        format!("\"root\":\"{directory}/a \\\"b\\\" \\\\ ü\""),
         format!("\"version\":\"{}\"", env!("CARGO_PKG_VERSION")),
         format!("\"pid\":{}", server.pid()),
     ] {
@@ -440,20 +446,20 @@ fn the_first_line_is_json() {
     assert_eq!(quotes.matches('"').count() % 2, 0, "{line}");
 }
 
-/// That this command, which listens there, serves and writes nothing on standard output.
+/// Checks that this command serves at this address and writes nothing to standard output.
 fn check_quiet(command: &mut Command, address: SocketAddr) {
     let mut running = start(command);
-    assert_eq!(reach(address).get("/").text(), "index");
+    assert_eq!(connect_when_ready(address).get("/").text(), "index");
     running.stop();
     assert_eq!(running.wait_for_exit(), Some(CLEAN));
-    let [said, _] = running.said();
-    assert_eq!(said, "");
+    let [stdout, _] = running.output();
+    assert_eq!(stdout, "");
 }
 
 #[test]
-fn quiet_says_nothing_and_serves() {
+fn quiet_server_writes_no_standard_output() {
     let root = site();
-    let [address] = free(&own_ip());
+    let [address] = free_ports(&own_ip());
     let bind = address.to_string();
     for option in ["-q", "--quiet"] {
         check_quiet(
@@ -466,9 +472,9 @@ fn quiet_says_nothing_and_serves() {
 }
 
 #[test]
-fn standard_output_need_not_be_writable() {
+fn server_runs_without_writable_standard_output() {
     let root = site();
-    let [address] = free(&own_ip());
+    let [address] = free_ports(&own_ip());
     for redirection in [
         ">&-",
         ">/dev/full",
@@ -479,7 +485,11 @@ fn standard_output_need_not_be_writable() {
         let arguments = ["-b", &address.to_string(), text(root.path())];
         let mut running = start(&mut through_shell(redirection, &docroot_with(&arguments)));
         for _ in 0..3 {
-            assert_eq!(reach(address).get("/").text(), "index", "{redirection}");
+            assert_eq!(
+                connect_when_ready(address).get("/").text(),
+                "index",
+                "{redirection}"
+            );
         }
         running.stop();
         assert_eq!(running.wait_for_exit(), Some(CLEAN), "{redirection}");
@@ -487,14 +497,14 @@ fn standard_output_need_not_be_writable() {
 }
 
 #[test]
-fn a_reader_of_standard_output_may_leave() {
+fn closed_standard_output_pipe_does_not_end_server() {
     let root = site();
     let arguments = ["-b", "127.0.0.1", "-p", "0", text(root.path())];
     let mut running = start(&mut docroot_with(&arguments));
     let mut stdout = BufReader::new(running.0.stdout.take().expect("a pipe"));
     let mut line = String::new();
     stdout.read_line(&mut line).expect("an announcement");
-    // Writing there is EPIPE from now on, and SIGPIPE besides (pipe(7)).
+    // From now on, writing to the pipe fails with EPIPE and raises SIGPIPE (pipe(7)).
     drop(stdout);
     let mut client = Client::connect(urls(line.trim_end())[0]);
     for _ in 0..100 {
@@ -504,7 +514,7 @@ fn a_reader_of_standard_output_may_leave() {
     assert_eq!(running.wait_for_exit(), Some(CLEAN));
 }
 
-/// A server with these variables in its environment.
+/// Starts a server with these variables in its environment.
 fn in_environment(variables: &[(&str, &str)], options: &[&str], root: Option<&Root>) -> Server {
     let mut command = docroot();
     command.envs(variables.iter().copied()).args(options);
@@ -515,10 +525,10 @@ fn in_environment(variables: &[(&str, &str)], options: &[&str], root: Option<&Ro
 }
 
 #[test]
-fn the_environment_sets_the_port() {
+fn environment_sets_port() {
     let root = site();
     let ip = own_ip();
-    let [one, other] = free(&ip);
+    let [one, other] = free_ports(&ip);
     let (first, second) = (one.port().to_string(), other.port().to_string());
     let check = |variables: &[(&str, &str)], options: &[&str], expected: SocketAddr| {
         let options = [&["-b", &ip], options].concat();
@@ -533,7 +543,7 @@ fn the_environment_sets_the_port() {
 }
 
 #[test]
-fn the_environment_sets_the_addresses() {
+fn environment_sets_addresses() {
     let root = site();
     let [one, two, three] = [own_ip(), own_ip(), own_ip()];
     let check = |value: &str, options: &[&str], expected: &[&str]| {
@@ -552,7 +562,7 @@ fn the_environment_sets_the_addresses() {
 }
 
 #[test]
-fn the_environment_sets_the_root() {
+fn environment_sets_root() {
     let (one, other) = (Root::of(&[("index.html", "one")]), site());
     let variables = [
         ("DOCROOT_ROOT", text(one.path())),
@@ -566,7 +576,7 @@ fn the_environment_sets_the_root() {
 }
 
 #[test]
-fn a_root_on_the_command_line_wins_over_the_environment() {
+fn root_argument_overrides_environment() {
     let (one, other) = (Root::of(&[("index.html", "one")]), site());
     let variables = [("DOCROOT_ROOT", text(one.path()))];
     let mut command = docroot_with(&["--check", text(other.path())]);
@@ -576,7 +586,7 @@ fn a_root_on_the_command_line_wins_over_the_environment() {
 }
 
 #[test]
-fn the_environment_sets_what_is_shown() {
+fn environment_sets_index_404_and_hidden() {
     let root = site();
     let check = |variable: (&str, &str), options: &[&str], target: &str, expected: &str| {
         let options = [&["-p", "0", "-b", "127.0.0.1"], options].concat();
@@ -613,21 +623,21 @@ fn the_environment_sets_what_is_shown() {
 }
 
 #[test]
-fn the_environment_sets_the_limits() {
+fn environment_sets_limits() {
     let root = site();
     let serve = |variable: (&str, &str), options: &[&str]| {
         let options = [&["-p", "0", "-b", "127.0.0.1"], options].concat();
         in_environment(&[variable], &options, Some(&root))
     };
 
-    // Less patience than these tests have shows that it is not the default's.
-    let is_hasty = |server: &Server| {
-        // (Who says nothing for too long, because the machine holds us up, is told nothing.)
-        let told = eventually("it is told", || server.connect().try_request("G"));
-        assert_eq!(told.status(), "408 Request Timeout");
+    // A 408 within the tests' own timeout shows that the default is not in effect.
+    let check_timeout = |server: &Server| {
+        // (On a busy machine the request may begin too late; then the connection is closed without a response.)
+        let response = eventually("a response", || server.connect().try_request("G"));
+        assert_eq!(response.status(), "408 Request Timeout");
     };
-    is_hasty(&serve(("DOCROOT_HEADER_TIMEOUT", "200ms"), &[]));
-    is_hasty(&serve(
+    check_timeout(&serve(("DOCROOT_HEADER_TIMEOUT", "200ms"), &[]));
+    check_timeout(&serve(
         ("DOCROOT_HEADER_TIMEOUT", "60s"),
         &["--header-timeout", "200ms"],
     ));
@@ -660,13 +670,13 @@ fn the_environment_sets_the_limits() {
 
     server = serve(("DOCROOT_VERBOSE", "1"), &[]);
     server.signal(Signal::TERM);
-    eventually("a line for whoever looks for details", || {
+    eventually("a debug line is logged", || {
         server.stderr_line().contains("DEBUG").then_some(())
     });
 }
 
 #[test]
-fn a_variable_that_is_set_to_nothing_is_not_set() {
+fn empty_variable_is_ignored() {
     let root = site();
     let empty = [
         "PORT", "ROOT", "BIND", "INDEX", "404", "HIDDEN", "VERBOSE", "MIN_RATE", "QUIET",
@@ -678,7 +688,7 @@ fn a_variable_that_is_set_to_nothing_is_not_set() {
 }
 
 #[test]
-fn a_bad_value_in_the_environment_is_named() {
+fn invalid_environment_value_is_named() {
     let root = site();
     let bad = |name: &str, value: &str, words: &[&str]| {
         let mut command = docroot_with(&[text(root.path())]);
@@ -688,7 +698,6 @@ fn a_bad_value_in_the_environment_is_named() {
     bad("DOCROOT_PORT", "http", &["http", "--port"]);
     bad("DOCROOT_BIND", "127.0.0.1,here", &["here", "--bind"]);
     bad("DOCROOT_INDEX", "a/b", &["a/b", "--index"]);
-    bad("DOCROOT_404", "missing.html", &["missing.html", "--404"]);
     bad("DOCROOT_HIDDEN", "perhaps", &["perhaps", "--hidden"]);
     bad("DOCROOT_HEADER_TIMEOUT", "10", &["10", "--header-timeout"]);
     bad("DOCROOT_IDLE_TIMEOUT", "soon", &["soon", "--idle-timeout"]);
@@ -699,6 +708,10 @@ fn a_bad_value_in_the_environment_is_named() {
     bad("DOCROOT_QUIET", "hush", &["hush", "--quiet"]);
     bad("DOCROOT_VERBOSE", "much", &["much", "--verbose"]);
     bad("DOCROOT_CHECK", "perhaps", &["perhaps", "--check"]);
+    // A missing page is found after binding: port 0, so that tests do not compete for 8080.
+    let mut command = docroot_with(&["-p", "0", text(root.path())]);
+    command.env("DOCROOT_404", "missing.html");
+    check(&mut command, BAD_ARGUMENTS, &["missing.html", "--404"]);
     let mut command = docroot();
     command.env("DOCROOT_ROOT", "/no/such/folder");
     check(&mut command, NO_ROOT, &["/no/such/folder"]);
@@ -722,7 +735,7 @@ fn both_loopback_addresses_are_the_default() {
     }
 }
 
-/// The addresses that these options bind, all of which answer.
+/// Checks that these options bind these addresses, and that the server responds at each.
 fn check_binds(options: &[&str], expected: &[&str]) {
     let root = site();
     let mut command = docroot_with(options);
@@ -742,7 +755,7 @@ fn check_binds(options: &[&str], expected: &[&str]) {
 }
 
 #[test]
-fn every_address_that_is_asked_for_is_bound() {
+fn every_address_of_bind_is_bound() {
     let (one, two) = (own_ip(), own_ip());
     let bound = |ip: &str| format!("{ip}:PORT");
     check_binds(&["-p", "0", "-b", &one], &[&bound(&one)]);
@@ -762,9 +775,9 @@ fn every_address_that_is_asked_for_is_bound() {
 }
 
 #[test]
-fn a_port_with_the_address_is_the_port() {
+fn port_of_address_overrides_port_option() {
     let (ip, other_ip) = (own_ip(), own_ip());
-    let [address, other] = free(&ip).map(|address: SocketAddr| address.to_string());
+    let [address, other] = free_ports(&ip).map(|address: SocketAddr| address.to_string());
     let (_, other_port) = other.split_once(':').expect("a port");
     check_binds(&["-b", &address], &[&address]);
     check_binds(&["-p", other_port, "-b", &address], &[&address]);
@@ -773,7 +786,7 @@ fn a_port_with_the_address_is_the_port() {
     check_binds(&mixed, &[&format!("{other_ip}:{other_port}"), &address]);
 }
 
-/// Somebody who has port 8080 of an address of our own, unless it is taken on all addresses.
+/// Binds port 8080 of an unused loopback address. Returns `None` where the port is in use on all addresses.
 fn hold_8080() -> Option<(TcpListener, String)> {
     let ip = own_ip();
     match TcpListener::bind((ip.as_str(), 8080)) {
@@ -786,13 +799,13 @@ fn hold_8080() -> Option<(TcpListener, String)> {
 }
 
 #[test]
-fn port_8080_is_the_default() {
+fn default_port_is_8080() {
     let Some((listener, ip)) = hold_8080() else {
         return;
     };
     let root = site();
     let address = format!("{ip}:8080");
-    // Without a terminal another port would surprise whoever connects to this one.
+    // Without a terminal no other port is bound: clients expect this one.
     let mut command = docroot_with(&["-b", &ip, text(root.path())]);
     check(&mut command, CANNOT_BIND, &[&address, "ss -ltnp"]);
     drop(listener);
@@ -802,7 +815,7 @@ fn port_8080_is_the_default() {
     assert_eq!(server.address.to_string(), address);
 }
 
-/// The root that is served if none is given, or the words of the refusal.
+/// Checks the root that is served if none is given, or the words of the error.
 fn check_default(current: &Path, home: Option<&Path>, expected: Result<&Path, &[&str]>) {
     let mut command = docroot_with(&["--check"]);
     command.current_dir(current);
@@ -821,21 +834,21 @@ fn check_default(current: &Path, home: Option<&Path>, expected: Result<&Path, &[
 }
 
 #[test]
-fn html_is_the_default_root_or_else_the_current_folder() {
-    let folder = Root::of(&[("html/index.html", "inside"), ("bare/html", "no folder")]);
-    check_default(folder.path(), None, Ok(&folder.join("html")));
-    check_default(&folder.join("bare"), None, Ok(&folder.join("bare")));
-    check_default(&folder.join("html"), None, Ok(&folder.join("html")));
-    let home = folder.path();
-    check_default(home, Some(home), Ok(&folder.join("html")));
+fn default_root_is_html_or_current_directory() {
+    let directory = Root::of(&[("html/index.html", "inside"), ("bare/html", "no folder")]);
+    check_default(directory.path(), None, Ok(&directory.join("html")));
+    check_default(&directory.join("bare"), None, Ok(&directory.join("bare")));
+    check_default(&directory.join("html"), None, Ok(&directory.join("html")));
+    let home = directory.path();
+    check_default(home, Some(home), Ok(&directory.join("html")));
 }
 
 #[test]
-fn the_whole_machine_and_the_home_folder_are_served_only_when_written_out() {
+fn file_system_root_and_home_are_served_only_if_named() {
     let root = Path::new("/");
     check_default(root, None, Err(&["/ is not served", "docroot /"]));
-    let folder = site();
-    let home = folder.path();
+    let directory = site();
+    let home = directory.path();
     let words = ["docroot ", text(home), "is not served"];
     check_default(home, Some(home), Err(&words));
     for (named, current) in [(".", home), (text(home), root)] {
@@ -843,14 +856,14 @@ fn the_whole_machine_and_the_home_folder_are_served_only_when_written_out() {
         let ended = run(command.current_dir(current).env("HOME", home));
         assert_eq!(ended.code, Some(CLEAN), "{named}: {ended:?}");
     }
-    // To check all of a machine takes too long.
+    // --check of a whole machine takes too long.
     let mut command = docroot_with(&["-p", "0", "-b", "127.0.0.1", "/"]);
     command.current_dir(home).env("HOME", home);
     Server::spawn(command);
 }
 
 #[test]
-fn a_home_folder_is_home_under_every_name() {
+fn home_directory_is_recognized_by_every_path() {
     let outer = Root::of(&[("real/index.html", "private")]);
     let (real, link) = (outer.join("real"), outer.join("link"));
     std::os::unix::fs::symlink(&real, &link).expect("a link");
@@ -860,7 +873,7 @@ fn a_home_folder_is_home_under_every_name() {
 }
 
 #[test]
-fn index_404_and_hidden_are_as_they_are_asked_for() {
+fn index_404_and_hidden_options_apply() {
     let root = site();
     let check = |options: &[&str], target: &str, status: &str, expected: &str| {
         let response = Server::with(root.path(), options).get(target);
@@ -879,7 +892,7 @@ fn index_404_and_hidden_are_as_they_are_asked_for() {
 }
 
 #[test]
-fn check_says_what_would_be_served() {
+fn check_prints_effective_configuration() {
     let root = site();
     let options = [
         "--check",
@@ -905,23 +918,23 @@ fn check_says_what_would_be_served() {
     ] {
         assert!(ended.stdout.contains(word), "no {word} in {}", ended.stdout);
     }
-    let folder = text(root.path());
+    let directory = text(root.path());
     let bad = |arguments: &[&str], code: i32, words: &[&str]| {
         let arguments = [&["--check"], arguments].concat();
         check(&mut docroot_with(&arguments), code, words);
     };
     bad(&["/no/such/folder"], NO_ROOT, &["/no/such/folder"]);
-    bad(&["--port", "http", folder], BAD_ARGUMENTS, &["http"]);
+    bad(&["--port", "http", directory], BAD_ARGUMENTS, &["http"]);
     bad(
-        &["--404", "none.html", folder],
+        &["--404", "none.html", directory],
         BAD_ARGUMENTS,
         &["none.html"],
     );
-    let environment = run(docroot_with(&[folder]).env("DOCROOT_CHECK", "1"));
+    let environment = run(docroot_with(&[directory]).env("DOCROOT_CHECK", "1"));
     assert_eq!(environment.code, Some(CLEAN), "{environment:?}");
 }
 
-/// What --help or -h prints where there is no terminal: 100 columns.
+/// Returns the output of --help or -h without a terminal, and checks that it has at most 100 columns.
 fn help(option: &str) -> String {
     let ended = run(&mut docroot_with(&[option]));
     assert_eq!((ended.code, ended.stderr.as_str()), (Some(CLEAN), ""));
@@ -931,7 +944,7 @@ fn help(option: &str) -> String {
     ended.stdout
 }
 
-/// The long name of the flag of a row of --help.
+/// Returns the long name of the flag in a row of --help.
 fn flag(line: &str) -> Option<&str> {
     let names = line
         .strip_prefix("  ")
@@ -989,24 +1002,24 @@ fn help_is_wrapped_to_the_terminal() {
 
 const CTRL_C: &[u8] = b"\x03";
 
-/// A command on a terminal, which script(1) makes.
+/// Command on a terminal made by script(1).
 struct Terminal {
     process: Running,
-    shown: Receiver<String>,
+    output: Receiver<String>,
 }
 
 impl Terminal {
-    /// Nothing where there is no script(1) of util-linux, or no terminal to be had.
+    /// Runs docroot. Returns `None` where script(1) of util-linux is missing or cannot make a terminal.
     fn start(arguments: &[&str]) -> Option<Self> {
         Self::run(env!("CARGO_BIN_EXE_docroot"), arguments)
     }
 
-    /// The same, of any program.
+    /// Runs any program in the same way.
     fn run(program: &str, arguments: &[&str]) -> Option<Self> {
         let mut probe = Command::new("script");
         probe.args(["-q", "-e", "-c", "true", "/dev/null"]);
         if !probe.output().is_ok_and(|output| output.status.success()) {
-            eprintln!("skipped: script(1) makes no terminal here");
+            eprintln!("skipped: script(1) cannot make a terminal here");
             return None;
         }
         let command = docroot_with(arguments);
@@ -1023,41 +1036,41 @@ impl Terminal {
         for (name, _) in command.get_envs() {
             script.env_remove(name);
         }
-        let mut child = script.spawn().expect("it did before");
+        let mut child = script.spawn().expect("script(1) starts");
         Some(Self {
-            shown: lines(child.stdout.take().expect("a pipe")),
+            output: lines(child.stdout.take().expect("a pipe")),
             process: Running(child),
         })
     }
 
-    /// What is shown, up to the line that has these words.
+    /// Returns the output up to the line that has these words.
     fn until(&self, words: &str) -> String {
         let mut shown = String::new();
         while !shown.contains(words) {
-            let line = self.shown.recv_timeout(TIMEOUT);
+            let line = self.output.recv_timeout(TIMEOUT);
             shown += &line.unwrap_or_else(|_| panic!("no {words} in {shown}"));
         }
         shown
     }
 
-    /// What script(1) started.
-    fn docroot(&self) -> Pid {
+    /// Returns the id of the process that script(1) started.
+    fn docroot_pid(&self) -> Pid {
         let script = self.process.0.id();
         let children = fs::read_to_string(format!("/proc/{script}/task/{script}/children"));
         let child = children.expect("proc").trim().parse();
-        Pid::from_raw(child.expect("one")).expect("a number of a process")
+        Pid::from_raw(child.expect("a child process")).expect("a process id")
     }
 
-    fn presses(&mut self, key: &[u8]) {
+    fn press(&mut self, key: &[u8]) {
         let keyboard = self.process.0.stdin.as_mut().expect("a pipe");
-        keyboard.write_all(key).expect("somebody reads");
+        keyboard.write_all(key).expect("the terminal reads");
     }
 }
 
 #[test]
-fn a_terminal_shows_a_banner() {
+fn terminal_shows_banner() {
     let root = site();
-    let [address] = free(&own_ip());
+    let [address] = free_ports(&own_ip());
     let bind = address.to_string();
     let arguments = ["--listing", "-w", "2", "-b", &bind, text(root.path())];
     let Some(mut terminal) = Terminal::start(&arguments) else {
@@ -1074,19 +1087,19 @@ fn a_terminal_shows_a_banner() {
     ] {
         assert!(banner.contains(word), "no {word} in {banner}");
     }
-    assert!(!banner.contains('{'), "no line for programs: {banner}");
-    assert_eq!(reach(address).get("/").text(), "index");
+    assert!(!banner.contains('{'), "no JSON announcement: {banner}");
+    assert_eq!(connect_when_ready(address).get("/").text(), "index");
     terminal.until(" GET      5 ");
-    terminal.presses(CTRL_C);
+    terminal.press(CTRL_C);
     assert_eq!(terminal.process.wait_for_exit(), Some(CLEAN));
 }
 
 #[test]
-fn terminal_has_local_time_and_the_colours_that_it_can_show() {
+fn terminal_has_local_time_and_supported_colours() {
     let root = site();
     // Nine hours ahead of UTC, and no daylight saving time.
     let check = |variables: &[&str], is_coloured: bool| {
-        let [address] = free(&own_ip());
+        let [address] = free_ports(&own_ip());
         let bind = address.to_string();
         let mut arguments = variables.to_vec();
         arguments.extend([
@@ -1102,25 +1115,28 @@ fn terminal_has_local_time_and_the_colours_that_it_can_show() {
         };
         terminal.until("Ctrl-C stops");
         let before = hour_in_japan();
-        assert_eq!(reach(address).get("/.secret").status(), "404 Not Found");
+        assert_eq!(
+            connect_when_ready(address).get("/.secret").status(),
+            "404 Not Found"
+        );
         let line = terminal.until("404 Not Found: GET /.secret: ");
         assert_eq!(line.contains("\x1b["), is_coloured, "{line:?}");
         let access = terminal.until(" GET ");
         let hours = [before, hour_in_japan()];
-        for said in [&line, &access] {
-            let is_local = said.lines().any(|line| {
+        for lines in [&line, &access] {
+            let is_local = lines.lines().any(|line| {
                 let plain = line.trim_start().trim_start_matches("\x1b[2m");
                 hours
                     .iter()
                     .any(|hour| plain.starts_with(&format!("{hour:02}:")))
             });
-            assert!(is_local, "{hours:?}: {said:?}");
+            assert!(is_local, "{hours:?}: {lines:?}");
         }
         assert!(
             !access.contains("Z \x1b") && !line.contains('Z'),
             "{access:?} {line:?}"
         );
-        terminal.presses(CTRL_C);
+        terminal.press(CTRL_C);
         assert_eq!(terminal.process.wait_for_exit(), Some(CLEAN));
     };
     check(&["TERM=xterm"], true);
@@ -1134,7 +1150,7 @@ fn hour_in_japan() -> u64 {
 }
 
 #[test]
-fn a_terminal_gets_the_next_port_and_is_told() {
+fn next_free_port_is_bound_and_reported_on_terminal() {
     let Some((_busy, ip)) = hold_8080() else {
         return;
     };
@@ -1150,7 +1166,7 @@ fn a_terminal_gets_the_next_port_and_is_told() {
     for word in [&format!("http://{ip}:8081/"), "port 8080 is in use"] {
         assert!(banner.contains(word), "no {word} in {banner}");
     }
-    // Who asks for a port gets that one or none.
+    // With --port, no other port is bound.
     let arguments = ["-b", &ip, "-p", "8080", text(root.path())];
     let Some(mut refused) = Terminal::start(&arguments) else {
         return;
@@ -1161,19 +1177,19 @@ fn a_terminal_gets_the_next_port_and_is_told() {
 }
 
 #[test]
-fn a_terminal_that_is_closed_ends_it() {
+fn closing_the_terminal_ends_server() {
     let root = site();
-    let [address] = free(&own_ip());
+    let [address] = free_ports(&own_ip());
     let Some(mut terminal) = Terminal::start(&["-b", &address.to_string(), text(root.path())])
     else {
         return;
     };
     terminal.until("Ctrl-C stops");
-    // A SIGHUP that somebody sends is one to read again what can be read again.
-    kill_process(terminal.docroot(), Signal::HUP).expect("it runs");
+    // SIGHUP sent by a process reloads the configuration.
+    kill_process(terminal.docroot_pid(), Signal::HUP).expect("docroot runs");
     terminal.until("configuration reloaded");
-    assert_eq!(reach(address).get("/").text(), "index");
+    assert_eq!(connect_when_ready(address).get("/").text(), "index");
     let script = &mut terminal.process.0;
-    script.kill().expect("it is ours");
-    eventually("it listens no more", || TcpListener::bind(address).ok());
+    script.kill().expect("a child process");
+    eventually("the port is free", || TcpListener::bind(address).ok());
 }

@@ -1,4 +1,4 @@
-//! Each request is one line on standard output, in words that no peer can forge.
+//! Access log on standard output: one line for each request, with fields that no client can forge.
 
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader};
@@ -13,7 +13,7 @@ use crate::support::{
 };
 use socket2::SockRef;
 
-/// What a line says.
+/// Parsed line of the access log.
 #[derive(Clone, Debug)]
 struct Line {
     time: SystemTime,
@@ -26,7 +26,7 @@ struct Line {
     reason: String,
 }
 
-/// Reads an access line as it is by default, without a terminal.
+/// Parses an access line of the default format without a terminal, JSON.
 fn parse(line: &str) -> Line {
     try_parse(line).unwrap_or_else(|| panic!("no access line: {line}"))
 }
@@ -57,10 +57,10 @@ fn try_parse(line: &str) -> Option<Line> {
     })
 }
 
-/// Digits, and nothing else that `parse` would take.
+/// Parses digits, and no sign, which `parse` would accept.
 fn number(digits: &str) -> Option<u64> {
-    let only = digits.bytes().all(|byte| byte.is_ascii_digit());
-    only.then(|| digits.parse().ok())?
+    let is_digits = digits.bytes().all(|byte| byte.is_ascii_digit());
+    is_digits.then(|| digits.parse().ok())?
 }
 
 fn site() -> Root {
@@ -71,8 +71,7 @@ fn site() -> Root {
     ])
 }
 
-/// The words that these bytes, on a connection of their own, add to the log for each request that
-/// is in them: method, target, status, bytes.
+/// Sends these bytes on a new connection and checks method, target, status and bytes in the log line of each request.
 fn check(server: &Server, sent: &[u8], expected: &[&str]) {
     let mut client = server.connect();
     let peer = client.stream().local_addr().expect("it is connected");
@@ -90,13 +89,13 @@ fn check(server: &Server, sent: &[u8], expected: &[&str]) {
     }
 }
 
-/// The request line and the one field that it needs.
+/// Returns a request with this request line, and Host, the only required field.
 fn request(line: &str) -> Vec<u8> {
     format!("{line} HTTP/1.1\r\nHost: test\r\n\r\n").into_bytes()
 }
 
 #[test]
-fn an_answer_is_a_line() {
+fn each_response_is_one_line() {
     let root = site();
     let server = Server::start(root.path());
     let check = |line, expected| check(&server, &request(line), &[expected]);
@@ -108,7 +107,7 @@ fn an_answer_is_a_line() {
 }
 
 #[test]
-fn an_answer_without_content_has_no_bytes() {
+fn response_without_content_has_zero_bytes() {
     let root = site();
     let server = Server::start(root.path());
     let check = |line, expected| check(&server, &request(line), &[expected]);
@@ -119,7 +118,7 @@ fn an_answer_without_content_has_no_bytes() {
 }
 
 #[test]
-fn bytes_are_those_of_the_content() {
+fn bytes_are_the_length_of_the_content() {
     let root = site();
     let server = Server::start(root.path());
     for line in ["GET /a", "POST /", "BREW /", "GET /%00"] {
@@ -132,21 +131,21 @@ fn bytes_are_those_of_the_content() {
 }
 
 #[test]
-fn a_line_tells_when_and_how_long() {
+fn line_has_time_and_duration() {
     let root = site();
     let server = Server::start(root.path());
     let millisecond = Duration::from_millis(1);
-    let (start, began) = (SystemTime::now(), Instant::now());
+    let (start, started) = (SystemTime::now(), Instant::now());
     let mut client = server.connect();
-    // The time that the request takes to arrive counts: what has come with another one was read with it.
+    // The time in which a request arrives counts: its first bytes are received with those of the request before.
     client.send("GET /?1 HTTP/1.1\r\nHost: test\r\n\r\nGET / HT");
     client.response();
     parse(&server.stdout_line());
     std::thread::sleep(Duration::from_millis(150));
     client.ask("TP/1.1\r\nHost: test\r\n\r\n");
     let line = parse(&server.stdout_line());
-    let (end, took) = (SystemTime::now(), began.elapsed());
-    // The log leaves out what is less than a millisecond.
+    let (end, took) = (SystemTime::now(), started.elapsed());
+    // The log omits fractions of a millisecond.
     assert!(
         line.time >= start - millisecond && line.time <= end,
         "{line:?}"
@@ -156,25 +155,25 @@ fn a_line_tells_when_and_how_long() {
 }
 
 #[test]
-fn a_kept_connection_gives_each_request_its_own_time() {
+fn duration_excludes_idle_time_of_connection() {
     let root = site();
     let server = Server::start(root.path());
     let mut client = server.connect();
     let pause = Duration::from_millis(400);
-    let mut ask = || {
+    let mut request_duration = || {
         assert_eq!(client.get("/").text(), "<p>hello");
         parse(&server.stdout_line()).duration
     };
-    ask();
-    // (Where the machine holds it up, that is its own time; the pause would be so each time.)
-    eventually("it has its own time only", || {
+    request_duration();
+    // (On a busy machine a request may take as long as the pause, but not every time.)
+    eventually("the duration excludes the pause", || {
         std::thread::sleep(pause);
-        (ask() < pause).then_some(())
+        (request_duration() < pause).then_some(())
     });
 }
 
 #[test]
-fn pipelined_requests_are_lines_in_their_order() {
+fn pipelined_requests_are_logged_in_order() {
     let root = site();
     let server = Server::start(root.path());
     let lines = [
@@ -207,7 +206,7 @@ fn pipelined_requests_are_lines_in_their_order() {
 }
 
 #[test]
-fn what_a_peer_says_cannot_forge_a_word() {
+fn method_and_target_are_escaped() {
     let root = site();
     let server = Server::start(root.path());
     let check = |sent: &str, expected: &str| {
@@ -218,11 +217,11 @@ fn what_a_peer_says_cannot_forge_a_word() {
     };
     check("GET /é", "GET /\\u00E9");
     check("GET /\\x0a\\", "GET /\\\\x0a\\\\");
-    // U+2028 ends a line for some readers, U+202E turns the direction of writing, U+00A0 is a
-    // space, U+009B begins a control sequence in some terminals.
-    let unseen = "GET /\u{2028}\u{202e}\u{a0}\u{9b}1m";
-    check(unseen, "GET /\\u2028\\u202E\\u00A0\\u009B1m");
-    // What came encoded stays encoded.
+    // U+2028 ends a line for some readers, U+202E reverses the direction of writing, U+00A0 is a space, U+009B begins a
+    // control sequence in some terminals.
+    let invisible = "GET /\u{2028}\u{202e}\u{a0}\u{9b}1m";
+    check(invisible, "GET /\\u2028\\u202E\\u00A0\\u009B1m");
+    // Percent-encoded bytes stay encoded.
     let encoded = "GET /%0a2026-11-21T04:49:21Z%20%1b[1m";
     check(encoded, encoded);
     check("GET /\"'`$(:)|;<>-", "GET /\\\"'`$(:)|;<>-");
@@ -231,7 +230,7 @@ fn what_a_peer_says_cannot_forge_a_word() {
 }
 
 #[test]
-fn what_is_no_request_is_a_line_without_its_words() {
+fn malformed_request_is_logged_without_method_and_target() {
     let root = site();
     let server = Server::start(root.path());
     let size = |response: &str| {
@@ -254,7 +253,7 @@ fn what_is_no_request_is_a_line_without_its_words() {
     ] {
         check(&server, sent, &[&bad]);
     }
-    // Nobody has asked anything who connects and leaves: the next line is the next request's.
+    // A connection without a request adds no line: the next line is the next request's.
     check(&server, b"", &[]);
     let long = format!("GET /{}", "a".repeat(100_000));
     let longer = format!("GET / HTTP/1.1\r\nHost: test\r\nX: {}", "a".repeat(100_000));
@@ -273,11 +272,11 @@ fn what_is_no_request_is_a_line_without_its_words() {
 }
 
 #[test]
-fn a_refusal_is_logged_when_it_has_left_and_not_when_the_peer_leaves() {
+fn error_response_is_logged_when_sent_and_not_at_close() {
     let root = site();
     let server = Server::start(root.path());
-    // The server stays five seconds to read away what such a peer may still be saying.
-    eventually("it is logged before that", || {
+    // The server lingers for five seconds and discards what the client may still send.
+    eventually("the response is logged before that", || {
         let start = Instant::now();
         let mut client = server.connect();
         assert_eq!(client.ask("nonsense\r\n\r\n").status(), "400 Bad Request");
@@ -288,7 +287,7 @@ fn a_refusal_is_logged_when_it_has_left_and_not_when_the_peer_leaves() {
 }
 
 #[test]
-fn a_download_that_is_cut_is_logged_with_what_was_sent() {
+fn aborted_download_is_logged_with_bytes_sent() {
     let root = site();
     let size = 64 * 1024 * 1024;
     let file = File::create(root.join("large")).expect("a file");
@@ -308,49 +307,53 @@ fn a_download_that_is_cut_is_logged_with_what_was_sent() {
         drop(client);
         let line = parse(&server.stdout_line());
         assert_eq!((line.status, line.target.as_str()), (200, "/large"));
-        assert_ne!(line.reason, "-", "it is said that it was cut");
-        // What the kernel had taken and not delivered counts as sent: at most the last number of
-        // tcp_wmem (tcp(7)), 4 MiB, and the reader's buffer.
+        assert_ne!(line.reason, "-", "an aborted response has a reason");
+        // Bytes in the kernel's buffers count as sent: at most the last number of tcp_wmem (tcp(7)), 4 MiB, and the
+        // client's receive buffer.
         let sent = read as u64..16 * 1024 * 1024;
         assert!(sent.contains(&line.bytes), "{line:?}");
     }
-    // One that is not cut is logged whole.
+    // A complete download is logged with its whole length.
     let mut client = server.connect();
     client.get("/large");
     assert_eq!(parse(&server.stdout_line()).bytes, size);
 }
 
-/// How often the threads that write lines have gone to sleep.
-fn naps(server: &Server) -> u64 {
+/// Returns how often the writer threads have gone to sleep.
+fn writer_sleeps(server: &Server) -> u64 {
     let tasks = fs::read_dir(format!("/proc/{}/task", server.pid())).expect("proc");
     let writers = tasks
         .map(|task| task.expect("an entry").path())
-        .filter(|task| fs::read_to_string(task.join("comm")).is_ok_and(|comm| comm == "journal\n"));
-    let naps = |task: PathBuf| {
+        .filter(|task| {
+            fs::read_to_string(task.join("comm")).is_ok_and(|comm| comm == "log-writer\n")
+        });
+    let switches = |task: PathBuf| {
         let status = fs::read_to_string(task.join("status")).expect("proc");
-        let naps = status.split_once("\nvoluntary_ctxt_switches:").expect("it");
-        let naps = naps.1.lines().next().expect("the rest of the line");
-        naps.trim().parse::<u64>().expect("a number")
+        let (_, rest) = status
+            .split_once("\nvoluntary_ctxt_switches:")
+            .expect("the field");
+        let count = rest.lines().next().expect("the rest of the line");
+        count.trim().parse::<u64>().expect("a number")
     };
-    writers.map(naps).sum()
+    writers.map(switches).sum()
 }
 
 #[test]
-fn lines_are_written_together_and_nobody_wakes_without_need() {
+fn lines_are_written_in_batches_and_idle_writer_sleeps() {
     const REQUESTS: u64 = 2000;
-    let (root, folder) = (site(), Root::new());
-    let file = folder.join("access.log");
+    let (root, directory) = (site(), Root::new());
+    let file = directory.join("access.log");
     let name = file.to_str().expect("a name in ASCII");
     let server = Server::with(root.path(), &["--log-file", name]);
     let mut client = server.connect();
-    let (start, before) = (Instant::now(), naps(&server));
+    let (start, before) = (Instant::now(), writer_sleeps(&server));
     for _ in 0..REQUESTS {
         client.get("/");
     }
-    let woken = naps(&server) - before;
-    // Twenty times a second, and some more for the beginning and for locks that are held.
-    let most = u64::try_from(start.elapsed().as_millis()).expect("a while") / 50 + 20;
-    assert!(woken <= most, "{woken} of {most}");
+    let sleeps = writer_sleeps(&server) - before;
+    // 20 times per second, and some more for the start and for contended locks.
+    let limit = u64::try_from(start.elapsed().as_millis()).expect("a while") / 50 + 20;
+    assert!(sleeps <= limit, "{sleeps} of {limit}");
     let log = eventually("all lines are written", || {
         let log = fs::read_to_string(&file).ok()?;
         (log.lines().count() as u64 == REQUESTS && log.ends_with('\n')).then_some(log)
@@ -358,21 +361,21 @@ fn lines_are_written_together_and_nobody_wakes_without_need() {
     for line in log.lines() {
         parse(line);
     }
-    eventually("nobody wakes while nothing happens", || {
-        let before = naps(&server);
+    eventually("the idle writer thread does not wake", || {
+        let before = writer_sleeps(&server);
         std::thread::sleep(Duration::from_millis(300));
-        (naps(&server) == before).then_some(())
+        (writer_sleeps(&server) == before).then_some(())
     });
 }
 
-/// A server whose output nobody reads but its first line.
-struct Unread {
+/// Server whose standard output is not read after its first line.
+struct UnreadServer {
     child: Child,
     address: SocketAddr,
     stdout: BufReader<ChildStdout>,
 }
 
-impl Unread {
+impl UnreadServer {
     fn start(root: &Root, options: &[&str]) -> Self {
         let mut command: Command = docroot();
         command
@@ -392,17 +395,17 @@ impl Unread {
         }
     }
 
-    /// That it ends as it should when it is told to.
-    fn check_end(&mut self) {
+    /// Checks that the server ends with exit code 0 on SIGTERM.
+    fn check_exit(&mut self) {
         send_signal(Signal::TERM, &self.child);
         let status = eventually("the server ends", || {
-            self.child.try_wait().expect("it is our child")
+            self.child.try_wait().expect("a child process")
         });
         assert_eq!(status.code(), Some(0));
     }
 }
 
-impl Drop for Unread {
+impl Drop for UnreadServer {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -410,67 +413,74 @@ impl Drop for Unread {
 }
 
 #[test]
-fn a_reader_that_has_stopped_holds_up_nobody() {
+fn stalled_log_reader_does_not_delay_clients() {
     const REQUESTS: usize = 50_000;
     const BATCH: usize = 250;
     let root = site();
-    // All answers are to be of one length.
+    // With old files, all responses have the same length.
     root.backdate();
-    let mut server = Unread::start(&root, &[]);
-    // So long that all lines together are more than any buffer on the way.
-    let asked = request(&format!("GET /?{}", "a".repeat(300)));
-    let batch = asked.repeat(BATCH);
+    let mut server = UnreadServer::start(&root, &[]);
+    // Long, so that all lines together exceed every buffer between server and reader.
+    let request_bytes = request(&format!("GET /?{}", "a".repeat(300)));
+    let batch = request_bytes.repeat(BATCH);
     let mut client = Client::connect(server.address);
-    let first = client.ask(&asked);
+    let first = client.ask(&request_bytes);
     assert_eq!(first.text(), "<p>hello");
     let size = first.head.len() + 2 + first.content.len();
     let before = resident_kib(&server.child);
     for _ in 0..REQUESTS / BATCH {
         client.send(&batch);
-        let answers = client.bytes(BATCH * size);
-        for answer in answers.chunks(size) {
-            assert!(answer.starts_with(b"HTTP/1.1 200 OK\r\n"));
-            assert!(answer.ends_with(b"\r\n\r\n<p>hello"));
+        let responses = client.bytes(BATCH * size);
+        for response in responses.chunks(size) {
+            assert!(response.starts_with(b"HTTP/1.1 200 OK\r\n"));
+            assert!(response.ends_with(b"\r\n\r\n<p>hello"));
         }
     }
     let logged = REQUESTS * 350 / 1024;
     let grown = resident_kib(&server.child).saturating_sub(before);
     assert!(grown < logged / 2, "{grown} KiB, {logged} KiB were logged");
 
-    // Nor does it keep the server from its end.
-    server.check_end();
+    // Nor does it prevent the server from ending.
+    server.check_exit();
 }
 
 #[test]
-fn a_second_signal_waits_for_no_reader_and_says_what_was_lost() {
+fn second_signal_ends_wait_for_log_reader_and_reports_lost_lines() {
     let root = site();
-    let mut server = Unread::start(&root, &[]);
+    let mut server = UnreadServer::start(&root, &[]);
     // More than a pipe holds.
-    let asked = request(&format!("GET /?{}", "a".repeat(300)));
+    let request_bytes = request(&format!("GET /?{}", "a".repeat(300)));
     let mut client = Client::connect(server.address);
     for _ in 0..300 {
-        assert_eq!(client.ask(&asked).status(), "200 OK");
+        assert_eq!(client.ask(&request_bytes).status(), "200 OK");
     }
-    let complaints = lines(server.child.stderr.take().expect("a pipe"));
-    let complaint = || complaints.recv_timeout(TIMEOUT).expect("a complaint");
+    let stderr = lines(server.child.stderr.take().expect("a pipe"));
+    let stderr_line = || {
+        stderr
+            .recv_timeout(TIMEOUT)
+            .expect("a line of standard error")
+    };
     send_signal(Signal::TERM, &server.child);
-    assert!(complaint().contains("stopping"));
-    server.check_end();
-    let complaint = complaint();
-    assert!(complaint.contains("access log lines lost"), "{complaint}");
+    assert!(stderr_line().contains("stopping"));
+    server.check_exit();
+    let stderr_line = stderr_line();
+    assert!(
+        stderr_line.contains("access log lines lost"),
+        "{stderr_line}"
+    );
 }
 
 #[test]
-fn a_reader_that_comes_back_gets_the_lines_that_waited() {
+fn resumed_log_reader_receives_queued_lines() {
     let root = site();
-    let mut server = Unread::start(&root, &[]);
-    // More than a pipe holds, and less than may wait.
-    let asked = request(&format!("GET /?{}", "a".repeat(300)));
+    let mut server = UnreadServer::start(&root, &[]);
+    // More than a pipe holds, and less than the queue holds.
+    let request_bytes = request(&format!("GET /?{}", "a".repeat(300)));
     let mut client = Client::connect(server.address);
     for _ in 0..2000 {
-        assert_eq!(client.ask(&asked).status(), "200 OK");
+        assert_eq!(client.ask(&request_bytes).status(), "200 OK");
     }
-    // Nothing more happens, and yet all of them come.
+    // All lines arrive without another request.
     for _ in 0..2000 {
         let mut line = String::new();
         server.stdout.read_line(&mut line).expect("a line");
@@ -479,12 +489,12 @@ fn a_reader_that_comes_back_gets_the_lines_that_waited() {
 }
 
 #[test]
-fn standard_error_that_nobody_reads_holds_up_nobody() {
+fn unread_standard_error_does_not_delay_clients() {
     let root = site();
-    let mut server = Unread::start(&root, &["-vv"]);
-    // Each connection is told of; a pipe holds 64 KiB.
+    let mut server = UnreadServer::start(&root, &["-vv"]);
+    // Each connection is logged; a pipe holds 64 KiB.
     for _ in 0..2000 {
         assert_eq!(Client::connect(server.address).get("/").text(), "<p>hello");
     }
-    server.check_end();
+    server.check_exit();
 }
