@@ -11,6 +11,7 @@ use docroot::net::{Endpoint, lan_address, lan_addresses};
 use docroot::sandbox::Confinement;
 use docroot::server::{self, Bind};
 use docroot::site::{Freshness, Symlinks};
+use rustix::termios::tcgetwinsize;
 
 use crate::check::change_detection;
 use crate::qr;
@@ -35,6 +36,12 @@ pub(crate) struct StartedServer<'a> {
 /// Maximum number of URLs for other machines in the banner.
 const MAX_NETWORK_URLS: usize = 4;
 
+/// Columns of a terminal that does not report its size.
+const DEFAULT_WIDTH: usize = 100;
+
+/// Indentation of the lines of the banner.
+const INDENT: &str = "  ";
+
 /// Returns the banner on a terminal, else the JSON line.
 pub(crate) fn start_message(server: &StartedServer<'_>) -> String {
     match io::stdout().is_terminal() {
@@ -51,6 +58,7 @@ fn banner(server: &StartedServer<'_>) -> String {
         addresses,
         ..
     } = *server;
+    let width = terminal_width();
     let mut text = format!("docroot {}\n\n", env!("CARGO_PKG_VERSION"));
     let _ = writeln!(text, "  {}", options.root.display());
     let prefix = prefix(options);
@@ -71,7 +79,7 @@ fn banner(server: &StartedServer<'_>) -> String {
         let _ = writeln!(text, "  (port {first_port} is in use by another program)");
     }
     if let Some(fault) = server.root_fault {
-        let _ = writeln!(text, "\n  {fault}");
+        let _ = writeln!(text, "\n{}", wrap(fault, ": ", width));
     }
     let hidden = if options.site.shows_hidden {
         "served"
@@ -115,12 +123,34 @@ fn banner(server: &StartedServer<'_>) -> String {
         Freshness::Stat => "changes seen by stat (inotify does not work for this root)",
         Freshness::Uncached => "cache off",
     };
-    let _ = writeln!(
-        text,
-        "\n  index {index}{listing}; dotfiles {hidden}; symlinks {symlinks}; {workers}, up to {connections} connections; \
+    let facts = format!(
+        "index {index}{listing}; dotfiles {hidden}; symlinks {symlinks}; {workers}, up to {connections} connections; \
          {changes}; {confinement}{users}{live}"
     );
+    let _ = writeln!(text, "\n{}", wrap(&facts, "; ", width));
     text + "  Ctrl-C stops\n\n"
+}
+
+/// Returns the columns of the terminal on standard output; `DEFAULT_WIDTH` if it does not report them.
+fn terminal_width() -> usize {
+    match tcgetwinsize(io::stdout()) {
+        Ok(size) if size.ws_col > 0 => size.ws_col.into(),
+        _ => DEFAULT_WIDTH,
+    }
+}
+
+/// Returns a text in indented lines of at most `width` columns where possible. Lines are broken at the separator only.
+fn wrap(text: &str, separator: &str, width: usize) -> String {
+    let mut lines: Vec<String> = Vec::new();
+    for part in text.split_inclusive(separator) {
+        let part_width = part.trim_end().chars().count();
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + part_width <= width => line.push_str(part),
+            _ => lines.push(format!("{INDENT}{part}")),
+        }
+    }
+    let lines: Vec<&str> = lines.iter().map(|line| line.trim_end()).collect();
+    lines.join("\n")
 }
 
 fn json_line(server: &StartedServer<'_>) -> String {
@@ -276,6 +306,22 @@ mod tests {
         check(&["[::]:80"], &own[1..], &["http://[2001:db8::5]:80/docs/"]);
         check(&["0.0.0.0:80"], &own[1..], &[]);
         check(&["127.0.0.1:80", "[::1]:80"], &own, &[]);
+    }
+
+    #[test]
+    fn text_is_wrapped_at_separators() {
+        let check = |width: usize, expected: &str| {
+            assert_eq!(
+                wrap("one two; three; four", "; ", width),
+                expected,
+                "{width}"
+            );
+        };
+        check(22, "  one two; three; four");
+        check(21, "  one two; three;\n  four");
+        check(17, "  one two; three;\n  four");
+        check(16, "  one two;\n  three; four");
+        check(1, "  one two;\n  three;\n  four");
     }
 
     #[test]

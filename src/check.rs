@@ -1,6 +1,7 @@
 //! `docroot --check`: a report of what would be served, and of the problems that requests would meet.
 
 use std::fmt::Write as _;
+use std::io;
 use std::path::Path;
 use std::time::SystemTime;
 
@@ -41,6 +42,7 @@ enum ProblemKind {
     DanglingSymlink,
     Unrequestable,
     NoIndex,
+    EmptyRoot,
 }
 
 /// Checks all files of a site, with these path rules.
@@ -92,6 +94,7 @@ pub(crate) fn check(
             ],
         ),
         group(false, ["request gets 404: /"; 2]),
+        group(false, ["root is empty: every request gets 404"; 2]),
     ];
     let mut add = |problem_kind: ProblemKind, line: String| {
         if let Some(group) = groups.get_mut(problem_kind as usize) {
@@ -133,8 +136,13 @@ pub(crate) fn check(
         }
     });
 
-    if let Some(fault) = root_fault(&config.server.root, site) {
-        add(ProblemKind::NoIndex, escape_control(fault.as_bytes()));
+    if let Some(fault) = site.root_fault() {
+        let kind = match fault {
+            RootFault::Empty => ProblemKind::EmptyRoot,
+            RootFault::NoIndex => ProblemKind::NoIndex,
+        };
+        let line = describe_root_fault(&config.server.root, fault);
+        add(kind, escape_control(line.as_bytes()));
     }
 
     let mut text = describe_site(config, site, policy, confinement);
@@ -209,7 +217,8 @@ fn describe_site(
     let mut add_page = |name: &str, page: &str| {
         let found = match site.check_file(page) {
             Ok(()) => "found".to_owned(),
-            Err(error) => format!("missing: {error}"),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => "not present".to_owned(),
+            Err(error) => format!("cannot be served: {error}"),
         };
         let _ = writeln!(text, "{name:<8} {page} ({found})");
     };
@@ -256,13 +265,17 @@ fn with_unit(count: u64, singular: &str, plural: &str) -> String {
 
 /// Returns one line about a root whose / gets 404, if it does.
 pub(crate) fn root_fault(root: &Path, site: &Site) -> Option<String> {
+    Some(describe_root_fault(root, site.root_fault()?))
+}
+
+fn describe_root_fault(root: &Path, fault: RootFault) -> String {
     let root = root.display();
-    Some(match site.root_fault()? {
+    match fault {
         RootFault::Empty => format!(
             "{root} is empty, so every request gets 404: check the path (in a container, the mount of the volume)"
         ),
         RootFault::NoIndex => format!(
             "{root} has no index file, so / gets 404: --listing lists directories, --index names another index file"
         ),
-    })
+    }
 }

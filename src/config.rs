@@ -60,24 +60,25 @@ mod group {
     pub(super) const FIELDS: &str = "Response fields";
     pub(super) const CACHING: &str = "Caching and compression";
     pub(super) const ACCESS: &str = "Access";
-    pub(super) const LIVE: &str = "Live work";
+    pub(super) const LIVE: &str = "Development";
     pub(super) const PRODUCTION: &str = "Production";
     pub(super) const LOGGING: &str = "Logging";
     pub(super) const LIMITS: &str = "Limits";
-    pub(super) const HELP: &str = "This command line";
+    pub(super) const HELP: &str = "Help";
 }
 
 /// Text after the options in `--help`.
 const AFTER_HELP: &str = "\
 Examples:
   docroot html                                     Serve the directory html on this machine
-  docroot --bind 0.0.0.0 --port 3000 html          Serve it to the local network
+  docroot -b '[::]' --port 3000 html               Serve it to the local network
   docroot --spa --compress html                    Serve a single-page application, compressed
   docroot explain /about html                      Print which file /about is, and why
 
 Each option is also read from an environment variable: --max-header from DOCROOT_MAX_HEADER,
 and the port from PORT, too. The command line wins. A directory with the name of a command is
-written ./NAME.";
+written ./NAME. The unit of a time is ms, s, m or h. A size is in bytes, or in k, M or G, powers
+of 1024 (also KiB, MiB, GiB).";
 
 /// Text after the options in `docroot explain --help`.
 const AFTER_EXPLAIN_HELP: &str = "\
@@ -166,7 +167,7 @@ pub(crate) struct Arguments {
     #[arg(help_heading = group::LIMITS, hide_short_help = true)]
     header_timeout: Duration,
 
-    /// Close a connection that is idle for longer than this between requests
+    /// Close a connection that is idle for longer than this between requests, or whose request content takes longer
     #[arg(long, value_name = "TIME", env = "DOCROOT_IDLE_TIMEOUT")]
     #[arg(default_value = "60s", value_parser = values::duration)]
     #[arg(help_heading = group::LIMITS, hide_short_help = true)]
@@ -359,7 +360,14 @@ struct SiteArguments {
     #[arg(default_value = "32KiB", value_parser = values::header_size)]
     #[arg(help_heading = group::LIMITS, hide_short_help = true)]
     max_header: usize,
+
+    /// Those of `PAGE_IDS` whose values come from environment variables.
+    #[arg(skip)]
+    ids_from_variables: Vec<&'static str>,
 }
+
+/// Arguments that name pages of the root.
+const PAGE_IDS: [&str; 2] = ["not_found", "spa"];
 
 /// Subcommands.
 #[derive(Debug, Subcommand)]
@@ -456,8 +464,8 @@ pub(crate) struct Config {
     pub(crate) server: server::ServerOptions,
     /// Sources of the path rules and media types, loaded again on SIGHUP.
     pub(crate) sources: PolicySources,
-    /// Pages that must exist, because this option names them.
-    pub(crate) required: Vec<(&'static str, String)>,
+    /// Pages that must exist, each with the argument or the variable that names it, for messages.
+    pub(crate) required: Vec<(String, String)>,
     /// Sources of the users, loaded again on SIGHUP: entries, and a file.
     pub(crate) auth: (Vec<String>, Option<PathBuf>),
     /// Time after the signal to stop for which connections are still accepted.
@@ -513,15 +521,26 @@ impl Arguments {
             Some(_) => None,
             None => Some(&matches),
         };
-        let is_on_command_line = |id| {
-            let source = site_matches.and_then(|matches| matches.value_source(id));
-            source == Some(ValueSource::CommandLine)
+        let is_from = |source, id: &str| {
+            site_matches.and_then(|matches| matches.value_source(id)) == Some(source)
         };
-        if is_on_command_line("dir") && is_on_command_line("root") {
+        if ["dir", "root"]
+            .iter()
+            .all(|id| is_from(ValueSource::CommandLine, id))
+        {
             let why = "the root is named twice, as DIR and with --root; name it once";
             command.error(ErrorKind::ArgumentConflict, why).exit();
         }
-        Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+        let mut arguments = Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+        let site = match &mut arguments.command {
+            Some(Command::Explain(explain)) => &mut explain.site,
+            _ => &mut arguments.site,
+        };
+        let ids = PAGE_IDS.into_iter();
+        site.ids_from_variables = ids
+            .filter(|id| is_from(ValueSource::EnvVariable, id))
+            .collect();
+        arguments
     }
 
     /// Returns the manual page, the completions or the options reference, if an option asks for one.
@@ -733,10 +752,20 @@ impl SiteArguments {
             limits: Limits::default(),
             metrics: None,
         };
-        let required = [("--404", self.not_found), ("--spa", self.spa)];
+        let required = [
+            ("not_found", "--404", "DOCROOT_404", self.not_found),
+            ("spa", "--spa", "DOCROOT_SPA", self.spa),
+        ];
         let required = required
             .into_iter()
-            .filter_map(|(option, page)| Some((option, page?)));
+            .filter_map(|(id, option, variable, page)| {
+                let page = page?;
+                let argument = match self.ids_from_variables.contains(&id) {
+                    true => format!("{variable}={page}: invalid value for {option}"),
+                    false => format!("{option} {page}"),
+                };
+                Some((argument, page))
+            });
         Ok(Config {
             server,
             sources,

@@ -388,10 +388,10 @@ fn warn_of_exposed_addresses(config: &Config, addresses: &[Endpoint]) {
 
 /// Requires the pages that options name to exist.
 fn require_pages(config: &Config, site: &Site) -> Result<(), Failure> {
-    for (option, page) in &config.required {
+    for (argument, page) in &config.required {
         if let Err(error) = site.check_file(page) {
             let root = config.server.root.display();
-            let why = format!("{option} {page}: {error}; name a file below {root}");
+            let why = format!("{argument}: {error}; name a file below {root}");
             return Err((EXIT_BAD_ARGUMENTS, why));
         }
     }

@@ -162,7 +162,7 @@ impl Metrics {
         text.single(
             "docroot_accept_rests_total",
             MetricType::Counter,
-            "Times that a listener stopped accepting because all connections were in use.",
+            "Times that a listener stopped accepting because all connections or descriptors were in use.",
             self.sum(|worker| worker.net.accept_pauses.get()),
         );
         let name = "docroot_connections_refused_total";

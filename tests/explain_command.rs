@@ -198,7 +198,7 @@ fn content_coding_is_reported_with_reason() {
     check(
         &[fingerprinted],
         &[
-            r#""coding":"br","bytes":17,"sent":false,"why":"not asked for: there is no Accept-Encoding"}"#,
+            r#""coding":"br","bytes":17,"sent":false,"why":"not requested: there is no Accept-Encoding"}"#,
         ],
     );
     check(

@@ -65,6 +65,7 @@ const ALLOWED_FILES: &[(&str, &[&str])] = &[
             "site/watch.rs",
             "site/root_watch.rs",
             "auth/verifier.rs",
+            "banner.rs",
             "explain.rs",
             "hash.rs",
             "sandbox.rs",

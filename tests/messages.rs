@@ -139,14 +139,16 @@ fn wrong_argument_is_named_with_what_to_type() {
     bad(
         &["-l", "3000"],
         2,
-        &["'3000'", "--port 3000", "0.0.0.0:3000"],
+        &["'3000'", "--port 3000", "'[::]:3000'"],
     );
     bad(
         &["-b", ":3000"],
         2,
-        &["':3000'", "--port 3000", "0.0.0.0:3000"],
+        &["':3000'", "--port 3000", "'[::]:3000'"],
     );
     bad(&["help"], 4, &["help", "docroot --help"]);
+    bad(&["help", "html"], 2, &["'html'", "docroot --help"]);
+    bad(&["serve", "html"], 2, &["'html'", "docroot html"]);
     bad(&["--gzip"], 2, &["--gzip", "--compress"]);
     bad(&["--tls"], 2, &["--tls", "plain HTTP", "proxy"]);
     bad(&["--watch"], 2, &["--watch", "--live-reload"]);
@@ -159,6 +161,7 @@ fn wrong_argument_is_named_with_what_to_type() {
     bad(&["--port", "http"], 2, &["'http'", "--port", "0 to 65535"]);
     bad(&["--symlinks", "all"], 2, &["'all'", "--symlinks"]);
     bad(&["--cache", "often"], 2, &["'often'", "--cache"]);
+    bad(&["--cache", "1h"], 2, &["'1h'", "--cache", "write 3600"]);
     bad(&["--header", "X"], 2, &["'X'", "--header"]);
     bad(&["--header-timeout", "10"], 2, &["'10'", "10s"]);
     bad(
@@ -189,6 +192,7 @@ fn wrong_argument_is_named_with_what_to_type() {
     bad(&["--auth", "alice"], 2, &["--auth"]);
     // A missing page and too many connections are found after binding: port 0, so that tests do not compete for 8080.
     bad(&["-p", "0", "--404", "lost.html"], 2, &["--404 lost.html"]);
+    bad(&["-p", "0", "--spa=lost.html"], 2, &["--spa lost.html"]);
     bad(
         &["-p", "0", "--max-connections", "1000000000"],
         2,
@@ -249,7 +253,24 @@ fn wrong_variable_is_named_with_what_to_set() {
     bad(
         "DOCROOT_HIDDEN",
         "perhaps",
-        &["DOCROOT_HIDDEN=perhaps", "--hidden"],
+        &["DOCROOT_HIDDEN=perhaps", "--hidden", "expected true, yes"],
+    );
+    bad("DOCROOT_LISTING", "maybe", &["false, no, off, 0"]);
+    let bad_page = |arguments: &[&str], name: &str, words: &[&str]| {
+        check(inside(&root, arguments).env(name, "maybe"), 2, words);
+    };
+    for (name, typed) in [
+        ("DOCROOT_SPA", "DOCROOT_SPA=maybe: invalid value for --spa"),
+        ("DOCROOT_404", "DOCROOT_404=maybe: invalid value for --404"),
+    ] {
+        bad_page(&["-p", "0", "html"], name, &[typed, "No such file"]);
+        bad_page(&["explain", "/", "html"], name, &[typed]);
+    }
+    // The command line wins.
+    bad_page(
+        &["-p", "0", "--spa=none", "html"],
+        "DOCROOT_SPA",
+        &["--spa none"],
     );
     bad(
         "DOCROOT_BIND",
@@ -368,9 +389,10 @@ fn empty_root_is_reported() {
     let checked = output(docroot().arg("--check").arg(root.path()));
     let stdout = text(&checked.stdout);
     assert!(
-        stdout.contains("is empty") && stdout.contains("mount"),
+        stdout.contains("is empty: every request gets 404") && stdout.contains("mount"),
         "{stdout}"
     );
+    assert!(stdout.contains("404.html (not present)\n"), "{stdout}");
 }
 
 #[test]

@@ -58,7 +58,7 @@ const FLAGS: &[(&str, &[&str])] = &[
         ],
     ),
     ("Access", &["auth", "auth-file"]),
-    ("Live work", &["live-reload", "open", "qr"]),
+    ("Development", &["live-reload", "open", "qr"]),
     (
         "Limits",
         &[
@@ -86,10 +86,7 @@ const FLAGS: &[(&str, &[&str])] = &[
         "Logging",
         &["log-health", "log-format", "log-file", "quiet", "verbose"],
     ),
-    (
-        "This command line",
-        &["completions", "man", "help", "version"],
-    ),
+    ("Help", &["completions", "man", "help", "version"]),
 ];
 
 /// The flags of -h.
@@ -1077,6 +1074,8 @@ fn terminal_shows_banner() {
         return;
     };
     let banner = terminal.until("Ctrl-C stops");
+    // Lines are broken at "; ".
+    let banner = banner.split_whitespace().collect::<Vec<_>>().join(" ");
     let version = format!("docroot {}", env!("CARGO_PKG_VERSION"));
     for word in [
         &version,

@@ -46,10 +46,10 @@ pub(super) fn parse(text: &str) -> Result<Binds, String> {
     match text.split_once(':') {
         _ if text == "localhost" && !is_zoned => Ok(localhost(None)),
         None if is_number(text) => Err(format!(
-            "this is a port, not an address; write --port {text}, or 0.0.0.0:{text} for all addresses"
+            "this is a port, not an address; write --port {text}, or '[::]:{text}' for all addresses"
         )),
         Some(("", port)) if is_number(port) => Err(format!(
-            "the address before the port is missing; write 0.0.0.0:{port} for all addresses, or --port {port}"
+            "the address before the port is missing; write '[::]:{port}' for all addresses, or --port {port}"
         )),
         Some(("localhost", port)) if !is_zoned && port.parse::<u16>().is_ok() => {
             Ok(localhost(port.parse().ok()))

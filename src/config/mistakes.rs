@@ -3,8 +3,8 @@
 use std::ffi::OsString;
 use std::path::Path;
 
-use clap::Command;
 use clap::error::{ContextKind, ContextValue, Error, ErrorKind};
+use clap::{ArgAction, Command};
 
 /// Options of other servers, and what to type instead.
 const OPTIONS_OF_OTHER_SERVERS: &[(&str, &str)] = &[
@@ -95,11 +95,14 @@ pub(super) fn message(
                 return None;
             }
             let mut all = command.get_arguments();
-            let variable = all.find(|arg| arg.to_string() == argument)?.get_env()?;
-            let variable = variable.to_string_lossy();
+            let arg = all.find(|arg| arg.to_string() == argument)?;
+            let variable = arg.get_env()?.to_string_lossy();
             let why = match error.get(ContextKind::ValidValue) {
                 Some(ContextValue::Strings(values)) if !values.is_empty() => {
                     format!("expected one of {}", values.join(", "))
+                }
+                _ if matches!(arg.get_action(), ArgAction::SetTrue) => {
+                    "expected true, yes, on, 1, or false, no, off, 0".to_owned()
                 }
                 _ => std::error::Error::source(error)?.to_string(),
             };
@@ -120,6 +123,10 @@ fn extra_word(word: &str, arguments: &[OsString], command: &Command) -> String {
     }
     if is_port(word) {
         return format!("unexpected argument '{word}': a port is written --port {word}");
+    }
+    let first = arguments.first().and_then(|first| first.to_str());
+    if let Some(hint) = first.and_then(|first| command_hint(first, word)) {
+        return format!("unexpected argument '{word}': {hint}");
     }
     format!(
         "unexpected argument '{word}': docroot serves one directory; start another docroot for another one, or name a \
@@ -165,11 +172,18 @@ pub(super) fn root_hint(root: &str, arguments: &[OsString], command: &Command) -
             "the value of {option} is written after an equals sign: {option}={value}"
         ));
     }
-    match root {
+    if is_port(root) {
+        return Some(format!("a port is written --port {root}"));
+    }
+    command_hint(root, "DIR")
+}
+
+/// Returns what to type instead of a word that is a command of other programs; `dir` is the directory to serve.
+fn command_hint(word: &str, dir: &str) -> Option<String> {
+    match word {
         "help" => Some("help is printed by docroot --help".into()),
         "version" => Some("the version is printed by docroot --version".into()),
-        "serve" | "start" | "run" => Some("to serve a directory: docroot DIR".into()),
-        port if is_port(port) => Some(format!("a port is written --port {port}")),
+        "serve" | "start" | "run" => Some(format!("to serve a directory: docroot {dir}")),
         _ => None,
     }
 }

@@ -11,8 +11,8 @@ use docroot::trust::{TrustedProxies, TrustedSource};
 /// Options for proxies in front of the server.
 #[derive(Debug, Args)]
 pub(super) struct ProxyOptions {
-    /// Take the client's address in the access log from X-Forwarded-For of this proxy: an address, a network, or unix;
-    /// repeatable
+    /// Take the client's address in the access log from X-Forwarded-For or Forwarded of this proxy: an address, a
+    /// network, or unix; repeatable
     #[arg(long, value_name = "CIDR", env = "DOCROOT_TRUSTED_PROXY")]
     #[arg(help_heading = super::group::LISTENING, hide_short_help = true)]
     #[arg(value_delimiter = ',', value_parser = str::parse::<TrustedSource>)]

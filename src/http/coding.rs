@@ -218,7 +218,7 @@ impl fmt::Display for CodingReason {
             Self::Chosen => "chosen",
             Self::Refused => "refused by q=0 in Accept-Encoding",
             Self::Unlisted => "not listed in Accept-Encoding",
-            Self::NoAcceptEncoding => "not asked for: there is no Accept-Encoding",
+            Self::NoAcceptEncoding => "not requested: there is no Accept-Encoding",
             Self::LessPreferred => "less preferred by Accept-Encoding",
             Self::Longer => "longer than the chosen one",
             Self::Tied => "as good as the chosen one",

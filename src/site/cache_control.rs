@@ -127,13 +127,25 @@ impl FromStr for CachePolicy {
             "auto" => Ok(Self::Auto),
             "off" => Ok(Self::Off),
             _ => text.parse().map(Self::MaxAge).map_err(|_| {
+                let max = u32::MAX;
+                let advice = seconds_of_time(text)
+                    .map(|seconds| format!("; write {seconds}"))
+                    .unwrap_or_default();
                 format!(
-                    "`{text}` is neither auto nor off nor a number of seconds up to {}",
-                    u32::MAX
+                    "`{text}` is neither auto nor off nor a number of seconds up to {max}{advice}"
                 )
             }),
         }
     }
+}
+
+/// Returns the seconds of a time with a unit, such as `1h`.
+fn seconds_of_time(text: &str) -> Option<u32> {
+    let units = [("s", 1), ("m", 60), ("h", 3600), ("d", 86400)];
+    units.into_iter().find_map(|(unit, seconds)| {
+        let number: u32 = text.strip_suffix(unit)?.parse().ok()?;
+        number.checked_mul(seconds)
+    })
 }
 
 impl fmt::Display for CacheReason {

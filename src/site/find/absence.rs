@@ -1,4 +1,5 @@
-//! Why a target has no resource: one sentence for the access log, for `-v` and for `docroot explain`.
+//! Why a target has no resource: one sentence for the access log and for `-v`. `docroot explain` has it, too, but names
+//! the path where the trace has an event for it: dotfiles, rules files, and paths outside `--path-prefix`.
 
 use super::super::trace::HiddenReason;
 use super::{Site, SiteOptions};

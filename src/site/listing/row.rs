@@ -43,7 +43,7 @@ impl ListingRow<'_> {
             }
             false => {
                 into.extend_from_slice(
-                    b"<span title=\"A name with a control character cannot be asked for.\">",
+                    b"<span title=\"A name with a control character cannot be requested.\">",
                 );
                 write_escaped(self.name, into);
                 into.extend_from_slice(slash);
@@ -233,7 +233,7 @@ mod tests {
             file,
         );
         let control =
-            "<span title=\"A name with a control character cannot be asked for.\">a\\nb</span>";
+            "<span title=\"A name with a control character cannot be requested.\">a\\nb</span>";
         check(b"a\nb", control, file);
         let turned = "<a href=\"a%E2%80%AEb\">a\\u{202e}b</a>";
         check("a\u{202e}b".as_bytes(), turned, file);

@@ -1,18 +1,18 @@
-// Live reload: this page hears of changes to its site, and shows them. docroot -L puts it into every page.
+// Live reload: receives events about changed files, and shows the changes. docroot -L adds this script to every page.
 (() => {
   "use strict";
   const own = document.currentScript;
-  // What is put into parts of pages comes again with each.
+  // The script runs once per page, also if parts of the page include it again.
   if (!own || window.docrootLive) return;
   window.docrootLive = true;
   const address = own.src.replace(/\.js$/, "");
 
   let source = null;
-  let known = null; // the number of the last change that this page shows
-  let pause = 1000; // until the next try, where the browser gives up
+  let known = null; // number of the last change that this page shows
+  let pause = 1000; // milliseconds until the next attempt, if the browser gives up
   let showing = Promise.resolve();
 
-  // A page that nobody sees does not listen: a browser has six connections for all pages of a site.
+  // A hidden page does not listen: a browser opens at most six connections for all pages of a site.
   const listen = () => {
     if (source || document.hidden) return;
     source = new EventSource(address);
@@ -39,7 +39,7 @@
     source = null;
   };
 
-  // Whether something has changed (so many milliseconds ago) since this page was asked for.
+  // Whether the last change, `quiet` milliseconds ago, is later than the request for this page.
   const changedSinceAsked = (quiet) => {
     const [asked] = performance.getEntriesByType("navigation");
     return quiet !== null && asked !== undefined && quiet < performance.now() - asked.requestStart;
@@ -53,7 +53,7 @@
     const names = paths.map(decoded);
     const changed = sheets.filter((link) => names.includes(decoded(new URL(link.href).pathname)));
     if (changed.length < names.length) {
-      // Some are imported by others, nobody knows by which: the browser is to have them anew, and then all are swapped.
+      // Some are imported by other style sheets, and the importing ones are unknown: refresh the cache, then swap all.
       await Promise.all(paths.map((path) => fetch(path, { cache: "reload" })));
       await Promise.all(sheets.map((link) => swap(link, id)));
     } else {
@@ -68,7 +68,7 @@
     }
   };
 
-  // The new one is there before the old one goes, so that the page is never without.
+  // The old style sheet is removed after the new one has loaded, so that the page always has one.
   const swap = (link, id) =>
     new Promise((done, fail) => {
       const next = link.cloneNode();
