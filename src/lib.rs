@@ -108,7 +108,7 @@
 //! | a directory cannot be read to its end | `StreamProgress::Failed` | closed before the last chunk |
 //! | a file is written to while it is sent | `CloseReason::FileChanged` | the connection is closed before the end |
 //! | client gone, reset or too slow | `CloseReason` | a debug line; never leaves the reactor |
-//! | accept(2) finds no free descriptor | the listener pauses, one warning | it resumes when a connection closes |
+//! | accept(2) finds no free descriptor | a waiting connection is evicted; if none waits, the listener pauses | it resumes when a connection closes |
 //! | a worker fails or panics | `io::Error` out of `Server::run` | the other workers drain; one line, exit code 1 |
 //! | bind, poll, missing root | an error with context | one line on stderr that says what to do; exit code |
 //!

@@ -96,7 +96,7 @@ pub struct Request {
     /// Fields as sent and received, names in lower case.
     pub sent: HashMap<String, String>,
     pub received: HashMap<String, String>,
-    /// Why it failed; [`ABORTED`] where the page canceled it or was replaced.
+    /// Reason for which it failed; [`ABORTED`] if the page canceled it or was replaced.
     pub failure: Option<String>,
     /// Whether all its events have arrived.
     pub is_done: bool,
@@ -151,6 +151,8 @@ impl Browser {
             .arg(r#"exec "$0" "$@" 3<&0 4>&1 </dev/null >/dev/null"#)
             .arg(program)
             .args(FLAGS)
+            // So that its lock files go with the profile.
+            .env("TMPDIR", profile.path())
             .arg(user_data)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
