@@ -123,7 +123,9 @@ impl FileVersion {
         is_same && (self.changed == earlier.changed || self.links != earlier.links || is_removal())
     }
 
-    fn differs_in_change_time_only(&self, earlier: &Self) -> bool {
+    /// Whether this differs from an `earlier` version in nothing but the change time.
+    #[must_use]
+    pub fn differs_in_change_time_only(&self, earlier: &Self) -> bool {
         let changed = earlier.changed;
         self.changed != changed && Self { changed, ..*self } == *earlier
     }

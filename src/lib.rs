@@ -35,7 +35,8 @@
 //! No import runs upward: `main > config > {server, compress, sandbox} > metrics > {http1, site, proxy} > auth > {http,
 //! net} > {blob, counter, line_writer, trust, path_resolution}`. (`main.rs` enters the sandbox after the server has
 //! bound its sockets and before it runs.) `net/` and `http/` do not know each other; `http1/session.rs` joins them.
-//! Content passes through all layers as a [`Blob`](blob::Blob): bytes in memory, or an open file.
+//! Content passes through all layers as a [`Blob`](blob::Blob): bytes in memory, or an open file. HTTP/2 would be a
+//! folder beside `http1/`, and TLS a wrapper like `proxy/` (docs/internals/architecture.md).
 //!
 //! # Life of a request
 //!
@@ -49,6 +50,7 @@
 //!    http1/session.rs    Http1::on_ready    is the head complete?
 //!      |        .- http1/parse.rs   request(&[u8])       -> Request    pure
 //!      |        |- http/validate.rs validate(&Request)  -> Target     pure (or Err(Response))
+//!      |        |- http1/health.rs, http1/authorize.rs                answered here, refused, or passed on
 //!      |        |- site/find.rs     find(&Target)        -> Lookup     THE ONE EFFECT: cache, or file system
 //!      |        |- http/respond.rs  respond(&Request, &Target, &Lookup) -> Response   pure (preconditions, ranges)
 //!      |        '- http1/encode.rs  head(&Response, ..)  -> bytes      pure

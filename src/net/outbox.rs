@@ -41,6 +41,11 @@ const PIECE_BYTES: u64 = 64 * 1024;
 /// bytes do not repay.
 const MIN_CORKED_BYTES: u64 = 512 * 1024;
 
+/// Turns in which a flush looks again at a file of which only the change time differs, before it counts as changed. On
+/// btrfs a removal sets the time some microseconds before it drops the link, and its thread may be preempted between.
+/// Other connections are served meanwhile.
+const MAX_UNDECIDED_TURNS: u16 = 1000;
+
 /// Maximum slices of one gathering write.
 const MAX_SLICES: usize = 16;
 
@@ -53,6 +58,8 @@ pub struct Outbox {
     sent: u64,
     /// Whether the transport is corked. `false` whenever the queue is empty.
     is_corked: bool,
+    /// Turns for which the file at the front of the queue has been [`SendError::Undecided`].
+    undecided: u16,
 }
 
 #[derive(Debug)]
@@ -73,6 +80,26 @@ enum Chunk {
 struct SentChecksum {
     start: u64,
     hasher: Hasher,
+}
+
+/// Reason for which nothing more could be sent.
+#[derive(Debug)]
+enum SendError {
+    /// Only the change time of a file differs. That may be a removal of its name, half done: the next turn looks again.
+    Undecided,
+    Failed(CloseReason),
+}
+
+impl From<CloseReason> for SendError {
+    fn from(reason: CloseReason) -> Self {
+        Self::Failed(reason)
+    }
+}
+
+impl From<io::Error> for SendError {
+    fn from(error: io::Error) -> Self {
+        Self::Failed(error.into())
+    }
 }
 
 /// Outcome of a flush.
@@ -234,7 +261,16 @@ impl Outbox {
             transport.cork(true)?;
             self.is_corked = true;
         }
-        let flushed = self.send(transport, max_in_flight)?;
+        let flushed = match self.send(transport, max_in_flight) {
+            Err(SendError::Undecided) if self.undecided < MAX_UNDECIDED_TURNS => {
+                self.undecided += 1;
+                return Ok(FlushOutcome::BurstSent);
+            }
+            Err(SendError::Undecided) => return Err(CloseReason::FileChanged),
+            Err(SendError::Failed(reason)) => return Err(reason),
+            Ok(flushed) => flushed,
+        };
+        self.undecided = 0;
         if self.is_corked && flushed == FlushOutcome::Empty {
             transport.cork(false)?;
             self.is_corked = false;
@@ -246,7 +282,7 @@ impl Outbox {
         &mut self,
         transport: &mut impl Transport,
         max_in_flight: u64,
-    ) -> Result<FlushOutcome, CloseReason> {
+    ) -> Result<FlushOutcome, SendError> {
         let mut burst = MAX_BURST_BYTES;
         loop {
             while self.chunks.front().is_some_and(|chunk| chunk.len() == 0) {
@@ -306,7 +342,7 @@ impl Outbox {
             };
             match result {
                 // A part of a file is never empty, so the file has become shorter.
-                Ok(0) if offered == 0 => return Err(CloseReason::FileChanged),
+                Ok(0) if offered == 0 => return Err(CloseReason::FileChanged.into()),
                 Ok(sent) => {
                     self.advance(sent as u64);
                     burst = burst.saturating_sub(sent as u64);
@@ -404,12 +440,14 @@ fn read_verified(
     version: &mut FileVersion,
     part: &Range<u64>,
     bytes: &mut Vec<u8>,
-) -> Result<(), CloseReason> {
+) -> Result<(), SendError> {
     bytes.resize(memory_index(part.end - part.start), 0);
     match file.read_exact_at(bytes, part.start) {
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(CloseReason::FileChanged),
-        result => Ok(result?),
-    }?;
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+            return Err(CloseReason::FileChanged.into());
+        }
+        result => result?,
+    }
     verify_version(file, version)
 }
 
@@ -417,10 +455,13 @@ fn read_verified(
 /// becomes the one to compare with, so that a changed number of links excuses one new change time and none after it.
 /// (But the kernel may remove the last link shortly before it sets the change time: until then the old version is kept,
 /// so that the change is still excused.)
-fn verify_version(file: &File, version: &mut FileVersion) -> Result<(), CloseReason> {
+fn verify_version(file: &File, version: &mut FileVersion) -> Result<(), SendError> {
     let now = FileVersion::after(file, version)?;
     if !now.has_same_bytes_as(version) {
-        return Err(CloseReason::FileChanged);
+        return Err(match now.differs_in_change_time_only(version) {
+            true => SendError::Undecided,
+            false => CloseReason::FileChanged.into(),
+        });
     }
     if now.links > 0 || now.changed != version.changed {
         *version = now;
@@ -437,7 +478,7 @@ impl fmt::Debug for SentChecksum {
 
 impl SentChecksum {
     /// Verifies that the bytes sent, up to the offset `end`, are those that the file has now.
-    fn verify(&self, file: &File, version: &mut FileVersion, end: u64) -> Result<(), CloseReason> {
+    fn verify(&self, file: &File, version: &mut FileVersion, end: u64) -> Result<(), SendError> {
         let mut hasher = Hasher::new();
         let (mut at, mut piece) = (self.start, Vec::new());
         while at < end {
@@ -448,7 +489,7 @@ impl SentChecksum {
         }
         match hasher.finish_128() == self.hasher.finish_128() {
             true => Ok(()),
-            false => Err(CloseReason::FileChanged),
+            false => Err(CloseReason::FileChanged.into()),
         }
     }
 }
@@ -706,7 +747,7 @@ mod tests {
                 }),
                 false => remove_file(&also).unwrap(),
             }
-            let rest = flush().and_then(|_| flush());
+            let rest = (0..MAX_UNDECIDED_TURNS + 2).try_for_each(|_| flush().map(drop));
             assert_eq!(rest.is_err(), is_overwritten, "steady: {is_steady}");
             let _ = remove_file(&also);
         }
@@ -731,7 +772,9 @@ mod tests {
                     false => remove_file(&path).unwrap(),
                 });
                 while !remover.is_finished() {
-                    verify_version(&file, &mut version).unwrap();
+                    let verified = verify_version(&file, &mut version);
+                    let is_changed = matches!(verified, Err(SendError::Failed(_)));
+                    assert!(!is_changed, "{verified:?}");
                 }
             });
             verify_version(&file, &mut version).unwrap();

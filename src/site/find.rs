@@ -974,12 +974,16 @@ impl Origin for Site {
             reason: None,
         };
         if let Some(lookup) = cached {
-            self.lookup_status.reason = self.absence(target, &lookup);
+            if absence::is_absence(&lookup) {
+                self.lookup_status.reason = self.absence_reason(target);
+            }
             return lookup;
         }
         let discovery = match self.resolve(target, now) {
             Ok(discovery) => {
-                self.lookup_status.reason = self.absence(target, &discovery.0);
+                if absence::is_absence(&discovery.0) {
+                    self.lookup_status.reason = self.absence_reason(target);
+                }
                 discovery
             }
             Err(failure) => {
