@@ -33,7 +33,7 @@
 //! | `config/` | options of the command line and the environment | acting on them |
 //!
 //! No import runs upward: `main > config > {server, compress, sandbox} > metrics > {http1, site, proxy} > auth > {http,
-//! net} > {blob, counter, line_writer, trust, path_resolution}`. (`main.rs` enters the sandbox after the server has
+//! net} > {blob, counter, line_writer, peer, trust, path_resolution}`. (`main.rs` enters the sandbox after the server has
 //! bound its sockets and before it runs.) `net/` and `http/` do not know each other; `http1/session.rs` joins them.
 //! Content passes through all layers as a [`Blob`](blob::Blob): bytes in memory, or an open file. HTTP/2 would be a
 //! folder beside `http1/`, and TLS a wrapper like `proxy/` (docs/internals/architecture.md).
@@ -132,7 +132,7 @@
 //! | procfs, cgroups and sysctls | `metrics/process.rs`, `config/memory.rs`, `net/limits.rs` |
 //! | sidecars, written | `site/sidecar_writer.rs`, which a serving process never calls |
 //! | access log | `log_sink.rs` |
-//! | file of a Unix socket | `net/unix_socket.rs`: bound with its directory locked, and removed |
+//! | file of a Unix socket | `net/listen/unix_socket.rs`: bound with its directory locked, and removed |
 //! | mio's sockets | `net/` |
 //! | command line and environment | `config.rs`, `config/`, `main.rs` |
 //!
@@ -168,10 +168,10 @@
 //! | `blob.rs` | content in memory or in a (sealed) open file, and the file's version | reading files; HTTP; sockets |
 //! | `counter.rs` | a counter that one thread changes and any thread may read | what it counts |
 //! | `line_writer.rs` | lines written by a background thread, and counts of lost lines | their content |
+//! | `peer.rs` | peer of a connection, and its address | sockets |
 //! | `trust.rs` | trusted proxies | what they send |
 //! | `path_resolution.rs` | a path resolved through symbolic links | opening files |
-//! | `net/address.rs` | addresses of peers and listeners | sockets |
-//! | `net/lan_address.rs` | this machine's address on its network | listening there |
+//! | `net/close_reason.rs` | why a connection was closed | closing it |
 //! | `net/transport.rs` | non-blocking TCP and Unix sockets, `sendfile` | buffering |
 //! | `net/inbox.rs` | received bytes that are not consumed | parsing |
 //! | `net/outbox.rs` | queued bytes and file ranges that are not sent | deciding what to send |
@@ -182,9 +182,11 @@
 //! | `net/per_ip_limit.rs` | open connections per address, over all reactors | the bytes of a connection |
 //! | `net/protocol.rs` | the interface between a protocol and the reactor | mio types, sockets |
 //! | `net/connection.rs` | the pump: flush, read, call; minimum rate, lingering close | tokens, other connections |
-//! | `net/listener.rs` | bind or inherit, accept, stop accepting | sessions |
-//! | `net/unix_socket.rs` | the file of a Unix socket: bound, replaced, removed | the bytes of a connection |
-//! | `net/socket_activation.rs` | sockets passed by the service manager (systemd) | binding |
+//! | `net/listen/endpoint.rs` | address of a listener | sockets |
+//! | `net/listen/interfaces.rs` | this machine's network interfaces: addresses and indices | listening there |
+//! | `net/listen/listener.rs` | bind or inherit, accept, stop accepting | sessions |
+//! | `net/listen/unix_socket.rs` | the file of a Unix socket: bound, replaced, removed | the bytes of a connection |
+//! | `net/listen/socket_activation.rs` | sockets passed by the service manager (systemd) | binding |
 //! | `net/reactor.rs` | the event loop and its only clock; `ReactorHandle` | the bytes of a connection |
 //! | `http/syntax.rs` | tokens, comma lists, quoted strings, parameters, weights | the meaning of a field |
 //! | `http/fields.rs` | generated field lines, rendered when added | unescaped text from a client |
@@ -304,6 +306,7 @@ pub mod line_writer;
 pub mod metrics;
 pub mod net;
 mod path_resolution;
+mod peer;
 pub mod proxy;
 pub mod sandbox;
 pub mod server;

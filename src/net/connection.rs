@@ -3,10 +3,11 @@
 use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
+use super::close_reason::CloseReason;
 use super::inbox::{Inbox, ReadOutcome};
 use super::limits::Limits;
 use super::outbox::{FlushOutcome, Outbox};
-use super::protocol::{CloseReason, Io, Next, Now, Protocol};
+use super::protocol::{Io, Next, Now, Protocol};
 use super::transport::Transport;
 
 /// Steps of one pump, after which other connections are served. A request on a warm connection takes three: read and
@@ -608,10 +609,10 @@ impl<S, T: Transport> Connection<S, T> {
 mod tests {
     use std::time::{Duration, SystemTime};
 
-    use super::super::protocol::Peer;
     use super::super::transport::ScriptedTransport;
     use super::*;
     use crate::blob::Blob;
+    use crate::peer::Peer;
 
     /// Protocol that responds to each line with the line in upper case. "bye" closes, "what" closes with lingering,
     /// "big" sends a mebibyte, and after "wait" the session waits for the waker.

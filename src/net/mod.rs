@@ -40,32 +40,32 @@
 //! # }
 //! ```
 
-mod address;
+mod close_reason;
 mod connection;
 mod counters;
 mod deadlines;
 mod inbox;
-mod lan_address;
 mod limits;
-mod listener;
+mod listen;
 mod log_throttle;
 mod outbox;
 mod per_ip_limit;
 mod protocol;
 mod reactor;
-mod socket_activation;
 mod transport;
-mod unix_socket;
 
-pub use address::{Address, Endpoint, zone_index};
+pub use close_reason::CloseReason;
 pub use counters::ConnectionCounters;
 pub use inbox::Inbox;
-pub use lan_address::{lan_address, lan_addresses};
 pub use limits::{Limits, max_cached_files, raise_descriptor_limit};
-pub use listener::Listener;
+pub use listen::{
+    ActivationError, Endpoint, Listener, activated_listeners, lan_address, lan_addresses,
+    zone_index,
+};
 pub use log_throttle::LogThrottle;
 pub use outbox::Outbox;
 pub use per_ip_limit::PerIpLimit;
-pub use protocol::{CloseReason, Io, Next, Now, Peer, Protocol};
+pub use protocol::{Io, Next, Now, Protocol};
 pub use reactor::{Reactor, ReactorHandle};
-pub use socket_activation::{ActivationError, activated_listeners};
+
+pub use crate::peer::{Address, Peer};

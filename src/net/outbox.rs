@@ -10,7 +10,7 @@ use std::os::unix::fs::FileExt as _;
 use arrayvec::ArrayVec;
 use twox_hash::xxhash3_128::Hasher;
 
-use super::protocol::CloseReason;
+use super::close_reason::CloseReason;
 use super::transport::Transport;
 use crate::blob::{Blob, FileVersion};
 

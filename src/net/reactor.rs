@@ -13,17 +13,19 @@ use mio::{Events, Interest, Poll, Token, Waker};
 use slotmap::{Key as _, KeyData, SlotMap, new_key_type};
 use tracing::{debug, trace, warn};
 
-use super::address::Endpoint;
+use super::close_reason::CloseReason;
 use super::connection::{Connection, PumpContext, PumpOutcome};
 use super::counters::ConnectionCounters;
 use super::deadlines::{Deadlines, Tick};
 use super::limits::Limits;
-use super::listener::{AcceptOutcome, Listener};
+use super::listen::Endpoint;
+use super::listen::listener::{AcceptOutcome, Listener};
 use super::log_throttle::LogThrottle;
 use super::per_ip_limit::{PerIpLimit, Permit};
-use super::protocol::{CloseReason, Now, Peer, Protocol};
+use super::protocol::{Now, Protocol};
 use super::transport::SocketStream;
 use crate::counter::Counter;
+use crate::peer::Peer;
 
 /// Maximum events of one epoll_wait(2).
 const MAX_EVENTS_PER_POLL: usize = 1024;

@@ -8,7 +8,8 @@ use tracing::{debug, warn};
 use super::counters::ProxyCounters;
 use super::header::{ProxyHeader, SourceAddress, parse_header};
 use crate::counter::Counter;
-use crate::net::{Address, CloseReason, Io, LogThrottle, Next, Now, Peer, Protocol};
+use crate::net::{CloseReason, Io, LogThrottle, Next, Now, Protocol};
+use crate::peer::{Address, Peer};
 use crate::trust::TrustedProxies;
 
 /// Peers that must send a header, and the time that they have for it.
