@@ -19,7 +19,7 @@
 //!      |     |    |    \     |
 //!     http/-------'     net/          RFC 9110, pure | sockets, buffers, timers
 //!           \           /
-//!      blob.rs, counter.rs, line_writer.rs, trust.rs
+//!      blob/, counter.rs, line_writer.rs, peer.rs, trust.rs
 //! ```
 //!
 //! | folder | what is in it | what is never in it |
@@ -148,7 +148,7 @@
 //! | brotli, flate2, zstd | `site/encoding.rs` |
 //! | mime_guess | `site/media.rs` |
 //! | foldhash | `site/cache.rs` |
-//! | twox-hash | `net/outbox.rs`, `site/validators.rs`, `site/digests.rs` |
+//! | twox-hash | `net/file_part.rs`, `site/validators.rs`, `site/digests.rs` |
 //! | ipnet | `trust.rs` |
 //! | landlock | `sandbox.rs` |
 //! | indicatif | `compress.rs` |
@@ -165,7 +165,8 @@
 //!
 //! | file | what is in it | what is never in it |
 //! |---|---|---|
-//! | `blob.rs` | content in memory or in a (sealed) open file, and the file's version | reading files; HTTP; sockets |
+//! | `blob/content.rs` | content in memory or in a (sealed) open file | reading files; HTTP; sockets |
+//! | `blob/version.rs` | version of a file's bytes, and whether the file still has them | opening files |
 //! | `counter.rs` | a counter that one thread changes and any thread may read | what it counts |
 //! | `line_writer.rs` | lines written by a background thread, and counts of lost lines | their content |
 //! | `peer.rs` | peer of a connection, and its address | sockets |
@@ -174,6 +175,7 @@
 //! | `net/close_reason.rs` | why a connection was closed | closing it |
 //! | `net/transport.rs` | non-blocking TCP and Unix sockets, `sendfile` | buffering |
 //! | `net/inbox.rs` | received bytes that are not consumed | parsing |
+//! | `net/file_part.rs` | part of a file on its way, checked while it is sent | bytes in memory |
 //! | `net/outbox.rs` | queued bytes and file ranges that are not sent | deciding what to send |
 //! | `net/deadlines.rs` | priority queue of deadlines | reading the clock |
 //! | `net/log_throttle.rs` | a warning at most once a minute | its text |

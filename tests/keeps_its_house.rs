@@ -89,7 +89,7 @@ const ALLOWED_FILES: &[(&str, &[&str])] = &[
     ("getrandom::", &["auth/verdict_cache.rs"]),
     (
         "twox_hash::",
-        &["net/outbox.rs", "site/validators.rs", "site/digests.rs"],
+        &["net/file_part.rs", "site/validators.rs", "site/digests.rs"],
     ),
     ("brotli::", &["site/encoding.rs"]),
     ("zstd::", &["site/encoding.rs"]),

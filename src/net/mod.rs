@@ -44,6 +44,7 @@ mod close_reason;
 mod connection;
 mod counters;
 mod deadlines;
+mod file_part;
 mod inbox;
 mod limits;
 mod listen;

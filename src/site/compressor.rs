@@ -444,9 +444,7 @@ fn coding_index(coding: Coding) -> Option<usize> {
 /// Checks that an open file is still of this version. Content in memory does not change.
 fn check_unchanged(content: &Blob, version: &FileVersion) -> io::Result<()> {
     match content {
-        Blob::File { file, .. }
-            if !FileVersion::after(file, version)?.has_same_bytes_as(version) =>
-        {
+        Blob::File { file, .. } if !version.is_unchanged(file)? => {
             Err(io::Error::other("the file changed"))
         }
         _ => Ok(()),

@@ -856,7 +856,7 @@ pub(super) fn seal_copy(file: &File, version: &FileVersion) -> io::Result<Blob> 
         &copy,
         SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL,
     )?;
-    if !FileVersion::after(file, version)?.has_same_bytes_as(version) {
+    if !version.is_unchanged(file)? {
         return Err(Errno::AGAIN.into());
     }
     let file = Arc::new(File::from(copy));
@@ -873,9 +873,7 @@ pub(super) fn content_bytes(content: &Blob) -> io::Result<Cow<'_, [u8]>> {
     }
     match content {
         Blob::File { file, version, .. } => match read_exact_len(file, version.len)? {
-            Some(bytes) if FileVersion::after(file, version)?.has_same_bytes_as(version) => {
-                Ok(bytes.into())
-            }
+            Some(bytes) if version.is_unchanged(file)? => Ok(bytes.into()),
             _ => Err(Errno::AGAIN.into()),
         },
         // (Content is not sealed before it is requested again.)

@@ -472,7 +472,7 @@ impl Root {
                 }
             }
         }
-        // TIMESTAMP_TICK (src/blob.rs) and 1 ms.
+        // TIMESTAMP_TICK (src/blob/version.rs) and 1 ms.
         thread::sleep(Duration::from_millis(21));
     }
 
