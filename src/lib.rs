@@ -176,6 +176,8 @@
 //! | `net/transport.rs` | non-blocking TCP and Unix sockets, `sendfile` | buffering |
 //! | `net/inbox.rs` | received bytes that are not consumed | parsing |
 //! | `net/file_part.rs` | part of a file on its way, checked while it is sent | bytes in memory |
+//! | `net/buffers.rs` | inbox and outbox lent to a connection for one pump | the socket |
+//! | `net/edge_socket.rs` | a transport with the readiness that the poll has reported | buffers; sessions |
 //! | `net/outbox.rs` | queued bytes and file ranges that are not sent | deciding what to send |
 //! | `net/deadlines.rs` | priority queue of deadlines | reading the clock |
 //! | `net/log_throttle.rs` | a warning at most once a minute | its text |

@@ -40,10 +40,12 @@
 //! # }
 //! ```
 
+mod buffers;
 mod close_reason;
 mod connection;
 mod counters;
 mod deadlines;
+mod edge_socket;
 mod file_part;
 mod inbox;
 mod limits;

@@ -380,7 +380,7 @@ impl<P: Protocol> Reactor<P> {
             return;
         };
         let failed = event.is_error();
-        slot.connection.set_ready(
+        slot.connection.socket.set_ready(
             event.is_readable() || failed,
             event.is_writable() || failed,
             event.is_read_closed(),
@@ -507,7 +507,7 @@ impl<P: Protocol> Reactor<P> {
             return;
         };
         let token = Token(usize::try_from(key.data().as_ffi()).expect("Linux with 64-bit words"));
-        let stream = slot.connection.transport_mut();
+        let stream = &mut slot.connection.socket.transport;
         let both = Interest::READABLE | Interest::WRITABLE;
         if let Err(error) = self.poll.registry().register(stream, token, both) {
             self.close(key, CloseReason::Io(error));
