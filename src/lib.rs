@@ -191,7 +191,11 @@
 //! | `net/listen/listener.rs` | bind or inherit, accept, stop accepting | sessions |
 //! | `net/listen/unix_socket.rs` | the file of a Unix socket: bound, replaced, removed | the bytes of a connection |
 //! | `net/listen/socket_activation.rs` | sockets passed by the service manager (systemd) | binding |
-//! | `net/reactor.rs` | the event loop and its only clock; `ReactorHandle` | the bytes of a connection |
+//! | `net/eviction.rs` | candidates for eviction: the connections that have been idle longest | closing them |
+//! | `net/connections.rs` | the connections of one reactor, with their protocol | listeners; the poll |
+//! | `net/acceptor.rs` | accepts in bursts, evicts for room, pauses, drains the backlog | pumping |
+//! | `net/reactor.rs` | the event loop and its only clock | the bytes of a connection |
+//! | `net/reactor_handle.rs` | stops a reactor from another thread | joining it |
 //! | `http/syntax.rs` | tokens, comma lists, quoted strings, parameters, weights | the meaning of a field |
 //! | `http/fields.rs` | generated field lines, rendered when added | unescaped text from a client |
 //! | `http/date.rs` | HTTP dates and RFC 3339 dates; the text of the last second, cached | reading the clock |

@@ -53,7 +53,7 @@ const ALLOWED_FILES: &[(&str, &[&str])] = &[
     ("nix::net::if_", &["net/listen/interfaces.rs"]),
     ("nix::ifaddrs", &["net/listen/interfaces.rs"]),
     ("fast_qr::", &["qr.rs"]),
-    ("slotmap::", &["net/reactor.rs"]),
+    ("slotmap::", &["net/connections.rs"]),
     ("arrayvec::", &["http1/parse.rs", "net/outbox.rs"]),
     (
         "rustix::",

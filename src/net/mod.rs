@@ -40,12 +40,15 @@
 //! # }
 //! ```
 
+mod acceptor;
 mod buffers;
 mod close_reason;
 mod connection;
+mod connections;
 mod counters;
 mod deadlines;
 mod edge_socket;
+mod eviction;
 mod file_part;
 mod inbox;
 mod limits;
@@ -55,6 +58,7 @@ mod outbox;
 mod per_ip_limit;
 mod protocol;
 mod reactor;
+mod reactor_handle;
 mod transport;
 
 pub use close_reason::CloseReason;
@@ -69,6 +73,7 @@ pub use log_throttle::LogThrottle;
 pub use outbox::Outbox;
 pub use per_ip_limit::PerIpLimit;
 pub use protocol::{Io, Next, Now, Protocol};
-pub use reactor::{Reactor, ReactorHandle};
+pub use reactor::Reactor;
+pub use reactor_handle::ReactorHandle;
 
 pub use crate::peer::{Address, Peer};
