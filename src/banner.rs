@@ -6,10 +6,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use docroot::auth::Users;
 use docroot::http::{PATH_CHARACTERS, percent_encode};
-use docroot::metrics::PATH as METRICS_PATH;
 use docroot::net::{Endpoint, lan_address, lan_addresses};
-use docroot::sandbox::Confinement;
-use docroot::server::{self, Bind};
+use docroot::server::sandbox::Confinement;
+use docroot::server::{self, Bind, METRICS_PATH};
 use docroot::site::{Freshness, Symlinks};
 use rustix::termios::tcgetwinsize;
 

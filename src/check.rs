@@ -5,7 +5,7 @@ use std::io;
 use std::path::Path;
 use std::time::SystemTime;
 
-use docroot::sandbox::Confinement;
+use docroot::server::sandbox::Confinement;
 use docroot::site::{Freshness, LoadedPolicy, RootFault, Site, SurveyFinding, Symlink};
 
 use crate::config::Config;

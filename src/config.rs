@@ -32,7 +32,7 @@ use docroot::auth::{HtpasswdError, Users};
 use docroot::compress;
 use docroot::http1;
 use docroot::net::{Endpoint, Limits, max_cached_files, raise_descriptor_limit};
-use docroot::sandbox::{Requirements, SandboxMode};
+use docroot::server::sandbox::{Requirements, SandboxMode};
 use docroot::server::{self, Bind};
 use docroot::site::{
     self, CachePolicy, ConfiguredField, MediaTypesInput, PolicySources, Releases, SharedPolicy,

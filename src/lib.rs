@@ -4,14 +4,14 @@
 //! > **http**.
 //!
 //! Code that serves no word of that sentence is the command line (`main.rs`, `config/` and its commands), the start of
-//! the server (`server.rs`), or in the wrong place.
+//! the server (`server/`), or in the wrong place.
 //!
 //! # Layers
 //!
 //! ```text
 //!    main.rs, config.rs               command line in, exit code out
 //!        |
-//!    server.rs                        one event loop per worker
+//!    server/                          one event loop per worker
 //!        |
 //!    site/     http1/     proxy/      resources in files | HTTP/1.1 messages | PROXY headers
 //!      |       /  |  \       |
@@ -32,8 +32,8 @@
 //! | `site/` | from a request target to a resource: files, rules, caches, compression | sockets; request fields |
 //! | `config/` | options of the command line and the environment | acting on them |
 //!
-//! No import runs upward: `main > config > {server, compress, sandbox} > metrics > {http1, site, proxy} > auth > {http,
-//! net} > {blob, counter, line_writer, peer, trust, path_resolution}`. (`main.rs` enters the sandbox after the server has
+//! No import runs upward: `main > config > {server, compress} > {http1, site, proxy} > auth > {http, net} >
+//! {blob, counter, line_writer, peer, trust, path_resolution}`. (`main.rs` enters the sandbox after the server has
 //! bound its sockets and before it runs.) `net/` and `http/` do not know each other; `http1/session.rs` joins them.
 //! Content passes through all layers as a [`Blob`](blob::Blob): bytes in memory, or an open file. HTTP/2 would be a
 //! folder beside `http1/`, and TLS a wrapper like `proxy/` (docs/internals/architecture.md).
@@ -126,10 +126,10 @@
 //! | clock, on an event loop | `net/reactor.rs` |
 //! | clock, elsewhere | `compress.rs`, `explain.rs`, `check.rs`, `site/live.rs` |
 //! | clock, when log lines are lost | `line_writer.rs` |
-//! | clock, at the start of the process | `metrics/process.rs` |
+//! | clock, at the start of the process | `server/metrics/process.rs` |
 //! | served files, opened | `site/root.rs` |
 //! | password file | `config.rs` |
-//! | procfs, cgroups and sysctls | `metrics/process.rs`, `config/memory.rs`, `net/limits.rs` |
+//! | procfs, cgroups and sysctls | `server/metrics/process.rs`, `config/memory.rs`, `net/limits.rs` |
 //! | sidecars, written | `site/sidecar_writer.rs`, which a serving process never calls |
 //! | access log | `log_sink.rs` |
 //! | file of a Unix socket | `net/listen/unix_socket.rs`: bound with its directory locked, and removed |
@@ -150,7 +150,7 @@
 //! | foldhash | `site/cache.rs` |
 //! | twox-hash | `net/file_part.rs`, `site/validators.rs`, `site/digests.rs` |
 //! | ipnet | `trust.rs` |
-//! | landlock | `sandbox.rs` |
+//! | landlock | `server/sandbox.rs` |
 //! | indicatif | `compress.rs` |
 //! | clap | `config.rs`, `config/` |
 //! | fast_qr | `qr.rs` |
@@ -159,7 +159,7 @@
 //! | jiff | `local_time.rs` |
 //! | strsim | `config/mistakes.rs` |
 //! | sd-notify | `main.rs`, `service_manager.rs` |
-//! | rustix | `net/`, `site/`, `auth/verifier.rs`, `sandbox.rs`, `metrics/process.rs`, `explain.rs`, `hash.rs` |
+//! | rustix | `net/`, `site/`, `auth/verifier.rs`, `server/sandbox.rs`, `server/metrics/process.rs`, `explain.rs`, `hash.rs` |
 //!
 //! # Files
 //!
@@ -269,10 +269,15 @@
 //! | `site/resource.rs` | content and fields -> a resource with all its representations' fields | choosing either |
 //! | `site/lookup_cache.rs` | the cache of lookups with their revalidation: evidence and watches | searching |
 //! | `site/find.rs` | target -> lookup: cache, rules, search, error pages | request fields |
-//! | `server.rs` | options -> listeners, sites, one reactor per worker; failure of a worker | per-request code |
-//! | `metrics.rs` | the metrics page, as an origin | counting |
-//! | `metrics/process.rs` | statistics of the process from procfs | docroot's own counters |
-//! | `sandbox.rs` | the rights that the serving process keeps (Landlock) | names of options |
+//! | `server/options.rs` | the options of a server | handles, threads, locks |
+//! | `server/start_error.rs` | what prevents a start, and what to do about it | exit codes |
+//! | `server/listeners.rs` | addresses and ports -> bound listeners | accepting |
+//! | `server/workers.rs` | sites and one reactor per worker; failure of a worker | per-request code |
+//! | `server/metrics/listener.rs` | a thread for the metrics page, as long as workers run | the page |
+//! | `server/metrics/page.rs` | the metrics page, as an origin | counting |
+//! | `server/metrics/text.rs` | Prometheus' text format | which metrics there are |
+//! | `server/metrics/process.rs` | statistics of the process from procfs | docroot's own counters |
+//! | `server/sandbox.rs` | the rights that the serving process keeps (Landlock) | names of options |
 //! | `compress.rs` | `docroot compress`: directory walk, threads, report | opening files; requests |
 //! | `site/find/absence.rs` | why a target has no resource | looking it up |
 //! | `main.rs` | arguments, tracing, signals, exit code | anything else |
@@ -311,12 +316,10 @@ pub mod counter;
 pub mod http;
 pub mod http1;
 pub mod line_writer;
-pub mod metrics;
 pub mod net;
 mod path_resolution;
 mod peer;
 pub mod proxy;
-pub mod sandbox;
 pub mod server;
 pub mod site;
 pub mod trust;

@@ -30,7 +30,7 @@ use docroot::http1::Health;
 use docroot::line_writer::{LineWriter, WriterHandle};
 use docroot::net::Endpoint;
 use docroot::proxy;
-use docroot::sandbox::{self, Confinement, Unconfined};
+use docroot::server::sandbox::{self, Confinement, Unconfined};
 use docroot::server::{self, BoundListeners, Server};
 use docroot::site::{LoadedPolicy, PolicySources, Root, SharedPolicy, Site, Trace};
 use sd_notify::NotifyState;

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf, absolute};
 
 use clap::{Args, ValueEnum};
-use docroot::sandbox::{Requirements, SandboxMode};
+use docroot::server::sandbox::{Requirements, SandboxMode};
 use docroot::site::{MediaTypesInput, PolicySources, Symlinks};
 
 /// The option `--sandbox`.
