@@ -87,7 +87,7 @@ impl Acceptor {
         connections: &mut Connections<P>,
         room_freed: bool,
     ) -> io::Result<()> {
-        let now = connections.now().instant;
+        let now = connections.now.instant;
         if self.next_accept(now, room_freed).is_none_or(|at| at > now) {
             return Ok(());
         }
@@ -107,7 +107,7 @@ impl Acceptor {
                 // Connections that were just accepted may soon be closed or idle: then this is called again at once.
                 if !connections.has_accepted() {
                     self.pause(connections, None, &full());
-                    connections.wait_for_room();
+                    connections.is_crowded_out = true;
                 }
                 break;
             }
@@ -182,7 +182,7 @@ impl Acceptor {
         time: Option<Duration>,
         reason: &dyn Display,
     ) {
-        let now = connections.now().instant;
+        let now = connections.now.instant;
         self.state = AcceptorState::Paused(time.map(|time| now + time));
         if self.pause_log.should_log(now) {
             let address = self.listener.address();
@@ -198,7 +198,7 @@ impl Acceptor {
         key: ConnectionKey,
         reason: &dyn Display,
     ) {
-        if self.eviction_log.should_log(connections.now().instant) {
+        if self.eviction_log.should_log(connections.now.instant) {
             let address = self.listener.address();
             warn!(
                 "{address} is full: {reason}; for each new connection the one that is idle longest is closed"

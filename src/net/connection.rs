@@ -426,9 +426,6 @@ impl<S, T: Transport> Connection<S, T> {
         limits: &Limits,
         now: Now,
     ) -> Result<PumpStep, CloseReason> {
-        if !self.socket.flush_transport()? {
-            return Ok(PumpStep::Blocked);
-        }
         // Closing with unread input sends RST, and the response may be lost (RFC 9112 9.6).
         let unread = self.socket.is_readable() || !buffers.inbox.is_empty();
         if buffers.inbox.is_ended() || !(linger || unread) {

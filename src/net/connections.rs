@@ -27,7 +27,7 @@ new_key_type! {
 
 /// Connections of one reactor, with their protocol.
 pub(super) struct Connections<P: Protocol> {
-    protocol: P,
+    pub(super) protocol: P,
     slots: SlotMap<ConnectionKey, ConnectionSlot<P::Session>>,
     deadlines: Deadlines<ConnectionKey>,
     runnable: Vec<ConnectionKey>,
@@ -36,14 +36,17 @@ pub(super) struct Connections<P: Protocol> {
     /// Connections that are accepted and not yet pumped.
     accepted: Vec<ConnectionKey>,
     eviction_candidates: EvictionCandidates<ConnectionKey>,
-    counters: Option<Arc<ConnectionCounters>>,
+    pub(super) counters: Option<Arc<ConnectionCounters>>,
     context: PumpContext,
-    now: Now,
-    /// The table is full and no connection is idle, so a backlog may hold connections.
-    is_crowded_out: bool,
+    /// Time of this turn.
+    pub(super) now: Now,
+    /// The table is full and no connection is idle, so a backlog may hold connections: the next connection that becomes
+    /// idle counts as freed room.
+    pub(super) is_crowded_out: bool,
     /// A connection has closed or become idle since the listeners were last asked.
-    room_freed: bool,
-    is_shutting_down: bool,
+    pub(super) room_freed: bool,
+    /// Time until which connections may finish, once the server shuts down.
+    pub(super) shutdown_deadline: Option<Instant>,
 }
 
 struct ConnectionSlot<S> {
@@ -70,26 +73,14 @@ impl<P: Protocol> Connections<P> {
             now,
             is_crowded_out: false,
             room_freed: false,
-            is_shutting_down: false,
+            shutdown_deadline: None,
         }
-    }
-
-    pub(super) fn set_counters(&mut self, counters: Arc<ConnectionCounters>) {
-        self.counters = Some(counters);
     }
 
     pub(super) fn count(&self, which: impl FnOnce(&ConnectionCounters) -> &Counter) {
         if let Some(counters) = &self.counters {
             which(counters).add(1);
         }
-    }
-
-    pub(super) fn protocol(&self) -> &P {
-        &self.protocol
-    }
-
-    pub(super) fn protocol_mut(&mut self) -> &mut P {
-        &mut self.protocol
     }
 
     pub(super) fn limits(&self) -> &Limits {
@@ -100,35 +91,12 @@ impl<P: Protocol> Connections<P> {
         self.slots.len()
     }
 
-    /// Returns the time of this turn.
-    pub(super) fn now(&self) -> Now {
-        self.now
-    }
-
-    pub(super) fn set_now(&mut self, now: Now) {
-        self.now = now;
-    }
-
     /// Returns the time at which a turn must start if there is no event before; `None` is never.
     pub(super) fn next_turn(&self) -> Option<Instant> {
         match self.runnable.is_empty() {
             true => self.deadlines.next(),
             false => Some(self.now.instant),
         }
-    }
-
-    /// Whether a connection has closed or become idle since the last [`take_room_freed`](Self::take_room_freed).
-    pub(super) fn room_freed(&self) -> bool {
-        self.room_freed
-    }
-
-    pub(super) fn take_room_freed(&mut self) -> bool {
-        std::mem::take(&mut self.room_freed)
-    }
-
-    /// Makes the next connection that becomes idle count as freed room.
-    pub(super) fn wait_for_room(&mut self) {
-        self.is_crowded_out = true;
     }
 
     /// Whether connections are accepted that are not yet started.
@@ -242,11 +210,6 @@ impl<P: Protocol> Connections<P> {
                 self.call(key, Connection::on_timer);
             }
         }
-    }
-
-    /// Notes that the server shuts down. From now on a connection closed by its time was not too slow.
-    pub(super) fn begin_shutdown(&mut self) {
-        self.is_shutting_down = true;
     }
 
     /// Notifies all sessions that the server shuts down.
@@ -365,7 +328,7 @@ impl<P: Protocol> Connections<P> {
         match &reason {
             CloseReason::Evicted => self.count(|counters| &counters.evicted),
             // During a shutdown the grace period has passed, and the peer may not be slow.
-            CloseReason::TimedOut if !self.is_shutting_down => {
+            CloseReason::TimedOut if self.shutdown_deadline.is_none() => {
                 self.count(|counters| &counters.below_min_rate);
             }
             _ => {}

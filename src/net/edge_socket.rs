@@ -94,17 +94,6 @@ impl<T: Transport> EdgeSocket<T> {
         }
     }
 
-    /// Sends the bytes that the transport itself buffers. Returns whether all are sent.
-    pub(super) fn flush_transport(&mut self) -> io::Result<bool> {
-        match self.transport.flush() {
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                self.writable = false;
-                Ok(false)
-            }
-            flushed => flushed.map(|()| true),
-        }
-    }
-
     /// Lifts the limit on unsent bytes for a peer that reads fast, or sets it again.
     pub(super) fn set_fast(&mut self, is_fast: bool) -> io::Result<()> {
         if is_fast != self.is_fast {

@@ -41,7 +41,6 @@ pub struct Reactor<P: Protocol> {
     wakers: Vec<OwnedFd>,
     connections: Connections<P>,
     last_event: Instant,
-    shutdown_deadline: Option<Instant>,
 }
 
 impl<P: Protocol> Reactor<P> {
@@ -60,7 +59,6 @@ impl<P: Protocol> Reactor<P> {
             wakers: Vec::new(),
             connections: Connections::new(protocol, limits, now),
             last_event: now.instant,
-            shutdown_deadline: None,
         })
     }
 
@@ -96,7 +94,7 @@ impl<P: Protocol> Reactor<P> {
     /// Sets the counters of this reactor's connections.
     #[must_use]
     pub fn with_counters(mut self, counters: Arc<ConnectionCounters>) -> Self {
-        self.connections.set_counters(counters);
+        self.connections.counters = Some(counters);
         self
     }
 
@@ -119,7 +117,7 @@ impl<P: Protocol> Reactor<P> {
     pub fn run(&mut self) -> io::Result<()> {
         while !self.is_finished() {
             let turned = self.turn();
-            self.connections.protocol_mut().on_turn_end(read_clock);
+            self.connections.protocol.on_turn_end(read_clock);
             turned?;
         }
         self.abort_remaining();
@@ -127,8 +125,9 @@ impl<P: Protocol> Reactor<P> {
     }
 
     fn is_finished(&self) -> bool {
-        let now = self.connections.now().instant;
-        self.shutdown_deadline
+        let now = self.connections.now.instant;
+        self.connections
+            .shutdown_deadline
             .is_some_and(|until| self.connections.len() == 0 || until <= now)
     }
 
@@ -139,7 +138,7 @@ impl<P: Protocol> Reactor<P> {
         let stopped = self.handle.is_stopping();
         let now = read_clock();
         let connections = &mut self.connections;
-        connections.set_now(now);
+        connections.now = now;
         match polled {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
             polled => polled?,
@@ -147,7 +146,7 @@ impl<P: Protocol> Reactor<P> {
         let runnable = connections.take_runnable();
 
         let is_woken = !self.wakers.is_empty() && may_be_woken(&self.events);
-        let protocol = connections.protocol_mut();
+        let protocol = &mut connections.protocol;
         protocol.on_turn_start(is_woken);
         if protocol.next_timer().is_some_and(|due| due <= now.wall) {
             protocol.on_timer(now);
@@ -166,7 +165,7 @@ impl<P: Protocol> Reactor<P> {
         }
         self.check_idle();
 
-        let room_freed = self.connections.take_room_freed();
+        let room_freed = std::mem::take(&mut self.connections.room_freed);
         for acceptor in &mut self.acceptors {
             if !(stopped && acceptor.is_inherited()) {
                 acceptor.accept(&mut self.connections, room_freed)?;
@@ -177,11 +176,11 @@ impl<P: Protocol> Reactor<P> {
             self.connections.pump_runnable(key);
         }
         self.connections.check_deadlines();
-        if self.shutdown_deadline.is_none() && stopped {
+        if self.connections.shutdown_deadline.is_none() && stopped {
             self.begin_shutdown()?;
         }
-        if self.shutdown_deadline.is_some() && self.handle.is_aborting() {
-            self.shutdown_deadline = Some(now.instant);
+        if self.connections.shutdown_deadline.is_some() && self.handle.is_aborting() {
+            self.connections.shutdown_deadline = Some(now.instant);
         }
         Ok(())
     }
@@ -189,11 +188,11 @@ impl<P: Protocol> Reactor<P> {
     /// Returns the time for which the poll may wait; `None` is without limit.
     fn timeout(&self) -> Option<Duration> {
         let connections = &self.connections;
-        let now = connections.now();
-        let room_freed = connections.room_freed();
+        let now = connections.now;
+        let room_freed = connections.room_freed;
         let accept = |acceptor: &Acceptor| acceptor.next_accept(now.instant, room_freed);
         let idle = connections.limits().idle_interval;
-        let due = connections.protocol().next_timer().map(|due| {
+        let due = connections.protocol.next_timer().map(|due| {
             let left = due.duration_since(now.wall).unwrap_or_default();
             now.instant + left
         });
@@ -203,7 +202,7 @@ impl<P: Protocol> Reactor<P> {
             .chain(connections.next_turn())
             .chain(idle.map(|interval| self.last_event + interval))
             .chain(due)
-            .chain(self.shutdown_deadline)
+            .chain(self.connections.shutdown_deadline)
             .min()
             .map(|due| due.saturating_duration_since(now.instant))
     }
@@ -212,19 +211,19 @@ impl<P: Protocol> Reactor<P> {
         let Some(interval) = self.connections.limits().idle_interval else {
             return;
         };
-        let now = self.connections.now().instant;
+        let now = self.connections.now.instant;
         if !self.events.is_empty() {
             self.last_event = now;
         } else if self.last_event + interval <= now {
             self.last_event = now;
-            self.connections.protocol_mut().on_idle();
+            self.connections.protocol.on_idle();
         }
     }
 
     fn begin_shutdown(&mut self) -> io::Result<()> {
         let connections = &mut self.connections;
-        connections.begin_shutdown();
-        self.shutdown_deadline = Some(connections.now().instant + connections.limits().grace);
+        let grace = connections.limits().grace;
+        connections.shutdown_deadline = Some(connections.now.instant + grace);
         for acceptor in &mut self.acceptors {
             acceptor.drain(connections, self.poll.registry())?;
         }
@@ -244,7 +243,7 @@ impl<P: Protocol> Reactor<P> {
             ),
         }
         self.connections.abort();
-        self.connections.protocol_mut().on_turn_end(read_clock);
+        self.connections.protocol.on_turn_end(read_clock);
     }
 }
 
