@@ -5,8 +5,9 @@ use std::io;
 use std::path::Path;
 use std::time::SystemTime;
 
+use docroot::files::Symlink;
 use docroot::server::sandbox::Confinement;
-use docroot::site::{Freshness, LoadedPolicy, RootFault, Site, SurveyFinding, Symlink};
+use docroot::site::{Freshness, LoadedPolicy, RootFault, Site, SurveyFinding};
 
 use crate::config::Config;
 use crate::text::escape_control;

@@ -30,13 +30,13 @@ use clap::{
 };
 use docroot::auth::{HtpasswdError, Users};
 use docroot::compress;
+use docroot::files::Symlinks;
 use docroot::http1;
 use docroot::net::{Endpoint, Limits, max_cached_files, raise_descriptor_limit};
 use docroot::server::sandbox::{Requirements, SandboxMode};
 use docroot::server::{self, Bind};
 use docroot::site::{
     self, CachePolicy, ConfiguredField, MediaTypesInput, PolicySources, Releases, SharedPolicy,
-    Symlinks,
 };
 
 pub(crate) use self::healthcheck::{HealthcheckArguments, HealthcheckRequest};

@@ -17,6 +17,7 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use docroot::auth::Verifier;
+use docroot::files::Symlink;
 use docroot::http::{
     AcceptEncoding, Coding, CodingReason, Fields, Lookup, LookupStatus, Origin, Request, Resource,
     Response, StreamKind, StreamProgress, Target, coding_reasons, is_navigation, respond, validate,
@@ -26,7 +27,7 @@ use docroot::http1::parse::{self, FieldLines, Parsed};
 use docroot::net::{Inbox, Io, Next, Now, Outbox, Peer, Protocol as _};
 use docroot::site::{
     ChosenFile, HiddenReason, LoadedPolicy, MediaTypeSource, ProbeResult, RedirectMatch,
-    RedirectTarget, ResponseRole, Site, SiteStream, Symlink, Trace, TraceEvent, TracedFieldChange,
+    RedirectTarget, ResponseRole, Site, SiteStream, Trace, TraceEvent, TracedFieldChange,
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 

@@ -25,6 +25,7 @@ use std::time::Duration;
 
 use docroot::auth::Verifier;
 use docroot::compress::{self, Compression};
+use docroot::files::Root;
 use docroot::http::Origin as _;
 use docroot::http1::Health;
 use docroot::line_writer::{LineWriter, WriterHandle};
@@ -32,7 +33,7 @@ use docroot::net::Endpoint;
 use docroot::proxy;
 use docroot::server::sandbox::{self, Confinement, Unconfined};
 use docroot::server::{self, BoundListeners, Server};
-use docroot::site::{LoadedPolicy, PolicySources, Root, SharedPolicy, Site, Trace};
+use docroot::site::{LoadedPolicy, PolicySources, SharedPolicy, Site, Trace};
 use sd_notify::NotifyState;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;

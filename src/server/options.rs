@@ -5,10 +5,11 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use crate::auth::Users;
+use crate::files::Symlinks;
 use crate::http1;
 use crate::net::{Endpoint, Limits};
 use crate::proxy;
-use crate::site::{self, Symlinks};
+use crate::site;
 
 /// Options of a server.
 #[derive(Clone, Debug)]

@@ -15,11 +15,12 @@ use super::metrics::page::WorkerCounters;
 use super::options::ServerOptions;
 use super::start_error::StartError;
 use crate::auth::Verifier;
+use crate::files::{PathResolver, Root};
 use crate::http1::Http1;
 use crate::line_writer::LineWriter;
 use crate::net::{self, Endpoint, Listener, Protocol, Reactor};
 use crate::proxy::Proxied;
-use crate::site::{Compressor, Digests, PathResolver, Root, Site};
+use crate::site::{Compressor, Digests, Site};
 
 /// Threads that compress in the background, for all workers together.
 const COMPRESSOR_THREADS: NonZeroUsize = NonZeroUsize::new(2).expect("two is more than none");
