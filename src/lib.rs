@@ -33,7 +33,7 @@
 //! | `config/` | options of the command line and the environment | acting on them |
 //!
 //! No import runs upward: `main > config > {server, compress, sandbox} > metrics > {http1, site, proxy} > auth > {http,
-//! net} > {blob, counter, line_writer, trust, path_resolution}`. (`main.rs` enters the sandbox after the server has
+//! net} > {blob, counter, line_writer, trust}`. (`main.rs` enters the sandbox after the server has
 //! bound its sockets and before it runs.) `net/` and `http/` do not know each other; `http1/session.rs` joins them.
 //! Content passes through all layers as a [`Blob`](blob::Blob): bytes in memory, or an open file. HTTP/2 would be a
 //! folder beside `http1/`, and TLS a wrapper like `proxy/` (docs/internals/architecture.md).
@@ -127,7 +127,7 @@
 //! | clock, elsewhere | `compress.rs`, `explain.rs`, `check.rs`, `site/live.rs` |
 //! | clock, when log lines are lost | `line_writer.rs` |
 //! | clock, at the start of the process | `metrics/process.rs` |
-//! | served files, opened | `files/root.rs` |
+//! | served files, opened | `files/` |
 //! | password file | `config.rs` |
 //! | procfs, cgroups and sysctls | `metrics/process.rs`, `config/memory.rs`, `net/limits.rs` |
 //! | sidecars, written | `site/encoding/sidecar_writer.rs`, which a serving process never calls |
@@ -169,7 +169,6 @@
 //! | `counter.rs` | a counter that one thread changes and any thread may read | what it counts |
 //! | `line_writer.rs` | lines written by a background thread, and counts of lost lines | their content |
 //! | `trust.rs` | trusted proxies | what they send |
-//! | `files/path_resolution.rs` | a path resolved through symbolic links | opening files |
 //! | `net/address.rs` | addresses of peers and listeners | sockets |
 //! | `net/lan_address.rs` | this machine's address on its network | listening there |
 //! | `net/transport.rs` | non-blocking TCP and Unix sockets, `sendfile` | buffering |
@@ -226,7 +225,14 @@
 //! | `http1/health.rs` | the health check for load balancers | when health changes |
 //! | `http1/refusal.rs` | one debug line for each refused request: its reason | deciding it |
 //! | `http1/session.rs` | states, keep-alive, pipelining, timeouts of a connection | rules of RFC 9110; file names |
-//! | `files/root.rs` | opening, examining and reading all served files | HTTP status, fields |
+//! | `files/error.rs` | errors of the file system, and their meaning | HTTP status |
+//! | `files/symlinks.rs` | symbolic links on a path, and the path without them | opening files |
+//! | `files/dir.rs` | one directory held open, and paths opened beneath it | following symbolic links |
+//! | `files/root.rs` | the root and the other directories where links may lead, and paths opened beneath them | the content of files |
+//! | `files/entry.rs` | kinds, metadata and versions of entries; reading directories | the content of files |
+//! | `files/read.rs` | content of files, read or left open, always of one version | HTTP status, fields |
+//! | `files/inotify.rs` | watches, the reader of their events, and where it misses changes | what is watched |
+//! | `files/root_watch.rs` | changes of the root path's symbolic links and of allowed targets | resolving them |
 //! | `site/encoding/sidecar_writer.rs` | writing sidecars, completely or not at all | serving them |
 //! | `site/encoding/encoder.rs` | bytes into a content coding and back | files; which are worth encoding |
 //! | `site/encoding/compressor.rs` | compression on background threads, and its results within a budget | blocking a request |
@@ -237,7 +243,6 @@
 //! | `site/names/hidden.rs` | names that begin with a dot | other rules |
 //! | `site/resolve/absence.rs` | the reason why a target has no resource | its text for explain |
 //! | `site/freshness/watch.rs` | changes of files from inotify, and the changes that it cannot report | comparing versions |
-//! | `site/freshness/root_watch.rs` | changes of the root path's symbolic links and of allowed targets | resolving them |
 //! | `site/freshness/releases.rs` | directories to which the root path has led, which may still be served | which files |
 //! | `site/freshness/cache.rs` | cached lookups within a budget, and their evidence | the file system |
 //! | `site/rules/pattern.rs` | path patterns of rules, and their captures | the effect of a rule |

@@ -27,13 +27,10 @@ use rustix::fs::inotify::{self, ReadFlags, WatchFlags};
 use rustix::io::Errno;
 use tracing::warn;
 
-use super::root_watch::RootWatch;
-use crate::files::root::{FileSource, Root};
-
-/// File systems on which every change goes through this kernel, by their magic numbers (statfs(2)): ext2 to ext4, XFS,
-/// btrfs, tmpfs. The tests of changes run on each of them (`.ci/file-systems`); F2FS and bcachefs may belong here, but
-/// could not be tested.
-pub(crate) const LOCAL_FILE_SYSTEMS: [i64; 4] = [0xef53, 0x5846_5342, 0x9123_683e, 0x0102_1994];
+use crate::files::entry::FileSource;
+use crate::files::inotify::{open_mountinfo, reports_all_changes};
+use crate::files::root::Root;
+use crate::files::root_watch::RootWatch;
 
 /// Events of a directory that concern the names in it. (IN_ATTRIB is reported for its files as well, which means
 /// little.)
@@ -125,11 +122,8 @@ impl FileWatcher {
     fn open() -> io::Result<Self> {
         let flags = inotify::CreateFlags::NONBLOCK | inotify::CreateFlags::CLOEXEC;
         let inotify = inotify::init(flags)?;
-        let (mounts, epoll_mounts, root_watch) = (
-            Root::open_mountinfo()?,
-            Root::open_mountinfo()?,
-            RootWatch::new()?,
-        );
+        let (mounts, epoll_mounts, root_watch) =
+            (open_mountinfo()?, open_mountinfo()?, RootWatch::new()?);
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let listen =
             |source, events| epoll::add(&epoll, source, epoll::EventData::new_u64(0), events);
@@ -304,7 +298,7 @@ impl FileWatcher {
             return None;
         }
         let (kind, device) = root.file_system(path).ok()?;
-        let device = LOCAL_FILE_SYSTEMS.contains(&kind).then_some(device);
+        let device = reports_all_changes(kind).then_some(device);
         if device.is_some() {
             let watch = self.add_watch(&root.proc_path(path), DIR_EVENTS)?;
             self.watches.insert(watch, WatchTarget::Dir);
@@ -356,7 +350,8 @@ mod tests {
     use std::path::{Path, PathBuf};
 
     use super::*;
-    use crate::files::root::{EntryDescriptor, Symlinks};
+    use crate::files::entry::EntryDescriptor;
+    use crate::files::root::Symlinks;
 
     /// Root in which `folder/file` is watched.
     struct WatchedRoot {

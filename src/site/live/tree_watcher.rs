@@ -19,9 +19,11 @@ use tracing::warn;
 
 use super::debouncer::FileChange;
 use crate::blob::FileVersion;
-use crate::files::root::{Root, file_type, join_path};
-use crate::site::freshness::root_watch::RootWatch;
-use crate::site::freshness::watch::LOCAL_FILE_SYSTEMS;
+use crate::files::dir::file_type;
+use crate::files::entry::join_path;
+use crate::files::inotify::reports_all_changes;
+use crate::files::root::Root;
+use crate::files::root_watch::RootWatch;
 use crate::site::names::hidden::is_hidden;
 
 /// Events on the names in a directory and on its files.
@@ -129,7 +131,7 @@ impl TreeWatcher {
     pub(super) fn start(&mut self) {
         self.update_root();
         if let Ok((kind, _)) = self.root.file_system(b"")
-            && !LOCAL_FILE_SYSTEMS.contains(&kind)
+            && !reports_all_changes(kind)
         {
             warn!(
                 "inotify may not report all changes on the root's file system (0x{kind:x}): \

@@ -12,13 +12,16 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::inotify::{self, WatchFlags};
+use rustix::fs::statfs;
 use rustix::io::Errno;
 
-use super::watch::LOCAL_FILE_SYSTEMS;
-use crate::files::root::{Root, RootPathStep};
+use super::dir::MAX_ATTEMPTS;
+use super::inotify::reports_all_changes;
+use super::root::Root;
+use super::symlinks::{PathStep, read_link, resolve};
 
 /// Magic number of overlayfs (statfs(2)), where inotify reports every change of directory names that is made through
 /// the overlay.
@@ -33,9 +36,6 @@ const SELF_EVENTS: WatchFlags = WatchFlags::MOVE_SELF
     // A directory on several paths is watched for all of them.
     .union(WatchFlags::MASK_ADD);
 
-/// Attempts to watch a path that keeps changing.
-const MAX_ATTEMPTS: usize = 4;
-
 /// inotify watches on the root path, and on the paths of other directories that links may lead to.
 #[derive(Debug)]
 pub(crate) struct RootWatch {
@@ -45,6 +45,15 @@ pub(crate) struct RootWatch {
     watched_names: Vec<Vec<u8>>,
     /// Whether inotify reports every change of the paths.
     is_complete: bool,
+}
+
+/// Step of the resolution of a directory's path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum RootPathStep {
+    /// Directory, and the type of its file system (statfs(2)), if it exists.
+    Dir(PathBuf, Option<i64>),
+    /// Symbolic link.
+    Symlink(PathBuf),
 }
 
 impl RootWatch {
@@ -64,14 +73,14 @@ impl RootWatch {
 
     /// Watches the paths to the directories of this root as they are now: later changes are reported.
     pub(crate) fn watch(&mut self, root: &Root) {
-        let mut paths = root.path_steps();
+        let mut paths = path_steps(root);
         for _ in 0..MAX_ATTEMPTS {
             self.replace_watches(&paths);
             if !self.is_complete {
                 return;
             }
             // A name that was switched before it was watched is not reported.
-            let now = root.path_steps();
+            let now = path_steps(root);
             if now == paths {
                 return;
             }
@@ -107,7 +116,7 @@ impl RootWatch {
             self.watches.extend(&watch);
             let is_reported = match step {
                 RootPathStep::Dir(_, kind) => {
-                    kind.is_some_and(|kind| LOCAL_FILE_SYSTEMS.contains(&kind) || kind == OVERLAYFS)
+                    kind.is_some_and(|kind| reports_all_changes(kind) || kind == OVERLAYFS)
                 }
                 // A link is on the file system of its directory.
                 RootPathStep::Symlink(_) => true,
@@ -141,6 +150,32 @@ impl RootWatch {
             }
         }
     }
+}
+
+impl RootPathStep {
+    /// Returns the path of the directory or link.
+    fn path(&self) -> &Path {
+        match self {
+            Self::Dir(path, _) | Self::Symlink(path) => path,
+        }
+    }
+}
+
+/// Returns the steps from `/` to the root directory, each link after the directory that it is in; and the same for each
+/// other directory that links may lead to.
+fn path_steps(root: &Root) -> Vec<Vec<RootPathStep>> {
+    let steps = |path| {
+        let steps = resolve(path, read_link).steps.into_iter();
+        let steps = steps.map(|step| match step {
+            PathStep::Symlink(path, _) => RootPathStep::Symlink(path),
+            PathStep::Plain(path) => {
+                let kind = statfs(&path).ok().map(|volume| volume.f_type);
+                RootPathStep::Dir(path, kind)
+            }
+        });
+        steps.collect()
+    };
+    root.configured_paths().map(steps).collect()
 }
 
 #[cfg(test)]
