@@ -1510,7 +1510,7 @@ mod tests {
 
     /// Makes each change, and looks the target up after it.
     fn check(rows: &[ChangeCase], is_watching: bool) {
-        // Each site has its own instances of inotify, of which a user may have 128.
+        // Each site has its own instance of inotify, of which a user may have 128.
         for rows in rows.chunks(8) {
             let mut sites: Vec<CachedSite> =
                 rows.iter().map(|_| CachedSite::new(is_watching)).collect();

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::cache::{Cache, CacheBudget, CacheLookup, Evidence, StaleEntry};
-use super::watch::{FileWatcher, WatchEvent, WatchId};
+use super::watch::{FileWatcher, WatchEvent};
 use crate::files::entry::FileSource;
 use crate::files::error::is_not_found;
+use crate::files::inotify::WatchId;
 use crate::files::read::{MAX_CACHED_FILE_BYTES, is_steady};
 use crate::files::root::Root;
 use crate::http::{CacheStatus, Lookup};
