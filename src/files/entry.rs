@@ -243,23 +243,28 @@ fn entry_metadata(stat: &Stat) -> Option<EntryMetadata> {
         FileType::Directory => true,
         _ => return None,
     };
-    let nanos = i64::try_from(stat.st_mtime_nsec).unwrap_or_default();
+    let FileVersion { len, modified, .. } = version(stat);
     Some(EntryMetadata {
         is_dir,
-        len: u64::try_from(stat.st_size).unwrap_or_default(),
-        modified: system_time(stat.st_mtime, nanos),
+        len,
+        modified,
     })
 }
 
+/// Returns the version of a regular file; `None` for another entry.
 pub(crate) fn regular_file_version(stat: &Stat) -> Option<FileVersion> {
-    let nanos = |nanos| i64::try_from(nanos).unwrap_or_default();
     let is_file = file_type(stat) == FileType::RegularFile;
-    is_file.then(|| FileVersion {
+    is_file.then(|| version(stat))
+}
+
+fn version(stat: &Stat) -> FileVersion {
+    let nanos = |nanos| i64::try_from(nanos).unwrap_or_default();
+    FileVersion {
         len: u64::try_from(stat.st_size).unwrap_or_default(),
         modified: system_time(stat.st_mtime, nanos(stat.st_mtime_nsec)),
         changed: system_time(stat.st_ctime, nanos(stat.st_ctime_nsec)),
         device: stat.st_dev,
         inode: stat.st_ino,
         links: stat.st_nlink,
-    })
+    }
 }

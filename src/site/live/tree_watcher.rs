@@ -11,15 +11,14 @@ use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::os::fd::AsFd as _;
 
+use rustix::fs::fstat;
 use rustix::fs::inotify::{ReadFlags, WatchFlags};
-use rustix::fs::{FileType, fstat};
 use rustix::io::Errno;
 use tracing::warn;
 
 use super::debouncer::FileChange;
 use crate::blob::FileVersion;
-use crate::files::dir::file_type;
-use crate::files::entry::join_path;
+use crate::files::entry::{join_path, regular_file_version};
 use crate::files::inotify::{Inotify, WatchId, reports_all_changes};
 use crate::files::root::Root;
 use crate::files::root_watch::RootWatch;
@@ -304,10 +303,9 @@ impl TreeWatcher {
 /// Returns the regular files that are standard output or error, by device and inode.
 fn output_files() -> Vec<(u64, u64)> {
     let stats = [fstat(io::stdout().as_fd()), fstat(io::stderr().as_fd())];
-    let files = stats.into_iter().flatten();
-    files
-        .filter(|stat| file_type(stat) == FileType::RegularFile)
-        .map(|stat| (stat.st_dev, stat.st_ino))
+    let versions = stats.iter().flatten().filter_map(regular_file_version);
+    versions
+        .map(|version| (version.device, version.inode))
         .collect()
 }
 
