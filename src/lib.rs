@@ -236,7 +236,14 @@
 //! | `http1/health.rs` | the health check for load balancers | when health changes |
 //! | `http1/refusal.rs` | one debug line for each refused request: its reason | deciding it |
 //! | `http1/session.rs` | states, keep-alive, pipelining, timeouts of a connection | rules of RFC 9110; file names |
-//! | `files/root.rs` | opening, examining and reading all served files | HTTP status, fields |
+//! | `files/error.rs` | errors of the file system, and their meaning | HTTP status |
+//! | `files/symlinks.rs` | symbolic links on a path, and the path without them | opening files |
+//! | `files/dir.rs` | one directory held open, and paths opened beneath it | following symbolic links |
+//! | `files/root.rs` | the root and the other directories where links may lead, and paths opened beneath them | the content of files |
+//! | `files/entry.rs` | kinds, metadata and versions of entries; reading directories | the content of files |
+//! | `files/read.rs` | content of files, read or left open, always of one version | HTTP status, fields |
+//! | `files/inotify.rs` | watches, the reader of their events, and where it misses changes | what is watched |
+//! | `files/root_watch.rs` | changes of the root path's symbolic links and of allowed targets | resolving them |
 //! | `site/encoding/sidecar_writer.rs` | writing sidecars, completely or not at all | serving them |
 //! | `site/encoding/encoder.rs` | bytes into a content coding and back | files; which are worth encoding |
 //! | `site/encoding/compressor.rs` | compression on background threads, and its results within a budget | blocking a request |
@@ -247,7 +254,6 @@
 //! | `site/names/hidden.rs` | names that begin with a dot | other rules |
 //! | `site/resolve/absence.rs` | the reason why a target has no resource | its text for explain |
 //! | `site/freshness/watch.rs` | changes of files from inotify, and the changes that it cannot report | comparing versions |
-//! | `site/freshness/root_watch.rs` | changes of the root path's symbolic links and of allowed targets | resolving them |
 //! | `site/freshness/releases.rs` | directories to which the root path has led, which may still be served | which files |
 //! | `site/freshness/cache.rs` | cached lookups within a budget, and their evidence | the file system |
 //! | `site/rules/pattern.rs` | path patterns of rules, and their captures | the effect of a rule |

@@ -23,7 +23,8 @@ use std::time::SystemTime;
 
 use self::row::{ListingRow, write_escaped};
 use crate::blob::Blob;
-use crate::files::root::{EntryMetadata, OpenDir, Root};
+use crate::files::entry::{EntryMetadata, OpenDir};
+use crate::files::root::Root;
 use crate::http::{
     ListingFormat, ListingRepresentations, ListingView, Lookup, Representation, SortKey,
 };

@@ -260,22 +260,25 @@ impl LiveShared {
             let timeout = timeout.map(|timeout| Timespec::try_from(timeout).unwrap_or_default());
             let mut poll_fds = [
                 PollFd::new(tree.inotify(), PollFlags::IN),
-                PollFd::new(tree.root_inotify(), PollFlags::IN),
                 PollFd::new(stop, PollFlags::IN),
             ];
             // EINTR is harmless: the loop polls again. No other error can happen.
             let _ = poll(&mut poll_fds, timeout.as_ref());
-            let [_, has_root_event, is_stopped] =
-                poll_fds.map(|poll_fds| !poll_fds.revents().is_empty());
+            let [_, is_stopped] = poll_fds.map(|poll_fds| !poll_fds.revents().is_empty());
             if is_stopped {
                 return;
             }
             let now = Instant::now();
+            let mut has_root_changed = tree.needs_polling();
             tree.read_events(|event| match event {
                 TreeEvent::Path(path, change) => debouncer.record(path, change, now),
-                TreeEvent::Unknown => debouncer.record_unknown(now),
+                TreeEvent::RootPath => has_root_changed = true,
+                TreeEvent::Unknown => {
+                    debouncer.record_unknown(now);
+                    has_root_changed = true;
+                }
             });
-            if (has_root_event || tree.needs_polling()) && tree.reopen_root_if_changed() {
+            if has_root_changed && tree.reopen_root_if_changed() {
                 debouncer.record_unknown(now);
             }
             if debouncer.deadline().is_some_and(|deadline| deadline <= now) {

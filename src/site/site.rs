@@ -17,8 +17,11 @@ use super::listing::{self, Listing, Listings};
 use super::live::{self, BuiltinPath, EventStream, LiveReload};
 use crate::blob::Blob;
 use crate::counter::Counter;
-use crate::files::root::is_not_found;
-use crate::files::root::{self, EntryDescriptor, Root, Symlink, UnavailableDir};
+use crate::files::Symlink;
+use crate::files::entry::EntryDescriptor;
+use crate::files::error::is_not_found;
+use crate::files::read::content_bytes;
+use crate::files::root::{Root, UnavailableDir};
 use crate::http::{
     CacheStatus, Coding, Fields, Lookup, LookupStatus, Origin, Representation, Resource, Response,
     Status, StreamKind, StreamProgress, Target,
@@ -354,7 +357,7 @@ impl Site {
         if !is_html(media_type(fields)) || !live.is_injectable(file.content.len(), &file.path) {
             return None;
         }
-        match root::content_bytes(&file.content) {
+        match content_bytes(&file.content) {
             Ok(html) => live.inject(&html, fields, &file.path),
             Err(error) => {
                 warn!(
@@ -1507,7 +1510,7 @@ mod tests {
 
     /// Makes each change, and looks the target up after it.
     fn check(rows: &[ChangeCase], is_watching: bool) {
-        // Each site has its own instances of inotify, of which a user may have 128.
+        // Each site has its own instance of inotify, of which a user may have 128.
         for rows in rows.chunks(8) {
             let mut sites: Vec<CachedSite> =
                 rows.iter().map(|_| CachedSite::new(is_watching)).collect();

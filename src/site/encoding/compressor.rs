@@ -17,7 +17,7 @@ use tracing::{debug, warn};
 
 use super::encoder::{Effort, LimitedWriter, encode};
 use crate::blob::{Blob, FileVersion};
-use crate::files::root::MAX_CACHED_FILE_BYTES;
+use crate::files::read::MAX_CACHED_FILE_BYTES;
 use crate::http::Coding;
 
 /// Size in bytes below which there is little to save.

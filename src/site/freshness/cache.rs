@@ -8,9 +8,10 @@ use std::sync::Arc;
 
 use foldhash::{HashMap, HashMapExt as _};
 
-use super::watch::{WatchEvent, WatchId};
+use super::watch::WatchEvent;
 use crate::blob::Blob;
-use crate::files::root::FileSource;
+use crate::files::entry::FileSource;
+use crate::files::inotify::WatchId;
 use crate::http::{Lookup, Resource};
 
 /// Bytes that an entry costs besides its key, its paths and its content: its own fields, its place in the map, the

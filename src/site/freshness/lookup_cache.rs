@@ -6,9 +6,12 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::cache::{Cache, CacheBudget, CacheLookup, Evidence, StaleEntry};
-use super::watch::{FileWatcher, WatchEvent, WatchId};
-use crate::files::root::is_not_found;
-use crate::files::root::{FileSource, MAX_CACHED_FILE_BYTES, Root, is_steady};
+use super::watch::{FileWatcher, WatchEvent};
+use crate::files::entry::FileSource;
+use crate::files::error::is_not_found;
+use crate::files::inotify::WatchId;
+use crate::files::read::{MAX_CACHED_FILE_BYTES, is_steady};
+use crate::files::root::Root;
 use crate::http::{CacheStatus, Lookup};
 use crate::site::represent::resource::with_sealed_content;
 use crate::site::represent::validators::are_final;

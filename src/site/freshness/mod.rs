@@ -3,7 +3,6 @@
 pub(crate) mod cache;
 pub(crate) mod lookup_cache;
 pub(crate) mod releases;
-pub(crate) mod root_watch;
 pub(crate) mod watch;
 
 pub use releases::Releases;

@@ -6,8 +6,9 @@ use std::path::PathBuf;
 use std::time::SystemTime;
 
 use super::trace::ProbeResult;
-use crate::files::root::is_not_found;
-use crate::files::root::{EntryDescriptor, Symlink};
+use crate::files::Symlink;
+use crate::files::entry::EntryDescriptor;
+use crate::files::error::is_not_found;
 use crate::http::{PATH_CHARACTERS, Target, percent_encode};
 use crate::site::resolve::search::{LookupError, SearchOutcome, probe_of};
 use crate::site::site::Site;

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::files::root::Symlink;
+use crate::files::Symlink;
 use crate::http::Coding;
 use crate::site::cache_control::CacheControl;
 use crate::site::names::media::MediaType;

@@ -31,7 +31,7 @@ use tracing::debug;
 use twox_hash::xxhash3_128::Hasher;
 
 use crate::blob::{Blob, FileVersion};
-use crate::files::root::MAX_CACHED_FILE_BYTES;
+use crate::files::read::MAX_CACHED_FILE_BYTES;
 
 /// Size in bytes up to which a file is read at once, by the worker.
 const MAX_SYNC_BYTES: u64 = MAX_CACHED_FILE_BYTES;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::blob::Blob;
-use crate::files::root::seal_copy;
+use crate::files::read::seal_copy;
 use crate::http::{Coding, Fields, Lookup, Representation, Resource, Validators};
 use crate::site::rules::policy::{DEFAULT_FIELDS, is_content_type, media_type};
 

@@ -6,8 +6,10 @@ use std::time::SystemTime;
 use rustix::io::Errno;
 
 use crate::blob::Blob;
-use crate::files::root::is_not_found;
-use crate::files::root::{FileSource, OpenedEntry, Root, join_path};
+use crate::files::entry::{FileSource, join_path};
+use crate::files::error::is_not_found;
+use crate::files::read::OpenedEntry;
+use crate::files::root::Root;
 use crate::http::Coding;
 use crate::site::encoding::sidecars::{self, UNREADABLE};
 use crate::site::freshness::cache::Evidence;

@@ -7,18 +7,16 @@
 //! root, its deletion is reported only as that of a name in its parent directory. The directories above it cannot be
 //! deleted, as they are not empty.
 
-use std::ffi::CStr;
-use std::io;
-use std::mem::MaybeUninit;
-use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use rustix::fs::inotify::{self, WatchFlags};
-use rustix::io::Errno;
+use rustix::fs::inotify::{ReadFlags, WatchFlags};
+use rustix::fs::statfs;
 
-use super::watch::LOCAL_FILE_SYSTEMS;
-use crate::files::root::{Root, RootPathStep};
+use super::dir::MAX_ATTEMPTS;
+use super::inotify::{Inotify, InotifyEvent, WatchId, reports_all_changes};
+use super::root::Root;
+use super::symlinks::{PathStep, read_link, resolve};
 
 /// Magic number of overlayfs (statfs(2)), where inotify reports every change of directory names that is made through
 /// the overlay.
@@ -33,45 +31,58 @@ const SELF_EVENTS: WatchFlags = WatchFlags::MOVE_SELF
     // A directory on several paths is watched for all of them.
     .union(WatchFlags::MASK_ADD);
 
-/// Attempts to watch a path that keeps changing.
-const MAX_ATTEMPTS: usize = 4;
+/// Events after which a path may lead to another directory. A shared watch has others as well.
+const PATH_EVENTS: ReadFlags = ReadFlags::MOVE_SELF
+    .union(ReadFlags::DELETE_SELF)
+    .union(ReadFlags::ATTRIB)
+    .union(ReadFlags::DELETE)
+    .union(ReadFlags::UNMOUNT)
+    .union(ReadFlags::IGNORED);
 
-/// inotify watches on the root path, and on the paths of other directories that links may lead to.
-#[derive(Debug)]
+/// Watches on the root path, and on the paths of other directories that links may lead to. They are in an inotify
+/// instance that has other watches as well, and may share one with those: the same directory has one watch.
+#[derive(Debug, Default)]
 pub(crate) struct RootWatch {
-    pub(crate) inotify: OwnedFd,
-    watches: Vec<i32>,
+    watches: Vec<WatchId>,
     /// Names of the root and of the other directories in their parent directories.
     watched_names: Vec<Vec<u8>>,
     /// Whether inotify reports every change of the paths.
     is_complete: bool,
 }
 
-impl RootWatch {
-    /// Creates an instance without watches.
-    ///
-    /// # Errors
-    /// inotify is not available.
-    pub(crate) fn new() -> io::Result<Self> {
-        let flags = inotify::CreateFlags::NONBLOCK | inotify::CreateFlags::CLOEXEC;
-        Ok(Self {
-            inotify: inotify::init(flags)?,
-            watches: Vec::new(),
-            watched_names: Vec::new(),
-            is_complete: false,
-        })
-    }
+/// Step of the resolution of a directory's path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum RootPathStep {
+    /// Directory, and the type of its file system (statfs(2)), if it exists.
+    Dir(PathBuf, Option<i64>),
+    /// Symbolic link.
+    Symlink(PathBuf),
+}
 
-    /// Watches the paths to the directories of this root as they are now: later changes are reported.
-    pub(crate) fn watch(&mut self, root: &Root) {
-        let mut paths = root.path_steps();
+impl RootWatch {
+    /// Watches the paths to the directories of this root as they are now: later changes are reported. Watches that
+    /// the paths need no more are removed, unless they are `shared`.
+    pub(crate) fn watch(
+        &mut self,
+        root: &Root,
+        inotify: &Inotify,
+        is_shared: impl Fn(WatchId) -> bool,
+    ) {
+        let mut paths = path_steps(root);
         for _ in 0..MAX_ATTEMPTS {
-            self.replace_watches(&paths);
+            let previous = std::mem::take(&mut self.watches);
+            self.watched_names.clear();
+            self.is_complete = paths.iter().all(|steps| self.watch_path(steps, inotify));
+            for watch in previous {
+                if !self.has(watch) && !is_shared(watch) {
+                    inotify.unwatch(watch);
+                }
+            }
             if !self.is_complete {
                 return;
             }
             // A name that was switched before it was watched is not reported.
-            let now = root.path_steps();
+            let now = path_steps(root);
             if now == paths {
                 return;
             }
@@ -80,19 +91,8 @@ impl RootWatch {
         self.is_complete = false;
     }
 
-    fn replace_watches(&mut self, paths: &[Vec<RootPathStep>]) {
-        for watch in self.watches.drain(..) {
-            // Fails if the kernel has removed the watch already, with its file.
-            let _ = inotify::remove_watch(&self.inotify, watch);
-        }
-        // Discards the events until now: the paths are checked next.
-        self.has_changed();
-        self.watched_names.clear();
-        self.is_complete = paths.iter().all(|steps| self.watch_path(steps));
-    }
-
     /// Watches a path. Returns whether inotify reports every change of it.
-    fn watch_path(&mut self, steps: &[RootPathStep]) -> bool {
+    fn watch_path(&mut self, steps: &[RootPathStep], inotify: &Inotify) -> bool {
         let end = steps.last().map(RootPathStep::path);
         let parent = end.and_then(Path::parent);
         let name = end.and_then(Path::file_name);
@@ -103,11 +103,11 @@ impl RootWatch {
                 true => SELF_EVENTS | WatchFlags::DELETE,
                 false => SELF_EVENTS,
             };
-            let watch = inotify::add_watch(&self.inotify, step.path(), events);
+            let watch = inotify.watch(step.path(), events);
             self.watches.extend(&watch);
             let is_reported = match step {
                 RootPathStep::Dir(_, kind) => {
-                    kind.is_some_and(|kind| LOCAL_FILE_SYSTEMS.contains(&kind) || kind == OVERLAYFS)
+                    kind.is_some_and(|kind| reports_all_changes(kind) || kind == OVERLAYFS)
                 }
                 // A link is on the file system of its directory.
                 RootPathStep::Symlink(_) => true,
@@ -121,26 +121,44 @@ impl RootWatch {
         self.is_complete
     }
 
-    /// Returns whether any event was reported since the last call.
-    pub(crate) fn has_changed(&mut self) -> bool {
-        let mut buffer = [MaybeUninit::uninit(); 1024];
-        let mut reader = inotify::Reader::new(&self.inotify, &mut buffer);
-        let mut has_changed = false;
-        loop {
-            match reader.next() {
-                Ok(event) => {
-                    let name = event.file_name().map(CStr::to_bytes);
-                    let is_watched =
-                        |name| self.watched_names.iter().any(|watched| watched == name);
-                    let is_other = name.is_some_and(|name| !is_watched(name));
-                    has_changed |= !is_other;
-                }
-                Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) => return has_changed,
-                Err(_) => return true,
-            }
+    /// Returns whether a watch is on one of the paths.
+    pub(crate) fn has(&self, watch: WatchId) -> bool {
+        self.watches.contains(&watch)
+    }
+
+    /// Returns whether one of the paths may have changed by this event.
+    pub(crate) fn is_change(&self, event: &InotifyEvent<'_>) -> bool {
+        let is_named = |name| self.watched_names.iter().any(|watched| watched == name);
+        event.events.intersects(PATH_EVENTS)
+            && self.has(event.watch)
+            && (event.name.is_empty() || is_named(event.name))
+    }
+}
+
+impl RootPathStep {
+    /// Returns the path of the directory or link.
+    fn path(&self) -> &Path {
+        match self {
+            Self::Dir(path, _) | Self::Symlink(path) => path,
         }
     }
+}
+
+/// Returns the steps from `/` to the root directory, each link after the directory that it is in; and the same for each
+/// other directory that links may lead to.
+fn path_steps(root: &Root) -> Vec<Vec<RootPathStep>> {
+    let steps = |path| {
+        let steps = resolve(path, read_link).steps.into_iter();
+        let steps = steps.map(|step| match step {
+            PathStep::Symlink(path, _) => RootPathStep::Symlink(path),
+            PathStep::Plain(path) => {
+                let kind = statfs(&path).ok().map(|volume| volume.f_type);
+                RootPathStep::Dir(path, kind)
+            }
+        });
+        steps.collect()
+    };
+    root.configured_paths().map(steps).collect()
 }
 
 #[cfg(test)]
@@ -169,8 +187,14 @@ mod tests {
         }
         switch("current", "odd");
         let root = Root::open(&at("current"), &Symlinks::default()).unwrap();
-        let mut watch = RootWatch::new().unwrap();
-        watch.watch(&root);
+        let (inotify, mut watch) = (Inotify::new().unwrap(), RootWatch::default());
+        let has_changed = |watch: &RootWatch| {
+            let mut has_changed = false;
+            let read = inotify.read_events(|event| has_changed |= watch.is_change(&event));
+            read.unwrap();
+            has_changed
+        };
+        watch.watch(&root, &inotify, |_| false);
         if !watch.is_complete() {
             eprintln!("SKIPPED: inotify may miss changes here");
             return;
@@ -184,11 +208,11 @@ mod tests {
                     switch("current", link);
                 });
                 barrier.wait();
-                watch.watch(&root);
+                watch.watch(&root, &inotify, |_| false);
             });
-            if watch.is_complete() && !watch.has_changed() {
+            if watch.is_complete() && !has_changed(&watch) {
                 switch(link, ["b", "a"][round / 2 % 2]);
-                assert!(watch.has_changed(), "round {round}");
+                assert!(has_changed(&watch), "round {round}");
             }
         }
     }
