@@ -19,7 +19,10 @@ use crate::line_writer::LineWriter;
 use crate::metrics::{self, Metrics};
 use crate::net::{self, ActivationError, Endpoint, Limits, Listener, Protocol, Reactor};
 use crate::proxy::{self, Proxied};
-use crate::site::{self, Compressor, Digests, Site};
+use crate::site::{
+    self, Compressor, Digests, Live, LiveReload, PolicySources, Releases, SharedPolicy, Site,
+    SiteShared, Trace,
+};
 
 /// Threads that compress in the background, for all workers together.
 const COMPRESSOR_THREADS: NonZeroUsize = NonZeroUsize::new(2).expect("two is more than none");
@@ -47,6 +50,8 @@ pub struct ServerOptions {
     pub symlinks: Symlinks,
     /// Options of the site.
     pub site: site::SiteOptions,
+    /// Whether open pages reload when a file changes.
+    pub live_reload: bool,
     /// Whether files are compressed for clients that accept it.
     pub compress: bool,
     /// Whether the entity tag of every file is computed from its content, however long it is.
@@ -70,9 +75,17 @@ impl ServerOptions {
     fn site_options_per_worker(&self) -> site::SiteOptions {
         let workers = self.workers.get();
         site::SiteOptions {
-            cache_memory: self.site.cache_memory / workers,
+            cache_memory: (self.site.cache_memory - self.compressed_cache_bytes()) / workers,
             cache_files: self.site.cache_files / workers,
             ..self.site.clone()
+        }
+    }
+
+    /// Returns the share of the cache's memory that compressed files may take, in bytes.
+    fn compressed_cache_bytes(&self) -> usize {
+        match self.compress {
+            true => self.site.cache_memory / COMPRESSED_CACHE_DIVISOR,
+            false => 0,
         }
     }
 }
@@ -131,7 +144,7 @@ pub struct BoundListeners {
 }
 
 /// Reactor of a worker, with its protocol.
-type WorkerReactor = Reactor<Proxied<Http1<Site>>>;
+type WorkerReactor = Reactor<Proxied<Http1<Live<Site>>>>;
 
 /// A server with bound listeners, ready to [`run`](Self::run).
 #[derive(Debug)]
@@ -203,12 +216,17 @@ impl Server {
         let mut sockets = sockets.workers.into_iter();
         let listeners = sockets.next().unwrap_or_default();
         let freshness = site.freshness();
+        let shared = site.shared().clone();
+        let live = options
+            .live_reload
+            .then(|| LiveReload::new(&options.site.prefix));
+        let live = live.as_ref();
         let users = options.users.clone();
         let verifier = users.map(|users| Verifier::new(users, options.workers));
         let verifier = verifier.transpose().map_err(StartError::System)?;
         let verifier = verifier.as_ref();
         let metrics = metrics.map(|(listener, mut metrics)| {
-            metrics.compressor = options.site.compressor.clone();
+            metrics.compressor = site.shared().compressor.clone();
             metrics.verifier = verifier.cloned();
             metrics.log = access_log.as_ref().map(LineWriter::handle);
             (listener, metrics)
@@ -216,7 +234,8 @@ impl Server {
         let counters = |number| Some(metrics.as_ref()?.1.worker_counters(number));
         let others = (1..).zip(sockets).map(|(number, listeners)| {
             let access_log = access_log.as_ref().map(LineWriter::duplicate);
-            let site = Site::new(open_root(options)?, options.site_options_per_worker());
+            let site = Site::new(open_root(options)?, options.site_options_per_worker())
+                .with_shared(shared.clone());
             if site.freshness() != freshness {
                 warn!(
                     "cannot start inotify for every worker (see fs.inotify.max_user_instances): some check files \
@@ -224,7 +243,7 @@ impl Server {
                 );
             }
             worker_reactor(
-                site,
+                (site, live),
                 listeners,
                 options,
                 verifier,
@@ -233,8 +252,15 @@ impl Server {
             )
         });
         let others = others.collect::<Result<_, _>>()?;
-        let first = worker_reactor(site, listeners, options, verifier, access_log, counters(0))?;
-        if let Some(live) = &options.site.live_reload {
+        let first = worker_reactor(
+            (site, live),
+            listeners,
+            options,
+            verifier,
+            access_log,
+            counters(0),
+        )?;
+        if let Some(live) = live {
             live.watch(open_root(options)?, options.site.shows_hidden)
                 .map_err(StartError::System)?;
         }
@@ -316,7 +342,7 @@ fn metrics_reactor(
 
 /// Creates the reactor of a worker, with its protocol, wakers and listeners.
 fn worker_reactor(
-    site: Site,
+    (site, live): (Site, Option<&LiveReload>),
     listeners: Vec<Listener>,
     options: &ServerOptions,
     verifier: Option<&Verifier>,
@@ -325,13 +351,14 @@ fn worker_reactor(
 ) -> Result<WorkerReactor, StartError> {
     let mut wakers = Vec::new();
     wakers.extend(site.event_fd().map_err(StartError::System)?);
-    if let Some(live) = &options.site.live_reload {
+    if let Some(live) = live {
         wakers.push(live.new_waker().map_err(StartError::System)?);
     }
     let site = match &counters {
         Some(counters) => site.with_cached_bytes_counter(counters.cache_bytes.clone()),
         None => site,
     };
+    let site = Live::new(site, live.cloned());
     let mut protocol = Http1::new(site, options.http1.clone(), access_log);
     if let Some(verifier) = verifier {
         let auth = verifier.handle().map_err(StartError::System)?;
@@ -410,27 +437,34 @@ fn panicked() -> io::Error {
 }
 
 /// Creates a site of the open root, and starts the compressor and the digests of all workers' sites, as far as
-/// `options` say.
+/// `options` say. The policy is loaded from `sources` whenever the root changes, and each lookup is recorded in `trace`.
 ///
 /// # Errors
 /// [`StartError::System`].
-pub fn open_site(disk: Root, options: &mut ServerOptions) -> Result<Site, StartError> {
-    if options.compress {
-        let budget = options.site.cache_memory / COMPRESSED_CACHE_DIVISOR;
-        let compressor =
-            Compressor::start(COMPRESSOR_THREADS, budget).map_err(StartError::System)?;
-        options.site.compressor = Some(compressor);
-        options.site.cache_memory -= budget;
-    }
-    if options.digest {
-        options.site.digests = Some(Digests::start().map_err(StartError::System)?);
-    }
-    if disk.resolver() == PathResolver::ComponentWalk {
+pub fn open_site(
+    root: Root,
+    options: &ServerOptions,
+    sources: &PolicySources,
+    trace: Option<Trace>,
+) -> Result<Site, StartError> {
+    let start_compressor =
+        || Compressor::start(COMPRESSOR_THREADS, options.compressed_cache_bytes());
+    let compressor = options.compress.then(start_compressor).transpose();
+    let digests = options.digest.then(Digests::start).transpose();
+    if root.resolver() == PathResolver::ComponentWalk {
         warn!(
             "openat2 is missing (Linux before 5.6, or a seccomp filter): paths are opened step by step, which is slower"
         );
     }
-    Ok(Site::new(disk, options.site_options_per_worker()))
+    let shared = SiteShared {
+        compressor: compressor.map_err(StartError::System)?,
+        digests: digests.map_err(StartError::System)?,
+        releases: Releases::with_grace_period(options.site.release_grace),
+        policy: SharedPolicy::from_sources(sources.clone()),
+        trace,
+        ..SiteShared::default()
+    };
+    Ok(Site::new(root, options.site_options_per_worker()).with_shared(shared))
 }
 
 /// Opens the document root.

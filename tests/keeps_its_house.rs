@@ -58,7 +58,7 @@ const ALLOWED_FILES: &[(&str, &[&str])] = &[
             "site/represent/digests.rs",
             "files/root.rs",
             "site/site.rs",
-            "site/live.rs",
+            "site/live/reload.rs",
             "site/live/tree_watcher.rs",
             "site/resolve/search.rs",
             "site/encoding/sidecar_writer.rs",
@@ -127,7 +127,7 @@ const ALLOWED_FILES: &[(&str, &[&str])] = &[
             "compress.rs",
             "explain.rs",
             "line_writer.rs",
-            "site/live.rs",
+            "site/live/reload.rs",
         ],
     ),
     (
@@ -210,7 +210,7 @@ const ALLOWED_FILES: &[(&str, &[&str])] = &[
     ),
     (
         "RandomState",
-        &["http/multipart.rs", "auth/users.rs", "site/live.rs"],
+        &["http/multipart.rs", "auth/users.rs", "site/live/reload.rs"],
     ),
     (
         "crate::line_writer",
