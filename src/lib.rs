@@ -51,7 +51,7 @@
 //!      |        .- http1/parse.rs   request(&[u8])       -> Request    pure
 //!      |        |- http/validate.rs validate(&Request)  -> Target     pure (or Err(Response))
 //!      |        |- http1/health.rs, http1/authorize.rs                answered here, refused, or passed on
-//!      |        |- site/site.rs     find(&Target)        -> Lookup     THE ONE EFFECT: cache, or file system
+//!      |        |- site/site.rs     find(&Target)        -> Finding    THE ONE EFFECT: cache, or file system
 //!      |        |- http/respond.rs  respond(&Request, &Target, &Lookup) -> Response   pure (preconditions, ranges)
 //!      |        '- http1/encode.rs  head(&Response, ..)  -> bytes      pure
 //!      v
@@ -124,7 +124,7 @@
 //! | resource | place |
 //! |---|---|
 //! | clock, on an event loop | `net/reactor.rs` |
-//! | clock, elsewhere | `compress.rs`, `explain.rs`, `check.rs`, `site/live.rs` |
+//! | clock, elsewhere | `compress.rs`, `explain.rs`, `check.rs`, `site/live/reload.rs` |
 //! | clock, when log lines are lost | `line_writer.rs` |
 //! | clock, at the start of the process | `server/metrics/process.rs` |
 //! | served files, opened | `files/root.rs` |
@@ -252,7 +252,8 @@
 //! | `site/names/media.rs` | file name -> media type, and whether it is compressible | I/O |
 //! | `site/cache_control.rs` | file name -> Cache-Control, by fingerprints in the name | reading files |
 //! | `site/names/hidden.rs` | names that begin with a dot | other rules |
-//! | `site/resolve/absence.rs` | the reason why a target has no resource | its text for explain |
+//! | `site/resolve/absence.rs` | the reasons why a target has no resource, and their sentences | looking it up |
+//! | `site/resolve/resolver.rs` | place -> file, directory, listing, redirect, rewrite, or nothing | fields; fallback pages |
 //! | `site/freshness/watch.rs` | changes of files from inotify, and the changes that it cannot report | comparing versions |
 //! | `site/freshness/releases.rs` | directories to which the root path has led, which may still be served | which files |
 //! | `site/freshness/cache.rs` | cached lookups within a budget, and their evidence | the file system |
@@ -261,19 +262,25 @@
 //! | `site/rules/field.rs` | configured response fields, and the reserved ones | which responses have them |
 //! | `site/rules/headers.rs` | `_headers`: path -> changes to the fields | reading the file; default fields |
 //! | `site/rules/redirects.rs` | `_redirects`: path -> location and status | reading the file; looking a path up |
-//! | `site/listing.rs` | a directory read, sorted and rendered in bounded steps | framing |
+//! | `site/listing/stream.rs` | a directory read, sorted and rendered in bounded steps | framing |
 //! | `site/listing/natural.rs` | natural order of names | what they name |
 //! | `site/listing/row.rs` | an entry as HTML, JSON or text | examining the file |
-//! | `site/live.rs` | live reload: numbered changes, kept for a while, sent as events | the script in the browser |
+//! | `site/live/origin.rs` | the origin around an origin that adds live reload to its pages | watching files |
+//! | `site/live/reload.rs` | numbered changes, kept for a while, sent as events | the script in the browser |
 //! | `site/live/tree_watcher.rs` | inotify on a whole directory tree | which files are served |
 //! | `site/live/debouncer.rs` | a burst of changes merged into one | reading the clock |
 //! | `site/live/inject.rs` | the live-reload script added to a page | reading the page |
 //! | `site/rules/policy_sources.rs` | the files of a site's policy, read at each load | the meaning of a line |
+//! | `site/rules/shared_policy.rs` | the policy in force, for all workers, and its sources | rules |
 //! | `site/rules/policy.rs` | URL and file -> the fields of the response | choosing the file |
 //! | `site/report/trace.rs` | events of a lookup, for `docroot explain` | decisions |
+//! | `site/report/logged_once.rs` | messages that are each logged once | their text |
+//! | `site/report/root_fault.rs` | why a request for / would get 404 | its text |
 //! | `site/report/survey.rs` | all files of the root, tried as requests would be | rules other than those of serving |
 //! | `site/resolve/search.rs` | path -> file: itself, with `.html`, or an index file, and its sidecars | request fields |
 //! | `site/encoding/sidecars.rs` | sidecars of a file, checked against its version, with their codings | choosing one |
+//! | `site/represent/assembler.rs` | a found file -> a resource: fields, validators, sidecars, codings | finding it |
+//! | `site/represent/fallback.rs` | the SPA fallback page and the not-found page | when a target has no resource |
 //! | `site/represent/resource.rs` | content and fields -> a resource with all its representations' fields | choosing either |
 //! | `site/freshness/lookup_cache.rs` | the cache of lookups with their revalidation: evidence and watches | searching |
 //! | `site/site.rs` | target -> lookup: cache, rules, search, error pages | request fields |
@@ -287,7 +294,6 @@
 //! | `server/metrics/process.rs` | statistics of the process from procfs | docroot's own counters |
 //! | `server/sandbox.rs` | the rights that the serving process keeps (Landlock) | names of options |
 //! | `compress.rs` | `docroot compress`: directory walk, threads, report | opening files; requests |
-//! | `site/resolve/absence.rs` | why a target has no resource | looking it up |
 //! | `main.rs` | arguments, tracing, signals, exit code | anything else |
 //! | `config.rs` | arguments and environment -> options, validated once | imports from anywhere but `main.rs` |
 //! | `local_time.rs` | local time for a terminal | other clocks |

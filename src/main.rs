@@ -145,12 +145,12 @@ fn run(
     for warning in config::unknown_variables() {
         warn!("{warning}");
     }
-    let mut config = arguments
+    let config = arguments
         .resolve()
         .map_err(|why| (EXIT_BAD_ARGUMENTS, why))?;
     let root = server::open_root(&config.server).map_err(start_failure)?;
     if check {
-        let (site, loaded) = open_site(root, &mut config)?;
+        let (site, loaded) = open_site(root, &config, None)?;
         return run_check(&config, &site, &loaded);
     }
     let sockets = BoundListeners::listen(&config.server).map_err(start_failure)?;
@@ -163,7 +163,7 @@ fn run(
     if let Confinement::None(_) = confinement {
         warn!("{confinement}");
     }
-    let (site, loaded) = open_site(root, &mut config)?;
+    let (site, loaded) = open_site(root, &config, None)?;
     warn_of_ignored_rules(&loaded);
     let root_fault = check::root_fault(&config.server.root, &site);
     // On a terminal the banner has it.
@@ -171,7 +171,7 @@ fn run(
     if let Some(fault) = root_fault.as_ref().filter(|_| !has_banner) {
         warn!("{fault}");
     }
-    let policy = config.server.site.policy.clone();
+    let policy = site.shared().policy.clone();
     let (line_writer, access_log) = config
         .log
         .as_ref()
@@ -314,11 +314,16 @@ fn open_access_log(
 }
 
 /// Opens the site, with its path rules in force.
-fn open_site(root: Root, config: &mut Config) -> Result<(Site, LoadedPolicy), Failure> {
-    let mut site = server::open_site(root, &mut config.server).map_err(start_failure)?;
+fn open_site(
+    root: Root,
+    config: &Config,
+    trace: Option<Trace>,
+) -> Result<(Site, LoadedPolicy), Failure> {
+    let site = server::open_site(root, &config.server, &config.sources, trace);
+    let mut site = site.map_err(start_failure)?;
     let loaded = config.sources.load();
     let loaded = loaded.map_err(|errors| (EXIT_BAD_ARGUMENTS, errors.join("\n")))?;
-    config.server.site.policy.replace(loaded.policy.clone());
+    site.shared().policy.replace(loaded.policy.clone());
     site.mark_stale(true);
     require_pages(config, &site)?;
     Ok((site, loaded))
@@ -338,13 +343,12 @@ fn run_check(config: &Config, site: &Site, loaded: &LoadedPolicy) -> Result<(), 
 }
 
 fn run_explain(arguments: ExplainArguments) -> Result<(), Failure> {
-    let (mut config, request) = arguments
+    let (config, request) = arguments
         .resolve()
         .map_err(|why| (EXIT_BAD_ARGUMENTS, why))?;
     let trace = Trace::default();
-    config.server.site.trace = Some(trace.clone());
     let root = server::open_root(&config.server).map_err(start_failure)?;
-    let (site, loaded) = open_site(root, &mut config)?;
+    let (site, loaded) = open_site(root, &config, Some(trace.clone()))?;
     for warning in config::unknown_variables().iter().chain(&loaded.warnings) {
         // As in the log of a server.
         let _ = writeln!(io::stderr(), "docroot: {warning}");

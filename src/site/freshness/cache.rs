@@ -12,7 +12,7 @@ use super::watch::WatchEvent;
 use crate::blob::Blob;
 use crate::files::entry::FileSource;
 use crate::files::inotify::WatchId;
-use crate::http::{Lookup, Resource};
+use crate::http::{Finding, Lookup, Resource};
 
 /// Bytes that an entry costs besides its key, its paths and its content: its own fields, its place in the map, the
 /// representation with its rendered fields, and the allocator's overhead for each.
@@ -70,14 +70,14 @@ pub(crate) struct Cache {
     turn: u64,
     /// Number of changes of names in watched directories.
     name_changes: u64,
-    turn_entries: HashMap<Box<str>, Lookup>,
+    turn_entries: HashMap<Box<str>, Finding>,
 }
 
 /// Result of a look into the cache.
 #[derive(Debug)]
 pub(crate) enum CacheLookup {
     /// Lookup that may be used as it is.
-    Fresh(Lookup),
+    Fresh(Finding),
     /// Lookup that was right when the evidence was found. It must be revalidated, or removed.
     Stale(StaleEntry),
     Missing,
@@ -183,7 +183,7 @@ impl Cache {
     pub(crate) fn get(&mut self, key: &str) -> CacheLookup {
         let Some(&slot) = self.slots_by_key.get(key) else {
             return match self.turn_entries.get(key) {
-                Some(lookup) => CacheLookup::Fresh(lookup.clone()),
+                Some(finding) => CacheLookup::Fresh(finding.clone()),
                 None => CacheLookup::Missing,
             };
         };
@@ -196,7 +196,7 @@ impl Cache {
             entry_watch.is_undisturbed && entry_watch.name_changes == name_changes
         };
         if entry.fresh_in_turn == self.turn || entry.watch.as_ref().is_some_and(is_undisturbed) {
-            return CacheLookup::Fresh(entry.lookup.clone());
+            return CacheLookup::Fresh(entry.lookup.clone().into());
         }
         CacheLookup::Stale(StaleEntry {
             slot,
@@ -263,7 +263,7 @@ impl Cache {
             || cost.bytes > self.max_entry_bytes()
             || self.slots_by_key.contains_key(key)
         {
-            return self.insert_for_turn(key, lookup);
+            return self.insert_for_turn(key, &lookup.clone().into());
         }
         let key: Arc<str> = key.into();
         let slot = self.free_slots.pop().unwrap_or(self.slots.len());
@@ -284,13 +284,13 @@ impl Cache {
         self.evict();
     }
 
-    /// Caches a lookup until the turn is over.
-    pub(crate) fn insert_for_turn(&mut self, key: &str, lookup: &Lookup) {
+    /// Caches a finding until the turn is over.
+    pub(crate) fn insert_for_turn(&mut self, key: &str, finding: &Finding) {
         if self.budget.bytes > 0
             && key.len() <= MAX_KEY_BYTES
             && self.turn_entries.len() < MAX_TURN_ENTRIES
         {
-            self.turn_entries.insert(key.into(), lookup.clone());
+            self.turn_entries.insert(key.into(), finding.clone());
         }
     }
 
@@ -626,7 +626,7 @@ mod tests {
     fn zero_budget_caches_nothing() {
         let mut cache = Cache::new(CacheBudget::default());
         insert(&mut cache, "/");
-        cache.insert_for_turn("/nothing", &Lookup::NotFound(None));
+        cache.insert_for_turn("/nothing", &Lookup::NotFound(None).into());
         assert_eq!(state_of(&mut cache, "/"), EntryState::Missing);
         assert_eq!(state_of(&mut cache, "/nothing"), EntryState::Missing);
     }
@@ -695,7 +695,7 @@ mod tests {
     fn turn_entries_are_bounded_and_dropped_at_turn_end() {
         let mut cache = Cache::new(BUDGET);
         for number in 0..MAX_TURN_ENTRIES * 2 {
-            cache.insert_for_turn(&format!("/{number}"), &Lookup::NotFound(None));
+            cache.insert_for_turn(&format!("/{number}"), &Lookup::NotFound(None).into());
             check(&cache);
         }
         assert_eq!(state_of(&mut cache, "/0"), EntryState::Fresh);

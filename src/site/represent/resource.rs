@@ -51,6 +51,7 @@ pub(crate) fn with_fields(
         Arc::new(with_validators(representation, validators, resource.varies))
     };
     Resource {
+        name: resource.name.clone(),
         representations: resource.representations.iter().map(rebuild).collect(),
         ..*resource
     }

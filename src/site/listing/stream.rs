@@ -12,16 +12,14 @@
 //! A directory with fewer entries than a run is sorted as a whole; of a larger one, each run is sorted. Only one run is
 //! held in memory, however large the directory is.
 
-mod natural;
-mod row;
-
 use std::cmp::{Ordering, Reverse};
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use self::row::{ListingRow, write_escaped};
+use super::natural;
+use super::row::{ListingRow, write_escaped};
 use crate::blob::Blob;
 use crate::files::entry::{EntryMetadata, OpenDir};
 use crate::files::root::Root;
@@ -49,9 +47,9 @@ const ROWS_PER_GROUP: u64 = 500;
 const MAX_BYTES_PER_STEP: usize = 32 * 1024;
 
 /// Page template, with placeholders in double braces.
-const PAGE: &str = include_str!("listing/page.html");
-const STYLE: &str = include_str!("listing/style.css");
-const SCRIPT: &str = include_str!("listing/script.js");
+const PAGE: &str = include_str!("page.html");
+const STYLE: &str = include_str!("style.css");
+const SCRIPT: &str = include_str!("script.js");
 
 /// Row with the link to the parent directory.
 const PARENT_ROW: &[u8] = b"<tbody><tr><td><a href=\"../\">../</a><td><td>\n";
@@ -68,7 +66,7 @@ const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; img-src 'self'; \
 
 /// State that all listings of a site share.
 #[derive(Debug)]
-pub(super) struct Listings {
+pub(crate) struct Listings {
     formats: Arc<ListingRepresentations>,
     /// Reference count of the listings in progress.
     active: Arc<()>,
@@ -144,12 +142,12 @@ impl Default for Listings {
 
 impl Listings {
     /// Returns the lookup of a target that is listed.
-    pub(super) fn lookup(&self) -> Lookup {
+    pub(crate) fn lookup(&self) -> Lookup {
         Lookup::Listing(self.formats.clone())
     }
 
     /// Starts the listing of an open directory, at this path below the root.
-    pub(super) fn start(
+    pub(crate) fn start(
         &self,
         root: Arc<Root>,
         dir: OpenDir,
@@ -172,12 +170,12 @@ impl Listings {
 
 impl Listing {
     /// Returns the root that contains the directory.
-    pub(super) fn root(&self) -> Arc<Root> {
+    pub(crate) fn root(&self) -> Arc<Root> {
         self.root.clone()
     }
 
     /// Returns the directory's path below the root.
-    pub(super) fn path(&self) -> &[u8] {
+    pub(crate) fn path(&self) -> &[u8] {
         &self.path
     }
 
@@ -196,7 +194,7 @@ impl Listing {
 ///
 /// # Errors
 /// Fails if the directory can no longer be read.
-pub(super) fn step(
+pub(crate) fn step(
     listing: &mut Listing,
     root: &Root,
     is_shown: impl Fn(&[u8]) -> bool,

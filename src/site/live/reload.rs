@@ -1,14 +1,10 @@
-//! Live reload: a stream of server-sent events that tells open pages which files have changed.
+//! `LiveReload`: a stream of server-sent events that tells open pages which files have changed.
 //!
-//! One background thread watches all directories below the root ([`tree_watcher`]) and merges bursts of changes
-//! ([`debouncer`]). It numbers the merged changes, keeps the last few, and wakes each worker. A script that is injected
-//! into every HTML page ([`inject`]) reads the event stream: first a `hello` with the current number, then each change.
+//! One background thread watches all directories below the root (`tree_watcher.rs`) and merges bursts of changes
+//! (`debouncer.rs`). It numbers the merged changes, keeps the last few, and wakes each worker. A script that is injected
+//! into every HTML page (`inject.rs`) reads the event stream: first a `hello` with the current number, then each change.
 //! By its last number, a page that reconnects to any worker gets the changes that it missed. The event id begins with a
 //! random number of this process, as changes between two processes are unknown.
-
-mod debouncer;
-mod inject;
-mod tree_watcher;
 
 use std::collections::VecDeque;
 use std::fmt::Write as _;
@@ -23,18 +19,11 @@ use std::time::{Duration, Instant};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use tracing::{debug, warn};
 
-use self::debouncer::{Changes, Debouncer};
-use self::inject::SkipReason;
-use self::tree_watcher::{TreeEvent, TreeWatcher};
+use super::debouncer::{Changes, Debouncer};
+use super::inject::{self, SkipReason};
+use super::tree_watcher::{TreeEvent, TreeWatcher};
 use crate::files::root::Root;
 use crate::http::{Fields, PATH_CHARACTERS, percent_encode};
-
-/// Paths of the event stream and of the script, below the root, in a directory name that no site uses.
-const EVENTS_PATH: &[u8] = b".docroot/live";
-pub(super) const SCRIPT_PATH: &[u8] = b".docroot/live.js";
-
-/// Script that reloads a page after a change.
-pub(super) const SCRIPT_CONTENT: &[u8] = include_bytes!("live/script.js");
 
 /// Interval of comments on an idle event stream. Without them, a client that has gone would not be noticed.
 const HEARTBEAT: Duration = Duration::from_secs(15);
@@ -60,7 +49,9 @@ pub struct LiveReload {
 
 #[derive(Debug)]
 struct LiveShared {
-    /// Path prefix of all URLs, with a leading and a trailing slash.
+    /// Path prefix of all URLs, without a slash at either end.
+    prefix: String,
+    /// The same, encoded, with a leading and a trailing slash.
     url_prefix: String,
     /// Random number of this process.
     instance_id: u64,
@@ -96,13 +87,6 @@ pub struct EventStream {
     next_heartbeat: Option<Instant>,
 }
 
-/// Path below the prefix that docroot itself serves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum BuiltinPath {
-    Events,
-    Script,
-}
-
 impl LiveReload {
     /// Creates a notifier for a site with this path prefix, without leading and trailing slash. Nothing is watched yet.
     #[must_use]
@@ -114,6 +98,7 @@ impl LiveReload {
         }
         Self {
             shared: Arc::new(LiveShared {
+                prefix: prefix.to_owned(),
                 url_prefix,
                 instance_id: RandomState::new().hash_one(()),
                 change_count: AtomicU64::new(0),
@@ -156,13 +141,9 @@ impl LiveReload {
         Ok(())
     }
 
-    /// Returns the built-in path that this is, without the prefix, or `None`.
-    pub(super) fn builtin_path(path: &[u8]) -> Option<BuiltinPath> {
-        match path {
-            EVENTS_PATH => Some(BuiltinPath::Events),
-            SCRIPT_PATH => Some(BuiltinPath::Script),
-            _ => None,
-        }
+    /// Returns the path prefix, without a slash at either end.
+    pub(super) fn prefix(&self) -> &str {
+        &self.shared.prefix
     }
 
     /// Creates an event stream for a page.
