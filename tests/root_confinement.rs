@@ -917,13 +917,15 @@ fn mounts_inside_root_are_served_and_confined() {
     );
 }
 
-const HIDDEN: [&str; 7] = [
+const HIDDEN: [&str; 9] = [
     ".env",
+    "..data",
     ".git/config",
     "folder/.env",
     "folder/.git/config",
     "folder/.well-known/file",
     ".well-known/.env",
+    ".well-known/.secret/file",
     ".well-known.bak",
 ];
 
@@ -977,7 +979,7 @@ fn hidden_files_are_404() {
         assert_eq!(response.status(), "404 Not Found", "{target}");
         // A missing name with an extension may be a subresource of a page, and gets the plain text response.
         let name = target.rsplit('/').next().unwrap_or_default();
-        let has_extension = name.trim_start_matches('.').contains('.');
+        let has_extension = Path::new(name).extension().is_some_and(|it| !it.is_empty());
         let expected = if has_extension { &part } else { &page };
         assert!(response.content == *expected, "{target}");
     }

@@ -16,6 +16,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
+use docroot::blob::TIMESTAMP_TICK;
 pub use rustix::process::Signal;
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, kill_process, setrlimit};
 
@@ -472,8 +473,7 @@ impl Root {
                 }
             }
         }
-        // TIMESTAMP_TICK (src/blob.rs) and 1 ms.
-        thread::sleep(Duration::from_millis(21));
+        wait_for_file_clock();
     }
 
     /// Writes a file and creates the directories above it.
@@ -930,6 +930,12 @@ pub fn succeeds(program: &str, arguments: &[&str]) -> bool {
         .stdin(Stdio::null())
         .output();
     output.is_ok_and(|output| output.status.success())
+}
+
+/// Waits for a tick of the clock that dates files: the next change gets another date, and the last one counts as settled,
+/// whatever the time of day is.
+pub fn wait_for_file_clock() {
+    thread::sleep(TIMESTAMP_TICK + Duration::from_millis(1));
 }
 
 /// Waits until `condition` returns a value. `what` completes "timed out waiting until".
