@@ -165,6 +165,7 @@ fn changes_of_watched_files_are_seen_by_next_request() {
         queue_overflow,
         watch_limit_reached,
         permission_changes,
+        changes_behind_link,
         change_between_accept_and_read,
     ];
     thread::scope(|scope| {
@@ -179,7 +180,8 @@ fn changes_of_watched_files_are_seen_by_next_request() {
 fn root_with_old_files() -> Root {
     let root = Root::new();
     for directory in [
-        "calls", "kinds", "mounts", "upper", "maps", "overflow", "watches", "modes", "accept",
+        "calls", "kinds", "mounts", "upper", "maps", "overflow", "watches", "modes", "links",
+        "accept",
     ] {
         for number in 0..6 {
             root.write(format!("{directory}/{number}"), "old");
@@ -188,7 +190,10 @@ fn root_with_old_files() -> Root {
         root.write(format!("{directory}/folder/file"), "old");
         root.write(format!("{directory}/other/file"), "new");
         root.write(format!("{directory}/large"), pseudorandom_bytes(200_000));
-        symlink("0", root.join(directory).join("link")).expect("a directory");
+        for name in ["0", "1"] {
+            let link = root.join(format!("{directory}/link-to-{name}"));
+            symlink(name, link).expect("a directory");
+        }
     }
     for directory in ["lower", "work", "merged"] {
         fs::create_dir(root.join(directory)).expect("a directory");
@@ -206,7 +211,14 @@ fn no_system_calls(root: &Root) {
     let Some(trace) = trace else { return };
     let server = Server::spawn(trace.command(&root, &["--no-precompressed"]));
     let mut client = server.connect();
-    let targets = ["/0", "/1", "/folder/file", "/large", "/link", "/nothing"];
+    let targets = [
+        "/0",
+        "/1",
+        "/folder/file",
+        "/large",
+        "/link-to-0",
+        "/nothing",
+    ];
     warm(&mut client, &targets);
     trace.mark();
     let check_calls = |what: &str, expected: usize, act: &mut dyn FnMut()| {
@@ -231,7 +243,7 @@ fn no_system_calls(root: &Root) {
     // Of a symbolic link: what it is, its target, that this is in the root, and the file there.
     check_calls("by a link", 4 * 5, &mut || {
         for _ in 0..5 {
-            client.get("/link");
+            client.get("/link-to-0");
         }
     });
 }
@@ -408,6 +420,23 @@ fn watch_limit_reached(root: &Root) {
         check_change_new_first(target, &server, old, target, "newer");
     }
     assert_eq!(server.stderr_lines(), [""; 0]);
+}
+
+/// A file behind a symbolic link, which is not watched: with openat2(2) and without.
+fn changes_behind_link(root: &Root) {
+    let root = root.join("links");
+    let without = Server::without_openat2("ENOSYS", &root, &[]);
+    for (server, name) in [Server::start(&root)]
+        .iter()
+        .chain(&without)
+        .zip(["0", "1"])
+    {
+        let old = &mut server.connect();
+        let target = &format!("/link-to-{name}");
+        warm(old, &[target]);
+        overwrite(&root.join(name), "new");
+        check_change("behind a link", server, old, target, "new");
+    }
 }
 
 /// File modes, first of files that are watched, and then of files that were changed a moment ago.

@@ -149,6 +149,22 @@ fn directory_without_index_is_listed() {
 }
 
 #[test]
+fn page_has_its_path_and_its_order() {
+    let root = Root::new();
+    fs::create_dir_all(root.join("a/<b>")).expect("a directory");
+    let page = list(
+        &serve(&root),
+        "/a/%3Cb%3E/?sort=time&order=desc",
+        "text/html",
+    );
+    let page = page.text();
+    assert!(page.contains("<h1><a href=\"../../\">/</a><a href=\"../\">a/</a>&lt;b&gt;/</h1>"));
+    assert!(page.contains("<title>Index of /a/&lt;b&gt;/</title>"));
+    assert!(page.contains("aria-sort=\"descending\"><a href=\"?sort=time&amp;order=asc\""));
+    assert!(page.contains(">0 folders, 0 files</p>") && page.ends_with("</script>\n</html>\n"));
+}
+
+#[test]
 fn accept_selects_html_json_or_text() {
     let root = Root::of(&[("a/b/file.txt", "content"), ("a/b/deep/file", "")]);
     for path in ["a/b/file.txt", "a/b/deep"] {

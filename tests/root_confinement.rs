@@ -624,24 +624,26 @@ fn moved_root_is_served_while_its_path_is_dangling() {
 #[test]
 fn missing_and_overlong_names_are_404() {
     let outer = outer();
-    let server = Server::start(&outer.join("root"));
     let long = "x".repeat(256);
     let deep = "x/".repeat(5000);
-    check_not_found(
-        &server,
-        &[
-            "/nothing",
-            "/file/",
-            "/file/file",
-            &format!("/{long}"),
-            &format!("/{long}/"),
-            &format!("/folder/{long}/file"),
-            &format!("/{}", "x".repeat(10_000)),
-            &format!("/{}", "%ff".repeat(300)),
-            &format!("/{deep}"),
-            &format!("/{deep}file"),
-        ],
-    );
+    let targets = [
+        "/nothing",
+        "/file/",
+        "/file/file",
+        &format!("/{long}"),
+        &format!("/{long}/"),
+        &format!("/folder/{long}/file"),
+        &format!("/{}", "x".repeat(10_000)),
+        &format!("/{}", "%ff".repeat(300)),
+        &format!("/{deep}"),
+        &format!("/{deep}file"),
+    ];
+    let root = outer.join("root");
+    let without = Server::without_openat2("ENOSYS", &root, &[]);
+    for server in [Server::start(&root)].into_iter().chain(without) {
+        check_not_found(&server, &targets);
+        assert_eq!(server.get("/folder").status(), "301 Moved Permanently");
+    }
 }
 
 /// Creates a special file.
