@@ -19,9 +19,9 @@ const WATCH_DELAY: Duration = Duration::from_millis(10_050);
 
 /// Returns the content of a 200, or else the status code.
 fn body_or_status(response: &Response) -> String {
-    match response.status() {
-        "200 OK" => response.text().trim_end().to_owned(),
-        status => status[..3].to_owned(),
+    match response.code() {
+        "200" => response.text().trim_end().to_owned(),
+        code => code.to_owned(),
     }
 }
 
