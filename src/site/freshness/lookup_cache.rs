@@ -287,17 +287,3 @@ fn is_unchanged(root: &Root, evidence: &Evidence) -> bool {
     };
     evidence.absent.iter().all(is_absent) && evidence.present.iter().all(is_present)
 }
-
-#[cfg(test)]
-impl LookupCache {
-    /// Removes the watcher: every lookup is revalidated by stat(2).
-    pub(crate) fn without_watches(mut self) -> Self {
-        self.watcher = None;
-        self
-    }
-
-    /// Returns whether the lookup under a key needs no revalidation.
-    pub(crate) fn is_fresh(&mut self, key: &str) -> bool {
-        matches!(self.cache.get(key), CacheLookup::Fresh(_))
-    }
-}

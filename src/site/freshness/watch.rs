@@ -327,345 +327,56 @@ impl FileWatcher {
 
 #[cfg(test)]
 mod tests {
-    use std::fs::{self, File, Permissions};
-    use std::os::unix::fs::{FileExt as _, PermissionsExt as _, symlink};
-    use std::path::{Path, PathBuf};
+    use std::fs;
+    use std::path::Path;
 
     use super::*;
     use crate::files::entry::EntryDescriptor;
     use crate::files::root::Symlinks;
 
-    /// Root in which `folder/file` is watched.
-    struct WatchedRoot {
-        outer: tempfile::TempDir,
-        site_root: Root,
-        watch: FileWatcher,
-        file: WatchId,
-    }
-
-    impl WatchedRoot {
-        /// Returns `None`, with a message, where inotify may miss changes in the temporary directory.
-        fn new() -> Option<Self> {
-            let outer = tempfile::tempdir().unwrap();
-            let root = outer.path().join("root");
-            fs::create_dir_all(root.join("folder")).unwrap();
-            for name in ["folder/file", "other", "large"] {
-                fs::write(root.join(name), "content").unwrap();
+    /// Returns the events, each once.
+    fn events(watch: &mut FileWatcher) -> Vec<WatchEvent> {
+        let mut events = Vec::new();
+        watch.poll_events(|event| {
+            if !events.contains(&event) {
+                events.push(event);
             }
-            fs::hard_link(root.join("folder/file"), outer.path().join("alias")).unwrap();
-            symlink("folder", root.join("way")).unwrap();
-            let site_root = Root::open(&root, &Symlinks::default()).unwrap();
-            let Some(mut watch) = FileWatcher::new(&site_root) else {
-                eprintln!("SKIPPED: inotify may miss changes in the temporary directory");
-                return None;
-            };
-            let source = source(&site_root, "folder/file");
-            let file = watch.watch(&site_root, b"folder/file", &source).unwrap();
-            let mut watching = Self {
-                outer,
-                site_root,
-                watch,
-                file,
-            };
-            assert_eq!(watching.events(), [], "no events yet");
-            Some(watching)
-        }
-
-        fn root(&self) -> PathBuf {
-            self.outer.path().join("root")
-        }
-
-        fn path(&self) -> PathBuf {
-            self.root().join("folder/file")
-        }
-
-        /// Returns the events, each once.
-        fn events(&mut self) -> Vec<WatchEvent> {
-            let mut events = Vec::new();
-            self.watch.poll_events(|event| {
-                if !events.contains(&event) {
-                    events.push(event);
-                }
-            });
-            events
-        }
-
-        /// Returns whether the event descriptor is readable.
-        fn has_events(&self) -> bool {
-            let fd = self.watch.event_fd().unwrap();
-            let mut fds = [rustix::event::PollFd::new(
-                &fd,
-                rustix::event::PollFlags::IN,
-            )];
-            rustix::event::poll(&mut fds, Some(&Timespec::default())).unwrap() > 0
-        }
-
-        fn is_unopened(&self) -> bool {
-            self.watch.is_unopened(self.file)
-        }
+        });
+        events
     }
 
-    fn source(site_root: &Root, path: &str) -> FileSource {
-        match site_root.open_descriptor(path.as_bytes()).unwrap() {
-            EntryDescriptor::File(_, source) => source,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    /// Checks the events of an action, each once, in any order.
-    fn check(label: &str, act: impl FnOnce(&Path), expects_file: bool, expects_names: bool) {
-        let Some(mut watching) = WatchedRoot::new() else {
-            return;
-        };
-        act(&watching.root());
-        let expects_any = expects_file || expects_names;
-        assert_eq!(watching.has_events(), expects_any, "{label}: readable");
-        let events = watching.events();
-        let has = |event| events.contains(&event);
-        let expected = (expects_file, expects_names, false);
-        let found = (
-            has(WatchEvent::File(watching.file)),
-            has(WatchEvent::Names),
-            has(WatchEvent::Unknown),
-        );
-        assert_eq!(found, expected, "{label}: {events:?}");
-        // (The last event of a removed watch is ignored.)
-        assert_eq!(watching.events(), [], "{label}: reported once");
-        assert!(!watching.has_events(), "{label}: all events are read");
-    }
-
-    fn open(path: PathBuf) -> File {
-        File::options().write(true).open(path).unwrap()
-    }
-
-    #[test]
-    fn each_file_change_is_reported() {
-        let file_event = |label, act: fn(&Path)| check(label, act, true, false);
-        file_event("written", |root| {
-            open(root.join("folder/file"))
-                .write_all_at(b"C", 0)
-                .unwrap();
-        });
-        file_event("truncated", |root| {
-            open(root.join("folder/file")).set_len(0).unwrap();
-        });
-        file_event("modification date set", |root| {
-            let date = std::time::UNIX_EPOCH;
-            open(root.join("folder/file")).set_modified(date).unwrap();
-        });
-        file_event("opened", |root| drop(File::open(root.join("folder/file"))));
-        file_event("written by its other hard link", |root| {
-            open(root.join("../alias")).write_all_at(b"C", 0).unwrap();
-        });
-        file_event("another hard link created", |root| {
-            fs::hard_link(root.join("../alias"), root.join("../another")).unwrap();
-        });
-        file_event("another hard link removed", |root| {
-            fs::remove_file(root.join("../alias")).unwrap();
-        });
-    }
-
-    #[test]
-    fn each_name_change_is_reported() {
-        let rename = |root: &Path, from: &str, to: &str| {
-            fs::rename(root.join(from), root.join(to)).unwrap();
-        };
-        let both_events = |label, act: &dyn Fn(&Path)| check(label, act, true, true);
-        both_events("deleted", &|root| {
-            fs::remove_file(root.join("folder/file")).unwrap();
-        });
-        // A directory reports its files' attributes, too.
-        both_events("its mode changed", &|root| {
-            let mode = Permissions::from_mode(0o600);
-            fs::set_permissions(root.join("folder/file"), mode).unwrap();
-        });
-        both_events("replaced", &|root| rename(root, "other", "folder/file"));
-        both_events("renamed", &|root| {
-            rename(root, "folder/file", "folder/other");
-        });
-        both_events("moved out", &|root| rename(root, "folder/file", "../file"));
-        let names_event = |label, act: &dyn Fn(&Path)| check(label, act, false, true);
-        names_event("its directory renamed", &|root| {
-            rename(root, "folder", "other folder");
-        });
-        names_event("its directory moved out", &|root| {
-            rename(root, "folder", "../folder");
-        });
-        names_event("another name appears beside it", &|root| {
-            fs::write(root.join("folder/index"), "").unwrap();
-        });
-        names_event("a name above it disappears", &|root| {
-            fs::remove_file(root.join("other")).unwrap();
-        });
-        names_event("a link appears beside it", &|root| {
-            symlink("file", root.join("folder/link")).unwrap();
-        });
-        names_event("the mode of its directory changed", &|root| {
-            let mode = Permissions::from_mode(0o755);
-            fs::set_permissions(root.join("folder"), mode).unwrap();
-        });
-        names_event("the root renamed", &|root| {
-            rename(root, "../root", "../moved");
-        });
-        let no_event = |label, act: &dyn Fn(&Path)| check(label, act, false, false);
-        no_event("a file appears beside the root", &|root| {
-            fs::write(root.join("../beside"), "").unwrap();
-        });
-        no_event("another file written", &|root| {
-            fs::File::options()
-                .append(true)
-                .open(root.join("large"))
-                .and_then(|file| file.write_all_at(b"more", 0))
-                .unwrap();
-        });
-    }
-
-    #[test]
-    fn replacing_directory_is_watched() {
-        let Some(mut watching) = WatchedRoot::new() else {
-            return;
-        };
-        let root = watching.root();
-        fs::rename(root.join("folder"), root.join("gone")).unwrap();
-        fs::create_dir(root.join("folder")).unwrap();
-        fs::write(root.join("folder/file"), "another").unwrap();
-        assert_eq!(watching.events(), [WatchEvent::Names]);
-        let source = source(&watching.site_root, "folder/file");
-        let (watch, site_root) = (&mut watching.watch, &watching.site_root);
-        assert!(watch.is_watched(site_root, b"folder/file", watching.file));
-        let another = watch.watch(site_root, b"folder/file", &source).unwrap();
-        assert_ne!(another, watching.file);
-        watching.events();
-        fs::write(root.join("folder/beside"), "").unwrap();
-        assert_eq!(watching.events(), [WatchEvent::Names]);
-        fs::write(root.join("gone/beside"), "").unwrap();
-        assert_eq!(
-            watching.events(),
-            [],
-            "that directory is no longer on the path"
-        );
-        fs::write(root.join("folder/file"), "changed").unwrap();
-        assert_eq!(watching.events(), [WatchEvent::File(another)]);
-    }
-
+    // The directory of a watched file may be on the root path, too, and inotify has one watch for each directory.
     #[test]
     fn root_path_and_files_may_share_watches() {
-        let Some(mut watching) = WatchedRoot::new() else {
+        let outer = tempfile::tempdir().unwrap();
+        let dir = outer.path().join("root");
+        fs::create_dir(&dir).unwrap();
+        fs::write(dir.join("file"), "content").unwrap();
+        let root = Root::open(&dir, &Symlinks::default()).unwrap();
+        let Some(mut watch) = FileWatcher::new(&root) else {
+            eprintln!("SKIPPED: inotify may miss changes in the temporary directory");
             return;
         };
-        let (watch, site_root) = (&mut watching.watch, &watching.site_root);
-        if !watch.watch_root(site_root) {
+        let source = match root.open_descriptor(b"file").unwrap() {
+            EntryDescriptor::File(_, source) => source,
+            other => panic!("{other:?}"),
+        };
+        watch.watch(&root, b"file", &source).unwrap();
+        if !watch.watch_root(&root) {
             eprintln!("SKIPPED: inotify may miss changes of the root path");
             return;
         }
         let elsewhere = Root::open(Path::new("/"), &Symlinks::default()).unwrap();
         watch.watch_root(&elsewhere);
-        assert_eq!(watching.events(), [], "the root path has not changed");
-        fs::write(watching.root().join("new"), "").unwrap();
-        assert_eq!(watching.events(), [WatchEvent::Names]);
-        let (watch, site_root) = (&mut watching.watch, &watching.site_root);
-        watch.watch_root(site_root);
+        assert_eq!(events(&mut watch), [], "the root path has not changed");
+        fs::write(dir.join("new"), "").unwrap();
+        assert_eq!(events(&mut watch), [WatchEvent::Names]);
+        watch.watch_root(&root);
         watch.reset();
-        watching.events();
-        fs::write(watching.root().join("newer"), "").unwrap();
-        assert_eq!(watching.events(), []);
-        fs::rename(watching.root(), watching.outer.path().join("moved")).unwrap();
-        assert_eq!(watching.events(), [WatchEvent::RootPath]);
-    }
-
-    #[test]
-    fn open_file_is_not_unopened() {
-        let Some(mut watching) = WatchedRoot::new() else {
-            return;
-        };
-        assert!(watching.is_unopened());
-        let opened = File::open(watching.path()).unwrap();
-        assert_eq!(watching.events(), [WatchEvent::File(watching.file)]);
-        assert!(!watching.is_unopened());
-        let again = File::open(watching.path()).unwrap();
-        watching.events();
-        drop(opened);
-        watching.events();
-        assert!(!watching.is_unopened(), "it was opened twice");
-        // A duplicated descriptor is closed once.
-        let twice = again.try_clone().unwrap();
-        drop(again);
-        watching.events();
-        assert!(!watching.is_unopened());
-        drop(twice);
-        assert_eq!(watching.events(), [WatchEvent::File(watching.file)]);
-        assert!(watching.is_unopened());
-        drop(open(watching.path()));
-        assert_eq!(watching.events(), [WatchEvent::File(watching.file)]);
-        assert!(watching.is_unopened());
-    }
-
-    #[test]
-    fn file_behind_symlink_is_not_watched() {
-        let Some(mut watching) = WatchedRoot::new() else {
-            return;
-        };
-        let (watch, site_root) = (&mut watching.watch, &watching.site_root);
-        let by_link = source(site_root, "way/file");
-        assert!(!by_link.has_no_symlink);
-        assert_eq!(watch.watch(site_root, b"way/file", &by_link), None);
-        // Nor is a file whose path has come to have the link since.
-        let direct = source(site_root, "folder/file");
-        assert_eq!(watch.watch(site_root, b"way/file", &direct), None);
-        // Nor is a file on another file system than its directory.
-        let mut elsewhere = direct;
-        elsewhere.version.device += 1;
-        assert_eq!(watch.watch(site_root, b"folder/file", &elsewhere), None);
-    }
-
-    #[test]
-    fn unwatched_file_reports_no_events() {
-        let Some(mut watching) = WatchedRoot::new() else {
-            return;
-        };
-        watching.watch.unwatch(watching.file);
-        assert!(!watching.is_unopened());
-        fs::write(watching.path(), "other").unwrap();
-        assert_eq!(watching.events(), []);
-        let (watch, site_root) = (&mut watching.watch, &watching.site_root);
-        assert!(!watch.is_watched(site_root, b"folder/file", watching.file));
-        watching.watch.unwatch(watching.file);
-        assert_eq!(watching.events(), []);
-    }
-
-    #[test]
-    fn inotify_queue_overflow_is_reported_as_unknown() {
-        let Some(mut watching) = WatchedRoot::new() else {
-            return;
-        };
-        let limit = fs::read_to_string("/proc/sys/fs/inotify/max_queued_events");
-        let limit: usize = limit.unwrap().trim().parse().unwrap();
-        if limit > 1 << 20 {
-            eprintln!("SKIPPED: the queue holds {limit} events");
-            return;
-        }
-        for _ in 0..=limit / 2 {
-            drop(File::open(watching.path()));
-        }
-        let events = watching.events();
-        assert_eq!(events.last(), Some(&WatchEvent::Unknown), "{events:?}");
-        assert!(!watching.is_unopened());
-        // Files can be watched again.
-        watching.events();
-        fs::write(watching.path(), "unwatched").unwrap();
-        assert_eq!(watching.events(), [], "nothing is watched");
-        let source = source(&watching.site_root, "folder/file");
-        let file = watching
-            .watch
-            .watch(&watching.site_root, b"folder/file", &source);
-        watching.events();
-        fs::write(watching.path(), "watched").unwrap();
-        assert_eq!(watching.events(), [WatchEvent::File(file.unwrap())]);
-    }
-
-    #[test]
-    fn only_local_file_systems_are_watched() {
-        let site_root = Root::open(Path::new("/proc/self"), &Symlinks::default()).unwrap();
-        assert!(FileWatcher::new(&site_root).is_none());
+        events(&mut watch);
+        fs::write(dir.join("newer"), "").unwrap();
+        assert_eq!(events(&mut watch), []);
+        fs::rename(&dir, outer.path().join("moved")).unwrap();
+        assert_eq!(events(&mut watch), [WatchEvent::RootPath]);
     }
 }

@@ -535,30 +535,8 @@ mod tests {
     }
 
     #[test]
-    fn page_placeholders_are_all_filled() {
-        let tempdir = tempfile::tempdir().unwrap();
-        let root = Root::open(tempdir.path(), &crate::files::Symlinks::default());
-        let root = Arc::new(root.unwrap());
-        let view = ListingView {
-            format: ListingFormat::Html,
-            sort_key: SortKey::Time,
-            is_descending: true,
-        };
-        let listings = Listings::default();
-        let mut listing = listings.start(root.clone(), root.read_dir(b"").unwrap(), b"a/<b>", view);
-        let mut page = Vec::new();
-        while step(&mut listing, &root, |_| true, &mut page).unwrap() {}
-        let page = String::from_utf8(page).unwrap();
-        assert!(page.contains("<h1><a href=\"../../\">/</a><a href=\"../\">a/</a>&lt;b&gt;/</h1>"));
-        assert!(page.contains("<title>Index of /a/&lt;b&gt;/</title>"));
-        assert!(page.contains("aria-sort=\"descending\"><a href=\"?sort=time&amp;order=asc\""));
-        assert!(page.contains(">0 folders, 0 files</p>") && page.ends_with("</script>\n</html>\n"));
-    }
-
-    #[test]
     fn many_concurrent_listings_use_short_runs() {
-        let tempdir = tempfile::tempdir().unwrap();
-        let root = Root::open(tempdir.path(), &crate::files::Symlinks::default());
+        let root = Root::open("/".as_ref(), &crate::files::Symlinks::default());
         let root = Arc::new(root.unwrap());
         let view = ListingView {
             format: ListingFormat::Text,
