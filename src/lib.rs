@@ -19,7 +19,7 @@
 //!      |     |    |    \     |
 //!     http/-------'     net/          RFC 9110, pure | sockets, buffers, timers
 //!           \           /
-//!      blob.rs, counter.rs, line_writer.rs, trust.rs
+//!      blob.rs, log/, sync/, trust.rs
 //! ```
 //!
 //! | folder | what is in it | what is never in it |
@@ -30,10 +30,12 @@
 //! | `proxy/` | the PROXY protocol, around another protocol | HTTP |
 //! | `auth/` | users, password hashes, verification on background threads | HTTP |
 //! | `site/` | from a request target to a resource: files, rules, caches, compression | sockets; request fields |
+//! | `log/` | lines written by a background thread | their content |
+//! | `sync/` | what threads share: counters, wakers, worker pools, second-chance eviction, throttled messages | who uses it |
 //! | `config/` | options of the command line and the environment | acting on them |
 //!
 //! No import runs upward: `main > config > {server, compress, sandbox} > metrics > {http1, site, proxy} > auth > {http,
-//! net} > {blob, counter, line_writer, trust, path_resolution}`. (`main.rs` enters the sandbox after the server has
+//! net} > {blob, log, sync, trust, path_resolution}`. (`main.rs` enters the sandbox after the server has
 //! bound its sockets and before it runs.) `net/` and `http/` do not know each other; `http1/session.rs` joins them.
 //! Content passes through all layers as a [`Blob`](blob::Blob): bytes in memory, or an open file. HTTP/2 would be a
 //! folder beside `http1/`, and TLS a wrapper like `proxy/` (docs/internals/architecture.md).
@@ -147,7 +149,7 @@
 //! | siphasher, subtle, getrandom | `auth/verdict_cache.rs` |
 //! | brotli, flate2, zstd | `site/encoding.rs` |
 //! | mime_guess | `site/media.rs` |
-//! | foldhash | `site/cache.rs` |
+//! | foldhash | `sync/second_chance.rs`, `site/cache.rs` |
 //! | twox-hash | `net/outbox.rs`, `site/validators.rs`, `site/digests.rs` |
 //! | ipnet | `trust.rs` |
 //! | landlock | `sandbox.rs` |
@@ -159,14 +161,19 @@
 //! | jiff | `local_time.rs` |
 //! | strsim | `config/mistakes.rs` |
 //! | sd-notify | `main.rs`, `service_manager.rs` |
-//! | rustix | `net/`, `site/`, `auth/verifier.rs`, `sandbox.rs`, `metrics/process.rs`, `explain.rs`, `hash.rs` |
+//! | rustix | `net/`, `site/`, `sync/waker.rs`, `sandbox.rs`, `metrics/process.rs`, `hash.rs` |
 //!
 //! # Files
 //!
 //! | file | what is in it | what is never in it |
 //! |---|---|---|
 //! | `blob.rs` | content in memory or in a (sealed) open file, and the file's version | reading files; HTTP; sockets |
-//! | `counter.rs` | a counter that one thread changes and any thread may read | what it counts |
+//! | `sync/counter.rs` | a counter that one thread changes and any thread may read | what it counts |
+//! | `sync/lock.rs` | locks that stay usable after a panic | what they protect |
+//! | `sync/log_throttle.rs` | a message at most once per interval, and the number suppressed | its text |
+//! | `sync/second_chance.rs` | entries in a ring, evicted by the second-chance algorithm | what an entry costs |
+//! | `sync/waker.rs` | the waker of an event loop or a thread | who is woken |
+//! | `sync/worker_pool.rs` | background threads with a bounded queue of jobs | what a job is |
 //! | `line_writer.rs` | lines written by a background thread, and counts of lost lines | their content |
 //! | `trust.rs` | trusted proxies | what they send |
 //! | `path_resolution.rs` | a path resolved through symbolic links | opening files |
@@ -176,7 +183,6 @@
 //! | `net/inbox.rs` | received bytes that are not consumed | parsing |
 //! | `net/outbox.rs` | queued bytes and file ranges that are not sent | deciding what to send |
 //! | `net/deadlines.rs` | priority queue of deadlines | reading the clock |
-//! | `net/log_throttle.rs` | a warning at most once a minute | its text |
 //! | `net/limits.rs` | limits of one reactor, and its share of the limits of all | names of options |
 //! | `net/counters.rs` | counters of one reactor's connections | rendering them |
 //! | `net/per_ip_limit.rs` | open connections per address, over all reactors | the bytes of a connection |
@@ -297,7 +303,6 @@
 pub mod auth;
 pub mod blob;
 pub mod compress;
-pub mod counter;
 pub mod http;
 pub mod http1;
 pub mod line_writer;
@@ -308,4 +313,5 @@ pub mod proxy;
 pub mod sandbox;
 pub mod server;
 pub mod site;
+pub mod sync;
 pub mod trust;

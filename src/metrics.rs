@@ -8,13 +8,13 @@ use std::time::SystemTime;
 
 use self::process::ProcessStats;
 use crate::auth::Verifier;
-use crate::counter::Counter;
 use crate::http::{CacheStatus, Lookup, NoStream, Origin, Representation, Status, Target};
 use crate::http1::{self, MethodLabel, TimeoutKind};
 use crate::line_writer::WriterHandle;
 use crate::net;
 use crate::proxy;
 use crate::site::Compressor;
+use crate::sync::Counter;
 
 /// Path of the metrics page.
 pub const PATH: &str = "/metrics";

@@ -334,7 +334,7 @@ fn worker_reactor(
     let mut protocol = Http1::new(site, options.http1.clone(), access_log);
     if let Some(verifier) = verifier {
         let auth = verifier.handle().map_err(StartError::System)?;
-        wakers.push(auth.waker().map_err(StartError::System)?);
+        wakers.push(auth.waker().descriptor().map_err(StartError::System)?);
         protocol = protocol.with_auth(auth);
     }
     if let Some(counters) = &counters {

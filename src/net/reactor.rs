@@ -19,11 +19,10 @@ use super::counters::ConnectionCounters;
 use super::deadlines::{Deadlines, Tick};
 use super::limits::Limits;
 use super::listener::{AcceptOutcome, Listener};
-use super::log_throttle::LogThrottle;
 use super::per_ip_limit::{PerIpLimit, Permit};
 use super::protocol::{CloseReason, Now, Peer, Protocol};
 use super::transport::SocketStream;
-use crate::counter::Counter;
+use crate::sync::{Counter, LogThrottle};
 
 /// Maximum events of one epoll_wait(2).
 const MAX_EVENTS_PER_POLL: usize = 1024;

@@ -10,7 +10,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::io::Errno;
@@ -35,11 +35,11 @@ use super::search::{
 use super::trace::{ChosenFile, HiddenReason, ProbeResult, ResponseRole, Trace, TraceEvent};
 use super::validators::{validators, validators_of_generated};
 use crate::blob::Blob;
-use crate::counter::Counter;
 use crate::http::{
     CacheStatus, Coding, Fields, Lookup, LookupStatus, Origin, Representation, Resource, Response,
     Status, StreamKind, StreamProgress, Target,
 };
+use crate::sync::{Counter, LogThrottle, lock};
 
 /// Cache keys of the not-found page and of the SPA fallback page, and the beginning of the key of a rewrite by a rule.
 /// The path of a target is empty or begins with a slash, so it never equals one of them.
@@ -106,9 +106,8 @@ struct LoggedMessages {
 }
 
 impl LoggedOnce {
-    /// Locks the messages. A panic elsewhere leaves them whole: each change is one statement.
     fn lock(&self) -> MutexGuard<'_, LoggedMessages> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 
     /// Returns whether to log this message now: it was not logged before, and there is room for it.
@@ -192,8 +191,8 @@ pub struct Site {
     /// Time of the last check of the root path, and whether a directory was unavailable then.
     root_checked: Option<(SystemTime, bool)>,
     listings: Listings,
-    /// Time of the last logged failure, and the number of failures since then that were not logged.
-    failure_log: (Option<SystemTime>, u64),
+    /// Throttle of logged failures.
+    failure_log: LogThrottle<SystemTime>,
     /// Status of the last lookup.
     lookup_status: LookupStatus,
     /// Counter of cached bytes, if there is one.
@@ -218,7 +217,7 @@ impl Site {
             cache,
             root_checked: None,
             listings: Listings::default(),
-            failure_log: (None, 0),
+            failure_log: LogThrottle::new(Duration::from_secs(1)),
             lookup_status: LookupStatus {
                 cache_status: CacheStatus::Miss,
                 reason: None,
@@ -926,13 +925,7 @@ impl Site {
 
     /// Logs a failed lookup, at most one line a second: clients decide how often lookups fail.
     fn log_failure(&mut self, failure: &LookupError, now: SystemTime) {
-        let (last, suppressed) = &mut self.failure_log;
-        let is_recent = |last: SystemTime| {
-            now.duration_since(last)
-                .is_ok_and(|elapsed| elapsed < Duration::from_secs(1))
-        };
-        if last.is_some_and(is_recent) {
-            *suppressed += 1;
+        if !self.failure_log.should_log(now) {
             return;
         }
         let LookupError { path, error } = failure;
@@ -950,11 +943,11 @@ impl Site {
             }
             _ => error.to_string(),
         };
+        let suppressed = self.failure_log.take_suppressed();
         warn!(
             "cannot serve /{}: {why}; {suppressed} more such failures not logged",
             path.escape_ascii()
         );
-        self.failure_log = (Some(now), 0);
     }
 }
 

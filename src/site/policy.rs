@@ -1,7 +1,7 @@
 //! The policy of a site: media types, response fields by path, caching, and redirects.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use super::cache_control::CachePolicy;
 use super::headers::{FieldChange, HeaderRules};
@@ -11,6 +11,7 @@ use super::redirects::{RedirectMatch, RedirectRules};
 use super::root::{DirId, Root};
 use super::trace::TracedFieldChange;
 use crate::http::{Fields, Target};
+use crate::sync::lock;
 
 /// Fields of every response unless the configuration overrides them. `nosniff` keeps browsers from guessing types: an
 /// uploaded file must not become a script. The referrer policy discloses only the origin to other sites.
@@ -75,14 +76,14 @@ impl SharedPolicy {
 
     /// Replaces the policy. Each site takes it up before its next request.
     pub fn replace(&self, policy: Policy) {
-        *self.0.policy.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(policy);
+        *lock(&self.0.policy) = Arc::new(policy);
         self.0.change_count.fetch_add(1, Ordering::Release);
     }
 
     /// Returns the policy and the number of replacements.
     pub(super) fn current(&self) -> (Arc<Policy>, u64) {
         let changes = self.change_count();
-        let policy = self.0.policy.lock().unwrap_or_else(PoisonError::into_inner);
+        let policy = lock(&self.0.policy);
         (policy.clone(), changes)
     }
 

@@ -13,7 +13,7 @@ use std::os::unix::ffi::OsStringExt as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, fchown};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
@@ -29,6 +29,7 @@ use super::search::is_hidden;
 use super::sidecars::SIDECAR_CODINGS;
 use crate::blob::{FileVersion, TIMESTAMP_TICK};
 use crate::http::Coding;
+use crate::sync::lock;
 
 /// Number of bytes that a sidecar must save at least. It must also save a tenth of its file.
 const MIN_SAVED_BYTES: u64 = 1024;
@@ -369,11 +370,8 @@ impl SidecarWriter {
         }
     }
 
-    /// Locks the list. A poisoned lock is safe to use: each change is one statement.
     fn lock_temporaries(&self) -> MutexGuard<'_, Option<TemporaryNames>> {
-        self.temporaries
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        lock(&self.temporaries)
     }
 }
 

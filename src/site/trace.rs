@@ -1,12 +1,13 @@
 //! A trace of a lookup: the events from which `docroot explain` says why a target gets its response.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use super::cache_control::CacheControl;
 use super::media::MediaType;
 use super::redirects::RedirectMatch;
 use super::root::Symlink;
 use crate::http::Coding;
+use crate::sync::lock;
 
 /// Events that a site records, in order. Clones share them.
 #[derive(Clone, Debug, Default)]
@@ -104,14 +105,11 @@ impl Trace {
     /// Returns all events so far.
     #[must_use]
     pub fn events(&self) -> Vec<TraceEvent> {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        lock(&self.0).clone()
     }
 
     pub(super) fn record(&self, event: TraceEvent) {
-        let mut events = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut events = lock(&self.0);
         events.push(event);
     }
 }
