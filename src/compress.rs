@@ -19,7 +19,7 @@ use crate::http::Coding;
 use crate::site::{
     SIDECAR_CODINGS, ScannedDir, SidecarError, SidecarJob, SidecarOutcome, SidecarWriter,
 };
-use crate::sync::{JobQueue, WorkerPool};
+use crate::sync::{JobQueue, LogThrottle, WorkerPool};
 
 /// Time between two updates of the progress, on a terminal and in a log.
 const TERMINAL_INTERVAL: Duration = Duration::from_millis(100);
@@ -389,8 +389,8 @@ struct ProgressReporter {
     bar: ProgressBar,
     quiet: bool,
     interval: Duration,
-    /// Time of the last progress line in a log.
-    last_line: Option<Instant>,
+    /// Throttle of the progress lines in a log.
+    line_throttle: LogThrottle,
 }
 
 impl ProgressReporter {
@@ -404,7 +404,7 @@ impl ProgressReporter {
             bar: ProgressBar::with_draw_target(None, target),
             quiet,
             interval,
-            last_line: None,
+            line_throttle: LogThrottle::new(LOG_INTERVAL),
         }
     }
 
@@ -414,7 +414,8 @@ impl ProgressReporter {
         );
         self.bar.set_style(style.expect("a valid template"));
         self.bar.set_length(work);
-        self.last_line = Some(now);
+        // The first line is due after one interval.
+        self.line_throttle.should_log(now);
     }
 
     /// Shows the progress, when it is due.
@@ -424,11 +425,7 @@ impl ProgressReporter {
                 .set_message(format!("{remaining} sidecars to write"));
             return;
         }
-        let is_due = self
-            .last_line
-            .is_none_or(|last| now.duration_since(last) >= LOG_INTERVAL);
-        if !self.quiet && is_due {
-            self.last_line = Some(now);
+        if !self.quiet && self.line_throttle.should_log(now) {
             let (done, total) = (self.bar.position(), self.bar.length().unwrap_or_default());
             let percent = (done.saturating_mul(100))
                 .checked_div(total)

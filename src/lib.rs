@@ -96,7 +96,7 @@
 //!    connection that was just accepted, and those behind another request (pipelining).
 //!
 //! Workers share nothing on the path of a request. Where they meet, it is under a lock that is held for a few
-//! instructions: log lines, once a turn (`line_writer.rs`); connections per address, if limited
+//! instructions: log lines, once a turn (`log/line_writer.rs`); connections per address, if limited
 //! (`net/per_ip_limit.rs`); credentials that a session has not seen verified (`auth/verifier.rs`); encoded files and
 //! digests that a worker has just found (`site/compressor.rs`, `site/digests.rs`).
 //!
@@ -127,7 +127,7 @@
 //! |---|---|
 //! | clock, on an event loop | `net/reactor.rs` |
 //! | clock, elsewhere | `compress.rs`, `explain.rs`, `check.rs`, `site/live.rs` |
-//! | clock, when log lines are lost | `line_writer.rs` |
+//! | clock, when log lines are lost | `log/writer_thread.rs` |
 //! | clock, at the start of the process | `metrics/process.rs` |
 //! | served files, opened | `site/root.rs` |
 //! | password file | `config.rs` |
@@ -172,9 +172,11 @@
 //! | `sync/lock.rs` | locks that stay usable after a panic | what they protect |
 //! | `sync/log_throttle.rs` | a message at most once per interval, and the number suppressed | its text |
 //! | `sync/second_chance.rs` | entries in a ring, evicted by the second-chance algorithm | what an entry costs |
-//! | `sync/waker.rs` | the waker of an event loop or a thread | who is woken |
+//! | `sync/waker.rs` | the waker of an event loop or a thread | what the woken thread does |
 //! | `sync/worker_pool.rs` | background threads with a bounded queue of jobs | what a job is |
-//! | `line_writer.rs` | lines written by a background thread, and counts of lost lines | their content |
+//! | `log/line_writer.rs` | a worker's lines, handed to the writer thread or dropped | writing them; their content |
+//! | `log/sink.rs` | a sink of lines, and lines written to it whole | which file it is |
+//! | `log/writer_thread.rs` | the queue of lines, the thread that writes them, counts of lost lines | blocking a worker |
 //! | `trust.rs` | trusted proxies | what they send |
 //! | `path_resolution.rs` | a path resolved through symbolic links | opening files |
 //! | `net/address.rs` | addresses of peers and listeners | sockets |
@@ -305,7 +307,7 @@ pub mod blob;
 pub mod compress;
 pub mod http;
 pub mod http1;
-pub mod line_writer;
+pub mod log;
 pub mod metrics;
 pub mod net;
 mod path_resolution;

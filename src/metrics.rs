@@ -10,7 +10,7 @@ use self::process::ProcessStats;
 use crate::auth::Verifier;
 use crate::http::{CacheStatus, Lookup, NoStream, Origin, Representation, Status, Target};
 use crate::http1::{self, MethodLabel, TimeoutKind};
-use crate::line_writer::WriterHandle;
+use crate::log::WriterHandle;
 use crate::net;
 use crate::proxy;
 use crate::site::Compressor;

@@ -14,7 +14,7 @@ use tracing::{debug, error, warn};
 
 use crate::auth::{Users, Verifier};
 use crate::http1::{self, Http1};
-use crate::line_writer::LineWriter;
+use crate::log::LineWriter;
 use crate::metrics::{self, Metrics};
 use crate::net::{self, ActivationError, Endpoint, Limits, Listener, Protocol, Reactor};
 use crate::proxy::{self, Proxied};

@@ -105,7 +105,7 @@ const ALLOWED_FILES: &[(&str, &[&str])] = &[
             "net/",
             "proxy/",
             "site/",
-            "line_writer.rs",
+            "log/",
             "sandbox.rs",
             "server.rs",
             "browser.rs",
@@ -121,7 +121,7 @@ const ALLOWED_FILES: &[(&str, &[&str])] = &[
             "net/reactor.rs",
             "compress.rs",
             "explain.rs",
-            "line_writer.rs",
+            "log/writer_thread.rs",
             "site/live.rs",
         ],
     ),
@@ -199,7 +199,7 @@ const ALLOWED_FILES: &[(&str, &[&str])] = &[
         &["http/multipart.rs", "auth/users.rs", "site/live.rs"],
     ),
     (
-        "crate::line_writer",
+        "crate::log",
         &[
             "http1/access_log.rs",
             "http1/session.rs",
