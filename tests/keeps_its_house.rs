@@ -199,7 +199,7 @@ const ALLOWED_FILES: &[(&str, &[&str])] = &[
         &["http/multipart.rs", "auth/users.rs", "site/live.rs"],
     ),
     (
-        "crate::log",
+        "crate::log::",
         &[
             "http1/access_log.rs",
             "http1/session.rs",

@@ -29,7 +29,7 @@ const MAX_CACHED_VERDICTS: usize = 4096;
 #[derive(Clone, Debug)]
 pub struct Verifier {
     shared: Arc<VerifierShared>,
-    pool: WorkerPool<VerificationJob>,
+    pool: Arc<WorkerPool<VerificationJob>>,
 }
 
 /// One event loop's handle of a [`Verifier`], with the waker for its sessions.
@@ -138,7 +138,7 @@ impl Verifier {
         });
         Ok(Self {
             shared,
-            pool: WorkerPool::new(MAX_QUEUED_JOBS),
+            pool: Arc::new(WorkerPool::new(MAX_QUEUED_JOBS)),
         })
     }
 
@@ -288,7 +288,7 @@ impl VerifierState {
             return Ok(ticket);
         }
         let credentials = parse().ok_or(Verdict::Invalid)?;
-        if queue.is_full() {
+        if queue.len() >= MAX_QUEUED_JOBS {
             self.drop_abandoned(queue);
         }
         let job = VerificationJob {

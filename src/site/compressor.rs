@@ -8,8 +8,6 @@ use std::io::{self, Read, Write};
 use std::num::NonZeroUsize;
 use std::os::unix::fs::FileExt as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-#[cfg(test)]
-use std::sync::Condvar;
 use std::sync::{Arc, Mutex};
 
 use tracing::{debug, warn};
@@ -37,7 +35,7 @@ const ENTRY_OVERHEAD_BYTES: usize = 256;
 #[derive(Clone)]
 pub struct Compressor {
     shared: Arc<CompressorShared>,
-    pool: WorkerPool<CompressorJob>,
+    pool: Arc<WorkerPool<CompressorJob>>,
 }
 
 /// State of a file's encoding in a content coding.
@@ -62,7 +60,7 @@ struct CompressorShared {
     state: Mutex<CompressorState>,
     /// Notifies tests that a job has ended.
     #[cfg(test)]
-    job_done: Condvar,
+    job_done: std::sync::Condvar,
     budget: usize,
     encode: Box<EncodeFn>,
 }
@@ -75,16 +73,8 @@ struct CompressorState {
     entries: SecondChance<Arc<[u8]>, EncodedFile>,
     /// Bytes that all entries cost.
     used: usize,
-    /// Jobs that are queued or running.
-    in_flight: Vec<(EncodingKey, JobStage)>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum JobStage {
-    Queued,
-    Running,
-    /// Running, but another version was requested since.
-    Superseded,
+    /// Jobs that are queued or running, and whose results are wanted: no other version was requested since.
+    in_flight: Vec<EncodingKey>,
 }
 
 /// Results of encoding one version of a file.
@@ -123,11 +113,11 @@ impl Compressor {
         let shared = Arc::new(CompressorShared {
             state: Mutex::default(),
             #[cfg(test)]
-            job_done: Condvar::new(),
+            job_done: std::sync::Condvar::new(),
             budget,
             encode,
         });
-        let pool = WorkerPool::new(MAX_QUEUED_JOBS);
+        let pool = Arc::new(WorkerPool::new(MAX_QUEUED_JOBS));
         let worker = shared.clone();
         pool.start("compressor", threads.get(), move |queue| {
             worker.run_thread(queue);
@@ -191,7 +181,7 @@ impl Compressor {
         if !(MIN_COMPRESSED_FILE_BYTES..=MAX_COMPRESSED_FILE_BYTES).contains(&content.len()) {
             state.insert(key, EncodingResult::NotWorthwhile, self.shared.budget);
         } else if is_steady && queue.push((key.clone(), content)) {
-            state.in_flight.push((key, JobStage::Queued));
+            state.in_flight.push(key);
         }
     }
 
@@ -225,9 +215,6 @@ impl CompressorShared {
     /// Runs jobs until no more will come.
     fn run_thread(&self, queue: &JobQueue<CompressorJob>) {
         while let Some((key, content)) = queue.next() {
-            if !lock(&self.state).begin(&key) {
-                continue;
-            }
             let encode = || self.encode_content(&key, &content, queue);
             let outcome = catch_unwind(AssertUnwindSafe(encode));
             drop(content);
@@ -248,9 +235,10 @@ impl CompressorShared {
                 }
             };
             let mut state = lock(&self.state);
-            let is_current = state.finish(&key);
+            let in_flight = state.in_flight.len();
+            state.in_flight.retain(|other| *other != key);
             if let Some(result) = result
-                && is_current
+                && state.in_flight.len() < in_flight
             {
                 state.insert(key, result, self.budget);
             }
@@ -292,30 +280,11 @@ impl CompressorState {
     fn is_in_flight(&self, path: &[u8], version: &FileVersion, coding: Coding) -> bool {
         self.in_flight
             .iter()
-            .any(|(key, _)| *key.path == *path && key.version == *version && key.coding == coding)
+            .any(|key| *key.path == *path && key.version == *version && key.coding == coding)
     }
 
-    /// Marks a job as running. Returns `false` if its result is no longer wanted.
-    fn begin(&mut self, key: &EncodingKey) -> bool {
-        let queued = (key, JobStage::Queued);
-        let mut in_flight = self.in_flight.iter_mut();
-        let job = in_flight.find(|(key, stage)| (key, *stage) == queued);
-        job.is_some_and(|(_, stage)| {
-            *stage = JobStage::Running;
-            true
-        })
-    }
-
-    /// Removes a job that has ended. Returns whether its result is still wanted.
-    fn finish(&mut self, key: &EncodingKey) -> bool {
-        let index = self
-            .in_flight
-            .iter()
-            .position(|(in_flight, _)| in_flight == key);
-        index.is_some_and(|index| self.in_flight.swap_remove(index).1 == JobStage::Running)
-    }
-
-    /// Removes the results for other versions of a file and their queued jobs, and marks the running ones.
+    /// Removes the results for other versions of a file and their queued jobs. The results of running ones will be
+    /// discarded.
     fn remove_other_versions(
         &mut self,
         path: &[u8],
@@ -332,13 +301,9 @@ impl CompressorState {
         }
         let is_other = |key: &EncodingKey| *key.path == *path && key.version != *version;
         let before = self.in_flight.len();
-        self.in_flight
-            .retain(|(key, stage)| !is_other(key) || *stage != JobStage::Queued);
+        self.in_flight.retain(|key| !is_other(key));
         if self.in_flight.len() < before {
             queue.retain(|(key, _)| !is_other(key));
-        }
-        for (_, stage) in self.in_flight.iter_mut().filter(|(key, _)| is_other(key)) {
-            *stage = JobStage::Superseded;
         }
     }
 

@@ -55,7 +55,7 @@ const MAX_CACHED_DIGESTS: usize = 16 * 1024;
 #[derive(Clone)]
 pub struct Digests {
     state: Arc<Mutex<DigestsState>>,
-    pool: WorkerPool<DigestJob>,
+    pool: Arc<WorkerPool<DigestJob>>,
 }
 
 #[derive(Default)]
@@ -96,7 +96,7 @@ impl Digests {
     fn without_thread() -> Self {
         Self {
             state: Arc::default(),
-            pool: WorkerPool::new(MAX_QUEUED_FILES),
+            pool: Arc::new(WorkerPool::new(MAX_QUEUED_FILES)),
         }
     }
 

@@ -101,7 +101,7 @@ impl<K: Clone + Eq + Hash, V> SecondChance<K, V> {
         None
     }
 
-    /// Returns the number of slots: those of entries, and free ones.
+    /// Returns the number of slots, free ones included.
     pub(crate) fn slots(&self) -> usize {
         self.slots.len()
     }

@@ -8,10 +8,10 @@ use std::thread;
 
 use super::lock::{lock, unpoisoned};
 
-/// Background threads, and the queue of their jobs. Clones share them. With the last clone the queue is closed, and the
+/// Background threads, and the queue of their jobs. When the pool is dropped, the queue is closed and emptied, and the
 /// threads end as soon as they have finished or abandoned their jobs.
 #[derive(Debug)]
-pub struct WorkerPool<J>(Arc<CloseOnDrop<J>>);
+pub struct WorkerPool<J>(Arc<JobQueue<J>>);
 
 /// Bounded queue of the jobs of a [`WorkerPool`].
 #[derive(Debug)]
@@ -24,19 +24,16 @@ pub struct JobQueue<J> {
     is_closed: AtomicBool,
 }
 
-#[derive(Debug)]
-struct CloseOnDrop<J>(Arc<JobQueue<J>>);
-
 impl<J> WorkerPool<J> {
     /// Creates a pool without threads, whose queue holds up to `max_jobs`.
     #[must_use]
     pub fn new(max_jobs: usize) -> Self {
-        Self(Arc::new(CloseOnDrop(Arc::new(JobQueue {
+        Self(Arc::new(JobQueue {
             jobs: Mutex::default(),
             job_ready: Condvar::new(),
             max_jobs,
             is_closed: AtomicBool::new(false),
-        }))))
+        }))
     }
 
     /// Starts a number of threads with this name. Each calls `run`, which does jobs until [`JobQueue::next`] returns
@@ -54,7 +51,7 @@ impl<J> WorkerPool<J> {
         J: Send + 'static,
     {
         for _ in 0..threads {
-            let (queue, run) = (self.0.0.clone(), run.clone());
+            let (queue, run) = (self.0.clone(), run.clone());
             thread::Builder::new()
                 .name(name.into())
                 .spawn(move || run(&queue))?;
@@ -65,13 +62,7 @@ impl<J> WorkerPool<J> {
     /// Returns the queue.
     #[must_use]
     pub fn queue(&self) -> &JobQueue<J> {
-        &self.0.0
-    }
-}
-
-impl<J> Clone for WorkerPool<J> {
-    fn clone(&self) -> Self {
-        Self(self.0.clone())
+        &self.0
     }
 }
 
@@ -99,23 +90,18 @@ impl<J> JobQueue<J> {
         lock(&self.jobs).len()
     }
 
-    /// Whether another job would be refused.
-    pub(crate) fn is_full(&self) -> bool {
-        self.len() >= self.max_jobs
-    }
-
     /// Removes the queued jobs that are not to be done.
     pub(crate) fn retain(&self, is_kept: impl FnMut(&J) -> bool) {
         lock(&self.jobs).retain(is_kept);
     }
 
-    /// Whether the last [`WorkerPool`] is gone, so that no result is needed any more.
+    /// Whether the [`WorkerPool`] is gone, so that no result is needed any more.
     pub(crate) fn is_closed(&self) -> bool {
         self.is_closed.load(Ordering::Relaxed)
     }
 }
 
-impl<J> Drop for CloseOnDrop<J> {
+impl<J> Drop for WorkerPool<J> {
     fn drop(&mut self) {
         let mut jobs = lock(&self.0.jobs);
         self.0.is_closed.store(true, Ordering::Relaxed);
@@ -141,7 +127,7 @@ mod tests {
     fn queue_is_bounded_and_in_order() {
         let pool = WorkerPool::new(2);
         let queue = pool.queue();
-        assert!(queue.push(1) && queue.push(2) && queue.is_full());
+        assert!(queue.push(1) && queue.push(2));
         assert!(!queue.push(3));
         assert_eq!(queue.next(), Some(1));
         assert!(queue.push(4));
@@ -150,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn threads_end_with_the_last_clone_and_abandon_queued_jobs() {
+    fn threads_end_with_the_pool_and_abandon_queued_jobs() {
         let (done, results) = channel();
         let (permit, permission) = channel::<()>();
         let permission = Arc::new(Mutex::new(permission));
@@ -164,12 +150,9 @@ mod tests {
             }
         };
         pool.start("a-name", 1, run).unwrap();
-        let clone = pool.clone();
-        assert!(pool.queue().push(1) && clone.queue().push(2));
+        assert!(pool.queue().push(1) && pool.queue().push(2));
         assert_eq!(results.recv_timeout(TIMEOUT), Ok((1, false)));
         drop(pool);
-        assert!(!clone.queue().is_closed());
-        drop(clone);
         drop(permit);
         assert_eq!(results.recv_timeout(TIMEOUT), Ok((1, true)));
         assert!(results.recv_timeout(TIMEOUT).is_err(), "the thread ended");
