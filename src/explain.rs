@@ -10,11 +10,10 @@ use std::fmt::Write as _;
 use std::io;
 use std::net::Ipv4Addr;
 use std::num::NonZeroUsize;
-use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use docroot::auth::Verifier;
 use docroot::files::Symlink;
@@ -30,7 +29,6 @@ use docroot::site::{
     ProbeResult, RedirectMatch, RedirectTarget, ResponseRole, Site, Trace, TraceEvent,
     TracedFieldChange,
 };
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::config::{Config, ExplainRequest};
 use crate::text::{escape_control, escape_json};
@@ -177,7 +175,7 @@ fn run_session(config: &Config, origin: RecordingOrigin, request: &[u8]) -> io::
     let mut waker = None;
     if let Some(verifier) = &verifier {
         let auth = verifier.handle()?;
-        waker = Some(auth.waker()?);
+        waker = Some(auth.waker().clone());
         http = http.with_auth(auth);
     }
     let peer = Peer {
@@ -199,23 +197,12 @@ fn run_session(config: &Config, origin: RecordingOrigin, request: &[u8]) -> io::
             now,
         };
         match (http.on_ready(&mut session, &mut io), &waker) {
-            (Next::AwaitWake, Some(waker)) => wait_for_verdict(waker)?,
+            // The credentials are being verified.
+            (Next::AwaitWake, Some(waker)) => waker.wait(Duration::from_secs(1))?,
             _ => break,
-        }
+        };
     }
     Ok(String::from_utf8_lossy(&outbox.take()).into_owned())
-}
-
-/// Waits until the credentials are verified, but at most a second.
-fn wait_for_verdict(waker: &OwnedFd) -> io::Result<()> {
-    let second = Timespec {
-        tv_sec: 1,
-        tv_nsec: 0,
-    };
-    poll(&mut [PollFd::new(waker, PollFlags::IN)], Some(&second))?;
-    // Reading resets the waker, which is an eventfd.
-    let _ = rustix::io::read(waker, &mut [0; 8]);
-    Ok(())
 }
 
 /// Names of the rules files, as they are printed.

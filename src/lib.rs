@@ -30,6 +30,8 @@
 //! | `proxy/` | the PROXY protocol, around another protocol | HTTP |
 //! | `auth/` | users, password hashes, verification on background threads | HTTP |
 //! | `site/` | from a request target to a resource: files, rules, caches, compression | sockets; request fields |
+//! | `log/` | lines written by a background thread | their content |
+//! | `sync/` | what threads share: counters, wakers, worker pools, second-chance eviction, throttled messages | who uses it |
 //! | `config/` | options of the command line and the environment | acting on them |
 //!
 //! No import runs upward: `main > config > {server, compress} > {http1, site, proxy} > auth > {http, net} >
@@ -94,7 +96,7 @@
 //!    connection that was just accepted, and those behind another request (pipelining).
 //!
 //! Workers share nothing on the path of a request. Where they meet, it is under a lock that is held for a few
-//! instructions: log lines, once a turn (`line_writer.rs`); connections per address, if limited
+//! instructions: log lines, once a turn (`log/line_writer.rs`); connections per address, if limited
 //! (`net/per_ip_limit.rs`); credentials that a session has not seen verified (`auth/verifier.rs`); encoded files and
 //! digests that a worker has just found (`site/encoding/compressor.rs`, `site/represent/digests.rs`).
 //!
@@ -180,7 +182,6 @@
 //! | `net/edge_socket.rs` | a transport with the readiness that the poll has reported | buffers; sessions |
 //! | `net/outbox.rs` | queued bytes and file ranges that are not sent | deciding what to send |
 //! | `net/deadlines.rs` | priority queue of deadlines | reading the clock |
-//! | `net/log_throttle.rs` | a warning at most once a minute | its text |
 //! | `net/limits.rs` | limits of one reactor, and its share of the limits of all | names of options |
 //! | `net/counters.rs` | counters of one reactor's connections | rendering them |
 //! | `net/per_ip_limit.rs` | open connections per address, over all reactors | the bytes of a connection |
@@ -326,14 +327,14 @@
 pub mod auth;
 pub mod blob;
 pub mod compress;
-pub mod counter;
 pub mod files;
 pub mod http;
 pub mod http1;
-pub mod line_writer;
+pub mod log;
 pub mod net;
 mod peer;
 pub mod proxy;
 pub mod server;
 pub mod site;
+pub mod sync;
 pub mod trust;

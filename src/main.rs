@@ -19,7 +19,7 @@ use std::iter;
 use std::path::PathBuf;
 use std::process::{self, ExitCode};
 use std::str::FromStr as _;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
 use std::time::Duration;
 
@@ -28,12 +28,13 @@ use docroot::compress::{self, Compression};
 use docroot::files::Root;
 use docroot::http::Origin as _;
 use docroot::http1::Health;
-use docroot::line_writer::{LineWriter, WriterHandle};
+use docroot::log::{LineWriter, WriterHandle};
 use docroot::net::Endpoint;
 use docroot::proxy;
 use docroot::server::sandbox::{self, Confinement, Unconfined};
 use docroot::server::{self, BoundListeners, Server};
 use docroot::site::{LoadedPolicy, PolicySources, SharedPolicy, Site, Trace};
+use docroot::sync::lock;
 use sd_notify::NotifyState;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
@@ -506,8 +507,7 @@ impl io::Write for Diagnostics {
             io::stderr().write_all(line)?;
             return Ok(line.len());
         };
-        // A thread that panics while it holds the lock leaves the writer in a valid state.
-        let mut line_writer = line_writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut line_writer = lock(line_writer);
         line_writer.batch().extend_from_slice(line);
         line_writer.flush();
         Ok(line.len())

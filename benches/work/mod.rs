@@ -18,7 +18,7 @@ use docroot::http::{
 use docroot::http1::encode::{self, ConnectionOption};
 use docroot::http1::parse::{self, FieldLines};
 use docroot::http1::{Http1, HttpOptions, Session};
-use docroot::line_writer::{LineWriter, WriterHandle};
+use docroot::log::{LineWriter, WriterHandle};
 use docroot::net::{Inbox, Io, Next, Now, Outbox, Peer, Protocol};
 use docroot::site::{self, Site};
 use tempfile::TempDir;

@@ -34,7 +34,7 @@ use crate::http::{
     Representation, Request, Response, Status, StreamProgress, Target, Version, allow_preflight,
     forwarded_client, is_preflight, respond, validate,
 };
-use crate::line_writer::LineWriter;
+use crate::log::LineWriter;
 use crate::net::{Address, CloseReason, Inbox, Io, Next, Now, Outbox, Peer, Protocol};
 use crate::trust::TrustedProxies;
 
@@ -1660,7 +1660,7 @@ mod tests {
 
     struct LineChannel(Sender<String>);
 
-    impl crate::line_writer::LineSink for LineChannel {}
+    impl crate::log::LineSink for LineChannel {}
 
     impl std::io::Write for LineChannel {
         fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {

@@ -17,7 +17,7 @@ use super::start_error::StartError;
 use crate::auth::Verifier;
 use crate::files::{PathResolver, Root};
 use crate::http1::Http1;
-use crate::line_writer::LineWriter;
+use crate::log::LineWriter;
 use crate::net::{self, Endpoint, Listener, Protocol, Reactor};
 use crate::proxy::Proxied;
 use crate::site::{
@@ -190,7 +190,7 @@ fn worker_reactor(
     let mut protocol = Http1::new(site, options.http1.clone(), access_log);
     if let Some(verifier) = verifier {
         let auth = verifier.handle().map_err(StartError::System)?;
-        wakers.push(auth.waker().map_err(StartError::System)?);
+        wakers.push(auth.waker().descriptor().map_err(StartError::System)?);
         protocol = protocol.with_auth(auth);
     }
     if let Some(counters) = &counters {

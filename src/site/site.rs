@@ -14,7 +14,6 @@ use super::listing::stream::{self, Listing, Listings};
 use super::options::SiteOptions;
 use super::place::{Place, rules_path};
 use super::shared::SiteShared;
-use crate::counter::Counter;
 use crate::files::entry::EntryDescriptor;
 use crate::files::error::is_not_found;
 use crate::files::root::Root;
@@ -32,6 +31,7 @@ use crate::site::resolve::absence::{Absence, hidden_reason};
 use crate::site::resolve::resolver::{Resolution, Resolver, Rewrite};
 use crate::site::resolve::search::LookupError;
 use crate::site::rules::policy::{PathPolicy, Policy};
+use crate::sync::{Counter, LogThrottle};
 
 /// Beginning of the cache key of a rewrite by a rule. The path of a target is empty or begins with a slash, so it never
 /// begins like this.
@@ -56,8 +56,8 @@ pub struct Site {
     follower: RootFollower,
     cache: LookupCache,
     listings: Listings,
-    /// Time of the last logged failure, and the number of failures since then that were not logged.
-    failure_log: (Option<SystemTime>, u64),
+    /// Throttle of logged failures.
+    failure_log: LogThrottle<SystemTime>,
     /// Counter of cached bytes, if there is one.
     cached_bytes: Option<Arc<Counter>>,
 }
@@ -77,7 +77,7 @@ impl Site {
             options,
             shared,
             listings: Listings::default(),
-            failure_log: (None, 0),
+            failure_log: LogThrottle::new(Duration::from_secs(1)),
             cached_bytes: None,
         }
     }
@@ -258,13 +258,7 @@ impl Site {
 
     /// Logs a failed lookup, at most one line a second: clients decide how often lookups fail.
     fn log_failure(&mut self, failure: &LookupError, now: SystemTime) {
-        let (last, suppressed) = &mut self.failure_log;
-        let is_recent = |last: SystemTime| {
-            now.duration_since(last)
-                .is_ok_and(|elapsed| elapsed < Duration::from_secs(1))
-        };
-        if last.is_some_and(is_recent) {
-            *suppressed += 1;
+        if !self.failure_log.should_log(now) {
             return;
         }
         let LookupError { path, error } = failure;
@@ -282,11 +276,11 @@ impl Site {
             }
             _ => error.to_string(),
         };
+        let suppressed = self.failure_log.take_suppressed();
         warn!(
             "cannot serve /{}: {why}; {suppressed} more such failures not logged",
             path.escape_ascii()
         );
-        self.failure_log = (Some(now), 0);
     }
 }
 

@@ -6,13 +6,13 @@ use std::time::SystemTime;
 use super::process::ProcessStats;
 use super::text::{MetricType, MetricsText};
 use crate::auth::Verifier;
-use crate::counter::Counter;
 use crate::http::{CacheStatus, Finding, Lookup, NoStream, Origin, Representation, Status, Target};
 use crate::http1::{self, MethodLabel, TimeoutKind};
-use crate::line_writer::WriterHandle;
+use crate::log::WriterHandle;
 use crate::net;
 use crate::proxy;
 use crate::site::Compressor;
+use crate::sync::Counter;
 
 /// Path of the metrics page.
 pub const METRICS_PATH: &str = "/metrics";

@@ -13,7 +13,7 @@ use std::os::unix::ffi::OsStringExt as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, fchown};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
@@ -31,6 +31,7 @@ use crate::files::root::{Root, Symlinks};
 use crate::http::Coding;
 use crate::site::names::hidden::is_hidden;
 use crate::site::names::media::{MediaTypes, is_compressible};
+use crate::sync::lock;
 
 /// Number of bytes that a sidecar must save at least. It must also save a tenth of its file.
 const MIN_SAVED_BYTES: u64 = 1024;
@@ -371,11 +372,8 @@ impl SidecarWriter {
         }
     }
 
-    /// Locks the list. A poisoned lock is safe to use: each change is one statement.
     fn lock_temporaries(&self) -> MutexGuard<'_, Option<TemporaryNames>> {
-        self.temporaries
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        lock(&self.temporaries)
     }
 }
 

@@ -2,9 +2,10 @@
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::files::root::UnavailableDir;
+use crate::sync::lock;
 
 /// Maximum number of messages that are each logged once; further ones are not logged at all.
 const MAX_LOGGED_ONCE: usize = 1000;
@@ -22,9 +23,8 @@ struct LoggedMessages {
 }
 
 impl LoggedOnce {
-    /// Locks the messages. A panic elsewhere leaves them whole: each change is one statement.
     fn lock(&self) -> MutexGuard<'_, LoggedMessages> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 
     /// Returns whether to log this message now: it was not logged before, and there is room for it.

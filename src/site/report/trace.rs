@@ -1,6 +1,6 @@
 //! A trace of a lookup: the events from which `docroot explain` says why a target gets its response.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use crate::files::Symlink;
 use crate::http::Coding;
@@ -9,6 +9,7 @@ use crate::site::names::media::MediaType;
 use crate::site::resolve::absence::Absence;
 use crate::site::rules::policy::TracedFieldChange;
 use crate::site::rules::redirects::RedirectMatch;
+use crate::sync::lock;
 
 /// Events that a site records, in order. Clones share them.
 #[derive(Clone, Debug, Default)]
@@ -84,14 +85,11 @@ impl Trace {
     /// Returns all events so far.
     #[must_use]
     pub fn events(&self) -> Vec<TraceEvent> {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        lock(&self.0).clone()
     }
 
     pub(crate) fn record(&self, event: TraceEvent) {
-        let mut events = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut events = lock(&self.0);
         events.push(event);
     }
 }

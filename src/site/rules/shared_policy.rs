@@ -1,11 +1,12 @@
 //! `SharedPolicy`: the policy in force, and the sources that it is loaded from.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use super::policy::Policy;
 use super::policy_sources::{LoadedPolicy, PolicySources};
 use crate::files::root::Root;
+use crate::sync::lock;
 
 /// Policy that all workers' sites share and that can be replaced at any time.
 #[derive(Clone, Debug, Default)]
@@ -39,14 +40,14 @@ impl SharedPolicy {
 
     /// Replaces the policy. Each site takes it up before its next request.
     pub fn replace(&self, policy: Policy) {
-        *self.0.policy.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(policy);
+        *lock(&self.0.policy) = Arc::new(policy);
         self.0.change_count.fetch_add(1, Ordering::Release);
     }
 
     /// Returns the policy and the number of replacements.
     pub(crate) fn current(&self) -> (Arc<Policy>, u64) {
         let changes = self.change_count();
-        let policy = self.0.policy.lock().unwrap_or_else(PoisonError::into_inner);
+        let policy = lock(&self.0.policy);
         (policy.clone(), changes)
     }
 
