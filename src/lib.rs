@@ -43,7 +43,9 @@
 //! ```text
 //!    kernel   readable(token)
 //!      v
-//!    net/reactor.rs      Reactor::turn      token -> connection; a stale token finds none
+//!    net/reactor.rs      Reactor::turn      listener, waker or connection
+//!      v
+//!    net/connections.rs  on_event           token -> connection; a stale token finds none
 //!      v
 //!    net/connection.rs   Connection::pump   flush, read, call the session - until no step makes progress
 //!      v

@@ -1352,7 +1352,7 @@ mod tests {
 
     #[test]
     fn session_size_is_bounded() {
-        // There are thousands of sessions, most of them idle; net/reactor.rs relies on this size.
+        // There are thousands of sessions, most of them idle; net/connections.rs relies on this size.
         let size = size_of::<Session<NoStream>>();
         assert!(size <= 96, "{size} bytes");
     }
