@@ -170,6 +170,7 @@ const ALLOWED_FILES: &[(&str, &[&str])] = &[
             "http1/session.rs",
             "http1/access_line.rs",
             "http1/access_log.rs",
+            "net/",
             "proxy/",
             "server/",
         ],
