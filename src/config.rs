@@ -35,9 +35,7 @@ use docroot::http1;
 use docroot::net::{Endpoint, Limits, max_cached_files, raise_descriptor_limit};
 use docroot::server::sandbox::{Requirements, SandboxMode};
 use docroot::server::{self, Bind};
-use docroot::site::{
-    self, CachePolicy, ConfiguredField, MediaTypesInput, PolicySources, Releases, SharedPolicy,
-};
+use docroot::site::{self, CachePolicy, ConfiguredField, MediaTypesInput, PolicySources};
 
 pub(crate) use self::healthcheck::{HealthcheckArguments, HealthcheckRequest};
 pub(crate) use self::live::UrlDisplay;
@@ -626,8 +624,7 @@ impl Arguments {
         config.server.ports = ports;
         config.server.workers = workers;
         config.server.limits = limits;
-        config.server.site.releases =
-            Releases::with_grace_period(self.release_grace.unwrap_or_default());
+        config.server.site.release_grace = self.release_grace.unwrap_or_default();
         (config.server.http1.health, config.drain_delay) = self.health.resolve();
         config.sandbox = self.sandbox.resolve();
         let sockets = config.server.binds.iter().filter_map(|bind| match bind {
@@ -636,7 +633,7 @@ impl Arguments {
         });
         config.requirements.sockets = sockets.collect();
         // Build tools remove the directory that they write to.
-        config.requirements.directories_are_replaced = config.server.site.live_reload.is_some();
+        config.requirements.directories_are_replaced = config.server.live_reload;
         config.url_display = self.url_display.resolve();
         Ok(config)
     }
@@ -725,14 +722,12 @@ impl SiteArguments {
                 .unwrap_or_else(|| site::SiteOptions::default().not_found),
             spa_fallback: self.spa.clone(),
             has_clean_urls: !self.no_clean_urls,
-            live_reload: self.live.resolve(&prefix),
             prefix,
             has_sidecars: !self.no_precompressed,
             shows_hidden: self.hidden,
             lists_dirs: self.listing,
             cache_memory,
             cache_files: max_cached_files(raise_descriptor_limit()),
-            policy: SharedPolicy::from_sources(sources.clone()),
             ..site::SiteOptions::default()
         };
         let requirements =
@@ -743,6 +738,7 @@ impl SiteArguments {
             ports: Vec::new(),
             symlinks,
             site,
+            live_reload: self.live.resolve(),
             compress: self.compress,
             digest: self.etag.resolve(),
             http1,

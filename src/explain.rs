@@ -5,31 +5,30 @@
 //! trace: nothing is decided here.
 
 use std::borrow::Cow;
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::fmt::Write as _;
 use std::io;
 use std::net::Ipv4Addr;
 use std::num::NonZeroUsize;
-use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use docroot::auth::Verifier;
 use docroot::files::Symlink;
 use docroot::http::{
-    AcceptEncoding, Coding, CodingReason, Fields, Lookup, LookupStatus, Origin, Request, Resource,
+    AcceptEncoding, Coding, CodingReason, Fields, Finding, Lookup, Origin, Request, Resource,
     Response, StreamKind, StreamProgress, Target, coding_reasons, is_navigation, respond, validate,
 };
 use docroot::http1::Http1;
 use docroot::http1::parse::{self, FieldLines, Parsed};
 use docroot::net::{Inbox, Io, Next, Now, Outbox, Peer, Protocol as _};
 use docroot::site::{
-    ChosenFile, HiddenReason, LoadedPolicy, MediaTypeSource, ProbeResult, RedirectMatch,
-    RedirectTarget, ResponseRole, Site, SiteStream, Trace, TraceEvent, TracedFieldChange,
+    Absence, ChosenFile, Listing, Live, LiveReload, LiveStream, LoadedPolicy, MediaTypeSource,
+    ProbeResult, RedirectMatch, RedirectTarget, ResponseRole, Site, Trace, TraceEvent,
+    TracedFieldChange,
 };
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::config::{Config, ExplainRequest};
 use crate::text::{escape_control, escape_json};
@@ -47,11 +46,13 @@ pub(crate) fn explain(
 ) -> io::Result<String> {
     let request = request_head(explain_request);
     let recorded = RecordedLookup::default();
-    let reason = Rc::new(Cell::new(None));
+    let options = &config.server;
+    let live = options
+        .live_reload
+        .then(|| LiveReload::new(&options.site.prefix));
     let origin = RecordingOrigin {
-        site,
+        site: Live::new(site, live),
         recorded: recorded.clone(),
-        reason: reason.clone(),
     };
     let output = run_session(config, origin, &request)?;
     let recorded = recorded.borrow_mut().take();
@@ -69,7 +70,6 @@ pub(crate) fn explain(
     let explainer = Explainer {
         request,
         lookup: recorded.as_ref(),
-        reason: reason.get(),
         events: trace.events(),
         rules_files,
     };
@@ -85,31 +85,23 @@ type RecordedLookup = Rc<RefCell<Option<Lookup>>>;
 
 /// Site whose lookups are recorded.
 struct RecordingOrigin {
-    site: Site,
+    site: Live<Site>,
     recorded: RecordedLookup,
-    /// Reason for which the site found nothing, as in the access log.
-    reason: Rc<Cell<Option<&'static str>>>,
 }
 
 impl Origin for RecordingOrigin {
-    type Stream = SiteStream;
+    type Stream = LiveStream<Listing>;
 
-    fn find(&mut self, target: &Target<'_>, now: SystemTime) -> Lookup {
-        let lookup = self.site.find(target, now);
-        *self.recorded.borrow_mut() = Some(lookup.clone());
-        lookup
-    }
-
-    fn lookup_status(&self) -> Option<LookupStatus> {
-        let status = self.site.lookup_status()?;
-        self.reason.set(status.reason);
-        Some(status)
+    fn find(&mut self, target: &Target<'_>, now: SystemTime) -> Finding {
+        let finding = self.site.find(target, now);
+        *self.recorded.borrow_mut() = Some(finding.lookup.clone());
+        finding
     }
 
     fn find_encoded(
         &mut self,
         target: &Target<'_>,
-        found: &Lookup,
+        found: &Finding,
         coding: Coding,
         now: SystemTime,
     ) -> Option<Lookup> {
@@ -126,7 +118,11 @@ impl Origin for RecordingOrigin {
         self.site.mark_stale(is_notified);
     }
 
-    fn open_stream(&mut self, target: &Target<'_>, kind: StreamKind) -> Result<SiteStream, Lookup> {
+    fn open_stream(
+        &mut self,
+        target: &Target<'_>,
+        kind: StreamKind,
+    ) -> Result<Self::Stream, Lookup> {
         let stream = self.site.open_stream(target, kind);
         if let Err(instead) = &stream {
             *self.recorded.borrow_mut() = Some(instead.clone());
@@ -136,7 +132,7 @@ impl Origin for RecordingOrigin {
 
     fn read_stream(
         &mut self,
-        stream: &mut SiteStream,
+        stream: &mut Self::Stream,
         into: &mut Vec<u8>,
         now: Instant,
     ) -> StreamProgress {
@@ -179,7 +175,7 @@ fn run_session(config: &Config, origin: RecordingOrigin, request: &[u8]) -> io::
     let mut waker = None;
     if let Some(verifier) = &verifier {
         let auth = verifier.handle()?;
-        waker = Some(auth.waker()?);
+        waker = Some(auth.waker().clone());
         http = http.with_auth(auth);
     }
     let peer = Peer {
@@ -201,23 +197,12 @@ fn run_session(config: &Config, origin: RecordingOrigin, request: &[u8]) -> io::
             now,
         };
         match (http.on_ready(&mut session, &mut io), &waker) {
-            (Next::AwaitWake, Some(waker)) => wait_for_verdict(waker)?,
+            // The credentials are being verified.
+            (Next::AwaitWake, Some(waker)) => waker.wait(Duration::from_secs(1))?,
             _ => break,
-        }
+        };
     }
     Ok(String::from_utf8_lossy(&outbox.take()).into_owned())
-}
-
-/// Waits until the credentials are verified, but at most a second.
-fn wait_for_verdict(waker: &OwnedFd) -> io::Result<()> {
-    let second = Timespec {
-        tv_sec: 1,
-        tv_nsec: 0,
-    };
-    poll(&mut [PollFd::new(waker, PollFlags::IN)], Some(&second))?;
-    // Reading resets the waker, which is an eventfd.
-    let _ = rustix::io::read(waker, &mut [0; 8]);
-    Ok(())
 }
 
 /// Names of the rules files, as they are printed.
@@ -232,8 +217,6 @@ struct Explainer<'a> {
     request: Option<&'a Request<'a>>,
     /// Result of the lookup; `None` if nothing was looked up.
     lookup: Option<&'a Lookup>,
-    /// Reason for which the site found nothing; `None` if there simply is no such file.
-    reason: Option<&'static str>,
     events: Vec<TraceEvent>,
     rules_files: RulesFileNames,
 }
@@ -377,14 +360,14 @@ impl Explainer<'_> {
         let mut why: Vec<String> = Vec::new();
         for event in &self.events {
             match event {
-                TraceEvent::OutsidePrefix => {
+                TraceEvent::Absent(_, Absence::OutsidePrefix) => {
                     why.push("the path does not begin with --path-prefix".into());
                 }
-                TraceEvent::Hidden(path, HiddenReason::Dotfile) => why.push(format!(
+                TraceEvent::Absent(path, Absence::Dotfile) => why.push(format!(
                     "/{} is not served: a name in it begins with a dot; --hidden serves such files",
                     escape_control(path)
                 )),
-                TraceEvent::Hidden(path, HiddenReason::RulesFile) => why.push(format!(
+                TraceEvent::Absent(path, Absence::RulesFile) => why.push(format!(
                     "/{} is not served: it holds path rules",
                     escape_control(path)
                 )),
@@ -467,23 +450,22 @@ impl Explainer<'_> {
         })
     }
 
-    /// Returns the reason for which nothing was found, unless an event has it already.
+    /// Returns the reason for which nothing was found, unless it is in the list of reasons already.
     fn absence(&self) -> Option<String> {
-        let has_reason = |event: &TraceEvent| {
-            matches!(event, TraceEvent::OutsidePrefix | TraceEvent::Hidden(..))
-        };
-        if self.events.iter().any(has_reason) {
-            return None;
-        }
-        Some(match self.reason {
-            Some(reason) => {
-                let reason = reason.trim_end_matches('.');
+        let absence = self.events.iter().find_map(|event| match event {
+            TraceEvent::Absent(_, absence) => Some(absence),
+            _ => None,
+        });
+        match absence {
+            Some(Absence::OutsidePrefix | Absence::Dotfile | Absence::RulesFile) => None,
+            Some(absence) => {
+                let reason = absence.sentence().trim_end_matches('.');
                 let mut chars = reason.chars();
                 let first = chars.next().map(|first| first.to_ascii_lowercase());
-                first.into_iter().chain(chars).collect()
+                Some(first.into_iter().chain(chars).collect())
             }
-            None => "nothing is served at this path".to_owned(),
-        })
+            None => Some("nothing is served at this path".to_owned()),
+        }
     }
 
     fn describe_redirect(&self, rule: &RedirectMatch, applies: bool) -> String {

@@ -30,6 +30,8 @@
 //! | `proxy/` | the PROXY protocol, around another protocol | HTTP |
 //! | `auth/` | users, password hashes, verification on background threads | HTTP |
 //! | `site/` | from a request target to a resource: files, rules, caches, compression | sockets; request fields |
+//! | `log/` | lines written by a background thread | their content |
+//! | `sync/` | what threads share: counters, wakers, worker pools, second-chance eviction, throttled messages | who uses it |
 //! | `config/` | options of the command line and the environment | acting on them |
 //!
 //! No import runs upward: `main > config > {server, compress} > {http1, site, proxy} > auth > {http, net} >
@@ -53,7 +55,7 @@
 //!      |        .- http1/parse.rs   request(&[u8])       -> Request    pure
 //!      |        |- http/validate.rs validate(&Request)  -> Target     pure (or Err(Response))
 //!      |        |- http1/health.rs, http1/authorize.rs                answered here, refused, or passed on
-//!      |        |- site/site.rs     find(&Target)        -> Lookup     THE ONE EFFECT: cache, or file system
+//!      |        |- site/site.rs     find(&Target)        -> Finding    THE ONE EFFECT: cache, or file system
 //!      |        |- http/respond.rs  respond(&Request, &Target, &Lookup) -> Response   pure (preconditions, ranges)
 //!      |        '- http1/encode.rs  head(&Response, ..)  -> bytes      pure
 //!      v
@@ -96,7 +98,7 @@
 //!    connection that was just accepted, and those behind another request (pipelining).
 //!
 //! Workers share nothing on the path of a request. Where they meet, it is under a lock that is held for a few
-//! instructions: log lines, once a turn (`line_writer.rs`); connections per address, if limited
+//! instructions: log lines, once a turn (`log/line_writer.rs`); connections per address, if limited
 //! (`net/per_ip_limit.rs`); credentials that a session has not seen verified (`auth/verifier.rs`); encoded files and
 //! digests that a worker has just found (`site/encoding/compressor.rs`, `site/represent/digests.rs`).
 //!
@@ -126,7 +128,7 @@
 //! | resource | place |
 //! |---|---|
 //! | clock, on an event loop | `net/reactor.rs` |
-//! | clock, elsewhere | `compress.rs`, `explain.rs`, `check.rs`, `site/live.rs` |
+//! | clock, elsewhere | `compress.rs`, `explain.rs`, `check.rs`, `site/live/reload.rs` |
 //! | clock, when log lines are lost | `line_writer.rs` |
 //! | clock, at the start of the process | `server/metrics/process.rs` |
 //! | served files, opened | `files/root.rs` |
@@ -182,7 +184,6 @@
 //! | `net/edge_socket.rs` | a transport with the readiness that the poll has reported | buffers; sessions |
 //! | `net/outbox.rs` | queued bytes and file ranges that are not sent | deciding what to send |
 //! | `net/deadlines.rs` | priority queue of deadlines | reading the clock |
-//! | `net/log_throttle.rs` | a warning at most once a minute | its text |
 //! | `net/limits.rs` | limits of one reactor, and its share of the limits of all | names of options |
 //! | `net/counters.rs` | counters of one reactor's connections | rendering them |
 //! | `net/per_ip_limit.rs` | open connections per address, over all reactors | the bytes of a connection |
@@ -238,7 +239,14 @@
 //! | `http1/health.rs` | the health check for load balancers | when health changes |
 //! | `http1/refusal.rs` | one debug line for each refused request: its reason | deciding it |
 //! | `http1/session.rs` | states, keep-alive, pipelining, timeouts of a connection | rules of RFC 9110; file names |
-//! | `files/root.rs` | opening, examining and reading all served files | HTTP status, fields |
+//! | `files/error.rs` | errors of the file system, and their meaning | HTTP status |
+//! | `files/symlinks.rs` | symbolic links on a path, and the path without them | opening files |
+//! | `files/dir.rs` | one directory held open, and paths opened beneath it | following symbolic links |
+//! | `files/root.rs` | the root and the other directories where links may lead, and paths opened beneath them | the content of files |
+//! | `files/entry.rs` | kinds, metadata and versions of entries; reading directories | the content of files |
+//! | `files/read.rs` | content of files, read or left open, always of one version | HTTP status, fields |
+//! | `files/inotify.rs` | watches, the reader of their events, and where it misses changes | what is watched |
+//! | `files/root_watch.rs` | changes of the root path's symbolic links and of allowed targets | resolving them |
 //! | `site/encoding/sidecar_writer.rs` | writing sidecars, completely or not at all | serving them |
 //! | `site/encoding/encoder.rs` | bytes into a content coding and back | files; which are worth encoding |
 //! | `site/encoding/compressor.rs` | compression on background threads, and its results within a budget | blocking a request |
@@ -247,9 +255,9 @@
 //! | `site/names/media.rs` | file name -> media type, and whether it is compressible | I/O |
 //! | `site/cache_control.rs` | file name -> Cache-Control, by fingerprints in the name | reading files |
 //! | `site/names/hidden.rs` | names that begin with a dot | other rules |
-//! | `site/resolve/absence.rs` | the reason why a target has no resource | its text for explain |
+//! | `site/resolve/absence.rs` | the reasons why a target has no resource, and their sentences | looking it up |
+//! | `site/resolve/resolver.rs` | place -> file, directory, listing, redirect, rewrite, or nothing | fields; fallback pages |
 //! | `site/freshness/watch.rs` | changes of files from inotify, and the changes that it cannot report | comparing versions |
-//! | `site/freshness/root_watch.rs` | changes of the root path's symbolic links and of allowed targets | resolving them |
 //! | `site/freshness/releases.rs` | directories to which the root path has led, which may still be served | which files |
 //! | `site/freshness/cache.rs` | cached lookups within a budget, and their evidence | the file system |
 //! | `site/rules/pattern.rs` | path patterns of rules, and their captures | the effect of a rule |
@@ -257,19 +265,25 @@
 //! | `site/rules/field.rs` | configured response fields, and the reserved ones | which responses have them |
 //! | `site/rules/headers.rs` | `_headers`: path -> changes to the fields | reading the file; default fields |
 //! | `site/rules/redirects.rs` | `_redirects`: path -> location and status | reading the file; looking a path up |
-//! | `site/listing.rs` | a directory read, sorted and rendered in bounded steps | framing |
+//! | `site/listing/stream.rs` | a directory read, sorted and rendered in bounded steps | framing |
 //! | `site/listing/natural.rs` | natural order of names | what they name |
 //! | `site/listing/row.rs` | an entry as HTML, JSON or text | examining the file |
-//! | `site/live.rs` | live reload: numbered changes, kept for a while, sent as events | the script in the browser |
+//! | `site/live/origin.rs` | the origin around an origin that adds live reload to its pages | watching files |
+//! | `site/live/reload.rs` | numbered changes, kept for a while, sent as events | the script in the browser |
 //! | `site/live/tree_watcher.rs` | inotify on a whole directory tree | which files are served |
 //! | `site/live/debouncer.rs` | a burst of changes merged into one | reading the clock |
 //! | `site/live/inject.rs` | the live-reload script added to a page | reading the page |
 //! | `site/rules/policy_sources.rs` | the files of a site's policy, read at each load | the meaning of a line |
+//! | `site/rules/shared_policy.rs` | the policy in force, for all workers, and its sources | rules |
 //! | `site/rules/policy.rs` | URL and file -> the fields of the response | choosing the file |
 //! | `site/report/trace.rs` | events of a lookup, for `docroot explain` | decisions |
+//! | `site/report/logged_once.rs` | messages that are each logged once | their text |
+//! | `site/report/root_fault.rs` | why a request for / would get 404 | its text |
 //! | `site/report/survey.rs` | all files of the root, tried as requests would be | rules other than those of serving |
 //! | `site/resolve/search.rs` | path -> file: itself, with `.html`, or an index file, and its sidecars | request fields |
 //! | `site/encoding/sidecars.rs` | sidecars of a file, checked against its version, with their codings | choosing one |
+//! | `site/represent/assembler.rs` | a found file -> a resource: fields, validators, sidecars, codings | finding it |
+//! | `site/represent/fallback.rs` | the SPA fallback page and the not-found page | when a target has no resource |
 //! | `site/represent/resource.rs` | content and fields -> a resource with all its representations' fields | choosing either |
 //! | `site/freshness/lookup_cache.rs` | the cache of lookups with their revalidation: evidence and watches | searching |
 //! | `site/site.rs` | target -> lookup: cache, rules, search, error pages | request fields |
@@ -283,7 +297,6 @@
 //! | `server/metrics/process.rs` | statistics of the process from procfs | docroot's own counters |
 //! | `server/sandbox.rs` | the rights that the serving process keeps (Landlock) | names of options |
 //! | `compress.rs` | `docroot compress`: directory walk, threads, report | opening files; requests |
-//! | `site/resolve/absence.rs` | why a target has no resource | looking it up |
 //! | `main.rs` | arguments, tracing, signals, exit code | anything else |
 //! | `config.rs` | arguments and environment -> options, validated once | imports from anywhere but `main.rs` |
 //! | `local_time.rs` | local time for a terminal | other clocks |
@@ -316,14 +329,14 @@
 pub mod auth;
 pub mod blob;
 pub mod compress;
-pub mod counter;
 pub mod files;
 pub mod http;
 pub mod http1;
-pub mod line_writer;
+pub mod log;
 pub mod net;
 mod peer;
 pub mod proxy;
 pub mod server;
 pub mod site;
+pub mod sync;
 pub mod trust;

@@ -19,7 +19,7 @@ use std::iter;
 use std::path::PathBuf;
 use std::process::{self, ExitCode};
 use std::str::FromStr as _;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
 use std::time::Duration;
 
@@ -28,12 +28,13 @@ use docroot::compress::{self, Compression};
 use docroot::files::Root;
 use docroot::http::Origin as _;
 use docroot::http1::Health;
-use docroot::line_writer::{LineWriter, WriterHandle};
+use docroot::log::{LineWriter, WriterHandle};
 use docroot::net::Endpoint;
 use docroot::proxy;
 use docroot::server::sandbox::{self, Confinement, Unconfined};
 use docroot::server::{self, BoundListeners, Server};
 use docroot::site::{LoadedPolicy, PolicySources, SharedPolicy, Site, Trace};
+use docroot::sync::lock;
 use sd_notify::NotifyState;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
@@ -145,12 +146,12 @@ fn run(
     for warning in config::unknown_variables() {
         warn!("{warning}");
     }
-    let mut config = arguments
+    let config = arguments
         .resolve()
         .map_err(|why| (EXIT_BAD_ARGUMENTS, why))?;
     let root = server::open_root(&config.server).map_err(start_failure)?;
     if check {
-        let (site, loaded) = open_site(root, &mut config)?;
+        let (site, loaded) = open_site(root, &config, None)?;
         return run_check(&config, &site, &loaded);
     }
     let sockets = BoundListeners::listen(&config.server).map_err(start_failure)?;
@@ -163,7 +164,7 @@ fn run(
     if let Confinement::None(_) = confinement {
         warn!("{confinement}");
     }
-    let (site, loaded) = open_site(root, &mut config)?;
+    let (site, loaded) = open_site(root, &config, None)?;
     warn_of_ignored_rules(&loaded);
     let root_fault = check::root_fault(&config.server.root, &site);
     // On a terminal the banner has it.
@@ -171,7 +172,7 @@ fn run(
     if let Some(fault) = root_fault.as_ref().filter(|_| !has_banner) {
         warn!("{fault}");
     }
-    let policy = config.server.site.policy.clone();
+    let policy = site.shared().policy.clone();
     let (line_writer, access_log) = config
         .log
         .as_ref()
@@ -314,11 +315,16 @@ fn open_access_log(
 }
 
 /// Opens the site, with its path rules in force.
-fn open_site(root: Root, config: &mut Config) -> Result<(Site, LoadedPolicy), Failure> {
-    let mut site = server::open_site(root, &mut config.server).map_err(start_failure)?;
+fn open_site(
+    root: Root,
+    config: &Config,
+    trace: Option<Trace>,
+) -> Result<(Site, LoadedPolicy), Failure> {
+    let site = server::open_site(root, &config.server, &config.sources, trace);
+    let mut site = site.map_err(start_failure)?;
     let loaded = config.sources.load();
     let loaded = loaded.map_err(|errors| (EXIT_BAD_ARGUMENTS, errors.join("\n")))?;
-    config.server.site.policy.replace(loaded.policy.clone());
+    site.shared().policy.replace(loaded.policy.clone());
     site.mark_stale(true);
     require_pages(config, &site)?;
     Ok((site, loaded))
@@ -338,13 +344,12 @@ fn run_check(config: &Config, site: &Site, loaded: &LoadedPolicy) -> Result<(), 
 }
 
 fn run_explain(arguments: ExplainArguments) -> Result<(), Failure> {
-    let (mut config, request) = arguments
+    let (config, request) = arguments
         .resolve()
         .map_err(|why| (EXIT_BAD_ARGUMENTS, why))?;
     let trace = Trace::default();
-    config.server.site.trace = Some(trace.clone());
     let root = server::open_root(&config.server).map_err(start_failure)?;
-    let (site, loaded) = open_site(root, &mut config)?;
+    let (site, loaded) = open_site(root, &config, Some(trace.clone()))?;
     for warning in config::unknown_variables().iter().chain(&loaded.warnings) {
         // As in the log of a server.
         let _ = writeln!(io::stderr(), "docroot: {warning}");
@@ -502,8 +507,7 @@ impl io::Write for Diagnostics {
             io::stderr().write_all(line)?;
             return Ok(line.len());
         };
-        // A thread that panics while it holds the lock leaves the writer in a valid state.
-        let mut line_writer = line_writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut line_writer = lock(line_writer);
         line_writer.batch().extend_from_slice(line);
         line_writer.flush();
         Ok(line.len())

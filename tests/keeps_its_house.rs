@@ -62,7 +62,7 @@ const ALLOWED_FILES: &[(&str, &[&str])] = &[
             "site/represent/digests.rs",
             "files/root.rs",
             "site/site.rs",
-            "site/live.rs",
+            "site/live/reload.rs",
             "site/live/tree_watcher.rs",
             "site/resolve/search.rs",
             "site/encoding/sidecar_writer.rs",
@@ -130,7 +130,7 @@ const ALLOWED_FILES: &[(&str, &[&str])] = &[
             "compress.rs",
             "explain.rs",
             "line_writer.rs",
-            "site/live.rs",
+            "site/live/reload.rs",
         ],
     ),
     (
@@ -200,7 +200,7 @@ const ALLOWED_FILES: &[(&str, &[&str])] = &[
     ),
     (
         "RandomState",
-        &["http/multipart.rs", "auth/users.rs", "site/live.rs"],
+        &["http/multipart.rs", "auth/users.rs", "site/live/reload.rs"],
     ),
     (
         "crate::line_writer",

@@ -10,8 +10,8 @@ use tracing::{debug, warn};
 use super::connections::{ConnectionKey, Connections};
 use super::listen::Endpoint;
 use super::listen::listener::{AcceptOutcome, Listener};
-use super::log_throttle::LogThrottle;
 use super::protocol::Protocol;
+use crate::sync::LogThrottle;
 
 /// Maximum connections accepted per listener and turn, so that a flood of new clients does not delay the present ones.
 const MAX_ACCEPTS_PER_TURN: usize = 64;

@@ -19,8 +19,8 @@ use super::limits::Limits;
 use super::per_ip_limit::Permit;
 use super::protocol::{Now, Protocol};
 use super::transport::SocketStream;
-use crate::counter::Counter;
 use crate::peer::Peer;
+use crate::sync::Counter;
 
 new_key_type! {
     /// Index of a connection's slot, and its generation.

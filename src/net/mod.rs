@@ -53,7 +53,6 @@ mod file_part;
 mod inbox;
 mod limits;
 mod listen;
-mod log_throttle;
 mod outbox;
 mod per_ip_limit;
 mod protocol;
@@ -69,7 +68,6 @@ pub use listen::{
     ActivationError, Endpoint, Listener, activated_listeners, lan_address, lan_addresses,
     zone_index,
 };
-pub use log_throttle::LogThrottle;
 pub use outbox::Outbox;
 pub use per_ip_limit::PerIpLimit;
 pub use protocol::{Io, Next, Now, Protocol};

@@ -11,6 +11,9 @@ use crate::net::{Endpoint, Limits};
 use crate::proxy;
 use crate::site;
 
+/// Divisor of the cache's memory that gives the share of compressed files.
+const COMPRESSED_CACHE_DIVISOR: usize = 4;
+
 /// Options of a server.
 #[derive(Clone, Debug)]
 pub struct ServerOptions {
@@ -25,6 +28,8 @@ pub struct ServerOptions {
     pub symlinks: Symlinks,
     /// Options of the site.
     pub site: site::SiteOptions,
+    /// Whether open pages reload when a file changes.
+    pub live_reload: bool,
     /// Whether files are compressed for clients that accept it.
     pub compress: bool,
     /// Whether the entity tag of every file is computed from its content, however long it is.
@@ -48,9 +53,17 @@ impl ServerOptions {
     pub(super) fn site_options_per_worker(&self) -> site::SiteOptions {
         let workers = self.workers.get();
         site::SiteOptions {
-            cache_memory: self.site.cache_memory / workers,
+            cache_memory: (self.site.cache_memory - self.compressed_cache_bytes()) / workers,
             cache_files: self.site.cache_files / workers,
             ..self.site.clone()
+        }
+    }
+
+    /// Returns the share of the cache's memory that compressed files may take, in bytes.
+    pub(super) fn compressed_cache_bytes(&self) -> usize {
+        match self.compress {
+            true => self.site.cache_memory / COMPRESSED_CACHE_DIVISOR,
+            false => 0,
         }
     }
 }

@@ -17,19 +17,19 @@ use super::start_error::StartError;
 use crate::auth::Verifier;
 use crate::files::{PathResolver, Root};
 use crate::http1::Http1;
-use crate::line_writer::LineWriter;
+use crate::log::LineWriter;
 use crate::net::{self, Endpoint, Listener, Protocol, Reactor};
 use crate::proxy::Proxied;
-use crate::site::{Compressor, Digests, Site};
+use crate::site::{
+    Compressor, Digests, Live, LiveReload, PolicySources, Releases, SharedPolicy, Site, SiteShared,
+    Trace,
+};
 
 /// Threads that compress in the background, for all workers together.
 const COMPRESSOR_THREADS: NonZeroUsize = NonZeroUsize::new(2).expect("two is more than none");
 
-/// Divisor of the cache's memory that gives the share of compressed files.
-const COMPRESSED_CACHE_DIVISOR: usize = 4;
-
 /// Reactor of a worker, with its protocol.
-type WorkerReactor = Reactor<Proxied<Http1<Site>>>;
+type WorkerReactor = Reactor<Proxied<Http1<Live<Site>>>>;
 
 /// A server with bound listeners, ready to [`run`](Self::run).
 #[derive(Debug)]
@@ -73,12 +73,17 @@ impl Server {
         let mut sockets = sockets.workers.into_iter();
         let listeners = sockets.next().unwrap_or_default();
         let freshness = site.freshness();
+        let shared = site.shared().clone();
+        let live = options
+            .live_reload
+            .then(|| LiveReload::new(&options.site.prefix));
+        let live = live.as_ref();
         let users = options.users.clone();
         let verifier = users.map(|users| Verifier::new(users, options.workers));
         let verifier = verifier.transpose().map_err(StartError::System)?;
         let verifier = verifier.as_ref();
         let metrics = metrics.map(|(listener, mut metrics)| {
-            metrics.compressor = options.site.compressor.clone();
+            metrics.compressor = site.shared().compressor.clone();
             metrics.verifier = verifier.cloned();
             metrics.log = access_log.as_ref().map(LineWriter::handle);
             (listener, metrics)
@@ -86,7 +91,8 @@ impl Server {
         let counters = |number| Some(metrics.as_ref()?.1.worker_counters(number));
         let others = (1..).zip(sockets).map(|(number, listeners)| {
             let access_log = access_log.as_ref().map(LineWriter::duplicate);
-            let site = Site::new(open_root(options)?, options.site_options_per_worker());
+            let site = Site::new(open_root(options)?, options.site_options_per_worker())
+                .with_shared(shared.clone());
             if site.freshness() != freshness {
                 warn!(
                     "cannot start inotify for every worker (see fs.inotify.max_user_instances): some check files \
@@ -94,7 +100,7 @@ impl Server {
                 );
             }
             worker_reactor(
-                site,
+                (site, live),
                 listeners,
                 options,
                 verifier,
@@ -103,8 +109,15 @@ impl Server {
             )
         });
         let others = others.collect::<Result<_, _>>()?;
-        let first = worker_reactor(site, listeners, options, verifier, access_log, counters(0))?;
-        if let Some(live) = &options.site.live_reload {
+        let first = worker_reactor(
+            (site, live),
+            listeners,
+            options,
+            verifier,
+            access_log,
+            counters(0),
+        )?;
+        if let Some(live) = live {
             live.watch(open_root(options)?, options.site.shows_hidden)
                 .map_err(StartError::System)?;
         }
@@ -157,7 +170,7 @@ impl Server {
 
 /// Creates the reactor of a worker, with its protocol, wakers and listeners.
 fn worker_reactor(
-    site: Site,
+    (site, live): (Site, Option<&LiveReload>),
     listeners: Vec<Listener>,
     options: &ServerOptions,
     verifier: Option<&Verifier>,
@@ -166,17 +179,18 @@ fn worker_reactor(
 ) -> Result<WorkerReactor, StartError> {
     let mut wakers = Vec::new();
     wakers.extend(site.event_fd().map_err(StartError::System)?);
-    if let Some(live) = &options.site.live_reload {
+    if let Some(live) = live {
         wakers.push(live.new_waker().map_err(StartError::System)?);
     }
     let site = match &counters {
         Some(counters) => site.with_cached_bytes_counter(counters.cache_bytes.clone()),
         None => site,
     };
+    let site = Live::new(site, live.cloned());
     let mut protocol = Http1::new(site, options.http1.clone(), access_log);
     if let Some(verifier) = verifier {
         let auth = verifier.handle().map_err(StartError::System)?;
-        wakers.push(auth.waker().map_err(StartError::System)?);
+        wakers.push(auth.waker().descriptor().map_err(StartError::System)?);
         protocol = protocol.with_auth(auth);
     }
     if let Some(counters) = &counters {
@@ -251,27 +265,34 @@ fn panicked() -> io::Error {
 }
 
 /// Creates a site of the open root, and starts the compressor and the digests of all workers' sites, as far as
-/// `options` say.
+/// `options` say. The policy is loaded from `sources` whenever the root changes, and each lookup is recorded in `trace`.
 ///
 /// # Errors
 /// [`StartError::System`].
-pub fn open_site(disk: Root, options: &mut ServerOptions) -> Result<Site, StartError> {
-    if options.compress {
-        let budget = options.site.cache_memory / COMPRESSED_CACHE_DIVISOR;
-        let compressor =
-            Compressor::start(COMPRESSOR_THREADS, budget).map_err(StartError::System)?;
-        options.site.compressor = Some(compressor);
-        options.site.cache_memory -= budget;
-    }
-    if options.digest {
-        options.site.digests = Some(Digests::start().map_err(StartError::System)?);
-    }
-    if disk.resolver() == PathResolver::ComponentWalk {
+pub fn open_site(
+    root: Root,
+    options: &ServerOptions,
+    sources: &PolicySources,
+    trace: Option<Trace>,
+) -> Result<Site, StartError> {
+    let start_compressor =
+        || Compressor::start(COMPRESSOR_THREADS, options.compressed_cache_bytes());
+    let compressor = options.compress.then(start_compressor).transpose();
+    let digests = options.digest.then(Digests::start).transpose();
+    if root.resolver() == PathResolver::ComponentWalk {
         warn!(
             "openat2 is missing (Linux before 5.6, or a seccomp filter): paths are opened step by step, which is slower"
         );
     }
-    Ok(Site::new(disk, options.site_options_per_worker()))
+    let shared = SiteShared {
+        compressor: compressor.map_err(StartError::System)?,
+        digests: digests.map_err(StartError::System)?,
+        releases: Releases::with_grace_period(options.site.release_grace),
+        policy: SharedPolicy::from_sources(sources.clone()),
+        trace,
+        ..SiteShared::default()
+    };
+    Ok(Site::new(root, options.site_options_per_worker()).with_shared(shared))
 }
 
 /// Opens the document root.

@@ -6,13 +6,13 @@ use std::time::SystemTime;
 use super::process::ProcessStats;
 use super::text::{MetricType, MetricsText};
 use crate::auth::Verifier;
-use crate::counter::Counter;
-use crate::http::{CacheStatus, Lookup, NoStream, Origin, Representation, Status, Target};
+use crate::http::{CacheStatus, Finding, Lookup, NoStream, Origin, Representation, Status, Target};
 use crate::http1::{self, MethodLabel, TimeoutKind};
-use crate::line_writer::WriterHandle;
+use crate::log::WriterHandle;
 use crate::net;
 use crate::proxy;
 use crate::site::Compressor;
+use crate::sync::Counter;
 
 /// Path of the metrics page.
 pub const METRICS_PATH: &str = "/metrics";
@@ -277,14 +277,14 @@ impl Metrics {
 impl Origin for Metrics {
     type Stream = NoStream;
 
-    fn find(&mut self, target: &Target<'_>, _: SystemTime) -> Lookup {
+    fn find(&mut self, target: &Target<'_>, _: SystemTime) -> Finding {
         if *target.path() != *b"metrics" || target.is_directory() {
-            return Lookup::NotFound(None);
+            return Lookup::NotFound(None).into();
         }
         let content = self.render().into_bytes().into();
         let page = Representation::new(content, CONTENT_TYPE)
             .with_metadata_field("Cache-Control", "no-store");
-        Lookup::Found(Arc::new(page.into()))
+        Lookup::Found(Arc::new(page.into())).into()
     }
 }
 
@@ -320,7 +320,7 @@ mod tests {
         let mut is_there = |target: &str| {
             let target = Target::parse(target, None).unwrap();
             matches!(
-                metrics.find(&target, SystemTime::UNIX_EPOCH),
+                metrics.find(&target, SystemTime::UNIX_EPOCH).lookup,
                 Lookup::Found(_)
             )
         };
