@@ -233,7 +233,8 @@
 //! | `site/digests.rs` | digests of files, each file read once, long ones on a background thread | blocking a request |
 //! | `site/validators.rs` | file -> validators, and the reasons for them | comparing them |
 //! | `site/media.rs` | file name -> media type, and whether it is compressible | I/O |
-//! | `site/cache_control.rs` | file name -> Cache-Control, by fingerprints in the name | reading files |
+//! | `site/names/cache_policy.rs` | file name -> Cache-Control | reading files |
+//! | `site/names/fingerprint.rs` | file name -> whether it contains a hash of the content | reading files |
 //! | `site/watch.rs` | changes of files from inotify, and the changes that it cannot report | comparing versions |
 //! | `site/root_watch.rs` | changes of the root path's symbolic links and of allowed targets | resolving them |
 //! | `site/releases.rs` | directories to which the root path has led, which may still be served | which files |

@@ -17,13 +17,13 @@ use rustix::io::Errno;
 use tracing::{info, warn};
 
 use super::cache::{CacheBudget, Evidence};
-use super::cache_control::has_content_hash;
 use super::compressor::{self, Compressor, Encoded};
 use super::digests::Digests;
 use super::listing::{self, Listing, Listings};
 use super::live::{self, BuiltinPath, EventStream, LiveReload};
 use super::lookup_cache::{LookupCache, LookupWithEvidence, RootState};
 use super::media::{is_compressible, is_html};
+use super::names::has_content_hash;
 use super::policy::{Policy, SharedPolicy, media_type, rules_path};
 use super::redirects::{RedirectMatch, RedirectTarget};
 use super::releases::Releases;

@@ -1,7 +1,6 @@
 //! A site: the directory that is served, and the rules by which a request target selects a file below it.
 
 mod cache;
-mod cache_control;
 mod compressor;
 mod digests;
 mod encoding;
@@ -12,6 +11,7 @@ mod listing;
 mod live;
 mod lookup_cache;
 mod media;
+mod names;
 mod pattern;
 mod policy;
 mod policy_sources;
@@ -29,7 +29,6 @@ mod trace;
 mod validators;
 mod watch;
 
-pub use cache_control::{CacheControl, CachePolicy, CacheReason, has_content_hash};
 pub use compressor::{Compressor, Encoded};
 pub use digests::Digests;
 pub use field::ConfiguredField;
@@ -38,6 +37,7 @@ pub use headers::{FieldChange, HeaderRules};
 pub use listing::Listing;
 pub use live::{EventStream, LiveReload};
 pub use media::{MediaType, MediaTypeSource, MediaTypes, MediaTypesError, is_compressible};
+pub use names::{CacheControl, CachePolicy, CacheReason, Fingerprint, has_content_hash};
 pub use policy::{Policy, SharedPolicy};
 pub use policy_sources::{LoadedPolicy, MediaTypesInput, PolicySources};
 pub use redirects::{RedirectMatch, RedirectRules, RedirectTarget};

@@ -3,9 +3,9 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::cache_control::CachePolicy;
 use super::headers::{FieldChange, HeaderRules};
 use super::media::{MediaTypes, OCTET_STREAM};
+use super::names::CachePolicy;
 use super::policy_sources::{LoadedPolicy, PolicySources};
 use super::redirects::{RedirectMatch, RedirectRules};
 use super::root::{DirId, Root};

@@ -3,10 +3,10 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::cache_control::CachePolicy;
 use super::field::ConfiguredField;
 use super::headers::HeaderRules;
 use super::media::{MediaTypes, MediaTypesError};
+use super::names::CachePolicy;
 use super::policy::Policy;
 use super::redirects::RedirectRules;
 use super::root::{self, Root, Symlinks};

@@ -2,8 +2,8 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::cache_control::CacheControl;
 use super::media::MediaType;
+use super::names::CacheControl;
 use super::redirects::RedirectMatch;
 use super::root::Symlink;
 use crate::http::Coding;
