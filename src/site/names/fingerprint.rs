@@ -8,7 +8,7 @@
 //! |---|---|
 //! | [`BUNDLER_FOLDERS`]: SvelteKit, Astro, Next.js, Nuxt | all |
 //! | `static/js/`, `static/css/`, `static/media/`: Create React App | `.` and 8 hexadecimal digits, or a digest |
-//! | `assets/`: Vite, Rails, Docusaurus | scripts and style sheets: 8 hexadecimal digits, or 8 signs of base64url |
+//! | `assets/`: Vite, Rails, Docusaurus | scripts and style sheets: 8 hexadecimal digits, or 8 characters of base64url |
 //! | | images: a digest of 64 digits, as Sprockets writes it |
 //! | anywhere | scripts, style sheets, fonts, WebAssembly: a digest |
 //!
@@ -18,7 +18,7 @@
 //! No manifest is read (`.vite/manifest.json`, `asset-manifest.json`). Most sites have none, it may be older than the
 //! files, and it also lists the files of a bundler that was configured to write names without hashes.
 
-/// Sign that a name is fingerprinted.
+/// Evidence that a name is fingerprinted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fingerprint {
     /// Hash in the name.
@@ -47,8 +47,8 @@ const CREATE_REACT_APP_FOLDERS: [&str; 3] = ["static/js/", "static/css/", "stati
 /// Folder of Vite, Rails and others, and of people.
 const ASSETS_FOLDER: &str = "assets/";
 
-/// Words that 8 signs of base64url must have, read as camel case where a number is a word. `Html5Api` has three; of
-/// Vite's hashes three in five have four.
+/// Words that 8 characters of base64url must have, read as camel case where a number is a word. `Html5Api` has three;
+/// of Vite's hashes three in five have four.
 const MIN_BASE64URL_WORDS: usize = 4;
 
 /// Kind of file, by its extension.
@@ -67,7 +67,7 @@ pub fn has_content_hash(path: &[u8]) -> bool {
     fingerprint(path).is_some()
 }
 
-/// Returns the sign that the file with this path is fingerprinted, or `None` if its name may be given to other content.
+/// Returns the evidence that the name of a file is fingerprinted, or `None` if it may be given to other content.
 pub(super) fn fingerprint(path: &[u8]) -> Option<Fingerprint> {
     let path = std::str::from_utf8(path).ok()?;
     let is_in = |folder: &str| is_in(path, folder);
@@ -88,14 +88,10 @@ pub(super) fn fingerprint(path: &[u8]) -> Option<Fingerprint> {
         // People name images after persons, by a hash of the address (MD5).
         Kind::Image => is_in_assets && hex.len() == 64 && is_digest(hex),
     };
-    let hash = if is_hex_hash {
-        hex
-    } else if is_in_assets && kind == Kind::Code {
-        // There may be a `-` in base64url.
-        let (_, tail) = last_part(stem, stem.len().checked_sub(9)?)?;
-        is_base64url_hash(tail.as_bytes()).then_some(tail)?
-    } else {
-        return None;
+    let hash = match is_hex_hash {
+        true => hex,
+        false if is_in_assets && kind == Kind::Code => base64url_hash(stem)?,
+        false => return None,
     };
     Some(Fingerprint::Hash(hash.to_owned()))
 }
@@ -110,7 +106,7 @@ fn is_in(path: &str, folder: &str) -> bool {
 fn last_part(stem: &str, at: usize) -> Option<(u8, &str)> {
     let separator = *stem.as_bytes().get(at)?;
     let is_inside = at > 0 && stem.as_bytes()[at - 1] != b'/';
-    (is_inside && matches!(separator, b'.' | b'-')).then_some((separator, &stem[at + 1..]))
+    (is_inside && matches!(separator, b'.' | b'-')).then(|| (separator, &stem[at + 1..]))
 }
 
 fn kind(extension: &str) -> Option<Kind> {
@@ -146,17 +142,21 @@ fn is_hex(text: &str) -> bool {
         && count_words(text.as_bytes()) >= 2
 }
 
-/// Returns whether this is base64url, and no name in camel case.
-fn is_base64url_hash(text: &[u8]) -> bool {
-    text.iter()
+/// Returns 8 characters of base64url at the end of a stem, if they are no name in camel case. A `-` may be one of them.
+fn base64url_hash(stem: &str) -> Option<&str> {
+    let (_, hash) = last_part(stem, stem.len().checked_sub(9)?)?;
+    let text = hash.as_bytes();
+    let is_hash = text
+        .iter()
         .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
         && text.iter().any(u8::is_ascii_uppercase)
         && text.iter().any(u8::is_ascii_lowercase)
-        && count_words(text) >= MIN_BASE64URL_WORDS
+        && count_words(text) >= MIN_BASE64URL_WORDS;
+    is_hash.then_some(hash)
 }
 
-/// Returns the number of words and numbers in camel case. Each begins with a sign of another kind than the one before
-/// it; small letters continue the word that a capital began.
+/// Returns the number of words and numbers in camel case. Each begins with a character of another kind than the one
+/// before it; small letters continue the word that a capital began.
 fn count_words(text: &[u8]) -> usize {
     let is_start = |(at, byte): &(usize, &u8)| {
         let last = at.checked_sub(1).map_or(b'-', |at| text[at]);
@@ -354,6 +354,7 @@ mod tests {
         data.8e0d62a10b0c2d1c1c8f.json nightly-1a2b3c4d.tar.gz film-8e0d62a10b0c2d1c1c8f.mp4 index-BsYhmk3H
         8e0d62a10b0c2d1c1c8f .8e0d62a10b0c2d1c1c8f BsYhmk3H.js -BsYhmk3H.js .8e0d62a10b0c2d1c1c8f.js app.js style.css
         8e0d62a10b0c2d1c1c8f/app.js index-BsYhmk3H/logo.png immutable/app.js _astro.js caf\u{e9}-Men\u{fc}8e0d.js
+        \u{e9}\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}-a.js \u{e9}\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}-ab.js
     ";
 
     const PEOPLES_FOLDERS: [&str; 8] = [
