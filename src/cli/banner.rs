@@ -13,9 +13,9 @@ use docroot::server::{self, Bind};
 use docroot::site::{Freshness, Symlinks};
 use rustix::termios::tcgetwinsize;
 
-use crate::check::change_detection;
-use crate::qr;
-use crate::text::escape_json;
+use super::check::change_detection;
+use super::output::escape_json;
+use super::qr;
 
 /// A server that has been started.
 pub(crate) struct StartedServer<'a> {

@@ -5,21 +5,23 @@ use std::io;
 use std::path::Path;
 use std::time::SystemTime;
 
-use docroot::sandbox::Confinement;
-use docroot::site::{Freshness, LoadedPolicy, RootFault, Site, SurveyFinding, Symlink};
+use docroot::sandbox::{self, Confinement};
+use docroot::site::{Freshness, LoadedPolicy, Root, RootFault, Site, SurveyFinding, Symlink};
 
-use crate::config::Config;
-use crate::text::escape_control;
+use super::exit_codes::Failure;
+use super::options::Config;
+use super::output::{escape_control, print};
+use super::site::open_site;
 
 /// Maximum number of problems of one kind that are listed.
 const MAX_NAMED_PER_KIND: usize = 100;
 
 /// Report of a check.
-pub(crate) struct CheckReport {
+struct CheckReport {
     /// Report as text.
-    pub(crate) text: String,
+    text: String,
     /// Number of problems that requests would meet.
-    pub(crate) problems: usize,
+    problems: usize,
 }
 
 /// Problems of one kind.
@@ -45,8 +47,23 @@ enum ProblemKind {
     EmptyRoot,
 }
 
+/// Opens the site of this root, and prints the report.
+pub(crate) fn run(root: Root, mut config: Config) -> Result<(), Failure> {
+    let (site, loaded) = open_site(root, &mut config)?;
+    let confinement = sandbox::try_confine(config.sandbox, &config.requirements)?;
+    let report = check(&config, &site, &loaded, &confinement);
+    print(&report.text)?;
+    match report.problems {
+        0 => Ok(()),
+        1 => Err(Failure::at_run_time("1 problem, named above")),
+        count => Err(Failure::at_run_time(format!(
+            "{count} problems, named above"
+        ))),
+    }
+}
+
 /// Checks all files of a site, with these path rules.
-pub(crate) fn check(
+fn check(
     config: &Config,
     site: &Site,
     policy: &LoadedPolicy,

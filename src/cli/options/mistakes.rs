@@ -222,7 +222,7 @@ fn is_set_by_kubernetes(name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::command;
+    use super::super::command_line::command;
     use super::*;
 
     fn words(words: &[&str]) -> Vec<OsString> {

@@ -1,6 +1,22 @@
-//! Untrusted text, escaped for a terminal or for JSON.
+//! Text on standard output: untrusted text escaped for a terminal or for JSON, and printed.
 
 use std::fmt::Write as _;
+use std::io::{self, Write as _};
+
+/// Prints text.
+pub(crate) fn print(text: &str) -> io::Result<()> {
+    io::stdout().write_all(text.as_bytes())?;
+    io::stdout().flush()
+}
+
+/// Prints text to a reader that may close the pipe early: `docroot --man | head`.
+pub(crate) fn print_manual(text: &[u8]) -> io::Result<()> {
+    let mut out = io::stdout();
+    match out.write_all(text).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),
+        _ => Ok(()),
+    }
+}
 
 /// Returns bytes, such as a path, as text for a terminal, with control characters escaped.
 pub(crate) fn escape_control(bytes: &[u8]) -> String {

@@ -6,6 +6,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use docroot::net::Endpoint;
 use docroot::server::Bind;
 
+/// Default port, and the ports that are tried after it if docroot runs on a terminal.
+pub(super) const DEFAULT_PORT: u16 = 8080;
+pub(super) const FALLBACK_PORTS: std::ops::RangeInclusive<u16> = 8081..=8090;
+
 /// Addresses of one value of `--bind`. `localhost` has two.
 pub(super) type Binds = Vec<Bind>;
 
