@@ -51,7 +51,7 @@
 //!      |        .- http1/parse.rs   request(&[u8])       -> Request    pure
 //!      |        |- http/validate.rs validate(&Request)  -> Target     pure (or Err(Response))
 //!      |        |- http1/health.rs, http1/authorize.rs                answered here, refused, or passed on
-//!      |        |- site/find.rs     find(&Target)        -> Lookup     THE ONE EFFECT: cache, or file system
+//!      |        |- site/site.rs     find(&Target)        -> Lookup     THE ONE EFFECT: cache, or file system
 //!      |        |- http/respond.rs  respond(&Request, &Target, &Lookup) -> Response   pure (preconditions, ranges)
 //!      |        '- http1/encode.rs  head(&Response, ..)  -> bytes      pure
 //!      v
@@ -96,7 +96,7 @@
 //! Workers share nothing on the path of a request. Where they meet, it is under a lock that is held for a few
 //! instructions: log lines, once a turn (`line_writer.rs`); connections per address, if limited
 //! (`net/per_ip_limit.rs`); credentials that a session has not seen verified (`auth/verifier.rs`); encoded files and
-//! digests that a worker has just found (`site/compressor.rs`, `site/digests.rs`).
+//! digests that a worker has just found (`site/encoding/compressor.rs`, `site/represent/digests.rs`).
 //!
 //! # Errors
 //!
@@ -127,10 +127,10 @@
 //! | clock, elsewhere | `compress.rs`, `explain.rs`, `check.rs`, `site/live.rs` |
 //! | clock, when log lines are lost | `line_writer.rs` |
 //! | clock, at the start of the process | `metrics/process.rs` |
-//! | served files, opened | `site/root.rs` |
+//! | served files, opened | `files/root.rs` |
 //! | password file | `config.rs` |
 //! | procfs, cgroups and sysctls | `metrics/process.rs`, `config/memory.rs`, `net/limits.rs` |
-//! | sidecars, written | `site/sidecar_writer.rs`, which a serving process never calls |
+//! | sidecars, written | `site/encoding/sidecar_writer.rs`, which a serving process never calls |
 //! | access log | `log_sink.rs` |
 //! | file of a Unix socket | `net/unix_socket.rs`: bound with its directory locked, and removed |
 //! | mio's sockets | `net/` |
@@ -145,10 +145,10 @@
 //! | base64 | `http/credentials.rs` |
 //! | bcrypt, sha-crypt | `auth/hash.rs` |
 //! | siphasher, subtle, getrandom | `auth/verdict_cache.rs` |
-//! | brotli, flate2, zstd | `site/encoding.rs` |
-//! | mime_guess | `site/media.rs` |
-//! | foldhash | `site/cache.rs` |
-//! | twox-hash | `net/outbox.rs`, `site/validators.rs`, `site/digests.rs` |
+//! | brotli, flate2, zstd | `site/encoding/encoder.rs` |
+//! | mime_guess | `site/names/media.rs` |
+//! | foldhash | `site/freshness/cache.rs` |
+//! | twox-hash | `net/outbox.rs`, `site/represent/validators.rs`, `site/represent/digests.rs` |
 //! | ipnet | `trust.rs` |
 //! | landlock | `sandbox.rs` |
 //! | indicatif | `compress.rs` |
@@ -169,7 +169,7 @@
 //! | `counter.rs` | a counter that one thread changes and any thread may read | what it counts |
 //! | `line_writer.rs` | lines written by a background thread, and counts of lost lines | their content |
 //! | `trust.rs` | trusted proxies | what they send |
-//! | `path_resolution.rs` | a path resolved through symbolic links | opening files |
+//! | `files/path_resolution.rs` | a path resolved through symbolic links | opening files |
 //! | `net/address.rs` | addresses of peers and listeners | sockets |
 //! | `net/lan_address.rs` | this machine's address on its network | listening there |
 //! | `net/transport.rs` | non-blocking TCP and Unix sockets, `sendfile` | buffering |
@@ -226,23 +226,25 @@
 //! | `http1/health.rs` | the health check for load balancers | when health changes |
 //! | `http1/refusal.rs` | one debug line for each refused request: its reason | deciding it |
 //! | `http1/session.rs` | states, keep-alive, pipelining, timeouts of a connection | rules of RFC 9110; file names |
-//! | `site/root.rs` | opening, examining and reading all served files | HTTP status, fields |
-//! | `site/sidecar_writer.rs` | writing sidecars, completely or not at all | serving them |
-//! | `site/encoding.rs` | bytes into a content coding and back | files; which are worth encoding |
-//! | `site/compressor.rs` | compression on background threads, and its results within a budget | blocking a request |
-//! | `site/digests.rs` | digests of files, each file read once, long ones on a background thread | blocking a request |
-//! | `site/validators.rs` | file -> validators, and the reasons for them | comparing them |
-//! | `site/media.rs` | file name -> media type, and whether it is compressible | I/O |
+//! | `files/root.rs` | opening, examining and reading all served files | HTTP status, fields |
+//! | `site/encoding/sidecar_writer.rs` | writing sidecars, completely or not at all | serving them |
+//! | `site/encoding/encoder.rs` | bytes into a content coding and back | files; which are worth encoding |
+//! | `site/encoding/compressor.rs` | compression on background threads, and its results within a budget | blocking a request |
+//! | `site/represent/digests.rs` | digests of files, each file read once, long ones on a background thread | blocking a request |
+//! | `site/represent/validators.rs` | file -> validators, and the reasons for them | comparing them |
+//! | `site/names/media.rs` | file name -> media type, and whether it is compressible | I/O |
 //! | `site/cache_control.rs` | file name -> Cache-Control, by fingerprints in the name | reading files |
-//! | `site/watch.rs` | changes of files from inotify, and the changes that it cannot report | comparing versions |
-//! | `site/root_watch.rs` | changes of the root path's symbolic links and of allowed targets | resolving them |
-//! | `site/releases.rs` | directories to which the root path has led, which may still be served | which files |
-//! | `site/cache.rs` | cached lookups within a budget, and their evidence | the file system |
-//! | `site/pattern.rs` | path patterns of rules, and their captures | the effect of a rule |
-//! | `site/rules.rs` | lines of a rules file; ordered rules, found by path | the meaning of a line |
-//! | `site/field.rs` | configured response fields, and the reserved ones | which responses have them |
-//! | `site/headers.rs` | `_headers`: path -> changes to the fields | reading the file; default fields |
-//! | `site/redirects.rs` | `_redirects`: path -> location and status | reading the file; looking a path up |
+//! | `site/names/hidden.rs` | names that begin with a dot | other rules |
+//! | `site/resolve/absence.rs` | the reason why a target has no resource | its text for explain |
+//! | `site/freshness/watch.rs` | changes of files from inotify, and the changes that it cannot report | comparing versions |
+//! | `site/freshness/root_watch.rs` | changes of the root path's symbolic links and of allowed targets | resolving them |
+//! | `site/freshness/releases.rs` | directories to which the root path has led, which may still be served | which files |
+//! | `site/freshness/cache.rs` | cached lookups within a budget, and their evidence | the file system |
+//! | `site/rules/pattern.rs` | path patterns of rules, and their captures | the effect of a rule |
+//! | `site/rules/path_rules.rs` | lines of a rules file; ordered rules, found by path | the meaning of a line |
+//! | `site/rules/field.rs` | configured response fields, and the reserved ones | which responses have them |
+//! | `site/rules/headers.rs` | `_headers`: path -> changes to the fields | reading the file; default fields |
+//! | `site/rules/redirects.rs` | `_redirects`: path -> location and status | reading the file; looking a path up |
 //! | `site/listing.rs` | a directory read, sorted and rendered in bounded steps | framing |
 //! | `site/listing/natural.rs` | natural order of names | what they name |
 //! | `site/listing/row.rs` | an entry as HTML, JSON or text | examining the file |
@@ -250,20 +252,20 @@
 //! | `site/live/tree_watcher.rs` | inotify on a whole directory tree | which files are served |
 //! | `site/live/debouncer.rs` | a burst of changes merged into one | reading the clock |
 //! | `site/live/inject.rs` | the live-reload script added to a page | reading the page |
-//! | `site/policy_sources.rs` | the files of a site's policy, read at each load | the meaning of a line |
-//! | `site/policy.rs` | URL and file -> the fields of the response | choosing the file |
-//! | `site/trace.rs` | events of a lookup, for `docroot explain` | decisions |
-//! | `site/survey.rs` | all files of the root, tried as requests would be | rules other than those of serving |
-//! | `site/search.rs` | path -> file: itself, with `.html`, or an index file, and its sidecars | request fields |
-//! | `site/sidecars.rs` | sidecars of a file, checked against its version, with their codings | choosing one |
-//! | `site/resource.rs` | content and fields -> a resource with all its representations' fields | choosing either |
-//! | `site/lookup_cache.rs` | the cache of lookups with their revalidation: evidence and watches | searching |
-//! | `site/find.rs` | target -> lookup: cache, rules, search, error pages | request fields |
+//! | `site/rules/policy_sources.rs` | the files of a site's policy, read at each load | the meaning of a line |
+//! | `site/rules/policy.rs` | URL and file -> the fields of the response | choosing the file |
+//! | `site/report/trace.rs` | events of a lookup, for `docroot explain` | decisions |
+//! | `site/report/survey.rs` | all files of the root, tried as requests would be | rules other than those of serving |
+//! | `site/resolve/search.rs` | path -> file: itself, with `.html`, or an index file, and its sidecars | request fields |
+//! | `site/encoding/sidecars.rs` | sidecars of a file, checked against its version, with their codings | choosing one |
+//! | `site/represent/resource.rs` | content and fields -> a resource with all its representations' fields | choosing either |
+//! | `site/freshness/lookup_cache.rs` | the cache of lookups with their revalidation: evidence and watches | searching |
+//! | `site/site.rs` | target -> lookup: cache, rules, search, error pages | request fields |
 //! | `server.rs` | options -> listeners, sites, one reactor per worker; failure of a worker | per-request code |
 //! | `metrics.rs` | the metrics page, as an origin | counting |
 //! | `metrics/process.rs` | statistics of the process from procfs | docroot's own counters |
 //! | `sandbox.rs` | the rights that the serving process keeps (Landlock) | names of options |
-//! | `site/find/absence.rs` | why a target has no resource | looking it up |
+//! | `site/resolve/absence.rs` | why a target has no resource | looking it up |
 //! | `main.rs` | calls `cli` | anything else |
 //! | `cli/serve.rs` | the order of starting, and what each signal does | the server |
 //! | `cli/site.rs` | the site of a command, with its path rules in force | looking up |
@@ -313,12 +315,13 @@
 pub mod auth;
 pub mod blob;
 pub mod counter;
+pub mod files;
 pub mod http;
 pub mod http1;
 pub mod line_writer;
 pub mod metrics;
 pub mod net;
-mod path_resolution;
+
 pub mod proxy;
 pub mod sandbox;
 pub mod server;

@@ -19,7 +19,7 @@ use landlock::{
 use rustix::thread::set_no_new_privs;
 use tracing::debug;
 
-use crate::path_resolution::{self, ResolvedPath, resolve};
+use crate::files::path_resolution::{self, ResolvedPath, resolve};
 
 /// Newest Landlock version that docroot is tested with. On older kernels the rights that it adds are left out.
 const NEWEST_ABI: ABI = ABI::V7;

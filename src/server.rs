@@ -13,12 +13,13 @@ use std::time::Duration;
 use tracing::{debug, error, warn};
 
 use crate::auth::{Users, Verifier};
+use crate::files::{PathResolver, Root, Symlinks};
 use crate::http1::{self, Http1};
 use crate::line_writer::LineWriter;
 use crate::metrics::{self, Metrics};
 use crate::net::{self, ActivationError, Endpoint, Limits, Listener, Protocol, Reactor};
 use crate::proxy::{self, Proxied};
-use crate::site::{self, Compressor, Digests, PathResolver, Root, Site, Symlinks};
+use crate::site::{self, Compressor, Digests, Site};
 
 /// Threads that compress in the background, for all workers together.
 const COMPRESSOR_THREADS: NonZeroUsize = NonZeroUsize::new(2).expect("two is more than none");

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use docroot::blob::Blob;
+use docroot::files::{Root, Symlinks};
 use docroot::http::{
     FieldLine, Fields, Lookup, Method, NoStream, Origin, Representation, Request, Target, Version,
     respond, validate,
@@ -19,7 +20,7 @@ use docroot::http1::parse::{self, FieldLines};
 use docroot::http1::{Http1, HttpOptions, Session};
 use docroot::line_writer::{LineWriter, WriterHandle};
 use docroot::net::{Inbox, Io, Next, Now, Outbox, Peer, Protocol};
-use docroot::site::{self, Root, Site, Symlinks};
+use docroot::site::{self, Site};
 use tempfile::TempDir;
 
 /// Function that runs a step once.

@@ -5,12 +5,13 @@ use std::io::{self, IsTerminal as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use docroot::auth::Users;
+use docroot::files::Symlinks;
 use docroot::http::{PATH_CHARACTERS, percent_encode};
 use docroot::metrics::PATH as METRICS_PATH;
 use docroot::net::{Endpoint, lan_address, lan_addresses};
 use docroot::sandbox::Confinement;
 use docroot::server::{self, Bind};
-use docroot::site::{Freshness, Symlinks};
+use docroot::site::Freshness;
 use rustix::termios::tcgetwinsize;
 
 use super::check::change_detection;

@@ -5,8 +5,9 @@ use std::io;
 use std::path::Path;
 use std::time::SystemTime;
 
+use docroot::files::{Root, Symlink};
 use docroot::sandbox::{self, Confinement};
-use docroot::site::{Freshness, LoadedPolicy, Root, RootFault, Site, SurveyFinding, Symlink};
+use docroot::site::{Freshness, LoadedPolicy, RootFault, Site, SurveyFinding};
 
 use super::exit_codes::Failure;
 use super::options::Config;

@@ -1,8 +1,9 @@
 //! The site of a command, opened with its path rules in force.
 
+use docroot::files::Root;
 use docroot::http::Origin as _;
 use docroot::server;
-use docroot::site::{LoadedPolicy, Root, Site};
+use docroot::site::{LoadedPolicy, Site};
 
 use super::exit_codes::Failure;
 use super::options::Config;

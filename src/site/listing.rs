@@ -22,8 +22,8 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use self::row::{ListingRow, write_escaped};
-use super::root::{EntryMetadata, OpenDir, Root};
 use crate::blob::Blob;
+use crate::files::root::{EntryMetadata, OpenDir, Root};
 use crate::http::{
     ListingFormat, ListingRepresentations, ListingView, Lookup, Representation, SortKey,
 };
@@ -538,7 +538,7 @@ mod tests {
     #[test]
     fn page_placeholders_are_all_filled() {
         let tempdir = tempfile::tempdir().unwrap();
-        let root = Root::open(tempdir.path(), &crate::site::Symlinks::default());
+        let root = Root::open(tempdir.path(), &crate::files::Symlinks::default());
         let root = Arc::new(root.unwrap());
         let view = ListingView {
             format: ListingFormat::Html,
@@ -559,7 +559,7 @@ mod tests {
     #[test]
     fn many_concurrent_listings_use_short_runs() {
         let tempdir = tempfile::tempdir().unwrap();
-        let root = Root::open(tempdir.path(), &crate::site::Symlinks::default());
+        let root = Root::open(tempdir.path(), &crate::files::Symlinks::default());
         let root = Arc::new(root.unwrap());
         let view = ListingView {
             format: ListingFormat::Text,

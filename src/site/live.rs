@@ -26,7 +26,7 @@ use tracing::{debug, warn};
 use self::debouncer::{Changes, Debouncer};
 use self::inject::SkipReason;
 use self::tree_watcher::{TreeEvent, TreeWatcher};
-use super::root::Root;
+use crate::files::root::Root;
 use crate::http::{Fields, PATH_CHARACTERS, percent_encode};
 
 /// Paths of the event stream and of the script, below the root, in a directory name that no site uses.

@@ -1,53 +1,37 @@
 //! A site: the directory that is served, and the rules by which a request target selects a file below it.
 
-mod cache;
 mod cache_control;
-mod compressor;
-mod digests;
 mod encoding;
-mod field;
-mod find;
-mod headers;
+mod freshness;
 mod listing;
 mod live;
-mod lookup_cache;
-mod media;
-mod pattern;
-mod policy;
-mod policy_sources;
-mod redirects;
-mod releases;
-mod resource;
-mod root;
-mod root_watch;
+mod names;
+mod report;
+mod represent;
+mod resolve;
 mod rules;
-mod search;
-mod sidecar_writer;
-mod sidecars;
-mod survey;
-mod trace;
-mod validators;
-mod watch;
+#[expect(clippy::module_inception, reason = "the type of this name is in it")]
+mod site;
 
 pub use cache_control::{CacheControl, CachePolicy, CacheReason, has_content_hash};
-pub use compressor::{Compressor, Encoded};
-pub use digests::Digests;
-pub use field::ConfiguredField;
-pub use find::{Freshness, LoggedOnce, RootFault, Site, SiteOptions, SiteStream};
-pub use headers::{FieldChange, HeaderRules};
+pub use encoding::{
+    Compressor, Encoded, SIDECAR_CODINGS, ScannedDir, SidecarError, SidecarJob, SidecarOutcome,
+    SidecarWriter,
+};
+pub use freshness::Releases;
 pub use listing::Listing;
 pub use live::{EventStream, LiveReload};
-pub use media::{MediaType, MediaTypeSource, MediaTypes, MediaTypesError, is_compressible};
-pub use policy::{Policy, SharedPolicy};
-pub use policy_sources::{LoadedPolicy, MediaTypesInput, PolicySources};
-pub use redirects::{RedirectMatch, RedirectRules, RedirectTarget};
-pub use releases::Releases;
-pub use root::{PathResolver, Root, Symlink, Symlinks};
-pub use rules::RuleError;
-pub use search::is_hidden;
-pub use sidecar_writer::{ScannedDir, SidecarError, SidecarJob, SidecarOutcome, SidecarWriter};
-pub use sidecars::SIDECAR_CODINGS;
-pub use survey::{SurveyCounts, SurveyFinding};
-pub use trace::{
-    ChosenFile, HiddenReason, ProbeResult, ResponseRole, Trace, TraceEvent, TracedFieldChange,
+pub use names::{
+    MediaType, MediaTypeSource, MediaTypes, MediaTypesError, is_compressible, is_hidden,
 };
+pub use report::{
+    ChosenFile, HiddenReason, ProbeResult, ResponseRole, SurveyCounts, SurveyFinding, Trace,
+    TraceEvent, TracedFieldChange,
+};
+pub use represent::Digests;
+pub use resolve::RootFault;
+pub use rules::{
+    ConfiguredField, FieldChange, HeaderRules, LoadedPolicy, MediaTypesInput, Policy,
+    PolicySources, RedirectMatch, RedirectRules, RedirectTarget, RuleError, SharedPolicy,
+};
+pub use site::{Freshness, LoggedOnce, Site, SiteOptions, SiteStream};

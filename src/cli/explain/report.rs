@@ -3,8 +3,9 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
+use docroot::files::Symlink;
 use docroot::http::Coding;
-use docroot::site::{ChosenFile, Symlink};
+use docroot::site::ChosenFile;
 
 use crate::cli::options::ExplainRequest;
 use crate::cli::output::{escape_control, escape_json};

@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf, absolute};
 
 use clap::{Args, ValueEnum};
+use docroot::files::Symlinks;
 use docroot::sandbox::{Requirements, SandboxMode};
-use docroot::site::{MediaTypesInput, PolicySources, Symlinks};
+use docroot::site::{MediaTypesInput, PolicySources};
 
 /// The option `--sandbox`.
 #[derive(Debug, Args)]

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use clap::builder::{BoolishValueParser, ValueHint};
 use clap::{Args, ValueEnum};
+use docroot::files::Symlinks;
 use docroot::http1;
 use docroot::net::{Limits, max_cached_files, raise_descriptor_limit};
 use docroot::sandbox::SandboxMode;
 use docroot::server;
 use docroot::site::{
-    self, CachePolicy, ConfiguredField, MediaTypesInput, PolicySources, SharedPolicy, Symlinks,
+    self, CachePolicy, ConfiguredField, MediaTypesInput, PolicySources, SharedPolicy,
 };
 
 use super::config::Config;

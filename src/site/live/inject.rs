@@ -1,7 +1,7 @@
 //! Injection of the live-reload script into HTML pages.
 
-use super::super::media::is_html;
 use crate::http::{Fields, parse_parameter, split_parameters};
+use crate::site::names::media::is_html;
 
 /// Maximum size of a page, in bytes.
 pub(super) const MAX_PAGE_BYTES: u64 = 8 * 1024 * 1024;

@@ -17,12 +17,12 @@ use rustix::fs::{FileType, fstat};
 use rustix::io::Errno;
 use tracing::warn;
 
-use super::super::root::{Root, file_type, join_path};
-use super::super::root_watch::RootWatch;
-use super::super::search::is_hidden;
-use super::super::watch::LOCAL_FILE_SYSTEMS;
 use super::debouncer::FileChange;
 use crate::blob::FileVersion;
+use crate::files::root::{Root, file_type, join_path};
+use crate::site::freshness::root_watch::RootWatch;
+use crate::site::freshness::watch::LOCAL_FILE_SYSTEMS;
+use crate::site::names::hidden::is_hidden;
 
 /// Events on the names in a directory and on its files.
 const DIR_EVENTS: WatchFlags = WatchFlags::CREATE
@@ -326,8 +326,8 @@ mod tests {
     use std::fs;
     use std::os::unix::fs::symlink;
 
-    use super::super::super::root::Symlinks;
     use super::*;
+    use crate::files::root::Symlinks;
 
     #[test]
     fn root_switched_before_start_is_followed() {

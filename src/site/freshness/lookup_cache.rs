@@ -1,0 +1,309 @@
+//! `LookupCache`: cached lookups, revalidated by inotify or stat(2) before they are used again.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use super::cache::{Cache, CacheBudget, CacheLookup, Evidence, StaleEntry};
+use super::watch::{FileWatcher, WatchEvent, WatchId};
+use crate::files::root::is_not_found;
+use crate::files::root::{FileSource, MAX_CACHED_FILE_BYTES, Root, is_steady};
+use crate::http::{CacheStatus, Lookup};
+use crate::site::represent::resource::with_sealed_content;
+use crate::site::represent::validators::are_final;
+
+/// Result of a lookup, and the evidence for it, if it rests on files.
+pub(crate) type LookupWithEvidence = (Lookup, Option<Evidence>);
+
+/// Cache of lookups, with watches on the files that they rest on.
+#[derive(Debug)]
+pub(crate) struct LookupCache {
+    cache: Cache,
+    watcher: Option<FileWatcher>,
+    /// Whether the root path may lead to another directory by now.
+    root_state: RootState,
+    /// Status of the last [`get`](Self::get).
+    last_status: CacheStatus,
+}
+
+/// Knowledge of where the paths of the root, and of other directories that links may lead to, lead now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RootState {
+    /// Unchanged: inotify reports every change of the paths.
+    Watched,
+    /// Perhaps elsewhere: an event was reported, or the paths were never checked.
+    Changed,
+    /// Unchanged when checked in this turn; inotify may miss a change.
+    Checked,
+    /// Perhaps elsewhere: inotify may miss a change, and the paths were not checked in this turn.
+    Unwatched,
+}
+
+impl LookupCache {
+    /// Creates an empty cache. With a budget of 0 bytes it stays empty.
+    pub(crate) fn new(root: &Root, budget: CacheBudget) -> Self {
+        let watcher = match budget.bytes {
+            0 => None,
+            _ => FileWatcher::new(root),
+        };
+        Self {
+            cache: Cache::new(budget),
+            watcher,
+            root_state: RootState::Changed,
+            last_status: CacheStatus::Miss,
+        }
+    }
+
+    /// Returns the bytes in use.
+    pub(crate) fn used(&self) -> usize {
+        self.cache.used()
+    }
+
+    /// Returns whether inotify reports changes.
+    pub(crate) fn is_watching(&self) -> bool {
+        self.watcher.is_some()
+    }
+
+    /// Returns a descriptor that is readable when there are events for [`mark_stale`](Self::mark_stale) to read; `None`
+    /// without inotify.
+    ///
+    /// # Errors
+    /// The descriptor cannot be duplicated.
+    pub(crate) fn event_fd(&self) -> io::Result<Option<OwnedFd>> {
+        self.watcher.as_ref().map(FileWatcher::event_fd).transpose()
+    }
+
+    /// Returns the size, in bytes, of the largest file that is cached.
+    pub(crate) fn max_file_bytes(&self) -> u64 {
+        MAX_CACHED_FILE_BYTES.min(self.cache.max_entry_bytes() as u64)
+    }
+
+    /// Makes all lookups stale but the watched ones. `is_notified`: the event descriptor may be readable, so read the
+    /// events.
+    pub(crate) fn mark_stale(&mut self, is_notified: bool) {
+        self.cache.mark_stale();
+        if self.root_state == RootState::Checked {
+            self.root_state = RootState::Unwatched;
+        }
+        if is_notified && let Some(watcher) = &mut self.watcher {
+            watcher.poll_events(|event| {
+                // The unknown event may be a mount on the root path.
+                if matches!(event, WatchEvent::RootPath | WatchEvent::Unknown) {
+                    self.root_state = RootState::Changed;
+                }
+                self.cache.on_event(event);
+            });
+        }
+    }
+
+    /// Returns whether the root path may lead to another directory by now.
+    pub(crate) fn is_root_stale(&self) -> bool {
+        matches!(self.root_state, RootState::Changed | RootState::Unwatched)
+    }
+
+    /// Returns the state of the root path.
+    pub(crate) fn root_state(&self) -> RootState {
+        self.root_state
+    }
+
+    /// Marks the root path as perhaps changed.
+    pub(crate) fn mark_root_changed(&mut self) {
+        self.root_state = RootState::Changed;
+    }
+
+    /// Marks the root path as unwatched: it leads to no directory, and a missing one cannot be watched.
+    pub(crate) fn mark_root_unwatched(&mut self) {
+        self.root_state = RootState::Unwatched;
+    }
+
+    /// Watches the root path before it is checked: later changes are reported, or else the path is stale again when the
+    /// lookups are.
+    pub(crate) fn watch_root(&mut self, root: &Root) {
+        let is_complete = |watcher: &mut FileWatcher| watcher.watch_root(root);
+        self.root_state = match self.root_state {
+            // Watching the path costs more than checking it, and would fail as before.
+            RootState::Unwatched => RootState::Checked,
+            _ if self.watcher.as_mut().is_some_and(is_complete) => RootState::Watched,
+            _ => RootState::Checked,
+        };
+    }
+
+    /// Forgets all lookups and watches, as the root has become another directory.
+    pub(crate) fn reset(&mut self) {
+        self.clear();
+        if let Some(watcher) = &mut self.watcher {
+            watcher.reset();
+        }
+    }
+
+    /// Returns the lookup just found or revalidated under a key, and its evidence.
+    pub(crate) fn entry(&self, key: &str) -> Option<(&Lookup, &Arc<Evidence>)> {
+        self.cache.entry(key)
+    }
+
+    /// Replaces the lookup under a key, whose content codings have changed.
+    pub(crate) fn replace(&mut self, key: &str, lookup: Lookup) {
+        self.cache.replace(key, lookup);
+        self.release_watches();
+    }
+
+    /// Removes all lookups.
+    pub(crate) fn clear(&mut self) {
+        self.cache.clear();
+        self.release_watches();
+    }
+
+    /// Returns the lookup cached under a key, if it is fresh or was revalidated.
+    pub(crate) fn get(&mut self, root: &Root, key: &str, now: SystemTime) -> Option<Lookup> {
+        let (lookup, status) = match self.cache.get(key) {
+            CacheLookup::Fresh(lookup) => (Some(lookup), CacheStatus::Hit),
+            CacheLookup::Missing => (None, CacheStatus::Miss),
+            CacheLookup::Stale(stale) => {
+                let revalidated = self.revalidate(root, stale, now);
+                self.release_watches();
+                (revalidated, CacheStatus::Revalidated)
+            }
+        };
+        self.last_status = match lookup {
+            Some(_) => status,
+            None => CacheStatus::Miss,
+        };
+        lookup
+    }
+
+    /// Returns the status of the last [`get`](Self::get).
+    pub(crate) fn last_status(&self) -> CacheStatus {
+        self.last_status
+    }
+
+    /// Revalidates a stale lookup. It was requested before, so its files are worth watching.
+    fn revalidate(&mut self, root: &Root, stale: StaleEntry, now: SystemTime) -> Option<Lookup> {
+        let lookup = stale.lookup.clone();
+        // Watch first, then check: a change in between is reported.
+        let watch_ids = self.watch_files(root, &stale, now);
+        let evidence = &stale.evidence;
+        // The target of a dangling link is not watched, so a file may appear there unreported.
+        let is_link = |path: &Vec<u8>| root.is_symlink(path);
+        // Nor is an existing directory watched that holds none of the files.
+        let is_watched = |dir| {
+            let mut present = evidence.present.iter();
+            present.any(|(path, _)| self::parent_path(path) == dir) || root.is_missing(dir)
+        };
+        let is_undisturbed = self.watcher.as_ref().is_some_and(|watcher| {
+            !watch_ids.is_empty() && watch_ids.iter().all(|&id| watcher.is_unopened(id))
+        }) && evidence
+            .absent
+            .iter()
+            .all(|path| is_watched(parent_path(path)) && !is_link(path));
+        if !is_unchanged(root, evidence) {
+            self.cache.remove(&stale);
+            // The watches are on other files than the lookup rests on.
+            self.release_unneeded(&watch_ids);
+            return None;
+        }
+        let lookup = with_sealed_content(&lookup).unwrap_or(lookup);
+        self.cache
+            .mark_revalidated(stale, lookup.clone(), watch_ids, is_undisturbed);
+        Some(lookup)
+    }
+
+    /// Watches all files that a lookup rests on; none, if not all can be watched.
+    fn watch_files(&mut self, root: &Root, stale: &StaleEntry, now: SystemTime) -> Box<[WatchId]> {
+        let Some(watcher) = &mut self.watcher else {
+            return Box::default();
+        };
+        let present = &stale.evidence.present;
+        let mut watch_ids = Vec::with_capacity(present.len());
+        for (index, (path, source)) in present.iter().enumerate() {
+            let previous = stale.watch_ids.get(index).copied();
+            let previous = previous.filter(|&previous| watcher.is_watched(root, path, previous));
+            let id = match previous {
+                None if is_steady(&source.version, now) => watcher.watch(root, path, source),
+                previous => previous,
+            };
+            let Some(id) = id else {
+                self.release_unneeded(&watch_ids);
+                return Box::default();
+            };
+            watch_ids.push(id);
+        }
+        watch_ids.into()
+    }
+
+    /// Removes those of the watches that no cached lookup needs.
+    fn release_unneeded(&mut self, watch_ids: &[WatchId]) {
+        if let Some(watcher) = &mut self.watcher {
+            let unneeded = watch_ids
+                .iter()
+                .filter(|&&id| !self.cache.is_watch_needed(id));
+            unneeded.for_each(|&id| watcher.unwatch(id));
+        }
+    }
+
+    /// Caches a new lookup, while its evidence holds if it has any, else for this turn.
+    pub(crate) fn insert(
+        &mut self,
+        key: &str,
+        (lookup, evidence): LookupWithEvidence,
+        now: SystemTime,
+    ) -> Lookup {
+        let max_bytes = self.max_file_bytes();
+        let is_final = |evidence: &Evidence| {
+            let mut versions = evidence.present.iter().map(|(_, source)| &source.version);
+            versions.all(|version| version.len <= max_bytes && are_final(version, now))
+        };
+        match (&lookup, evidence.filter(is_final)) {
+            // The cause may be temporary, or the result depends on the query.
+            (Lookup::Forbidden | Lookup::Unavailable | Lookup::Redirect(..), _) => {}
+            (lookup, Some(evidence)) => self.cache.insert_persistent(key, lookup, evidence),
+            (lookup, None) => self.cache.insert_for_turn(key, lookup),
+        }
+        self.release_watches();
+        lookup
+    }
+
+    /// Removes the watches of lookups that are no longer cached.
+    fn release_watches(&mut self) {
+        if let Some(watcher) = &mut self.watcher {
+            for id in self.cache.take_released() {
+                watcher.unwatch(id);
+            }
+        }
+    }
+}
+
+/// Returns the directory part of a path.
+fn parent_path(path: &[u8]) -> &[u8] {
+    let slash = path.iter().rposition(|&byte| byte == b'/');
+    &path[..slash.unwrap_or(0)]
+}
+
+/// Returns whether all files are still as the evidence says.
+fn is_unchanged(root: &Root, evidence: &Evidence) -> bool {
+    let is_absent = |path: &Vec<u8>| match root.file_version(path) {
+        Ok(version) => version.is_none(),
+        Err(error) => is_not_found(&error),
+    };
+    // One system call for the common case.
+    let is_absent = |path: &Vec<u8>| root.is_missing(path) || is_absent(path);
+    let is_present = |(path, source): &(Vec<u8>, FileSource)| {
+        let version = root.file_version(path);
+        matches!(version, Ok(Some(version)) if version == source.version)
+    };
+    evidence.absent.iter().all(is_absent) && evidence.present.iter().all(is_present)
+}
+
+#[cfg(test)]
+impl LookupCache {
+    /// Removes the watcher: every lookup is revalidated by stat(2).
+    pub(crate) fn without_watches(mut self) -> Self {
+        self.watcher = None;
+        self
+    }
+
+    /// Returns whether the lookup under a key needs no revalidation.
+    pub(crate) fn is_fresh(&mut self, key: &str) -> bool {
+        matches!(self.cache.get(key), CacheLookup::Fresh(_))
+    }
+}

@@ -1,0 +1,519 @@
+//! Digests of the content of files, each file read once for all workers.
+//!
+//! With them every entity tag is made from the file's content, so all replicas of a release send the same tag, however
+//! and whenever they got the file, and a download that was started from one of them is resumed from another.
+//!
+//! - **Short files**, up to 2 MiB, are read when they are found: 0.3 ms for 2 MiB in the kernel's page cache. That
+//!   happens between two responses, as copying them into memory does, when they are requested again.
+//! - **Longer files** are read by a background thread. No request waits for it: until the thread has finished, such a
+//!   file has no tag. (Another kind of tag would be unknown to the other replicas, and would not last.) Later requests
+//!   get the tag at once, as a longer file is looked up in each turn of the event loop. The thread yields to the
+//!   workers, and divides its time: a file waits for 16 MiB of each of the files that came before it, not for their
+//!   ends.
+//! - **A digest belongs to one version.** A file is not read before another change would be told apart from the last
+//!   one, and must be the same version when it has been read, as far as the file system shows; otherwise the result is
+//!   discarded. Where no date shows a change (see `validators.rs`), there is no digest.
+//!
+//! A hostile client can at most cause each file to be read once, one at a time, while others are served; and once more
+//! each, if there are more than [`MAX_CACHED_DIGESTS`] files and it requests all of them.
+
+use std::collections::{HashMap, VecDeque};
+use std::fmt;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt as _;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::SystemTime;
+
+use rustix::process::nice;
+use tracing::debug;
+use twox_hash::xxhash3_128::Hasher;
+
+use crate::blob::{Blob, FileVersion};
+use crate::files::root::MAX_CACHED_FILE_BYTES;
+
+/// Size in bytes up to which a file is read at once, by the worker.
+const MAX_SYNC_BYTES: u64 = MAX_CACHED_FILE_BYTES;
+
+/// Maximum number of files that are queued or being read. Each holds a descriptor.
+const MAX_QUEUED_FILES: usize = 32;
+
+/// Bytes of a file that the thread reads before it goes on with the next.
+const SLICE_BYTES: u64 = 16 * 1024 * 1024;
+
+/// Bytes per read(2).
+const READ_BUFFER_BYTES: usize = 64 * 1024;
+
+/// Nice increment of the thread (nice(2)): where every CPU is busy, it gets a tenth of a worker's time. At the highest
+/// increment it would get a seventieth, and tags would come too late to save any download.
+const NICE_INCREMENT: i32 = 10;
+
+/// Maximum number of cached digests, which take 5 MiB at most.
+const MAX_CACHED_DIGESTS: usize = 16 * 1024;
+
+/// Background thread that reads files, and their digests. Clones share them; the thread ends with the last clone.
+#[derive(Clone)]
+pub struct Digests {
+    stop_on_drop: Arc<DigestsStopOnDrop>,
+}
+
+/// Guard that ends the thread when it is dropped.
+struct DigestsStopOnDrop {
+    shared: Arc<DigestsShared>,
+}
+
+#[derive(Default)]
+struct DigestsShared {
+    state: Mutex<DigestsState>,
+    /// Notifies the thread that there is work.
+    work_available: Condvar,
+}
+
+#[derive(Default)]
+struct DigestsState {
+    cached: HashMap<FileVersion, CachedDigest>,
+    /// The same versions, each once, the next to be considered for eviction first.
+    eviction_queue: VecDeque<FileVersion>,
+    queued: VecDeque<DigestJob>,
+    /// Version that the thread is reading.
+    in_progress: Option<FileVersion>,
+    is_closed: bool,
+}
+
+struct CachedDigest {
+    digest: u128,
+    /// Whether it was used since it was last considered for eviction.
+    was_used: bool,
+}
+
+/// File that is being read.
+struct DigestJob {
+    file: Arc<File>,
+    version: FileVersion,
+    /// Bytes read so far.
+    offset: u64,
+    hasher: Hasher,
+}
+
+impl Digests {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// The thread cannot be started.
+    pub fn start() -> io::Result<Self> {
+        let this = Self::without_thread();
+        let shared = this.stop_on_drop.shared.clone();
+        thread::Builder::new()
+            .name("digests".into())
+            .spawn(move || {
+                // On Linux this applies to this thread alone (nice(2)), and to its disk I/O, too. If it is refused, the
+                // thread runs at the workers' priority.
+                let _ = nice(NICE_INCREMENT);
+                let mut buffer = vec![0; READ_BUFFER_BYTES];
+                while shared.run_slice(&mut buffer) {}
+            })?;
+        Ok(this)
+    }
+
+    /// Creates an instance without a thread.
+    fn without_thread() -> Self {
+        let shared = Arc::default();
+        let stop_on_drop = Arc::new(DigestsStopOnDrop { shared });
+        Self { stop_on_drop }
+    }
+
+    /// Returns the digest of a file, which was of this version at `now` or later; `None` if there can be none, or is
+    /// none yet. A longer file is then queued, unless the queue is full.
+    pub(crate) fn digest(
+        &self,
+        content: &Blob,
+        version: &FileVersion,
+        now: SystemTime,
+    ) -> Option<u128> {
+        let Blob::File { file, .. } = content else {
+            return None;
+        };
+        if !version.is_settled(now) {
+            return None;
+        }
+        let shared = &self.stop_on_drop.shared;
+        let mut state = shared.lock();
+        if let Some(digest) = state.get(version) {
+            return Some(digest);
+        }
+        if version.len > MAX_SYNC_BYTES {
+            if state.can_enqueue(version) {
+                state.queued.push_back(DigestJob::new(file, version));
+                drop(state);
+                shared.work_available.notify_one();
+            }
+            return None;
+        }
+        drop(state);
+        let mut job = DigestJob::new(file, version);
+        let digest = job
+            .read_slice(MAX_SYNC_BYTES, &mut vec![0; READ_BUFFER_BYTES])
+            .ok()??;
+        shared.lock().insert(*version, digest);
+        Some(digest)
+    }
+}
+
+impl fmt::Debug for Digests {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = self.stop_on_drop.shared.lock();
+        f.debug_struct("Digests")
+            .field("cached", &state.cached.len())
+            .field("queued", &state.queued.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Drop for DigestsStopOnDrop {
+    fn drop(&mut self) {
+        // Under the lock: otherwise the thread could miss this between its check and its wait.
+        let mut state = self.shared.lock();
+        state.is_closed = true;
+        let queued = std::mem::take(&mut state.queued);
+        drop(state);
+        self.shared.work_available.notify_all();
+        drop(queued);
+    }
+}
+
+impl DigestsShared {
+    /// Locks the state. A panic elsewhere leaves it usable: at worst a cached digest is never evicted.
+    fn lock(&self) -> MutexGuard<'_, DigestsState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for a file and reads a slice of it. Returns whether more files may come.
+    fn run_slice(&self, buffer: &mut [u8]) -> bool {
+        let Some(mut job) = self.next_job() else {
+            return false;
+        };
+        let read = job.read_slice(SLICE_BYTES, buffer);
+        let mut state = self.lock();
+        state.in_progress = None;
+        // (A file that is not read further is closed after the lock is released: if it was the last name of a long
+        // file, closing takes a while.)
+        let _ended = match read {
+            Ok(None) if !state.is_closed => {
+                state.queued.push_back(job);
+                None
+            }
+            Ok(None) => Some(job),
+            Ok(Some(digest)) => {
+                state.insert(job.version, digest);
+                Some(job)
+            }
+            Err(error) => {
+                debug!("cannot hash inode {}: {error}", job.version.inode);
+                Some(job)
+            }
+        };
+        drop(state);
+        true
+    }
+
+    /// Waits for a file; `None` if no more will come.
+    fn next_job(&self) -> Option<DigestJob> {
+        let is_idle = |state: &mut DigestsState| state.queued.is_empty() && !state.is_closed;
+        let waited = self.work_available.wait_while(self.lock(), is_idle);
+        let mut state = waited.unwrap_or_else(PoisonError::into_inner);
+        let job = state.queued.pop_front()?;
+        state.in_progress = Some(job.version);
+        Some(job)
+    }
+}
+
+impl DigestsState {
+    fn get(&mut self, version: &FileVersion) -> Option<u128> {
+        let cached = self.cached.get_mut(version)?;
+        cached.was_used = true;
+        Some(cached.digest)
+    }
+
+    /// Returns whether a file without a digest may be queued, and is not queued yet.
+    fn can_enqueue(&self, version: &FileVersion) -> bool {
+        let queued = self.queued.iter().map(|job| &job.version);
+        let mut pending = queued.chain(&self.in_progress);
+        self.queued.len() + usize::from(self.in_progress.is_some()) < MAX_QUEUED_FILES
+            && pending.all(|pending| pending != version)
+    }
+
+    /// Caches a digest, and evicts digests that were not used since they were last considered.
+    fn insert(&mut self, version: FileVersion, digest: u128) {
+        let cached = CachedDigest {
+            digest,
+            was_used: false,
+        };
+        if self.cached.insert(version, cached).is_some() {
+            return;
+        }
+        self.eviction_queue.push_back(version);
+        while self.cached.len() > MAX_CACHED_DIGESTS
+            && let Some(version) = self.eviction_queue.pop_front()
+        {
+            match self.cached.get_mut(&version) {
+                Some(cached) if cached.was_used => {
+                    cached.was_used = false;
+                    self.eviction_queue.push_back(version);
+                }
+                _ => {
+                    self.cached.remove(&version);
+                }
+            }
+        }
+    }
+}
+
+impl DigestJob {
+    fn new(file: &Arc<File>, version: &FileVersion) -> Self {
+        Self {
+            file: file.clone(),
+            version: *version,
+            offset: 0,
+            hasher: Hasher::new(),
+        }
+    }
+
+    /// Reads up to `max_bytes` more. Returns the digest if the end was reached.
+    ///
+    /// # Errors
+    /// Errors of pread(2); the file was changed, before or after.
+    fn read_slice(&mut self, max_bytes: u64, buffer: &mut [u8]) -> io::Result<Option<u128>> {
+        self.check_unchanged()?;
+        let end = self.version.len.min(self.offset.saturating_add(max_bytes));
+        while self.offset < end {
+            let remaining = usize::try_from(end - self.offset).unwrap_or(usize::MAX);
+            let room = remaining.min(buffer.len());
+            match self.file.read_at(&mut buffer[..room], self.offset) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(count) => {
+                    self.hasher.write(&buffer[..count]);
+                    self.offset += count as u64;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.check_unchanged()?;
+        Ok((self.offset == self.version.len).then(|| self.hasher.finish_128()))
+    }
+
+    /// Checks that the file is still of this version. The kernel dates a write before it shows any of its bytes, so a
+    /// reader that finds the date unchanged has read none of them. (A file that has lost its name meanwhile has another
+    /// date as well, and will not be requested.)
+    fn check_unchanged(&self) -> io::Result<()> {
+        match FileVersion::of(&self.file)? == self.version {
+            true => Ok(()),
+            false => Err(io::Error::other("the file changed")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+    use std::time::{Duration, Instant};
+
+    use twox_hash::XxHash3_128;
+
+    use super::*;
+
+    const MIB: u64 = 1024 * 1024;
+
+    /// Returns a time long after any write of a test.
+    fn later() -> SystemTime {
+        SystemTime::now() + Duration::from_secs(60)
+    }
+
+    /// Creates an open file of `len` bytes: `first`, then zeros.
+    fn file(first: u8, len: u64) -> (Arc<File>, FileVersion, Blob) {
+        let file = tempfile::tempfile().unwrap();
+        // The date of a change made by the clock has a fraction.
+        while FileVersion::of(&file).map_or(true, |version| {
+            version.len != len || !version.has_subsecond_ctime()
+        }) {
+            file.write_all_at(&[first], 0).unwrap();
+            file.set_len(len).unwrap();
+        }
+        let version = FileVersion::of(&file).unwrap();
+        let file = Arc::new(file);
+        let blob = Blob::File {
+            file: file.clone(),
+            version,
+            is_steady: true,
+        };
+        (file, version, blob)
+    }
+
+    fn digest(first: u8, len: u64) -> u128 {
+        let mut content = vec![0; usize::try_from(len).unwrap()];
+        content[0] = first;
+        XxHash3_128::oneshot(&content)
+    }
+
+    fn await_digest(digests: &Digests, blob: &Blob, version: &FileVersion) -> u128 {
+        let start = Instant::now();
+        loop {
+            if let Some(digest) = digests.digest(blob, version, later()) {
+                return digest;
+            }
+            assert!(start.elapsed() < Duration::from_secs(20), "timed out");
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    #[test]
+    fn short_files_are_digested_at_once_and_long_ones_later() {
+        let digests = Digests::start().unwrap();
+        for (first, len) in [
+            (1, 70_000),
+            (2, MAX_SYNC_BYTES),
+            (3, MAX_SYNC_BYTES + 1),
+            (4, 40 * MIB),
+        ] {
+            let (_, version, blob) = file(first, len);
+            let at_once = digests.digest(&blob, &version, later());
+            let expected = digest(first, len);
+            assert_eq!(
+                at_once,
+                (len <= MAX_SYNC_BYTES).then_some(expected),
+                "{len}"
+            );
+            let clone = digests.clone();
+            assert_eq!(await_digest(&clone, &blob, &version), expected, "{len}");
+        }
+    }
+
+    #[test]
+    fn digest_is_cached_by_version() {
+        let digests = Digests::without_thread();
+        let (file, version, blob) = file(1, 70_000);
+        let first = digests.digest(&blob, &version, later());
+        file.write_all_at(b"other", 0).unwrap();
+        assert_eq!(digests.digest(&blob, &version, later()), first);
+    }
+
+    #[test]
+    fn unsettled_file_is_not_digested() {
+        let digests = Digests::without_thread();
+        for len in [70_000, 3 * MIB] {
+            let (_, version, blob) = file(1, len);
+            let now = version.changed + Duration::from_millis(20);
+            assert_eq!(digests.digest(&blob, &version, now), None, "{len}");
+            let made_up = FileVersion {
+                changed: SystemTime::UNIX_EPOCH,
+                ..version
+            };
+            assert_eq!(digests.digest(&blob, &made_up, later()), None, "{len}");
+        }
+        assert!(digests.stop_on_drop.shared.lock().queued.is_empty());
+    }
+
+    #[test]
+    fn file_changed_while_read_has_no_digest() {
+        let buffer = &mut vec![0; READ_BUFFER_BYTES];
+        let changes: [fn(&File); 3] = [
+            |mut file| file.write_all(b"x").unwrap(),
+            |file| file.set_len(100).unwrap(),
+            |file| {
+                // With its date restored.
+                let modified = FileVersion::of(file).unwrap().modified;
+                file.write_all_at(b"x", 2 * MIB).unwrap();
+                file.set_modified(modified).unwrap();
+            },
+        ];
+        for change in changes {
+            let (file, version, _) = file(1, 3 * MIB);
+            let mut job = DigestJob::new(&file, &version);
+            assert_eq!(job.read_slice(MIB, buffer).unwrap(), None);
+            // The kernel's clock for files has ticks.
+            thread::sleep(Duration::from_millis(20));
+            change(&file);
+            assert!(job.read_slice(MIB, buffer).is_err());
+            let digests = Digests::without_thread();
+            let short = FileVersion {
+                len: MIB,
+                ..version
+            };
+            let blob = Blob::File {
+                file,
+                version: short,
+                is_steady: true,
+            };
+            assert_eq!(digests.digest(&blob, &short, later()), None);
+        }
+    }
+
+    #[test]
+    fn queue_is_bounded_and_holds_each_file_once() {
+        let digests = Digests::without_thread();
+        let files: Vec<_> = (0..=MAX_QUEUED_FILES).map(|_| file(1, 3 * MIB)).collect();
+        for (_, version, blob) in files.iter().chain(&files) {
+            assert_eq!(digests.digest(blob, version, later()), None);
+        }
+        let queued = || digests.stop_on_drop.shared.lock().queued.len();
+        assert_eq!(queued(), MAX_QUEUED_FILES);
+        let buffer = &mut vec![0; READ_BUFFER_BYTES];
+        for remaining in (0..MAX_QUEUED_FILES).rev() {
+            assert!(digests.stop_on_drop.shared.run_slice(buffer));
+            assert_eq!(queued(), remaining);
+        }
+        let (_, version, blob) = &files[MAX_QUEUED_FILES];
+        assert_eq!(digests.digest(blob, version, later()), None);
+        assert_eq!(queued(), 1, "there is room again");
+    }
+
+    #[test]
+    fn short_file_does_not_wait_for_a_long_one() {
+        let digests = Digests::without_thread();
+        let (_, huge, huge_blob) = file(1, 4096 * MIB);
+        let (_, short, short_blob) = file(2, 3 * MIB);
+        digests.digest(&huge_blob, &huge, later());
+        digests.digest(&short_blob, &short, later());
+        let buffer = &mut vec![0; READ_BUFFER_BYTES];
+        assert!(digests.stop_on_drop.shared.run_slice(buffer));
+        assert!(digests.stop_on_drop.shared.run_slice(buffer));
+        let cached = digests.digest(&short_blob, &short, later());
+        assert_eq!(cached, Some(digest(2, 3 * MIB)));
+        assert_eq!(digests.digest(&huge_blob, &huge, later()), None);
+        assert_eq!(digests.stop_on_drop.shared.lock().queued.len(), 1);
+    }
+
+    #[test]
+    fn cache_is_bounded_and_keeps_recently_used_digests() {
+        let mut state = DigestsState::default();
+        let (_, version, _) = file(1, 1);
+        let numbered = |inode| FileVersion { inode, ..version };
+        for number in 0..3 * MAX_CACHED_DIGESTS as u64 {
+            state.insert(numbered(number), number.into());
+            assert_eq!(state.get(&numbered(0)), Some(0), "at {number}");
+            assert!(state.cached.len() <= MAX_CACHED_DIGESTS);
+            assert_eq!(state.cached.len(), state.eviction_queue.len());
+        }
+        assert_eq!(state.get(&numbered(1)), None);
+        state.insert(numbered(0), 7);
+        assert_eq!(state.get(&numbered(0)), Some(7));
+        assert_eq!(state.cached.len(), state.eviction_queue.len());
+    }
+
+    #[test]
+    fn thread_ends_with_the_last_clone() {
+        let digests = Digests::start().unwrap();
+        let shared = Arc::downgrade(&digests.stop_on_drop.shared);
+        let (_, version, blob) = file(1, 4096 * MIB);
+        digests.digest(&blob, &version, later());
+        drop(digests.clone());
+        assert!(shared.upgrade().is_some());
+        drop(digests);
+        let start = Instant::now();
+        while shared.strong_count() > 0 {
+            assert!(start.elapsed() < Duration::from_secs(20), "timed out");
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+}

@@ -1,0 +1,244 @@
+//! The search for the file that a path names: itself, its index file or its `.html` file, with its sidecars.
+
+use std::io;
+use std::time::SystemTime;
+
+use rustix::io::Errno;
+
+use crate::blob::Blob;
+use crate::files::root::is_not_found;
+use crate::files::root::{FileSource, OpenedEntry, Root, join_path};
+use crate::http::Coding;
+use crate::site::encoding::sidecars::{self, UNREADABLE};
+use crate::site::freshness::cache::Evidence;
+use crate::site::names::media::MediaTypes;
+use crate::site::report::trace::{ProbeResult, Trace, TraceEvent};
+
+/// Suffix that clean URLs leave out.
+const HTML_SUFFIX: &[u8] = b".html";
+
+/// Search for a file, with the evidence that it gathers.
+#[derive(Debug)]
+pub(crate) struct Search<'a> {
+    pub(crate) root: &'a Root,
+    /// Names of index files. The first that exists is served for a directory.
+    pub(crate) index: &'a [String],
+    /// Whether a target may leave out the `.html` of its file.
+    pub(crate) has_clean_urls: bool,
+    /// Media types, if sidecars are served.
+    pub(crate) sidecar_types: Option<&'a MediaTypes>,
+    pub(crate) now: SystemTime,
+    /// Paths at which no file was found, though one there would have been served.
+    pub(crate) missing: Vec<Vec<u8>>,
+    /// Trace that records each path that is opened.
+    pub(crate) trace: Option<&'a Trace>,
+}
+
+/// Outcome of a search.
+#[derive(Debug)]
+pub(crate) enum SearchOutcome {
+    File(Box<FoundFile>),
+    /// Directory, under a path without a trailing slash.
+    Directory,
+    Missing,
+}
+
+/// File that was found, and its sidecars.
+#[derive(Debug)]
+pub(crate) struct FoundFile {
+    pub(crate) file: SiteFile,
+    pub(crate) sidecars: Vec<(Coding, SiteFile)>,
+    /// Sidecars that are not served, each with the reason.
+    pub(crate) rejected: Vec<(Vec<u8>, &'static str)>,
+    /// Evidence on which this result rests.
+    pub(crate) evidence: Evidence,
+}
+
+/// Regular file and its path below the root.
+#[derive(Debug)]
+pub(crate) struct SiteFile {
+    pub(crate) path: Vec<u8>,
+    pub(crate) content: Blob,
+    pub(crate) source: FileSource,
+}
+
+/// Path that could not be looked up, and the error.
+#[derive(Debug)]
+pub(crate) struct LookupError {
+    pub(crate) path: Vec<u8>,
+    pub(crate) error: io::Error,
+}
+
+impl<'a> Search<'a> {
+    pub(crate) fn new(root: &'a Root, index: &'a [String], now: SystemTime) -> Self {
+        Self {
+            root,
+            index,
+            has_clean_urls: false,
+            sidecar_types: None,
+            now,
+            missing: Vec::new(),
+            trace: None,
+        }
+    }
+
+    /// Finds what a path without a trailing slash names: a file or a directory.
+    pub(crate) fn find_name(mut self, path: &[u8]) -> Result<SearchOutcome, LookupError> {
+        let is_directory = match self.open(path)? {
+            Some(OpenedEntry::File { content, source }) => {
+                return self.with_sidecars(path.to_vec(), content, source);
+            }
+            Some(OpenedEntry::Directory) => true,
+            Some(OpenedEntry::Special) | None => false,
+        };
+        let outcome = match is_directory {
+            true => SearchOutcome::Directory,
+            false => SearchOutcome::Missing,
+        };
+        if !self.has_clean_urls || path.is_empty() {
+            return Ok(outcome);
+        }
+        self.missing.push(path.to_vec());
+        let clean = [path, HTML_SUFFIX].concat();
+        if self.root.is_missing(&clean) {
+            self.record(|| TraceEvent::Probed(clean, ProbeResult::Missing));
+            return Ok(outcome);
+        }
+        let Some(OpenedEntry::File { content, source }) = self.open(&clean)? else {
+            return Ok(outcome);
+        };
+        // A directory with an index file takes precedence, as its links are relative to it.
+        for index in self.index {
+            let index = join_path(path, index.as_bytes());
+            if let Some(OpenedEntry::File { .. }) = self.open(&index)? {
+                return Ok(outcome);
+            }
+            self.missing.push(index);
+        }
+        self.with_sidecars(clean, content, source)
+    }
+
+    /// Finds the index file of a directory.
+    pub(crate) fn find_index(mut self, path: &[u8]) -> Result<SearchOutcome, LookupError> {
+        for index in self.index {
+            let path = join_path(path, index.as_bytes());
+            if let Some(OpenedEntry::File { content, source }) = self.open(&path)? {
+                return self.with_sidecars(path, content, source);
+            }
+            self.missing.push(path);
+        }
+        Ok(SearchOutcome::Missing)
+    }
+
+    /// Finds the file at exactly this path.
+    pub(crate) fn find_file(self, path: &[u8]) -> Result<SearchOutcome, LookupError> {
+        match self.open(path)? {
+            Some(OpenedEntry::File { content, source }) => {
+                self.with_sidecars(path.to_vec(), content, source)
+            }
+            Some(OpenedEntry::Directory | OpenedEntry::Special) | None => {
+                Ok(SearchOutcome::Missing)
+            }
+        }
+    }
+
+    /// Finds the sidecars of a file.
+    fn with_sidecars(
+        mut self,
+        path: Vec<u8>,
+        content: Blob,
+        source: FileSource,
+    ) -> Result<SearchOutcome, LookupError> {
+        let mut found = FoundFile {
+            file: SiteFile {
+                path,
+                content,
+                source,
+            },
+            sidecars: Vec::new(),
+            rejected: Vec::new(),
+            evidence: Evidence::default(),
+        };
+        let codings = match self.sidecar_types {
+            Some(types) => sidecars::sidecar_codings(types, &found.file.path),
+            None => &[],
+        };
+        let mut present = vec![(found.file.path.clone(), source)];
+        for &coding in codings {
+            let path = [&found.file.path, coding.suffix().as_bytes()].concat();
+            // Most files have none, which one system call shows.
+            let opened = match self.root.is_missing(&path) {
+                true => {
+                    self.record(|| TraceEvent::Probed(path.clone(), ProbeResult::Missing));
+                    Ok(None)
+                }
+                false => self.open(&path),
+            };
+            let Ok(Some(OpenedEntry::File { content, source })) = opened else {
+                if opened.is_err() {
+                    self.record(|| TraceEvent::Sidecar(path.clone(), coding, Err(UNREADABLE)));
+                    found.rejected.push((path.clone(), UNREADABLE));
+                }
+                self.missing.push(path);
+                continue;
+            };
+            present.push((path.clone(), source));
+            let file = &found.file.source;
+            let rejection = sidecars::reject_reason(coding, file, &source, &content);
+            self.record(|| {
+                let taken = rejection.map_or(Ok(content.len()), Err);
+                TraceEvent::Sidecar(path.clone(), coding, taken)
+            });
+            match rejection {
+                Some(why) => found.rejected.push((path, why)),
+                None => {
+                    let file = SiteFile {
+                        path,
+                        content,
+                        source,
+                    };
+                    found.sidecars.push((coding, file));
+                }
+            }
+        }
+        found.evidence = Evidence {
+            absent: self.missing,
+            present,
+        };
+        Ok(SearchOutcome::File(Box::new(found)))
+    }
+
+    fn record(&self, event: impl FnOnce() -> TraceEvent) {
+        if let Some(trace) = self.trace {
+            trace.record(event());
+        }
+    }
+
+    /// Opens a path and records the result; `None` if there is no such entry.
+    fn open(&self, path: &[u8]) -> Result<Option<OpenedEntry>, LookupError> {
+        let opened = self.root.open_entry(path, self.now);
+        self.record(|| TraceEvent::Probed(path.to_vec(), probe_of(self.root, path, &opened)));
+        match opened {
+            Ok(entry) => Ok(Some(entry)),
+            Err(error) if is_not_found(&error) => Ok(None),
+            Err(error) => Err(LookupError {
+                path: path.to_vec(),
+                error,
+            }),
+        }
+    }
+}
+
+/// Returns the result of opening a path, for a trace.
+pub(crate) fn probe_of(root: &Root, path: &[u8], opened: &io::Result<OpenedEntry>) -> ProbeResult {
+    match opened {
+        Ok(OpenedEntry::File { .. }) => ProbeResult::File,
+        Ok(OpenedEntry::Directory) => ProbeResult::Directory,
+        Ok(OpenedEntry::Special) => ProbeResult::Special,
+        Err(error) if is_not_found(error) => ProbeResult::Missing,
+        Err(error) if Errno::from_io_error(error) == Some(Errno::XDEV) => {
+            ProbeResult::OutsideRoot(root.offending_link(path))
+        }
+        Err(error) => ProbeResult::Failed(error.to_string()),
+    }
+}
