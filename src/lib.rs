@@ -187,6 +187,7 @@
 //! | `net/socket_activation.rs` | sockets passed by the service manager (systemd) | binding |
 //! | `net/reactor.rs` | the event loop and its only clock; `ReactorHandle` | the bytes of a connection |
 //! | `http/syntax.rs` | tokens, comma lists, quoted strings, parameters, weights | the meaning of a field |
+//! | `http/escape.rs` | untrusted text escaped for HTML, JSON, a log line, a terminal | its meaning |
 //! | `http/fields.rs` | generated field lines, rendered when added | unescaped text from a client |
 //! | `http/date.rs` | HTTP dates and RFC 3339 dates; the text of the last second, cached | reading the clock |
 //! | `http/status.rs` | status codes that docroot sends | when to send them |
@@ -273,7 +274,7 @@
 //! | `cli/exit_codes.rs` | exit codes, and the errors that they stand for | printing |
 //! | `cli/diagnostics.rs` | level and destination of diagnostics | their texts |
 //! | `cli/local_time.rs` | local time for a terminal | other clocks |
-//! | `cli/output.rs` | text on standard output, escaped for a terminal or JSON | its meaning |
+//! | `cli/output.rs` | text on standard output, and parts of it that several commands have | its meaning |
 //! | `cli/options/arguments.rs` | the arguments of the program -> options, validated once | acting on them |
 //! | `cli/options/command_line.rs` | arguments and environment as clap reads them | their meaning |
 //! | `cli/options/config.rs` | the resolved options | resolving them |

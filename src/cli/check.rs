@@ -5,13 +5,14 @@ use std::io;
 use std::path::Path;
 use std::time::SystemTime;
 
-use docroot::files::{Root, Symlink};
+use docroot::files::Root;
+use docroot::http::TerminalText;
 use docroot::sandbox::{self, Confinement};
 use docroot::site::{Freshness, LoadedPolicy, RootFault, Site, SurveyFinding};
 
 use super::exit_codes::Failure;
 use super::options::Config;
-use super::output::{escape_control, print};
+use super::output::{describe_symlink, print};
 use super::site::open_site;
 
 /// Maximum number of problems of one kind that are listed.
@@ -123,33 +124,40 @@ fn check(
         }
     };
     for warning in &policy.warnings {
-        add(ProblemKind::Rules, escape_control(warning.as_bytes()));
+        add(
+            ProblemKind::Rules,
+            TerminalText(warning.as_bytes()).to_string(),
+        );
     }
     let survey = site.survey(SystemTime::now(), &mut |finding| match finding {
         SurveyFinding::Unreadable(path, why) => {
             add(
                 ProblemKind::Unreadable,
-                format!("/{}: {why}", escape_control(&path)),
+                format!("/{}: {why}", TerminalText(&path)),
             );
         }
         SurveyFinding::OutsideRoot(path, link) => {
-            add(ProblemKind::OutsideRoot, describe_symlink(&path, link));
+            let line = match link {
+                Some(link) => describe_symlink(&link),
+                None => format!("/{}", TerminalText(&path)),
+            };
+            add(ProblemKind::OutsideRoot, line);
         }
         SurveyFinding::RejectedSidecar(path, why) => add(
             ProblemKind::RejectedSidecar,
-            format!("/{}: {why}", escape_control(&path)),
+            format!("/{}: {why}", TerminalText(&path)),
         ),
         SurveyFinding::DanglingSymlink(path, target) => {
-            let target = escape_control(target.as_os_str().as_encoded_bytes());
+            let target = TerminalText(target.as_os_str().as_encoded_bytes());
             add(
                 ProblemKind::DanglingSymlink,
-                format!("/{} -> {target}", escape_control(&path)),
+                format!("/{} -> {target}", TerminalText(&path)),
             );
         }
         SurveyFinding::Unrequestable(path, why) => {
             add(
                 ProblemKind::Unrequestable,
-                format!("/{}: {why}", escape_control(&path)),
+                format!("/{}: {why}", TerminalText(&path)),
             );
         }
     });
@@ -160,7 +168,7 @@ fn check(
             RootFault::NoIndex => ProblemKind::NoIndex,
         };
         let line = describe_root_fault(&config.server.root, fault);
-        add(kind, escape_control(line.as_bytes()));
+        add(kind, TerminalText(line.as_bytes()).to_string());
     }
 
     let mut text = describe_site(config, site, policy, confinement);
@@ -262,16 +270,6 @@ fn describe_site(
     );
     let _ = writeln!(text, "{:<8} {confinement}", "sandbox");
     text
-}
-
-fn describe_symlink(path: &[u8], link: Option<Symlink>) -> String {
-    match link {
-        Some(link) => {
-            let display = |path: &Path| escape_control(path.as_os_str().as_encoded_bytes());
-            format!("/{} -> {}", display(&link.path), display(&link.target))
-        }
-        None => format!("/{}", escape_control(path)),
-    }
 }
 
 fn with_unit(count: u64, singular: &str, plural: &str) -> String {

@@ -1,7 +1,9 @@
-//! Text on standard output: untrusted text escaped for a terminal or for JSON, and printed.
+//! Text on standard output: printed, and parts of it that several commands have.
 
-use std::fmt::Write as _;
 use std::io::{self, Write as _};
+
+use docroot::files::Symlink;
+use docroot::http::{JsonEscapes, TerminalText, push_json};
 
 /// Prints text.
 pub(crate) fn print(text: &str) -> io::Result<()> {
@@ -18,42 +20,17 @@ pub(crate) fn print_manual(text: &[u8]) -> io::Result<()> {
     }
 }
 
-/// Returns bytes, such as a path, as text for a terminal, with control characters escaped.
-pub(crate) fn escape_control(bytes: &[u8]) -> String {
-    let mut text = String::new();
-    for char in String::from_utf8_lossy(bytes).chars() {
-        match char.is_control() {
-            true => text.extend(char.escape_default()),
-            false => text.push(char),
-        }
-    }
-    text
+/// Returns a text as a JSON string, with its quotation marks.
+pub(crate) fn json_string(text: &str) -> String {
+    let mut json = vec![b'"'];
+    push_json(text.as_bytes(), JsonEscapes::Controls, &mut json);
+    json.push(b'"');
+    String::from_utf8_lossy(&json).into_owned()
 }
 
-/// Returns the inside of a JSON string: the text, with quotes, backslashes and control characters escaped.
-pub(crate) fn escape_json(text: &str) -> String {
-    let mut escaped = String::new();
-    for char in text.chars() {
-        match char {
-            '"' | '\\' => escaped.extend(['\\', char]),
-            char if char.is_control() => {
-                // Writing to a String does not fail.
-                let _ = write!(escaped, "\\u{:04x}", u32::from(char));
-            }
-            char => escaped.push(char),
-        }
-    }
-    escaped
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn control_characters_are_escaped() {
-        assert_eq!(escape_control(b"a\x1b[1m\n"), "a\\u{1b}[1m\\n");
-        assert_eq!(escape_control("\u{e4}\u{9b}".as_bytes()), "\u{e4}\\u{9b}");
-        assert_eq!(escape_json("/a \"b\"\n\\"), "/a \\\"b\\\"\\u000a\\\\");
-    }
+/// Returns a symbolic link and its target as text.
+pub(crate) fn describe_symlink(link: &Symlink) -> String {
+    let [path, target] =
+        [&link.path, &link.target].map(|path| TerminalText(path.as_os_str().as_encoded_bytes()));
+    format!("/{path} -> {target}")
 }

@@ -4,6 +4,7 @@ use std::sync::{Arc, LazyLock};
 
 use super::accept::is_navigation;
 use super::coding::{self, AcceptEncoding, Coding};
+use super::escape::HtmlText;
 use super::listing::respond_listing;
 use super::multipart::Multipart;
 use super::origin::{Lookup, StreamKind};
@@ -193,11 +194,7 @@ fn respond_range(request: &Request<'_>, found: &Arc<Representation>) -> Response
 
 /// Renders a link to `location` that shows it, in HTML.
 fn html_link(location: &str) -> String {
-    let html = location
-        .replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('"', "&quot;")
-        .replace('\'', "&#39;");
+    let html = HtmlText(location.as_bytes());
     format!("<a href=\"{html}\">{html}</a>")
 }
 

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use docroot::http::{
-    AcceptEncoding, Coding, CodingReason, Lookup, Request, Resource, Response, coding_reasons,
+    AcceptEncoding, Coding, CodingReason, Lookup, Request, Resource, Response, TerminalText,
+    coding_reasons,
 };
 use docroot::site::TraceEvent;
 
 use super::report::CodingOffer;
-use crate::cli::output::escape_control;
 
 /// Returns the content codings of the resource, and for each the reason why it is sent or not.
 pub(super) fn coding_offers(
@@ -65,7 +65,7 @@ pub(super) fn coding_offers(
                 coding: *coding,
                 len: None,
                 is_chosen: false,
-                reason: format!("/{} is not used: {why}", escape_control(path)),
+                reason: format!("/{} is not used: {why}", TerminalText(path)),
             });
         }
     }

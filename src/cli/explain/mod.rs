@@ -14,6 +14,7 @@ use std::io::{self, Write as _};
 use std::path::Path;
 use std::rc::Rc;
 
+use docroot::http::TerminalText;
 use docroot::http1::parse::{self, FieldLines, Parsed};
 use docroot::server;
 use docroot::site::{LoadedPolicy, Site, Trace};
@@ -22,7 +23,7 @@ use self::reasons::{Explainer, RulesFileNames};
 use self::session::{RecordedLookup, RecordingOrigin, request_head, run_session};
 use crate::cli::exit_codes::Failure;
 use crate::cli::options::{self, Config, ExplainArguments, ExplainRequest};
-use crate::cli::output::{escape_control, print};
+use crate::cli::output::print;
 use crate::cli::site::open_site;
 
 /// Prints the explanation of a response.
@@ -89,5 +90,5 @@ fn explain(
 /// Returns the name of a file without its directory.
 fn file_name(file: &Path) -> String {
     let name = file.file_name().unwrap_or(file.as_os_str());
-    escape_control(name.as_encoded_bytes())
+    TerminalText(name.as_encoded_bytes()).to_string()
 }

@@ -1,14 +1,14 @@
 //! The reasons for a response, from the records of its session.
 
-use docroot::http::{Lookup, Request, Response, is_navigation, respond, validate};
+use docroot::http::{Lookup, Request, Response, TerminalText, is_navigation, respond, validate};
 use docroot::site::{
     ChosenFile, HiddenReason, MediaTypeSource, ProbeResult, RedirectMatch, RedirectTarget,
     ResponseRole, TraceEvent, TracedFieldChange,
 };
 
 use super::codings::coding_offers;
-use super::report::{AppliedRule, ExplainedValue, Explanation, describe_symlink};
-use crate::cli::output::escape_control;
+use super::report::{AppliedRule, ExplainedValue, Explanation};
+use crate::cli::output::describe_symlink;
 
 /// Names of the rules files, as they are printed.
 pub(super) struct RulesFileNames {
@@ -138,11 +138,11 @@ impl Explainer<'_> {
                 }
                 TraceEvent::Hidden(path, HiddenReason::Dotfile) => why.push(format!(
                     "/{} is not served: a name in it begins with a dot; --hidden serves such files",
-                    escape_control(path)
+                    TerminalText(path)
                 )),
                 TraceEvent::Hidden(path, HiddenReason::RulesFile) => why.push(format!(
                     "/{} is not served: it holds path rules",
-                    escape_control(path)
+                    TerminalText(path)
                 )),
                 TraceEvent::Redirect(rule, applies) => {
                     why.push(self.describe_redirect(rule, *applies));
@@ -198,12 +198,12 @@ impl Explainer<'_> {
                     // (If the names differ because of a rule, that reason is already in the list.)
                     true => format!(
                         "/{} is the directory's index file",
-                        escape_control(&file.path)
+                        TerminalText(&file.path)
                     ),
                     false if is_page => {
                         format!(
                             "/{} is served for this path (clean URLs)",
-                            escape_control(&file.path)
+                            TerminalText(&file.path)
                         )
                     }
                     false => return None,
@@ -215,7 +215,7 @@ impl Explainer<'_> {
             (Lookup::Events, _) => "this is the event stream of --live-reload".into(),
             (Lookup::Listing(_), _) => "the directory has no index file, so it is listed".into(),
             (Lookup::NotFound(_) | Lookup::SpaFallback(..), "404") => {
-                let page = file.map(|file| format!("/{} is sent", escape_control(&file.path)));
+                let page = file.map(|file| format!("/{} is sent", TerminalText(&file.path)));
                 let reasons = [self.absence(), page].into_iter().flatten();
                 reasons.reduce(|reason, page| format!("{reason}; {page}"))?
             }
@@ -250,7 +250,7 @@ impl Explainer<'_> {
             .unwrap_or("_redirects");
         let to = match &rule.target {
             RedirectTarget::Location(to) | RedirectTarget::Rewrite(to) => {
-                escape_control(to.as_bytes())
+                TerminalText(to.as_bytes())
             }
         };
         let RedirectMatch { line, status, .. } = rule;
@@ -278,9 +278,9 @@ impl Explainer<'_> {
                     ProbeResult::OutsideRoot(None) => {
                         "behind a symbolic link that led outside the root".to_owned()
                     }
-                    ProbeResult::Failed(why) => escape_control(why.as_bytes()),
+                    ProbeResult::Failed(why) => TerminalText(why.as_bytes()).to_string(),
                 };
-                Some((format!("/{}", escape_control(path)), probe))
+                Some((format!("/{}", TerminalText(path)), probe))
             }
             _ => None,
         });

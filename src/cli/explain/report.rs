@@ -1,14 +1,12 @@
 //! The printed explanation: as text, or as JSON.
 
 use std::fmt::Write as _;
-use std::path::Path;
 
-use docroot::files::Symlink;
-use docroot::http::Coding;
+use docroot::http::{Coding, TerminalText};
 use docroot::site::ChosenFile;
 
 use crate::cli::options::ExplainRequest;
-use crate::cli::output::{escape_control, escape_json};
+use crate::cli::output::{describe_symlink, json_string};
 
 /// Response, and everything that is printed about it.
 pub(super) struct Explanation {
@@ -68,7 +66,7 @@ impl Explanation {
         if let Some(file) = &self.file {
             add_line(
                 "file",
-                &format!("/{}, {} bytes", escape_control(&file.path), file.len),
+                &format!("/{}, {} bytes", TerminalText(&file.path), file.len),
             );
             for link in &file.symlinks {
                 add_line("link", &describe_symlink(link));
@@ -100,11 +98,11 @@ impl Explanation {
         for rule in &self.rules {
             let value = rule.value.as_deref().unwrap_or("removed");
             let output = format!("{}: {value} ({})", rule.field, rule.source);
-            add_line("rule", &escape_control(output.as_bytes()));
+            add_line("rule", &TerminalText(output.as_bytes()).to_string());
         }
         text.push('\n');
         for line in &self.head {
-            let _ = writeln!(text, "{}", escape_control(line.as_bytes()));
+            let _ = writeln!(text, "{}", TerminalText(line.as_bytes()));
         }
         text
     }
@@ -175,16 +173,6 @@ impl Explanation {
             json_array(self.head.iter().map(|line| json_string(line))),
         )
     }
-}
-
-/// Returns a symbolic link and its target as text.
-pub(super) fn describe_symlink(link: &Symlink) -> String {
-    let display = |path: &Path| escape_control(path.as_os_str().as_encoded_bytes());
-    format!("/{} -> {}", display(&link.path), display(&link.target))
-}
-
-fn json_string(text: &str) -> String {
-    format!("\"{}\"", escape_json(text))
 }
 
 fn json_array(elements: impl Iterator<Item = String>) -> String {
