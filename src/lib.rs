@@ -268,6 +268,7 @@
 //! | `sandbox.rs` | the rights that the serving process keeps (Landlock) | names of options |
 //! | `site/resolve/absence.rs` | why a target has no resource | looking it up |
 //! | `main.rs` | calls `cli` | anything else |
+//! | `path.rs` | paths as bytes: their directory, and their last segment | the file system |
 //! | `cli/serve.rs` | the order of starting, and what each signal does | the server |
 //! | `cli/site.rs` | the site of a command, with its path rules in force | looking up |
 //! | `cli/signals.rs` | signals, received by a thread | the reaction to them |
@@ -322,6 +323,7 @@ pub mod http1;
 pub mod line_writer;
 pub mod metrics;
 pub mod net;
+mod path;
 
 pub mod proxy;
 pub mod sandbox;

@@ -20,6 +20,7 @@ use rustix::process::{getegid, geteuid};
 
 use super::path_resolution::{self, resolve};
 use crate::blob::{Blob, FileVersion, system_time};
+use crate::path::split_path;
 
 /// Size in bytes up to which a file is read into memory and sent in one call with its header section. The kernel sends
 /// larger files from disk.
@@ -652,10 +653,7 @@ impl RootDir {
     }
 
     fn open_by_component(&self, path: &[u8], flags: OFlags) -> Result<OwnedFd, Errno> {
-        let (parents, name) = match path.iter().rposition(|&byte| byte == b'/') {
-            Some(slash) => (&path[..slash], &path[slash + 1..]),
-            None => (&b""[..], path),
-        };
+        let (parents, name) = split_path(path);
         let mut dir = None;
         for name in parents
             .split(|&byte| byte == b'/')

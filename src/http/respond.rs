@@ -16,6 +16,7 @@ use super::response::{Body, Response};
 use super::status::Status;
 use super::target::Target;
 use crate::blob::Blob;
+use crate::path::last_segment;
 
 /// Responses for a missing target of a site without an error page: a page for navigation, plain text for subresources
 /// such as scripts and images. These are frequent, so they are made once.
@@ -98,8 +99,7 @@ fn respond_not_found(
 
 /// Whether the target may name a page, by its extension.
 fn may_be_page(target: &Target<'_>) -> bool {
-    let path = target.raw_path().as_bytes();
-    let name = path.rsplit(|&byte| byte == b'/').next().unwrap_or_default();
+    let name = last_segment(target.raw_path().as_bytes());
     let mut parts = name.rsplitn(2, |&byte| byte == b'.');
     match (parts.next(), parts.next()) {
         (Some(extension), Some(stem)) if !(extension.is_empty() || stem.is_empty()) => {

@@ -23,6 +23,7 @@ use crate::http::{
     CacheStatus, Coding, Fields, Lookup, LookupStatus, Origin, Representation, Resource, Response,
     Status, StreamKind, StreamProgress, Target,
 };
+use crate::path::last_segment;
 use crate::site::encoding::compressor::{self, Compressor, Encoded};
 use crate::site::freshness::cache::{CacheBudget, Evidence};
 use crate::site::freshness::lookup_cache::{LookupCache, LookupWithEvidence, RootState};
@@ -371,7 +372,7 @@ impl Site {
     fn builtin_not_found_page(&self, target: &Target<'_>) -> Option<Arc<Resource>> {
         let live = self.options.live_reload.as_ref()?;
         let path = target.path();
-        let name = path.rsplit(|&byte| byte == b'/').next().unwrap_or_default();
+        let name = last_segment(&path);
         if name.contains(&b'.')
             && !is_html(self.policy.0.media_types.media_type(name).value.as_ref())
         {
@@ -668,8 +669,7 @@ impl Site {
         };
         let mut names = path.split(|&byte| byte == b'/');
         let is_well_known = names.next() == Some(WELL_KNOWN);
-        let last = path.rsplit(|&byte| byte == b'/').next();
-        let is_file = last.is_some_and(|name| name.contains(&b'.'));
+        let is_file = last_segment(path).contains(&b'.');
         if is_well_known {
             Err("it is below /.well-known/")
         } else if is_hidden(path) {

@@ -20,6 +20,7 @@ use tracing::warn;
 use super::debouncer::FileChange;
 use crate::blob::FileVersion;
 use crate::files::root::{Root, file_type, join_path};
+use crate::path::last_segment;
 use crate::site::freshness::root_watch::RootWatch;
 use crate::site::freshness::watch::LOCAL_FILE_SYSTEMS;
 use crate::site::names::hidden::is_hidden;
@@ -304,7 +305,7 @@ impl TreeWatcher {
 
     /// Whether events at a path are reported.
     fn is_relevant(&self, path: &[u8]) -> bool {
-        let name = path.rsplit(|&byte| byte == b'/').next().unwrap_or_default();
+        let name = last_segment(path);
         let is_backup = name.ends_with(b"~") || name.starts_with(b"#");
         let is_hidden = !self.hidden && is_hidden(path);
         !(is_backup || is_hidden || matches!(name, b".git" | b"node_modules"))
