@@ -85,7 +85,6 @@ fn serve(
     if let Some(fault) = root_fault.as_ref().filter(|_| !has_banner) {
         warn!("{fault}");
     }
-    let policy = config.server.site.policy.clone();
     let (line_writer, access_log) = config
         .log
         .as_ref()
@@ -95,46 +94,7 @@ fn serve(
     let freshness = site.freshness();
     let server = Server::new(site, sockets, &config.server, line_writer)?;
     let addresses: Vec<Endpoint> = server.addresses().cloned().collect();
-    let handle = server.handle();
-    let (health, delay) = (config.server.http1.health.clone(), config.drain_delay);
-    let notifier = manager.clone();
-    let drain = move || {
-        notifier.notify(&[NotifyState::Stopping]);
-        drain(&handle, health.as_ref(), delay);
-    };
-    let (handle, log) = (server.handle(), access_log.clone());
-    let on_abort = move || {
-        handle.abort();
-        // The process ends earlier if the workers end. A thread that hangs is not waited for.
-        thread::sleep(ABORT_TIMEOUT);
-        finish_access_log(log.as_ref(), Duration::ZERO);
-        let _ = diagnostics.finish(ABORT_TIMEOUT);
-        0
-    };
-    let (sources, auth, verifier) = (
-        config.sources.clone(),
-        config.auth.clone(),
-        server.verifier(),
-    );
-    let notifier = manager.clone();
-    let reload = move || {
-        // The time at which this reload starts identifies it (sd_notify(3)).
-        let start_time = NotifyState::monotonic_usec_now();
-        notifier.notify(
-            &iter::once(NotifyState::Reloading)
-                .chain(start_time)
-                .collect::<Vec<_>>(),
-        );
-        reload(&sources, &policy, &auth, verifier.as_ref());
-        notifier.notify(&[NotifyState::Ready]);
-    };
-    let log = access_log.clone();
-    let on_signal = move |signal| match (signal, &log) {
-        (SIGUSR1, Some(log)) => log.reopen(),
-        (SIGUSR1, None) => {}
-        _ => reload(),
-    };
-    handle_signals(drain, on_abort, Some(on_signal))?;
+    act_on_signals(&config, &server, &manager, access_log.as_ref(), diagnostics)?;
     warn_of_exposed_addresses(&config, &addresses);
     let start_message = start_message(&StartedServer {
         options: &config.server,
@@ -152,6 +112,53 @@ fn serve(
     let served = server.run();
     finish_access_log(access_log.as_ref(), LAST_LINES_TIMEOUT);
     Ok(served?)
+}
+
+/// Starts the thread that stops the server, reloads its configuration, and reopens its access log on signals.
+fn act_on_signals(
+    config: &Config,
+    server: &Server,
+    manager: &ServiceManager,
+    access_log: Option<&WriterHandle>,
+    diagnostics: WriterHandle,
+) -> io::Result<()> {
+    let handle = server.handle();
+    let (health, delay) = (config.server.http1.health.clone(), config.drain_delay);
+    let notifier = manager.clone();
+    let drain = move || {
+        notifier.notify(&[NotifyState::Stopping]);
+        drain(&handle, health.as_ref(), delay);
+    };
+    let (handle, log) = (server.handle(), access_log.cloned());
+    let on_abort = move || {
+        handle.abort();
+        // The process ends earlier if the workers end. A thread that hangs is not waited for.
+        thread::sleep(ABORT_TIMEOUT);
+        finish_access_log(log.as_ref(), Duration::ZERO);
+        let _ = diagnostics.finish(ABORT_TIMEOUT);
+        0
+    };
+    let (sources, auth) = (config.sources.clone(), config.auth.clone());
+    let (policy, verifier) = (config.server.site.policy.clone(), server.verifier());
+    let notifier = manager.clone();
+    let reload = move || {
+        // The time at which this reload starts identifies it (sd_notify(3)).
+        let start_time = NotifyState::monotonic_usec_now();
+        notifier.notify(
+            &iter::once(NotifyState::Reloading)
+                .chain(start_time)
+                .collect::<Vec<_>>(),
+        );
+        reload(&sources, &policy, &auth, verifier.as_ref());
+        notifier.notify(&[NotifyState::Ready]);
+    };
+    let log = access_log.cloned();
+    let on_signal = move |signal| match (signal, &log) {
+        (SIGUSR1, Some(log)) => log.reopen(),
+        (SIGUSR1, None) => {}
+        _ => reload(),
+    };
+    handle_signals(drain, on_abort, Some(on_signal))
 }
 
 /// Starts the browser for `--open`. A failure is logged, and the site is served without it.

@@ -113,7 +113,8 @@ fn endpoint(text: &str) -> Result<Endpoint, String> {
     }
 }
 
-fn is_number(text: &str) -> bool {
+/// Whether a text is a number in decimal digits, such as a port.
+pub(super) fn is_number(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
