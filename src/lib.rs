@@ -3,7 +3,7 @@
 //! > **net** moves bytes, **http1** reads and writes messages, **site** finds resources in files, by the rules of
 //! > **http**.
 //!
-//! Code that serves no word of that sentence is the command line (`cli/`), the start of the server (`server.rs`), or in
+//! Code that serves no word of that sentence is the command line (`cli/`), the start of the server (`server/`), or in
 //! the wrong place.
 //!
 //! # Layers
@@ -11,7 +11,7 @@
 //! ```text
 //!    cli/                             command line in, exit code out
 //!        |
-//!    server.rs                        one event loop per worker
+//!    server/                          one event loop per worker
 //!        |
 //!    site/     http1/     proxy/      resources in files | HTTP/1.1 messages | PROXY headers
 //!      |       /  |  \       |
@@ -19,7 +19,7 @@
 //!      |     |    |    \     |
 //!     http/-------'     net/          RFC 9110, pure | sockets, buffers, timers
 //!           \           /
-//!      blob.rs, counter.rs, line_writer.rs, trust.rs
+//!      blob/, counter.rs, line_writer.rs, peer.rs, trust.rs
 //! ```
 //!
 //! | folder | what is in it | what is never in it |
@@ -30,10 +30,12 @@
 //! | `proxy/` | the PROXY protocol, around another protocol | HTTP |
 //! | `auth/` | users, password hashes, verification on background threads | HTTP |
 //! | `site/` | from a request target to a resource: files, rules, caches, compression | sockets; request fields |
+//! | `log/` | lines written by a background thread | their content |
+//! | `sync/` | what threads share: counters, wakers, worker pools, second-chance eviction, throttled messages | who uses it |
 //! | `cli/` | the command line and its words: options, commands, banner, signals, exit codes | what a library user calls |
 //!
-//! No import runs upward: `main > cli > {server, sandbox} > metrics > {http1, site, proxy} > auth > {http,
-//! net} > {blob, counter, line_writer, trust, path_resolution}`. (`cli/serve.rs` enters the sandbox after the server has
+//! No import runs upward: `main > cli > server > {http1, site, proxy} > auth > {http, net} >
+//! {blob, counter, line_writer, path, peer, trust}`. (`cli/serve.rs` enters the sandbox after the server has
 //! bound its sockets and before it runs.) `net/` and `http/` do not know each other; `http1/session.rs` joins them.
 //! Content passes through all layers as a [`Blob`](blob::Blob): bytes in memory, or an open file. HTTP/2 would be a
 //! folder beside `http1/`, and TLS a wrapper like `proxy/` (docs/internals/architecture.md).
@@ -51,7 +53,7 @@
 //!      |        .- http1/parse.rs   request(&[u8])       -> Request    pure
 //!      |        |- http/validate.rs validate(&Request)  -> Target     pure (or Err(Response))
 //!      |        |- http1/health.rs, http1/authorize.rs                answered here, refused, or passed on
-//!      |        |- site/site.rs     find(&Target)        -> Lookup     THE ONE EFFECT: cache, or file system
+//!      |        |- site/site.rs     find(&Target)        -> Finding    THE ONE EFFECT: cache, or file system
 //!      |        |- http/respond.rs  respond(&Request, &Target, &Lookup) -> Response   pure (preconditions, ranges)
 //!      |        '- http1/encode.rs  head(&Response, ..)  -> bytes      pure
 //!      v
@@ -94,7 +96,7 @@
 //!    connection that was just accepted, and those behind another request (pipelining).
 //!
 //! Workers share nothing on the path of a request. Where they meet, it is under a lock that is held for a few
-//! instructions: log lines, once a turn (`line_writer.rs`); connections per address, if limited
+//! instructions: log lines, once a turn (`log/line_writer.rs`); connections per address, if limited
 //! (`net/per_ip_limit.rs`); credentials that a session has not seen verified (`auth/verifier.rs`); encoded files and
 //! digests that a worker has just found (`site/encoding/compressor.rs`, `site/represent/digests.rs`).
 //!
@@ -124,15 +126,15 @@
 //! | resource | place |
 //! |---|---|
 //! | clock, on an event loop | `net/reactor.rs` |
-//! | clock, elsewhere | `compress.rs`, `explain.rs`, `check.rs`, `site/live.rs` |
+//! | clock, elsewhere | `compress.rs`, `explain.rs`, `check.rs`, `site/live/reload.rs` |
 //! | clock, when log lines are lost | `line_writer.rs` |
-//! | clock, at the start of the process | `metrics/process.rs` |
+//! | clock, at the start of the process | `server/metrics/process.rs` |
 //! | served files, opened | `files/root.rs` |
 //! | password file | `config.rs` |
-//! | procfs, cgroups and sysctls | `metrics/process.rs`, `config/memory.rs`, `net/limits.rs` |
+//! | procfs, cgroups and sysctls | `server/metrics/process.rs`, `config/memory.rs`, `net/limits.rs` |
 //! | sidecars, written | `site/encoding/sidecar_writer.rs`, which a serving process never calls |
 //! | access log | `log_sink.rs` |
-//! | file of a Unix socket | `net/unix_socket.rs`: bound with its directory locked, and removed |
+//! | file of a Unix socket | `net/listen/unix_socket.rs`: bound with its directory locked, and removed |
 //! | mio's sockets | `net/` |
 //! | command line and environment | `config.rs`, `config/`, `main.rs` |
 //!
@@ -148,9 +150,9 @@
 //! | brotli, flate2, zstd | `site/encoding/encoder.rs` |
 //! | mime_guess | `site/names/media.rs` |
 //! | foldhash | `site/freshness/cache.rs` |
-//! | twox-hash | `net/outbox.rs`, `site/represent/validators.rs`, `site/represent/digests.rs` |
+//! | twox-hash | `net/file_part.rs`, `site/represent/validators.rs`, `site/represent/digests.rs` |
 //! | ipnet | `trust.rs` |
-//! | landlock | `sandbox.rs` |
+//! | landlock | `server/sandbox.rs` |
 //! | indicatif | `compress.rs` |
 //! | clap | `config.rs`, `config/` |
 //! | fast_qr | `qr.rs` |
@@ -159,33 +161,42 @@
 //! | jiff | `local_time.rs` |
 //! | strsim | `config/mistakes.rs` |
 //! | sd-notify | `main.rs`, `service_manager.rs` |
-//! | rustix | `net/`, `site/`, `auth/verifier.rs`, `sandbox.rs`, `metrics/process.rs`, `explain.rs`, `hash.rs` |
+//! | rustix | `net/`, `site/`, `auth/verifier.rs`, `server/sandbox.rs`, `server/metrics/process.rs`, `explain.rs`, `hash.rs` |
 //!
 //! # Files
 //!
 //! | file | what is in it | what is never in it |
 //! |---|---|---|
-//! | `blob.rs` | content in memory or in a (sealed) open file, and the file's version | reading files; HTTP; sockets |
+//! | `blob/content.rs` | content in memory or in a (sealed) open file | reading files; HTTP; sockets |
+//! | `blob/version.rs` | version of a file's bytes, and whether the file still has them | opening files |
 //! | `counter.rs` | a counter that one thread changes and any thread may read | what it counts |
 //! | `line_writer.rs` | lines written by a background thread, and counts of lost lines | their content |
+//! | `peer.rs` | peer of a connection, and its address | sockets |
 //! | `trust.rs` | trusted proxies | what they send |
 //! | `files/path_resolution.rs` | a path resolved through symbolic links | opening files |
-//! | `net/address.rs` | addresses of peers and listeners | sockets |
-//! | `net/lan_address.rs` | this machine's address on its network | listening there |
+//! | `net/close_reason.rs` | why a connection was closed | closing it |
 //! | `net/transport.rs` | non-blocking TCP and Unix sockets, `sendfile` | buffering |
 //! | `net/inbox.rs` | received bytes that are not consumed | parsing |
+//! | `net/file_part.rs` | part of a file on its way, checked while it is sent | bytes in memory |
+//! | `net/buffers.rs` | inbox and outbox lent to a connection for one pump | the socket |
+//! | `net/edge_socket.rs` | a transport with the readiness that the poll has reported | buffers; sessions |
 //! | `net/outbox.rs` | queued bytes and file ranges that are not sent | deciding what to send |
 //! | `net/deadlines.rs` | priority queue of deadlines | reading the clock |
-//! | `net/log_throttle.rs` | a warning at most once a minute | its text |
 //! | `net/limits.rs` | limits of one reactor, and its share of the limits of all | names of options |
 //! | `net/counters.rs` | counters of one reactor's connections | rendering them |
 //! | `net/per_ip_limit.rs` | open connections per address, over all reactors | the bytes of a connection |
 //! | `net/protocol.rs` | the interface between a protocol and the reactor | mio types, sockets |
 //! | `net/connection.rs` | the pump: flush, read, call; minimum rate, lingering close | tokens, other connections |
-//! | `net/listener.rs` | bind or inherit, accept, stop accepting | sessions |
-//! | `net/unix_socket.rs` | the file of a Unix socket: bound, replaced, removed | the bytes of a connection |
-//! | `net/socket_activation.rs` | sockets passed by the service manager (systemd) | binding |
-//! | `net/reactor.rs` | the event loop and its only clock; `ReactorHandle` | the bytes of a connection |
+//! | `net/listen/endpoint.rs` | address of a listener | sockets |
+//! | `net/listen/interfaces.rs` | this machine's network interfaces: addresses and indices | listening there |
+//! | `net/listen/listener.rs` | bind or inherit, accept, stop accepting | sessions |
+//! | `net/listen/unix_socket.rs` | the file of a Unix socket: bound, replaced, removed | the bytes of a connection |
+//! | `net/listen/socket_activation.rs` | sockets passed by the service manager (systemd) | binding |
+//! | `net/eviction.rs` | candidates for eviction: the connections that have been idle longest | closing them |
+//! | `net/connections.rs` | the connections of one reactor, with their protocol | listeners; the poll |
+//! | `net/acceptor.rs` | accepts in bursts, evicts for room, pauses, drains the backlog | pumping |
+//! | `net/reactor.rs` | the event loop and its only clock | the bytes of a connection |
+//! | `net/reactor_handle.rs` | stops a reactor from another thread | joining it |
 //! | `http/syntax.rs` | tokens, comma lists, quoted strings, parameters, weights | the meaning of a field |
 //! | `http/escape.rs` | untrusted text escaped for HTML, JSON, a log line, a terminal | its meaning |
 //! | `http/fields.rs` | generated field lines, rendered when added | unescaped text from a client |
@@ -227,7 +238,14 @@
 //! | `http1/health.rs` | the health check for load balancers | when health changes |
 //! | `http1/refusal.rs` | one debug line for each refused request: its reason | deciding it |
 //! | `http1/session.rs` | states, keep-alive, pipelining, timeouts of a connection | rules of RFC 9110; file names |
-//! | `files/root.rs` | opening, examining and reading all served files | HTTP status, fields |
+//! | `files/error.rs` | errors of the file system, and their meaning | HTTP status |
+//! | `files/symlinks.rs` | symbolic links on a path, and the path without them | opening files |
+//! | `files/dir.rs` | one directory held open, and paths opened beneath it | following symbolic links |
+//! | `files/root.rs` | the root and the other directories where links may lead, and paths opened beneath them | the content of files |
+//! | `files/entry.rs` | kinds, metadata and versions of entries; reading directories | the content of files |
+//! | `files/read.rs` | content of files, read or left open, always of one version | HTTP status, fields |
+//! | `files/inotify.rs` | watches, the reader of their events, and where it misses changes | what is watched |
+//! | `files/root_watch.rs` | changes of the root path's symbolic links and of allowed targets | resolving them |
 //! | `site/encoding/sidecar_writer.rs` | writing sidecars, completely or not at all | serving them |
 //! | `site/encoding/encoder.rs` | bytes into a content coding and back | files; which are worth encoding |
 //! | `site/encoding/compressor.rs` | compression on background threads, and its results within a budget | blocking a request |
@@ -236,9 +254,9 @@
 //! | `site/names/media.rs` | file name -> media type, and whether it is compressible | I/O |
 //! | `site/cache_control.rs` | file name -> Cache-Control, by fingerprints in the name | reading files |
 //! | `site/names/hidden.rs` | names that begin with a dot | other rules |
-//! | `site/resolve/absence.rs` | the reason why a target has no resource | its text for explain |
+//! | `site/resolve/absence.rs` | the reasons why a target has no resource, and their sentences | looking it up |
+//! | `site/resolve/resolver.rs` | place -> file, directory, listing, redirect, rewrite, or nothing | fields; fallback pages |
 //! | `site/freshness/watch.rs` | changes of files from inotify, and the changes that it cannot report | comparing versions |
-//! | `site/freshness/root_watch.rs` | changes of the root path's symbolic links and of allowed targets | resolving them |
 //! | `site/freshness/releases.rs` | directories to which the root path has led, which may still be served | which files |
 //! | `site/freshness/cache.rs` | cached lookups within a budget, and their evidence | the file system |
 //! | `site/rules/pattern.rs` | path patterns of rules, and their captures | the effect of a rule |
@@ -246,27 +264,37 @@
 //! | `site/rules/field.rs` | configured response fields, and the reserved ones | which responses have them |
 //! | `site/rules/headers.rs` | `_headers`: path -> changes to the fields | reading the file; default fields |
 //! | `site/rules/redirects.rs` | `_redirects`: path -> location and status | reading the file; looking a path up |
-//! | `site/listing.rs` | a directory read, sorted and rendered in bounded steps | framing |
+//! | `site/listing/stream.rs` | a directory read, sorted and rendered in bounded steps | framing |
 //! | `site/listing/natural.rs` | natural order of names | what they name |
 //! | `site/listing/row.rs` | an entry as HTML, JSON or text | examining the file |
-//! | `site/live.rs` | live reload: numbered changes, kept for a while, sent as events | the script in the browser |
+//! | `site/live/origin.rs` | the origin around an origin that adds live reload to its pages | watching files |
+//! | `site/live/reload.rs` | numbered changes, kept for a while, sent as events | the script in the browser |
 //! | `site/live/tree_watcher.rs` | inotify on a whole directory tree | which files are served |
 //! | `site/live/debouncer.rs` | a burst of changes merged into one | reading the clock |
 //! | `site/live/inject.rs` | the live-reload script added to a page | reading the page |
 //! | `site/rules/policy_sources.rs` | the files of a site's policy, read at each load | the meaning of a line |
+//! | `site/rules/shared_policy.rs` | the policy in force, for all workers, and its sources | rules |
 //! | `site/rules/policy.rs` | URL and file -> the fields of the response | choosing the file |
 //! | `site/report/trace.rs` | events of a lookup, for `docroot explain` | decisions |
+//! | `site/report/logged_once.rs` | messages that are each logged once | their text |
+//! | `site/report/root_fault.rs` | why a request for / would get 404 | its text |
 //! | `site/report/survey.rs` | all files of the root, tried as requests would be | rules other than those of serving |
 //! | `site/resolve/search.rs` | path -> file: itself, with `.html`, or an index file, and its sidecars | request fields |
 //! | `site/encoding/sidecars.rs` | sidecars of a file, checked against its version, with their codings | choosing one |
+//! | `site/represent/assembler.rs` | a found file -> a resource: fields, validators, sidecars, codings | finding it |
+//! | `site/represent/fallback.rs` | the SPA fallback page and the not-found page | when a target has no resource |
 //! | `site/represent/resource.rs` | content and fields -> a resource with all its representations' fields | choosing either |
 //! | `site/freshness/lookup_cache.rs` | the cache of lookups with their revalidation: evidence and watches | searching |
 //! | `site/site.rs` | target -> lookup: cache, rules, search, error pages | request fields |
-//! | `server.rs` | options -> listeners, sites, one reactor per worker; failure of a worker | per-request code |
-//! | `metrics.rs` | the metrics page, as an origin | counting |
-//! | `metrics/process.rs` | statistics of the process from procfs | docroot's own counters |
-//! | `sandbox.rs` | the rights that the serving process keeps (Landlock) | names of options |
-//! | `site/resolve/absence.rs` | why a target has no resource | looking it up |
+//! | `server/options.rs` | the options of a server | handles, threads, locks |
+//! | `server/start_error.rs` | what prevents a start, and what to do about it | exit codes |
+//! | `server/listeners.rs` | addresses and ports -> bound listeners | accepting |
+//! | `server/workers.rs` | sites and one reactor per worker; failure of a worker | per-request code |
+//! | `server/metrics/listener.rs` | a thread for the metrics page, as long as workers run | the page |
+//! | `server/metrics/page.rs` | the metrics page, as an origin | counting |
+//! | `server/metrics/text.rs` | Prometheus' text format | which metrics there are |
+//! | `server/metrics/process.rs` | statistics of the process from procfs | docroot's own counters |
+//! | `server/sandbox.rs` | the rights that the serving process keeps (Landlock) | names of options |
 //! | `main.rs` | calls `cli` | anything else |
 //! | `path.rs` | paths as bytes: their directory, and their last segment | the file system |
 //! | `cli/serve.rs` | the order of starting, and what each signal does | the server |
@@ -316,17 +344,15 @@
 
 pub mod auth;
 pub mod blob;
-pub mod counter;
 pub mod files;
 pub mod http;
 pub mod http1;
-pub mod line_writer;
-pub mod metrics;
+pub mod log;
 pub mod net;
 mod path;
-
+mod peer;
 pub mod proxy;
-pub mod sandbox;
 pub mod server;
 pub mod site;
+pub mod sync;
 pub mod trust;

@@ -2,8 +2,8 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::os::unix::fs::{FileExt as _, symlink};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::{FileExt as _, PermissionsExt as _, symlink};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
@@ -11,21 +11,17 @@ use std::time::{Duration, Instant};
 
 use crate::support::{
     Client, INOTIFY_READ, Response, Root, Server, SetOnDrop, TIMEOUT, Trace, is_watched,
-    pseudorandom_bytes, succeeds, unprivileged_wrapper,
+    pseudorandom_bytes, succeeds, unprivileged_wrapper, wait_for_file_clock,
 };
 
 /// Time for which a file must be unchanged before it is watched, and a little more.
 const WATCH_DELAY: Duration = Duration::from_millis(10_050);
 
-/// Pause between changes, so that each has another modification time and an earlier write is old enough to be
-/// cached.
-const TICK: Duration = Duration::from_millis(25);
-
 /// Returns the content of a 200, or else the status code.
 fn body_or_status(response: &Response) -> String {
-    match response.status() {
-        "200 OK" => response.text().trim_end().to_owned(),
-        status => status[..3].to_owned(),
+    match response.code() {
+        "200" => response.text().trim_end().to_owned(),
+        code => code.to_owned(),
     }
 }
 
@@ -83,23 +79,6 @@ fn replace(path: &Path, content: impl AsRef<[u8]>) {
     let new = path.with_extension("new");
     fs::write(&new, content).expect("a directory");
     fs::rename(&new, path).expect("a directory");
-}
-
-/// Directory in a root.
-struct Directory<'a>(&'a Path);
-
-impl Directory<'_> {
-    fn join(&self, path: &str) -> PathBuf {
-        self.0.join(path)
-    }
-
-    fn write(&self, path: &str, content: &str) {
-        fs::write(self.join(path), content).expect("a directory");
-    }
-}
-
-fn rename(root: &Directory<'_>, from: &str, to: &str) {
-    fs::rename(root.join(from), root.join(to)).expect("a directory");
 }
 
 /// Returns whether this command works here; prints that a test is skipped if not.
@@ -179,12 +158,14 @@ fn changes_of_watched_files_are_seen_by_next_request() {
     // First and alone: a mount anywhere is reported to all servers.
     no_system_calls(&root);
     let cases = [
-        all_kinds_of_change,
+        changes_of_watched_files,
         mounts_over_files,
         writes_through_overlay,
         store_to_shared_mapping,
         queue_overflow,
         watch_limit_reached,
+        permission_changes,
+        changes_behind_link,
         change_between_accept_and_read,
     ];
     thread::scope(|scope| {
@@ -199,22 +180,20 @@ fn changes_of_watched_files_are_seen_by_next_request() {
 fn root_with_old_files() -> Root {
     let root = Root::new();
     for directory in [
-        "calls", "kinds", "mounts", "upper", "maps", "overflow", "watches", "accept",
+        "calls", "kinds", "mounts", "upper", "maps", "overflow", "watches", "modes", "links",
+        "accept",
     ] {
         for number in 0..6 {
             root.write(format!("{directory}/{number}"), "old");
         }
         root.write(format!("{directory}/404.html"), "absent");
         root.write(format!("{directory}/folder/file"), "old");
-        root.write(format!("{directory}/folder/b.html"), "old");
         root.write(format!("{directory}/other/file"), "new");
         root.write(format!("{directory}/large"), pseudorandom_bytes(200_000));
-        symlink("0", root.join(directory).join("link")).expect("a directory");
-        fs::hard_link(
-            root.join(directory).join("3"),
-            root.join(format!("{directory}-3")),
-        )
-        .expect("a directory");
+        for name in ["0", "1"] {
+            let link = root.join(format!("{directory}/link-to-{name}"));
+            symlink(name, link).expect("a directory");
+        }
     }
     for directory in ["lower", "work", "merged"] {
         fs::create_dir(root.join(directory)).expect("a directory");
@@ -232,7 +211,14 @@ fn no_system_calls(root: &Root) {
     let Some(trace) = trace else { return };
     let server = Server::spawn(trace.command(&root, &["--no-precompressed"]));
     let mut client = server.connect();
-    let targets = ["/0", "/1", "/folder/file", "/large", "/link", "/nothing"];
+    let targets = [
+        "/0",
+        "/1",
+        "/folder/file",
+        "/large",
+        "/link-to-0",
+        "/nothing",
+    ];
     warm(&mut client, &targets);
     trace.mark();
     let check_calls = |what: &str, expected: usize, act: &mut dyn FnMut()| {
@@ -257,91 +243,37 @@ fn no_system_calls(root: &Root) {
     // Of a symbolic link: what it is, its target, that this is in the root, and the file there.
     check_calls("by a link", 4 * 5, &mut || {
         for _ in 0..5 {
-            client.get("/link");
+            client.get("/link-to-0");
         }
     });
 }
 
-fn all_kinds_of_change(root: &Root) {
-    let directory = root.join("kinds");
-    let root = &Directory(&directory);
-    let server = Server::with(&directory, &["--index", "a.html,b.html"]);
+/// A few of the changes in `cached_lookups`, on connections from before and after each.
+fn changes_of_watched_files(root: &Root) {
+    let root = root.join("kinds");
+    let server = Server::start(&root);
     let old = &mut server.connect();
-    let targets = [
-        "/0",
-        "/1",
-        "/2",
-        "/3",
-        "/4",
-        "/folder/",
-        "/folder/file",
-        "/large",
-        "/nothing",
-    ];
-    let change =
-        |old: &mut Client, what: &str, target: &str, expected: &str, act: &dyn Fn(&str)| {
-            warm(old, &targets);
-            act("new");
-            check_change(what, &server, old, target, expected);
-            warm(old, &targets);
-            act("wow");
-            let expected = if expected == "new" { "wow" } else { expected };
-            check_change_new_first(what, &server, old, target, expected);
-        };
-    change(old, "overwritten", "/0", "new", &|word| {
-        overwrite(&root.join("0"), word);
-    });
-    change(old, "replaced", "/1", "new", &|word| {
-        replace(&root.join("1"), word);
-    });
-    change(old, "truncated", "/2", "", &|_| {
-        File::create(root.join("2")).expect("a file");
-    });
-    change(old, "written by its other name", "/3", "new", &|word| {
-        fs::write(root.join("../kinds-3"), word).expect("a file");
-    });
-    change(old, "deleted", "/4", "404", &|_| {
-        let _ = fs::remove_file(root.join("4"));
-    });
-    change(old, "made again", "/4", "new", &|word| {
-        root.write("4", word);
-    });
-    change(old, "an earlier index", "/folder/", "new", &|word| {
-        root.write("folder/a.html", word);
-    });
-    change(old, "the later one again", "/folder/", "old", &|_| {
-        let _ = fs::remove_file(root.join("folder/a.html"));
-    });
-    change(old, "its directory renamed", "/folder/file", "404", &|_| {
-        if root.join("folder").exists() {
-            rename(root, "folder", "gone");
-        }
-    });
-    change(old, "folders exchanged", "/folder/file", "new", &|word| {
-        root.write("other/file", word);
-        if root.join("folder").exists() {
-            rename(root, "folder", "back");
-        }
-        rename(root, "other", "folder");
-        fs::create_dir_all(root.join("other")).expect("a directory");
-    });
-    for word in ["nothing is here", "nothing is there"] {
-        warm(old, &targets);
-        root.write("404.html", word);
-        assert_eq!(old.get("/nothing").text(), word);
-        assert_eq!(server.get("/nothing").text(), word);
-    }
-    let large = pseudorandom_bytes(200_000).repeat(2);
-    let check_large = |client: &mut Client, expected: &[u8]| {
-        assert!(client.get("/large").content == expected, "large");
+    let mut change = |what: &str, target: &str, expected: &str, act: &dyn Fn(&Path, &str)| {
+        let file = root.join(&target[1..]);
+        warm(old, &[target]);
+        act(&file, "new");
+        check_change(what, &server, old, target, expected);
+        warm(old, &[target]);
+        act(&file, "wow");
+        let expected = if expected == "new" { "wow" } else { expected };
+        check_change_new_first(what, &server, old, target, expected);
     };
-    warm(old, &targets);
-    replace(&root.join("large"), &large);
-    check_large(old, &large);
-    check_large(&mut server.connect(), &large);
-    fs::write(root.join("large"), &large[7..]).expect("a file");
-    check_large(&mut server.connect(), &large[7..]);
-    check_large(old, &large[7..]);
+    change("overwritten", "/0", "new", &overwrite);
+    change("replaced", "/1", "new", &|file, word| replace(file, word));
+    change("truncated", "/2", "", &|file, _| {
+        File::create(file).expect("a file");
+    });
+    change("deleted", "/4", "404", &|file, _| {
+        let _ = fs::remove_file(file);
+    });
+    change("made again", "/4", "new", &|file, word| {
+        fs::write(file, word).expect("a directory");
+    });
 }
 
 /// Mounts over a file and over a directory, and their removal.
@@ -488,6 +420,51 @@ fn watch_limit_reached(root: &Root) {
         check_change_new_first(target, &server, old, target, "newer");
     }
     assert_eq!(server.stderr_lines(), [""; 0]);
+}
+
+/// A file behind a symbolic link, which is not watched: with openat2(2) and without.
+fn changes_behind_link(root: &Root) {
+    let root = root.join("links");
+    let without = Server::without_openat2("ENOSYS", &root, &[]);
+    for (server, name) in [Server::start(&root)]
+        .iter()
+        .chain(&without)
+        .zip(["0", "1"])
+    {
+        let old = &mut server.connect();
+        let target = &format!("/link-to-{name}");
+        warm(old, &[target]);
+        overwrite(&root.join(name), "new");
+        check_change("behind a link", server, old, target, "new");
+    }
+}
+
+/// File modes, first of files that are watched, and then of files that were changed a moment ago.
+fn permission_changes(root: &Root) {
+    let Some(wrapper) = unprivileged_wrapper(root.path()) else {
+        return;
+    };
+    let root = root.join("modes");
+    let set_mode = |name: &str, mode| {
+        let mode = fs::Permissions::from_mode(mode);
+        fs::set_permissions(root.join(name), mode).expect("a file");
+    };
+    let server = Server::start_under(&wrapper, &root, &[]);
+    let old = &mut server.connect();
+    for (target, name) in [
+        ("/0", "0"),
+        ("/folder/file", "folder/file"),
+        ("/folder/file", "folder"),
+    ] {
+        for _ in 0..2 {
+            warm(old, &[target]);
+            set_mode(name, 0);
+            check_change(name, &server, old, target, "403");
+            set_mode(name, 0o755);
+            check_change_new_first(name, &server, old, target, "old");
+            wait_for_file_clock();
+        }
+    }
 }
 
 /// A change after the connection has been accepted and before its request is read.
@@ -666,9 +643,9 @@ fn cached_requests_take_few_system_calls() {
         return;
     }
     root.write("large", pseudorandom_bytes(100_000));
-    thread::sleep(TICK);
+    wait_for_file_clock();
     root.backdate();
-    thread::sleep(TICK);
+    wait_for_file_clock();
     let server = Server::spawn(trace.command(root.path(), &["--no-precompressed"]));
     let client = &mut server.connect();
     warm(client, &["/file", "/large", "/nothing"]);
@@ -723,15 +700,14 @@ fn files_are_revalidated_by_stat_without_inotify() {
     if !can_run("no inotify", "unshare", &["-Ur", "sh", "-c", limit]) {
         return;
     }
-    let root = Root::of(&[("file", "old"), ("folder/b.html", "old")]);
-    root.write("large", pseudorandom_bytes(100_000));
+    let root = Root::of(&[("file", "old")]);
     let script = format!("{limit}; exec \"$@\"");
     let wrapper = ["unshare", "-Ur", "sh", "-c", &script, "sh"];
-    let server = Server::start_under(&wrapper, root.path(), &["--index", "a.html,b.html"]);
+    let server = Server::start_under(&wrapper, root.path(), &[]);
     let old = &mut server.connect();
     for round in 0..3 {
-        thread::sleep(TICK);
-        warm(old, &["/file", "/folder/"]);
+        wait_for_file_clock();
+        warm(old, &["/file"]);
         let word = |what: &str| format!("{what}-{round}");
         overwrite(&root.join("file"), &word("a"));
         check_change("overwritten", &server, old, "/file", &word("a"));
@@ -741,39 +717,6 @@ fn files_are_revalidated_by_stat_without_inotify() {
         check_change("deleted", &server, old, "/file", "404");
         root.write("file", word("c"));
         check_change_new_first("made again", &server, old, "/file", &word("c"));
-        root.write("folder/a.html", word("d"));
-        check_change("an earlier index", &server, old, "/folder/", &word("d"));
-        fs::remove_file(root.join("folder/a.html")).expect("a file");
-        check_change_new_first("the later one", &server, old, "/folder/", "old");
-    }
-}
-
-#[test]
-fn permission_changes_are_seen_at_once() {
-    let root = Root::of(&[("file", "old"), ("folder/file", "old")]);
-    let set_mode = |name: &str, mode| {
-        use std::os::unix::fs::PermissionsExt as _;
-        let mode = fs::Permissions::from_mode(mode);
-        fs::set_permissions(root.join(name), mode).expect("a file");
-    };
-    let Some(wrapper) = unprivileged_wrapper(root.path()) else {
-        return;
-    };
-    let server = Server::start_under(&wrapper, root.path(), &[]);
-    let old = &mut server.connect();
-    for (target, name) in [
-        ("/file", "file"),
-        ("/folder/file", "folder/file"),
-        ("/folder/file", "folder"),
-    ] {
-        for _ in 0..2 {
-            thread::sleep(TICK);
-            warm(old, &[target]);
-            set_mode(name, 0);
-            check_change(name, &server, old, target, "403");
-            set_mode(name, 0o755);
-            check_change_new_first(name, &server, old, target, "old");
-        }
     }
 }
 
@@ -805,7 +748,7 @@ fn lower_layer_of_overlay_is_revalidated_by_stat() {
     let server = Server::start_under(&wrapper, &root.join("site"), &[]);
     let old = &mut server.connect();
     for round in 0..3 {
-        thread::sleep(TICK);
+        wait_for_file_clock();
         warm(old, &["/file", "/large"]);
         let word = format!("a{round}");
         overwrite(&root.join("lower/file"), &format!("{word} "));

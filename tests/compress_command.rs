@@ -5,7 +5,11 @@ use std::io::Read as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::Path;
 use std::process::{Child, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant, SystemTime};
+
+use docroot::http::Coding;
+use docroot::site::{SidecarError, SidecarJob, SidecarOutcome, SidecarWriter};
 
 use crate::support::{
     Root, Signal, TIMEOUT, docroot, eventually, pseudorandom_bytes, send_signal,
@@ -491,4 +495,104 @@ fn directory_named_like_a_command_is_served_by_path() {
         let (out, err) = outputs(&command.output().expect("docroot runs"));
         assert!(out.contains(expected), "{out}{err}");
     }
+}
+
+/// Writes the sidecar of `a.txt`. `on_read` is called after each read of the file.
+fn write_sidecar(
+    writer: &SidecarWriter,
+    on_read: &(dyn Fn(u64) + Sync),
+) -> Result<SidecarOutcome, SidecarError> {
+    let job = SidecarJob {
+        path: "a.txt".into(),
+        coding: Coding::Gzip,
+        len: 0,
+    };
+    writer.write_sidecar(&job, SystemTime::UNIX_EPOCH, on_read)
+}
+
+fn writer(root: &Root) -> SidecarWriter {
+    SidecarWriter::open(root.path(), true).expect("a directory")
+}
+
+#[test]
+fn constantly_changing_file_gets_no_sidecar() {
+    let root = Root::of(&[("a.txt", &text(100_000))]);
+    let writer = writer(&root);
+    let changes = AtomicU32::new(0);
+    let change_until = |max_changes| {
+        changes.store(0, Ordering::Relaxed);
+        write_sidecar(&writer, &|_| {
+            if changes.fetch_add(1, Ordering::Relaxed) < max_changes {
+                root.write("a.txt", text(50_000));
+            }
+        })
+    };
+    let result = change_until(u32::MAX);
+    assert!(matches!(result, Err(SidecarError::Changing)), "{result:?}");
+    assert_eq!(names(&root), ["a.txt"]);
+    let result = change_until(1);
+    assert!(
+        matches!(result, Ok(SidecarOutcome::Written(_))),
+        "{result:?}"
+    );
+    assert_eq!(names(&root), ["a.txt", "a.txt.gz"]);
+}
+
+#[test]
+fn stopped_writer_leaves_no_temporary_file() {
+    let root = Root::of(&[("a.txt", &text(1_000_000))]);
+    let writer = writer(&root);
+    // Called once, before the stop.
+    let result = write_sidecar(&writer, &|_| {
+        assert_eq!(names(&root).len(), 2);
+        writer.stop();
+        assert_eq!(names(&root), ["a.txt"]);
+    });
+    assert!(matches!(result, Err(SidecarError::Stopped)), "{result:?}");
+    let result = write_sidecar(&writer, &|_| ());
+    assert!(matches!(result, Err(SidecarError::Stopped)), "{result:?}");
+    assert_eq!(names(&root), ["a.txt"]);
+}
+
+#[test]
+fn temporary_file_of_another_run_is_kept_while_locked() {
+    let root = Root::of(&[("a.txt", &text(5000))]);
+    let result = write_sidecar(&writer(&root), &|_| {
+        let with_temporary = names(&root);
+        assert_eq!(temporary_files(&root), 1);
+        root.write(".docroot-compress.1.2", "x");
+        let scanned = writer(&root).scan_dir(b"").expect("a directory");
+        assert_eq!(scanned.leftovers_removed, 1);
+        assert_eq!(names(&root), with_temporary);
+    });
+    assert!(
+        matches!(result, Ok(SidecarOutcome::Written(_))),
+        "{result:?}"
+    );
+    assert_eq!(names(&root), ["a.txt", "a.txt.gz"]);
+}
+
+#[test]
+fn newer_sidecar_is_kept_if_it_matches() {
+    let root = Root::of(&[("a.txt", &"x".repeat(5000))]);
+    let (path, writer) = (root.join("a.txt"), writer(&root));
+    let make = || write_sidecar(&writer, &|_| ()).expect("a file");
+    let SidecarOutcome::Written(len) = make() else {
+        panic!("a sidecar is worthwhile");
+    };
+    assert_eq!(make(), SidecarOutcome::UpToDate(len));
+    set_modified(&path, 1000);
+    assert_eq!(make(), SidecarOutcome::UpToDate(len), "its content matches");
+    root.write("a.txt", "y".repeat(5000));
+    set_modified(&path, 1000);
+    assert_eq!(
+        make(),
+        SidecarOutcome::Written(len),
+        "its content did not match"
+    );
+    assert_eq!(make(), SidecarOutcome::UpToDate(len));
+    root.write("a.txt", "y".repeat(500));
+    set_modified(&path, 900);
+    assert_eq!(make(), SidecarOutcome::Removed);
+    assert_eq!(make(), SidecarOutcome::NotWorthwhile);
 }

@@ -27,39 +27,8 @@ fn chunked(client: &mut Client) -> Response {
         "{response:?}"
     );
     assert_eq!(response.field("Content-Length"), None);
-    response.content = chunks(client).expect("a last chunk");
+    response.content = client.read_chunks().expect("a last chunk");
     response
-}
-
-/// Receives chunks (RFC 9112 section 7.1) up to the last and returns their content; or, if the connection ends before
-/// the last chunk, the content so far as the error.
-fn chunks(client: &mut Client) -> Result<Vec<u8>, Vec<u8>> {
-    let mut content = Vec::new();
-    loop {
-        let mut line = Vec::new();
-        while !line.ends_with(b"\r\n") {
-            match client.byte() {
-                Some(byte) => line.push(byte),
-                None => return Err(content),
-            }
-        }
-        let size = std::str::from_utf8(&line[..line.len() - 2]).expect("a size");
-        assert!(
-            !size.is_empty() && size.bytes().all(|byte| byte.is_ascii_hexdigit()),
-            "{size:?}"
-        );
-        let size = usize::from_str_radix(size, 16).expect("a size");
-        for _ in 0..size {
-            match client.byte() {
-                Some(byte) => content.push(byte),
-                None => return Err(content),
-            }
-        }
-        assert_eq!(client.bytes(2), b"\r\n", "after {size} bytes");
-        if size == 0 {
-            return Ok(content);
-        }
-    }
 }
 
 /// Requests the listing of a directory in a media type.
@@ -146,6 +115,22 @@ fn directory_without_index_is_listed() {
     assert_eq!(names(&server, "/"), ["folder/", "indexed/"]);
     assert_eq!(names(&server, "/folder/"), ["file"]);
     assert_eq!(names(&server, "//folder//"), ["file"]);
+}
+
+#[test]
+fn page_has_its_path_and_its_order() {
+    let root = Root::new();
+    fs::create_dir_all(root.join("a/<b>")).expect("a directory");
+    let page = list(
+        &serve(&root),
+        "/a/%3Cb%3E/?sort=time&order=desc",
+        "text/html",
+    );
+    let page = page.text();
+    assert!(page.contains("<h1><a href=\"../../\">/</a><a href=\"../\">a/</a>&lt;b&gt;/</h1>"));
+    assert!(page.contains("<title>Index of /a/&lt;b&gt;/</title>"));
+    assert!(page.contains("aria-sort=\"descending\"><a href=\"?sort=time&amp;order=asc\""));
+    assert!(page.contains(">0 folders, 0 files</p>") && page.ends_with("</script>\n</html>\n"));
 }
 
 #[test]
@@ -523,7 +508,7 @@ fn large_listing_is_streamed_in_bounded_memory() {
     assert!(growth < 16 * 1024, "{growth} KiB for four");
     drop(other_clients);
     let mut client = first_client;
-    let page = String::from_utf8(chunks(&mut client).expect("a complete listing")).expect("text");
+    let page = String::from_utf8(client.read_chunks().expect("a complete listing")).expect("text");
     let references = references(&page);
     assert_eq!(references.len(), FILE_COUNT);
     let distinct: BTreeSet<&str> = references.iter().copied().collect();
@@ -605,14 +590,14 @@ fn listing_blocks_no_other_client() {
         client.response_to_head();
         let mut other = Client::connect(address);
         assert_eq!(other.get("/small.txt").text(), "small");
-        chunks(&mut client).expect("a complete listing").len()
+        client.read_chunks().expect("a complete listing").len()
     });
     let mut client = server.connect();
     for _ in 0..200 {
         assert_eq!(client.get("/small.txt").text(), "small");
     }
     assert!(lists.join().expect("the thread does not panic") > FILE_COUNT * 10);
-    assert!(chunks(&mut slow).is_ok());
+    assert!(slow.read_chunks().is_ok());
 }
 
 #[test]
@@ -635,7 +620,7 @@ fn directory_changed_during_listing_is_listed_to_its_end() {
             _ => {}
         }
     }
-    let page = String::from_utf8(chunks(&mut client).expect("a last chunk")).expect("text");
+    let page = String::from_utf8(client.read_chunks().expect("a last chunk")).expect("text");
     assert!(page.ends_with("</html>\n"));
     let listed: BTreeSet<&str> = page
         .split("<a href=\"")

@@ -79,16 +79,11 @@ impl EventStream {
                 let data = field("data: ").expect("data");
                 return Some(Event { name, data });
             }
-            let mut size = String::new();
-            while !size.ends_with("\r\n") {
-                size.push(self.client.byte().expect("a chunk").into());
-            }
-            let size = usize::from_str_radix(size.trim_end(), 16).expect("a size");
-            let chunk = self.client.bytes(size + 2);
-            if size == 0 {
+            let chunk = self.client.read_chunk().expect("a chunk");
+            if chunk.is_empty() {
                 return None;
             }
-            let text = std::str::from_utf8(&chunk[..size]).expect("text");
+            let text = std::str::from_utf8(&chunk).expect("text");
             self.text.push_str(text);
         }
     }

@@ -1,4 +1,5 @@
-//! Black-box tests of a docroot process over real sockets, one subject per file.
+//! Black-box tests of a docroot process over real sockets, one subject per file. (Where a test chooses the time, it
+//! calls the library.)
 //!
 //! All files are one program: it is built and linked once, and while some tests wait, others run.
 
@@ -7,6 +8,7 @@ mod access_log_formats;
 mod basic_auth;
 mod cache_control;
 mod cache_freshness;
+mod cached_lookups;
 mod check_command;
 mod compress_command;
 mod conditional_requests;

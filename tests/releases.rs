@@ -5,6 +5,11 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use docroot::files::{Root as SiteRoot, Symlinks};
+use docroot::http::{Lookup, Origin as _, Target};
+use docroot::site::{self, Freshness, Site, SiteOptions, SiteShared};
 
 use crate::support::{Client, Root, Server, SetOnDrop, Signal, eventually, is_watched};
 
@@ -279,7 +284,11 @@ fn without_grace_period_previous_release_is_404() {
 
 /// Returns the number of the server's descriptors for a directory and for files below it.
 fn open_descriptors(server: &Server, directory: &Path) -> usize {
-    let links = fs::read_dir(format!("/proc/{}/fd", server.pid())).expect("of ours");
+    descriptors_of(server.pid(), directory)
+}
+
+fn descriptors_of(pid: u32, directory: &Path) -> usize {
+    let links = fs::read_dir(format!("/proc/{pid}/fd")).expect("of ours");
     let links = links.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
     links.filter(|path| path.starts_with(directory)).count()
 }
@@ -421,4 +430,143 @@ fn release_switches_under_load_never_mix_releases() {
         "{SWITCHES} switches, {} responses",
         responses.load(Ordering::Relaxed)
     );
+}
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+fn at(minutes: u32) -> SystemTime {
+    UNIX_EPOCH + MINUTE * minutes
+}
+
+/// Releases, each with a fingerprinted file of its number, that are looked up at given minutes.
+struct TimedReleases {
+    releases: Releases,
+    count: usize,
+    shared: SiteShared,
+}
+
+impl TimedReleases {
+    /// Creates `count` releases, and a site of the first, in minute 0.
+    fn new(count: usize, grace_period: Duration) -> (Self, Site) {
+        let releases = Releases(Root::new());
+        for number in 0..count {
+            let name = format!("assets/{number}-DiwrgTda.js");
+            releases.write(&number.to_string(), &name, "");
+        }
+        releases.switch("releases/0");
+        let shared = SiteShared {
+            releases: site::Releases::with_grace_period(grace_period),
+            ..SiteShared::default()
+        };
+        let releases = Self {
+            releases,
+            count,
+            shared,
+        };
+        let site = releases.open(0);
+        (releases, site)
+    }
+
+    /// Creates the site of a worker that looks the root path up in this minute.
+    fn open(&self, minute: u32) -> Site {
+        let root = SiteRoot::open(&self.releases.current(), &Symlinks::default());
+        let site = Site::new(root.expect("a directory"), SiteOptions::default());
+        let mut site = site.with_shared(self.shared.clone());
+        self.served(&mut site, minute);
+        site
+    }
+
+    /// Switches the root path to a release, and looks it up.
+    fn switch(&self, site: &mut Site, number: usize, minute: u32) {
+        self.releases.switch(&format!("releases/{number}"));
+        site.mark_stale(true);
+        self.served(site, minute);
+    }
+
+    /// Returns the numbers of the releases whose files are found in a turn without events.
+    fn served(&self, site: &mut Site, minute: u32) -> Vec<usize> {
+        site.mark_stale(false);
+        let is_served = |number: &usize| {
+            let target = format!("/assets/{number}-DiwrgTda.js");
+            let target = Target::parse(&target, None).expect("a target");
+            matches!(site.find(&target, at(minute)).lookup, Lookup::Found(_))
+        };
+        (0..self.count).filter(is_served).collect()
+    }
+
+    /// Returns which releases are open in this process.
+    fn open_ones(&self) -> Vec<usize> {
+        let directory = |number: &usize| self.releases.0.join("releases").join(number.to_string());
+        let is_open = |number: &usize| descriptors_of(std::process::id(), &directory(number)) > 0;
+        (0..self.count).filter(is_open).collect()
+    }
+}
+
+#[test]
+fn previous_release_is_served_during_its_grace_period() {
+    let (releases, mut site) = TimedReleases::new(3, 10 * MINUTE);
+    for number in ["0", "1"] {
+        releases.releases.write(number, FINGERPRINTED, number);
+    }
+    releases.switch(&mut site, 0, 5);
+    releases.switch(&mut site, 1, 6);
+    // This worker has not seen the next release.
+    let mut late = releases.open(7);
+    releases.switch(&mut site, 2, 10);
+    assert_eq!(releases.served(&mut site, 10), [0, 1, 2]);
+    assert_eq!(releases.served(&mut late, 10), [0, 1, 2]);
+    let target = format!("/{FINGERPRINTED}");
+    let target = Target::parse(&target, None).expect("a target");
+    let Lookup::Found(found) = site.find(&target, at(10)).lookup else {
+        panic!("{FINGERPRINTED} is in two previous releases");
+    };
+    let content = &found.representations[0].content;
+    assert_eq!(content.in_memory(), Some(&b"1"[..]), "the latest");
+    for (minute, expected) in [(16, &[1, 2][..]), (20, &[2])] {
+        assert_eq!(releases.served(&mut site, minute), expected, "{minute}");
+    }
+}
+
+#[test]
+fn expired_release_is_closed_without_a_request() {
+    let (releases, mut site) = TimedReleases::new(3, 10 * MINUTE);
+    let check = |site: &Site, open: &[usize], expiry: Option<u32>| {
+        assert_eq!(releases.open_ones(), open);
+        if site.freshness() == Freshness::Inotify {
+            assert_eq!(site.next_timer(), expiry.map(at));
+        }
+    };
+    check(&site, &[0], None);
+    releases.switch(&mut site, 1, 1);
+    check(&site, &[0, 1], Some(11));
+    site.on_timer(at(10));
+    check(&site, &[0, 1], Some(11));
+    releases.switch(&mut site, 2, 11);
+    check(&site, &[1, 2], Some(21));
+    site.on_timer(at(21));
+    check(&site, &[2], None);
+}
+
+#[test]
+fn release_that_returns_is_current_again() {
+    let (releases, mut site) = TimedReleases::new(2, 10 * MINUTE);
+    releases.switch(&mut site, 1, 1);
+    releases.switch(&mut site, 0, 2);
+    assert_eq!(releases.served(&mut site, 3), [0, 1]);
+    assert_eq!(releases.served(&mut site, 12), [0]);
+    releases.switch(&mut site, 1, 20);
+    assert_eq!(releases.served(&mut site, 29), [0, 1]);
+}
+
+#[test]
+fn releases_are_bounded() {
+    // docroot keeps 16, with the current one.
+    let (releases, mut site) = TimedReleases::new(18, 10 * MINUTE);
+    for number in 1..18 {
+        releases.switch(&mut site, number, 0);
+    }
+    assert_eq!(releases.served(&mut site, 1).len(), 16);
+    let (releases, mut site) = TimedReleases::new(2, Duration::ZERO);
+    releases.switch(&mut site, 1, 0);
+    assert_eq!(releases.served(&mut site, 0), [1]);
 }

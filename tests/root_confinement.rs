@@ -624,24 +624,26 @@ fn moved_root_is_served_while_its_path_is_dangling() {
 #[test]
 fn missing_and_overlong_names_are_404() {
     let outer = outer();
-    let server = Server::start(&outer.join("root"));
     let long = "x".repeat(256);
     let deep = "x/".repeat(5000);
-    check_not_found(
-        &server,
-        &[
-            "/nothing",
-            "/file/",
-            "/file/file",
-            &format!("/{long}"),
-            &format!("/{long}/"),
-            &format!("/folder/{long}/file"),
-            &format!("/{}", "x".repeat(10_000)),
-            &format!("/{}", "%ff".repeat(300)),
-            &format!("/{deep}"),
-            &format!("/{deep}file"),
-        ],
-    );
+    let targets = [
+        "/nothing",
+        "/file/",
+        "/file/file",
+        &format!("/{long}"),
+        &format!("/{long}/"),
+        &format!("/folder/{long}/file"),
+        &format!("/{}", "x".repeat(10_000)),
+        &format!("/{}", "%ff".repeat(300)),
+        &format!("/{deep}"),
+        &format!("/{deep}file"),
+    ];
+    let root = outer.join("root");
+    let without = Server::without_openat2("ENOSYS", &root, &[]);
+    for server in [Server::start(&root)].into_iter().chain(without) {
+        check_not_found(&server, &targets);
+        assert_eq!(server.get("/folder").status(), "301 Moved Permanently");
+    }
 }
 
 /// Creates a special file.
@@ -917,13 +919,15 @@ fn mounts_inside_root_are_served_and_confined() {
     );
 }
 
-const HIDDEN: [&str; 7] = [
+const HIDDEN: [&str; 9] = [
     ".env",
+    "..data",
     ".git/config",
     "folder/.env",
     "folder/.git/config",
     "folder/.well-known/file",
     ".well-known/.env",
+    ".well-known/.secret/file",
     ".well-known.bak",
 ];
 
@@ -977,7 +981,7 @@ fn hidden_files_are_404() {
         assert_eq!(response.status(), "404 Not Found", "{target}");
         // A missing name with an extension may be a subresource of a page, and gets the plain text response.
         let name = target.rsplit('/').next().unwrap_or_default();
-        let has_extension = name.trim_start_matches('.').contains('.');
+        let has_extension = Path::new(name).extension().is_some_and(|it| !it.is_empty());
         let expected = if has_extension { &part } else { &page };
         assert!(response.content == *expected, "{target}");
     }

@@ -137,6 +137,7 @@ relative             ../secret                          /folder/../relative     
 relative             ../secret                          //relative                       403      403      403    secret
 relative             ../secret                          /%72elative                      403      403      403    secret
 relative             ../secret                          /relative/                       403      403      403    404
+relative             ../secret                          /relative/deeper                 403      403      403    404
 absolute-out         {outer}/secret                     /absolute-out                    403      403      403    secret
 upward               ..                                 /upward                          403      403      403    301
 upward               ..                                 /upward/                         403      403      403    secret

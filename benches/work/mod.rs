@@ -12,13 +12,13 @@ use std::time::{Duration, Instant, SystemTime};
 use docroot::blob::Blob;
 use docroot::files::{Root, Symlinks};
 use docroot::http::{
-    FieldLine, Fields, Lookup, Method, NoStream, Origin, Representation, Request, Target, Version,
-    respond, validate,
+    FieldLine, Fields, Finding, Lookup, Method, NoStream, Origin, Representation, Request, Target,
+    Version, respond, validate,
 };
 use docroot::http1::encode::{self, ConnectionOption};
 use docroot::http1::parse::{self, FieldLines};
 use docroot::http1::{Http1, HttpOptions, Session};
-use docroot::line_writer::{LineWriter, WriterHandle};
+use docroot::log::{LineWriter, WriterHandle};
 use docroot::net::{Inbox, Io, Next, Now, Outbox, Peer, Protocol};
 use docroot::site::{self, Site};
 use tempfile::TempDir;
@@ -217,7 +217,7 @@ impl TempSite {
         let mut site = Self::new();
         let now = SystemTime::now() + age;
         for _ in 0..3 {
-            let lookup = site.find(target, now);
+            let lookup = site.find(target, now).lookup;
             assert!(matches!(lookup, Lookup::Found(_)), "{lookup:?}");
             site.mark_stale(true);
         }
@@ -229,7 +229,7 @@ impl TempSite {
 impl Origin for TempSite {
     type Stream = NoStream;
 
-    fn find(&mut self, target: &Target<'_>, now: SystemTime) -> Lookup {
+    fn find(&mut self, target: &Target<'_>, now: SystemTime) -> Finding {
         self.site.find(target, now)
     }
 
@@ -271,8 +271,8 @@ struct FixedOrigin(Lookup);
 impl Origin for FixedOrigin {
     type Stream = NoStream;
 
-    fn find(&mut self, _: &Target<'_>, _: SystemTime) -> Lookup {
-        self.0.clone()
+    fn find(&mut self, _: &Target<'_>, _: SystemTime) -> Finding {
+        self.0.clone().into()
     }
 }
 
@@ -371,7 +371,7 @@ fn serve_fixed(head: &'static [u8], output: Output, logged: bool) -> Work {
 fn serve(requests: impl FnOnce(&str) -> Vec<u8>) -> Work {
     let target = target(PLAIN);
     let (mut site, wall) = TempSite::warm(&target, WATCHED);
-    let tag = match site.find(&target, wall) {
+    let tag = match site.find(&target, wall).lookup {
         Lookup::Found(resource) => resource.representations[0].validators.tag,
         _ => None,
     };

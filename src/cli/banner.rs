@@ -7,10 +7,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use docroot::auth::Users;
 use docroot::files::Symlinks;
 use docroot::http::{PATH_CHARACTERS, percent_encode};
-use docroot::metrics::PATH as METRICS_PATH;
 use docroot::net::{Endpoint, lan_address, lan_addresses};
-use docroot::sandbox::Confinement;
-use docroot::server::{self, Bind};
+use docroot::server::sandbox::Confinement;
+use docroot::server::{self, Bind, METRICS_PATH};
 use docroot::site::Freshness;
 use rustix::termios::tcgetwinsize;
 
@@ -115,9 +114,9 @@ fn banner(server: &StartedServer<'_>) -> String {
         Some(1) => "; 1 user with a password".to_owned(),
         Some(count) => format!("; {count} users with passwords"),
     };
-    let live = match &options.site.live_reload {
-        Some(_) => "; pages reload when the site changes",
-        None => "",
+    let live = match options.live_reload {
+        true => "; pages reload when the site changes",
+        false => "",
     };
     let changes = match freshness {
         Freshness::Inotify => "changes seen by inotify",
@@ -174,7 +173,7 @@ fn json_line(server: &StartedServer<'_>) -> String {
         options.workers,
         change_detection(freshness),
         options.users.is_some(),
-        options.site.live_reload.is_some(),
+        options.live_reload,
         confinement.name(),
         confinement.abi(),
         metrics.unwrap_or_default(),
@@ -340,6 +339,7 @@ mod tests {
             ports: Vec::new(),
             symlinks: Symlinks::Deny,
             site: docroot::site::SiteOptions::default(),
+            live_reload: false,
             compress: false,
             digest: false,
             http1: docroot::http1::HttpOptions::default(),

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use docroot::files::Root;
 use docroot::http::TerminalText;
-use docroot::sandbox::{self, Confinement};
+use docroot::server::sandbox::{self, Confinement};
 use docroot::site::{Freshness, LoadedPolicy, RootFault, Site, SurveyFinding};
 
 use super::exit_codes::Failure;
@@ -50,8 +50,8 @@ enum ProblemKind {
 }
 
 /// Opens the site of this root, and prints the report.
-pub(crate) fn run(root: Root, mut config: Config) -> Result<(), Failure> {
-    let (site, loaded) = open_site(root, &mut config)?;
+pub(crate) fn run(root: Root, config: Config) -> Result<(), Failure> {
+    let (site, loaded) = open_site(root, &config, None)?;
     let confinement = sandbox::try_confine(config.sandbox, &config.requirements)?;
     let report = check(&config, &site, &loaded, &confinement);
     print(&report.text)?;

@@ -9,15 +9,14 @@ use std::io::{self, IsTerminal as _, Write as _};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use docroot::http::Coding;
 use docroot::site::{
     SIDECAR_CODINGS, ScannedDir, SidecarError, SidecarJob, SidecarOutcome, SidecarWriter,
 };
+use docroot::sync::{JobQueue, LogThrottle, WorkerPool};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::exit_codes::{FAILED, Failure};
@@ -105,7 +104,7 @@ struct CodingTally {
 #[derive(Debug)]
 enum CompressEvent {
     Stop,
-    Done(usize, Result<SidecarOutcome, SidecarError>),
+    Done(SidecarJob, Result<SidecarOutcome, SidecarError>),
 }
 
 impl fmt::Display for CompressError {
@@ -182,26 +181,27 @@ impl Compression {
     fn run(self) -> Result<CompressSummary, CompressError> {
         let start = Instant::now();
         let mut stats = CompressStats::new(&self.options);
-        let jobs = Arc::new(self.walk(&mut stats)?);
+        let jobs = self.walk(&mut stats)?;
         let work: u64 = jobs.iter().map(job_cost).sum();
         stats.progress.start(work, start);
 
-        let next = Arc::new(AtomicUsize::new(0));
-        for _ in 0..self.options.jobs.get().min(jobs.len()) {
-            let (jobs, next, writer) = (jobs.clone(), next.clone(), self.writer.clone());
-            let (bar, events) = (stats.progress.bar.clone(), self.sender.clone());
-            thread::Builder::new()
-                .name("compress".into())
-                .spawn(move || run_thread(&writer, &jobs, &next, &bar, &events))
-                .map_err(CompressError::System)?;
-        }
         let mut remaining = jobs.len();
+        let pool = WorkerPool::new(remaining);
+        for job in jobs {
+            pool.queue().push(job);
+        }
+        let threads = self.options.jobs.get().min(remaining);
+        let (writer, bar) = (self.writer.clone(), stats.progress.bar.clone());
+        let events = self.sender.clone();
+        pool.start("compress", threads, move |queue| {
+            run_thread(&writer, queue, &bar, &events);
+        })
+        .map_err(CompressError::System)?;
         while remaining > 0 {
             match self.events.recv_timeout(stats.progress.interval) {
-                Ok(CompressEvent::Done(index, outcome)) => {
+                Ok(CompressEvent::Done(job, outcome)) => {
                     remaining -= 1;
-                    let job = jobs.get(index).expect("an index of the jobs");
-                    stats.record(job, outcome);
+                    stats.record(&job, outcome);
                 }
                 Ok(CompressEvent::Stop) => break,
                 Err(RecvTimeoutError::Timeout) => {}
@@ -254,24 +254,19 @@ impl Compression {
 /// Encodes files until none is left, or the run has ended.
 fn run_thread(
     writer: &SidecarWriter,
-    jobs: &[SidecarJob],
-    next: &AtomicUsize,
+    queue: &JobQueue<SidecarJob>,
     bar: &ProgressBar,
     events: &Sender<CompressEvent>,
 ) {
-    loop {
-        let index = next.fetch_add(1, Ordering::Relaxed);
-        let Some(job) = jobs.get(index) else {
-            return;
-        };
+    while let Some(job) = queue.next() {
         let weight = cost_per_byte(job.coding);
         let read = |bytes| bar.inc(bytes * weight);
-        let encode = || writer.write_sidecar(job, SystemTime::now(), &read);
+        let encode = || writer.write_sidecar(&job, SystemTime::now(), &read);
         let result = catch_unwind(AssertUnwindSafe(encode)).unwrap_or_else(|_| {
             let why = io::Error::other(format!("encoding it as {} failed", job.coding.name()));
             Err(SidecarError::Io(display_path(&job.path), why))
         });
-        if events.send(CompressEvent::Done(index, result)).is_err() {
+        if events.send(CompressEvent::Done(job, result)).is_err() {
             return;
         }
     }
@@ -407,8 +402,8 @@ struct ProgressReporter {
     bar: ProgressBar,
     quiet: bool,
     interval: Duration,
-    /// Time of the last progress line in a log.
-    last_line: Option<Instant>,
+    /// Throttle of the progress lines in a log.
+    line_throttle: LogThrottle,
 }
 
 impl ProgressReporter {
@@ -422,7 +417,7 @@ impl ProgressReporter {
             bar: ProgressBar::with_draw_target(None, target),
             quiet,
             interval,
-            last_line: None,
+            line_throttle: LogThrottle::new(LOG_INTERVAL),
         }
     }
 
@@ -432,7 +427,8 @@ impl ProgressReporter {
         );
         self.bar.set_style(style.expect("a valid template"));
         self.bar.set_length(work);
-        self.last_line = Some(now);
+        // The first line is due after one interval.
+        self.line_throttle.should_log(now);
     }
 
     /// Shows the progress, when it is due.
@@ -442,11 +438,7 @@ impl ProgressReporter {
                 .set_message(format!("{remaining} sidecars to write"));
             return;
         }
-        let is_due = self
-            .last_line
-            .is_none_or(|last| now.duration_since(last) >= LOG_INTERVAL);
-        if !self.quiet && is_due {
-            self.last_line = Some(now);
+        if !self.quiet && self.line_throttle.should_log(now) {
             let (done, total) = (self.bar.position(), self.bar.length().unwrap_or_default());
             let percent = (done.saturating_mul(100))
                 .checked_div(total)

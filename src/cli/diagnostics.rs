@@ -2,9 +2,10 @@
 
 use std::io::{self, IsTerminal as _};
 use std::str::FromStr as _;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 
-use docroot::line_writer::{LineWriter, WriterHandle};
+use docroot::log::{LineWriter, WriterHandle};
+use docroot::sync::lock;
 use tracing::warn;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::prelude::*;
@@ -65,8 +66,7 @@ impl io::Write for Diagnostics {
             io::stderr().write_all(line)?;
             return Ok(line.len());
         };
-        // A thread that panics while it holds the lock leaves the writer in a valid state.
-        let mut line_writer = line_writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut line_writer = lock(line_writer);
         line_writer.batch().extend_from_slice(line);
         line_writer.flush();
         Ok(line.len())

@@ -2,8 +2,8 @@
 
 use std::io;
 
-use docroot::sandbox::Unconfined;
 use docroot::server::StartError;
+use docroot::server::sandbox::Unconfined;
 
 use super::options;
 

@@ -6,7 +6,7 @@ use std::os::fd::AsFd as _;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-use docroot::line_writer::LineSink;
+use docroot::log::LineSink;
 
 /// Mode of a log file that is created here. It is not readable by all users, as it contains client addresses.
 const LOG_FILE_MODE: u32 = 0o640;

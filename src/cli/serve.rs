@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use docroot::auth::Verifier;
 use docroot::http1::Health;
-use docroot::line_writer::{LineWriter, WriterHandle};
+use docroot::log::{LineWriter, WriterHandle};
 use docroot::net::Endpoint;
 use docroot::proxy;
-use docroot::sandbox::{self, Confinement};
+use docroot::server::sandbox::{self, Confinement};
 use docroot::server::{self, BoundListeners, Server};
 use docroot::site::{LoadedPolicy, PolicySources, SharedPolicy};
 use sd_notify::NotifyState;
@@ -63,7 +63,7 @@ fn serve(
     for warning in options::unknown_variables() {
         warn!("{warning}");
     }
-    let mut config = arguments.resolve().map_err(Failure::bad_arguments)?;
+    let config = arguments.resolve().map_err(Failure::bad_arguments)?;
     let root = server::open_root(&config.server)?;
     if check {
         return check::run(root, config);
@@ -77,7 +77,7 @@ fn serve(
     if let Confinement::None(_) = confinement {
         warn!("{confinement}");
     }
-    let (site, loaded) = open_site(root, &mut config)?;
+    let (site, loaded) = open_site(root, &config, None)?;
     warn_of_ignored_rules(&loaded);
     let root_fault = check::root_fault(&config.server.root, &site);
     // On a terminal the banner has it.
@@ -91,10 +91,17 @@ fn serve(
         .map(open_access_log)
         .transpose()?
         .unzip();
-    let freshness = site.freshness();
+    let (policy, freshness) = (site.shared().policy.clone(), site.freshness());
     let server = Server::new(site, sockets, &config.server, line_writer)?;
     let addresses: Vec<Endpoint> = server.addresses().cloned().collect();
-    act_on_signals(&config, &server, &manager, access_log.as_ref(), diagnostics)?;
+    act_on_signals(
+        &config,
+        &server,
+        policy,
+        &manager,
+        access_log.as_ref(),
+        diagnostics,
+    )?;
     warn_of_exposed_addresses(&config, &addresses);
     let start_message = start_message(&StartedServer {
         options: &config.server,
@@ -118,6 +125,7 @@ fn serve(
 fn act_on_signals(
     config: &Config,
     server: &Server,
+    policy: SharedPolicy,
     manager: &ServiceManager,
     access_log: Option<&WriterHandle>,
     diagnostics: WriterHandle,
@@ -139,7 +147,7 @@ fn act_on_signals(
         0
     };
     let (sources, auth) = (config.sources.clone(), config.auth.clone());
-    let (policy, verifier) = (config.server.site.policy.clone(), server.verifier());
+    let verifier = server.verifier();
     let notifier = manager.clone();
     let reload = move || {
         // The time at which this reload starts identifies it (sd_notify(3)).

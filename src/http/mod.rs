@@ -39,7 +39,9 @@ pub use fields::{FieldName, Fields};
 pub use forwarded::{ForwardedAddress, forwarded_client};
 pub use listing::{ListingFormat, ListingRepresentations, ListingView, SortKey};
 pub use multipart::{Boundary, BoundaryGenerator, ContentRange, Multipart};
-pub use origin::{CacheStatus, Lookup, LookupStatus, NoStream, Origin, StreamKind, StreamProgress};
+pub use origin::{
+    CacheKey, CacheStatus, Finding, Lookup, NoStream, Origin, StreamKind, StreamProgress,
+};
 pub use representation::{Representation, Resource};
 pub use request::{FieldLine, Method, RepeatedField, Request, Version};
 pub use respond::respond;

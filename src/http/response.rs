@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::coding::Coding;
 use super::fields::Fields;
-use super::origin::{CacheStatus, LookupStatus, StreamKind};
+use super::origin::{CacheStatus, Finding, StreamKind};
 use super::representation::Representation;
 use super::status::Status;
 
@@ -129,12 +129,12 @@ impl Response {
         self
     }
 
-    /// Adds the status of the lookup, and its reason, if this response already has one.
+    /// Adds the finding's use of the cache, and its reason, if this response already has one.
     #[must_use]
-    pub fn with_lookup(mut self, lookup_status: LookupStatus) -> Self {
-        self.cache_status = Some(lookup_status.cache_status);
-        if self.reason.is_some() && lookup_status.reason.is_some() {
-            self.reason = lookup_status.reason;
+    pub fn with_finding(mut self, finding: &Finding) -> Self {
+        self.cache_status = finding.cache_status;
+        if self.reason.is_some() && finding.reason.is_some() {
+            self.reason = finding.reason;
         }
         self
     }

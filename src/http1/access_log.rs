@@ -6,7 +6,7 @@ use std::time::{Instant, SystemTime};
 use super::access_line::{AccessLine, CachedLogTime, LogFormat, RequestFields};
 use super::counters::{MethodLabel, RequestCounters, TimeoutKind};
 use crate::http::{CacheStatus, Coding, Request, Status, Version, append_user};
-use crate::line_writer::LineWriter;
+use crate::log::LineWriter;
 use crate::net::Address;
 
 /// Number of empty [`InFlight`]s kept for reuse.
@@ -404,7 +404,7 @@ mod tests {
 
     use super::*;
     use crate::http::{FieldLine, Method};
-    use crate::line_writer::LineSink;
+    use crate::log::LineSink;
 
     struct ByteChannel(Sender<Vec<u8>>);
 

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use crate::counter::Counter;
 use crate::http::{CacheStatus, Method, Status};
+use crate::sync::Counter;
 
 /// Upper bounds of the duration histogram: in microseconds, and in seconds as text.
 const DURATION_BUCKETS: [(u64, &str); 16] = [

@@ -30,11 +30,11 @@ use super::parse::{self, FieldLines, Parsed};
 use super::refusal;
 use crate::auth::{AuthHandle, CachedVerdict};
 use crate::http::{
-    Body, BoundaryGenerator, CachedDate, Coding, Fields, Lookup, LookupStatus, Multipart, Origin,
+    Body, BoundaryGenerator, CachedDate, Coding, Fields, Finding, Lookup, Multipart, Origin,
     Representation, Request, Response, Status, StreamProgress, Target, Version, allow_preflight,
     forwarded_client, is_preflight, respond, validate,
 };
-use crate::line_writer::LineWriter;
+use crate::log::LineWriter;
 use crate::net::{Address, CloseReason, Inbox, Io, Next, Now, Outbox, Peer, Protocol};
 use crate::trust::TrustedProxies;
 
@@ -204,9 +204,8 @@ impl<O: Origin> Http1<O> {
             Err(response) => return Some((response, None)),
         };
         let found = self.origin.find(&target, now.wall);
-        let lookup_status = self.origin.lookup_status();
         let (response, stream) = self.build_response(request, &target, &found, now);
-        Some((with_lookup_status(response, lookup_status), stream))
+        Some((response.with_finding(&found), stream))
     }
 
     /// Builds the response for a lookup, in the coding that is preferred, or with the stream of a listing or of events.
@@ -214,10 +213,10 @@ impl<O: Origin> Http1<O> {
         &mut self,
         request: &Request<'_>,
         target: &Target<'_>,
-        found: &Lookup,
+        found: &Finding,
         now: Now,
     ) -> (Response, Option<O::Stream>) {
-        let response = respond(request, target, found);
+        let response = respond(request, target, &found.lookup);
         if let Some(coding) = response.wanted_coding
             && let Some(coded) = self.origin.find_encoded(target, found, coding, now.wall)
         {
@@ -887,14 +886,6 @@ impl<L> Session<L> {
     }
 }
 
-/// Adds the lookup's status to a response, if there is one.
-fn with_lookup_status(response: Response, lookup_status: Option<LookupStatus>) -> Response {
-    match lookup_status {
-        Some(lookup_status) => response.with_lookup(lookup_status),
-        None => response,
-    }
-}
-
 /// Reason why responses are incomplete, for a session that ended like this.
 fn incomplete_reason(reason: &CloseReason) -> Option<&'static str> {
     Some(match reason {
@@ -1441,13 +1432,14 @@ mod tests {
     impl Origin for ListingOrigin {
         type Stream = u32;
 
-        fn find(&mut self, _: &Target<'_>, _: SystemTime) -> Lookup {
+        fn find(&mut self, _: &Target<'_>, _: SystemTime) -> Finding {
             let representation = Arc::new(Representation::new(Blob::Static(b""), "text/plain"));
-            Lookup::Listing(Arc::new(ListingRepresentations {
+            let listing = Lookup::Listing(Arc::new(ListingRepresentations {
                 html: representation.clone(),
                 json: representation.clone(),
                 text: representation,
-            }))
+            }));
+            listing.into()
         }
 
         fn open_stream(&mut self, _: &Target<'_>, _: StreamKind) -> Result<u32, Lookup> {
@@ -1562,8 +1554,8 @@ mod tests {
     impl Origin for HeartbeatOrigin {
         type Stream = Option<Instant>;
 
-        fn find(&mut self, _: &Target<'_>, _: SystemTime) -> Lookup {
-            Lookup::Events
+        fn find(&mut self, _: &Target<'_>, _: SystemTime) -> Finding {
+            Lookup::Events.into()
         }
 
         fn open_stream(
@@ -1668,7 +1660,7 @@ mod tests {
 
     struct LineChannel(Sender<String>);
 
-    impl crate::line_writer::LineSink for LineChannel {}
+    impl crate::log::LineSink for LineChannel {}
 
     impl std::io::Write for LineChannel {
         fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {

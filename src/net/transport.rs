@@ -40,14 +40,11 @@ pub(super) trait Transport {
     /// is known to read fast. A new connection has the limit. For a fast peer the small pieces cost half as much again.
     fn set_notsent_lowat(&mut self, is_fast: bool) -> io::Result<()>;
 
-    /// Sends bytes that the transport itself still buffers.
-    fn flush(&mut self) -> io::Result<()>;
-
     /// Ends the output. Input can still be read.
     fn shutdown_write(&mut self) -> io::Result<()>;
 }
 
-/// A plain socket. It buffers nothing itself, so `flush` does nothing.
+/// A plain socket.
 #[derive(Debug)]
 pub(super) enum SocketStream {
     Tcp(TcpStream),
@@ -129,10 +126,6 @@ impl Transport for SocketStream {
             Self::Tcp(stream) => SockRef::from(&*stream).set_tcp_notsent_lowat(unsent_bytes),
             Self::Unix(_) => Ok(()),
         }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 
     fn shutdown_write(&mut self) -> io::Result<()> {
@@ -243,10 +236,6 @@ impl Transport for ScriptedTransport {
     fn set_notsent_lowat(&mut self, is_fast: bool) -> io::Result<()> {
         self.calls
             .push(if is_fast { "lift lowat" } else { "set lowat" });
-        Ok(())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
 

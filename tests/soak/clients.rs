@@ -123,12 +123,12 @@ fn expect_status(soak: &Soak, request: &[u8], status: u16, counter: &AtomicU64) 
         return soak.record_failure("connecting".to_owned());
     };
     // The server may reject it before all of it is sent.
-    let _ = connection.send(request);
+    let _ = connection.try_send(request);
     check_rejection(soak, connection, status, counter);
 }
 
 fn check_rejection(soak: &Soak, mut connection: Connection, status: u16, counter: &AtomicU64) {
-    match connection.rest() {
+    match connection.try_rest() {
         Ok(rest) if rest.is_empty() => increment(&soak.counts.rejections.evicted),
         Ok(rest) if rest.starts_with(format!("HTTP/1.1 {status} ").as_bytes()) => {
             increment(counter);
@@ -153,7 +153,7 @@ fn send_head_slowly(soak: &Soak) {
         .chain(std::iter::repeat(b'x'))
     {
         thread::sleep(Duration::from_millis(40));
-        if connection.send(&[byte]).is_err() {
+        if connection.try_send(&[byte]).is_err() {
             break;
         }
         if start.elapsed() > TIMEOUT {
@@ -168,7 +168,7 @@ fn send_nothing(soak: &Soak) {
     let Ok(mut connection) = Connection::tcp(soak) else {
         return soak.record_failure("connecting".to_owned());
     };
-    match connection.rest() {
+    match connection.try_rest() {
         Ok(rest) if rest.is_empty() => increment(&soak.counts.rejections.silent),
         other => soak.record_failure(format!("response without a request: {other:?}")),
     }
@@ -180,7 +180,7 @@ fn disconnect_early(soak: &Soak, random: &mut Random) {
     };
     let file = random.choose(&soak.history.files);
     let request = format!("GET /{} HTTP/1.1\r\nHost: soak\r\n\r\n", file.name);
-    let _ = connection.send(request.as_bytes());
+    let _ = connection.try_send(request.as_bytes());
     if random.one_in(2) {
         thread::sleep(Duration::from_millis(random.below(10) as u64));
     }
@@ -195,7 +195,7 @@ fn stop_reading(soak: &Soak) {
         return soak.record_failure("connecting".to_owned());
     };
     let large = "GET /large/9.bin HTTP/1.1\r\nHost: soak\r\n\r\n".repeat(3);
-    let _ = connection.send(large.as_bytes());
+    let _ = connection.try_send(large.as_bytes());
     soak.pause(Duration::from_secs(3));
 }
 
@@ -213,8 +213,8 @@ pub(crate) fn run_crowds(soak: &Soak, pause: Duration) {
             };
             let _ = match random.below(3) {
                 0 => Ok(()),
-                1 => connection.send(b"GET /still.txt HT"),
-                _ => connection.send(format!("{HEAD}\r\n").as_bytes()),
+                1 => connection.try_send(b"GET /still.txt HT"),
+                _ => connection.try_send(format!("{HEAD}\r\n").as_bytes()),
             };
             clients.push(connection);
         }
@@ -236,7 +236,7 @@ pub(crate) fn connect_and_disconnect(soak: &Soak) {
             match Connection::tcp(soak) {
                 Ok(mut connection) => {
                     if random.one_in(2) {
-                        let _ = connection.send(format!("{HEAD}\r\n").as_bytes());
+                        let _ = connection.try_send(format!("{HEAD}\r\n").as_bytes());
                     }
                 }
                 Err(error) if error.kind() == ErrorKind::AddrNotAvailable => break,

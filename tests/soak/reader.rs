@@ -1,21 +1,22 @@
 //! Readers: clients that send requests and check every byte of the responses.
 
 use std::collections::HashMap;
-use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use socket2::SockRef;
+use socket2::Socket;
 
 use super::site::{
     ChangeKind, FileState, Moment, Random, StateInterval, TrackedFile, VersionId, fill_version, now,
 };
 use super::{Soak, increment};
-use crate::support::{TIMEOUT, eventually};
+use crate::support::{Client, Response, eventually};
 
 /// Reason for which an exchange failed or was not completed.
 pub(crate) enum ExchangeError {
@@ -43,100 +44,76 @@ fn wrong<T>(what: impl Into<String>) -> Result<T, ExchangeError> {
     Err(ExchangeError::Wrong(what.into()))
 }
 
-enum Socket {
-    Tcp(TcpStream),
-    Unix(UnixStream),
-}
-
-impl Read for Socket {
-    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Self::Tcp(stream) => stream.read(bytes),
-            Self::Unix(stream) => stream.read(bytes),
-        }
-    }
-}
-
-/// One connection.
-pub(crate) struct Connection {
-    stream: BufReader<Socket>,
+/// A TCP or Unix socket that may be read slowly.
+pub(crate) struct ThrottledSocket {
+    socket: Socket,
     /// Bytes per read, the pause before each read, and the time at which to stop.
     read_throttle: Option<(usize, Duration, Instant)>,
 }
 
+impl Read for ThrottledSocket {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        let mut max = bytes.len();
+        if let Some((max_bytes, pause, until)) = self.read_throttle {
+            if Instant::now() > until {
+                return Err(ErrorKind::Other.into());
+            }
+            max = max.min(max_bytes);
+            thread::sleep(pause);
+        }
+        self.socket.read(&mut bytes[..max])
+    }
+}
+
+impl Write for ThrottledSocket {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.socket.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.socket.flush()
+    }
+}
+
+impl AsFd for ThrottledSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+/// One connection.
+pub(crate) type Connection = Client<ThrottledSocket>;
+
 impl Connection {
-    pub(crate) fn tcp(soak: &Soak) -> io::Result<Self> {
+    pub(super) fn tcp(soak: &Soak) -> io::Result<Self> {
         let stream = TcpStream::connect(soak.address)?;
         stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(TIMEOUT))?;
-        stream.set_write_timeout(Some(TIMEOUT))?;
-        increment(&soak.counts.connections);
-        Ok(Self::new(Socket::Tcp(stream)))
+        Self::of_socket(soak, stream.into())
     }
 
     fn unix(soak: &Soak) -> io::Result<Self> {
-        let stream = UnixStream::connect(&soak.socket)?;
-        stream.set_read_timeout(Some(TIMEOUT))?;
-        stream.set_write_timeout(Some(TIMEOUT))?;
+        Self::of_socket(soak, UnixStream::connect(&soak.socket)?.into())
+    }
+
+    fn of_socket(soak: &Soak, socket: Socket) -> io::Result<Self> {
         increment(&soak.counts.connections);
-        Ok(Self::new(Socket::Unix(stream)))
-    }
-
-    fn new(socket: Socket) -> Self {
-        Self {
-            stream: BufReader::with_capacity(32 * 1024, socket),
+        Self::new(ThrottledSocket {
+            socket,
             read_throttle: None,
-        }
-    }
-
-    pub(crate) fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
-        match self.stream.get_mut() {
-            Socket::Tcp(stream) => stream.write_all(bytes),
-            Socket::Unix(stream) => stream.write_all(bytes),
-        }
-    }
-
-    /// Shuts down the sending direction.
-    pub(crate) fn shutdown_write(&mut self) -> io::Result<()> {
-        match self.stream.get_mut() {
-            Socket::Tcp(stream) => stream.shutdown(Shutdown::Write),
-            Socket::Unix(stream) => stream.shutdown(Shutdown::Write),
-        }
+        })
     }
 
     /// Closes with RST instead of FIN (socket(7), SO_LINGER).
-    pub(crate) fn reset(self) {
-        if let Socket::Tcp(stream) = self.stream.get_ref() {
-            let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
-        }
+    pub(crate) fn reset(mut self) {
+        let socket = &self.reader().get_ref().socket;
+        let _ = socket.set_linger(Some(Duration::ZERO));
     }
 
     /// Limits the size and rate of reads until a time.
     pub(crate) fn throttle(&mut self, bytes: usize, pause: Duration, until: Instant) {
-        if let Socket::Tcp(stream) = self.stream.get_ref() {
-            let _ = SockRef::from(stream).set_recv_buffer_size(16 * 1024);
-        }
-        self.read_throttle = Some((bytes, pause, until));
-    }
-
-    /// Reads to the end of the connection, by FIN or RST. Fails with a time-out if it does not end.
-    pub(crate) fn rest(&mut self) -> io::Result<Vec<u8>> {
-        let mut rest = Vec::new();
-        match self.stream.read_to_end(&mut rest) {
-            Err(error) if error.kind() == ErrorKind::WouldBlock => Err(error),
-            _ => Ok(rest),
-        }
-    }
-
-    fn line(&mut self) -> Result<String, ExchangeError> {
-        let mut line = Vec::new();
-        self.stream.read_until(b'\n', &mut line)?;
-        match line.strip_suffix(b"\r\n") {
-            Some(line) => {
-                String::from_utf8(line.to_vec()).or_else(|_| wrong("a head that is not UTF-8"))
-            }
-            None => Err(ExchangeError::Aborted),
-        }
+        let socket = self.reader().get_mut();
+        let _ = socket.socket.set_recv_buffer_size(16 * 1024);
+        socket.read_throttle = Some((bytes, pause, until));
     }
 }
 
@@ -148,20 +125,13 @@ struct LimitedContent<'a> {
 
 impl Read for LimitedContent<'_> {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
-        let mut max = bytes
+        let max = bytes
             .len()
             .min(usize::try_from(self.left).unwrap_or(usize::MAX));
         if max == 0 {
             return Ok(0);
         }
-        if let Some((max_bytes, pause, until)) = self.connection.read_throttle {
-            if Instant::now() > until {
-                return Err(ErrorKind::Other.into());
-            }
-            max = max.min(max_bytes);
-            thread::sleep(pause);
-        }
-        let count = self.connection.stream.read(&mut bytes[..max])?;
+        let count = self.connection.reader().read(&mut bytes[..max])?;
         self.left -= count as u64;
         match count {
             0 => Err(ErrorKind::UnexpectedEof.into()),
@@ -170,51 +140,26 @@ impl Read for LimitedContent<'_> {
     }
 }
 
-struct Head {
-    status: u16,
-    fields: Vec<(String, String)>,
+/// Reads the head of a response; `None` if the connection ends before it.
+fn read_head(connection: &mut Connection) -> Result<Option<Response>, ExchangeError> {
+    let head = connection.read_head()?;
+    if let Some(head) = &head {
+        let mut lines = head.head.lines();
+        if !lines
+            .next()
+            .is_some_and(|line| line.starts_with("HTTP/1.1 "))
+        {
+            return wrong(format!("no status line: {}", head.head));
+        }
+        if let Some(line) = lines.find(|line| !line.contains(": ")) {
+            return wrong(format!("no field line: {line}"));
+        }
+    }
+    Ok(head)
 }
 
-impl Head {
-    /// Reads a head; `None` if the connection ends before it.
-    fn read(connection: &mut Connection) -> Result<Option<Self>, ExchangeError> {
-        match connection.stream.fill_buf() {
-            Ok([]) => return Ok(None),
-            Ok(_) => {}
-            Err(error) if error.kind() == ErrorKind::ConnectionReset => return Ok(None),
-            Err(error) => return wrong(format!("waiting for a head: {error}")),
-        }
-        let line = connection.line()?;
-        let status = line
-            .strip_prefix("HTTP/1.1 ")
-            .and_then(|rest| rest.get(..3)?.parse().ok());
-        let Some(status) = status else {
-            return wrong(format!("no status line: {line}"));
-        };
-        let mut fields = Vec::new();
-        loop {
-            let line = connection.line()?;
-            if line.is_empty() {
-                return Ok(Some(Self { status, fields }));
-            }
-            match line.split_once(": ") {
-                Some((name, value)) => fields.push((name.to_owned(), value.to_owned())),
-                None => return wrong(format!("no field line: {line}")),
-            }
-        }
-    }
-
-    fn field(&self, name: &str) -> Option<&str> {
-        let found = self
-            .fields
-            .iter()
-            .find(|(other, _)| other.eq_ignore_ascii_case(name));
-        found.map(|(_, value)| &**value)
-    }
-
-    fn number(&self, name: &str) -> Option<u64> {
-        self.field(name)?.parse().ok()
-    }
+fn number(head: &Response, name: &str) -> Option<u64> {
+    head.field(name)?.parse().ok()
 }
 
 /// Request of a reader.
@@ -480,7 +425,7 @@ fn receive(
     sent: (Moment, u64),
     known: &mut KnownTags,
 ) -> Result<bool, ExchangeError> {
-    let Some(head) = Head::read(connection)? else {
+    let Some(head) = read_head(connection)? else {
         return Ok(false);
     };
     let received_at = now();
@@ -490,20 +435,19 @@ fn receive(
     let with_context = |what: &str| {
         let states: Vec<_> = all.iter().map(|(state, _)| state).collect();
         format!(
-            "{what}\n{}{}\n{:?}\n{states:?}, between {} and {received_at}",
+            "{what}\n{}{}\n{states:?}, between {} and {received_at}",
             request.text(),
-            head.status,
-            head.fields,
+            head.head,
             sent.0,
         )
     };
-    if let Some(release) = head.number("X-Release") {
+    if let Some(release) = number(&head, "X-Release") {
         let is_of = |state: &StateInterval| state.release.is_none_or(|it| u64::from(it) == release);
         candidates.states.retain(|(state, _)| is_of(state));
     } else {
         return wrong(with_context("no X-Release"));
     }
-    let mark = head.number("X-Soak").unwrap_or(0);
+    let mark = number(&head, "X-Soak").unwrap_or(0);
     if !(sent.1..=soak.history.max_mark()).contains(&mark) {
         return wrong(with_context(&format!(
             "X-Soak should be {} or more",
@@ -542,24 +486,22 @@ fn check_response<'a>(
     soak: &'a Soak,
     connection: &mut Connection,
     request: &Request,
-    head: &Head,
+    head: &Response,
     candidates: &mut Candidates,
     window: (Moment, Moment),
     known: &mut KnownTags,
 ) -> Result<&'a std::sync::atomic::AtomicU64, ExchangeError> {
     let counts = &soak.counts;
-    let length = match head.status {
-        304 => 0,
-        _ => head
-            .number("Content-Length")
-            .map_or_else(|| wrong("no length"), Ok)?,
+    let length = match head.code() {
+        "304" => 0,
+        _ => number(head, "Content-Length").map_or_else(|| wrong("no length"), Ok)?,
     };
     let mut content = LimitedContent {
         left: if request.is_head { 0 } else { length },
         connection,
     };
-    match head.status {
-        200 => {
+    match head.code() {
+        "200" => {
             let is_coded = head.field("Content-Encoding").is_some();
             if !candidates.retain_states(|state| {
                 if is_coded {
@@ -619,7 +561,7 @@ fn check_response<'a>(
                 &counts.full
             })
         }
-        206 => {
+        "206" => {
             if request.ranges.is_empty() || request.is_head {
                 return wrong("no range was requested");
             }
@@ -634,7 +576,7 @@ fn check_response<'a>(
             check_parts(&mut content, request, head, length, candidates)?;
             Ok(&counts.partial)
         }
-        304 => match &request.known {
+        "304" => match &request.known {
             Some((known, _))
                 if candidates.retain_states(
                     |state| matches!(state, FileState::Whole { id, .. } if id == *known),
@@ -644,7 +586,7 @@ fn check_response<'a>(
             }
             _ => wrong("the file has changed"),
         },
-        404 => {
+        "404" => {
             if !candidates.retain_states(|state| state == FileState::Absent) {
                 return wrong("the file existed");
             }
@@ -659,7 +601,7 @@ fn check_response<'a>(
             }
             Ok(&counts.not_found)
         }
-        416 => {
+        "416" => {
             io::copy(&mut content, &mut io::sink())?;
             let len = head
                 .field("Content-Range")
@@ -676,7 +618,7 @@ fn check_response<'a>(
                 false => wrong("the range is satisfiable"),
             }
         }
-        503 if request.file.kind == ChangeKind::Overwritten => {
+        "503" if request.file.kind == ChangeKind::Overwritten => {
             io::copy(&mut content, &mut io::sink())?;
             Ok(&counts.unavailable)
         }
@@ -718,7 +660,7 @@ fn parse_content_range(range: &str) -> Option<(u64, u64, u64)> {
 fn check_parts(
     content: &mut LimitedContent<'_>,
     request: &Request,
-    head: &Head,
+    head: &Response,
     length: u64,
     candidates: &mut Candidates,
 ) -> Result<(), ExchangeError> {
@@ -820,7 +762,7 @@ pub(crate) fn request_everything(soak: &Soak) {
             // (On a slow machine the connection may reach its idle time-out, and the request is repeated.)
             eventually("there is a response", || {
                 let sent = (now(), 0);
-                let sending = connection.send(request.text().as_bytes());
+                let sending = connection.try_send(request.text().as_bytes());
                 match sending.map(|()| receive(soak, &mut connection, &request, sent, &mut known)) {
                     Ok(Ok(true)) => return Some(()),
                     Ok(Err(ExchangeError::Wrong(what))) => panic!("{what}"),
@@ -882,7 +824,7 @@ fn exchange(
         .collect();
     let text: String = requests.iter().map(Request::text).collect();
     let sent = (now(), soak.history.min_mark());
-    if connection.send(text.as_bytes()).is_err() {
+    if connection.try_send(text.as_bytes()).is_err() {
         increment(&soak.counts.closed_early);
         return false;
     }
@@ -912,40 +854,29 @@ fn check_listing(soak: &Soak) {
     let sent = now();
     let result = (|| {
         let mut connection = Connection::tcp(soak)?;
-        connection.send(
+        connection.try_send(
             b"GET /list/ HTTP/1.1\r\nHost: soak\r\nAccept: application/json\r\nConnection: close\r\n\r\n",
         )?;
-        connection.rest()
+        let Some(mut listing) = read_head(&mut connection)? else {
+            return Ok(None);
+        };
+        if listing.code() == "200" {
+            listing.content = connection.read_chunks()?;
+        }
+        Ok(Some(listing))
     })();
     let received_at = now();
-    let text = match result {
-        Ok(text) if !text.is_empty() => String::from_utf8_lossy(&text).into_owned(),
-        Ok(_) => return increment(&soak.counts.closed_early),
-        Err(error) => return soak.record_failure(format!("listing: {error}")),
+    let listing = match result {
+        Ok(Some(listing)) => listing,
+        Ok(None) => return increment(&soak.counts.closed_early),
+        Err(ExchangeError::Wrong(what)) => return soak.record_failure(format!("listing: {what}")),
+        Err(_) => return soak.record_failure("an incomplete listing".to_owned()),
     };
-    let fail = |what: &str| soak.record_failure(format!("{what}: {text}"));
-    let Some((head, mut chunks)) = text.split_once("\r\n\r\n") else {
-        return fail("a listing without a head");
-    };
-    if !head.starts_with("HTTP/1.1 200 ") {
+    let fail = |what: &str| soak.record_failure(format!("{what}: {listing:?}"));
+    if listing.code() != "200" {
         return fail("not a listing");
     }
-    let mut json = String::new();
-    loop {
-        let Some((size, rest)) = chunks.split_once("\r\n") else {
-            return fail("an incomplete listing");
-        };
-        let size = usize::from_str_radix(size, 16).unwrap_or(usize::MAX);
-        if size == 0 {
-            break;
-        }
-        let Some(chunk) = rest.get(..size) else {
-            return fail("an incomplete listing");
-        };
-        json += chunk;
-        chunks = rest[size..].trim_start_matches("\r\n");
-    }
-    let Ok(serde_json::Value::Array(entries)) = serde_json::from_str(&json) else {
+    let Ok(serde_json::Value::Array(entries)) = serde_json::from_slice(&listing.content) else {
         return fail("a listing that is not an array");
     };
     let entries: Vec<_> = entries
@@ -994,7 +925,7 @@ pub(crate) fn run_slow_reader(soak: &Soak, seed: u64) {
         connection.throttle(400, Duration::from_millis(200), Instant::now() + span);
         let request = Request::plain(large[random.below(large.len())]);
         let sent = (now(), soak.history.min_mark());
-        if connection.send(request.text().as_bytes()).is_err() {
+        if connection.try_send(request.text().as_bytes()).is_err() {
             continue;
         }
         // At the end of the soak the read stops.
@@ -1016,7 +947,7 @@ fn receive_before_deadline(
     known: &mut KnownTags,
 ) -> Result<bool, ExchangeError> {
     let all = soak.deadline.load(Ordering::Relaxed);
-    if let Some((_, _, until)) = &mut connection.read_throttle {
+    if let Some((_, _, until)) = &mut connection.reader().get_mut().read_throttle {
         let left = Duration::from_nanos(all.saturating_sub(now()));
         *until = (*until).min(Instant::now() + left);
     }
@@ -1032,14 +963,14 @@ pub(crate) fn request_and_half_close(soak: &Soak, random: &mut Random) {
     };
     let sent = (now(), soak.history.min_mark());
     if connection
-        .send(request.text().as_bytes())
-        .and_then(|()| connection.shutdown_write())
+        .try_send(request.text().as_bytes())
+        .and_then(|()| connection.try_shutdown_write())
         .is_err()
     {
         return increment(&soak.counts.closed_early);
     }
     match receive(soak, &mut connection, &request, sent, &mut known) {
-        Ok(true) => match connection.rest() {
+        Ok(true) => match connection.try_rest() {
             Ok(rest) if rest.is_empty() => {}
             other => soak.record_failure(format!("after the last response: {other:?}")),
         },
@@ -1064,7 +995,7 @@ pub(crate) fn measure_latency(soak: &Soak) {
         let start = Instant::now();
         let sent = (now(), soak.history.min_mark());
         let result = open
-            .send(request.text().as_bytes())
+            .try_send(request.text().as_bytes())
             .map_err(|_| ExchangeError::Aborted);
         match result.and_then(|()| receive(soak, open, &request, sent, &mut known)) {
             Ok(true) => soak
@@ -1080,11 +1011,11 @@ pub(crate) fn measure_latency(soak: &Soak) {
             }
         }
         let is_sent = open
-            .send(b"GET /healthz HTTP/1.1\r\nHost: soak\r\n\r\n")
+            .try_send(b"GET /healthz HTTP/1.1\r\nHost: soak\r\n\r\n")
             .is_ok();
-        match (is_sent, Head::read(open)) {
-            (true, Ok(Some(head))) if head.status == 200 => {
-                let left = head.number("Content-Length").unwrap_or(0);
+        match (is_sent, read_head(open)) {
+            (true, Ok(Some(head))) if head.code() == "200" => {
+                let left = number(&head, "Content-Length").unwrap_or(0);
                 let mut content = LimitedContent {
                     connection: open,
                     left,
@@ -1096,7 +1027,9 @@ pub(crate) fn measure_latency(soak: &Soak) {
                 increment(&soak.counts.closed_early);
                 connection = None;
             }
-            (true, Ok(Some(head))) => soak.record_failure(format!("health check: {}", head.status)),
+            (true, Ok(Some(head))) => {
+                soak.record_failure(format!("health check: {}", head.status()))
+            }
             (true, Err(_)) => {
                 soak.record_failure("the health check's response is invalid".to_owned());
             }

@@ -7,6 +7,7 @@ use std::collections::HashSet;
 use std::fs::{self, Permissions};
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
+use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -16,8 +17,10 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
+use docroot::blob::TIMESTAMP_TICK;
 pub use rustix::process::Signal;
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, kill_process, setrlimit};
+use socket2::SockRef;
 
 /// Longest wait for any event; then the test fails.
 pub const TIMEOUT: Duration = Duration::from_secs(20);
@@ -59,9 +62,9 @@ pub struct Trace {
     mark: std::cell::Cell<usize>,
 }
 
-/// One TCP connection to a server.
-pub struct Client {
-    stream: BufReader<TcpStream>,
+/// One connection to a server.
+pub struct Client<S = TcpStream> {
+    stream: BufReader<S>,
 }
 
 /// Response as received.
@@ -95,7 +98,7 @@ pub fn arguments<'a>(options: &[&'a str]) -> Vec<&'a str> {
 }
 
 /// Returns the option for two workers, unless `options` say how many. By default docroot has a worker for each
-/// processor, each with two inotify instances, of which a user may have 128 (inotify(7)).
+/// processor, each with an inotify instance, of which a user may have 128 (inotify(7)).
 pub fn two_workers(options: &[&str]) -> &'static [&'static str] {
     match options.iter().any(|it| ["-w", "--workers"].contains(it)) {
         true => &[],
@@ -242,7 +245,7 @@ impl Server {
     /// server can send only as fast as the client reads.
     pub fn download(&self, target: &str) -> Client {
         let mut client = self.connect();
-        let socket = socket2::SockRef::from(client.stream());
+        let socket = SockRef::from(client.stream());
         socket.set_recv_buffer_size(32 * 1024).expect("an option");
         client.send(format!("GET {target} HTTP/1.1\r\nHost: test\r\n\r\n"));
         assert_eq!(client.response_to_head().status(), "200 OK");
@@ -472,8 +475,7 @@ impl Root {
                 }
             }
         }
-        // TIMESTAMP_TICK (src/blob.rs) and 1 ms.
-        thread::sleep(Duration::from_millis(21));
+        wait_for_file_clock();
     }
 
     /// Writes a file and creates the directories above it.
@@ -579,39 +581,65 @@ impl Client {
 
     fn from_stream(stream: TcpStream) -> Self {
         stream.set_nodelay(true).expect("an option");
-        stream.set_read_timeout(Some(TIMEOUT)).expect("an option");
-        stream.set_write_timeout(Some(TIMEOUT)).expect("an option");
-        Self {
-            stream: BufReader::with_capacity(64 * 1024, stream),
-        }
+        Self::new(stream).expect("an option")
     }
 
     pub fn stream(&self) -> &TcpStream {
         self.stream.get_ref()
     }
 
-    /// Sends bytes as they are.
-    pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
-        self.stream
-            .get_mut()
-            .write_all(bytes.as_ref())
-            .expect("the server reads");
-    }
-
     /// Enlarges the socket's receive buffer to 4 MiB, or to the kernel's limit.
     pub fn enlarge_receive_buffer(&self) {
-        let socket = socket2::SockRef::from(self.stream());
+        let socket = SockRef::from(self.stream());
         socket
             .set_recv_buffer_size(4 * 1024 * 1024)
             .expect("an option");
     }
 
+    /// Whether no byte and no end of stream has arrived so far.
+    pub fn has_received_nothing(&self) -> bool {
+        let stream = self.stream();
+        stream.set_nonblocking(true).expect("an option");
+        let peeked = stream.peek(&mut [0]);
+        stream.set_nonblocking(false).expect("an option");
+        self.stream.buffer().is_empty()
+            && peeked.is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
+    }
+}
+
+impl<S: Read + Write + AsFd> Client<S> {
+    /// Creates a client whose reads and writes time out.
+    pub fn new(stream: S) -> io::Result<Self> {
+        let socket = SockRef::from(&stream);
+        socket.set_read_timeout(Some(TIMEOUT))?;
+        socket.set_write_timeout(Some(TIMEOUT))?;
+        let stream = BufReader::with_capacity(64 * 1024, stream);
+        Ok(Self { stream })
+    }
+
+    /// Returns the buffered connection.
+    pub fn reader(&mut self) -> &mut BufReader<S> {
+        &mut self.stream
+    }
+
+    /// Sends bytes as they are.
+    pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        self.try_send(bytes).expect("the server reads");
+    }
+
+    /// Sends bytes as they are.
+    pub fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
+        self.stream.get_mut().write_all(bytes.as_ref())
+    }
+
     /// Shuts down the sending side: a half-close.
     pub fn shutdown_write(&mut self) {
-        self.stream
-            .get_ref()
-            .shutdown(Shutdown::Write)
-            .expect("a shutdown");
+        self.try_shutdown_write().expect("a shutdown");
+    }
+
+    /// Shuts down the sending side: a half-close.
+    pub fn try_shutdown_write(&mut self) -> io::Result<()> {
+        SockRef::from(self.stream.get_ref()).shutdown(Shutdown::Write)
     }
 
     /// Sends a GET and receives its response.
@@ -640,7 +668,7 @@ impl Client {
     /// Sends one request and receives its response; `None` if the connection is closed or reset before the response is
     /// complete.
     pub fn try_request(&mut self, request: impl AsRef<[u8]>) -> Option<Response> {
-        let sent = self.stream.get_mut().write_all(request.as_ref());
+        let sent = self.try_send(request);
         none_if_closed(sent).and_then(|()| self.try_response())
     }
 
@@ -650,58 +678,79 @@ impl Client {
         none_if_closed(self.read_response())
     }
 
+    /// Receives a response to a method other than HEAD.
+    pub fn response(&mut self) -> Response {
+        self.read_response().expect("a complete response")
+    }
+
+    /// Receives a response without content: to HEAD, or the head of one whose content the test reads itself.
+    pub fn response_to_head(&mut self) -> Response {
+        let head = self.read_head().expect("a complete head");
+        head.expect("a head before the end of the connection")
+    }
+
     fn read_response(&mut self) -> io::Result<Response> {
-        let mut head = Vec::new();
-        while !head.ends_with(b"\r\n\r\n") {
-            if self.stream.read_until(b'\n', &mut head)? == 0 {
-                return Err(ErrorKind::UnexpectedEof.into());
-            }
-        }
-        head.truncate(head.len() - 2);
-        let mut response = Response {
-            head: String::from_utf8(head).expect("a head in ASCII"),
-            content: Vec::new(),
-        };
+        let head = self.read_head()?;
+        let mut response = head.ok_or(ErrorKind::UnexpectedEof)?;
         response.content = vec![0; response.content_length()];
         self.stream.read_exact(&mut response.content)?;
         Ok(response)
     }
 
-    /// Whether no byte and no end of stream has arrived so far.
-    pub fn has_received_nothing(&self) -> bool {
-        let stream = self.stream();
-        stream.set_nonblocking(true).expect("an option");
-        let peeked = stream.peek(&mut [0]);
-        stream.set_nonblocking(false).expect("an option");
-        self.stream.buffer().is_empty()
-            && peeked.is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
-    }
-
-    /// Receives a response to a method other than HEAD.
-    pub fn response(&mut self) -> Response {
-        let mut response = self.response_to_head();
-        response.content = vec![0; response.content_length()];
-        self.stream
-            .read_exact(&mut response.content)
-            .expect("as much content as Content-Length says");
-        response
-    }
-
-    /// Receives a response without content: to HEAD, or the head of one whose content the test reads itself.
-    pub fn response_to_head(&mut self) -> Response {
+    /// Receives the head of a response; `None` if the connection is closed or reset before it begins.
+    pub fn read_head(&mut self) -> io::Result<Option<Response>> {
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
-            let count = self.stream.read_until(b'\n', &mut head).expect("a head");
-            assert!(
-                count > 0,
-                "the connection ended in a head: {}",
-                head.escape_ascii()
-            );
+            match self.stream.read_until(b'\n', &mut head) {
+                Ok(0) if head.is_empty() => return Ok(None),
+                Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
+                Ok(_) => {}
+                Err(error) if head.is_empty() && error.kind() == ErrorKind::ConnectionReset => {
+                    return Ok(None);
+                }
+                Err(error) => return Err(error),
+            }
         }
         head.truncate(head.len() - 2);
-        Response {
-            head: String::from_utf8(head).expect("a head in ASCII"),
+        Ok(Some(Response {
+            head: String::from_utf8(head).map_err(|_| ErrorKind::InvalidData)?,
             content: Vec::new(),
+        }))
+    }
+
+    /// Receives the next chunk (RFC 9112 section 7.1); the last one is empty.
+    pub fn read_chunk(&mut self) -> io::Result<Vec<u8>> {
+        let mut line = Vec::new();
+        self.stream.read_until(b'\n', &mut line)?;
+        let size = line.strip_suffix(b"\r\n").ok_or(ErrorKind::UnexpectedEof)?;
+        let size = std::str::from_utf8(size).ok();
+        let size = size.filter(|size| size.bytes().all(|byte| byte.is_ascii_hexdigit()));
+        let size = size.and_then(|size| usize::from_str_radix(size, 16).ok());
+        let size = size.ok_or_else(|| {
+            let line = line.escape_ascii();
+            io::Error::new(
+                ErrorKind::InvalidData,
+                format!("no size of a chunk: {line}"),
+            )
+        })?;
+        let mut chunk = vec![0; size + 2];
+        self.stream.read_exact(&mut chunk)?;
+        match chunk.ends_with(b"\r\n") {
+            true => chunk.truncate(size),
+            false => return Err(ErrorKind::InvalidData.into()),
+        }
+        Ok(chunk)
+    }
+
+    /// Receives chunks up to the last and returns their content.
+    pub fn read_chunks(&mut self) -> io::Result<Vec<u8>> {
+        let mut content = Vec::new();
+        loop {
+            let chunk = self.read_chunk()?;
+            if chunk.is_empty() {
+                return Ok(content);
+            }
+            content.extend(chunk);
         }
     }
 
@@ -734,14 +783,16 @@ impl Client {
 
     /// Receives everything until the server closes or resets the connection.
     pub fn rest_even_if_reset(&mut self) -> Vec<u8> {
+        self.try_rest().expect("the connection ends in time")
+    }
+
+    /// Receives everything until the server closes or resets the connection. Fails if that takes too long.
+    pub fn try_rest(&mut self) -> io::Result<Vec<u8>> {
         let mut rest = Vec::new();
-        let ended = self.stream.read_to_end(&mut rest);
-        let is_timeout = |error: io::Error| error.kind() == ErrorKind::WouldBlock;
-        assert!(
-            !ended.is_err_and(is_timeout),
-            "the connection did not end in time"
-        );
-        rest
+        match self.stream.read_to_end(&mut rest) {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Err(error),
+            _ => Ok(rest),
+        }
     }
 }
 
@@ -750,6 +801,11 @@ impl Response {
     pub fn status(&self) -> &str {
         let line = self.head.lines().next().unwrap_or_default();
         line.strip_prefix("HTTP/1.1 ").unwrap_or(line)
+    }
+
+    /// Status code: `200`.
+    pub fn code(&self) -> &str {
+        self.status().get(..3).unwrap_or_default()
     }
 
     /// Value of a field that may appear at most once.
@@ -930,6 +986,12 @@ pub fn succeeds(program: &str, arguments: &[&str]) -> bool {
         .stdin(Stdio::null())
         .output();
     output.is_ok_and(|output| output.status.success())
+}
+
+/// Waits for a tick of the clock that dates files: the next change gets another date, and the last one counts as settled,
+/// whatever the time of day is.
+pub fn wait_for_file_clock() {
+    thread::sleep(TIMESTAMP_TICK + Duration::from_millis(1));
 }
 
 /// Waits until `condition` returns a value. `what` completes "timed out waiting until".

@@ -9,15 +9,13 @@ mod reasons;
 mod report;
 mod session;
 
-use std::cell::Cell;
 use std::io::{self, Write as _};
 use std::path::Path;
-use std::rc::Rc;
 
 use docroot::http::TerminalText;
 use docroot::http1::parse::{self, FieldLines, Parsed};
 use docroot::server;
-use docroot::site::{LoadedPolicy, Site, Trace};
+use docroot::site::{Live, LiveReload, LoadedPolicy, Site, Trace};
 
 use self::reasons::{Explainer, RulesFileNames};
 use self::session::{RecordedLookup, RecordingOrigin, request_head, run_session};
@@ -28,11 +26,10 @@ use crate::cli::site::open_site;
 
 /// Prints the explanation of a response.
 pub(crate) fn run(arguments: ExplainArguments) -> Result<(), Failure> {
-    let (mut config, request) = arguments.resolve().map_err(Failure::bad_arguments)?;
+    let (config, request) = arguments.resolve().map_err(Failure::bad_arguments)?;
     let trace = Trace::default();
-    config.server.site.trace = Some(trace.clone());
     let root = server::open_root(&config.server)?;
-    let (site, loaded) = open_site(root, &mut config)?;
+    let (site, loaded) = open_site(root, &config, Some(trace.clone()))?;
     for warning in options::unknown_variables().iter().chain(&loaded.warnings) {
         // As in the log of a server.
         let _ = writeln!(io::stderr(), "docroot: {warning}");
@@ -54,11 +51,13 @@ fn explain(
 ) -> io::Result<String> {
     let request = request_head(explain_request);
     let recorded = RecordedLookup::default();
-    let reason = Rc::new(Cell::new(None));
+    let options = &config.server;
+    let live = options
+        .live_reload
+        .then(|| LiveReload::new(&options.site.prefix));
     let origin = RecordingOrigin {
-        site,
+        site: Live::new(site, live),
         recorded: recorded.clone(),
-        reason: reason.clone(),
     };
     let output = run_session(config, origin, &request)?;
     let recorded = recorded.borrow_mut().take();
@@ -76,7 +75,6 @@ fn explain(
     let explainer = Explainer {
         request,
         lookup: recorded.as_ref(),
-        reason: reason.get(),
         events: trace.events(),
         rules_files,
     };

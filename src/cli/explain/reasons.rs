@@ -2,8 +2,8 @@
 
 use docroot::http::{Lookup, Request, Response, TerminalText, is_navigation, respond, validate};
 use docroot::site::{
-    ChosenFile, HiddenReason, MediaTypeSource, ProbeResult, RedirectMatch, RedirectTarget,
-    ResponseRole, TraceEvent, TracedFieldChange,
+    Absence, ChosenFile, MediaTypeSource, ProbeResult, RedirectMatch, RedirectTarget, ResponseRole,
+    TraceEvent, TracedFieldChange,
 };
 
 use super::codings::coding_offers;
@@ -22,8 +22,6 @@ pub(super) struct Explainer<'a> {
     pub(super) request: Option<&'a Request<'a>>,
     /// Result of the lookup; `None` if nothing was looked up.
     pub(super) lookup: Option<&'a Lookup>,
-    /// Reason for which the site found nothing; `None` if there simply is no such file.
-    pub(super) reason: Option<&'static str>,
     pub(super) events: Vec<TraceEvent>,
     pub(super) rules_files: RulesFileNames,
 }
@@ -133,14 +131,14 @@ impl Explainer<'_> {
         let mut why: Vec<String> = Vec::new();
         for event in &self.events {
             match event {
-                TraceEvent::OutsidePrefix => {
+                TraceEvent::Absent(_, Absence::OutsidePrefix) => {
                     why.push("the path does not begin with --path-prefix".into());
                 }
-                TraceEvent::Hidden(path, HiddenReason::Dotfile) => why.push(format!(
+                TraceEvent::Absent(path, Absence::Dotfile) => why.push(format!(
                     "/{} is not served: a name in it begins with a dot; --hidden serves such files",
                     TerminalText(path)
                 )),
-                TraceEvent::Hidden(path, HiddenReason::RulesFile) => why.push(format!(
+                TraceEvent::Absent(path, Absence::RulesFile) => why.push(format!(
                     "/{} is not served: it holds path rules",
                     TerminalText(path)
                 )),
@@ -223,23 +221,22 @@ impl Explainer<'_> {
         })
     }
 
-    /// Returns the reason for which nothing was found, unless an event has it already.
+    /// Returns the reason for which nothing was found, unless it is in the list of reasons already.
     fn absence(&self) -> Option<String> {
-        let has_reason = |event: &TraceEvent| {
-            matches!(event, TraceEvent::OutsidePrefix | TraceEvent::Hidden(..))
-        };
-        if self.events.iter().any(has_reason) {
-            return None;
-        }
-        Some(match self.reason {
-            Some(reason) => {
-                let reason = reason.trim_end_matches('.');
+        let absence = self.events.iter().find_map(|event| match event {
+            TraceEvent::Absent(_, absence) => Some(absence),
+            _ => None,
+        });
+        match absence {
+            Some(Absence::OutsidePrefix | Absence::Dotfile | Absence::RulesFile) => None,
+            Some(absence) => {
+                let reason = absence.sentence().trim_end_matches('.');
                 let mut chars = reason.chars();
                 let first = chars.next().map(|first| first.to_ascii_lowercase());
-                first.into_iter().chain(chars).collect()
+                Some(first.into_iter().chain(chars).collect())
             }
-            None => "nothing is served at this path".to_owned(),
-        })
+            None => Some("nothing is served at this path".to_owned()),
+        }
     }
 
     fn describe_redirect(&self, rule: &RedirectMatch, applies: bool) -> String {

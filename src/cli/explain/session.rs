@@ -1,22 +1,18 @@
 //! A session without a socket, over a site whose lookups are recorded.
 
 use std::borrow::Cow;
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::io;
 use std::net::Ipv4Addr;
 use std::num::NonZeroUsize;
-use std::os::fd::OwnedFd;
 use std::rc::Rc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use docroot::auth::Verifier;
-use docroot::http::{
-    Coding, Fields, Lookup, LookupStatus, Origin, StreamKind, StreamProgress, Target,
-};
+use docroot::http::{Coding, Fields, Finding, Lookup, Origin, StreamKind, StreamProgress, Target};
 use docroot::http1::Http1;
 use docroot::net::{Inbox, Io, Next, Now, Outbox, Peer, Protocol as _};
-use docroot::site::{Site, SiteStream};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use docroot::site::{Listing, Live, LiveStream, Site};
 
 use crate::cli::options::{Config, ExplainRequest};
 
@@ -25,31 +21,23 @@ pub(super) type RecordedLookup = Rc<RefCell<Option<Lookup>>>;
 
 /// Site whose lookups are recorded.
 pub(super) struct RecordingOrigin {
-    pub(super) site: Site,
+    pub(super) site: Live<Site>,
     pub(super) recorded: RecordedLookup,
-    /// Reason for which the site found nothing, as in the access log.
-    pub(super) reason: Rc<Cell<Option<&'static str>>>,
 }
 
 impl Origin for RecordingOrigin {
-    type Stream = SiteStream;
+    type Stream = LiveStream<Listing>;
 
-    fn find(&mut self, target: &Target<'_>, now: SystemTime) -> Lookup {
-        let lookup = self.site.find(target, now);
-        *self.recorded.borrow_mut() = Some(lookup.clone());
-        lookup
-    }
-
-    fn lookup_status(&self) -> Option<LookupStatus> {
-        let status = self.site.lookup_status()?;
-        self.reason.set(status.reason);
-        Some(status)
+    fn find(&mut self, target: &Target<'_>, now: SystemTime) -> Finding {
+        let finding = self.site.find(target, now);
+        *self.recorded.borrow_mut() = Some(finding.lookup.clone());
+        finding
     }
 
     fn find_encoded(
         &mut self,
         target: &Target<'_>,
-        found: &Lookup,
+        found: &Finding,
         coding: Coding,
         now: SystemTime,
     ) -> Option<Lookup> {
@@ -66,7 +54,11 @@ impl Origin for RecordingOrigin {
         self.site.mark_stale(is_notified);
     }
 
-    fn open_stream(&mut self, target: &Target<'_>, kind: StreamKind) -> Result<SiteStream, Lookup> {
+    fn open_stream(
+        &mut self,
+        target: &Target<'_>,
+        kind: StreamKind,
+    ) -> Result<Self::Stream, Lookup> {
         let stream = self.site.open_stream(target, kind);
         if let Err(instead) = &stream {
             *self.recorded.borrow_mut() = Some(instead.clone());
@@ -76,7 +68,7 @@ impl Origin for RecordingOrigin {
 
     fn read_stream(
         &mut self,
-        stream: &mut SiteStream,
+        stream: &mut Self::Stream,
         into: &mut Vec<u8>,
         now: Instant,
     ) -> StreamProgress {
@@ -123,7 +115,7 @@ pub(super) fn run_session(
     let mut waker = None;
     if let Some(verifier) = &verifier {
         let auth = verifier.handle()?;
-        waker = Some(auth.waker()?);
+        waker = Some(auth.waker().clone());
         http = http.with_auth(auth);
     }
     let peer = Peer {
@@ -145,21 +137,10 @@ pub(super) fn run_session(
             now,
         };
         match (http.on_ready(&mut session, &mut io), &waker) {
-            (Next::AwaitWake, Some(waker)) => wait_for_verdict(waker)?,
+            // The credentials are being verified.
+            (Next::AwaitWake, Some(waker)) => waker.wait(Duration::from_secs(1))?,
             _ => break,
-        }
+        };
     }
     Ok(String::from_utf8_lossy(&outbox.take()).into_owned())
-}
-
-/// Waits until the credentials are verified, but at most a second.
-fn wait_for_verdict(waker: &OwnedFd) -> io::Result<()> {
-    let second = Timespec {
-        tv_sec: 1,
-        tv_nsec: 0,
-    };
-    poll(&mut [PollFd::new(waker, PollFlags::IN)], Some(&second))?;
-    // Reading resets the waker, which is an eventfd.
-    let _ = rustix::io::read(waker, &mut [0; 8]);
-    Ok(())
 }

@@ -8,7 +8,6 @@ use clap::builder::BoolishValueParser;
 use clap::{ArgAction, Parser, Subcommand};
 use docroot::net::{Endpoint, Limits, raise_descriptor_limit};
 use docroot::server::Bind;
-use docroot::site::Releases;
 
 use super::binds::{self, Binds, DEFAULT_PORT, FALLBACK_PORTS};
 use super::compress::CompressArguments;
@@ -250,8 +249,7 @@ impl Arguments {
         config.server.ports = ports;
         config.server.workers = workers;
         config.server.limits = limits;
-        config.server.site.releases =
-            Releases::with_grace_period(self.release_grace.unwrap_or_default());
+        config.server.site.release_grace = self.release_grace.unwrap_or_default();
         (config.server.http1.health, config.drain_delay) = self.health.resolve();
         config.sandbox = self.sandbox.resolve();
         let sockets = config.server.binds.iter().filter_map(|bind| match bind {
@@ -260,7 +258,7 @@ impl Arguments {
         });
         config.requirements.sockets = sockets.collect();
         // Build tools remove the directory that they write to.
-        config.requirements.directories_are_replaced = config.server.site.live_reload.is_some();
+        config.requirements.directories_are_replaced = config.server.live_reload;
         config.url_display = self.url_display.resolve();
         Ok(config)
     }

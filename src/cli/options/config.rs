@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use docroot::sandbox::{Requirements, SandboxMode};
 use docroot::server;
+use docroot::server::sandbox::{Requirements, SandboxMode};
 use docroot::site::PolicySources;
 
 use super::live::UrlDisplay;

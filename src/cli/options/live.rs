@@ -2,7 +2,6 @@
 
 use clap::Args;
 use clap::builder::BoolishValueParser;
-use docroot::site::LiveReload;
 
 /// The option `--live-reload`.
 #[derive(Debug, Args)]
@@ -37,9 +36,9 @@ pub(crate) struct UrlDisplay {
 }
 
 impl LiveOptions {
-    /// Returns live reload for a site below this path prefix, if it is on.
-    pub(super) fn resolve(self, prefix: &str) -> Option<LiveReload> {
-        self.live_reload.then(|| LiveReload::new(prefix))
+    /// Returns whether live reload is on.
+    pub(super) fn resolve(self) -> bool {
+        self.live_reload
     }
 }
 

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use clap::builder::ValueHint;
 use clap::{Args, ValueEnum};
 use docroot::http1::LogFormat;
-use docroot::sandbox::Requirements;
+use docroot::server::sandbox::Requirements;
 
 use crate::cli::log_sink::is_open_descriptor;
 

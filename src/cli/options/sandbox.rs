@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf, absolute};
 
 use clap::{Args, ValueEnum};
 use docroot::files::Symlinks;
-use docroot::sandbox::{Requirements, SandboxMode};
+use docroot::server::sandbox::{Requirements, SandboxMode};
 use docroot::site::{MediaTypesInput, PolicySources};
 
 /// The option `--sandbox`.

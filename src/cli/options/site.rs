@@ -8,11 +8,9 @@ use clap::{Args, ValueEnum};
 use docroot::files::Symlinks;
 use docroot::http1;
 use docroot::net::{Limits, max_cached_files, raise_descriptor_limit};
-use docroot::sandbox::SandboxMode;
 use docroot::server;
-use docroot::site::{
-    self, CachePolicy, ConfiguredField, MediaTypesInput, PolicySources, SharedPolicy,
-};
+use docroot::server::sandbox::SandboxMode;
+use docroot::site::{self, CachePolicy, ConfiguredField, MediaTypesInput, PolicySources};
 
 use super::config::Config;
 use super::defaults::{default_cache_bytes, default_workers};
@@ -238,14 +236,12 @@ impl SiteArguments {
                 .unwrap_or_else(|| site::SiteOptions::default().not_found),
             spa_fallback: self.spa.clone(),
             has_clean_urls: !self.no_clean_urls,
-            live_reload: self.live.resolve(&prefix),
             prefix,
             has_sidecars: !self.no_precompressed,
             shows_hidden: self.hidden,
             lists_dirs: self.listing,
             cache_memory,
             cache_files: max_cached_files(raise_descriptor_limit()),
-            policy: SharedPolicy::from_sources(sources.clone()),
             ..site::SiteOptions::default()
         };
         let requirements =
@@ -256,6 +252,7 @@ impl SiteArguments {
             ports: Vec::new(),
             symlinks,
             site,
+            live_reload: self.live.resolve(),
             compress: self.compress,
             digest: self.etag.resolve(),
             http1,

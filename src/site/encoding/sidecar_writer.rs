@@ -13,7 +13,7 @@ use std::os::unix::ffi::OsStringExt as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, fchown};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
@@ -25,11 +25,14 @@ use rustix::io::Errno;
 use super::encoder::{Effort, LimitedWriter, encode, is_encoded};
 use super::sidecars::SIDECAR_CODINGS;
 use crate::blob::{FileVersion, TIMESTAMP_TICK};
-use crate::files::root::{Root, Symlinks, file_type, join_path, regular_file_version};
+use crate::files::dir::file_type;
+use crate::files::entry::{join_path, regular_file_version};
+use crate::files::root::{Root, Symlinks};
 use crate::http::Coding;
 use crate::path::split_path;
 use crate::site::names::hidden::is_hidden;
 use crate::site::names::media::{MediaTypes, is_compressible};
+use crate::sync::lock;
 
 /// Number of bytes that a sidecar must save at least. It must also save a tenth of its file.
 const MIN_SAVED_BYTES: u64 = 1024;
@@ -363,11 +366,8 @@ impl SidecarWriter {
         }
     }
 
-    /// Locks the list. A poisoned lock is safe to use: each change is one statement.
     fn lock_temporaries(&self) -> MutexGuard<'_, Option<TemporaryNames>> {
-        self.temporaries
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        lock(&self.temporaries)
     }
 }
 
@@ -544,28 +544,7 @@ fn remove_leftover(dir: &OwnedFd, name: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
     use super::*;
-
-    const NOW: SystemTime = SystemTime::UNIX_EPOCH;
-
-    fn job(path: &str) -> SidecarJob {
-        SidecarJob {
-            path: path.into(),
-            coding: Coding::Gzip,
-            len: 0,
-        }
-    }
-
-    fn names(dir: &Path) -> Vec<String> {
-        let mut names: Vec<_> = fs::read_dir(dir)
-            .unwrap()
-            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .collect();
-        names.sort();
-        names
-    }
 
     #[test]
     fn sidecar_must_save_a_tenth_and_1_kib() {
@@ -603,95 +582,5 @@ mod tests {
         assert!(
             is_sidecar_name(b"a.js.br") && is_sidecar_name(b"a.gz") && !is_sidecar_name(b".gz")
         );
-    }
-
-    #[test]
-    fn constantly_changing_file_gets_no_sidecar() {
-        let root = tempfile::tempdir().unwrap();
-        let path = root.path().join("a.txt");
-        fs::write(&path, "x".repeat(100_000)).unwrap();
-        let writer = SidecarWriter::open(root.path(), false).unwrap();
-        let changes = AtomicU32::new(0);
-        let max_changes = AtomicU32::new(u32::MAX);
-        let change = |_| {
-            if changes.fetch_add(1, Ordering::Relaxed) < max_changes.load(Ordering::Relaxed) {
-                fs::write(&path, "y".repeat(50_000)).unwrap();
-            }
-        };
-        let result = writer.write_sidecar(&job("a.txt"), NOW, &change);
-        assert!(matches!(result, Err(SidecarError::Changing)), "{result:?}");
-        assert_eq!(names(root.path()), ["a.txt"]);
-
-        changes.store(0, Ordering::Relaxed);
-        max_changes.store(1, Ordering::Relaxed);
-        let result = writer.write_sidecar(&job("a.txt"), NOW, &change);
-        assert!(
-            matches!(result, Ok(SidecarOutcome::Written(_))),
-            "once: {result:?}"
-        );
-        assert_eq!(names(root.path()), ["a.txt", "a.txt.gz"]);
-    }
-
-    #[test]
-    fn stop_leaves_no_temporary_file() {
-        let root = tempfile::tempdir().unwrap();
-        fs::write(root.path().join("a.txt"), "x".repeat(1_000_000)).unwrap();
-        let writer = SidecarWriter::open(root.path(), false).unwrap();
-        let at_work = |_| {
-            assert_eq!(names(root.path()).len(), 2);
-            writer.stop();
-            assert_eq!(names(root.path()), ["a.txt"]);
-        };
-        // (`on_read` is called once, before the stop.)
-        let result = writer.write_sidecar(&job("a.txt"), NOW, &at_work);
-        assert!(matches!(result, Err(SidecarError::Stopped)), "{result:?}");
-        let result = writer.write_sidecar(&job("a.txt"), NOW, &|_| ());
-        assert!(matches!(result, Err(SidecarError::Stopped)), "{result:?}");
-        assert_eq!(names(root.path()), ["a.txt"]);
-    }
-
-    #[test]
-    fn leftover_is_removed_unless_locked() {
-        let root = tempfile::tempdir().unwrap();
-        let writer = SidecarWriter::open(root.path(), true).unwrap();
-        let dir = Arc::new(writer.root.open_dir(b"").unwrap());
-        let temporary = writer.create_temporary(&dir).ok().unwrap();
-        fs::write(root.path().join(".docroot-compress.1.2"), "x").unwrap();
-        assert_eq!(writer.scan_dir(b"").unwrap().leftovers_removed, 1);
-        assert_eq!(names(root.path()), [&*temporary.name]);
-        drop(temporary);
-        assert!(names(root.path()).is_empty());
-    }
-
-    #[test]
-    fn newer_sidecar_is_kept_if_it_matches() {
-        let root = tempfile::tempdir().unwrap();
-        let path = root.path().join("a.txt");
-        fs::write(&path, "x".repeat(5000)).unwrap();
-        let writer = SidecarWriter::open(root.path(), false).unwrap();
-        let make = || writer.write_sidecar(&job("a.txt"), NOW, &|_| ()).unwrap();
-        let SidecarOutcome::Written(len) = make() else {
-            panic!("a sidecar is worthwhile");
-        };
-        assert_eq!(make(), SidecarOutcome::UpToDate(len));
-        let date = |path: &Path, seconds| {
-            let date = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
-            let file = File::options().write(true).open(path).unwrap();
-            file.set_modified(date).unwrap();
-        };
-        date(&path, 1000);
-        assert_eq!(make(), SidecarOutcome::UpToDate(len), "its content matches");
-        fs::write(&path, "y".repeat(5000)).unwrap();
-        date(&path, 1000);
-        assert_eq!(
-            make(),
-            SidecarOutcome::Written(len),
-            "its content did not match"
-        );
-        assert_eq!(make(), SidecarOutcome::UpToDate(len));
-        fs::write(&path, "y".repeat(500)).unwrap();
-        date(&path, 900);
-        assert_eq!(make(), SidecarOutcome::Removed);
-        assert_eq!(make(), SidecarOutcome::NotWorthwhile);
     }
 }

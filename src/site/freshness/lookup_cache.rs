@@ -6,16 +6,19 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::cache::{Cache, CacheBudget, CacheLookup, Evidence, StaleEntry};
-use super::watch::{FileWatcher, WatchEvent, WatchId};
-use crate::files::root::is_not_found;
-use crate::files::root::{FileSource, MAX_CACHED_FILE_BYTES, Root, is_steady};
-use crate::http::{CacheStatus, Lookup};
+use super::watch::{FileWatcher, WatchEvent};
+use crate::files::entry::FileSource;
+use crate::files::error::is_not_found;
+use crate::files::inotify::WatchId;
+use crate::files::read::{MAX_CACHED_FILE_BYTES, is_steady};
+use crate::files::root::Root;
+use crate::http::{CacheStatus, Finding, Lookup};
 use crate::path::split_path;
 use crate::site::represent::resource::with_sealed_content;
 use crate::site::represent::validators::are_final;
 
 /// Result of a lookup, and the evidence for it, if it rests on files.
-pub(crate) type LookupWithEvidence = (Lookup, Option<Evidence>);
+pub(crate) type FindingWithEvidence = (Finding, Option<Evidence>);
 
 /// Cache of lookups, with watches on the files that they rest on.
 #[derive(Debug)]
@@ -24,8 +27,6 @@ pub(crate) struct LookupCache {
     watcher: Option<FileWatcher>,
     /// Whether the root path may lead to another directory by now.
     root_state: RootState,
-    /// Status of the last [`get`](Self::get).
-    last_status: CacheStatus,
 }
 
 /// Knowledge of where the paths of the root, and of other directories that links may lead to, lead now.
@@ -52,7 +53,6 @@ impl LookupCache {
             cache: Cache::new(budget),
             watcher,
             root_state: RootState::Changed,
-            last_status: CacheStatus::Miss,
         }
     }
 
@@ -156,26 +156,18 @@ impl LookupCache {
     }
 
     /// Returns the lookup cached under a key, if it is fresh or was revalidated.
-    pub(crate) fn get(&mut self, root: &Root, key: &str, now: SystemTime) -> Option<Lookup> {
-        let (lookup, status) = match self.cache.get(key) {
-            CacheLookup::Fresh(lookup) => (Some(lookup), CacheStatus::Hit),
-            CacheLookup::Missing => (None, CacheStatus::Miss),
+    pub(crate) fn get(&mut self, root: &Root, key: &str, now: SystemTime) -> Option<Finding> {
+        let (mut finding, status) = match self.cache.get(key) {
+            CacheLookup::Fresh(finding) => (finding, CacheStatus::Hit),
+            CacheLookup::Missing => return None,
             CacheLookup::Stale(stale) => {
                 let revalidated = self.revalidate(root, stale, now);
                 self.release_watches();
-                (revalidated, CacheStatus::Revalidated)
+                (revalidated?.into(), CacheStatus::Revalidated)
             }
         };
-        self.last_status = match lookup {
-            Some(_) => status,
-            None => CacheStatus::Miss,
-        };
-        lookup
-    }
-
-    /// Returns the status of the last [`get`](Self::get).
-    pub(crate) fn last_status(&self) -> CacheStatus {
-        self.last_status
+        finding.cache_status = Some(status);
+        Some(finding)
     }
 
     /// Revalidates a stale lookup. It was requested before, so its files are worth watching.
@@ -246,22 +238,24 @@ impl LookupCache {
     pub(crate) fn insert(
         &mut self,
         key: &str,
-        (lookup, evidence): LookupWithEvidence,
+        (mut finding, evidence): FindingWithEvidence,
         now: SystemTime,
-    ) -> Lookup {
+    ) -> Finding {
+        // A rewrite by a rule has the status of the other target.
+        finding.cache_status.get_or_insert(CacheStatus::Miss);
         let max_bytes = self.max_file_bytes();
         let is_final = |evidence: &Evidence| {
             let mut versions = evidence.present.iter().map(|(_, source)| &source.version);
             versions.all(|version| version.len <= max_bytes && are_final(version, now))
         };
-        match (&lookup, evidence.filter(is_final)) {
+        match (&finding.lookup, evidence.filter(is_final)) {
             // The cause may be temporary, or the result depends on the query.
             (Lookup::Forbidden | Lookup::Unavailable | Lookup::Redirect(..), _) => {}
             (lookup, Some(evidence)) => self.cache.insert_persistent(key, lookup, evidence),
-            (lookup, None) => self.cache.insert_for_turn(key, lookup),
+            (_, None) => self.cache.insert_for_turn(key, &finding),
         }
         self.release_watches();
-        lookup
+        finding
     }
 
     /// Removes the watches of lookups that are no longer cached.
@@ -287,18 +281,4 @@ fn is_unchanged(root: &Root, evidence: &Evidence) -> bool {
         matches!(version, Ok(Some(version)) if version == source.version)
     };
     evidence.absent.iter().all(is_absent) && evidence.present.iter().all(is_present)
-}
-
-#[cfg(test)]
-impl LookupCache {
-    /// Removes the watcher: every lookup is revalidated by stat(2).
-    pub(crate) fn without_watches(mut self) -> Self {
-        self.watcher = None;
-        self
-    }
-
-    /// Returns whether the lookup under a key needs no revalidation.
-    pub(crate) fn is_fresh(&mut self, key: &str) -> bool {
-        matches!(self.cache.get(key), CacheLookup::Fresh(_))
-    }
 }

@@ -2,10 +2,11 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::files::root::Root;
+use crate::sync::lock;
 
 /// Maximum number of releases. Each holds a file descriptor.
 const MAX_RELEASES: usize = 16;
@@ -111,10 +112,8 @@ impl Releases {
         previous.map(|release| release.root.clone()).collect()
     }
 
-    /// Locks the list. A poisoned lock is safe to use: a panic halfway loses at most one release.
     fn lock(&self) -> MutexGuard<'_, VecDeque<Release>> {
-        let releases = self.shared.releases.lock();
-        releases.unwrap_or_else(PoisonError::into_inner)
+        lock(&self.shared.releases)
     }
 }
 
@@ -138,116 +137,5 @@ impl Default for ReleasesShared {
             releases: Mutex::default(),
             next_expiry_nanos: AtomicU64::new(NO_EXPIRY),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::fs;
-
-    use super::*;
-    use crate::files::root::Symlinks;
-
-    const MINUTE: Duration = Duration::from_secs(60);
-
-    fn at(minutes: u32) -> SystemTime {
-        UNIX_EPOCH + MINUTE * minutes
-    }
-
-    /// Creates `count` directories.
-    fn roots(count: usize) -> (tempfile::TempDir, Vec<Arc<Root>>) {
-        let root = tempfile::tempdir().unwrap();
-        let roots = (0..count).map(|number| {
-            let path = root.path().join(number.to_string());
-            fs::create_dir(&path).unwrap();
-            Arc::new(Root::open(&path, &Symlinks::default()).unwrap())
-        });
-        let roots = roots.collect();
-        (root, roots)
-    }
-
-    fn check(
-        releases: &Releases,
-        roots: &[Arc<Root>],
-        current: usize,
-        minute: u32,
-        previous: &[usize],
-    ) {
-        let found = releases.previous(&roots[current], at(minute));
-        let index = |found: &Arc<Root>| {
-            roots
-                .iter()
-                .position(|root| root.is_same_dir(found))
-                .unwrap()
-        };
-        let found: Vec<usize> = found.iter().map(index).collect();
-        assert_eq!(found, previous, "in minute {minute}");
-    }
-
-    #[test]
-    fn previous_release_is_served_during_its_grace_period() {
-        let (_root, roots) = roots(3);
-        let releases = Releases::with_grace_period(10 * MINUTE);
-        for (root, minute) in [(0, 0), (0, 5), (1, 6), (1, 7), (2, 10)] {
-            releases.record(&roots[root], at(minute));
-        }
-        check(&releases, &roots, 2, 10, &[1, 0]);
-        check(&releases, &roots, 1, 10, &[2, 0]);
-        check(&releases, &roots, 2, 16, &[1]);
-        check(&releases, &roots, 2, 20, &[]);
-    }
-
-    #[test]
-    fn expired_release_is_closed_without_a_request() {
-        let (_root, roots) = roots(3);
-        let releases = Releases::with_grace_period(10 * MINUTE);
-        let check = |open: [bool; 3], expiry: Option<u32>| {
-            let is_held: Vec<bool> = roots.iter().map(|it| Arc::strong_count(it) > 1).collect();
-            assert_eq!(
-                (is_held.as_slice(), releases.next_expiry()),
-                (&open[..], expiry.map(at))
-            );
-        };
-        releases.record(&roots[0], at(0));
-        check([true, false, false], None);
-        releases.record(&roots[1], at(1));
-        check([true, true, false], Some(11));
-        releases.expire(at(10));
-        check([true, true, false], Some(11));
-        releases.record(&roots[2], at(11));
-        check([false, true, true], Some(21));
-        releases.expire(at(21));
-        check([false, false, true], None);
-        assert_eq!(Releases::default().next_expiry(), None);
-    }
-
-    #[test]
-    fn release_that_returns_is_current_again() {
-        let (_root, roots) = roots(2);
-        let releases = Releases::with_grace_period(10 * MINUTE);
-        for (root, minute) in [(0, 0), (1, 1), (0, 2)] {
-            releases.record(&roots[root], at(minute));
-        }
-        check(&releases, &roots, 0, 3, &[1]);
-        check(&releases, &roots, 0, 12, &[]);
-        releases.record(&roots[1], at(20));
-        check(&releases, &roots, 1, 29, &[0]);
-    }
-
-    #[test]
-    fn releases_are_bounded() {
-        let (_root, roots) = roots(MAX_RELEASES + 2);
-        let releases = Releases::with_grace_period(10 * MINUTE);
-        for root in &roots {
-            releases.record(root, at(0));
-        }
-        assert_eq!(
-            releases.previous(&roots[MAX_RELEASES + 1], at(1)).len(),
-            MAX_RELEASES - 1
-        );
-        let none = Releases::default();
-        none.record(&roots[0], at(0));
-        none.record(&roots[1], at(0));
-        check(&none, &roots, 1, 0, &[]);
     }
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fmt;
 
 use super::pattern::Pattern;
-use crate::files::root::MAX_WHOLE_FILE_BYTES;
+use crate::files::read::MAX_WHOLE_FILE_BYTES;
 use crate::http::TerminalText;
 
 /// Maximum size of a rule file, in bytes.

@@ -1,9 +1,22 @@
-//! Resolution of a path through symbolic links, with each step recorded.
+//! Symbolic links on a path, and the path without them.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
+
+use rustix::io::Errno;
 
 /// Maximum symbolic links in one path, as in path_resolution(7). Further links are treated as plain names.
 const MAX_SYMLINKS: usize = 40;
+
+/// Symbolic link and its target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Symlink {
+    /// Path below the root.
+    pub path: PathBuf,
+    /// Target, as the link states it.
+    pub target: PathBuf,
+}
 
 /// Resolved path, and the steps that led to it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -21,6 +34,40 @@ pub(crate) enum PathStep {
     Plain(PathBuf),
     /// A symbolic link, and its target as written.
     Symlink(PathBuf, PathBuf),
+}
+
+/// Returns the symbolic links on a path below a directory, in order.
+pub(super) fn symlinks_below<'a>(
+    dir: &Path,
+    path: &'a [u8],
+) -> impl Iterator<Item = Symlink> + use<'a> {
+    let (mut full, path) = (dir.to_owned(), Path::new(OsStr::from_bytes(path)));
+    let link = move |(depth, name)| {
+        full.push(name);
+        match full.read_link() {
+            Ok(target) => {
+                let path = path.iter().take(depth + 1).collect();
+                Some(Some(Symlink { path, target }))
+            }
+            Err(error) if Errno::from_io_error(&error) == Some(Errno::INVAL) => Some(None),
+            // The rest of the path does not exist, or cannot be reached.
+            Err(_) => None,
+        }
+    };
+    path.iter().enumerate().map_while(link).flatten()
+}
+
+/// Returns the real paths of a file: its name in the directory in which it was named, and, if that is a symbolic link,
+/// the path where it leads; both without other links.
+pub(crate) fn resolved_paths(file: &Path) -> impl Iterator<Item = PathBuf> {
+    let dir = match file.parent() {
+        Some(dir) if dir.as_os_str().is_empty() => Some(Path::new(".")),
+        dir => dir,
+    };
+    let dir = dir.and_then(|dir| dir.canonicalize().ok());
+    let named = dir.zip(file.file_name()).map(|(dir, name)| dir.join(name));
+    let real = file.canonicalize().ok();
+    named.into_iter().chain(real)
 }
 
 /// Returns the target of a symbolic link in the file system; `None` if the path is not one.

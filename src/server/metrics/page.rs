@@ -1,57 +1,54 @@
 //! Metrics page in Prometheus' text format, as an origin with one resource.
 
-mod process;
-
-use std::fmt::{Display, Write as _};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use self::process::ProcessStats;
+use super::process::ProcessStats;
+use super::text::{MetricType, MetricsText};
 use crate::auth::Verifier;
-use crate::counter::Counter;
-use crate::http::{CacheStatus, Lookup, NoStream, Origin, Representation, Status, Target};
+use crate::http::{CacheStatus, Finding, Lookup, NoStream, Origin, Representation, Status, Target};
 use crate::http1::{self, MethodLabel, TimeoutKind};
-use crate::line_writer::WriterHandle;
+use crate::log::WriterHandle;
 use crate::net;
 use crate::proxy;
 use crate::site::Compressor;
+use crate::sync::Counter;
 
 /// Path of the metrics page.
-pub const PATH: &str = "/metrics";
+pub const METRICS_PATH: &str = "/metrics";
 
-/// Prometheus' text format (prometheus.io, "Exposition formats").
+/// Media type of Prometheus' text format.
 const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// Counters of one worker.
 #[derive(Clone, Debug, Default)]
-pub struct WorkerCounters {
+pub(in crate::server) struct WorkerCounters {
     /// Connections.
-    pub net: Arc<net::ConnectionCounters>,
+    pub(in crate::server) net: Arc<net::ConnectionCounters>,
     /// Connections closed because of their PROXY header.
-    pub proxy: Arc<proxy::ProxyCounters>,
+    pub(in crate::server) proxy: Arc<proxy::ProxyCounters>,
     /// Requests and responses.
-    pub http1: Arc<http1::RequestCounters>,
+    pub(in crate::server) http1: Arc<http1::RequestCounters>,
     /// Bytes of its cache.
-    pub cache_bytes: Arc<Counter>,
+    pub(in crate::server) cache_bytes: Arc<Counter>,
 }
 
 /// Metrics of a server: an origin with one resource, which is rendered for each request.
 #[derive(Debug)]
-pub struct Metrics {
+pub(in crate::server) struct Metrics {
     process: ProcessStats,
     workers: Vec<WorkerCounters>,
     /// Compressor, whose queue length is a metric.
-    pub compressor: Option<Compressor>,
+    pub(in crate::server) compressor: Option<Compressor>,
     /// Password verifier, whose queue length is a metric.
-    pub verifier: Option<Verifier>,
+    pub(in crate::server) verifier: Option<Verifier>,
     /// Writer of the access log, whose counts of lines are metrics.
-    pub log: Option<WriterHandle>,
+    pub(in crate::server) log: Option<WriterHandle>,
 }
 
 impl Metrics {
     /// Creates the metrics of a server with this number of workers, at its start.
-    #[must_use]
-    pub fn new(workers: usize) -> Self {
+    pub(in crate::server) fn new(workers: usize) -> Self {
         Self {
             process: ProcessStats::open(),
             workers: (0..workers).map(|_| WorkerCounters::default()).collect(),
@@ -62,8 +59,7 @@ impl Metrics {
     }
 
     /// Returns the counters of this worker. Workers are numbered from 0.
-    #[must_use]
-    pub fn worker_counters(&self, worker: usize) -> WorkerCounters {
+    pub(in crate::server) fn worker_counters(&self, worker: usize) -> WorkerCounters {
         self.workers.get(worker).cloned().unwrap_or_default()
     }
 
@@ -281,58 +277,14 @@ impl Metrics {
 impl Origin for Metrics {
     type Stream = NoStream;
 
-    fn find(&mut self, target: &Target<'_>, _: SystemTime) -> Lookup {
+    fn find(&mut self, target: &Target<'_>, _: SystemTime) -> Finding {
         if *target.path() != *b"metrics" || target.is_directory() {
-            return Lookup::NotFound(None);
+            return Lookup::NotFound(None).into();
         }
         let content = self.render().into_bytes().into();
         let page = Representation::new(content, CONTENT_TYPE)
             .with_metadata_field("Cache-Control", "no-store");
-        Lookup::Found(Arc::new(page.into()))
-    }
-}
-
-/// Type of a metric.
-#[derive(Clone, Copy, Debug)]
-enum MetricType {
-    /// A number that never decreases.
-    Counter,
-    Gauge,
-    Histogram,
-}
-
-/// Text written so far, and the name of the current metric family.
-#[derive(Debug, Default)]
-struct MetricsText(String, &'static str);
-
-// Writing to a String does not fail.
-impl MetricsText {
-    fn family(&mut self, name: &'static str, kind: MetricType, help: &str) {
-        self.1 = name;
-        let kind = match kind {
-            MetricType::Counter => "counter",
-            MetricType::Gauge => "gauge",
-            MetricType::Histogram => "histogram",
-        };
-        let _ = write!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}\n");
-    }
-
-    /// Writes one sample of the family, with labels whose values need no escapes.
-    fn sample(&mut self, suffix: &str, labels: &[(&str, &str)], value: impl Display) {
-        let Self(text, name) = self;
-        let _ = write!(text, "{name}{suffix}");
-        for (index, (label, value)) in labels.iter().enumerate() {
-            let before = if index == 0 { '{' } else { ',' };
-            let _ = write!(text, "{before}{label}=\"{value}\"");
-        }
-        let end = if labels.is_empty() { "" } else { "}" };
-        let _ = writeln!(text, "{end} {value}");
-    }
-
-    /// Writes a family with a single sample.
-    fn single(&mut self, name: &'static str, kind: MetricType, help: &str, value: impl Display) {
-        self.family(name, kind, help);
-        self.sample("", &[], value);
+        Lookup::Found(Arc::new(page.into())).into()
     }
 }
 
@@ -368,11 +320,11 @@ mod tests {
         let mut is_there = |target: &str| {
             let target = Target::parse(target, None).unwrap();
             matches!(
-                metrics.find(&target, SystemTime::UNIX_EPOCH),
+                metrics.find(&target, SystemTime::UNIX_EPOCH).lookup,
                 Lookup::Found(_)
             )
         };
-        assert!(is_there(PATH) && is_there("/metrics?a"));
+        assert!(is_there(METRICS_PATH) && is_there("/metrics?a"));
         assert!(!is_there("/") && !is_there("/metrics/") && !is_there("/metrics/a"));
     }
 }

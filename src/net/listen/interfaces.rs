@@ -1,9 +1,10 @@
-//! This machine's address on its local network.
+//! Network interfaces of this machine: their addresses and indices.
 
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 
 use nix::ifaddrs::getifaddrs;
-use nix::net::if_::InterfaceFlags;
+use nix::net::if_::{InterfaceFlags, if_nametoindex};
 
 /// An address reserved for documentation (RFC 5737). Nothing is sent to it.
 const DOCUMENTATION_ADDRESS: SocketAddr =
@@ -13,7 +14,7 @@ const DOCUMENTATION_ADDRESS: SocketAddr =
 /// first address of an interface that is up. `None` without either.
 #[must_use]
 pub fn lan_address() -> Option<IpAddr> {
-    route_source_address().or_else(interface_address)
+    route_source_address().or_else(|| lan_addresses().first().copied())
 }
 
 /// Returns the source address that the routing table selects. Connecting a datagram socket looks up a route and sends
@@ -25,15 +26,8 @@ fn route_source_address() -> Option<IpAddr> {
     (!ip.is_loopback() && !ip.is_unspecified()).then_some(ip)
 }
 
-/// Returns an address of an interface (getifaddrs(3)), IPv4 before IPv6. IPv6 link-local addresses are skipped: other
-/// machines would need a zone for them.
-fn interface_address() -> Option<IpAddr> {
-    lan_addresses().first().copied()
-}
-
-/// The addresses of interfaces that are up, without loopback (getifaddrs(3)), IPv4 before IPv6. and of IPv6 none that
-/// other
-/// machines zone, as others cannot use it.
+/// Returns the addresses of interfaces that are up, without loopback (getifaddrs(3)), IPv4 before IPv6. IPv6 link-local
+/// addresses are skipped: other machines would need a zone for them.
 #[must_use]
 pub fn lan_addresses() -> Vec<IpAddr> {
     let is_up = |flags: InterfaceFlags| {
@@ -45,16 +39,25 @@ pub fn lan_addresses() -> Vec<IpAddr> {
         .filter_map(|interface| {
             let address = interface.address?;
             let v4 = address.as_sockaddr_in().map(|v4| v4.ip().into());
-            let v6 = || address.as_sockaddr_in6().map(|v6| v6.ip());
-            let v6 = || {
-                v6().filter(|ip| !ip.is_unicast_link_local())
-                    .map(IpAddr::V6)
-            };
-            v4.or_else(v6)
+            let v6 = address.as_sockaddr_in6().map(|v6| v6.ip());
+            let v6 = v6.filter(|ip| !ip.is_unicast_link_local());
+            v4.or(v6.map(IpAddr::V6))
         })
         .collect();
     addresses.sort_by_key(IpAddr::is_ipv6);
     addresses
+}
+
+/// Returns the index of an IPv6 zone (RFC 4007 section 11), given as the name or the index of a network interface
+/// of this machine.
+///
+/// # Errors
+/// The error of if_nametoindex(3): no interface has this name.
+pub fn zone_index(name: &str) -> io::Result<u32> {
+    match name.parse() {
+        Ok(number) => Ok(number),
+        Err(_) => Ok(if_nametoindex(name)?),
+    }
 }
 
 #[cfg(test)]
@@ -63,14 +66,23 @@ mod tests {
 
     #[test]
     fn lan_address_is_not_loopback() {
-        for address in [lan_address(), route_source_address(), interface_address()]
-            .into_iter()
-            .flatten()
-        {
+        let addresses = lan_address().into_iter().chain(route_source_address());
+        for address in addresses.chain(lan_addresses()) {
             assert!(
                 !address.is_loopback() && !address.is_unspecified(),
                 "{address}"
             );
         }
+    }
+
+    #[test]
+    fn zone_index_accepts_name_or_number() {
+        assert_eq!(zone_index("7").unwrap(), 7);
+        assert_eq!(
+            zone_index("lo").unwrap(),
+            1,
+            "the loopback interface is the first one"
+        );
+        assert!(zone_index("there-is-none").is_err());
     }
 }

@@ -19,7 +19,7 @@ use landlock::{
 use rustix::thread::set_no_new_privs;
 use tracing::debug;
 
-use crate::files::path_resolution::{self, ResolvedPath, resolve};
+use crate::files::symlinks::{ResolvedPath, read_link, resolve};
 
 /// Newest Landlock version that docroot is tested with. On older kernels the rights that it adds are left out.
 const NEWEST_ABI: ABI = ABI::V7;
@@ -121,7 +121,7 @@ pub fn confine(mode: SandboxMode, requirements: &Requirements) -> Result<Confine
     if mode == SandboxMode::Off {
         return Ok(Confinement::Off);
     }
-    let rules = rules_for(requirements, path_resolution::read_link);
+    let rules = rules_for(requirements, read_link);
     let confinement = match restrict(&rules) {
         Ok(status) => confinement_of(&status.landlock, requirements.read_everywhere),
         Err(error) => {

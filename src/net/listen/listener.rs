@@ -16,10 +16,10 @@ use rustix::io::Errno;
 use rustix::net::sockopt::{set_socket_reuseport, socket_acceptconn};
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 
-use super::address::{Address, Endpoint};
-use super::protocol::Peer;
-use super::transport::{NOTSENT_LOWAT_BYTES, SocketStream};
+use super::endpoint::Endpoint;
 use super::unix_socket::{self, SocketFile};
+use crate::net::transport::{NOTSENT_LOWAT_BYTES, SocketStream};
+use crate::peer::{Address, Peer};
 
 /// Connections that the kernel queues until they are accepted. `net.core.somaxconn` is the upper bound.
 const BACKLOG: i32 = 4096;
@@ -59,7 +59,7 @@ enum SocketOwnership {
 
 /// Outcome of one accept(2).
 #[derive(Debug)]
-pub(super) enum AcceptOutcome {
+pub(in crate::net) enum AcceptOutcome {
     Connection(SocketStream, Peer),
     /// The backlog is empty.
     NoneWaiting,
@@ -207,7 +207,7 @@ impl Listener {
 
     /// Removes the file of a Unix socket, so that no more clients connect. Returns whether the connections in the
     /// backlog must be accepted here; otherwise the next process, which is passed the same socket, accepts them.
-    pub(super) fn stop_accepting(&mut self) -> bool {
+    pub(in crate::net) fn stop_accepting(&mut self) -> bool {
         if self.is_inherited() {
             return false;
         }
@@ -220,7 +220,7 @@ impl Listener {
     }
 
     /// Whether the service manager keeps this socket open for the next process.
-    pub(super) fn is_inherited(&self) -> bool {
+    pub(in crate::net) fn is_inherited(&self) -> bool {
         matches!(self.ownership, SocketOwnership::Inherited)
     }
 
@@ -228,7 +228,7 @@ impl Listener {
     ///
     /// # Errors
     /// Only when the listening socket itself is unusable.
-    pub(super) fn accept(&self) -> io::Result<AcceptOutcome> {
+    pub(in crate::net) fn accept(&self) -> io::Result<AcceptOutcome> {
         let accepted = match &self.socket {
             ListenSocket::Tcp(socket) => socket
                 .accept()

@@ -12,18 +12,17 @@
 //! A directory with fewer entries than a run is sorted as a whole; of a larger one, each run is sorted. Only one run is
 //! held in memory, however large the directory is.
 
-mod natural;
-mod row;
-
 use std::cmp::{Ordering, Reverse};
 use std::io::{self, Write as _};
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use self::row::ListingRow;
+use super::natural;
+use super::row::ListingRow;
 use crate::blob::Blob;
-use crate::files::root::{EntryMetadata, OpenDir, Root};
+use crate::files::entry::{EntryMetadata, OpenDir};
+use crate::files::root::Root;
 use crate::http::{
     HtmlText, ListingFormat, ListingRepresentations, ListingView, Lookup, Representation, SortKey,
 };
@@ -48,9 +47,9 @@ const ROWS_PER_GROUP: u64 = 500;
 const MAX_BYTES_PER_STEP: usize = 32 * 1024;
 
 /// Page template, with placeholders in double braces.
-const PAGE: &str = include_str!("listing/page.html");
-const STYLE: &str = include_str!("listing/style.css");
-const SCRIPT: &str = include_str!("listing/script.js");
+const PAGE: &str = include_str!("page.html");
+const STYLE: &str = include_str!("style.css");
+const SCRIPT: &str = include_str!("script.js");
 
 /// Row with the link to the parent directory.
 const PARENT_ROW: &[u8] = b"<tbody><tr><td><a href=\"../\">../</a><td><td>\n";
@@ -67,7 +66,7 @@ const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; img-src 'self'; \
 
 /// State that all listings of a site share.
 #[derive(Debug)]
-pub(super) struct Listings {
+pub(crate) struct Listings {
     formats: Arc<ListingRepresentations>,
     /// Reference count of the listings in progress.
     active: Arc<()>,
@@ -143,12 +142,12 @@ impl Default for Listings {
 
 impl Listings {
     /// Returns the lookup of a target that is listed.
-    pub(super) fn lookup(&self) -> Lookup {
+    pub(crate) fn lookup(&self) -> Lookup {
         Lookup::Listing(self.formats.clone())
     }
 
     /// Starts the listing of an open directory, at this path below the root.
-    pub(super) fn start(
+    pub(crate) fn start(
         &self,
         root: Arc<Root>,
         dir: OpenDir,
@@ -171,12 +170,12 @@ impl Listings {
 
 impl Listing {
     /// Returns the root that contains the directory.
-    pub(super) fn root(&self) -> Arc<Root> {
+    pub(crate) fn root(&self) -> Arc<Root> {
         self.root.clone()
     }
 
     /// Returns the directory's path below the root.
-    pub(super) fn path(&self) -> &[u8] {
+    pub(crate) fn path(&self) -> &[u8] {
         &self.path
     }
 
@@ -195,7 +194,7 @@ impl Listing {
 ///
 /// # Errors
 /// Fails if the directory can no longer be read.
-pub(super) fn step(
+pub(crate) fn step(
     listing: &mut Listing,
     root: &Root,
     is_shown: impl Fn(&[u8]) -> bool,
@@ -536,30 +535,8 @@ mod tests {
     }
 
     #[test]
-    fn page_placeholders_are_all_filled() {
-        let tempdir = tempfile::tempdir().unwrap();
-        let root = Root::open(tempdir.path(), &crate::files::Symlinks::default());
-        let root = Arc::new(root.unwrap());
-        let view = ListingView {
-            format: ListingFormat::Html,
-            sort_key: SortKey::Time,
-            is_descending: true,
-        };
-        let listings = Listings::default();
-        let mut listing = listings.start(root.clone(), root.read_dir(b"").unwrap(), b"a/<b>", view);
-        let mut page = Vec::new();
-        while step(&mut listing, &root, |_| true, &mut page).unwrap() {}
-        let page = String::from_utf8(page).unwrap();
-        assert!(page.contains("<h1><a href=\"../../\">/</a><a href=\"../\">a/</a>&lt;b&gt;/</h1>"));
-        assert!(page.contains("<title>Index of /a/&lt;b&gt;/</title>"));
-        assert!(page.contains("aria-sort=\"descending\"><a href=\"?sort=time&amp;order=asc\""));
-        assert!(page.contains(">0 folders, 0 files</p>") && page.ends_with("</script>\n</html>\n"));
-    }
-
-    #[test]
     fn many_concurrent_listings_use_short_runs() {
-        let tempdir = tempfile::tempdir().unwrap();
-        let root = Root::open(tempdir.path(), &crate::files::Symlinks::default());
+        let root = Root::open("/".as_ref(), &crate::files::Symlinks::default());
         let root = Arc::new(root.unwrap());
         let view = ListingView {
             format: ListingFormat::Text,

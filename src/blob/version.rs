@@ -1,39 +1,9 @@
-//! Content as bytes in memory or in an open file of a known version.
+//! Version of a file's bytes, and whether the file still has them.
 
 use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
-use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-
-/// Content in memory or in an open file. A clone shares the bytes.
-///
-/// Each reader of an open file uses its own offset, so one descriptor serves any number of readers.
-#[derive(Clone, Debug)]
-pub enum Blob {
-    /// Bytes in the program's binary.
-    Static(&'static [u8]),
-    /// Bytes that were read or generated.
-    Memory(Arc<[u8]>),
-    /// A sealed file in memory (memfd_create(2), F_SEAL_WRITE and F_SEAL_SHRINK): the kernel sends it as a file, and as
-    /// no process can change it any more, it is as reliable as memory.
-    Sealed {
-        /// The open file. Its cursor is never used.
-        file: Arc<File>,
-        /// Length in bytes.
-        len: u64,
-    },
-    /// An open regular file.
-    File {
-        /// The open file. Its cursor is never used.
-        file: Arc<File>,
-        /// Version of the file when it was opened. The file may have changed since.
-        version: FileVersion,
-        /// Whether the last change was a while ago ([`FileVersion::is_settled`]). If not, it may be about to change
-        /// again.
-        is_steady: bool,
-    },
-}
 
 /// Longest time by which a time stamp of a file may lie behind the clock, so that two changes have the same one: one
 /// tick of the kernel, at most 10 ms, and as much again as a margin.
@@ -43,7 +13,9 @@ pub const TIMESTAMP_TICK: Duration = Duration::from_millis(20);
 /// costs one statx(2), 0.3 microseconds; a file system needs some tens of nanoseconds.
 const MAX_STATS: u32 = 100;
 
-/// Version of a file's bytes, from its metadata: if two versions differ, the bytes must be expected to differ.
+/// Version of a file's bytes, from its metadata. Two questions are asked of it: two equal versions are of the same bytes
+/// under as many names, as a key of a cache needs; [`is_unchanged`](Self::is_unchanged) and
+/// [`recheck`](Self::recheck) say whether the bytes are the same, also if a name was added or removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct FileVersion {
     /// Length in bytes.
@@ -58,6 +30,17 @@ pub struct FileVersion {
     pub inode: u64,
     /// Number of its hard links, which are its names.
     pub links: u64,
+}
+
+/// Outcome of [`FileVersion::recheck`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VersionCheck {
+    /// The bytes are the same.
+    Unchanged,
+    /// Only the change time differs. That may be a removal of the file's name, half done: a later check decides.
+    Undecided,
+    /// The bytes must be expected to differ.
+    Changed,
 }
 
 impl FileVersion {
@@ -87,6 +70,36 @@ impl FileVersion {
             now = Self::of(file)?;
         }
         Ok(now)
+    }
+
+    /// Whether an open file still has the bytes of this version, as [`after`](Self::after) and
+    /// [`has_same_bytes_as`](Self::has_same_bytes_as) say.
+    ///
+    /// # Errors
+    /// As for [`of`](Self::of).
+    pub fn is_unchanged(&self, file: &File) -> io::Result<bool> {
+        Ok(Self::after(file, self)?.has_same_bytes_as(self))
+    }
+
+    /// Checks whether an open file still has the bytes of this version, and makes the file's current version the one to
+    /// compare with, so that a changed number of links excuses one new change time and none after it. (But the kernel
+    /// may remove the last link shortly before it sets the change time: until then the old version is kept, so that the
+    /// change is still excused.)
+    ///
+    /// # Errors
+    /// As for [`of`](Self::of).
+    pub fn recheck(&mut self, file: &File) -> io::Result<VersionCheck> {
+        let now = Self::after(file, self)?;
+        if !now.has_same_bytes_as(self) {
+            return Ok(match now.differs_in_change_time_only(self) {
+                true => VersionCheck::Undecided,
+                false => VersionCheck::Changed,
+            });
+        }
+        if now.links > 0 || now.changed != self.changed {
+            *self = now;
+        }
+        Ok(VersionCheck::Unchanged)
     }
 
     /// Whether the change time has a fraction of a second, so that it can be relied on. A time in whole seconds may be
@@ -124,8 +137,7 @@ impl FileVersion {
     }
 
     /// Whether this differs from an `earlier` version in nothing but the change time.
-    #[must_use]
-    pub fn differs_in_change_time_only(&self, earlier: &Self) -> bool {
+    fn differs_in_change_time_only(&self, earlier: &Self) -> bool {
         let changed = earlier.changed;
         self.changed != changed && Self { changed, ..*self } == *earlier
     }
@@ -157,41 +169,6 @@ pub(crate) fn system_time(seconds: i64, nanos: i64) -> SystemTime {
         .unwrap_or(UNIX_EPOCH)
 }
 
-impl Blob {
-    /// Returns the length in bytes.
-    #[must_use]
-    pub fn len(&self) -> u64 {
-        match self {
-            Self::Static(bytes) => bytes.len() as u64,
-            Self::Memory(bytes) => bytes.len() as u64,
-            Self::Sealed { len, .. } => *len,
-            Self::File { version, .. } => version.len,
-        }
-    }
-
-    /// Whether the length is 0.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// Returns the bytes, if they are in this process's memory.
-    #[must_use]
-    pub fn in_memory(&self) -> Option<&[u8]> {
-        match self {
-            Self::Static(bytes) => Some(bytes),
-            Self::Memory(bytes) => Some(bytes),
-            Self::Sealed { .. } | Self::File { .. } => None,
-        }
-    }
-}
-
-impl From<Vec<u8>> for Blob {
-    fn from(bytes: Vec<u8>) -> Self {
-        Self::Memory(bytes.into())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -202,13 +179,6 @@ mod tests {
         let modified = UNIX_EPOCH - Duration::from_millis(1500);
         file.set_modified(modified).unwrap();
         assert_eq!(FileVersion::of(&file).unwrap().modified, modified);
-    }
-
-    #[test]
-    fn sealed_blob_has_length_and_no_bytes() {
-        let file = Arc::new(tempfile::tempfile().unwrap());
-        let sealed = Blob::Sealed { file, len: 7 };
-        assert_eq!((sealed.len(), sealed.in_memory()), (7, None));
     }
 
     #[test]
@@ -283,5 +253,32 @@ mod tests {
         assert!(!has_bytes(), "its modification time was set back");
         file.set_len(1).unwrap();
         assert!(!has_bytes());
+    }
+
+    /// The kernel sets the change time before or after it removes the link, or both: the check may run in between.
+    #[test]
+    fn file_unlinked_while_checked_is_unchanged() {
+        use std::fs::{File, remove_file, rename, write};
+        use std::thread;
+
+        let dir = tempfile::tempdir().unwrap();
+        let (path, next) = (dir.path().join("file"), dir.path().join("next"));
+        for is_replaced in [false, true].repeat(50) {
+            write(&path, "content").unwrap();
+            write(&next, "another").unwrap();
+            let file = File::open(&path).unwrap();
+            let mut version = FileVersion::of(&file).unwrap();
+            thread::scope(|scope| {
+                let remover = scope.spawn(|| match is_replaced {
+                    true => rename(&next, &path).unwrap(),
+                    false => remove_file(&path).unwrap(),
+                });
+                while !remover.is_finished() {
+                    let check = version.recheck(&file).unwrap();
+                    assert_ne!(check, VersionCheck::Changed);
+                }
+            });
+            assert_eq!(version.recheck(&file).unwrap(), VersionCheck::Unchanged);
+        }
     }
 }

@@ -1,40 +1,30 @@
-//! Live reload: a stream of server-sent events that tells open pages which files have changed.
+//! `LiveReload`: a stream of server-sent events that tells open pages which files have changed.
 //!
-//! One background thread watches all directories below the root ([`tree_watcher`]) and merges bursts of changes
-//! ([`debouncer`]). It numbers the merged changes, keeps the last few, and wakes each worker. A script that is injected
-//! into every HTML page ([`inject`]) reads the event stream: first a `hello` with the current number, then each change.
+//! One background thread watches all directories below the root (`tree_watcher.rs`) and merges bursts of changes
+//! (`debouncer.rs`). It numbers the merged changes, keeps the last few, and wakes each worker. A script that is injected
+//! into every HTML page (`inject.rs`) reads the event stream: first a `hello` with the current number, then each change.
 //! By its last number, a page that reconnects to any worker gets the changes that it missed. The event id begins with a
 //! random number of this process, as changes between two processes are unknown.
-
-mod debouncer;
-mod inject;
-mod tree_watcher;
 
 use std::collections::VecDeque;
 use std::fmt::Write as _;
 use std::hash::{BuildHasher as _, RandomState};
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tracing::{debug, warn};
 
-use self::debouncer::{Changes, Debouncer};
-use self::inject::SkipReason;
-use self::tree_watcher::{TreeEvent, TreeWatcher};
+use super::debouncer::{Changes, Debouncer};
+use super::inject::{self, SkipReason};
+use super::tree_watcher::{TreeEvent, TreeWatcher};
 use crate::files::root::Root;
 use crate::http::{Fields, PATH_CHARACTERS, percent_encode};
-
-/// Paths of the event stream and of the script, below the root, in a directory name that no site uses.
-const EVENTS_PATH: &[u8] = b".docroot/live";
-pub(super) const SCRIPT_PATH: &[u8] = b".docroot/live.js";
-
-/// Script that reloads a page after a change.
-pub(super) const SCRIPT_CONTENT: &[u8] = include_bytes!("live/script.js");
+use crate::sync::{Waker, lock};
 
 /// Interval of comments on an idle event stream. Without them, a client that has gone would not be noticed.
 const HEARTBEAT: Duration = Duration::from_secs(15);
@@ -60,7 +50,9 @@ pub struct LiveReload {
 
 #[derive(Debug)]
 struct LiveShared {
-    /// Path prefix of all URLs, with a leading and a trailing slash.
+    /// Path prefix of all URLs, without a slash at either end.
+    prefix: String,
+    /// The same, encoded, with a leading and a trailing slash.
     url_prefix: String,
     /// Random number of this process.
     instance_id: u64,
@@ -78,13 +70,13 @@ struct LiveState {
     last_change: Option<Instant>,
     /// Event texts of the last changes, the latest first.
     recent_events: VecDeque<Arc<str>>,
-    /// Eventfd of each worker.
-    wakers: Vec<OwnedFd>,
+    /// Waker of each worker.
+    wakers: Vec<Waker>,
 }
 
 /// Guard that stops the thread when the last [`LiveReload`] is dropped.
 #[derive(Debug, Default)]
-struct StopOnDrop(OnceLock<OwnedFd>);
+struct StopOnDrop(OnceLock<Waker>);
 
 /// Event stream of one page.
 #[derive(Debug)]
@@ -94,13 +86,6 @@ pub struct EventStream {
     reported: Option<u64>,
     /// Time of the next comment, if nothing changes before.
     next_heartbeat: Option<Instant>,
-}
-
-/// Path below the prefix that docroot itself serves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum BuiltinPath {
-    Events,
-    Script,
 }
 
 impl LiveReload {
@@ -114,6 +99,7 @@ impl LiveReload {
         }
         Self {
             shared: Arc::new(LiveShared {
+                prefix: prefix.to_owned(),
                 url_prefix,
                 instance_id: RandomState::new().hash_one(()),
                 change_count: AtomicU64::new(0),
@@ -124,14 +110,15 @@ impl LiveReload {
         }
     }
 
-    /// Returns an eventfd for one worker. It becomes readable again with each change.
+    /// Returns the descriptor of a waker for one worker, which is woken at each change.
     ///
     /// # Errors
-    /// Fails if the kernel cannot create an eventfd.
+    /// Fails if the kernel provides no descriptor.
     pub fn new_waker(&self) -> io::Result<OwnedFd> {
-        let waker = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        self.shared.state().wakers.push(waker.try_clone()?);
-        Ok(waker)
+        let waker = Waker::new()?;
+        let descriptor = waker.descriptor()?;
+        self.shared.state().wakers.push(waker);
+        Ok(descriptor)
     }
 
     /// Starts a background thread that watches all directories below a root. With `hidden`, names that begin with a
@@ -145,24 +132,20 @@ impl LiveReload {
             let hint = "see fs.inotify.max_user_instances";
             io::Error::new(error.kind(), format!("{why}: {error}; {hint}"))
         })?;
-        let stop = eventfd(0, EventfdFlags::CLOEXEC)?;
-        let stop_reader = stop.try_clone()?;
+        let stop = Waker::new()?;
+        let stopped = stop.clone();
         let shared = self.shared.clone();
         thread::Builder::new()
             .name("live".into())
-            .spawn(move || shared.run(tree, &stop_reader))?;
+            .spawn(move || shared.run(tree, &stopped))?;
         // After a second call, only the first thread is stopped on drop; the second one runs until the process ends.
         let _ = self.stop_on_drop.0.set(stop);
         Ok(())
     }
 
-    /// Returns the built-in path that this is, without the prefix, or `None`.
-    pub(super) fn builtin_path(path: &[u8]) -> Option<BuiltinPath> {
-        match path {
-            EVENTS_PATH => Some(BuiltinPath::Events),
-            SCRIPT_PATH => Some(BuiltinPath::Script),
-            _ => None,
-        }
+    /// Returns the path prefix, without a slash at either end.
+    pub(super) fn prefix(&self) -> &str {
+        &self.shared.prefix
     }
 
     /// Creates an event stream for a page.
@@ -221,7 +204,7 @@ impl LiveReload {
 }
 
 impl EventStream {
-    /// Appends new events. Returns the time at which to call this again, unless the eventfd becomes readable before.
+    /// Appends new events. Returns the time at which to call this again, unless the worker is woken before.
     pub(super) fn write_events(&mut self, into: &mut Vec<u8>, now: Instant) -> Instant {
         let before = into.len();
         let shared = &self.live.shared;
@@ -242,11 +225,11 @@ impl EventStream {
 
 impl LiveShared {
     fn state(&self) -> MutexGuard<'_, LiveState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
-    /// Publishes changes until `stop` is readable.
-    fn run(&self, mut tree: TreeWatcher, stop: &OwnedFd) {
+    /// Publishes changes until `stop` is woken.
+    fn run(&self, mut tree: TreeWatcher, stop: &Waker) {
         tree.start();
         let mut debouncer = Debouncer::default();
         self.update(|state| state.is_watching = true);
@@ -260,22 +243,25 @@ impl LiveShared {
             let timeout = timeout.map(|timeout| Timespec::try_from(timeout).unwrap_or_default());
             let mut poll_fds = [
                 PollFd::new(tree.inotify(), PollFlags::IN),
-                PollFd::new(tree.root_inotify(), PollFlags::IN),
-                PollFd::new(stop, PollFlags::IN),
+                PollFd::from_borrowed_fd(stop.as_fd(), PollFlags::IN),
             ];
             // EINTR is harmless: the loop polls again. No other error can happen.
             let _ = poll(&mut poll_fds, timeout.as_ref());
-            let [_, has_root_event, is_stopped] =
-                poll_fds.map(|poll_fds| !poll_fds.revents().is_empty());
+            let [_, is_stopped] = poll_fds.map(|poll_fds| !poll_fds.revents().is_empty());
             if is_stopped {
                 return;
             }
             let now = Instant::now();
+            let mut has_root_changed = tree.needs_polling();
             tree.read_events(|event| match event {
                 TreeEvent::Path(path, change) => debouncer.record(path, change, now),
-                TreeEvent::Unknown => debouncer.record_unknown(now),
+                TreeEvent::RootPath => has_root_changed = true,
+                TreeEvent::Unknown => {
+                    debouncer.record_unknown(now);
+                    has_root_changed = true;
+                }
             });
-            if (has_root_event || tree.needs_polling()) && tree.reopen_root_if_changed() {
+            if has_root_changed && tree.reopen_root_if_changed() {
                 debouncer.record_unknown(now);
             }
             if debouncer.deadline().is_some_and(|deadline| deadline <= now) {
@@ -303,10 +289,7 @@ impl LiveShared {
     fn update(&self, act: impl FnOnce(&mut LiveState)) {
         let state = &mut *self.state();
         act(state);
-        for waker in &state.wakers {
-            // Each write is an edge. A write fails only if the counter would reach 2^64 - 1 unread (eventfd(2)).
-            let _ = rustix::io::write(waker, &1_u64.to_ne_bytes());
-        }
+        state.wakers.iter().for_each(Waker::wake);
     }
 
     /// Appends the `hello` event, or the changes after the last one that was sent.
@@ -369,7 +352,7 @@ impl LiveShared {
 impl Drop for StopOnDrop {
     fn drop(&mut self) {
         if let Some(stop) = self.0.get() {
-            let _ = rustix::io::write(stop, &1_u64.to_ne_bytes());
+            stop.wake();
         }
     }
 }
