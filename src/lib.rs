@@ -3,13 +3,13 @@
 //! > **net** moves bytes, **http1** reads and writes messages, **site** finds resources in files, by the rules of
 //! > **http**.
 //!
-//! Code that serves no word of that sentence is the command line (`main.rs`, `config/` and its commands), the start of
-//! the server (`server/`), or in the wrong place.
+//! Code that serves no word of that sentence is the command line (`cli/`), the start of the server (`server/`), or in
+//! the wrong place.
 //!
 //! # Layers
 //!
 //! ```text
-//!    main.rs, config.rs               command line in, exit code out
+//!    cli/                             command line in, exit code out
 //!        |
 //!    server/                          one event loop per worker
 //!        |
@@ -32,10 +32,10 @@
 //! | `site/` | from a request target to a resource: files, rules, caches, compression | sockets; request fields |
 //! | `log/` | lines written by a background thread | their content |
 //! | `sync/` | what threads share: counters, wakers, worker pools, second-chance eviction, throttled messages | who uses it |
-//! | `config/` | options of the command line and the environment | acting on them |
+//! | `cli/` | the command line and its words: options, commands, banner, signals, exit codes | what a library user calls |
 //!
-//! No import runs upward: `main > config > {server, compress} > {http1, site, proxy} > auth > {http, net} >
-//! {blob, counter, line_writer, peer, trust, path_resolution}`. (`main.rs` enters the sandbox after the server has
+//! No import runs upward: `main > cli > server > {http1, site, proxy} > auth > {http, net} >
+//! {blob, counter, line_writer, path, peer, trust}`. (`cli/serve.rs` enters the sandbox after the server has
 //! bound its sockets and before it runs.) `net/` and `http/` do not know each other; `http1/session.rs` joins them.
 //! Content passes through all layers as a [`Blob`](blob::Blob): bytes in memory, or an open file. HTTP/2 would be a
 //! folder beside `http1/`, and TLS a wrapper like `proxy/` (docs/internals/architecture.md).
@@ -200,6 +200,7 @@
 //! | `net/reactor.rs` | the event loop and its only clock | the bytes of a connection |
 //! | `net/reactor_handle.rs` | stops a reactor from another thread | joining it |
 //! | `http/syntax.rs` | tokens, comma lists, quoted strings, parameters, weights | the meaning of a field |
+//! | `http/escape.rs` | untrusted text escaped for HTML, JSON, a log line, a terminal | its meaning |
 //! | `http/fields.rs` | generated field lines, rendered when added | unescaped text from a client |
 //! | `http/date.rs` | HTTP dates and RFC 3339 dates; the text of the last second, cached | reading the clock |
 //! | `http/status.rs` | status codes that docroot sends | when to send them |
@@ -296,44 +297,61 @@
 //! | `server/metrics/text.rs` | Prometheus' text format | which metrics there are |
 //! | `server/metrics/process.rs` | statistics of the process from procfs | docroot's own counters |
 //! | `server/sandbox.rs` | the rights that the serving process keeps (Landlock) | names of options |
-//! | `compress.rs` | `docroot compress`: directory walk, threads, report | opening files; requests |
-//! | `main.rs` | arguments, tracing, signals, exit code | anything else |
-//! | `config.rs` | arguments and environment -> options, validated once | imports from anywhere but `main.rs` |
-//! | `local_time.rs` | local time for a terminal | other clocks |
-//! | `config/mistakes.rs` | messages for common mistakes in arguments and variables | accepting them |
-//! | `config/reference.rs` | the options as groups and entries, and docs/reference/options.md | their texts |
-//! | `config/values.rs` | text of an argument -> its value | the option it belongs to |
-//! | `config/binds.rs` | `--bind` and `--port` -> addresses | listening |
-//! | `config/etag.rs` | the source of entity tags | making them |
-//! | `config/memory.rs` | memory limit of the container -> size of the cache | the cache |
-//! | `config/live.rs` | options for development | acting on them |
-//! | `config/health.rs` | options of the health check and of draining | acting on them |
-//! | `config/sandbox.rs` | sandbox mode, and the files that the server needs | confining |
-//! | `config/proxies.rs` | trusted proxies and the PROXY protocol | parsing their headers |
-//! | `config/log.rs` | options of the access log | writing it |
-//! | `config/metrics.rs` | the option of the metrics | serving them |
-//! | `config/manual.rs` | the manual page and shell completions | printing them |
-//! | `config/healthcheck.rs` | options of `docroot healthcheck` | sending the request |
-//! | `banner.rs` | the start message, as text or JSON | which features are on |
-//! | `text.rs` | untrusted text escaped for a terminal or JSON | its meaning |
-//! | `log_sink.rs` | the access log's sink: standard output, or a file that is reopened | the content of a line |
-//! | `browser.rs` | opening a browser when the server listens | the URL |
-//! | `qr.rs` | a URL as a QR code, and the choice of one that a phone can reach | where it is printed |
-//! | `check.rs` | `docroot --check`: what would be served, and what is wrong with it | examining files |
-//! | `explain.rs` | `docroot explain`: a request through a session without a socket, with its trace | decisions |
-//! | `hash.rs` | `docroot hash`: password in, htpasswd line out | the hash function |
-//! | `service_manager.rs` | sd_notify(3) messages, and where to send them | when to send them |
-//! | `healthcheck.rs` | `docroot healthcheck`: one request to a server, and whether it is healthy | its address |
+//! | `main.rs` | calls `cli` | anything else |
+//! | `path.rs` | paths as bytes: their directory, and their last segment | the file system |
+//! | `cli/serve.rs` | the order of starting, and what each signal does | the server |
+//! | `cli/site.rs` | the site of a command, with its path rules in force | looking up |
+//! | `cli/signals.rs` | signals, received by a thread | the reaction to them |
+//! | `cli/exit_codes.rs` | exit codes, and the errors that they stand for | printing |
+//! | `cli/diagnostics.rs` | level and destination of diagnostics | their texts |
+//! | `cli/local_time.rs` | local time for a terminal | other clocks |
+//! | `cli/output.rs` | text on standard output, and parts of it that several commands have | its meaning |
+//! | `cli/options/arguments.rs` | the arguments of the program -> options, validated once | acting on them |
+//! | `cli/options/command_line.rs` | arguments and environment as clap reads them | their meaning |
+//! | `cli/options/config.rs` | the resolved options | resolving them |
+//! | `cli/options/site.rs` | options of the site -> options of the server | listeners |
+//! | `cli/options/root.rs` | the root directory, and files that must be outside it | opening it |
+//! | `cli/options/users.rs` | `--auth` and `--auth-file` -> users | verifying passwords |
+//! | `cli/options/group.rs` | headings of `--help` | the options below them |
+//! | `cli/options/explain.rs` | arguments of `docroot explain` -> a request | sending it |
+//! | `cli/options/compress.rs` | arguments of `docroot compress` | compressing |
+//! | `cli/options/mistakes.rs` | messages for common mistakes in arguments and variables | accepting them |
+//! | `cli/options/reference.rs` | the options as groups and entries, and docs/reference/options.md | their texts |
+//! | `cli/options/values.rs` | text of an argument -> its value | the option it belongs to |
+//! | `cli/options/binds.rs` | `--bind` and `--port` -> addresses | listening |
+//! | `cli/options/etag.rs` | the source of entity tags | making them |
+//! | `cli/options/defaults.rs` | CPUs and memory limit of the container -> threads, size of the cache | the cache |
+//! | `cli/options/live.rs` | options for development | acting on them |
+//! | `cli/options/health.rs` | options of the health check and of draining | acting on them |
+//! | `cli/options/sandbox.rs` | sandbox mode, and the files that the server needs | confining |
+//! | `cli/options/proxies.rs` | trusted proxies and the PROXY protocol | parsing their headers |
+//! | `cli/options/log.rs` | options of the access log | writing it |
+//! | `cli/options/metrics.rs` | the option of the metrics | serving them |
+//! | `cli/options/manual.rs` | the manual page and shell completions | printing them |
+//! | `cli/options/healthcheck.rs` | options of `docroot healthcheck` | sending the request |
+//! | `cli/banner.rs` | the start message, as text or JSON | which features are on |
+//! | `cli/log_sink.rs` | the access log's sink: standard output, or a file that is reopened | the content of a line |
+//! | `cli/browser.rs` | opening a browser when the server listens | the URL |
+//! | `cli/qr.rs` | a URL as a QR code, and the choice of one that a phone can reach | where it is printed |
+//! | `cli/check.rs` | `docroot --check`: what would be served, and what is wrong with it | examining files |
+//! | `cli/compress.rs` | `docroot compress`: directory walk, threads, report | opening files; requests |
+//! | `cli/explain/session.rs` | `docroot explain`: a request through a session without a socket | decisions |
+//! | `cli/explain/reasons.rs` | records of a session -> reasons for its response | decisions |
+//! | `cli/explain/codings.rs` | the content codings of a response, and why each is sent or not | choosing one |
+//! | `cli/explain/report.rs` | an explanation as text or JSON | reasons |
+//! | `cli/hash.rs` | `docroot hash`: password in, htpasswd line out | the hash function |
+//! | `cli/service_manager.rs` | sd_notify(3) messages, and where to send them | when to send them |
+//! | `cli/healthcheck.rs` | `docroot healthcheck`: one request to a server, and whether it is healthy | its address |
 #![forbid(unsafe_code)]
 
 pub mod auth;
 pub mod blob;
-pub mod compress;
 pub mod files;
 pub mod http;
 pub mod http1;
 pub mod log;
 pub mod net;
+mod path;
 mod peer;
 pub mod proxy;
 pub mod server;

@@ -11,6 +11,7 @@ mod coding;
 mod cors;
 mod credentials;
 mod date;
+pub(crate) mod escape;
 mod fields;
 mod forwarded;
 mod listing;
@@ -33,6 +34,7 @@ pub use coding::{AcceptEncoding, Coding, CodingReason, choose_coding, coding_rea
 pub use cors::{allow_preflight, is_preflight};
 pub use credentials::{Credentials, append_user, challenge};
 pub use date::{CachedDate, Timestamp, http_date};
+pub use escape::{HtmlText, JsonEscapes, TerminalText, push_json};
 pub use fields::{FieldName, Fields};
 pub use forwarded::{ForwardedAddress, forwarded_client};
 pub use listing::{ListingFormat, ListingRepresentations, ListingView, SortKey};

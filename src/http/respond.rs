@@ -4,6 +4,7 @@ use std::sync::{Arc, LazyLock};
 
 use super::accept::is_navigation;
 use super::coding::{self, AcceptEncoding, Coding};
+use super::escape::HtmlText;
 use super::listing::respond_listing;
 use super::multipart::Multipart;
 use super::origin::{Lookup, StreamKind};
@@ -15,6 +16,7 @@ use super::response::{Body, Response};
 use super::status::Status;
 use super::target::Target;
 use crate::blob::Blob;
+use crate::path::last_segment;
 
 /// Responses for a missing target of a site without an error page: a page for navigation, plain text for subresources
 /// such as scripts and images. These are frequent, so they are made once.
@@ -97,8 +99,7 @@ fn respond_not_found(
 
 /// Whether the target may name a page, by its extension.
 fn may_be_page(target: &Target<'_>) -> bool {
-    let path = target.raw_path().as_bytes();
-    let name = path.rsplit(|&byte| byte == b'/').next().unwrap_or_default();
+    let name = last_segment(target.raw_path().as_bytes());
     let mut parts = name.rsplitn(2, |&byte| byte == b'.');
     match (parts.next(), parts.next()) {
         (Some(extension), Some(stem)) if !(extension.is_empty() || stem.is_empty()) => {
@@ -193,11 +194,7 @@ fn respond_range(request: &Request<'_>, found: &Arc<Representation>) -> Response
 
 /// Renders a link to `location` that shows it, in HTML.
 fn html_link(location: &str) -> String {
-    let html = location
-        .replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('"', "&quot;")
-        .replace('\'', "&#39;");
+    let html = HtmlText(location.as_bytes());
     format!("<a href=\"{html}\">{html}</a>")
 }
 

@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::decimal;
-use crate::http::{CacheStatus, Coding, Status, Timestamp, Version};
+use crate::http::escape::{is_safe_quoted, is_safe_unquoted, push_escaped};
+use crate::http::{CacheStatus, Coding, JsonEscapes, Status, Timestamp, Version, push_json};
 use crate::net::Address;
 
 /// Format of a line. In each, nothing that a client sends can end a line or a field, or control a terminal.
@@ -331,79 +332,10 @@ fn push_right_aligned(width: usize, into: &mut Vec<u8>, write: impl FnOnce(&mut 
     column.rotate_right(missing);
 }
 
-/// Whether a byte may stand unescaped between spaces.
-fn is_safe_unquoted(byte: u8) -> bool {
-    byte.is_ascii_graphic() & (byte != b'\\')
-}
-
-/// Whether a byte may stand unescaped between quotation marks.
-fn is_safe_quoted(byte: u8) -> bool {
-    matches!(byte, b' '..=b'~') & (byte != b'"') & (byte != b'\\')
-}
-
-const HEX: &[u8; 16] = b"0123456789ABCDEF";
-
-fn hex_digit(digit: u8) -> u8 {
-    HEX.get(usize::from(digit & 15)).copied().unwrap_or(b'0')
-}
-
-/// Appends bytes that the client sent, with `\xNN` for all that are not `plain`, as nginx does.
-fn push_escaped(bytes: &[u8], plain: impl Fn(u8) -> bool, into: &mut Vec<u8>) {
-    if all_bytes(bytes, &plain) {
-        return into.extend_from_slice(bytes);
-    }
-    for &byte in bytes {
-        match plain(byte) {
-            true => into.push(byte),
-            false => into.extend_from_slice(&[b'\\', b'x', hex_digit(byte >> 4), hex_digit(byte)]),
-        }
-    }
-}
-
-/// Whether a predicate holds for all bytes. It does not stop early, so the compiler vectorizes it.
-fn all_bytes(bytes: &[u8], holds: impl Fn(u8) -> bool) -> bool {
-    bytes.iter().fold(true, |all, &byte| all & holds(byte))
-}
-
-/// Appends `before`, which includes the opening quotation mark, and the string's content (RFC 8259 section 7).
-///
-/// All that is not ASCII is escaped, including what controls a terminal or ends a line for some readers. Invalid UTF-8
-/// becomes U+FFFD.
+/// Appends `before`, which includes the opening quotation mark, and the content of a JSON string.
 fn push_json_string(before: &[u8], value: &[u8], into: &mut Vec<u8>) {
     into.extend_from_slice(before);
-    if all_bytes(value, is_safe_quoted) {
-        return into.extend_from_slice(value);
-    }
-    for chunk in value.utf8_chunks() {
-        chunk
-            .valid()
-            .chars()
-            .for_each(|char| push_json_character(char, into));
-        if !chunk.invalid().is_empty() {
-            push_json_character(char::REPLACEMENT_CHARACTER, into);
-        }
-    }
-}
-
-/// Appends a character of a string.
-fn push_json_character(char: char, into: &mut Vec<u8>) {
-    match u8::try_from(char) {
-        Ok(byte) if is_safe_quoted(byte) => into.push(byte),
-        Ok(byte @ (b'"' | b'\\')) => into.extend_from_slice(&[b'\\', byte]),
-        _ => {
-            for unit in char.encode_utf16(&mut [0; 2]) {
-                let [high, low] = unit.to_be_bytes();
-                let digits = [
-                    hex_digit(high >> 4),
-                    hex_digit(high),
-                    hex_digit(low >> 4),
-                    hex_digit(low),
-                ];
-                into.extend_from_slice(b"\\u");
-                into.extend_from_slice(&digits);
-            }
-        }
-    }
+    push_json(value, JsonEscapes::NonAscii, into);
 }
 
 /// Time of a log entry.

@@ -6,6 +6,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use docroot::net::Endpoint;
 use docroot::server::Bind;
 
+/// Default port, and the ports that are tried after it if docroot runs on a terminal.
+pub(super) const DEFAULT_PORT: u16 = 8080;
+pub(super) const FALLBACK_PORTS: std::ops::RangeInclusive<u16> = 8081..=8090;
+
 /// Addresses of one value of `--bind`. `localhost` has two.
 pub(super) type Binds = Vec<Bind>;
 
@@ -109,7 +113,8 @@ fn endpoint(text: &str) -> Result<Endpoint, String> {
     }
 }
 
-fn is_number(text: &str) -> bool {
+/// Whether a text is a number in decimal digits, such as a port.
+pub(super) fn is_number(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 

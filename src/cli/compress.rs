@@ -6,43 +6,49 @@
 use std::collections::HashSet;
 use std::fmt::{self, Write as _};
 use std::io::{self, IsTerminal as _, Write as _};
-use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant, SystemTime};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-
-use crate::http::Coding;
-use crate::site::{
+use docroot::http::Coding;
+use docroot::site::{
     SIDECAR_CODINGS, ScannedDir, SidecarError, SidecarJob, SidecarOutcome, SidecarWriter,
 };
-use crate::sync::{JobQueue, LogThrottle, WorkerPool};
+use docroot::sync::{JobQueue, LogThrottle, WorkerPool};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use super::exit_codes::{FAILED, Failure};
+use super::options::CompressOptions;
+use super::output::print;
+use super::signals::handle_signals;
 
 /// Time between two updates of the progress, on a terminal and in a log.
 const TERMINAL_INTERVAL: Duration = Duration::from_millis(100);
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Options of the command.
-#[derive(Clone, Debug)]
-pub struct CompressOptions {
-    /// Directory whose files are compressed.
-    pub root: PathBuf,
-    /// Whether files and directories whose names begin with a dot are included.
-    pub hidden: bool,
-    /// Number of threads that encode.
-    pub jobs: NonZeroUsize,
-    /// Whether only errors are printed.
-    pub quiet: bool,
-    /// Whether a line is printed for each file.
-    pub verbose: bool,
+/// Runs the command, until it is done or a signal stops it.
+pub(crate) fn run(options: CompressOptions) -> Result<(), Failure> {
+    let quiet = options.quiet;
+    let compression = Compression::open(options)?;
+    let handle = compression.handle();
+    handle_signals(move || handle.stop(), || FAILED.into(), None::<fn(i32)>)?;
+    let summary = compression.run()?;
+    if !quiet {
+        print(&summary.to_string())?;
+    }
+    match summary.failures {
+        0 => Ok(()),
+        count => Err(Failure::at_run_time(format!(
+            "{count} failures, each named above; all other files are done"
+        ))),
+    }
 }
 
 /// Error that ends the run early.
 #[derive(Debug)]
-pub enum CompressError {
+enum CompressError {
     /// The directory cannot be opened.
     Root(PathBuf, io::Error),
     /// [`CompressHandle::stop`] was called, after this number of sidecars were written.
@@ -53,7 +59,7 @@ pub enum CompressError {
 
 /// Run of the command, on an open directory.
 #[derive(Debug)]
-pub struct Compression {
+struct Compression {
     options: CompressOptions,
     writer: Arc<SidecarWriter>,
     events: Receiver<CompressEvent>,
@@ -62,24 +68,24 @@ pub struct Compression {
 
 /// Handle that stops a run from another thread.
 #[derive(Clone, Debug)]
-pub struct CompressHandle {
+struct CompressHandle {
     writer: Arc<SidecarWriter>,
     events: Sender<CompressEvent>,
 }
 
 /// Result of a run. It is displayed as a table.
 #[derive(Debug)]
-pub struct CompressSummary {
+struct CompressSummary {
     /// Real path of the directory.
-    pub root: PathBuf,
+    root: PathBuf,
     /// Number of files that may be served, without sidecars.
-    pub files: usize,
+    files: usize,
     /// Number of symbolic links, none of which was followed.
-    pub links: usize,
+    links: usize,
     /// Number of files, directories and sidecars that had an error. Each was printed on standard error.
-    pub failures: usize,
+    failures: usize,
     /// Duration of the run.
-    pub time: Duration,
+    time: Duration,
     tallies: [CodingTally; SIDECAR_CODINGS.len()],
 }
 
@@ -123,11 +129,18 @@ impl fmt::Display for CompressError {
     }
 }
 
-impl std::error::Error for CompressError {}
+impl From<CompressError> for Failure {
+    fn from(error: CompressError) -> Self {
+        match error {
+            CompressError::Root(..) => Self::no_root(error),
+            CompressError::Stopped(_) | CompressError::System(_) => Self::at_run_time(error),
+        }
+    }
+}
 
 impl CompressHandle {
     /// Stops the run. When this returns, no partial file is left, and nothing more is written.
-    pub fn stop(&self) {
+    fn stop(&self) {
         self.writer.stop();
         // The receiver is gone if the run has ended.
         let _ = self.events.send(CompressEvent::Stop);
@@ -139,7 +152,7 @@ impl Compression {
     ///
     /// # Errors
     /// [`CompressError::Root`].
-    pub fn open(options: CompressOptions) -> Result<Self, CompressError> {
+    fn open(options: CompressOptions) -> Result<Self, CompressError> {
         let opened = SidecarWriter::open(&options.root, options.hidden);
         let writer = opened.map_err(|error| CompressError::Root(options.root.clone(), error))?;
         let (sender, events) = channel();
@@ -153,7 +166,7 @@ impl Compression {
 
     /// Returns a handle that can stop the run.
     #[must_use]
-    pub fn handle(&self) -> CompressHandle {
+    fn handle(&self) -> CompressHandle {
         CompressHandle {
             writer: self.writer.clone(),
             events: self.sender.clone(),
@@ -165,7 +178,7 @@ impl Compression {
     /// # Errors
     /// [`CompressError::Root`], [`CompressError::Stopped`] and [`CompressError::System`]. Threads that still encode then
     /// write nothing, so the caller need not wait for them.
-    pub fn run(self) -> Result<CompressSummary, CompressError> {
+    fn run(self) -> Result<CompressSummary, CompressError> {
         let start = Instant::now();
         let mut stats = CompressStats::new(&self.options);
         let jobs = self.walk(&mut stats)?;

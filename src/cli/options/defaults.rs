@@ -1,7 +1,9 @@
-//! The memory limit of this process, and the default size of the cache that follows from it.
+//! Defaults that follow from this machine: the number of threads, and the size of the cache.
 
 use std::fs;
+use std::num::NonZeroUsize;
 use std::path::Path;
+use std::thread;
 
 /// Mount point of cgroups of either version.
 const CGROUPS: &str = "/sys/fs/cgroup";
@@ -12,6 +14,13 @@ const DEFAULT_CACHE_BYTES: u64 = 64 * 1024 * 1024;
 /// The cache uses at most the container's limit divided by this, as connections and their kernel buffers count towards
 /// the limit, too.
 const LIMIT_DIVISOR: u64 = 4;
+
+/// Returns the number of threads that can run at once: the CPUs in this process's affinity mask (sched_getaffinity(2),
+/// which reflects cpusets), but no more than the CPU quota of its cgroup, v1 or v2, rounded down. The standard
+/// library considers all of these. The number is too large only if a sandbox hides the cgroup file system.
+pub(super) fn default_workers() -> NonZeroUsize {
+    thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
+}
 
 /// Returns the default of `--cache-memory`, in bytes.
 pub(super) fn default_cache_bytes() -> usize {

@@ -6,6 +6,8 @@ use std::path::Path;
 use clap::error::{ContextKind, ContextValue, Error, ErrorKind};
 use clap::{ArgAction, Command};
 
+use super::binds::is_number;
+
 /// Options of other servers, and what to type instead.
 const OPTIONS_OF_OTHER_SERVERS: &[(&str, &str)] = &[
     ("address", "the address is --bind"),
@@ -121,7 +123,7 @@ fn extra_word(word: &str, arguments: &[OsString], command: &Command) -> String {
             "unexpected argument '{word}': the value of {option} is written after an equals sign: {option}={value}"
         );
     }
-    if is_port(word) {
+    if is_number(word) {
         return format!("unexpected argument '{word}': a port is written --port {word}");
     }
     let first = arguments.first().and_then(|first| first.to_str());
@@ -159,10 +161,6 @@ fn value_without_equals(arguments: &[OsString], command: &Command) -> Option<(St
     })
 }
 
-fn is_port(word: &str) -> bool {
-    !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_digit())
-}
-
 /// Returns what to type instead of a root that cannot be served, if the word was probably not meant as a directory.
 pub(super) fn root_hint(root: &str, arguments: &[OsString], command: &Command) -> Option<String> {
     if let Some((option, value)) = value_without_equals(arguments, command)
@@ -172,7 +170,7 @@ pub(super) fn root_hint(root: &str, arguments: &[OsString], command: &Command) -
             "the value of {option} is written after an equals sign: {option}={value}"
         ));
     }
-    if is_port(root) {
+    if is_number(root) {
         return Some(format!("a port is written --port {root}"));
     }
     command_hint(root, "DIR")
@@ -222,7 +220,7 @@ fn is_set_by_kubernetes(name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::command;
+    use super::super::command_line::command;
     use super::*;
 
     fn words(words: &[&str]) -> Vec<OsString> {

@@ -8,7 +8,8 @@ use docroot::net::{self, Endpoint};
 use docroot::server::Bind;
 use docroot::trust::{TrustedProxies, TrustedSource};
 
-use super::{DEFAULT_PORT, binds, metrics};
+use super::binds::DEFAULT_PORT;
+use super::{binds, metrics};
 
 /// Path of the health check if `--health` has no value.
 const DEFAULT_PATH: &str = "/healthz";

@@ -225,11 +225,7 @@ fn environment_section(groups: &[OptionGroup]) -> String {
 
 /// Returns the section about a subcommand: its own options, then the names of those that the server has, too.
 fn command_section(command: &Command, server: &Command) -> String {
-    let entries = reference::groups(command);
-    let entries = entries.into_iter().flat_map(|group| group.entries);
-    let (common, own): (Vec<OptionEntry>, Vec<OptionEntry>) = entries
-        .filter(|entry| entry.id != "help")
-        .partition(|entry| reference::is_common(entry, server));
+    let (common, own) = reference::common_and_own(command, server);
     let mut roff = Roff::new();
     let title = format!("DOCROOT {}", command.get_name().to_uppercase());
     roff.control("SH", [&*title]);

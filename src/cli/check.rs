@@ -5,22 +5,25 @@ use std::io;
 use std::path::Path;
 use std::time::SystemTime;
 
-use docroot::files::Symlink;
-use docroot::server::sandbox::Confinement;
+use docroot::files::Root;
+use docroot::http::TerminalText;
+use docroot::server::sandbox::{self, Confinement};
 use docroot::site::{Freshness, LoadedPolicy, RootFault, Site, SurveyFinding};
 
-use crate::config::Config;
-use crate::text::escape_control;
+use super::exit_codes::Failure;
+use super::options::Config;
+use super::output::{describe_symlink, print};
+use super::site::open_site;
 
 /// Maximum number of problems of one kind that are listed.
 const MAX_NAMED_PER_KIND: usize = 100;
 
 /// Report of a check.
-pub(crate) struct CheckReport {
+struct CheckReport {
     /// Report as text.
-    pub(crate) text: String,
+    text: String,
     /// Number of problems that requests would meet.
-    pub(crate) problems: usize,
+    problems: usize,
 }
 
 /// Problems of one kind.
@@ -46,8 +49,23 @@ enum ProblemKind {
     EmptyRoot,
 }
 
+/// Opens the site of this root, and prints the report.
+pub(crate) fn run(root: Root, config: Config) -> Result<(), Failure> {
+    let (site, loaded) = open_site(root, &config, None)?;
+    let confinement = sandbox::try_confine(config.sandbox, &config.requirements)?;
+    let report = check(&config, &site, &loaded, &confinement);
+    print(&report.text)?;
+    match report.problems {
+        0 => Ok(()),
+        1 => Err(Failure::at_run_time("1 problem, named above")),
+        count => Err(Failure::at_run_time(format!(
+            "{count} problems, named above"
+        ))),
+    }
+}
+
 /// Checks all files of a site, with these path rules.
-pub(crate) fn check(
+fn check(
     config: &Config,
     site: &Site,
     policy: &LoadedPolicy,
@@ -106,33 +124,40 @@ pub(crate) fn check(
         }
     };
     for warning in &policy.warnings {
-        add(ProblemKind::Rules, escape_control(warning.as_bytes()));
+        add(
+            ProblemKind::Rules,
+            TerminalText(warning.as_bytes()).to_string(),
+        );
     }
     let survey = site.survey(SystemTime::now(), &mut |finding| match finding {
         SurveyFinding::Unreadable(path, why) => {
             add(
                 ProblemKind::Unreadable,
-                format!("/{}: {why}", escape_control(&path)),
+                format!("/{}: {why}", TerminalText(&path)),
             );
         }
         SurveyFinding::OutsideRoot(path, link) => {
-            add(ProblemKind::OutsideRoot, describe_symlink(&path, link));
+            let line = match link {
+                Some(link) => describe_symlink(&link),
+                None => format!("/{}", TerminalText(&path)),
+            };
+            add(ProblemKind::OutsideRoot, line);
         }
         SurveyFinding::RejectedSidecar(path, why) => add(
             ProblemKind::RejectedSidecar,
-            format!("/{}: {why}", escape_control(&path)),
+            format!("/{}: {why}", TerminalText(&path)),
         ),
         SurveyFinding::DanglingSymlink(path, target) => {
-            let target = escape_control(target.as_os_str().as_encoded_bytes());
+            let target = TerminalText(target.as_os_str().as_encoded_bytes());
             add(
                 ProblemKind::DanglingSymlink,
-                format!("/{} -> {target}", escape_control(&path)),
+                format!("/{} -> {target}", TerminalText(&path)),
             );
         }
         SurveyFinding::Unrequestable(path, why) => {
             add(
                 ProblemKind::Unrequestable,
-                format!("/{}: {why}", escape_control(&path)),
+                format!("/{}: {why}", TerminalText(&path)),
             );
         }
     });
@@ -143,7 +168,7 @@ pub(crate) fn check(
             RootFault::NoIndex => ProblemKind::NoIndex,
         };
         let line = describe_root_fault(&config.server.root, fault);
-        add(kind, escape_control(line.as_bytes()));
+        add(kind, TerminalText(line.as_bytes()).to_string());
     }
 
     let mut text = describe_site(config, site, policy, confinement);
@@ -245,16 +270,6 @@ fn describe_site(
     );
     let _ = writeln!(text, "{:<8} {confinement}", "sandbox");
     text
-}
-
-fn describe_symlink(path: &[u8], link: Option<Symlink>) -> String {
-    match link {
-        Some(link) => {
-            let display = |path: &Path| escape_control(path.as_os_str().as_encoded_bytes());
-            format!("/{} -> {}", display(&link.path), display(&link.target))
-        }
-        None => format!("/{}", escape_control(path)),
-    }
 }
 
 fn with_unit(count: u64, singular: &str, plural: &str) -> String {

@@ -9,7 +9,7 @@ use clap::{Args, ValueEnum};
 use docroot::http1::LogFormat;
 use docroot::server::sandbox::Requirements;
 
-use crate::log_sink::is_open_descriptor;
+use crate::cli::log_sink::is_open_descriptor;
 
 /// Options of the access log.
 #[derive(Debug, Args)]

@@ -142,10 +142,7 @@ list, except `DOCROOT_HEADER` (one field a line) and `DOCROOT_AUTH` (one user).
         for text in texts.into_iter().flatten() {
             let _ = writeln!(page, "\n{}", wrapped(&sentence(&text.to_string())));
         }
-        let entries = groups(each).into_iter().flat_map(|group| group.entries);
-        let (common, own): (Vec<OptionEntry>, Vec<OptionEntry>) = entries
-            .filter(|entry| entry.id != "help")
-            .partition(|entry| is_common(entry, command));
+        let (common, own) = common_and_own(each, command);
         for entry in &own {
             write_entry(&mut page, &format!("{name} "), entry);
         }
@@ -183,10 +180,19 @@ list, except `DOCROOT_HEADER` (one field a line) and `DOCROOT_AUTH` (one user).
     page
 }
 
-/// Whether an option of a subcommand is the option of the same name of the server.
-pub(super) fn is_common(entry: &OptionEntry, server: &Command) -> bool {
-    let mut all = groups(server).into_iter().flat_map(|group| group.entries);
-    all.any(|other| other.id == entry.id && other.sentence == entry.sentence)
+/// Returns the options of a subcommand except `--help`: those that the server has with the same meaning, and its own.
+pub(super) fn common_and_own(
+    command: &Command,
+    server: &Command,
+) -> (Vec<OptionEntry>, Vec<OptionEntry>) {
+    let entries = |command| groups(command).into_iter().flat_map(|group| group.entries);
+    let of_server: Vec<OptionEntry> = entries(server).collect();
+    let is_same = |one: &OptionEntry, other: &OptionEntry| {
+        one.id == other.id && one.sentence == other.sentence
+    };
+    entries(command)
+        .filter(|entry| entry.id != "help")
+        .partition(|entry| of_server.iter().any(|other| is_same(entry, other)))
 }
 
 /// Appends one option. Its heading is the long name only, so that its anchor is stable.

@@ -3,15 +3,12 @@
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-use docroot::http::is_token;
+use docroot::http::{is_token, percent_encode};
 use docroot::site::{ConfiguredField, MediaTypesInput};
 
 /// Parses a time of 1ms to 24h, with its unit.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
-    let end = text
-        .find(|char: char| !char.is_ascii_digit())
-        .unwrap_or(text.len());
-    let (number, unit) = text.split_at(end);
+    let (number, unit) = split_unit(text);
     let expected = || "expected a number and a unit, such as 500ms, 10s, 2m".to_owned();
     let number: u64 = number.parse().map_err(|_| expected())?;
     let millis = match unit {
@@ -28,12 +25,15 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// Splits a text after its leading digits.
+fn split_unit(text: &str) -> (&str, &str) {
+    let is_unit = |char: char| !char.is_ascii_digit();
+    text.split_at(text.find(is_unit).unwrap_or(text.len()))
+}
+
 /// Parses a number of bytes: `1024`, `1k`, `1KiB`. k, M and G are powers of 1024.
 pub(super) fn size(text: &str) -> Result<u64, String> {
-    let end = text
-        .find(|char: char| !char.is_ascii_digit())
-        .unwrap_or(text.len());
-    let (number, unit) = text.split_at(end);
+    let (number, unit) = split_unit(text);
     let expected = || "expected bytes, such as 1024, 1KiB, 8MiB".to_owned();
     let number: u64 = number.parse().map_err(|_| expected())?;
     let factor = match unit.to_ascii_lowercase().as_str() {
@@ -134,15 +134,7 @@ pub(super) fn target(path: &[u8]) -> String {
     if !is_complete {
         target.push('/');
     }
-    for &byte in path {
-        match byte {
-            b'"' | b'<' | b'>' | b'\\' | b'^' | b'`' | b'{' | b'|' | b'}' => {
-                target.push_str(&format!("%{byte:02X}"));
-            }
-            b'!'..=b'~' => target.push(char::from(byte)),
-            _ => target.push_str(&format!("%{byte:02X}")),
-        }
-    }
+    percent_encode(path, b"!#$%&'()*+,-./:;=?@[]_~", &mut target);
     target
 }
 

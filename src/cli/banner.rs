@@ -13,9 +13,9 @@ use docroot::server::{self, Bind, METRICS_PATH};
 use docroot::site::Freshness;
 use rustix::termios::tcgetwinsize;
 
-use crate::check::change_detection;
-use crate::qr;
-use crate::text::escape_json;
+use super::check::change_detection;
+use super::output::json_string;
+use super::qr;
 
 /// A server that has been started.
 pub(crate) struct StartedServer<'a> {
@@ -164,12 +164,12 @@ fn json_line(server: &StartedServer<'_>) -> String {
     let metrics = server.metrics_url();
     let metrics = metrics.map(|url| format!("\"metrics\":\"{url}\","));
     let urls: Vec<String> = urls(addresses, &prefix(options))
-        .map(|url| format!("\"{}\"", escape_json(&url)))
+        .map(|url| json_string(&url))
         .collect();
     format!(
-        "{{\"event\":\"listening\",\"urls\":[{}],\"root\":\"{}\",\"workers\":{},\"changes\":\"{}\",\"auth\":{},\"live_reload\":{},\"sandbox\":\"{}\",\"landlock\":{},{}\"version\":\"{}\",\"pid\":{}}}\n",
+        "{{\"event\":\"listening\",\"urls\":[{}],\"root\":{},\"workers\":{},\"changes\":\"{}\",\"auth\":{},\"live_reload\":{},\"sandbox\":\"{}\",\"landlock\":{},{}\"version\":\"{}\",\"pid\":{}}}\n",
         urls.join(","),
-        escape_json(&options.root.to_string_lossy()),
+        json_string(&options.root.to_string_lossy()),
         options.workers,
         change_detection(freshness),
         options.users.is_some(),

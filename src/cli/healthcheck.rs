@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use docroot::net::Endpoint;
 
-use crate::config::HealthcheckRequest;
+use super::options::HealthcheckRequest;
 
 /// Time limit of the whole check. It is shorter than that of the caller (5 seconds in the Dockerfile), so that the
 /// reason is printed.
