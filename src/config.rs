@@ -34,6 +34,7 @@ use docroot::http1;
 use docroot::net::{Endpoint, Limits, max_cached_files, raise_descriptor_limit};
 use docroot::sandbox::{Requirements, SandboxMode};
 use docroot::server::{self, Bind};
+use docroot::service::ServiceOptions;
 use docroot::site::{
     self, CachePolicy, ConfiguredField, MediaTypesInput, PolicySources, Releases, SharedPolicy,
     Symlinks,
@@ -606,8 +607,8 @@ impl Arguments {
             is_terminal,
         }) = &log
         {
-            config.server.http1.log_format = *format;
-            config.server.http1.utc_offset = is_terminal.then_some(local_time::utc_offset);
+            config.server.service.log_format = *format;
+            config.server.service.utc_offset = is_terminal.then_some(local_time::utc_offset);
             if let Some(file) = file {
                 require_not_served("--log-file", file, &config.server.root, hidden)?;
             }
@@ -620,7 +621,7 @@ impl Arguments {
         config.server.metrics = self.metrics.metrics;
         config.server.http1.header_timeout = self.header_timeout;
         config.server.http1.idle_timeout = self.idle_timeout;
-        config.server.http1.trusted_proxies = proxies.trusted;
+        config.server.service.trusted_proxies = proxies.trusted;
         config.server.proxy = proxies.proxy;
         config.server.binds = binds;
         config.server.ports = ports;
@@ -628,7 +629,7 @@ impl Arguments {
         config.server.limits = limits;
         config.server.site.releases =
             Releases::with_grace_period(self.release_grace.unwrap_or_default());
-        (config.server.http1.health, config.drain_delay) = self.health.resolve();
+        (config.server.service.health, config.drain_delay) = self.health.resolve();
         config.sandbox = self.sandbox.resolve();
         let sockets = config.server.binds.iter().filter_map(|bind| match bind {
             Bind::Unix(Endpoint::Path(path)) => Some(path.clone()),
@@ -696,8 +697,11 @@ impl SiteArguments {
         let prefix = self.path_prefix.unwrap_or_default();
         let http1 = http1::HttpOptions {
             max_head_bytes: self.max_header,
-            allow_cors: self.cors.is_some(),
             ..http1::HttpOptions::default()
+        };
+        let service = ServiceOptions {
+            allow_cors: self.cors.is_some(),
+            ..ServiceOptions::default()
         };
         // Symbolic links are not resolved: a new release switches one to another directory.
         let root = std::path::absolute(&root).unwrap_or(root);
@@ -746,6 +750,7 @@ impl SiteArguments {
             compress: self.compress,
             digest: self.etag.resolve(),
             http1,
+            service,
             proxy: None,
             users,
             workers: default_workers(),

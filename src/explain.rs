@@ -24,6 +24,7 @@ use docroot::http::{
 use docroot::http1::Http1;
 use docroot::http1::parse::{self, FieldLines, Parsed};
 use docroot::net::{Inbox, Io, Next, Now, Outbox, Peer, Protocol as _};
+use docroot::service::Service;
 use docroot::site::{
     ChosenFile, HiddenReason, LoadedPolicy, MediaTypeSource, ProbeResult, RedirectMatch,
     RedirectTarget, ResponseRole, Site, SiteStream, Symlink, Trace, TraceEvent, TracedFieldChange,
@@ -170,8 +171,7 @@ fn request_head(explain_request: &ExplainRequest) -> Vec<u8> {
 /// Passes the request to a session, and returns the bytes that it queues in memory: the response head, and the content
 /// unless it is in a file.
 fn run_session(config: &Config, origin: RecordingOrigin, request: &[u8]) -> io::Result<String> {
-    let options = config.server.http1.clone();
-    let mut http = Http1::new(origin, options, None);
+    let mut service = Service::new(origin, config.server.service.clone(), None);
     let verifier = config.server.users.clone();
     let verifier = verifier.map(|users| Verifier::new(users, NonZeroUsize::MIN));
     let verifier = verifier.transpose()?;
@@ -179,8 +179,9 @@ fn run_session(config: &Config, origin: RecordingOrigin, request: &[u8]) -> io::
     if let Some(verifier) = &verifier {
         let auth = verifier.handle()?;
         waker = Some(auth.waker()?);
-        http = http.with_auth(auth);
+        service = service.with_auth(auth);
     }
+    let mut http = Http1::new(service, config.server.http1.clone());
     let peer = Peer {
         address: (Ipv4Addr::LOCALHOST, 0).into(),
     };

@@ -50,7 +50,7 @@
 //!    http1/session.rs    Http1::on_ready    is the head complete?
 //!      |        .- http1/parse.rs   request(&[u8])       -> Request    pure
 //!      |        |- http/validate.rs validate(&Request)  -> Target     pure (or Err(Response))
-//!      |        |- http1/health.rs, http1/authorize.rs                answered here, refused, or passed on
+//!      |        |- service/health.rs, service/authorize.rs            answered here, refused, or passed on
 //!      |        |- site/find.rs     find(&Target)        -> Lookup     THE ONE EFFECT: cache, or file system
 //!      |        |- http/respond.rs  respond(&Request, &Target, &Lookup) -> Response   pure (preconditions, ranges)
 //!      |        '- http1/encode.rs  head(&Response, ..)  -> bytes      pure
@@ -218,13 +218,17 @@
 //! | `http1/body.rs` | framing of a request's content, which is read and discarded | keeping it |
 //! | `http1/chunked.rs` | content of unknown length -> chunks | generating it |
 //! | `http1/encode.rs` | response head -> bytes | deciding any of it |
-//! | `http1/decimal.rs` | numbers in decimal digits | other formats |
-//! | `http1/access_line.rs` | one request as one line | writing the line |
-//! | `http1/counters.rs` | counters of one worker's responses | rendering them |
-//! | `http1/access_log.rs` | responses in flight, logged and counted when they are sent | the format of a line |
-//! | `http1/authorize.rs` | authorization of a request, before the lookup | verifying passwords |
-//! | `http1/health.rs` | the health check for load balancers | when health changes |
-//! | `http1/refusal.rs` | one debug line for each refused request: its reason | deciding it |
+//! | `http/decimal.rs` | numbers in decimal digits | other formats |
+//! | `http1/options.rs` | timeouts and limits of a connection | policies of the service |
+//! | `http1/states.rs` | states of a connection | steps between them |
+//! | `http1/writer.rs` | a response into an outbox | deciding any of it |
+//! | `service/answer.rs` | request -> response, authorization included, with its log line and counters | bytes on the wire |
+//! | `service/access_line.rs` | one request as one line | writing the line |
+//! | `service/counters.rs` | counters of one worker's responses | rendering them |
+//! | `service/access_log.rs` | responses in flight, logged and counted when they are sent | the format of a line |
+//! | `service/authorize.rs` | authorization of a request, before the lookup | verifying passwords |
+//! | `service/health.rs` | the health check for load balancers | when health changes |
+//! | `service/refusal.rs` | one debug line for each refused request: its reason | deciding it |
 //! | `http1/session.rs` | states, keep-alive, pipelining, timeouts of a connection | rules of RFC 9110; file names |
 //! | `site/root.rs` | opening, examining and reading all served files | HTTP status, fields |
 //! | `site/sidecar_writer.rs` | writing sidecars, completely or not at all | serving them |
@@ -307,5 +311,6 @@ mod path_resolution;
 pub mod proxy;
 pub mod sandbox;
 pub mod server;
+pub mod service;
 pub mod site;
 pub mod trust;

@@ -26,12 +26,12 @@ use std::time::Duration;
 use docroot::auth::Verifier;
 use docroot::compress::{self, Compression};
 use docroot::http::Origin as _;
-use docroot::http1::Health;
 use docroot::line_writer::{LineWriter, WriterHandle};
 use docroot::net::Endpoint;
 use docroot::proxy;
 use docroot::sandbox::{self, Confinement, Unconfined};
 use docroot::server::{self, BoundListeners, Server};
+use docroot::service::Health;
 use docroot::site::{LoadedPolicy, PolicySources, Root, SharedPolicy, Site, Trace};
 use sd_notify::NotifyState;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1};
@@ -181,7 +181,7 @@ fn run(
     let server = Server::new(site, sockets, &config.server, line_writer).map_err(start_failure)?;
     let addresses: Vec<Endpoint> = server.addresses().cloned().collect();
     let handle = server.handle();
-    let (health, delay) = (config.server.http1.health.clone(), config.drain_delay);
+    let (health, delay) = (config.server.service.health.clone(), config.drain_delay);
     let notifier = manager.clone();
     let drain = move || {
         notifier.notify(&[NotifyState::Stopping]);

@@ -10,10 +10,10 @@ use self::process::ProcessStats;
 use crate::auth::Verifier;
 use crate::counter::Counter;
 use crate::http::{CacheStatus, Lookup, NoStream, Origin, Representation, Status, Target};
-use crate::http1::{self, MethodLabel, TimeoutKind};
 use crate::line_writer::WriterHandle;
 use crate::net;
 use crate::proxy;
+use crate::service::{MethodLabel, RequestCounters, TimeoutKind};
 use crate::site::Compressor;
 
 /// Path of the metrics page.
@@ -30,7 +30,7 @@ pub struct WorkerCounters {
     /// Connections closed because of their PROXY header.
     pub proxy: Arc<proxy::ProxyCounters>,
     /// Requests and responses.
-    pub http1: Arc<http1::RequestCounters>,
+    pub http1: Arc<RequestCounters>,
     /// Bytes of its cache.
     pub cache_bytes: Arc<Counter>,
 }
@@ -115,7 +115,7 @@ impl Metrics {
         let help = "Time from the event loop's turn that read a request's first byte to the end of the turn that sent the last byte of its response.";
         let name = "docroot_http_request_duration_seconds";
         text.family(name, MetricType::Histogram, help);
-        let counters = http1::RequestCounters::default();
+        let counters = RequestCounters::default();
         let mut total = 0;
         for (index, (bound, _)) in counters.durations().enumerate() {
             let count = |worker: &WorkerCounters| worker.http1.durations().nth(index);

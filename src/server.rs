@@ -18,6 +18,7 @@ use crate::line_writer::LineWriter;
 use crate::metrics::{self, Metrics};
 use crate::net::{self, ActivationError, Endpoint, Limits, Listener, Protocol, Reactor};
 use crate::proxy::{self, Proxied};
+use crate::service::{Service, ServiceOptions};
 use crate::site::{self, Compressor, Digests, PathResolver, Root, Site, Symlinks};
 
 /// Threads that compress in the background, for all workers together.
@@ -50,8 +51,10 @@ pub struct ServerOptions {
     pub compress: bool,
     /// Whether the entity tag of every file is computed from its content, however long it is.
     pub digest: bool,
-    /// Timeouts and size limits of requests, and other options of HTTP/1.1.
+    /// Timeouts and size limits of requests.
     pub http1: http1::HttpOptions,
+    /// Policies for requests.
+    pub service: ServiceOptions,
     /// Peers that send a PROXY header first; `None` is no peer.
     pub proxy: Option<proxy::ProxyHeaderOptions>,
     /// Users that may request the site; `None` means no authentication.
@@ -302,7 +305,8 @@ fn metrics_reactor(
     metrics: Metrics,
     limits: &Limits,
 ) -> Result<Reactor<Http1<Metrics>>, StartError> {
-    let protocol = Http1::new(metrics, http1::HttpOptions::default(), None);
+    let service = Service::new(metrics, ServiceOptions::default(), None);
+    let protocol = Http1::new(service, http1::HttpOptions::default());
     let limits = Limits {
         connections: MAX_METRICS_CONNECTIONS,
         per_ip_limit: None,
@@ -331,15 +335,16 @@ fn worker_reactor(
         Some(counters) => site.with_cached_bytes_counter(counters.cache_bytes.clone()),
         None => site,
     };
-    let mut protocol = Http1::new(site, options.http1.clone(), access_log);
+    let mut service = Service::new(site, options.service.clone(), access_log);
     if let Some(verifier) = verifier {
         let auth = verifier.handle().map_err(StartError::System)?;
         wakers.push(auth.waker().map_err(StartError::System)?);
-        protocol = protocol.with_auth(auth);
+        service = service.with_auth(auth);
     }
     if let Some(counters) = &counters {
-        protocol = protocol.with_counters(counters.http1.clone());
+        service = service.with_counters(counters.http1.clone());
     }
+    let protocol = Http1::new(service, options.http1.clone());
     let mut protocol = Proxied::new(protocol, options.proxy.clone());
     if let Some(counters) = &counters {
         protocol = protocol.with_counters(counters.proxy.clone());

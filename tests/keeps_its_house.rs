@@ -102,7 +102,7 @@ const ALLOWED_FILES: &[(&str, &[&str])] = &[
     (
         "tracing::",
         &[
-            "http1/refusal.rs",
+            "service/refusal.rs",
             "net/",
             "proxy/",
             "site/",
@@ -156,10 +156,10 @@ const ALLOWED_FILES: &[(&str, &[&str])] = &[
     (
         "crate::net",
         &[
-            "http1/refusal.rs",
             "http1/session.rs",
-            "http1/access_line.rs",
-            "http1/access_log.rs",
+            "http1/states.rs",
+            "http1/writer.rs",
+            "service/",
             "proxy/",
             "server.rs",
             "metrics.rs",
@@ -170,27 +170,35 @@ const ALLOWED_FILES: &[(&str, &[&str])] = &[
         "crate::trust",
         &[
             "http/forwarded.rs",
-            "http1/session.rs",
+            "service/answer.rs",
             "net/per_ip_limit.rs",
             "proxy/",
         ],
     ),
     ("crate::metrics", &["server.rs"]),
     ("crate::site", &["server.rs", "compress.rs", "metrics.rs"]),
-    ("crate::http1", &["server.rs", "metrics.rs"]),
+    ("crate::http1", &["server.rs"]),
+    ("crate::service", &["http1/", "server.rs", "metrics.rs"]),
     ("crate::server", &[]),
     ("crate::compress", &[]),
     ("crate::sandbox", &[]),
     ("crate::path_resolution", &["site/root.rs", "sandbox.rs"]),
     (
         "crate::http::",
-        &["http1/", "site/", "auth/", "compress.rs", "metrics.rs"],
+        &[
+            "http1/",
+            "service/",
+            "site/",
+            "auth/",
+            "compress.rs",
+            "metrics.rs",
+        ],
     ),
     (
         "crate::auth",
         &[
-            "http1/authorize.rs",
-            "http1/session.rs",
+            "service/answer.rs",
+            "service/authorize.rs",
             "server.rs",
             "metrics.rs",
         ],
@@ -202,8 +210,8 @@ const ALLOWED_FILES: &[(&str, &[&str])] = &[
     (
         "crate::line_writer",
         &[
-            "http1/access_log.rs",
-            "http1/session.rs",
+            "service/access_log.rs",
+            "service/answer.rs",
             "server.rs",
             "metrics.rs",
         ],

@@ -19,6 +19,7 @@ use docroot::http1::parse::{self, FieldLines};
 use docroot::http1::{Http1, HttpOptions, Session};
 use docroot::line_writer::{LineWriter, WriterHandle};
 use docroot::net::{Inbox, Io, Next, Now, Outbox, Peer, Protocol};
+use docroot::service::{Service, ServiceOptions};
 use docroot::site::{self, Root, Site, Symlinks};
 use tempfile::TempDir;
 
@@ -301,7 +302,8 @@ impl<O: Origin> SimulatedConnection<O> {
         let sink_writer =
             || LineWriter::new("benchmark", FLUSH_INTERVAL, io::sink()).expect("a thread");
         let (access_log, writer) = logged.then(sink_writer).unzip();
-        let mut http = Http1::new(origin, HttpOptions::default(), access_log);
+        let service = Service::new(origin, ServiceOptions::default(), access_log);
+        let mut http = Http1::new(service, HttpOptions::default());
         let peer = Peer {
             address: ([127, 0, 0, 1], 53412).into(),
         };

@@ -11,6 +11,7 @@ mod coding;
 mod cors;
 mod credentials;
 mod date;
+pub mod decimal;
 mod fields;
 mod forwarded;
 mod listing;
@@ -41,7 +42,7 @@ pub use origin::{CacheStatus, Lookup, LookupStatus, NoStream, Origin, StreamKind
 pub use representation::{Representation, Resource};
 pub use request::{FieldLine, Method, RepeatedField, Request, Version};
 pub use respond::respond;
-pub use response::{Body, Response};
+pub use response::{Audience, Body, Response};
 pub use status::Status;
 pub use syntax::{is_token, list_elements, parse_parameter, split_media_type, split_parameters};
 pub use target::{PATH_CHARACTERS, Target, TargetError, is_authority, percent_encode};

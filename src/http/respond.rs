@@ -11,7 +11,7 @@ use super::precondition::{self, PreconditionOutcome};
 use super::range::{self, Selection};
 use super::representation::{Representation, Resource};
 use super::request::{Method, Request};
-use super::response::{Body, Response};
+use super::response::{Audience, Body, Response};
 use super::status::Status;
 use super::target::Target;
 use crate::blob::Blob;
@@ -41,7 +41,7 @@ static EVENT_STREAM: LazyLock<Response> = LazyLock::new(|| {
 /// the range. [`validate`](super::validate()) must have accepted the request with this target.
 #[must_use]
 pub fn respond(request: &Request<'_>, target: &Target<'_>, lookup: &Lookup) -> Response {
-    let response = match lookup {
+    let mut response = match lookup {
         Lookup::Found(resource) => respond_found(request, resource),
         Lookup::Directory => {
             let slash = target.with_trailing_slash();
@@ -68,6 +68,7 @@ pub fn respond(request: &Request<'_>, target: &Target<'_>, lookup: &Lookup) -> R
             Response::error_page(Status::ServiceUnavailable, reason).with_field("Retry-After", 1)
         }
     };
+    response.audience = Audience::Authorized;
     match request.method {
         Method::Head => response.for_head(),
         _ => response,

@@ -22,6 +22,8 @@ pub struct Response {
     pub body: Body,
     /// Whether the representation is the origin's, and so has the fields that the origin adds to every response.
     pub has_origin_fields: bool,
+    /// Clients that may receive it, where authorization is required.
+    pub audience: Audience,
     /// Coding that would be preferred, if the resource had a representation in it.
     pub wanted_coding: Option<Coding>,
     /// Reason for an error, in one sentence of docroot's, for the access log.
@@ -30,6 +32,15 @@ pub struct Response {
     pub cache_status: Option<CacheStatus>,
     /// Whether the access log has a line for it.
     pub is_logged: bool,
+}
+
+/// Clients that may receive a response, where authorization is required.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Audience {
+    /// Any client: it depends on nothing but the request's head.
+    Public,
+    /// Only an authorized client: it depends on the site.
+    Authorized,
 }
 
 /// Part of a representation's content to be sent. Ranges are in bytes, half-open, within its length, and not empty.
@@ -71,6 +82,7 @@ impl Response {
             representation: None,
             body: Body::Whole,
             has_origin_fields: false,
+            audience: Audience::Public,
             wanted_coding: None,
             reason: None,
             cache_status: None,

@@ -1,7 +1,8 @@
 //! Validation of a request before its lookup: Host, Expect, method, target.
 
+use super::cors::is_preflight;
 use super::request::{Method, Request, Version};
-use super::response::Response;
+use super::response::{Audience, Response};
 use super::status::Status;
 use super::target::{Target, is_authority};
 
@@ -12,7 +13,8 @@ const ALLOW: &str = "GET, HEAD, OPTIONS";
 ///
 /// # Errors
 /// The response to any other request: 400 for a malformed Host or target, 405 and 501 for methods, 417 for
-/// expectations, 421 for an `https` target, and 204 for OPTIONS, which needs no lookup.
+/// expectations, 421 for an `https` target, and 204 for OPTIONS, which needs no lookup. All are public but the last,
+/// which is for authorized clients; a preflight cannot have credentials, so its 204 is public, too.
 pub fn validate<'a>(request: &Request<'a>) -> Result<Target<'a>, Response> {
     check(request).map_err(|response| match request.method {
         Method::Head => response.for_head(),
@@ -30,7 +32,11 @@ fn check<'a>(request: &Request<'a>) -> Result<Target<'a>, Response> {
             if request.target != "*" {
                 parse_target(request, host)?;
             }
-            return Err(Response::empty(Status::NoContent).with_field("Allow", ALLOW));
+            let mut response = Response::empty(Status::NoContent).with_field("Allow", ALLOW);
+            if !is_preflight(request) {
+                response.audience = Audience::Authorized;
+            }
+            return Err(response);
         }
         Method::Unsupported(_) => {
             let reason = "This server only sends files. It allows GET, HEAD and OPTIONS.";

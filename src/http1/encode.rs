@@ -2,8 +2,7 @@
 
 use std::io::Write as _;
 
-use super::decimal;
-use crate::http::{Body, ContentRange, Fields, Multipart, Representation, Response};
+use crate::http::{Body, ContentRange, Fields, Multipart, Representation, Response, decimal};
 
 /// Connection option of a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

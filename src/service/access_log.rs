@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use super::access_line::{AccessLine, CachedLogTime, LogFormat, RequestFields};
+use super::access_line::{AccessLine, CachedLogTime, LogFormat, LoggedRequest};
 use super::counters::{MethodLabel, RequestCounters, TimeoutKind};
 use crate::http::{CacheStatus, Coding, Request, Status, Version, append_user};
 use crate::line_writer::LineWriter;
@@ -77,12 +77,12 @@ pub(super) struct LogRecord {
     pub(super) is_logged: bool,
     method: MethodLabel,
     /// Lengths of the request's logged fields, if it could be parsed and lines are written.
-    request: Option<RequestFieldLengths>,
+    request: Option<LoggedLengths>,
 }
 
 /// Lengths of a request's logged fields.
 #[derive(Clone, Copy, Debug)]
-struct RequestFieldLengths {
+struct LoggedLengths {
     method: usize,
     target: usize,
     version: Version,
@@ -128,7 +128,7 @@ impl LogRecord {
     }
 }
 
-impl RequestFieldLengths {
+impl LoggedLengths {
     /// Appends the request's fields that a line in this format includes.
     fn append(
         request: &Request<'_>,
@@ -180,13 +180,13 @@ impl RequestFieldLengths {
     }
 
     /// Splits the fields off the front of `text`.
-    fn split<'a>(self, text: &mut &'a [u8]) -> RequestFields<'a> {
+    fn split<'a>(self, text: &mut &'a [u8]) -> LoggedRequest<'a> {
         let mut field = |length| {
             let (field, rest) = text.split_at_checked(length).unwrap_or_default();
             *text = rest;
             field
         };
-        RequestFields {
+        LoggedRequest {
             method: field(self.method),
             target: field(self.target),
             version: self.version,
@@ -242,7 +242,7 @@ impl AccessLog {
         if let (Some(output), Some(request), true) = (&self.output, request, record.is_logged) {
             let (is_authorized, format) = (record.is_authorized, output.format);
             let lengths =
-                RequestFieldLengths::append(request, is_authorized, format, &mut in_flight.text);
+                LoggedLengths::append(request, is_authorized, format, &mut in_flight.text);
             record.request = Some(lengths);
         }
         in_flight.records.push(record);
@@ -340,7 +340,7 @@ impl AccessLog {
             if record.end_offset > sent || record.is_streaming {
                 record.reason = record.reason.or(reason);
             }
-            text_len += record.request.map_or(0, RequestFieldLengths::len);
+            text_len += record.request.map_or(0, LoggedLengths::len);
         }
         if count == in_flight.records.len() {
             // The usual case; moving a part costs more.
