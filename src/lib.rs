@@ -190,7 +190,8 @@
 //! | `http/fields.rs` | generated field lines, rendered when added | unescaped text from a client |
 //! | `http/date.rs` | HTTP dates and RFC 3339 dates; the text of the last second, cached | reading the clock |
 //! | `http/status.rs` | status codes that docroot sends | when to send them |
-//! | `http/request.rs` | method, target, version, field lines | owning the bytes; framing |
+//! | `http/request.rs` | method, target, version | owning the bytes; framing |
+//! | `http/request_fields.rs` | field lines, and where those are that docroot reads | their meaning |
 //! | `http/target.rs` | host and decoded path, which cannot leave the root | the file system |
 //! | `http/validator.rs` | entity tags and dates, strong and weak comparison | making them from files |
 //! | `http/coding.rs` | Accept-Encoding -> preferred content coding | compressing |

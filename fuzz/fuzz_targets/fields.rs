@@ -4,7 +4,7 @@
 use std::sync::LazyLock;
 use std::time::SystemTime;
 
-use docroot::http::{FieldLine, Lookup, Method, Request, Target, Version, respond, validate};
+use docroot::http::{FieldLine, Lookup, Method, Request, RequestField, RequestFields, Target, Version, respond, validate};
 use docroot::http1::HttpOptions;
 use docroot::net::Next;
 use docroot_fuzz::{
@@ -67,11 +67,12 @@ fuzz_target!(|bytes: &[u8]| {
         name: "Host",
         value: b"a",
     };
+    let lines = [&[host], &*fields].concat();
     let request = Request {
         method,
         target: "/",
         version: Version::Http11,
-        lines: &[&[host], &*fields].concat(),
+        fields: RequestFields::new(&lines),
     };
     let target = validate(&request).expect("the request is valid");
     let response = respond(&request, &target, lookup);
@@ -133,8 +134,8 @@ fn field(line: &[u8]) -> Option<(&'static str, Vec<u8>)> {
 
 /// Checks that the response is a possible one for this request.
 fn check(request: &Request<'_>, parsed: &ParsedResponse<'_>, content: &[u8], kind: ValidatorKind) {
-    let count = |name| request.values(name).count();
-    let ranges = request.method == Method::Get && count("Range") == 1;
+    let count = |field| request.fields.values(field).count();
+    let ranges = request.method == Method::Get && count(RequestField::Range) == 1;
     let range = parsed.field("Content-Range");
     match parsed.status {
         200 => {
@@ -159,16 +160,16 @@ fn check(request: &Request<'_>, parsed: &ParsedResponse<'_>, content: &[u8], kin
         }
         304 => {
             let since =
-                count("If-Modified-Since") == 1 && matches!(kind, ValidatorKind::StrongDate);
+                count(RequestField::IfModifiedSince) == 1 && matches!(kind, ValidatorKind::StrongDate);
             assert!(
-                count("If-None-Match") > 0 || since,
+                count(RequestField::IfNoneMatch) > 0 || since,
                 "304 without a condition"
             );
         }
         412 => {
             let since =
-                count("If-Unmodified-Since") == 1 && !matches!(kind, ValidatorKind::Nothing);
-            assert!(count("If-Match") > 0 || since, "412 without a precondition");
+                count(RequestField::IfUnmodifiedSince) == 1 && !matches!(kind, ValidatorKind::Nothing);
+            assert!(count(RequestField::IfMatch) > 0 || since, "412 without a precondition");
         }
         416 => {
             assert!(ranges, "416 without a range request");

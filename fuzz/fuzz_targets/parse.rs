@@ -79,7 +79,7 @@ fn check(head: &[u8], request: &Request<'_>) {
         _ => panic!("version {} was accepted", version.escape_ascii()),
     }
 
-    for line in request.lines {
+    for line in request.fields.lines() {
         assert!(is_token(line.name.as_bytes()), "a name is a token");
         let value = next()
             .and_then(|text| text.strip_prefix(line.name.as_bytes())?.strip_prefix(b":"))

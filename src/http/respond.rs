@@ -204,7 +204,8 @@ fn html_link(location: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::request::{FieldLine, Version};
+    use super::super::request::Version;
+    use super::super::request_fields::{FieldLine, RequestFields};
     use super::super::validator::{EntityTag, Validators};
     use super::*;
     use crate::blob::Blob;
@@ -214,7 +215,7 @@ mod tests {
             method,
             target,
             version: Version::Http11,
-            lines: &[],
+            fields: RequestFields::new(&[]),
         };
         let target = Target::parse(target, None).unwrap();
         let response = respond(&request, &target, lookup);
@@ -267,7 +268,7 @@ mod tests {
                 method: Method::from_name(method),
                 target: "/a",
                 version: Version::Http11,
-                lines: &lines,
+                fields: RequestFields::new(&lines),
             };
             let target = Target::parse("/a", None).unwrap();
             let response = respond(&request, &target, lookup);

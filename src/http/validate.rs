@@ -2,6 +2,7 @@
 
 use super::cors::is_preflight;
 use super::request::{Method, Request, Version};
+use super::request_fields::RequestField;
 use super::response::{Audience, Response};
 use super::status::Status;
 use super::target::{Target, is_authority};
@@ -57,7 +58,7 @@ fn check<'a>(request: &Request<'a>) -> Result<Target<'a>, Response> {
 /// Host must occur once in HTTP/1.1, at most once in HTTP/1.0, and be well-formed (RFC 9112 section 3.2).
 fn check_host<'a>(request: &Request<'a>) -> Result<Option<&'a [u8]>, Response> {
     let refuse = |reason| Err(Response::error_page(Status::BadRequest, reason));
-    match request.single("Host") {
+    match request.fields.single(RequestField::Host) {
         Err(_) => refuse("The request has several Host fields."),
         Ok(None) if request.version >= Version::Http11 => {
             refuse("The request has no Host field, which HTTP/1.1 requires.")
@@ -71,7 +72,9 @@ fn check_host<'a>(request: &Request<'a>) -> Result<Option<&'a [u8]>, Response> {
 /// 100-continue is the only defined expectation (RFC 9110 section 10.1.1). HTTP/1.0 has none.
 fn check_expect(request: &Request<'_>) -> Result<(), Response> {
     let is_supported = |expected: &[u8]| expected.eq_ignore_ascii_case(b"100-continue");
-    if request.version >= Version::Http11 && !request.list("Expect").all(is_supported) {
+    if request.version >= Version::Http11
+        && !request.fields.list(RequestField::Expect).all(is_supported)
+    {
         let reason = "This server does not support the request's Expect field.";
         return Err(Response::error_page(Status::ExpectationFailed, reason));
     }
@@ -85,7 +88,7 @@ fn parse_target<'a>(request: &Request<'a>, host: Option<&'a [u8]>) -> Result<Tar
 
 #[cfg(test)]
 mod tests {
-    use super::super::request::FieldLine;
+    use super::super::request_fields::{FieldLine, RequestFields};
     use super::*;
 
     fn check(method: &str, target: &str, lines: &[(&str, &str)], expected: Result<&str, &str>) {
@@ -95,7 +98,7 @@ mod tests {
                 method: Method::from_name(method),
                 target,
                 version,
-                lines: &lines,
+                fields: RequestFields::new(&lines),
             };
             let validated = validate(&request);
             if !required && lines.is_empty() {
@@ -138,7 +141,7 @@ mod tests {
                 method,
                 target: "/",
                 version: Version::Http11,
-                lines,
+                fields: RequestFields::new(lines),
             };
             let response = validate(&request).unwrap_err();
             assert_eq!(
@@ -183,7 +186,7 @@ mod tests {
                 method,
                 target: "/",
                 version,
-                lines,
+                fields: RequestFields::new(lines),
             });
             assert_eq!(validated.is_ok(), expected, "{}", value.escape_ascii());
         };

@@ -4,7 +4,7 @@ use std::mem::MaybeUninit;
 
 use arrayvec::ArrayVec;
 
-use crate::http::{FieldLine, Method, Request, Status, Version};
+use crate::http::{FieldLine, Method, Request, RequestFields, Status, Version};
 
 /// Number of field lines that a head may have.
 pub const MAX_FIELD_LINES: usize = 100;
@@ -107,7 +107,7 @@ pub fn request<'h: 'l, 'l>(
     let (Some(method), Some(target), Some(version)) = (head.method, head.path, version) else {
         return Err(ParseError::Malformed);
     };
-    if has_bare_line_feed(readable.get(..length).unwrap_or_default()) {
+    if has_bare_line_feed(readable.get(..length).unwrap_or_default(), lines) {
         return Err(ParseError::Malformed);
     }
     let version = match version {
@@ -118,7 +118,7 @@ pub fn request<'h: 'l, 'l>(
         method: Method::from_name(method),
         target,
         version,
-        lines,
+        fields: RequestFields::new(lines),
     };
     Ok(Parsed::Complete { request, length })
 }
@@ -157,13 +157,16 @@ fn field_lines<'h>(
 }
 
 /// Whether a line ends in LF alone. A recipient may accept that as the end of a line (RFC 9112 section 2.2), and
-/// another may not: a request could be smuggled between the two.
-fn has_bare_line_feed(head: &[u8]) -> bool {
-    let pairs = head.iter().zip(head.get(1..).unwrap_or_default());
-    // Without an early exit, the compiler vectorizes this.
-    pairs.fold(false, |found, (&before, &byte)| {
-        found | ((byte == b'\n') & (before != b'\r'))
-    })
+/// another may not: a request could be smuggled between the two. `lines` are those of this head, which ends in LF.
+fn has_bare_line_feed(head: &[u8], lines: &[FieldLine<'_>]) -> bool {
+    // Each line begins where the one before it ends, and the name of a field is the first on its line.
+    let start = head.as_ptr().addr();
+    let starts = lines.iter().map(|line| line.name.as_ptr().addr() - start);
+    let is_bare = |end: usize| {
+        head.get(..end)
+            .is_none_or(|before| !before.ends_with(b"\r\n"))
+    };
+    starts.into_iter().any(is_bare) || !head.ends_with(b"\r\n\r\n")
 }
 
 /// Decides which part of a head that reaches the limit is too long.
@@ -242,7 +245,7 @@ mod tests {
                 Ok(Some((
                     method,
                     request.target.to_owned(),
-                    request.lines.len(),
+                    request.fields.lines().len(),
                 )))
             }
         }

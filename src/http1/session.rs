@@ -23,7 +23,7 @@ use super::options::HttpOptions;
 use super::parse::{self, FieldLines, Parsed};
 use super::states::{BodyWait, HeadWait, SessionState, StreamingResponse};
 use super::writer::ResponseWriter;
-use crate::http::{Origin, Request, Response, Status, StreamProgress, Version};
+use crate::http::{Origin, Request, RequestField, Response, Status, StreamProgress, Version};
 use crate::net::{CloseReason, Io, Next, Now, Outbox, Peer, Protocol};
 use crate::service::{Answer, Client, Service, TimeoutKind};
 
@@ -174,7 +174,7 @@ impl<O: Origin> Http1<O> {
             Ok(framing) => BodyDrain::new(framing, self.options.max_content_bytes),
             Err(error) => Err(error),
         };
-        let expects = request.values("Expect").next().is_some();
+        let expects = request.fields.has(RequestField::Expect);
         let expects = expects && request.version >= Version::Http11;
         if (expects || matches!(drain, Err(BodyError::TooLarge)))
             && let Some(response) = self.service.early_error(&request)
@@ -521,9 +521,13 @@ impl<O: Origin> Protocol for Http1<O> {
 /// Decides whether the connection persists after this request (RFC 9112 section 9.3).
 fn connection_option(request: &Request<'_>) -> ConnectionOption {
     match request.version {
-        _ if request.list_has("Connection", "close") => ConnectionOption::Close,
+        _ if request.fields.list_has(RequestField::Connection, "close") => ConnectionOption::Close,
         Version::Http11 => ConnectionOption::Omitted,
-        Version::Http10 if request.list_has("Connection", "keep-alive") => {
+        Version::Http10
+            if request
+                .fields
+                .list_has(RequestField::Connection, "keep-alive") =>
+        {
             ConnectionOption::KeepAlive
         }
         Version::Http10 => ConnectionOption::Close,

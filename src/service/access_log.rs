@@ -5,7 +5,7 @@ use std::time::{Instant, SystemTime};
 
 use super::access_line::{AccessLine, CachedLogTime, LogFormat, LoggedRequest};
 use super::counters::{MethodLabel, RequestCounters, TimeoutKind};
-use crate::http::{CacheStatus, Coding, Request, Status, Version, append_user};
+use crate::http::{CacheStatus, Coding, Request, RequestField, Status, Version, append_user};
 use crate::line_writer::LineWriter;
 use crate::net::Address;
 
@@ -148,26 +148,17 @@ impl LoggedLengths {
             user_agent: None,
         };
         if is_authorized && format.has_user() {
-            let value = request.values("Authorization").next();
+            let value = request.fields.first(RequestField::Authorization);
             lengths.user = value.and_then(|value| append_user(value, into));
         }
         if format.has_referer_and_user_agent() {
-            let (mut referer, mut agent) = (None, None);
-            for line in request.lines {
-                // Comparing lengths is faster than comparing names.
-                let slot = match line.name.len() {
-                    7 if line.name.eq_ignore_ascii_case("Referer") => &mut referer,
-                    10 if line.name.eq_ignore_ascii_case("User-Agent") => &mut agent,
-                    _ => continue,
-                };
-                slot.get_or_insert(line.value);
-            }
-            let mut append = |value: Option<&[u8]>| {
-                into.extend_from_slice(value?);
-                value.map(<[u8]>::len)
+            let mut append = |field| {
+                let value = request.fields.first(field)?;
+                into.extend_from_slice(value);
+                Some(value.len())
             };
-            lengths.referer = append(referer);
-            lengths.user_agent = append(agent);
+            lengths.referer = append(RequestField::Referer);
+            lengths.user_agent = append(RequestField::UserAgent);
         }
         lengths
     }
@@ -403,7 +394,7 @@ mod tests {
     use std::time::{Duration, UNIX_EPOCH};
 
     use super::*;
-    use crate::http::{FieldLine, Method};
+    use crate::http::{FieldLine, Method, RequestFields};
     use crate::line_writer::LineSink;
 
     struct ByteChannel(Sender<Vec<u8>>);
@@ -432,7 +423,7 @@ mod tests {
             method: Method::from_name(method),
             target,
             version: Version::Http11,
-            lines: &[],
+            fields: RequestFields::new(&[]),
         }
     }
 
@@ -619,7 +610,7 @@ mod tests {
         for is_authorized in [true, false] {
             for lines in [&lines[..], &[]] {
                 let request = Request {
-                    lines,
+                    fields: RequestFields::new(lines),
                     ..get("GET", "/a")
                 };
                 let mut record = log_record(10, now.0);

@@ -3,7 +3,9 @@
 use std::time::Instant;
 
 use crate::auth::{AuthHandle, CachedVerdict, Verdict};
-use crate::http::{Credentials, Method, RepeatedField, Request, Response, Status, challenge};
+use crate::http::{
+    Credentials, Method, RepeatedField, Request, RequestField, Response, Status, challenge,
+};
 
 /// Value of Retry-After, in seconds, when too many passwords are being verified.
 const RETRY_AFTER_SECONDS: u32 = 5;
@@ -29,7 +31,7 @@ pub(super) fn authorize(
     request: &Request<'_>,
     now: Instant,
 ) -> Authorization {
-    let response = match request.single("Authorization") {
+    let response = match request.fields.single(RequestField::Authorization) {
         Ok(Some(value)) => {
             match auth.check(cached_verdict, value, now, || Credentials::parse(value)) {
                 Verdict::Valid => return Authorization::Granted,
@@ -58,7 +60,7 @@ pub(super) fn authorize(
 
 /// Returns the error that a request receives if it has no credentials.
 pub(super) fn missing_credentials(request: &Request<'_>) -> Option<Response> {
-    let is_missing = request.values("Authorization").next().is_none();
+    let is_missing = !request.fields.has(RequestField::Authorization);
     is_missing.then(|| for_method(request, challenge().with_reason(NO_CREDENTIALS)))
 }
 
