@@ -4,7 +4,10 @@
 use std::sync::LazyLock;
 use std::time::SystemTime;
 
-use docroot::http::{FieldLine, Lookup, Method, Request, RequestField, RequestFields, Target, Version, respond, validate};
+use docroot::http::{
+    FieldLine, Lookup, Method, Request, RequestField, RequestFields, Target, Version, respond,
+    validate,
+};
 use docroot::http1::HttpOptions;
 use docroot::net::Next;
 use docroot_fuzz::{
@@ -159,17 +162,20 @@ fn check(request: &Request<'_>, parsed: &ParsedResponse<'_>, content: &[u8], kin
             }
         }
         304 => {
-            let since =
-                count(RequestField::IfModifiedSince) == 1 && matches!(kind, ValidatorKind::StrongDate);
+            let since = count(RequestField::IfModifiedSince) == 1
+                && matches!(kind, ValidatorKind::StrongDate);
             assert!(
                 count(RequestField::IfNoneMatch) > 0 || since,
                 "304 without a condition"
             );
         }
         412 => {
-            let since =
-                count(RequestField::IfUnmodifiedSince) == 1 && !matches!(kind, ValidatorKind::Nothing);
-            assert!(count(RequestField::IfMatch) > 0 || since, "412 without a precondition");
+            let since = count(RequestField::IfUnmodifiedSince) == 1
+                && !matches!(kind, ValidatorKind::Nothing);
+            assert!(
+                count(RequestField::IfMatch) > 0 || since,
+                "412 without a precondition"
+            );
         }
         416 => {
             assert!(ranges, "416 without a range request");

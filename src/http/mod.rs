@@ -11,7 +11,7 @@ mod coding;
 mod cors;
 mod credentials;
 mod date;
-pub mod decimal;
+pub(crate) mod decimal;
 mod fields;
 mod forwarded;
 mod listing;
@@ -35,7 +35,7 @@ pub use coding::{AcceptEncoding, Coding, CodingReason, choose_coding, coding_rea
 pub use cors::{allow_preflight, is_preflight};
 pub use credentials::{Credentials, append_user, challenge};
 pub use date::{CachedDate, Timestamp, http_date};
-pub use fields::{FieldName, Fields};
+pub use fields::{FieldName, FieldSink, Fields};
 pub use forwarded::{ForwardedAddress, forwarded_client};
 pub use listing::{ListingFormat, ListingRepresentations, ListingView, SortKey};
 pub use multipart::{Boundary, BoundaryGenerator, ContentRange, Multipart};

@@ -4,7 +4,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::coding::Coding;
-use super::fields::Fields;
+use super::fields::{FieldSink, Fields};
+use super::multipart::{ContentRange, Multipart};
 use super::origin::{CacheStatus, LookupStatus, StreamKind};
 use super::representation::Representation;
 use super::status::Status;
@@ -139,6 +140,42 @@ impl Response {
     pub fn with_reason(mut self, reason: &'static str) -> Self {
         self.reason = Some(reason);
         self
+    }
+
+    /// Writes all fields but Date and those of the connection: its own, `added_fields`, and those of the representation
+    /// for this part of its content. `multipart` is the content if that is [`Body::Parts`].
+    pub fn write_fields(
+        &self,
+        added_fields: &Fields,
+        multipart: Option<&Multipart<'_>>,
+        sink: &mut impl FieldSink,
+    ) {
+        sink.push_lines(self.fields.as_str());
+        sink.push_lines(added_fields.as_str());
+        let Some(representation) = &self.representation else {
+            return;
+        };
+        match (&self.body, multipart) {
+            (Body::NotModified, _) => sink.push_lines(representation.metadata_fields()),
+            (Body::Part(part), _) => {
+                sink.push_lines(representation.partial_fields());
+                let range = ContentRange(part, representation.content.len());
+                sink.push("Content-Range", range);
+                sink.push_length(part.end - part.start);
+            }
+            (_, Some(multipart)) => {
+                sink.push_lines(representation.metadata_fields());
+                sink.push("Content-Type", multipart.media_type());
+                sink.push_lines(representation.content_fields());
+                sink.push_length(multipart.length());
+            }
+            (Body::Streamed(_) | Body::HeadOnlyStream, _) => {
+                sink.push_lines(representation.partial_fields());
+            }
+            (Body::Whole | Body::HeadOnly | Body::Parts(_), None) => {
+                sink.push_lines(representation.full_fields());
+            }
+        }
     }
 
     /// Adds the status of the lookup, and its reason, if this response already has one.

@@ -254,7 +254,10 @@ impl<O: Origin> Http1<O> {
         }
         pending.is_none()
     }
+}
 
+/// Responses.
+impl<O: Origin> Http1<O> {
     /// Responds to a request that has been read completely. Returns the end of the wait for the verification of its
     /// credentials, if it has to wait for that.
     fn reply(
@@ -342,10 +345,7 @@ impl<O: Origin> Http1<O> {
         };
         true
     }
-}
 
-/// Responses that end a session, and the queue of all.
-impl<O: Origin> Http1<O> {
     /// Rejects a request whose end did not come before that of the input.
     fn reject_ended(&mut self, session: &mut Session<O::Stream>, io: &mut Io<'_>) -> Next {
         let reason = "The request ended before it was whole.";

@@ -350,3 +350,136 @@ fn incomplete_reason(reason: &CloseReason) -> Option<&'static str> {
         CloseReason::Io(_) => "The connection broke.",
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Display;
+    use std::time::UNIX_EPOCH;
+
+    use super::*;
+    use crate::blob::Blob;
+    use crate::http::{
+        FieldLine, FieldSink, Method, NoStream, Representation, RequestFields, Status, Version,
+    };
+    use crate::service::MethodLabel;
+
+    type FindFunction = fn(&Target<'_>, SystemTime) -> Lookup;
+
+    fn find(target: &Target<'_>, _: SystemTime) -> Lookup {
+        let page = Representation::new(Blob::Static(b"hello"), "text/plain");
+        match &*target.path() {
+            b"" => Lookup::Found(Arc::new(page.into())),
+            b"folder" => Lookup::Directory,
+            _ => Lookup::NotFound(None),
+        }
+    }
+
+    /// A toy version of HTTP. A request is `METHOD TARGET`, then `NAME=VALUE` for each field, separated by spaces; a
+    /// response is a list of such fields and the content. Each is complete as soon as it is queued.
+    struct ToyHttp {
+        service: Service<FindFunction>,
+        client: Client,
+        sent: u64,
+    }
+
+    /// Fields of a toy response.
+    #[derive(Default)]
+    struct ToyFields(Vec<String>);
+
+    impl FieldSink for ToyFields {
+        fn push(&mut self, name: &str, value: impl Display) {
+            self.0.push(format!("{}={value}", name.to_lowercase()));
+        }
+    }
+
+    impl ToyHttp {
+        fn new(service: Service<FindFunction>) -> Self {
+            let client = Client::new(([127, 0, 0, 1], 80).into());
+            Self {
+                service,
+                client,
+                sent: 0,
+            }
+        }
+
+        fn exchange(&mut self, request: &str) -> (Vec<String>, Vec<u8>) {
+            let (instant, wall) = (Instant::now(), UNIX_EPOCH);
+            let now = Now { instant, wall };
+            let mut words = request.split(' ');
+            let (method, target) = (words.next().unwrap(), words.next().unwrap());
+            let lines: Vec<_> = words.map(|word| word.split_once('=').unwrap()).collect();
+            let lines = FieldLine::from_pairs(&lines);
+            let request = &Request {
+                method: Method::from_name(method),
+                target,
+                version: Version::Http11,
+                fields: RequestFields::new(&lines),
+            };
+            let answer: Answer<NoStream> = self.service.answer(&mut self.client, request, now);
+            let Answer::Ready(response) = answer else {
+                panic!("it needs no verdict and has no stream: {answer:?}");
+            };
+            let (date, added) = self.service.added_fields(Some(request), &response, now);
+            let mut fields = ToyFields(vec![response.status.code().to_owned()]);
+            fields.push("Date", date);
+            response.write_fields(&added, None, &mut fields);
+            let bytes = match response.representation.as_deref().map(|sent| &sent.content) {
+                Some(Blob::Static(bytes)) => bytes,
+                Some(Blob::Memory(bytes)) => &**bytes,
+                _ => &[],
+            };
+            let content = match &response.body {
+                Body::Whole => bytes.to_vec(),
+                Body::Part(part) => bytes[part.start as usize..part.end as usize].to_vec(),
+                _ => Vec::new(),
+            };
+            let len = content.len() as u64;
+            self.sent += len;
+            let client = &mut self.client;
+            self.service
+                .on_queued(client, Some(request), &response, instant, len, self.sent);
+            self.service.on_sent(client, self.sent, now);
+            self.service.on_turn_end(|| now);
+            (fields.0, content)
+        }
+    }
+
+    #[test]
+    fn another_version_of_http_is_served() {
+        let counters = Arc::new(RequestCounters::default());
+        let options = ServiceOptions {
+            health: Some(Health::at_path("/health".into())),
+            ..ServiceOptions::default()
+        };
+        let service = Service::new(find as FindFunction, options, None);
+        let mut toy = ToyHttp::new(service.with_counters(counters.clone()));
+        let date = "date=Thu, 01 Jan 1970 00:00:00 GMT";
+        let (fields, content) = toy.exchange("GET / host=a");
+        let expected = ["200", date, "content-type=text/plain", "content-length=5"];
+        assert_eq!(
+            (&*fields, &*content),
+            (&expected.map(str::to_owned)[..], &b"hello"[..])
+        );
+        let (fields, content) = toy.exchange("GET / host=a range=bytes=1-2");
+        assert_eq!(
+            fields[3..],
+            ["content-range=bytes 1-2/5", "content-length=2"]
+        );
+        assert_eq!(content, b"el");
+        for (request, status) in [
+            ("HEAD /", "400"),
+            ("HEAD / host=a", "200"),
+            ("GET /folder host=a", "301"),
+            ("GET /nothing host=a", "404"),
+            ("POST / host=a", "405"),
+            ("GET /health host=a", "200"),
+        ] {
+            assert_eq!(toy.exchange(request).0[0], status, "{request}");
+        }
+        assert_eq!(counters.responses(MethodLabel::Get, Status::Ok), 2);
+        assert_eq!(
+            counters.responses(MethodLabel::Get, Status::PartialContent),
+            1
+        );
+    }
+}
