@@ -139,7 +139,7 @@
 //! | package | place |
 //! |---|---|
 //! | mio, socket2, nix, listenfd, slotmap | `net/` |
-//! | arrayvec | `net/outbox.rs`, `http1/parse.rs` |
+//! | arrayvec | `net/outbox.rs`, `http1/field_lines.rs` |
 //! | httparse | `http1/parse.rs` |
 //! | httpdate | `http/date.rs` |
 //! | base64 | `http/credentials.rs` |
@@ -215,6 +215,7 @@
 //! | `proxy/header.rs` | bytes -> a header of the PROXY protocol | the bytes after it |
 //! | `proxy/counters.rs` | counters of connections closed because of their header | rendering them |
 //! | `proxy/proxied.rs` | a wrapper around the protocol that follows such a header | that protocol |
+//! | `http1/field_lines.rs` | bytes -> field lines | meaning of a field |
 //! | `http1/parse.rs` | bytes -> request head | reading sockets; which methods are served |
 //! | `http1/body.rs` | framing of a request's content, which is read and discarded | keeping it |
 //! | `http1/chunked.rs` | content of unknown length -> chunks | generating it |

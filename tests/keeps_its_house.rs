@@ -50,7 +50,7 @@ const ALLOWED_FILES: &[(&str, &[&str])] = &[
     ("nix::ifaddrs", &["net/lan_address.rs"]),
     ("fast_qr::", &["qr.rs"]),
     ("slotmap::", &["net/reactor.rs"]),
-    ("arrayvec::", &["http1/parse.rs", "net/outbox.rs"]),
+    ("arrayvec::", &["http1/field_lines.rs", "net/outbox.rs"]),
     (
         "rustix::",
         &[

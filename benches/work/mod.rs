@@ -138,7 +138,7 @@ fn request() -> Request<'static> {
         target: PLAIN,
         version: Version::Http11,
         fields: RequestFields::new(&[FieldLine {
-            name: "Host",
+            name: b"Host",
             value: b"127.0.0.1:8080",
         }]),
     }

@@ -22,7 +22,7 @@ fuzz_target!(|bytes: &[u8]| {
     }
 
     let host = host.map(|value| FieldLine {
-        name: "Host",
+        name: b"Host",
         value,
     });
     let request = Request {

@@ -46,7 +46,9 @@ pub use request_fields::{FieldLine, RepeatedField, RequestField, RequestFields};
 pub use respond::respond;
 pub use response::{Audience, Body, Response};
 pub use status::Status;
-pub use syntax::{is_token, list_elements, parse_parameter, split_media_type, split_parameters};
+pub use syntax::{
+    is_token, list_elements, parse_parameter, split_media_type, split_parameters, trim_ows,
+};
 pub use target::{PATH_CHARACTERS, Target, TargetError, is_authority, percent_encode};
 pub use validate::validate;
 pub use validator::{DateStrength, EntityTag, LastModified, Validators};

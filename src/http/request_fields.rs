@@ -12,7 +12,7 @@ const REPEATED: u8 = 0x80;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FieldLine<'a> {
     /// Field name, a token; to be compared without regard to case.
-    pub name: &'a str,
+    pub name: &'a [u8],
     /// Field value: any bytes but control characters, tabs excepted.
     pub value: &'a [u8],
 }
@@ -62,35 +62,34 @@ impl RequestField {
     const COUNT: usize = Self::XForwardedFor as usize + 1;
 
     /// Returns the field of this name, which is a token; `None` if docroot does not read it.
-    fn from_name(name: &str) -> Option<Self> {
-        let name = name.as_bytes();
-        let first = name.first()? | 0x20;
-        Some(match (name.len(), first) {
-            (4, b'h') if is(name, b"host") => Self::Host,
-            (5, b'r') if is(name, b"range") => Self::Range,
-            (6, b'a') if is(name, b"accept") => Self::Accept,
-            (6, b'e') if is(name, b"expect") => Self::Expect,
-            (6, b'o') if is(name, b"origin") => Self::Origin,
-            (7, b'r') if is(name, b"referer") => Self::Referer,
-            (8, b'i') if is(name, b"if-match") => Self::IfMatch,
-            (8, b'i') if is(name, b"if-range") => Self::IfRange,
-            (9, b'f') if is(name, b"forwarded") => Self::Forwarded,
-            (10, b'c') if is(name, b"connection") => Self::Connection,
-            (10, b'u') if is(name, b"user-agent") => Self::UserAgent,
-            (13, b'a') if is(name, b"authorization") => Self::Authorization,
-            (13, b'i') if is(name, b"if-none-match") => Self::IfNoneMatch,
-            (14, b'c') if is(name, b"content-length") => Self::ContentLength,
-            (14, b's') if is(name, b"sec-fetch-dest") => Self::SecFetchDest,
-            (14, b's') if is(name, b"sec-fetch-mode") => Self::SecFetchMode,
-            (15, b'a') if is(name, b"accept-encoding") => Self::AcceptEncoding,
-            (15, b'x') if is(name, b"x-forwarded-for") => Self::XForwardedFor,
-            (17, b'i') if is(name, b"if-modified-since") => Self::IfModifiedSince,
-            (17, b't') if is(name, b"transfer-encoding") => Self::TransferEncoding,
-            (19, b'i') if is(name, b"if-unmodified-since") => Self::IfUnmodifiedSince,
-            (29, b'a') if is(name, b"access-control-request-method") => {
+    fn from_name(name: &[u8]) -> Option<Self> {
+        let (first, last) = (name.first()? | 0x20, name.last()? | 0x20);
+        Some(match (name.len(), first, last) {
+            (4, b'h', b't') if is(name, b"host") => Self::Host,
+            (5, b'r', b'e') if is(name, b"range") => Self::Range,
+            (6, b'a', b't') if is(name, b"accept") => Self::Accept,
+            (6, b'e', b't') if is(name, b"expect") => Self::Expect,
+            (6, b'o', b'n') if is(name, b"origin") => Self::Origin,
+            (7, b'r', b'r') if is(name, b"referer") => Self::Referer,
+            (8, b'i', b'h') if is(name, b"if-match") => Self::IfMatch,
+            (8, b'i', b'e') if is(name, b"if-range") => Self::IfRange,
+            (9, b'f', b'd') if is(name, b"forwarded") => Self::Forwarded,
+            (10, b'c', b'n') if is(name, b"connection") => Self::Connection,
+            (10, b'u', b't') if is(name, b"user-agent") => Self::UserAgent,
+            (13, b'a', b'n') if is(name, b"authorization") => Self::Authorization,
+            (13, b'i', b'h') if is(name, b"if-none-match") => Self::IfNoneMatch,
+            (14, b'c', b'h') if is(name, b"content-length") => Self::ContentLength,
+            (14, b's', b't') if is(name, b"sec-fetch-dest") => Self::SecFetchDest,
+            (14, b's', b'e') if is(name, b"sec-fetch-mode") => Self::SecFetchMode,
+            (15, b'a', b'g') if is(name, b"accept-encoding") => Self::AcceptEncoding,
+            (15, b'x', b'r') if is(name, b"x-forwarded-for") => Self::XForwardedFor,
+            (17, b'i', b'e') if is(name, b"if-modified-since") => Self::IfModifiedSince,
+            (17, b't', b'g') if is(name, b"transfer-encoding") => Self::TransferEncoding,
+            (19, b'i', b'e') if is(name, b"if-unmodified-since") => Self::IfUnmodifiedSince,
+            (29, b'a', b'd') if is(name, b"access-control-request-method") => {
                 Self::AccessControlRequestMethod
             }
-            (30, b'a') if is(name, b"access-control-request-headers") => {
+            (30, b'a', b's') if is(name, b"access-control-request-headers") => {
                 Self::AccessControlRequestHeaders
             }
             _ => return None,
@@ -98,17 +97,27 @@ impl RequestField {
     }
 }
 
-/// Whether a token is this name without regard to case. The name is in lower case, and has letters and hyphens only:
-/// no other character of a token differs from one of them in that bit alone.
+/// Whether a token is this name without regard to case. The name is in lower case, has letters and hyphens only (no
+/// other character of a token differs from one of them in that bit alone), and at least four.
 fn is<const N: usize>(token: &[u8], name: &[u8; N]) -> bool {
     let Ok(token) = <&[u8; N]>::try_from(token) else {
         return false;
     };
-    // Without an early exit, the compiler compares words.
-    let bytes = token.iter().zip(name);
-    bytes.fold(0, |difference, (byte, lower)| {
-        difference | ((byte | 0x20) ^ lower)
-    }) == 0
+    let eight = |bytes: &[u8; 8]| u64::from_le_bytes(*bytes) | u64::from_le_bytes([0x20; 8]);
+    let four = |bytes: &[u8; 4]| u32::from_le_bytes(*bytes) | u32::from_le_bytes([0x20; 4]);
+    // The last word overlaps the one before it.
+    match (token.last_chunk(), name.last_chunk()) {
+        (Some(token_end), Some(name_end)) => {
+            let (words, name_words) = (token.as_chunks().0, name.as_chunks().0);
+            let mut pairs = words.iter().zip(name_words);
+            eight(token_end) == eight(name_end)
+                && pairs.all(|(word, name_word)| eight(word) == eight(name_word))
+        }
+        _ => {
+            token.first_chunk().map(four) == name.first_chunk().map(four)
+                && token.last_chunk().map(four) == name.last_chunk().map(four)
+        }
+    }
 }
 
 impl<'a> RequestFields<'a> {
@@ -205,7 +214,7 @@ impl<'a> FieldLine<'a> {
     /// Creates field lines from names and values.
     pub(crate) fn from_pairs(lines: &[(&'a str, &'a str)]) -> Vec<Self> {
         let line = |&(name, value): &(&'a str, &'a str)| Self {
-            name,
+            name: name.as_bytes(),
             value: value.as_bytes(),
         };
         lines.iter().map(line).collect()
@@ -254,18 +263,22 @@ mod tests {
             assert_eq!(field as usize, place);
             let cases = [name.into(), name.to_lowercase(), name.to_uppercase()];
             for case in cases {
-                assert_eq!(RequestField::from_name(&case), Some(field), "{case}");
+                assert_eq!(
+                    RequestField::from_name(case.as_bytes()),
+                    Some(field),
+                    "{case}"
+                );
             }
             // One character differs from the name.
             for index in 0..name.len() {
                 let mut other = name.to_owned();
                 other.replace_range(index..=index, "_");
-                assert_eq!(RequestField::from_name(&other), None, "{other}");
+                assert_eq!(RequestField::from_name(other.as_bytes()), None, "{other}");
             }
-            assert_eq!(RequestField::from_name(&name[1..]), None);
-            assert_eq!(RequestField::from_name(&format!("{name}s")), None);
+            assert_eq!(RequestField::from_name(&name.as_bytes()[1..]), None);
+            assert_eq!(RequestField::from_name(format!("{name}s").as_bytes()), None);
         }
-        assert_eq!(RequestField::from_name(""), None);
+        assert_eq!(RequestField::from_name(b""), None);
     }
 
     fn check(then: impl FnOnce(RequestFields<'_>)) {

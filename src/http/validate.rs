@@ -133,7 +133,7 @@ mod tests {
     fn method_errors_have_allow() {
         for method in ["OPTIONS", "DELETE", "BREW"] {
             let lines = &[FieldLine {
-                name: "Host",
+                name: b"Host",
                 value: b"a",
             }];
             let method = Method::from_name(method);
@@ -173,11 +173,11 @@ mod tests {
         let expect = |value, expected| {
             let lines = &[
                 FieldLine {
-                    name: "Host",
+                    name: b"Host",
                     value: b"a",
                 },
                 FieldLine {
-                    name: "Expect",
+                    name: b"Expect",
                     value,
                 },
             ];

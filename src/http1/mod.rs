@@ -9,6 +9,7 @@
 mod body;
 mod chunked;
 pub mod encode;
+mod field_lines;
 mod options;
 pub mod parse;
 mod session;

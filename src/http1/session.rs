@@ -521,6 +521,12 @@ impl<O: Origin> Protocol for Http1<O> {
 /// Decides whether the connection persists after this request (RFC 9112 section 9.3).
 fn connection_option(request: &Request<'_>) -> ConnectionOption {
     match request.version {
+        // From browsers, without the cost of a list.
+        Version::Http11
+            if request.fields.single(RequestField::Connection) == Ok(Some(b"keep-alive")) =>
+        {
+            ConnectionOption::Omitted
+        }
         _ if request.fields.list_has(RequestField::Connection, "close") => ConnectionOption::Close,
         Version::Http11 => ConnectionOption::Omitted,
         Version::Http10

@@ -597,7 +597,10 @@ mod tests {
 
     #[test]
     fn each_line_has_its_own_request_fields() {
-        let line = |name, value| FieldLine { name, value };
+        let line = |name: &'static str, value| FieldLine {
+            name: name.as_bytes(),
+            value,
+        };
         let lines = [
             line("user-agent", &b"curl/8"[..]),
             line("Authorization", b"Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ=="),
