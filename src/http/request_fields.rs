@@ -125,10 +125,11 @@ impl<'a> RequestFields<'a> {
     #[must_use]
     pub fn new(lines: &'a [FieldLine<'a>]) -> Self {
         let lines = lines.get(..MAX_LINES).unwrap_or(lines);
-        let mut index = [0; RequestField::COUNT];
+        let index = [0; RequestField::COUNT];
+        let mut fields = Self { lines, index };
         for (number, line) in (1..).zip(lines) {
             if let Some(field) = RequestField::from_name(line.name)
-                && let Some(entry) = index.get_mut(field as usize)
+                && let Some(entry) = fields.index.get_mut(field as usize)
             {
                 *entry = match *entry {
                     0 => number,
@@ -136,7 +137,7 @@ impl<'a> RequestFields<'a> {
                 };
             }
         }
-        Self { lines, index }
+        fields
     }
 
     /// All lines.

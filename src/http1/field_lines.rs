@@ -28,15 +28,13 @@ pub(super) enum ParsedLines {
 pub(super) fn parse<'h>(head: &'h [u8], start: usize, lines: &mut FieldLines<'h>) -> ParsedLines {
     let mut rest = head.get(start..).unwrap_or_default();
     loop {
-        match rest {
-            [b'\r', b'\n', rest @ ..] => return ParsedLines::Complete(head.len() - rest.len()),
-            [] | [b'\r'] => return ParsedLines::Partial,
-            _ => {}
-        }
         let (name, after) = split_at_name_end(rest);
-        let value = match after {
-            [b':', value @ ..] if !name.is_empty() => value,
-            [] => return ParsedLines::Partial,
+        let value = match (name, after) {
+            ([], [b'\r', b'\n', rest @ ..]) => {
+                return ParsedLines::Complete(head.len() - rest.len());
+            }
+            (_, []) | ([], [b'\r']) => return ParsedLines::Partial,
+            ([_, ..], [b':', value @ ..]) => value,
             _ => return ParsedLines::Malformed,
         };
         let (value, after) = split_at_control(value);
@@ -45,7 +43,15 @@ pub(super) fn parse<'h>(head: &'h [u8], start: usize, lines: &mut FieldLines<'h>
             [] | [b'\r'] => return ParsedLines::Partial,
             _ => return ParsedLines::Malformed,
         };
-        let value = trim_ows(value);
+        // Nearly all values have one space before them, and nothing else to trim.
+        let value = match value {
+            [b' ', value @ ..] => value,
+            _ => value,
+        };
+        let value = match value {
+            [b' ' | b'\t', ..] | [.., b' ' | b'\t'] => trim_ows(value),
+            _ => value,
+        };
         if lines.try_push(FieldLine { name, value }).is_err() {
             return ParsedLines::TooMany;
         }

@@ -44,7 +44,7 @@ pub struct Service<O> {
     date: CachedDate,
 }
 
-/// State of one connection's client.
+/// State of one connection for its service: the client's verdict, and its responses in flight.
 #[derive(Debug)]
 pub struct Client {
     peer: Address,
@@ -430,7 +430,11 @@ mod tests {
             };
             let content = match &response.body {
                 Body::Whole => bytes.to_vec(),
-                Body::Part(part) => bytes[part.start as usize..part.end as usize].to_vec(),
+                Body::Part(part) => {
+                    let [start, end] =
+                        [part.start, part.end].map(|at| usize::try_from(at).unwrap());
+                    bytes[start..end].to_vec()
+                }
                 _ => Vec::new(),
             };
             let len = content.len() as u64;
