@@ -178,7 +178,7 @@ const ALLOWED_FILES: &[(&str, &[&str])] = &[
     ("crate::metrics", &["server.rs"]),
     ("crate::site", &["server.rs", "compress.rs", "metrics.rs"]),
     ("crate::http1", &["server.rs"]),
-    ("crate::service", &["http1/", "server.rs", "metrics.rs"]),
+    ("crate::service::", &["http1/", "server.rs", "metrics.rs"]),
     ("crate::server", &[]),
     ("crate::compress", &[]),
     ("crate::sandbox", &[]),
