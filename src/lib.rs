@@ -143,7 +143,7 @@
 //! | package | place |
 //! |---|---|
 //! | mio, socket2, nix, listenfd, slotmap | `net/` |
-//! | arrayvec | `net/outbox.rs`, `http1/parse.rs` |
+//! | arrayvec | `net/outbox.rs`, `http1/field_lines.rs` |
 //! | httparse | `http1/parse.rs` |
 //! | httpdate | `http/date.rs` |
 //! | base64 | `http/credentials.rs` |
@@ -204,7 +204,8 @@
 //! | `http/fields.rs` | generated field lines, rendered when added | unescaped text from a client |
 //! | `http/date.rs` | HTTP dates and RFC 3339 dates; the text of the last second, cached | reading the clock |
 //! | `http/status.rs` | status codes that docroot sends | when to send them |
-//! | `http/request.rs` | method, target, version, field lines | owning the bytes; framing |
+//! | `http/request.rs` | method, target, version | owning the bytes; framing |
+//! | `http/request_fields.rs` | field lines, and where those are that docroot reads | their meaning |
 //! | `http/target.rs` | host and decoded path, which cannot leave the root | the file system |
 //! | `http/validator.rs` | entity tags and dates, strong and weak comparison | making them from files |
 //! | `http/coding.rs` | Accept-Encoding -> preferred content coding | compressing |
@@ -228,17 +229,22 @@
 //! | `proxy/header.rs` | bytes -> a header of the PROXY protocol | the bytes after it |
 //! | `proxy/counters.rs` | counters of connections closed because of their header | rendering them |
 //! | `proxy/proxied.rs` | a wrapper around the protocol that follows such a header | that protocol |
+//! | `http1/field_lines.rs` | bytes -> field lines | meaning of a field |
 //! | `http1/parse.rs` | bytes -> request head | reading sockets; which methods are served |
 //! | `http1/body.rs` | framing of a request's content, which is read and discarded | keeping it |
 //! | `http1/chunked.rs` | content of unknown length -> chunks | generating it |
 //! | `http1/encode.rs` | response head -> bytes | deciding any of it |
-//! | `http1/decimal.rs` | numbers in decimal digits | other formats |
-//! | `http1/access_line.rs` | one request as one line | writing the line |
-//! | `http1/counters.rs` | counters of one worker's responses | rendering them |
-//! | `http1/access_log.rs` | responses in flight, logged and counted when they are sent | the format of a line |
-//! | `http1/authorize.rs` | authorization of a request, before the lookup | verifying passwords |
-//! | `http1/health.rs` | the health check for load balancers | when health changes |
-//! | `http1/refusal.rs` | one debug line for each refused request: its reason | deciding it |
+//! | `http/decimal.rs` | numbers in decimal digits | other formats |
+//! | `http1/options.rs` | timeouts and limits of a connection | policies of the service |
+//! | `http1/states.rs` | states of a connection | steps between them |
+//! | `http1/writer.rs` | a response into an outbox | deciding any of it |
+//! | `service/answer.rs` | request -> response, authorization included, with its log line and counters | bytes on the wire |
+//! | `service/access_line.rs` | one request as one line | writing the line |
+//! | `service/counters.rs` | counters of one worker's responses | rendering them |
+//! | `service/access_log.rs` | responses in flight, logged and counted when they are sent | the format of a line |
+//! | `service/authorize.rs` | authorization of a request, before the lookup | verifying passwords |
+//! | `service/health.rs` | the health check for load balancers | when health changes |
+//! | `service/refusal.rs` | one debug line for each refused request: its reason | deciding it |
 //! | `http1/session.rs` | states, keep-alive, pipelining, timeouts of a connection | rules of RFC 9110; file names |
 //! | `files/error.rs` | errors of the file system, and their meaning | HTTP status |
 //! | `files/symlinks.rs` | symbolic links on a path, and the path without them | opening files |
@@ -355,6 +361,7 @@ mod path;
 mod peer;
 pub mod proxy;
 pub mod server;
+pub mod service;
 pub mod site;
 pub mod sync;
 pub mod trust;

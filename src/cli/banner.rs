@@ -343,6 +343,7 @@ mod tests {
             compress: false,
             digest: false,
             http1: docroot::http1::HttpOptions::default(),
+            service: docroot::service::ServiceOptions::default(),
             proxy: None,
             users: None,
             workers: 2.try_into().unwrap(),

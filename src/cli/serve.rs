@@ -7,12 +7,12 @@ use std::thread;
 use std::time::Duration;
 
 use docroot::auth::Verifier;
-use docroot::http1::Health;
 use docroot::log::{LineWriter, WriterHandle};
 use docroot::net::Endpoint;
 use docroot::proxy;
 use docroot::server::sandbox::{self, Confinement};
 use docroot::server::{self, BoundListeners, Server};
+use docroot::service::Health;
 use docroot::site::{LoadedPolicy, PolicySources, SharedPolicy};
 use sd_notify::NotifyState;
 use signal_hook::consts::SIGUSR1;
@@ -131,7 +131,7 @@ fn act_on_signals(
     diagnostics: WriterHandle,
 ) -> io::Result<()> {
     let handle = server.handle();
-    let (health, delay) = (config.server.http1.health.clone(), config.drain_delay);
+    let (health, delay) = (config.server.service.health.clone(), config.drain_delay);
     let notifier = manager.clone();
     let drain = move || {
         notifier.notify(&[NotifyState::Stopping]);

@@ -12,7 +12,7 @@ use super::precondition::{self, PreconditionOutcome};
 use super::range::{self, Selection};
 use super::representation::{Representation, Resource};
 use super::request::{Method, Request};
-use super::response::{Body, Response};
+use super::response::{Audience, Body, Response};
 use super::status::Status;
 use super::target::Target;
 use crate::blob::Blob;
@@ -43,7 +43,7 @@ static EVENT_STREAM: LazyLock<Response> = LazyLock::new(|| {
 /// the range. [`validate`](super::validate()) must have accepted the request with this target.
 #[must_use]
 pub fn respond(request: &Request<'_>, target: &Target<'_>, lookup: &Lookup) -> Response {
-    let response = match lookup {
+    let mut response = match lookup {
         Lookup::Found(resource) => respond_found(request, resource),
         Lookup::Directory => {
             let slash = target.with_trailing_slash();
@@ -70,6 +70,7 @@ pub fn respond(request: &Request<'_>, target: &Target<'_>, lookup: &Lookup) -> R
             Response::error_page(Status::ServiceUnavailable, reason).with_field("Retry-After", 1)
         }
     };
+    response.audience = Audience::Authorized;
     match request.method {
         Method::Head => response.for_head(),
         _ => response,
@@ -200,7 +201,8 @@ fn html_link(location: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::request::{FieldLine, Version};
+    use super::super::request::Version;
+    use super::super::request_fields::{FieldLine, RequestFields};
     use super::super::validator::{EntityTag, Validators};
     use super::*;
     use crate::blob::Blob;
@@ -210,7 +212,7 @@ mod tests {
             method,
             target,
             version: Version::Http11,
-            lines: &[],
+            fields: RequestFields::new(&[]),
         };
         let target = Target::parse(target, None).unwrap();
         let response = respond(&request, &target, lookup);
@@ -263,7 +265,7 @@ mod tests {
                 method: Method::from_name(method),
                 target: "/a",
                 version: Version::Http11,
-                lines: &lines,
+                fields: RequestFields::new(&lines),
             };
             let target = Target::parse("/a", None).unwrap();
             let response = respond(&request, &target, lookup);

@@ -12,6 +12,7 @@ use docroot::auth::Verifier;
 use docroot::http::{Coding, Fields, Finding, Lookup, Origin, StreamKind, StreamProgress, Target};
 use docroot::http1::Http1;
 use docroot::net::{Inbox, Io, Next, Now, Outbox, Peer, Protocol as _};
+use docroot::service::Service;
 use docroot::site::{Listing, Live, LiveStream, Site};
 
 use crate::cli::options::{Config, ExplainRequest};
@@ -107,8 +108,7 @@ pub(super) fn run_session(
     origin: RecordingOrigin,
     request: &[u8],
 ) -> io::Result<String> {
-    let options = config.server.http1.clone();
-    let mut http = Http1::new(origin, options, None);
+    let mut service = Service::new(origin, config.server.service.clone(), None);
     let verifier = config.server.users.clone();
     let verifier = verifier.map(|users| Verifier::new(users, NonZeroUsize::MIN));
     let verifier = verifier.transpose()?;
@@ -116,8 +116,9 @@ pub(super) fn run_session(
     if let Some(verifier) = &verifier {
         let auth = verifier.handle()?;
         waker = Some(auth.waker().clone());
-        http = http.with_auth(auth);
+        service = service.with_auth(auth);
     }
+    let mut http = Http1::new(service, config.server.http1.clone());
     let peer = Peer {
         address: (Ipv4Addr::LOCALHOST, 0).into(),
     };

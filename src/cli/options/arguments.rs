@@ -229,8 +229,8 @@ impl Arguments {
             is_terminal,
         }) = &log
         {
-            config.server.http1.log_format = *format;
-            config.server.http1.utc_offset = is_terminal.then_some(local_time::utc_offset);
+            config.server.service.log_format = *format;
+            config.server.service.utc_offset = is_terminal.then_some(local_time::utc_offset);
             if let Some(file) = file {
                 require_not_served("--log-file", file, &config.server.root, hidden)?;
             }
@@ -243,14 +243,14 @@ impl Arguments {
         config.server.metrics = self.metrics.metrics;
         config.server.http1.header_timeout = self.header_timeout;
         config.server.http1.idle_timeout = self.idle_timeout;
-        config.server.http1.trusted_proxies = proxies.trusted;
+        config.server.service.trusted_proxies = proxies.trusted;
         config.server.proxy = proxies.proxy;
         config.server.binds = binds;
         config.server.ports = ports;
         config.server.workers = workers;
         config.server.limits = limits;
         config.server.site.release_grace = self.release_grace.unwrap_or_default();
-        (config.server.http1.health, config.drain_delay) = self.health.resolve();
+        (config.server.service.health, config.drain_delay) = self.health.resolve();
         config.sandbox = self.sandbox.resolve();
         let sockets = config.server.binds.iter().filter_map(|bind| match bind {
             Bind::Unix(Endpoint::Path(path)) => Some(path.clone()),

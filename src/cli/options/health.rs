@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::Args;
 use clap::builder::BoolishValueParser;
 use docroot::http::Target;
-use docroot::http1::Health;
+use docroot::service::Health;
 
 /// Options for load balancers.
 #[derive(Debug, Args)]

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 
 use clap::builder::ValueHint;
 use clap::{Args, ValueEnum};
-use docroot::http1::LogFormat;
 use docroot::server::sandbox::Requirements;
+use docroot::service::LogFormat;
 
 use crate::cli::log_sink::is_open_descriptor;
 

@@ -10,6 +10,7 @@ use docroot::http1;
 use docroot::net::{Limits, max_cached_files, raise_descriptor_limit};
 use docroot::server;
 use docroot::server::sandbox::SandboxMode;
+use docroot::service::ServiceOptions;
 use docroot::site::{self, CachePolicy, ConfiguredField, MediaTypesInput, PolicySources};
 
 use super::config::Config;
@@ -207,8 +208,11 @@ impl SiteArguments {
         let prefix = self.path_prefix.unwrap_or_default();
         let http1 = http1::HttpOptions {
             max_head_bytes: self.max_header,
-            allow_cors: self.cors.is_some(),
             ..http1::HttpOptions::default()
+        };
+        let service = ServiceOptions {
+            allow_cors: self.cors.is_some(),
+            ..ServiceOptions::default()
         };
         // Symbolic links are not resolved: a new release switches one to another directory.
         let root = std::path::absolute(&root).unwrap_or(root);
@@ -256,6 +260,7 @@ impl SiteArguments {
             compress: self.compress,
             digest: self.etag.resolve(),
             http1,
+            service,
             proxy: None,
             users,
             workers: default_workers(),

@@ -1,7 +1,7 @@
 //! Decimal formatting of numbers, without `core::fmt`.
 
 /// Appends a number.
-pub(super) fn push(mut number: u64, into: &mut Vec<u8>) {
+pub(crate) fn push(mut number: u64, into: &mut Vec<u8>) {
     // `u64::MAX` has 20 digits.
     let mut digits = [b'0'; 20];
     let mut first = digits.len();

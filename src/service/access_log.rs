@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use super::access_line::{AccessLine, CachedLogTime, LogFormat, RequestFields};
+use super::access_line::{AccessLine, CachedLogTime, LogFormat, LoggedRequest};
 use super::counters::{MethodLabel, RequestCounters, TimeoutKind};
-use crate::http::{CacheStatus, Coding, Request, Status, Version, append_user};
+use crate::http::{CacheStatus, Coding, Request, RequestField, Status, Version, append_user};
 use crate::log::LineWriter;
 use crate::net::Address;
 
@@ -77,12 +77,12 @@ pub(super) struct LogRecord {
     pub(super) is_logged: bool,
     method: MethodLabel,
     /// Lengths of the request's logged fields, if it could be parsed and lines are written.
-    request: Option<RequestFieldLengths>,
+    request: Option<LoggedLengths>,
 }
 
 /// Lengths of a request's logged fields.
 #[derive(Clone, Copy, Debug)]
-struct RequestFieldLengths {
+struct LoggedLengths {
     method: usize,
     target: usize,
     version: Version,
@@ -128,7 +128,7 @@ impl LogRecord {
     }
 }
 
-impl RequestFieldLengths {
+impl LoggedLengths {
     /// Appends the request's fields that a line in this format includes.
     fn append(
         request: &Request<'_>,
@@ -148,26 +148,17 @@ impl RequestFieldLengths {
             user_agent: None,
         };
         if is_authorized && format.has_user() {
-            let value = request.values("Authorization").next();
+            let value = request.fields.first(RequestField::Authorization);
             lengths.user = value.and_then(|value| append_user(value, into));
         }
         if format.has_referer_and_user_agent() {
-            let (mut referer, mut agent) = (None, None);
-            for line in request.lines {
-                // Comparing lengths is faster than comparing names.
-                let slot = match line.name.len() {
-                    7 if line.name.eq_ignore_ascii_case("Referer") => &mut referer,
-                    10 if line.name.eq_ignore_ascii_case("User-Agent") => &mut agent,
-                    _ => continue,
-                };
-                slot.get_or_insert(line.value);
-            }
-            let mut append = |value: Option<&[u8]>| {
-                into.extend_from_slice(value?);
-                value.map(<[u8]>::len)
+            let mut append = |field| {
+                let value = request.fields.first(field)?;
+                into.extend_from_slice(value);
+                Some(value.len())
             };
-            lengths.referer = append(referer);
-            lengths.user_agent = append(agent);
+            lengths.referer = append(RequestField::Referer);
+            lengths.user_agent = append(RequestField::UserAgent);
         }
         lengths
     }
@@ -180,13 +171,13 @@ impl RequestFieldLengths {
     }
 
     /// Splits the fields off the front of `text`.
-    fn split<'a>(self, text: &mut &'a [u8]) -> RequestFields<'a> {
+    fn split<'a>(self, text: &mut &'a [u8]) -> LoggedRequest<'a> {
         let mut field = |length| {
             let (field, rest) = text.split_at_checked(length).unwrap_or_default();
             *text = rest;
             field
         };
-        RequestFields {
+        LoggedRequest {
             method: field(self.method),
             target: field(self.target),
             version: self.version,
@@ -242,7 +233,7 @@ impl AccessLog {
         if let (Some(output), Some(request), true) = (&self.output, request, record.is_logged) {
             let (is_authorized, format) = (record.is_authorized, output.format);
             let lengths =
-                RequestFieldLengths::append(request, is_authorized, format, &mut in_flight.text);
+                LoggedLengths::append(request, is_authorized, format, &mut in_flight.text);
             record.request = Some(lengths);
         }
         in_flight.records.push(record);
@@ -340,7 +331,7 @@ impl AccessLog {
             if record.end_offset > sent || record.is_streaming {
                 record.reason = record.reason.or(reason);
             }
-            text_len += record.request.map_or(0, RequestFieldLengths::len);
+            text_len += record.request.map_or(0, LoggedLengths::len);
         }
         if count == in_flight.records.len() {
             // The usual case; moving a part costs more.
@@ -403,7 +394,7 @@ mod tests {
     use std::time::{Duration, UNIX_EPOCH};
 
     use super::*;
-    use crate::http::{FieldLine, Method};
+    use crate::http::{FieldLine, Method, RequestFields};
     use crate::log::LineSink;
 
     struct ByteChannel(Sender<Vec<u8>>);
@@ -432,7 +423,7 @@ mod tests {
             method: Method::from_name(method),
             target,
             version: Version::Http11,
-            lines: &[],
+            fields: RequestFields::new(&[]),
         }
     }
 
@@ -606,7 +597,10 @@ mod tests {
 
     #[test]
     fn each_line_has_its_own_request_fields() {
-        let line = |name, value| FieldLine { name, value };
+        let line = |name: &'static str, value| FieldLine {
+            name: name.as_bytes(),
+            value,
+        };
         let lines = [
             line("user-agent", &b"curl/8"[..]),
             line("Authorization", b"Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ=="),
@@ -619,7 +613,7 @@ mod tests {
         for is_authorized in [true, false] {
             for lines in [&lines[..], &[]] {
                 let request = Request {
-                    lines,
+                    fields: RequestFields::new(lines),
                     ..get("GET", "/a")
                 };
                 let mut record = log_record(10, now.0);

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use crate::auth::{AuthHandle, CachedVerdict, Verdict};
 use crate::http::{
-    Credentials, Method, RepeatedField, Request, Response, Status, challenge, is_preflight,
+    Credentials, Method, RepeatedField, Request, RequestField, Response, Status, challenge,
 };
 
 /// Value of Retry-After, in seconds, when too many passwords are being verified.
@@ -20,26 +20,27 @@ pub(super) enum Authorization {
     Granted,
     /// The request is refused with this response.
     Denied(Response),
-    /// The credentials are being verified: decide again after the next wake-up.
-    Pending,
+    /// The credentials are being verified: decide again after the next wake-up, and at the latest at this time.
+    Pending(Instant),
 }
 
-/// Checks a request's credentials, against the session's `cached_verdict` or by verification. A preflight has none and
-/// is granted: its response reveals nothing of the site.
+/// Checks a request's credentials, against the connection's `cached_verdict` or by verification.
 pub(super) fn authorize(
     auth: &AuthHandle,
     cached_verdict: &mut Option<Box<CachedVerdict>>,
     request: &Request<'_>,
     now: Instant,
 ) -> Authorization {
-    if is_preflight(request) {
-        return Authorization::Granted;
-    }
-    let response = match request.single("Authorization") {
+    let response = match request.fields.single(RequestField::Authorization) {
         Ok(Some(value)) => {
             match auth.check(cached_verdict, value, now, || Credentials::parse(value)) {
                 Verdict::Valid => return Authorization::Granted,
-                Verdict::Pending => return Authorization::Pending,
+                Verdict::Pending => {
+                    let until = cached_verdict
+                        .as_ref()
+                        .and_then(|cached| cached.pending_until());
+                    return Authorization::Pending(until.unwrap_or(now));
+                }
                 Verdict::Invalid => challenge().with_reason("The credentials are invalid."),
                 Verdict::Busy => {
                     let reason = "Too many passwords are being verified. Try again in a moment.";
@@ -57,29 +58,9 @@ pub(super) fn authorize(
     Authorization::Denied(for_method(request, response))
 }
 
-/// Whether only authorized responses have this status, because it depends on the resource. Responses with any other
-/// status may be sent without credentials.
-pub(super) fn is_for_authorized_only(status: Status) -> bool {
-    matches!(
-        status,
-        Status::Ok
-            | Status::PartialContent
-            | Status::MovedPermanently
-            | Status::Found
-            | Status::SeeOther
-            | Status::NotModified
-            | Status::TemporaryRedirect
-            | Status::PermanentRedirect
-            | Status::Forbidden
-            | Status::NotFound
-            | Status::PreconditionFailed
-            | Status::RangeNotSatisfiable
-    )
-}
-
-/// Returns the error that a request without credentials receives.
-pub(super) fn early_error(request: &Request<'_>) -> Option<Response> {
-    let is_missing = !is_preflight(request) && request.values("Authorization").next().is_none();
+/// Returns the error that a request receives if it has no credentials.
+pub(super) fn missing_credentials(request: &Request<'_>) -> Option<Response> {
+    let is_missing = !request.fields.has(RequestField::Authorization);
     is_missing.then(|| for_method(request, challenge().with_reason(NO_CREDENTIALS)))
 }
 

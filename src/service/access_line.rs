@@ -4,9 +4,10 @@ use std::io::Write as _;
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::decimal;
 use crate::http::escape::{is_safe_quoted, is_safe_unquoted, push_escaped};
-use crate::http::{CacheStatus, Coding, JsonEscapes, Status, Timestamp, Version, push_json};
+use crate::http::{
+    CacheStatus, Coding, JsonEscapes, Status, Timestamp, Version, decimal, push_json,
+};
 use crate::net::Address;
 
 /// Format of a line. In each, nothing that a client sends can end a line or a field, or control a terminal.
@@ -42,7 +43,7 @@ pub(super) struct AccessLine<'a> {
     pub(super) time: LogTime<'a>,
     pub(super) client: Address,
     /// `None` if the request could not be parsed.
-    pub(super) request: Option<RequestFields<'a>>,
+    pub(super) request: Option<LoggedRequest<'a>>,
     pub(super) status: Status,
     /// Bytes of content sent.
     pub(super) content: u64,
@@ -55,7 +56,7 @@ pub(super) struct AccessLine<'a> {
 
 /// Logged fields of a request. Each of the last three is present if the request has it and the format includes it.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct RequestFields<'a> {
+pub(super) struct LoggedRequest<'a> {
     pub(super) method: &'a [u8],
     pub(super) target: &'a [u8],
     pub(super) version: Version,
@@ -441,8 +442,8 @@ mod tests {
         line.strip_suffix('\n').unwrap().to_owned()
     }
 
-    fn request_fields<'a>(method: &'a str, target: &'a str) -> RequestFields<'a> {
-        RequestFields {
+    fn request_fields<'a>(method: &'a str, target: &'a str) -> LoggedRequest<'a> {
+        LoggedRequest {
             method: method.as_bytes(),
             target: target.as_bytes(),
             version: Version::Http11,
@@ -472,7 +473,7 @@ mod tests {
     #[test]
     fn each_format_writes_its_line() {
         let whole = AccessLine {
-            request: Some(RequestFields {
+            request: Some(LoggedRequest {
                 version: Version::Http10,
                 user: Some(b"alice"),
                 referer: Some(b"http://a/"),
@@ -534,7 +535,7 @@ mod tests {
         let hostile = "\"\\ é\r\n\t\0\u{1b}[1m\u{7f}\u{9b}\u{2028}\u{1f600}";
         let bytes = [hostile.as_bytes(), b"\xff\xc3"].concat();
         let access = AccessLine {
-            request: Some(RequestFields {
+            request: Some(LoggedRequest {
                 user: Some(&bytes),
                 referer: Some(&bytes),
                 user_agent: Some(b""),
