@@ -3,11 +3,8 @@
 use std::sync::Arc;
 
 use super::accept;
-use super::origin::StreamKind;
 use super::representation::Representation;
 use super::request::Request;
-use super::response::{Body, Response};
-use super::status::Status;
 use super::target::Target;
 
 /// A listing's representations, one per format. Their content is generated while it is sent, so it is empty here.
@@ -54,6 +51,18 @@ pub enum SortKey {
     Time,
 }
 
+impl ListingRepresentations {
+    /// Returns the representation in this format.
+    #[must_use]
+    pub fn in_format(&self, format: ListingFormat) -> &Arc<Representation> {
+        match format {
+            ListingFormat::Html => &self.html,
+            ListingFormat::Json => &self.json,
+            ListingFormat::Text => &self.text,
+        }
+    }
+}
+
 impl ListingFormat {
     const ALL: [(Self, &'static str); 3] = [
         (Self::Html, "text/html"),
@@ -92,26 +101,6 @@ impl ListingView {
             }
         }
         view
-    }
-}
-
-/// Begins a response with a listing.
-pub(super) fn respond_listing(
-    request: &Request<'_>,
-    target: &Target<'_>,
-    representations: &ListingRepresentations,
-) -> Response {
-    let view = ListingView::from_request(request, target);
-    let representation = match view.format {
-        ListingFormat::Html => &representations.html,
-        ListingFormat::Json => &representations.json,
-        ListingFormat::Text => &representations.text,
-    };
-    Response {
-        // The representation lacks the fields that the origin adds to every response.
-        has_origin_fields: false,
-        ..Response::new(Status::Ok, representation.clone())
-            .with_body(Body::Streamed(StreamKind::Listing(view)))
     }
 }
 

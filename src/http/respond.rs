@@ -5,7 +5,7 @@ use std::sync::{Arc, LazyLock};
 use super::accept::is_navigation;
 use super::coding::{self, AcceptEncoding, Coding};
 use super::escape::HtmlText;
-use super::listing::respond_listing;
+use super::listing::{ListingRepresentations, ListingView};
 use super::multipart::Multipart;
 use super::origin::{Lookup, StreamKind};
 use super::precondition::{self, PreconditionOutcome};
@@ -74,6 +74,22 @@ pub fn respond(request: &Request<'_>, target: &Target<'_>, lookup: &Lookup) -> R
     match request.method {
         Method::Head => response.for_head(),
         _ => response,
+    }
+}
+
+/// Begins a response with a listing.
+fn respond_listing(
+    request: &Request<'_>,
+    target: &Target<'_>,
+    representations: &ListingRepresentations,
+) -> Response {
+    let view = ListingView::from_request(request, target);
+    let representation = representations.in_format(view.format).clone();
+    Response {
+        // The representation lacks the fields that the origin adds to every response.
+        has_origin_fields: false,
+        ..Response::new(Status::Ok, representation)
+            .with_body(Body::Streamed(StreamKind::Listing(view)))
     }
 }
 
