@@ -1,12 +1,120 @@
-//! Source tree: where each package and system call is used, and the names that documents rely on.
+//! Source tree: what each folder may import and use, how long a file may be, and the names that documents rely on.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Returns every source file below `src/`, with its code before the tests.
-fn sources() -> Vec<(String, String)> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+/// Floors of `src/`, from the top down. A folder imports from lower floors and from itself.
+const FLOORS: &[&[&str]] = &[
+    &["main"],
+    &["cli"],
+    &["server"],
+    &["proxy"],
+    &["http1"],
+    &["service"],
+    &["site", "auth"],
+    &["files", "http", "net"],
+    &["blob", "log", "trust"],
+    &["path", "peer", "sync"],
+];
+
+/// Folders that a folder does not import, although they are on a lower floor.
+const FORBIDDEN_IMPORTS: &[(&str, &[&str])] = &[
+    // RFC 9112 and nothing else.
+    ("http1", &["auth", "trust", "log", "files", "site"]),
+    ("service", &["files", "site"]),
+    // Wraps any protocol.
+    (
+        "proxy",
+        &["http", "http1", "service", "site", "files", "auth"],
+    ),
+    ("auth", &["net"]),
+    ("site", &["net", "trust", "peer"]),
+];
+
+/// Packages, system calls and clocks: the folders and files that use them.
+const HOMES: &[(&str, &[&str])] = &[
+    ("mio::", &["net/"]),
+    ("socket2::", &["net/"]),
+    ("nix::", &["net/"]),
+    ("listenfd::", &["net/"]),
+    ("slotmap::", &["net/"]),
+    ("arrayvec::", &["http1/", "net/"]),
+    ("httparse::", &["http1/"]),
+    ("httpdate::", &["http/"]),
+    ("base64::", &["http/"]),
+    ("ipnet::", &["trust.rs"]),
+    ("bcrypt::", &["auth/"]),
+    ("sha_crypt::", &["auth/"]),
+    ("siphasher::", &["auth/"]),
+    ("subtle::", &["auth/"]),
+    ("getrandom::", &["auth/"]),
+    ("foldhash::", &["site/freshness/", "sync/"]),
+    ("mime_guess::", &["site/names/"]),
+    ("twox_hash::", &["net/", "site/represent/"]),
+    ("brotli::", &["site/encoding/"]),
+    ("zstd::", &["site/encoding/"]),
+    ("flate2::", &["site/encoding/"]),
+    ("landlock::", &["server/"]),
+    ("clap::", &["cli/"]),
+    ("clap_complete::", &["cli/"]),
+    ("clap_mangen::", &["cli/"]),
+    ("fast_qr::", &["cli/"]),
+    ("indicatif::", &["cli/"]),
+    ("jiff::", &["cli/"]),
+    ("sd_notify::", &["cli/"]),
+    ("signal_hook::", &["cli/"]),
+    ("strsim::", &["cli/"]),
+    ("tracing_subscriber::", &["cli/"]),
+    (
+        "tracing::",
+        &[
+            "cli/", "server/", "proxy/", "service/", "site/", "net/", "log/", "sync/",
+        ],
+    ),
+    (
+        "rustix::",
+        &["cli/", "server/", "site/", "files/", "net/", "sync/"],
+    ),
+    // The event loop's clock is read in one place. Commands, background threads and throttles have their own.
+    (
+        "Instant::now",
+        &["net/reactor.rs", "cli/", "site/live/", "log/"],
+    ),
+    ("SystemTime::now", &["net/reactor.rs", "cli/", "server/"]),
+    ("std::env", &["cli/", "main.rs"]),
+    ("File::open", &["server/metrics/"]),
+    ("OpenOptions", &["cli/"]),
+    ("fs::read", &["cli/", "net/limits.rs"]),
+    ("openat2(", &["files/"]),
+    ("openat(", &["files/", "site/encoding/sidecar_writer.rs"]),
+    // The only file that changes the file system below a root.
+    ("renameat(", &["site/encoding/sidecar_writer.rs"]),
+    ("unlinkat(", &["site/encoding/sidecar_writer.rs"]),
+    ("remove_file(", &["net/listen/unix_socket.rs"]),
+    ("read_link(", &["files/"]),
+    ("canonicalize(", &["files/", "cli/"]),
+];
+
+/// Limits that keep a file and a type readable, in lines.
+const MAX_FILE_LINES: usize = 700;
+const MAX_IMPL_LINES: usize = 299;
+
+/// Source file: its name below `src/`, and its code before the tests, without comment lines.
+struct Source {
+    name: String,
+    code: String,
+    /// Lines before the tests, comments included.
+    line_count: usize,
+}
+
+fn src() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
+}
+
+/// Returns every source file, sorted by name.
+fn sources() -> Vec<Source> {
+    let root = src();
     let mut directories = vec![root.clone()];
     let mut sources = Vec::new();
     while let Some(directory) = directories.pop() {
@@ -21,201 +129,277 @@ fn sources() -> Vec<(String, String)> {
             }
             let text = fs::read_to_string(&path).expect("text");
             let code = text.split("#[cfg(test)]").next().unwrap_or_default();
-            let code = code
-                .lines()
-                .filter(|line| !line.trim_start().starts_with("//"));
-            let name = path
-                .strip_prefix(&root)
-                .expect("below src")
-                .to_string_lossy()
-                .into_owned();
-            sources.push((name, code.collect::<Vec<_>>().join("\n")));
+            let is_code = |line: &&str| !line.trim_start().starts_with("//");
+            sources.push(Source {
+                name: path
+                    .strip_prefix(&root)
+                    .expect("below src")
+                    .to_string_lossy()
+                    .into_owned(),
+                code: code.lines().filter(is_code).collect::<Vec<_>>().join("\n"),
+                line_count: code.lines().count(),
+            });
         }
     }
+    sources.sort_by(|one, other| one.name.cmp(&other.name));
+    assert!(sources.len() > 100, "the sources are found");
     sources
 }
 
-/// Text that only files with one of these prefixes may contain.
-const ALLOWED_FILES: &[(&str, &[&str])] = &[
-    ("mio::", &["net/"]),
-    (
-        "socket2::",
-        &[
-            "net/listen/listener.rs",
-            "net/transport.rs",
-            "net/listen/unix_socket.rs",
-        ],
-    ),
-    ("nix::sys", &["net/listen/listener.rs"]),
-    ("listenfd::", &["net/listen/socket_activation.rs"]),
-    ("sd_notify::", &["main.rs", "service_manager.rs"]),
-    ("remove_file(", &["net/listen/unix_socket.rs"]),
-    ("nix::net::if_", &["net/listen/interfaces.rs"]),
-    ("nix::ifaddrs", &["net/listen/interfaces.rs"]),
-    ("fast_qr::", &["qr.rs"]),
-    ("slotmap::", &["net/connections.rs"]),
-    ("arrayvec::", &["http1/parse.rs", "net/outbox.rs"]),
-    (
-        "rustix::",
-        &[
-            "net/",
-            "site/represent/digests.rs",
-            "files/root.rs",
-            "site/site.rs",
-            "site/live/reload.rs",
-            "site/live/tree_watcher.rs",
-            "site/resolve/search.rs",
-            "site/encoding/sidecar_writer.rs",
-            "site/freshness/watch.rs",
-            "site/freshness/root_watch.rs",
-            "auth/verifier.rs",
-            "banner.rs",
-            "explain.rs",
-            "hash.rs",
-            "server/sandbox.rs",
-            "server/metrics/process.rs",
-        ],
-    ),
-    ("ipnet::", &["trust.rs"]),
-    ("httparse::", &["http1/parse.rs"]),
-    ("foldhash::", &["site/freshness/cache.rs"]),
-    ("mime_guess::", &["site/names/media.rs"]),
-    ("httpdate::", &["http/date.rs"]),
-    ("base64::", &["http/credentials.rs"]),
-    ("bcrypt::", &["auth/hash.rs"]),
-    ("sha_crypt::", &["auth/hash.rs"]),
-    ("siphasher::", &["auth/verdict_cache.rs"]),
-    ("subtle::", &["auth/verdict_cache.rs"]),
-    ("getrandom::", &["auth/verdict_cache.rs"]),
-    (
-        "twox_hash::",
-        &[
-            "net/file_part.rs",
-            "site/represent/validators.rs",
-            "site/represent/digests.rs",
-        ],
-    ),
-    ("brotli::", &["site/encoding/encoder.rs"]),
-    ("zstd::", &["site/encoding/encoder.rs"]),
-    ("flate2::", &["site/encoding/encoder.rs"]),
-    ("indicatif::", &["compress.rs"]),
-    ("landlock::", &["server/sandbox.rs"]),
-    ("clap::", &["config.rs", "config/"]),
-    ("clap_complete::", &["config/manual.rs"]),
-    ("clap_mangen::", &["config/manual.rs"]),
-    ("signal_hook::", &["main.rs"]),
-    ("tracing_subscriber::", &["main.rs", "local_time.rs"]),
-    ("jiff::", &["local_time.rs"]),
-    ("strsim::", &["config/mistakes.rs"]),
-    (
-        "tracing::",
-        &[
-            "http1/refusal.rs",
-            "net/",
-            "proxy/",
-            "site/",
-            "line_writer.rs",
-            "server/",
-            "browser.rs",
-            "service_manager.rs",
-            "main.rs",
-        ],
-    ),
-    // Commands run outside the event loops: they report how long they took, or what would be served now. Warnings about
-    // lost lines are throttled.
-    (
-        "Instant::now",
-        &[
-            "net/reactor.rs",
-            "compress.rs",
-            "explain.rs",
-            "line_writer.rs",
-            "site/live/reload.rs",
-        ],
-    ),
-    (
-        "SystemTime::now",
-        &[
-            "net/reactor.rs",
-            "compress.rs",
-            "explain.rs",
-            "check.rs",
-            "server/metrics/process.rs",
-        ],
-    ),
-    ("std::env", &["config.rs", "config/", "main.rs"]),
-    // Sidecars are written in one file, the only one that changes the file system below a root.
-    (
-        "openat(",
-        &["files/root.rs", "site/encoding/sidecar_writer.rs"],
-    ),
-    ("renameat(", &["site/encoding/sidecar_writer.rs"]),
-    ("unlinkat(", &["site/encoding/sidecar_writer.rs"]),
-    ("openat2(", &["files/root.rs"]),
-    ("File::open", &["server/metrics/process.rs"]),
-    ("OpenOptions", &["log_sink.rs"]),
-    ("read_link(", &["files/root.rs", "files/path_resolution.rs"]),
-    (
-        "canonicalize(",
-        &["files/root.rs", "config.rs", "compress.rs"],
-    ),
-    (
-        "fs::read",
-        &["config.rs", "config/memory.rs", "net/limits.rs"],
-    ),
-    (
-        "crate::net",
-        &[
-            "http1/refusal.rs",
-            "http1/session.rs",
-            "http1/access_line.rs",
-            "http1/access_log.rs",
-            "proxy/",
-            "server/",
-        ],
-    ),
-    ("crate::proxy", &["server/"]),
-    (
-        "crate::trust",
-        &[
-            "http/forwarded.rs",
-            "http1/session.rs",
-            "net/per_ip_limit.rs",
-            "proxy/",
-        ],
-    ),
-    ("crate::site", &["server/", "compress.rs", "site/"]),
-    ("crate::http1", &["server/"]),
-    ("crate::server", &["server/"]),
-    ("crate::compress", &[]),
-    ("crate::files", &["files/", "server/", "site/"]),
-    (
-        "crate::http::",
-        &["http1/", "site/", "auth/", "compress.rs", "server/"],
-    ),
-    (
-        "crate::auth",
-        &["http1/authorize.rs", "http1/session.rs", "server/"],
-    ),
-    (
-        "RandomState",
-        &["http/multipart.rs", "auth/users.rs", "site/live/reload.rs"],
-    ),
-    (
-        "crate::line_writer",
-        &["http1/access_log.rs", "http1/session.rs", "server/"],
-    ),
-];
+/// Returns the module path of a file: `site/mod.rs` and `site.rs` are both `site`.
+fn module_path(file: &str) -> Vec<&str> {
+    let stem = file.trim_end_matches(".rs");
+    let stem = stem.strip_suffix("/mod").unwrap_or(stem);
+    match stem {
+        "lib" => Vec::new(),
+        stem => stem.split('/').collect(),
+    }
+}
+
+/// Returns the folder of a file, or the file's own name if it is in none.
+fn folder(file: &str) -> &str {
+    file.split('/')
+        .next()
+        .unwrap_or(file)
+        .trim_end_matches(".rs")
+}
+
+/// Expands a use tree such as `a::{b, c::{d, e}}` into its paths.
+fn expand(tree: &str, prefix: &str, paths: &mut Vec<String>) {
+    let Some((head, group)) = tree.split_once('{') else {
+        let path = tree.split(" as ").next().unwrap_or_default().trim();
+        paths.push(format!("{prefix}{path}"));
+        return;
+    };
+    let prefix = format!("{prefix}{}", head.trim());
+    let (mut depth, mut start) = (0, 0);
+    let group = group.trim_end().strip_suffix('}').unwrap_or(group);
+    for (at, sign) in group.char_indices() {
+        match sign {
+            '{' => depth += 1,
+            '}' => depth -= 1,
+            ',' if depth == 0 => {
+                expand(&group[start..at], &prefix, paths);
+                start = at + 1;
+            }
+            _ => {}
+        }
+    }
+    if !group[start..].trim().is_empty() {
+        expand(&group[start..], &prefix, paths);
+    }
+}
+
+/// Returns the paths that a file names in its use declarations and in its code, from the root of the crate.
+fn named_paths(source: &Source) -> Vec<String> {
+    let own = module_path(&source.name);
+    let mut paths = Vec::new();
+    let mut rest = source.code.as_str();
+    while let Some(at) = ["crate::", "docroot::", "super::", "self::"]
+        .iter()
+        .filter_map(|root| rest.find(root))
+        .min()
+    {
+        let is_word = |sign: char| sign.is_alphanumeric() || sign == '_' || sign == ':';
+        let is_start = !rest[..at].ends_with(is_word);
+        let is_use = rest[..at].ends_with("use ");
+        let path = &rest[at..];
+        let end = match is_use {
+            true => path.find(';').unwrap_or(path.len()),
+            false => path.find(|sign| !is_word(sign)).unwrap_or(path.len()),
+        };
+        if is_start {
+            expand(&path[..end], "", &mut paths);
+        }
+        rest = &path[end.max(1)..];
+    }
+    let absolute = |path: String| {
+        let mut module = own.clone();
+        let mut parts = path.split("::").map(str::trim).peekable();
+        match parts.peek() {
+            Some(&"crate" | &"docroot") => {
+                parts.next();
+                module.clear();
+            }
+            Some(&"self") => {
+                parts.next();
+            }
+            _ => {}
+        }
+        while parts.next_if_eq(&"super").is_some() {
+            module.pop();
+        }
+        let all: Vec<&str> = module.into_iter().chain(parts).collect();
+        all.join("::")
+    };
+    paths.into_iter().map(absolute).collect()
+}
+
+/// Returns the file whose item each file's paths name, through re-exports: (importing file, imported file).
+fn imports(sources: &[Source]) -> BTreeSet<(String, String)> {
+    let files: BTreeMap<String, &str> = sources
+        .iter()
+        .map(|source| (module_path(&source.name).join("::"), source.name.as_str()))
+        .collect();
+    // The file of a path: its longest prefix that is a module, then, if that re-exports the name, the origin.
+    let mut exports: HashMap<String, String> = HashMap::new();
+    for source in sources {
+        let own = module_path(&source.name).join("::");
+        for line in source.code.split(';') {
+            let Some((_, tree)) = line.split_once("pub use ") else {
+                continue;
+            };
+            let mut paths = Vec::new();
+            expand(tree, "", &mut paths);
+            for path in paths {
+                let name = path.rsplit("::").next().unwrap_or_default().to_owned();
+                let path = path.trim_start_matches("self::");
+                let origin = match path.strip_prefix("crate::") {
+                    Some(path) => path.to_owned(),
+                    None => format!("{own}::{path}"),
+                };
+                exports.insert(format!("{own}::{name}"), origin);
+            }
+        }
+    }
+    let file_of = |path: &str| {
+        let mut path = path.to_owned();
+        // A name is re-exported twice at most: by its folder, and by the folder around that.
+        for _ in 0..3 {
+            match exports.get(&path) {
+                Some(origin) => path.clone_from(origin),
+                None => break,
+            }
+        }
+        loop {
+            if let Some(file) = files.get(&path) {
+                return Some((*file).to_owned());
+            }
+            path.truncate(path.rfind("::")?);
+        }
+    };
+    let mut imports = BTreeSet::new();
+    for source in sources {
+        for path in named_paths(source) {
+            if let Some(file) = file_of(&path).filter(|file| *file != source.name) {
+                imports.insert((source.name.clone(), file));
+            }
+        }
+    }
+    assert!(imports.len() > 300, "imports are found: {}", imports.len());
+    imports
+}
 
 #[test]
-fn packages_and_system_calls_are_used_only_in_allowed_files() {
-    let sources = sources();
-    assert!(sources.len() > 20, "the sources are found");
-    for (text, prefixes) in ALLOWED_FILES {
-        for (name, code) in &sources {
-            let is_allowed = prefixes.iter().any(|prefix| name.starts_with(prefix));
-            assert!(is_allowed || !code.contains(text), "{name} contains {text}");
+fn imports_run_downward_between_folders() {
+    let floor = |name: &str| {
+        let position = FLOORS.iter().position(|floor| floor.contains(&name));
+        position.unwrap_or_else(|| panic!("{name} is on no floor"))
+    };
+    let is_forbidden = |from: &str, to: &str| {
+        let mut rows = FORBIDDEN_IMPORTS.iter();
+        rows.any(|(name, forbidden)| *name == from && forbidden.contains(&to))
+    };
+    let mut faults = Vec::new();
+    for (file, imported) in imports(&sources()) {
+        let (from, to) = (folder(&file), folder(&imported));
+        if from != to && (floor(from) >= floor(to) || is_forbidden(from, to)) {
+            faults.push(format!("{file} imports {imported}"));
         }
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+/// Returns the files that a file imports, and those that these import, and so on.
+fn reached_from<'a>(
+    file: &'a str,
+    imports: &BTreeMap<&'a str, BTreeSet<&'a str>>,
+) -> BTreeSet<&'a str> {
+    let mut reached = BTreeSet::new();
+    let mut next = vec![file];
+    while let Some(file) = next.pop() {
+        for &imported in imports.get(file).into_iter().flatten() {
+            if reached.insert(imported) {
+                next.push(imported);
+            }
+        }
+    }
+    reached
+}
+
+#[test]
+fn files_do_not_import_each_other_in_a_circle() {
+    let edges = imports(&sources());
+    let mut imports: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for (file, imported) in &edges {
+        imports.entry(file).or_default().insert(imported);
+    }
+    let mut faults = Vec::new();
+    for (file, imported) in &edges {
+        if reached_from(imported, &imports).contains(file.as_str()) {
+            faults.push(format!("{file} imports {imported}, which leads back to it"));
+        }
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+#[test]
+fn packages_and_system_calls_are_used_only_in_their_homes() {
+    let mut faults = Vec::new();
+    for (text, homes) in HOMES {
+        for Source { name, code, .. } in sources() {
+            let is_home = homes.iter().any(|home| name.starts_with(home));
+            let is_word = |sign: char| sign.is_alphanumeric() || sign == '_';
+            let is_used = |(at, _)| !code[..at].ends_with(is_word);
+            if !is_home && code.match_indices(text).any(is_used) {
+                faults.push(format!("{name} contains {text}"));
+            }
+        }
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+#[test]
+fn files_and_impls_are_short() {
+    let mut faults = Vec::new();
+    for source in sources() {
+        let Source {
+            name,
+            code,
+            line_count,
+        } = source;
+        if line_count > MAX_FILE_LINES {
+            faults.push(format!("{name}: {line_count} lines"));
+        }
+        let mut start = None;
+        for (number, line) in code.lines().enumerate() {
+            match line {
+                "}" => {
+                    let length = start.take().map_or(0, |start| number + 1 - start);
+                    if length > MAX_IMPL_LINES {
+                        faults.push(format!("{name}: an impl of {length} lines"));
+                    }
+                }
+                line if line.starts_with("impl") => start = Some(number),
+                _ => {}
+            }
+        }
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+#[test]
+fn map_in_lib_names_every_folder() {
+    let map = fs::read_to_string(src().join("lib.rs")).expect("the map");
+    for source in sources() {
+        let text = fs::read_to_string(src().join(&source.name)).expect("text");
+        assert!(text.starts_with("//! "), "{} has no doc", source.name);
+        let folder = match source.name.split_once('/') {
+            Some((folder, _)) => format!("`{folder}/`"),
+            None => format!("`{}`", source.name),
+        };
+        let is_listed = source.name == "lib.rs" || map.contains(&folder);
+        assert!(is_listed, "{folder} is not on the map");
     }
 }
 
@@ -251,21 +435,6 @@ fn every_test_file_is_a_module_of_main() {
     }
 }
 
-#[test]
-fn every_source_file_has_a_module_doc_and_a_row_in_lib() {
-    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let map = fs::read_to_string(src.join("lib.rs")).expect("the map");
-    for (name, _) in sources() {
-        let text = fs::read_to_string(src.join(&name)).expect("text");
-        assert!(text.starts_with("//! "), "{name}");
-        let is_module_root = name.ends_with("mod.rs") || name == "lib.rs";
-        assert!(
-            is_module_root || map.contains(&format!("| `{name}` |")),
-            "{name} is not on the map"
-        );
-    }
-}
-
 /// Returns the name of the type that this line defines at top level.
 fn defined_type(line: &str) -> Option<&str> {
     let mut words = line.split(' ').skip_while(|word| word.starts_with("pub"));
@@ -276,10 +445,9 @@ fn defined_type(line: &str) -> Option<&str> {
 
 #[test]
 fn type_names_are_unique() {
-    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut files: HashMap<String, String> = HashMap::new();
-    for (file, _) in sources() {
-        let text = fs::read_to_string(src.join(&file)).expect("text");
+    for Source { name: file, .. } in sources() {
+        let text = fs::read_to_string(src().join(&file)).expect("text");
         for name in text.lines().filter_map(defined_type) {
             let other = files.insert(name.to_owned(), file.clone());
             assert_eq!(other, None, "{file} defines {name}, too");

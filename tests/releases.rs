@@ -14,7 +14,7 @@ use docroot::site::{self, Freshness, Site, SiteOptions, SiteShared};
 use crate::support::{Client, Root, Server, SetOnDrop, Signal, eventually, is_watched};
 
 /// A fingerprinted name, and one that is not.
-const FINGERPRINTED: &str = "assets/index-DiwrgTda.js";
+const FINGERPRINTED: &str = "assets/index-BsYhmk3H.js";
 const NOT_FINGERPRINTED: &str = "about.txt";
 
 /// Directories of releases, and a symbolic link to one of them.
@@ -372,7 +372,7 @@ fn release_switches_under_load_never_mix_releases() {
         for (name, len) in [("small", 1000), ("middle", 100_000), ("large", 2_200_000)] {
             releases.write(number, name, &number.repeat(len));
         }
-        releases.write(number, &format!("assets/{number}-DiwrgTda.js"), number);
+        releases.write(number, &format!("assets/{number}-BsYhmk3H.js"), number);
     }
     releases.0.backdate();
     let options = ["--release-grace", "10m", "--workers", "2"];
@@ -395,7 +395,7 @@ fn release_switches_under_load_never_mix_releases() {
             assert!(is_consistent, "{name}: {number}");
             // Once both have been current, fingerprinted files of both are served.
             let were_both = switches.load(Ordering::Relaxed) > 1;
-            let old = ["/assets/1-DiwrgTda.js", "/assets/2-DiwrgTda.js"][round % 2];
+            let old = ["/assets/1-BsYhmk3H.js", "/assets/2-BsYhmk3H.js"][round % 2];
             let response = client.get(old);
             assert!(!were_both || response.status() == "200 OK", "{old}");
             responses.fetch_add(2, Ordering::Relaxed);

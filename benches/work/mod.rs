@@ -12,14 +12,15 @@ use std::time::{Duration, Instant, SystemTime};
 use docroot::blob::Blob;
 use docroot::files::{Root, Symlinks};
 use docroot::http::{
-    FieldLine, Fields, Finding, Lookup, Method, NoStream, Origin, Representation, Request, Target,
-    Version, respond, validate,
+    FieldLine, Fields, Finding, Lookup, Method, NoStream, Origin, Representation, Request,
+    RequestFields, Target, Version, respond, validate,
 };
 use docroot::http1::encode::{self, ConnectionOption};
 use docroot::http1::parse::{self, FieldLines};
 use docroot::http1::{Http1, HttpOptions, Session};
 use docroot::log::{LineWriter, WriterHandle};
 use docroot::net::{Inbox, Io, Next, Now, Outbox, Peer, Protocol};
+use docroot::service::{Service, ServiceOptions};
 use docroot::site::{self, Site};
 use tempfile::TempDir;
 
@@ -132,15 +133,17 @@ fn get(target: &str, lines: &str) -> Vec<u8> {
 }
 
 /// [`SHORT`], parsed.
-const REQUEST: Request<'_> = Request {
-    method: Method::Get,
-    target: PLAIN,
-    version: Version::Http11,
-    lines: &[FieldLine {
-        name: "Host",
-        value: b"127.0.0.1:8080",
-    }],
-};
+fn request() -> Request<'static> {
+    Request {
+        method: Method::Get,
+        target: PLAIN,
+        version: Version::Http11,
+        fields: RequestFields::new(&[FieldLine {
+            name: b"Host",
+            value: b"127.0.0.1:8080",
+        }]),
+    }
+}
 
 fn target(raw: &str) -> Target<'_> {
     Target::parse(raw, None).expect("a target")
@@ -161,20 +164,21 @@ fn parse(head: &'static [u8]) -> Work {
 }
 
 fn validate_request() -> Work {
-    Box::new(|| {
-        black_box(validate(black_box(&REQUEST)).is_ok());
+    let request = request();
+    Box::new(move || {
+        black_box(validate(black_box(&request)).is_ok());
     })
 }
 
 fn respond_to_request() -> Work {
-    let (target, lookup) = (target(PLAIN), found());
+    let (request, target, lookup) = (request(), target(PLAIN), found());
     Box::new(move || {
-        black_box(respond(black_box(&REQUEST), &target, &lookup));
+        black_box(respond(black_box(&request), &target, &lookup));
     })
 }
 
 fn encode_head() -> Work {
-    let response = respond(&REQUEST, &target(PLAIN), &found());
+    let response = respond(&request(), &target(PLAIN), &found());
     let mut run = Vec::with_capacity(4096);
     Box::new(move || {
         run.clear();
@@ -302,7 +306,8 @@ impl<O: Origin> SimulatedConnection<O> {
         let sink_writer =
             || LineWriter::new("benchmark", FLUSH_INTERVAL, io::sink()).expect("a thread");
         let (access_log, writer) = logged.then(sink_writer).unzip();
-        let mut http = Http1::new(origin, HttpOptions::default(), access_log);
+        let service = Service::new(origin, ServiceOptions::default(), access_log);
+        let mut http = Http1::new(service, HttpOptions::default());
         let peer = Peer {
             address: ([127, 0, 0, 1], 53412).into(),
         };

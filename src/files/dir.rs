@@ -8,6 +8,7 @@ use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, Stat, fstat, openat,
 use rustix::io::Errno;
 
 use super::error::with_permissions;
+use crate::path::split_path;
 
 /// Attempts at a lookup that is disturbed by concurrent changes.
 pub(super) const MAX_ATTEMPTS: usize = 4;
@@ -123,10 +124,7 @@ impl RootDir {
     }
 
     fn open_by_component(&self, path: &[u8], flags: OFlags) -> Result<OwnedFd, Errno> {
-        let (parents, name) = match path.iter().rposition(|&byte| byte == b'/') {
-            Some(slash) => (&path[..slash], &path[slash + 1..]),
-            None => (&b""[..], path),
-        };
+        let (parents, name) = split_path(path);
         let mut dir = None;
         for name in parents
             .split(|&byte| byte == b'/')

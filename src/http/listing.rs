@@ -3,11 +3,8 @@
 use std::sync::Arc;
 
 use super::accept;
-use super::origin::StreamKind;
 use super::representation::Representation;
 use super::request::Request;
-use super::response::{Body, Response};
-use super::status::Status;
 use super::target::Target;
 
 /// A listing's representations, one per format. Their content is generated while it is sent, so it is empty here.
@@ -54,6 +51,18 @@ pub enum SortKey {
     Time,
 }
 
+impl ListingRepresentations {
+    /// Returns the representation in this format.
+    #[must_use]
+    pub fn in_format(&self, format: ListingFormat) -> &Arc<Representation> {
+        match format {
+            ListingFormat::Html => &self.html,
+            ListingFormat::Json => &self.json,
+            ListingFormat::Text => &self.text,
+        }
+    }
+}
+
 impl ListingFormat {
     const ALL: [(Self, &'static str); 3] = [
         (Self::Html, "text/html"),
@@ -95,26 +104,6 @@ impl ListingView {
     }
 }
 
-/// Begins a response with a listing.
-pub(super) fn respond_listing(
-    request: &Request<'_>,
-    target: &Target<'_>,
-    representations: &ListingRepresentations,
-) -> Response {
-    let view = ListingView::from_request(request, target);
-    let representation = match view.format {
-        ListingFormat::Html => &representations.html,
-        ListingFormat::Json => &representations.json,
-        ListingFormat::Text => &representations.text,
-    };
-    Response {
-        // The representation lacks the fields that the origin adds to every response.
-        has_origin_fields: false,
-        ..Response::new(Status::Ok, representation.clone())
-            .with_body(Body::Streamed(StreamKind::Listing(view)))
-    }
-}
-
 /// Format that Accept prefers; HTML if none is acceptable.
 fn preferred_format(request: &Request<'_>) -> ListingFormat {
     let index = accept::preferred_media_type(
@@ -127,7 +116,8 @@ fn preferred_format(request: &Request<'_>) -> ListingFormat {
 
 #[cfg(test)]
 mod tests {
-    use super::super::request::{FieldLine, Method, Version};
+    use super::super::request::{Method, Version};
+    use super::super::request_fields::{FieldLine, RequestFields};
     use super::*;
 
     fn view(target: &str, accept: &[&str]) -> ListingView {
@@ -137,7 +127,7 @@ mod tests {
             method: Method::Get,
             target,
             version: Version::Http11,
-            lines: &lines,
+            fields: RequestFields::new(&lines),
         };
         ListingView::from_request(&request, &Target::parse(target, None).unwrap())
     }

@@ -1,9 +1,11 @@
 //! Connections of one reactor, with their protocol: inserted, pumped, awaited, closed.
 
+use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::sync::Arc;
 use std::time::Instant;
 
 use mio::event::Event;
+use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 use slotmap::{Key as _, KeyData, SlotMap, new_key_type};
 use tracing::{debug, trace, warn};
@@ -154,9 +156,10 @@ impl<P: Protocol> Connections<P> {
             };
             let token =
                 Token(usize::try_from(key.data().as_ffi()).expect("Linux with 64-bit words"));
-            let stream = &mut slot.connection.socket.transport;
+            let stream = slot.connection.socket.transport.as_fd();
+            let mut source = SourceFd(&stream.as_raw_fd());
             let both = Interest::READABLE | Interest::WRITABLE;
-            if let Err(error) = registry.register(stream, token, both) {
+            if let Err(error) = registry.register(&mut source, token, both) {
                 self.close(key, CloseReason::Io(error));
             }
         }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -66,11 +66,8 @@ impl<P: Protocol> Reactor<P> {
     ///
     /// # Errors
     /// When it cannot be registered with the poll.
-    pub fn listen(mut self, mut listener: Listener) -> io::Result<Self> {
-        let token = Token(self.acceptors.len());
-        self.poll
-            .registry()
-            .register(&mut listener, token, Interest::READABLE)?;
+    pub fn listen(mut self, listener: Listener) -> io::Result<Self> {
+        self.register(&listener, Token(self.acceptors.len()))?;
         self.acceptors.push(Acceptor::new(listener));
         Ok(self)
     }
@@ -82,11 +79,7 @@ impl<P: Protocol> Reactor<P> {
     /// # Errors
     /// When it cannot be registered with the poll.
     pub fn register_waker(mut self, waker: OwnedFd) -> io::Result<Self> {
-        let descriptor = waker.as_raw_fd();
-        let mut source = SourceFd(&descriptor);
-        self.poll
-            .registry()
-            .register(&mut source, WAKER_TOKEN, Interest::READABLE)?;
+        self.register(&waker, WAKER_TOKEN)?;
         self.wakers.push(waker);
         Ok(self)
     }
@@ -122,6 +115,12 @@ impl<P: Protocol> Reactor<P> {
         }
         self.abort_remaining();
         Ok(())
+    }
+
+    fn register(&self, readable: &impl AsFd, token: Token) -> io::Result<()> {
+        let mut source = SourceFd(&readable.as_fd().as_raw_fd());
+        let registry = self.poll.registry();
+        registry.register(&mut source, token, Interest::READABLE)
     }
 
     fn is_finished(&self) -> bool {

@@ -9,6 +9,7 @@ use crate::files::Symlinks;
 use crate::http1;
 use crate::net::{Endpoint, Limits};
 use crate::proxy;
+use crate::service::ServiceOptions;
 use crate::site;
 
 /// Divisor of the cache's memory that gives the share of compressed files.
@@ -34,8 +35,10 @@ pub struct ServerOptions {
     pub compress: bool,
     /// Whether the entity tag of every file is computed from its content, however long it is.
     pub digest: bool,
-    /// Timeouts and size limits of requests, and other options of HTTP/1.1.
+    /// Timeouts and size limits of requests.
     pub http1: http1::HttpOptions,
+    /// Policies for requests.
+    pub service: ServiceOptions,
     /// Peers that send a PROXY header first; `None` is no peer.
     pub proxy: Option<proxy::ProxyHeaderOptions>,
     /// Users that may request the site; `None` means no authentication.

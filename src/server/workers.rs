@@ -20,6 +20,7 @@ use crate::http1::Http1;
 use crate::log::LineWriter;
 use crate::net::{self, Endpoint, Listener, Protocol, Reactor};
 use crate::proxy::Proxied;
+use crate::service::Service;
 use crate::site::{
     Compressor, Digests, Live, LiveReload, PolicySources, Releases, SharedPolicy, Site, SiteShared,
     Trace,
@@ -187,15 +188,16 @@ fn worker_reactor(
         None => site,
     };
     let site = Live::new(site, live.cloned());
-    let mut protocol = Http1::new(site, options.http1.clone(), access_log);
+    let mut service = Service::new(site, options.service.clone(), access_log);
     if let Some(verifier) = verifier {
         let auth = verifier.handle().map_err(StartError::System)?;
         wakers.push(auth.waker().descriptor().map_err(StartError::System)?);
-        protocol = protocol.with_auth(auth);
+        service = service.with_auth(auth);
     }
     if let Some(counters) = &counters {
-        protocol = protocol.with_counters(counters.http1.clone());
+        service = service.with_counters(counters.http1.clone());
     }
+    let protocol = Http1::new(service, options.http1.clone());
     let mut protocol = Proxied::new(protocol, options.proxy.clone());
     if let Some(counters) = &counters {
         protocol = protocol.with_counters(counters.proxy.clone());

@@ -1,6 +1,5 @@
 //! A site: the directory that is served, and the rules by which a request target selects a file below it.
 
-mod cache_control;
 mod encoding;
 mod freshness;
 mod listing;
@@ -16,7 +15,6 @@ mod shared;
 #[expect(clippy::module_inception, reason = "the type of this name is in it")]
 mod site;
 
-pub use cache_control::{CacheControl, CachePolicy, CacheReason, has_content_hash};
 pub use encoding::{
     Compressor, Encoded, SIDECAR_CODINGS, ScannedDir, SidecarError, SidecarJob, SidecarOutcome,
     SidecarWriter,
@@ -25,7 +23,8 @@ pub use freshness::Releases;
 pub use listing::Listing;
 pub use live::{EventStream, Live, LiveReload, LiveStream};
 pub use names::{
-    MediaType, MediaTypeSource, MediaTypes, MediaTypesError, is_compressible, is_hidden,
+    CacheControl, CachePolicy, CacheReason, Fingerprint, MediaType, MediaTypeSource, MediaTypes,
+    MediaTypesError, has_content_hash, is_compressible, is_hidden,
 };
 pub use options::SiteOptions;
 pub use report::{

@@ -7,9 +7,7 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 
-use mio::event::Source;
 use mio::net::{TcpListener, UnixListener};
-use mio::{Interest, Registry, Token};
 use nix::sys::socket::setsockopt;
 use nix::{libc, setsockopt_impl, sockopt_impl};
 use rustix::io::Errno;
@@ -285,29 +283,6 @@ impl AsFd for Listener {
         match &self.socket {
             ListenSocket::Tcp(socket) => socket.as_fd(),
             ListenSocket::Unix(socket) => socket.as_fd(),
-        }
-    }
-}
-
-impl Source for Listener {
-    fn register(&mut self, to: &Registry, token: Token, interests: Interest) -> io::Result<()> {
-        match &mut self.socket {
-            ListenSocket::Tcp(socket) => socket.register(to, token, interests),
-            ListenSocket::Unix(socket) => socket.register(to, token, interests),
-        }
-    }
-
-    fn reregister(&mut self, to: &Registry, token: Token, interests: Interest) -> io::Result<()> {
-        match &mut self.socket {
-            ListenSocket::Tcp(socket) => socket.reregister(to, token, interests),
-            ListenSocket::Unix(socket) => socket.reregister(to, token, interests),
-        }
-    }
-
-    fn deregister(&mut self, from: &Registry) -> io::Result<()> {
-        match &mut self.socket {
-            ListenSocket::Tcp(socket) => socket.deregister(from),
-            ListenSocket::Unix(socket) => socket.deregister(from),
         }
     }
 }

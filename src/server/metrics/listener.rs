@@ -11,6 +11,7 @@ use super::page::{METRICS_PATH, Metrics};
 use crate::http1::{self, Http1};
 use crate::net::{Limits, Listener, Reactor};
 use crate::server::start_error::StartError;
+use crate::service::{Service, ServiceOptions};
 
 /// Maximum connections of the metrics listener.
 const MAX_METRICS_CONNECTIONS: usize = 32;
@@ -26,7 +27,8 @@ impl MetricsListener {
         metrics: Metrics,
         limits: &Limits,
     ) -> Result<Self, StartError> {
-        let protocol = Http1::new(metrics, http1::HttpOptions::default(), None);
+        let service = Service::new(metrics, ServiceOptions::default(), None);
+        let protocol = Http1::new(service, http1::HttpOptions::default());
         let limits = Limits {
             connections: MAX_METRICS_CONNECTIONS,
             per_ip_limit: None,

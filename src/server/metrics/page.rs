@@ -7,10 +7,10 @@ use super::process::ProcessStats;
 use super::text::{MetricType, MetricsText};
 use crate::auth::Verifier;
 use crate::http::{CacheStatus, Finding, Lookup, NoStream, Origin, Representation, Status, Target};
-use crate::http1::{self, MethodLabel, TimeoutKind};
 use crate::log::WriterHandle;
 use crate::net;
 use crate::proxy;
+use crate::service::{MethodLabel, RequestCounters, TimeoutKind};
 use crate::site::Compressor;
 use crate::sync::Counter;
 
@@ -28,7 +28,7 @@ pub(in crate::server) struct WorkerCounters {
     /// Connections closed because of their PROXY header.
     pub(in crate::server) proxy: Arc<proxy::ProxyCounters>,
     /// Requests and responses.
-    pub(in crate::server) http1: Arc<http1::RequestCounters>,
+    pub(in crate::server) http1: Arc<RequestCounters>,
     /// Bytes of its cache.
     pub(in crate::server) cache_bytes: Arc<Counter>,
 }
@@ -111,7 +111,7 @@ impl Metrics {
         let help = "Time from the event loop's turn that read a request's first byte to the end of the turn that sent the last byte of its response.";
         let name = "docroot_http_request_duration_seconds";
         text.family(name, MetricType::Histogram, help);
-        let counters = http1::RequestCounters::default();
+        let counters = RequestCounters::default();
         let mut total = 0;
         for (index, (bound, _)) in counters.durations().enumerate() {
             let count = |worker: &WorkerCounters| worker.http1.durations().nth(index);

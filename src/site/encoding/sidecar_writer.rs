@@ -29,6 +29,7 @@ use crate::files::dir::file_type;
 use crate::files::entry::{join_path, regular_file_version};
 use crate::files::root::{Root, Symlinks};
 use crate::http::Coding;
+use crate::path::split_path;
 use crate::site::names::hidden::is_hidden;
 use crate::site::names::media::{MediaTypes, is_compressible};
 use crate::sync::lock;
@@ -130,13 +131,6 @@ impl SidecarJob {
     pub fn sidecar_path(&self) -> Vec<u8> {
         [&*self.path, self.coding.suffix().as_bytes()].concat()
     }
-
-    fn dir_and_name(&self) -> (&[u8], &[u8]) {
-        match self.path.iter().rposition(|&byte| byte == b'/') {
-            Some(slash) => (&self.path[..slash], &self.path[slash + 1..]),
-            None => (b"", &self.path),
-        }
-    }
 }
 
 impl SidecarWriter {
@@ -237,7 +231,7 @@ impl SidecarWriter {
         now: SystemTime,
         on_read: &dyn Fn(u64),
     ) -> Result<SidecarOutcome, SidecarError> {
-        let (parent, name) = job.dir_and_name();
+        let (parent, name) = split_path(&job.path);
         let at = |path: &[u8]| {
             let path = display_path(path.to_vec());
             move |error: io::Error| SidecarError::Io(path, error)

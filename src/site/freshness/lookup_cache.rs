@@ -13,6 +13,7 @@ use crate::files::inotify::WatchId;
 use crate::files::read::{MAX_CACHED_FILE_BYTES, is_steady};
 use crate::files::root::Root;
 use crate::http::{CacheStatus, EntryId, Finding, Lookup};
+use crate::path::split_path;
 use crate::site::represent::resource::with_sealed_content;
 use crate::site::represent::validators::are_final;
 
@@ -205,14 +206,14 @@ impl LookupCache {
         // Nor is an existing directory watched that holds none of the files.
         let is_watched = |dir| {
             let mut present = evidence.present.iter();
-            present.any(|(path, _)| self::parent_path(path) == dir) || root.is_missing(dir)
+            present.any(|(path, _)| split_path(path).0 == dir) || root.is_missing(dir)
         };
         let is_undisturbed = self.watcher.as_ref().is_some_and(|watcher| {
             !watch_ids.is_empty() && watch_ids.iter().all(|&id| watcher.is_unopened(id))
         }) && evidence
             .absent
             .iter()
-            .all(|path| is_watched(parent_path(path)) && !is_link(path));
+            .all(|path| is_watched(split_path(path).0) && !is_link(path));
         if !is_unchanged(root, evidence) {
             self.cache.remove(&stale);
             // The watches are on other files than the lookup rests on.
@@ -290,12 +291,6 @@ impl LookupCache {
             }
         }
     }
-}
-
-/// Returns the directory part of a path.
-fn parent_path(path: &[u8]) -> &[u8] {
-    let slash = path.iter().rposition(|&byte| byte == b'/');
-    &path[..slash.unwrap_or(0)]
 }
 
 /// Returns whether all files are still as the evidence says.

@@ -13,18 +13,18 @@
 //! held in memory, however large the directory is.
 
 use std::cmp::{Ordering, Reverse};
-use std::io;
+use std::io::{self, Write as _};
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::natural;
-use super::row::{ListingRow, write_escaped};
+use super::row::ListingRow;
 use crate::blob::Blob;
 use crate::files::entry::{EntryMetadata, OpenDir};
 use crate::files::root::Root;
 use crate::http::{
-    ListingFormat, ListingRepresentations, ListingView, Lookup, Representation, SortKey,
+    HtmlText, ListingFormat, ListingRepresentations, ListingView, Lookup, Representation, SortKey,
 };
 
 /// Maximum number of entries in a run, and of bytes of their names.
@@ -422,7 +422,7 @@ fn write_part(listing: &Listing, part: &str, into: &mut Vec<u8>) {
             "style" => into.extend_from_slice(STYLE.as_bytes()),
             "script" => into.extend_from_slice(SCRIPT.as_bytes()),
             "title" => {
-                write_escaped(&listing.path, into);
+                let _ = write!(into, "{}", HtmlText(&listing.path));
                 into.extend_from_slice(if listing.path.is_empty() { b"" } else { b"/" });
             }
             "path" => write_breadcrumbs(&listing.path, into),
@@ -460,7 +460,7 @@ fn write_breadcrumbs(path: &[u8], into: &mut Vec<u8>) {
             into.extend_from_slice("../".repeat(levels_up).as_bytes());
             into.extend_from_slice(b"\">");
         }
-        write_escaped(name, into);
+        let _ = write!(into, "{}", HtmlText(name));
         into.extend_from_slice(if levels_up > 0 { b"/</a>" } else { b"/" });
     }
 }

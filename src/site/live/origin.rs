@@ -13,6 +13,7 @@ use crate::http::{
     CacheStatus, Coding, Fields, Finding, Lookup, Origin, Representation, Resource, Response,
     Status, StreamKind, StreamProgress, Target,
 };
+use crate::path::last_segment;
 use crate::site::names::media::{MediaTypes, is_html};
 use crate::site::place::Place;
 use crate::site::represent::resource::{represent, with_validators};
@@ -105,7 +106,7 @@ impl<O: Origin> Live<O> {
         target: &Target<'_>,
     ) -> Option<Arc<Resource>> {
         let path = target.path();
-        let name = path.rsplit(|&byte| byte == b'/').next().unwrap_or_default();
+        let name = last_segment(&path);
         let is_page = || is_html(MediaTypes::default().media_type(name).value.as_ref());
         if name.contains(&b'.') && !is_page() {
             return None;

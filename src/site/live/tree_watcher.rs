@@ -22,6 +22,7 @@ use crate::files::entry::{join_path, regular_file_version};
 use crate::files::inotify::{Inotify, WatchId, reports_all_changes};
 use crate::files::root::Root;
 use crate::files::root_watch::RootWatch;
+use crate::path::last_segment;
 use crate::site::names::hidden::is_hidden;
 
 /// Events on the names in a directory and on its files.
@@ -293,7 +294,7 @@ impl TreeWatcher {
 
     /// Whether events at a path are reported.
     fn is_relevant(&self, path: &[u8]) -> bool {
-        let name = path.rsplit(|&byte| byte == b'/').next().unwrap_or_default();
+        let name = last_segment(path);
         let is_backup = name.ends_with(b"~") || name.starts_with(b"#");
         let is_hidden = !self.hidden && is_hidden(path);
         !(is_backup || is_hidden || matches!(name, b".git" | b"node_modules"))

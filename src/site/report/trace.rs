@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use crate::files::Symlink;
 use crate::http::Coding;
-use crate::site::cache_control::CacheControl;
+use crate::site::names::cache_policy::CacheControl;
 use crate::site::names::media::MediaType;
 use crate::site::resolve::absence::Absence;
 use crate::site::rules::policy::TracedFieldChange;

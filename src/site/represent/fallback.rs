@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::assembler::Assembler;
 use crate::http::{Finding, Lookup, Resource};
+use crate::path::last_segment;
 use crate::site::freshness::lookup_cache::LookupCache;
 use crate::site::names::hidden::{WELL_KNOWN, is_hidden};
 use crate::site::place::Place;
@@ -126,8 +127,7 @@ fn check_spa_route(place: &Place<'_>) -> Result<(), &'static str> {
     };
     let mut names = path.split(|&byte| byte == b'/');
     let is_well_known = names.next() == Some(WELL_KNOWN);
-    let last = path.rsplit(|&byte| byte == b'/').next();
-    let is_file = last.is_some_and(|name| name.contains(&b'.'));
+    let is_file = last_segment(path).contains(&b'.');
     if is_well_known {
         Err("it is below /.well-known/")
     } else if is_hidden(path) {

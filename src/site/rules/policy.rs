@@ -6,7 +6,7 @@ use super::headers::{FieldChange, HeaderRules};
 use super::redirects::{RedirectMatch, RedirectRules};
 use crate::files::dir::DirId;
 use crate::http::Fields;
-use crate::site::cache_control::{CacheControl, CachePolicy};
+use crate::site::names::cache_policy::{CacheControl, CachePolicy};
 use crate::site::names::media::{MediaType, MediaTypes, OCTET_STREAM};
 use crate::site::place::Place;
 

@@ -11,7 +11,7 @@ use super::redirects::RedirectRules;
 use crate::files::read::read_whole_file;
 use crate::files::root::{Root, Symlinks};
 use crate::files::symlinks::resolved_paths;
-use crate::site::cache_control::CachePolicy;
+use crate::site::names::cache_policy::CachePolicy;
 use crate::site::names::media::{MediaTypes, MediaTypesError};
 
 /// Rule files in a root directory, in the formats of Netlify and Cloudflare Pages.
