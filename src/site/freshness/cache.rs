@@ -68,11 +68,11 @@ pub(crate) struct Cache {
 
 /// Result of a look into the cache.
 #[derive(Debug)]
-pub(crate) enum CacheLookup {
+pub(crate) enum CacheLookup<'c> {
     /// Lookup that may be used as it is.
-    Fresh(Lookup),
+    Fresh(&'c Lookup),
     /// Finding of this turn.
-    FreshForTurn(Finding),
+    FreshForTurn(&'c Finding),
     /// Lookup that was right when the evidence was found. It must be revalidated, or removed.
     Stale(StaleEntry),
     Missing,
@@ -184,11 +184,12 @@ impl Cache {
     }
 
     /// Returns the lookup under a key, fresh or to be revalidated.
-    #[inline]
-    pub(crate) fn get(&mut self, key: &str) -> CacheLookup {
+    #[expect(clippy::inline_always, reason = "it is most of the cost of a cache hit")]
+    #[inline(always)]
+    pub(crate) fn get(&mut self, key: &str) -> CacheLookup<'_> {
         let Some(slot) = self.entries.slot_of(key) else {
             return match self.turn_entries.get(key) {
-                Some(finding) => CacheLookup::FreshForTurn(finding.clone()),
+                Some(finding) => CacheLookup::FreshForTurn(finding),
                 None => CacheLookup::Missing,
             };
         };
@@ -200,7 +201,7 @@ impl Cache {
             entry_watch.is_undisturbed && entry_watch.name_changes == name_changes
         };
         if entry.fresh_in_turn == self.turn || entry.watch.as_ref().is_some_and(is_undisturbed) {
-            return CacheLookup::Fresh(entry.lookup.clone());
+            return CacheLookup::Fresh(&entry.lookup);
         }
         CacheLookup::Stale(entry.to_stale(slot))
     }

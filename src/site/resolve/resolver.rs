@@ -170,6 +170,7 @@ impl<'a> Resolver<'a> {
     /// Finds a fingerprinted file in the previous releases: pages that were loaded from there may still request it. No
     /// evidence is kept for it.
     fn find_in_previous_releases(&self, place: &Place<'_>) -> Option<Box<FoundFile>> {
+        self.shared.releases.grace_period()?;
         // A target with a trailing slash names no file, as in the current release.
         let path = place.path().filter(|_| !place.is_directory())?;
         if !has_content_hash(path) || hidden_reason(path, self.options, self.policy).is_some() {
