@@ -42,7 +42,7 @@ pub use forwarded::{ForwardedAddress, forwarded_client};
 pub use listing::{ListingFormat, ListingRepresentations, ListingView, SortKey};
 pub use multipart::{Boundary, BoundaryGenerator, ContentRange, Multipart};
 pub use origin::{
-    CacheKey, CacheStatus, Finding, Lookup, NoStream, Origin, StreamKind, StreamProgress,
+    CacheStatus, EntryId, Finding, Lookup, NoStream, Origin, StreamKind, StreamProgress,
 };
 pub use representation::{Representation, Resource};
 pub use request::{Method, Request, Version};

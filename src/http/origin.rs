@@ -106,8 +106,9 @@ pub struct Finding {
     pub cache_status: Option<CacheStatus>,
     /// Reason for an error, in one sentence, where it says more than the lookup.
     pub reason: Option<&'static str>,
-    /// Entry of the origin's cache that holds the resource, for [`Origin::find_encoded`].
-    pub key: CacheKey,
+    /// Entry of the origin's cache that holds the resource, for [`Origin::find_encoded`]; `None` for the entry of the
+    /// target itself.
+    pub entry: Option<EntryId>,
 }
 
 impl From<Lookup> for Finding {
@@ -116,32 +117,18 @@ impl From<Lookup> for Finding {
             lookup,
             cache_status: None,
             reason: None,
-            key: CacheKey::Target,
+            entry: None,
         }
     }
 }
 
-/// Key of an entry of an origin's cache.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum CacheKey {
-    /// The target's path, as it was sent.
-    Target,
-    /// A page that stands for many targets.
-    Page(&'static str),
-    /// Another target, to which this one is rewritten.
-    Rewrite(Arc<str>),
-}
-
-impl CacheKey {
-    /// Returns the text of the key, for a finding of this target.
-    #[must_use]
-    pub fn text<'k>(&'k self, target: &Target<'k>) -> &'k str {
-        match self {
-            Self::Target => target.raw_path(),
-            Self::Page(key) => key,
-            Self::Rewrite(key) => key,
-        }
-    }
+/// Entry of an origin's cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EntryId {
+    /// Slot in the cache.
+    pub slot: u32,
+    /// Serial number of the entry, as slots are reused.
+    pub serial: u32,
 }
 
 /// Use of the cache by a lookup (after Cache-Status, RFC 9211).

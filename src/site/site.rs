@@ -19,7 +19,7 @@ use crate::files::error::is_not_found;
 use crate::files::root::Root;
 use crate::files::symlinks::Symlink;
 use crate::http::{
-    CacheKey, Coding, Fields, Finding, Lookup, Origin, Status, StreamKind, StreamProgress, Target,
+    Coding, Fields, Finding, Lookup, Origin, Status, StreamKind, StreamProgress, Target,
 };
 use crate::site::freshness::cache::CacheBudget;
 use crate::site::freshness::lookup_cache::{FindingWithEvidence, LookupCache};
@@ -235,7 +235,7 @@ impl Site {
                 ..Lookup::NotFound(Some(self.assembler(now).error_page(&page, policy))).into()
             },
             Lookup::Found(resource) => Finding {
-                key: CacheKey::Rewrite(key.into()),
+                entry: self.cache.entry_id(&key),
                 ..Lookup::Found(resource).into()
             },
             _ => self.find_fallback(place, policy, absence, now),
@@ -307,8 +307,9 @@ impl Origin for Site {
         coding: Coding,
         now: SystemTime,
     ) -> Option<Lookup> {
-        let key = found.key.text(target);
-        let (Lookup::Found(resource), evidence) = self.cache.entry(key)? else {
+        let by_target = || self.cache.entry_id(target.raw_path());
+        let entry = found.entry.or_else(by_target)?;
+        let (Lookup::Found(resource), evidence) = self.cache.entry(entry)? else {
             return None;
         };
         let assembler = self.assembler(now);
@@ -327,7 +328,7 @@ impl Origin for Site {
                 (resource.clone(), Lookup::Found(resource))
             }
         };
-        self.cache.replace(key, Lookup::Found(resource));
+        self.cache.replace(entry, Lookup::Found(resource));
         Some(lookup)
     }
 

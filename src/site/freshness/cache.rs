@@ -12,7 +12,7 @@ use super::watch::WatchEvent;
 use crate::blob::Blob;
 use crate::files::entry::FileSource;
 use crate::files::inotify::WatchId;
-use crate::http::{Finding, Lookup, Resource};
+use crate::http::{EntryId, Finding, Lookup, Resource};
 use crate::sync::SecondChance;
 
 /// Bytes that an entry costs besides its key, its paths and its content: its own fields, its place in the map, the
@@ -54,6 +54,8 @@ pub(crate) struct Cache {
     budget: CacheBudget,
     used: CacheBudget,
     entries: SecondChance<Arc<str>, CacheEntry>,
+    /// Serial number of the next entry.
+    next_serial: u32,
     /// Slots of the entries that rest on a watched file.
     slots_by_watch: HashMap<WatchId, Vec<usize>>,
     /// Watches that no entry needs any more.
@@ -68,7 +70,9 @@ pub(crate) struct Cache {
 #[derive(Debug)]
 pub(crate) enum CacheLookup {
     /// Lookup that may be used as it is.
-    Fresh(Finding),
+    Fresh(Lookup),
+    /// Finding of this turn.
+    FreshForTurn(Finding),
     /// Lookup that was right when the evidence was found. It must be revalidated, or removed.
     Stale(StaleEntry),
     Missing,
@@ -95,6 +99,7 @@ pub(crate) struct Evidence {
 
 #[derive(Debug)]
 struct CacheEntry {
+    serial: u32,
     lookup: Lookup,
     evidence: Arc<Evidence>,
     cost: CacheBudget,
@@ -113,12 +118,26 @@ struct EntryWatch {
     is_undisturbed: bool,
 }
 
+impl CacheEntry {
+    /// Returns the entry of this slot, to be revalidated. Out of the way of cache hits.
+    #[inline(never)]
+    fn to_stale(&self, slot: usize) -> StaleEntry {
+        StaleEntry {
+            slot,
+            lookup: self.lookup.clone(),
+            evidence: self.evidence.clone(),
+            watch_ids: watch_ids(self.watch.as_ref()).into(),
+        }
+    }
+}
+
 impl Cache {
     pub(crate) fn new(budget: CacheBudget) -> Self {
         Self {
             budget,
             used: CacheBudget::default(),
             entries: SecondChance::default(),
+            next_serial: 0,
             slots_by_watch: HashMap::new(),
             released_watches: Vec::new(),
             turn: 0,
@@ -165,10 +184,11 @@ impl Cache {
     }
 
     /// Returns the lookup under a key, fresh or to be revalidated.
+    #[inline]
     pub(crate) fn get(&mut self, key: &str) -> CacheLookup {
         let Some(slot) = self.entries.slot_of(key) else {
             return match self.turn_entries.get(key) {
-                Some(finding) => CacheLookup::Fresh(finding.clone()),
+                Some(finding) => CacheLookup::FreshForTurn(finding.clone()),
                 None => CacheLookup::Missing,
             };
         };
@@ -180,14 +200,9 @@ impl Cache {
             entry_watch.is_undisturbed && entry_watch.name_changes == name_changes
         };
         if entry.fresh_in_turn == self.turn || entry.watch.as_ref().is_some_and(is_undisturbed) {
-            return CacheLookup::Fresh(entry.lookup.clone().into());
+            return CacheLookup::Fresh(entry.lookup.clone());
         }
-        CacheLookup::Stale(StaleEntry {
-            slot,
-            lookup: entry.lookup.clone(),
-            evidence: entry.evidence.clone(),
-            watch_ids: watch_ids(entry.watch.as_ref()).into(),
-        })
+        CacheLookup::Stale(entry.to_stale(slot))
     }
 
     /// Marks a stale entry as revalidated, with this `lookup`. The watches on its files were added before the files
@@ -250,12 +265,14 @@ impl Cache {
             return self.insert_for_turn(key, &lookup.clone().into());
         }
         let entry = CacheEntry {
+            serial: self.next_serial,
             lookup: lookup.clone(),
             evidence: Arc::new(evidence),
             cost,
             fresh_in_turn: self.turn,
             watch: None,
         };
+        self.next_serial = self.next_serial.wrapping_add(1);
         self.entries.insert(key.into(), entry);
         self.charge(cost);
         self.evict();
@@ -271,16 +288,26 @@ impl Cache {
         }
     }
 
-    /// Returns the lookup just found or revalidated under a key, and its evidence.
-    pub(crate) fn entry(&self, key: &str) -> Option<(&Lookup, &Arc<Evidence>)> {
-        let (_, entry) = self.entries.get(self.entries.slot_of(key)?)?;
-        Some((&entry.lookup, &entry.evidence))
+    /// Returns the entry under a key.
+    pub(crate) fn entry_id(&self, key: &str) -> Option<EntryId> {
+        let slot = self.entries.slot_of(key)?;
+        let (_, entry) = self.entries.get(slot)?;
+        Some(EntryId {
+            slot: u32::try_from(slot).ok()?,
+            serial: entry.serial,
+        })
     }
 
-    /// Replaces the lookup under a key.
-    pub(crate) fn replace(&mut self, key: &str, lookup: Lookup) {
-        if let Some(slot) = self.entries.slot_of(key) {
-            self.set_lookup(slot, lookup);
+    /// Returns the lookup of an entry, and its evidence.
+    pub(crate) fn entry(&self, id: EntryId) -> Option<(&Lookup, &Arc<Evidence>)> {
+        let (_, entry) = self.entries.get(id.slot as usize)?;
+        (entry.serial == id.serial).then_some((&entry.lookup, &entry.evidence))
+    }
+
+    /// Replaces the lookup of an entry.
+    pub(crate) fn replace(&mut self, id: EntryId, lookup: Lookup) {
+        if self.entry(id).is_some() {
+            self.set_lookup(id.slot as usize, lookup);
         }
     }
 
@@ -482,7 +509,7 @@ mod tests {
 
     fn state_of(cache: &mut Cache, key: &str) -> EntryState {
         match cache.get(key) {
-            CacheLookup::Fresh(_) => EntryState::Fresh,
+            CacheLookup::Fresh(_) | CacheLookup::FreshForTurn(_) => EntryState::Fresh,
             CacheLookup::Stale(_) => EntryState::Stale,
             CacheLookup::Missing => EntryState::Missing,
         }
@@ -535,7 +562,7 @@ mod tests {
                 _ => {}
             }
             match cache.get(&key) {
-                CacheLookup::Fresh(_) => {}
+                CacheLookup::Fresh(_) | CacheLookup::FreshForTurn(_) => {}
                 CacheLookup::Missing => {
                     cache.insert_persistent(&key, &lookup, evidence(number % 3));
                 }

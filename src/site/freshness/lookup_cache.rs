@@ -12,7 +12,7 @@ use crate::files::error::is_not_found;
 use crate::files::inotify::WatchId;
 use crate::files::read::{MAX_CACHED_FILE_BYTES, is_steady};
 use crate::files::root::Root;
-use crate::http::{CacheStatus, Finding, Lookup};
+use crate::http::{CacheStatus, EntryId, Finding, Lookup};
 use crate::path::split_path;
 use crate::site::represent::resource::with_sealed_content;
 use crate::site::represent::validators::are_final;
@@ -138,14 +138,19 @@ impl LookupCache {
         }
     }
 
-    /// Returns the lookup just found or revalidated under a key, and its evidence.
-    pub(crate) fn entry(&self, key: &str) -> Option<(&Lookup, &Arc<Evidence>)> {
-        self.cache.entry(key)
+    /// Returns the entry under a key.
+    pub(crate) fn entry_id(&self, key: &str) -> Option<EntryId> {
+        self.cache.entry_id(key)
     }
 
-    /// Replaces the lookup under a key, whose content codings have changed.
-    pub(crate) fn replace(&mut self, key: &str, lookup: Lookup) {
-        self.cache.replace(key, lookup);
+    /// Returns the lookup of an entry that was just found or revalidated, and its evidence.
+    pub(crate) fn entry(&self, id: EntryId) -> Option<(&Lookup, &Arc<Evidence>)> {
+        self.cache.entry(id)
+    }
+
+    /// Replaces the lookup of an entry, whose content codings have changed.
+    pub(crate) fn replace(&mut self, id: EntryId, lookup: Lookup) {
+        self.cache.replace(id, lookup);
         self.release_watches();
     }
 
@@ -156,22 +161,42 @@ impl LookupCache {
     }
 
     /// Returns the lookup cached under a key, if it is fresh or was revalidated.
+    #[inline]
     pub(crate) fn get(&mut self, root: &Root, key: &str, now: SystemTime) -> Option<Finding> {
-        let (mut finding, status) = match self.cache.get(key) {
-            CacheLookup::Fresh(finding) => (finding, CacheStatus::Hit),
-            CacheLookup::Missing => return None,
-            CacheLookup::Stale(stale) => {
-                let revalidated = self.revalidate(root, stale, now);
-                self.release_watches();
-                (revalidated?.into(), CacheStatus::Revalidated)
+        let (lookup, status) = match self.cache.get(key) {
+            CacheLookup::Fresh(lookup) => (lookup, CacheStatus::Hit),
+            CacheLookup::FreshForTurn(finding) => {
+                return Some(Finding {
+                    cache_status: Some(CacheStatus::Hit),
+                    ..finding
+                });
             }
+            CacheLookup::Stale(stale) => {
+                (self.revalidate(root, stale, now)?, CacheStatus::Revalidated)
+            }
+            CacheLookup::Missing => return None,
         };
-        finding.cache_status = Some(status);
-        Some(finding)
+        Some(Finding {
+            cache_status: Some(status),
+            ..lookup.into()
+        })
     }
 
-    /// Revalidates a stale lookup. It was requested before, so its files are worth watching.
+    /// Revalidates a stale lookup, and releases the watches that are then unneeded. Out of the way of cache hits.
+    #[inline(never)]
     fn revalidate(&mut self, root: &Root, stale: StaleEntry, now: SystemTime) -> Option<Lookup> {
+        let revalidated = self.check_evidence(root, stale, now);
+        self.release_watches();
+        revalidated
+    }
+
+    /// Checks the evidence of a stale lookup. It was requested before, so its files are worth watching.
+    fn check_evidence(
+        &mut self,
+        root: &Root,
+        stale: StaleEntry,
+        now: SystemTime,
+    ) -> Option<Lookup> {
         let lookup = stale.lookup.clone();
         // Watch first, then check: a change in between is reported.
         let watch_ids = self.watch_files(root, &stale, now);

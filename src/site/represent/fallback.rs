@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::assembler::Assembler;
-use crate::http::{CacheKey, Finding, Lookup, Resource};
+use crate::http::{Finding, Lookup, Resource};
 use crate::path::last_segment;
 use crate::site::freshness::lookup_cache::LookupCache;
 use crate::site::names::hidden::{WELL_KNOWN, is_hidden};
@@ -53,7 +53,7 @@ impl<'a> Fallback<'a> {
             Some(fallback) => {
                 let fallback = self.assembler.spa_fallback(&fallback, policy);
                 Finding {
-                    key: CacheKey::Page(SPA_FALLBACK_KEY),
+                    entry: self.cache.entry_id(SPA_FALLBACK_KEY),
                     ..Lookup::SpaFallback(fallback, page).into()
                 }
             }
