@@ -295,11 +295,7 @@ fn metadata_change_keeps_etag_of_small_file() {
         .to_owned();
     let check_unmodified = |what: &str, client: &mut Client| {
         assert_eq!(tag(&client.get("/file")), Some(&*first), "{what}");
-        let response = client.request(
-            "GET",
-            "/file",
-            &format!("If-None-Match: {first}\r\n"),
-        );
+        let response = client.request("GET", "/file", &format!("If-None-Match: {first}\r\n"));
         assert_eq!(response.status(), NOT_MODIFIED, "{what}");
     };
     set_modified(&path, SystemTime::now());
