@@ -4,7 +4,7 @@
 //! Two socket options of tcp(7) decide when a segment leaves, and `docroot::net` sets both:
 //!
 //! - TCP_NODELAY: a short segment leaves at once, and does not wait until the client has acknowledged the one before.
-//!   `Listener::bind` sets it on the listening socket, and accepted sockets inherit it (src/net/listener.rs).
+//!   `Listener::bind` sets it on the listening socket, and accepted sockets inherit it (src/net/listen/listener.rs).
 //! - TCP_CORK: a short segment waits until more bytes fill it. `Outbox` sets it while 512 KiB or more are queued. Less
 //!   is one `send`, or the flag MSG_MORE joins a head to the file after it, so a cork has nothing to hold back
 //!   (src/net/outbox.rs).

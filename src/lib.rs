@@ -3,15 +3,15 @@
 //! > **net** moves bytes, **http1** reads and writes messages, **site** finds resources in files, by the rules of
 //! > **http**.
 //!
-//! Code that serves no word of that sentence is the command line (`main.rs`, `config/` and its commands), the start of
-//! the server (`server.rs`), or in the wrong place.
+//! Code that serves no word of that sentence is the command line (`cli/`), the start of the server (`server/`), or in
+//! the wrong place.
 //!
 //! # Layers
 //!
 //! ```text
-//!    main.rs, config.rs               command line in, exit code out
+//!    cli/                             command line in, exit code out
 //!        |
-//!    server.rs                        one event loop per worker
+//!    server/                          one event loop per worker
 //!        |
 //!    site/     http1/     proxy/      resources in files | HTTP/1.1 messages | PROXY headers
 //!      |       /  |  \       |
@@ -19,7 +19,7 @@
 //!      |     |    |    \     |
 //!     http/-------'     net/          RFC 9110, pure | sockets, buffers, timers
 //!           \           /
-//!      blob.rs, counter.rs, line_writer.rs, trust.rs
+//!      blob/, counter.rs, line_writer.rs, peer.rs, trust.rs
 //! ```
 //!
 //! | folder | what is in it | what is never in it |
@@ -30,10 +30,12 @@
 //! | `proxy/` | the PROXY protocol, around another protocol | HTTP |
 //! | `auth/` | users, password hashes, verification on background threads | HTTP |
 //! | `site/` | from a request target to a resource: files, rules, caches, compression | sockets; request fields |
-//! | `config/` | options of the command line and the environment | acting on them |
+//! | `log/` | lines written by a background thread | their content |
+//! | `sync/` | what threads share: counters, wakers, worker pools, second-chance eviction, throttled messages | who uses it |
+//! | `cli/` | the command line and its words: options, commands, banner, signals, exit codes | what a library user calls |
 //!
-//! No import runs upward: `main > config > {server, compress, sandbox} > metrics > {http1, site, proxy} > auth > {http,
-//! net} > {blob, counter, line_writer, trust, path_resolution}`. (`main.rs` enters the sandbox after the server has
+//! No import runs upward: `main > cli > server > {http1, site, proxy} > auth > {http, net} >
+//! {blob, counter, line_writer, path, peer, trust}`. (`cli/serve.rs` enters the sandbox after the server has
 //! bound its sockets and before it runs.) `net/` and `http/` do not know each other; `http1/session.rs` joins them.
 //! Content passes through all layers as a [`Blob`](blob::Blob): bytes in memory, or an open file. HTTP/2 would be a
 //! folder beside `http1/`, and TLS a wrapper like `proxy/` (docs/internals/architecture.md).
@@ -43,7 +45,9 @@
 //! ```text
 //!    kernel   readable(token)
 //!      v
-//!    net/reactor.rs      Reactor::turn      token -> connection; a stale token finds none
+//!    net/reactor.rs      Reactor::turn      listener, waker or connection
+//!      v
+//!    net/connections.rs  on_event           token -> connection; a stale token finds none
 //!      v
 //!    net/connection.rs   Connection::pump   flush, read, call the session - until no step makes progress
 //!      v
@@ -51,7 +55,7 @@
 //!      |        .- http1/parse.rs   request(&[u8])       -> Request    pure
 //!      |        |- http/validate.rs validate(&Request)  -> Target     pure (or Err(Response))
 //!      |        |- http1/health.rs, http1/authorize.rs                answered here, refused, or passed on
-//!      |        |- site/site.rs     find(&Target)        -> Lookup     THE ONE EFFECT: cache, or file system
+//!      |        |- site/site.rs     find(&Target)        -> Finding    THE ONE EFFECT: cache, or file system
 //!      |        |- http/respond.rs  respond(&Request, &Target, &Lookup) -> Response   pure (preconditions, ranges)
 //!      |        '- http1/encode.rs  head(&Response, ..)  -> bytes      pure
 //!      v
@@ -94,7 +98,7 @@
 //!    connection that was just accepted, and those behind another request (pipelining).
 //!
 //! Workers share nothing on the path of a request. Where they meet, it is under a lock that is held for a few
-//! instructions: log lines, once a turn (`line_writer.rs`); connections per address, if limited
+//! instructions: log lines, once a turn (`log/line_writer.rs`); connections per address, if limited
 //! (`net/per_ip_limit.rs`); credentials that a session has not seen verified (`auth/verifier.rs`); encoded files and
 //! digests that a worker has just found (`site/encoding/compressor.rs`, `site/represent/digests.rs`).
 //!
@@ -124,22 +128,22 @@
 //! | resource | place |
 //! |---|---|
 //! | clock, on an event loop | `net/reactor.rs` |
-//! | clock, elsewhere | `compress.rs`, `explain.rs`, `check.rs`, `site/live.rs` |
+//! | clock, elsewhere | `compress.rs`, `explain.rs`, `check.rs`, `site/live/reload.rs` |
 //! | clock, when log lines are lost | `line_writer.rs` |
-//! | clock, at the start of the process | `metrics/process.rs` |
+//! | clock, at the start of the process | `server/metrics/process.rs` |
 //! | served files, opened | `files/root.rs` |
 //! | password file | `config.rs` |
-//! | procfs, cgroups and sysctls | `metrics/process.rs`, `config/memory.rs`, `net/limits.rs` |
+//! | procfs, cgroups and sysctls | `server/metrics/process.rs`, `config/memory.rs`, `net/limits.rs` |
 //! | sidecars, written | `site/encoding/sidecar_writer.rs`, which a serving process never calls |
 //! | access log | `log_sink.rs` |
-//! | file of a Unix socket | `net/unix_socket.rs`: bound with its directory locked, and removed |
+//! | file of a Unix socket | `net/listen/unix_socket.rs`: bound with its directory locked, and removed |
 //! | mio's sockets | `net/` |
 //! | command line and environment | `config.rs`, `config/`, `main.rs` |
 //!
 //! | package | place |
 //! |---|---|
 //! | mio, socket2, nix, listenfd, slotmap | `net/` |
-//! | arrayvec | `net/outbox.rs`, `http1/parse.rs` |
+//! | arrayvec | `net/outbox.rs`, `http1/field_lines.rs` |
 //! | httparse | `http1/parse.rs` |
 //! | httpdate | `http/date.rs` |
 //! | base64 | `http/credentials.rs` |
@@ -148,9 +152,9 @@
 //! | brotli, flate2, zstd | `site/encoding/encoder.rs` |
 //! | mime_guess | `site/names/media.rs` |
 //! | foldhash | `site/freshness/cache.rs` |
-//! | twox-hash | `net/outbox.rs`, `site/represent/validators.rs`, `site/represent/digests.rs` |
+//! | twox-hash | `net/file_part.rs`, `site/represent/validators.rs`, `site/represent/digests.rs` |
 //! | ipnet | `trust.rs` |
-//! | landlock | `sandbox.rs` |
+//! | landlock | `server/sandbox.rs` |
 //! | indicatif | `compress.rs` |
 //! | clap | `config.rs`, `config/` |
 //! | fast_qr | `qr.rs` |
@@ -159,38 +163,49 @@
 //! | jiff | `local_time.rs` |
 //! | strsim | `config/mistakes.rs` |
 //! | sd-notify | `main.rs`, `service_manager.rs` |
-//! | rustix | `net/`, `site/`, `auth/verifier.rs`, `sandbox.rs`, `metrics/process.rs`, `explain.rs`, `hash.rs` |
+//! | rustix | `net/`, `site/`, `auth/verifier.rs`, `server/sandbox.rs`, `server/metrics/process.rs`, `explain.rs`, `hash.rs` |
 //!
 //! # Files
 //!
 //! | file | what is in it | what is never in it |
 //! |---|---|---|
-//! | `blob.rs` | content in memory or in a (sealed) open file, and the file's version | reading files; HTTP; sockets |
+//! | `blob/content.rs` | content in memory or in a (sealed) open file | reading files; HTTP; sockets |
+//! | `blob/version.rs` | version of a file's bytes, and whether the file still has them | opening files |
 //! | `counter.rs` | a counter that one thread changes and any thread may read | what it counts |
 //! | `line_writer.rs` | lines written by a background thread, and counts of lost lines | their content |
+//! | `peer.rs` | peer of a connection, and its address | sockets |
 //! | `trust.rs` | trusted proxies | what they send |
 //! | `files/path_resolution.rs` | a path resolved through symbolic links | opening files |
-//! | `net/address.rs` | addresses of peers and listeners | sockets |
-//! | `net/lan_address.rs` | this machine's address on its network | listening there |
+//! | `net/close_reason.rs` | why a connection was closed | closing it |
 //! | `net/transport.rs` | non-blocking TCP and Unix sockets, `sendfile` | buffering |
 //! | `net/inbox.rs` | received bytes that are not consumed | parsing |
+//! | `net/file_part.rs` | part of a file on its way, checked while it is sent | bytes in memory |
+//! | `net/buffers.rs` | inbox and outbox lent to a connection for one pump | the socket |
+//! | `net/edge_socket.rs` | a transport with the readiness that the poll has reported | buffers; sessions |
 //! | `net/outbox.rs` | queued bytes and file ranges that are not sent | deciding what to send |
 //! | `net/deadlines.rs` | priority queue of deadlines | reading the clock |
-//! | `net/log_throttle.rs` | a warning at most once a minute | its text |
 //! | `net/limits.rs` | limits of one reactor, and its share of the limits of all | names of options |
 //! | `net/counters.rs` | counters of one reactor's connections | rendering them |
 //! | `net/per_ip_limit.rs` | open connections per address, over all reactors | the bytes of a connection |
 //! | `net/protocol.rs` | the interface between a protocol and the reactor | mio types, sockets |
 //! | `net/connection.rs` | the pump: flush, read, call; minimum rate, lingering close | tokens, other connections |
-//! | `net/listener.rs` | bind or inherit, accept, stop accepting | sessions |
-//! | `net/unix_socket.rs` | the file of a Unix socket: bound, replaced, removed | the bytes of a connection |
-//! | `net/socket_activation.rs` | sockets passed by the service manager (systemd) | binding |
-//! | `net/reactor.rs` | the event loop and its only clock; `ReactorHandle` | the bytes of a connection |
+//! | `net/listen/endpoint.rs` | address of a listener | sockets |
+//! | `net/listen/interfaces.rs` | this machine's network interfaces: addresses and indices | listening there |
+//! | `net/listen/listener.rs` | bind or inherit, accept, stop accepting | sessions |
+//! | `net/listen/unix_socket.rs` | the file of a Unix socket: bound, replaced, removed | the bytes of a connection |
+//! | `net/listen/socket_activation.rs` | sockets passed by the service manager (systemd) | binding |
+//! | `net/eviction.rs` | candidates for eviction: the connections that have been idle longest | closing them |
+//! | `net/connections.rs` | the connections of one reactor, with their protocol | listeners; the poll |
+//! | `net/acceptor.rs` | accepts in bursts, evicts for room, pauses, drains the backlog | pumping |
+//! | `net/reactor.rs` | the event loop and its only clock | the bytes of a connection |
+//! | `net/reactor_handle.rs` | stops a reactor from another thread | joining it |
 //! | `http/syntax.rs` | tokens, comma lists, quoted strings, parameters, weights | the meaning of a field |
+//! | `http/escape.rs` | untrusted text escaped for HTML, JSON, a log line, a terminal | its meaning |
 //! | `http/fields.rs` | generated field lines, rendered when added | unescaped text from a client |
 //! | `http/date.rs` | HTTP dates and RFC 3339 dates; the text of the last second, cached | reading the clock |
 //! | `http/status.rs` | status codes that docroot sends | when to send them |
-//! | `http/request.rs` | method, target, version, field lines | owning the bytes; framing |
+//! | `http/request.rs` | method, target, version | owning the bytes; framing |
+//! | `http/request_fields.rs` | field lines, and where those are that docroot reads | their meaning |
 //! | `http/target.rs` | host and decoded path, which cannot leave the root | the file system |
 //! | `http/validator.rs` | entity tags and dates, strong and weak comparison | making them from files |
 //! | `http/coding.rs` | Accept-Encoding -> preferred content coding | compressing |
@@ -214,19 +229,31 @@
 //! | `proxy/header.rs` | bytes -> a header of the PROXY protocol | the bytes after it |
 //! | `proxy/counters.rs` | counters of connections closed because of their header | rendering them |
 //! | `proxy/proxied.rs` | a wrapper around the protocol that follows such a header | that protocol |
+//! | `http1/field_lines.rs` | bytes -> field lines | meaning of a field |
 //! | `http1/parse.rs` | bytes -> request head | reading sockets; which methods are served |
 //! | `http1/body.rs` | framing of a request's content, which is read and discarded | keeping it |
 //! | `http1/chunked.rs` | content of unknown length -> chunks | generating it |
 //! | `http1/encode.rs` | response head -> bytes | deciding any of it |
-//! | `http1/decimal.rs` | numbers in decimal digits | other formats |
-//! | `http1/access_line.rs` | one request as one line | writing the line |
-//! | `http1/counters.rs` | counters of one worker's responses | rendering them |
-//! | `http1/access_log.rs` | responses in flight, logged and counted when they are sent | the format of a line |
-//! | `http1/authorize.rs` | authorization of a request, before the lookup | verifying passwords |
-//! | `http1/health.rs` | the health check for load balancers | when health changes |
-//! | `http1/refusal.rs` | one debug line for each refused request: its reason | deciding it |
+//! | `http/decimal.rs` | numbers in decimal digits | other formats |
+//! | `http1/options.rs` | timeouts and limits of a connection | policies of the service |
+//! | `http1/states.rs` | states of a connection | steps between them |
+//! | `http1/writer.rs` | a response into an outbox | deciding any of it |
+//! | `service/answer.rs` | request -> response, authorization included, with its log line and counters | bytes on the wire |
+//! | `service/access_line.rs` | one request as one line | writing the line |
+//! | `service/counters.rs` | counters of one worker's responses | rendering them |
+//! | `service/access_log.rs` | responses in flight, logged and counted when they are sent | the format of a line |
+//! | `service/authorize.rs` | authorization of a request, before the lookup | verifying passwords |
+//! | `service/health.rs` | the health check for load balancers | when health changes |
+//! | `service/refusal.rs` | one debug line for each refused request: its reason | deciding it |
 //! | `http1/session.rs` | states, keep-alive, pipelining, timeouts of a connection | rules of RFC 9110; file names |
-//! | `files/root.rs` | opening, examining and reading all served files | HTTP status, fields |
+//! | `files/error.rs` | errors of the file system, and their meaning | HTTP status |
+//! | `files/symlinks.rs` | symbolic links on a path, and the path without them | opening files |
+//! | `files/dir.rs` | one directory held open, and paths opened beneath it | following symbolic links |
+//! | `files/root.rs` | the root and the other directories where links may lead, and paths opened beneath them | the content of files |
+//! | `files/entry.rs` | kinds, metadata and versions of entries; reading directories | the content of files |
+//! | `files/read.rs` | content of files, read or left open, always of one version | HTTP status, fields |
+//! | `files/inotify.rs` | watches, the reader of their events, and where it misses changes | what is watched |
+//! | `files/root_watch.rs` | changes of the root path's symbolic links and of allowed targets | resolving them |
 //! | `site/encoding/sidecar_writer.rs` | writing sidecars, completely or not at all | serving them |
 //! | `site/encoding/encoder.rs` | bytes into a content coding and back | files; which are worth encoding |
 //! | `site/encoding/compressor.rs` | compression on background threads, and its results within a budget | blocking a request |
@@ -235,9 +262,9 @@
 //! | `site/names/media.rs` | file name -> media type, and whether it is compressible | I/O |
 //! | `site/cache_control.rs` | file name -> Cache-Control, by fingerprints in the name | reading files |
 //! | `site/names/hidden.rs` | names that begin with a dot | other rules |
-//! | `site/resolve/absence.rs` | the reason why a target has no resource | its text for explain |
+//! | `site/resolve/absence.rs` | the reasons why a target has no resource, and their sentences | looking it up |
+//! | `site/resolve/resolver.rs` | place -> file, directory, listing, redirect, rewrite, or nothing | fields; fallback pages |
 //! | `site/freshness/watch.rs` | changes of files from inotify, and the changes that it cannot report | comparing versions |
-//! | `site/freshness/root_watch.rs` | changes of the root path's symbolic links and of allowed targets | resolving them |
 //! | `site/freshness/releases.rs` | directories to which the root path has led, which may still be served | which files |
 //! | `site/freshness/cache.rs` | cached lookups within a budget, and their evidence | the file system |
 //! | `site/rules/pattern.rs` | path patterns of rules, and their captures | the effect of a rule |
@@ -245,70 +272,96 @@
 //! | `site/rules/field.rs` | configured response fields, and the reserved ones | which responses have them |
 //! | `site/rules/headers.rs` | `_headers`: path -> changes to the fields | reading the file; default fields |
 //! | `site/rules/redirects.rs` | `_redirects`: path -> location and status | reading the file; looking a path up |
-//! | `site/listing.rs` | a directory read, sorted and rendered in bounded steps | framing |
+//! | `site/listing/stream.rs` | a directory read, sorted and rendered in bounded steps | framing |
 //! | `site/listing/natural.rs` | natural order of names | what they name |
 //! | `site/listing/row.rs` | an entry as HTML, JSON or text | examining the file |
-//! | `site/live.rs` | live reload: numbered changes, kept for a while, sent as events | the script in the browser |
+//! | `site/live/origin.rs` | the origin around an origin that adds live reload to its pages | watching files |
+//! | `site/live/reload.rs` | numbered changes, kept for a while, sent as events | the script in the browser |
 //! | `site/live/tree_watcher.rs` | inotify on a whole directory tree | which files are served |
 //! | `site/live/debouncer.rs` | a burst of changes merged into one | reading the clock |
 //! | `site/live/inject.rs` | the live-reload script added to a page | reading the page |
 //! | `site/rules/policy_sources.rs` | the files of a site's policy, read at each load | the meaning of a line |
+//! | `site/rules/shared_policy.rs` | the policy in force, for all workers, and its sources | rules |
 //! | `site/rules/policy.rs` | URL and file -> the fields of the response | choosing the file |
 //! | `site/report/trace.rs` | events of a lookup, for `docroot explain` | decisions |
+//! | `site/report/logged_once.rs` | messages that are each logged once | their text |
+//! | `site/report/root_fault.rs` | why a request for / would get 404 | its text |
 //! | `site/report/survey.rs` | all files of the root, tried as requests would be | rules other than those of serving |
 //! | `site/resolve/search.rs` | path -> file: itself, with `.html`, or an index file, and its sidecars | request fields |
 //! | `site/encoding/sidecars.rs` | sidecars of a file, checked against its version, with their codings | choosing one |
+//! | `site/represent/assembler.rs` | a found file -> a resource: fields, validators, sidecars, codings | finding it |
+//! | `site/represent/fallback.rs` | the SPA fallback page and the not-found page | when a target has no resource |
 //! | `site/represent/resource.rs` | content and fields -> a resource with all its representations' fields | choosing either |
 //! | `site/freshness/lookup_cache.rs` | the cache of lookups with their revalidation: evidence and watches | searching |
 //! | `site/site.rs` | target -> lookup: cache, rules, search, error pages | request fields |
-//! | `server.rs` | options -> listeners, sites, one reactor per worker; failure of a worker | per-request code |
-//! | `metrics.rs` | the metrics page, as an origin | counting |
-//! | `metrics/process.rs` | statistics of the process from procfs | docroot's own counters |
-//! | `sandbox.rs` | the rights that the serving process keeps (Landlock) | names of options |
-//! | `compress.rs` | `docroot compress`: directory walk, threads, report | opening files; requests |
-//! | `site/resolve/absence.rs` | why a target has no resource | looking it up |
-//! | `main.rs` | arguments, tracing, signals, exit code | anything else |
-//! | `config.rs` | arguments and environment -> options, validated once | imports from anywhere but `main.rs` |
-//! | `local_time.rs` | local time for a terminal | other clocks |
-//! | `config/mistakes.rs` | messages for common mistakes in arguments and variables | accepting them |
-//! | `config/reference.rs` | the options as groups and entries, and docs/reference/options.md | their texts |
-//! | `config/values.rs` | text of an argument -> its value | the option it belongs to |
-//! | `config/binds.rs` | `--bind` and `--port` -> addresses | listening |
-//! | `config/etag.rs` | the source of entity tags | making them |
-//! | `config/memory.rs` | memory limit of the container -> size of the cache | the cache |
-//! | `config/live.rs` | options for development | acting on them |
-//! | `config/health.rs` | options of the health check and of draining | acting on them |
-//! | `config/sandbox.rs` | sandbox mode, and the files that the server needs | confining |
-//! | `config/proxies.rs` | trusted proxies and the PROXY protocol | parsing their headers |
-//! | `config/log.rs` | options of the access log | writing it |
-//! | `config/metrics.rs` | the option of the metrics | serving them |
-//! | `config/manual.rs` | the manual page and shell completions | printing them |
-//! | `config/healthcheck.rs` | options of `docroot healthcheck` | sending the request |
-//! | `banner.rs` | the start message, as text or JSON | which features are on |
-//! | `text.rs` | untrusted text escaped for a terminal or JSON | its meaning |
-//! | `log_sink.rs` | the access log's sink: standard output, or a file that is reopened | the content of a line |
-//! | `browser.rs` | opening a browser when the server listens | the URL |
-//! | `qr.rs` | a URL as a QR code, and the choice of one that a phone can reach | where it is printed |
-//! | `check.rs` | `docroot --check`: what would be served, and what is wrong with it | examining files |
-//! | `explain.rs` | `docroot explain`: a request through a session without a socket, with its trace | decisions |
-//! | `hash.rs` | `docroot hash`: password in, htpasswd line out | the hash function |
-//! | `service_manager.rs` | sd_notify(3) messages, and where to send them | when to send them |
-//! | `healthcheck.rs` | `docroot healthcheck`: one request to a server, and whether it is healthy | its address |
+//! | `server/options.rs` | the options of a server | handles, threads, locks |
+//! | `server/start_error.rs` | what prevents a start, and what to do about it | exit codes |
+//! | `server/listeners.rs` | addresses and ports -> bound listeners | accepting |
+//! | `server/workers.rs` | sites and one reactor per worker; failure of a worker | per-request code |
+//! | `server/metrics/listener.rs` | a thread for the metrics page, as long as workers run | the page |
+//! | `server/metrics/page.rs` | the metrics page, as an origin | counting |
+//! | `server/metrics/text.rs` | Prometheus' text format | which metrics there are |
+//! | `server/metrics/process.rs` | statistics of the process from procfs | docroot's own counters |
+//! | `server/sandbox.rs` | the rights that the serving process keeps (Landlock) | names of options |
+//! | `main.rs` | calls `cli` | anything else |
+//! | `path.rs` | paths as bytes: their directory, and their last segment | the file system |
+//! | `cli/serve.rs` | the order of starting, and what each signal does | the server |
+//! | `cli/site.rs` | the site of a command, with its path rules in force | looking up |
+//! | `cli/signals.rs` | signals, received by a thread | the reaction to them |
+//! | `cli/exit_codes.rs` | exit codes, and the errors that they stand for | printing |
+//! | `cli/diagnostics.rs` | level and destination of diagnostics | their texts |
+//! | `cli/local_time.rs` | local time for a terminal | other clocks |
+//! | `cli/output.rs` | text on standard output, and parts of it that several commands have | its meaning |
+//! | `cli/options/arguments.rs` | the arguments of the program -> options, validated once | acting on them |
+//! | `cli/options/command_line.rs` | arguments and environment as clap reads them | their meaning |
+//! | `cli/options/config.rs` | the resolved options | resolving them |
+//! | `cli/options/site.rs` | options of the site -> options of the server | listeners |
+//! | `cli/options/root.rs` | the root directory, and files that must be outside it | opening it |
+//! | `cli/options/users.rs` | `--auth` and `--auth-file` -> users | verifying passwords |
+//! | `cli/options/group.rs` | headings of `--help` | the options below them |
+//! | `cli/options/explain.rs` | arguments of `docroot explain` -> a request | sending it |
+//! | `cli/options/compress.rs` | arguments of `docroot compress` | compressing |
+//! | `cli/options/mistakes.rs` | messages for common mistakes in arguments and variables | accepting them |
+//! | `cli/options/reference.rs` | the options as groups and entries, and docs/reference/options.md | their texts |
+//! | `cli/options/values.rs` | text of an argument -> its value | the option it belongs to |
+//! | `cli/options/binds.rs` | `--bind` and `--port` -> addresses | listening |
+//! | `cli/options/etag.rs` | the source of entity tags | making them |
+//! | `cli/options/defaults.rs` | CPUs and memory limit of the container -> threads, size of the cache | the cache |
+//! | `cli/options/live.rs` | options for development | acting on them |
+//! | `cli/options/health.rs` | options of the health check and of draining | acting on them |
+//! | `cli/options/sandbox.rs` | sandbox mode, and the files that the server needs | confining |
+//! | `cli/options/proxies.rs` | trusted proxies and the PROXY protocol | parsing their headers |
+//! | `cli/options/log.rs` | options of the access log | writing it |
+//! | `cli/options/metrics.rs` | the option of the metrics | serving them |
+//! | `cli/options/manual.rs` | the manual page and shell completions | printing them |
+//! | `cli/options/healthcheck.rs` | options of `docroot healthcheck` | sending the request |
+//! | `cli/banner.rs` | the start message, as text or JSON | which features are on |
+//! | `cli/log_sink.rs` | the access log's sink: standard output, or a file that is reopened | the content of a line |
+//! | `cli/browser.rs` | opening a browser when the server listens | the URL |
+//! | `cli/qr.rs` | a URL as a QR code, and the choice of one that a phone can reach | where it is printed |
+//! | `cli/check.rs` | `docroot --check`: what would be served, and what is wrong with it | examining files |
+//! | `cli/compress.rs` | `docroot compress`: directory walk, threads, report | opening files; requests |
+//! | `cli/explain/session.rs` | `docroot explain`: a request through a session without a socket | decisions |
+//! | `cli/explain/reasons.rs` | records of a session -> reasons for its response | decisions |
+//! | `cli/explain/codings.rs` | the content codings of a response, and why each is sent or not | choosing one |
+//! | `cli/explain/report.rs` | an explanation as text or JSON | reasons |
+//! | `cli/hash.rs` | `docroot hash`: password in, htpasswd line out | the hash function |
+//! | `cli/service_manager.rs` | sd_notify(3) messages, and where to send them | when to send them |
+//! | `cli/healthcheck.rs` | `docroot healthcheck`: one request to a server, and whether it is healthy | its address |
 #![forbid(unsafe_code)]
 
 pub mod auth;
 pub mod blob;
-pub mod compress;
-pub mod counter;
 pub mod files;
 pub mod http;
 pub mod http1;
-pub mod line_writer;
-pub mod metrics;
+pub mod log;
 pub mod net;
-
+mod path;
+mod peer;
 pub mod proxy;
-pub mod sandbox;
 pub mod server;
+pub mod service;
 pub mod site;
+pub mod sync;
 pub mod trust;

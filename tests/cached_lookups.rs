@@ -11,7 +11,7 @@ use docroot::blob::Blob;
 use docroot::files::{Root as SiteRoot, Symlinks};
 use docroot::http::{CacheStatus, Lookup, Origin as _, Resource, Target};
 use docroot::site::{
-    Freshness, Policy, PolicySources, RedirectRules, SharedPolicy, Site, SiteOptions,
+    Freshness, Policy, PolicySources, RedirectRules, SharedPolicy, Site, SiteOptions, SiteShared,
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
@@ -327,17 +327,21 @@ impl CachedSite {
 
     /// Looks a target up in the current turn.
     fn find_in_same_turn(&mut self, target: &str) -> String {
-        let now = self
-            .now
-            .unwrap_or_else(|| SystemTime::now() + Duration::from_secs(11));
+        let now = self.lookup_time();
         find(&mut self.site, target, now)
+    }
+
+    fn lookup_time(&self) -> SystemTime {
+        self.now
+            .unwrap_or_else(|| SystemTime::now() + Duration::from_secs(11))
     }
 
     /// Looks a target up in a new turn, and returns whether it was cached and needed no revalidation.
     fn is_hit(&mut self, target: &str) -> bool {
-        self.find_in_new_turn(target);
-        let status = self.site.lookup_status();
-        status.is_some_and(|status| status.cache_status == CacheStatus::Hit)
+        self.site.mark_stale(self.now.is_none());
+        let now = self.lookup_time();
+        let target = Target::parse(target, None).expect("a target");
+        self.site.find(&target, now).cache_status == Some(CacheStatus::Hit)
     }
 
     /// Looks a target up until it is watched. A mount anywhere, and a process that another test forks, may delay that.
@@ -385,7 +389,8 @@ fn find(site: &mut Site, target: &str, now: SystemTime) -> String {
             .collect::<Vec<_>>()
             .join(" or ")
     };
-    match site.find(&Target::parse(target, None).expect("a target"), now) {
+    let target = Target::parse(target, None).expect("a target");
+    match site.find(&target, now).lookup {
         Lookup::Found(resource) => content(&resource),
         Lookup::NotFound(Some(page)) => format!("not found: {}", content(&page)),
         Lookup::SpaFallback(page, _) => format!("spa: {}", content(&page)),
@@ -594,14 +599,8 @@ fn open_file_is_revalidated_until_it_is_closed() {
 
 #[test]
 fn file_of_a_removed_lookup_is_not_watched() {
-    let policy = SharedPolicy::default();
-    let mut site = CachedSite::with(
-        true,
-        SiteOptions {
-            policy: policy.clone(),
-            ..SiteOptions::default()
-        },
-    );
+    let mut site = CachedSite::new(true);
+    let policy = site.site.shared().policy.clone();
     if site.site.freshness() != Freshness::Inotify {
         eprintln!("SKIPPED: inotify may miss changes in the temporary directory");
         return;
@@ -630,12 +629,8 @@ fn only_local_file_systems_are_watched() {
 
 #[test]
 fn new_policy_is_applied_in_a_turn_without_events() {
-    let policy = SharedPolicy::default();
-    let options = SiteOptions {
-        policy: policy.clone(),
-        ..SiteOptions::default()
-    };
-    let mut site = CachedSite::with(true, options);
+    let mut site = CachedSite::new(true);
+    let policy = site.site.shared().policy.clone();
     assert_eq!(site.find_in_same_turn("/file"), "old");
     let (redirects, errors) = RedirectRules::parse_lenient(b"/file /moved 301!");
     assert!(errors.is_empty(), "{errors:?}");
@@ -663,16 +658,16 @@ fn rules_read_from_a_replaced_root_are_not_applied_to_the_next() {
         ..PolicySources::default()
     };
     let policy = SharedPolicy::from_sources(sources.clone());
-    let options = SiteOptions {
+    let shared = SiteShared {
         policy: policy.clone(),
-        ..SiteOptions::default()
+        ..SiteShared::default()
     };
-    let mut site = Site::new(open(&sources.root), options);
+    let mut site = Site::new(open(&sources.root), SiteOptions::default()).with_shared(shared);
     let mut check = |expected: &str| {
         for _ in 0..2 {
             site.mark_stale(true);
             let target = Target::parse("/", None).expect("a target");
-            let Lookup::Found(found) = site.find(&target, SystemTime::now()) else {
+            let Lookup::Found(found) = site.find(&target, SystemTime::now()).lookup else {
                 panic!("no page was found");
             };
             let found = &found.representations[0];

@@ -9,12 +9,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use docroot::files::{Root as SiteRoot, Symlinks};
 use docroot::http::{Lookup, Origin as _, Target};
-use docroot::site::{self, Freshness, Site, SiteOptions};
+use docroot::site::{self, Freshness, Site, SiteOptions, SiteShared};
 
 use crate::support::{Client, Root, Server, SetOnDrop, Signal, eventually, is_watched};
 
 /// A fingerprinted name, and one that is not.
-const FINGERPRINTED: &str = "assets/index-DiwrgTda.js";
+const FINGERPRINTED: &str = "assets/index-BsYhmk3H.js";
 const NOT_FINGERPRINTED: &str = "about.txt";
 
 /// Directories of releases, and a symbolic link to one of them.
@@ -372,7 +372,7 @@ fn release_switches_under_load_never_mix_releases() {
         for (name, len) in [("small", 1000), ("middle", 100_000), ("large", 2_200_000)] {
             releases.write(number, name, &number.repeat(len));
         }
-        releases.write(number, &format!("assets/{number}-DiwrgTda.js"), number);
+        releases.write(number, &format!("assets/{number}-BsYhmk3H.js"), number);
     }
     releases.0.backdate();
     let options = ["--release-grace", "10m", "--workers", "2"];
@@ -395,7 +395,7 @@ fn release_switches_under_load_never_mix_releases() {
             assert!(is_consistent, "{name}: {number}");
             // Once both have been current, fingerprinted files of both are served.
             let were_both = switches.load(Ordering::Relaxed) > 1;
-            let old = ["/assets/1-DiwrgTda.js", "/assets/2-DiwrgTda.js"][round % 2];
+            let old = ["/assets/1-BsYhmk3H.js", "/assets/2-BsYhmk3H.js"][round % 2];
             let response = client.get(old);
             assert!(!were_both || response.status() == "200 OK", "{old}");
             responses.fetch_add(2, Ordering::Relaxed);
@@ -442,7 +442,7 @@ fn at(minutes: u32) -> SystemTime {
 struct TimedReleases {
     releases: Releases,
     count: usize,
-    options: SiteOptions,
+    shared: SiteShared,
 }
 
 impl TimedReleases {
@@ -454,14 +454,14 @@ impl TimedReleases {
             releases.write(&number.to_string(), &name, "");
         }
         releases.switch("releases/0");
-        let options = SiteOptions {
+        let shared = SiteShared {
             releases: site::Releases::with_grace_period(grace_period),
-            ..SiteOptions::default()
+            ..SiteShared::default()
         };
         let releases = Self {
             releases,
             count,
-            options,
+            shared,
         };
         let site = releases.open(0);
         (releases, site)
@@ -470,7 +470,8 @@ impl TimedReleases {
     /// Creates the site of a worker that looks the root path up in this minute.
     fn open(&self, minute: u32) -> Site {
         let root = SiteRoot::open(&self.releases.current(), &Symlinks::default());
-        let mut site = Site::new(root.expect("a directory"), self.options.clone());
+        let site = Site::new(root.expect("a directory"), SiteOptions::default());
+        let mut site = site.with_shared(self.shared.clone());
         self.served(&mut site, minute);
         site
     }
@@ -488,7 +489,7 @@ impl TimedReleases {
         let is_served = |number: &usize| {
             let target = format!("/assets/{number}-DiwrgTda.js");
             let target = Target::parse(&target, None).expect("a target");
-            matches!(site.find(&target, at(minute)), Lookup::Found(_))
+            matches!(site.find(&target, at(minute)).lookup, Lookup::Found(_))
         };
         (0..self.count).filter(is_served).collect()
     }
@@ -516,7 +517,7 @@ fn previous_release_is_served_during_its_grace_period() {
     assert_eq!(releases.served(&mut late, 10), [0, 1, 2]);
     let target = format!("/{FINGERPRINTED}");
     let target = Target::parse(&target, None).expect("a target");
-    let Lookup::Found(found) = site.find(&target, at(10)) else {
+    let Lookup::Found(found) = site.find(&target, at(10)).lookup else {
         panic!("{FINGERPRINTED} is in two previous releases");
     };
     let content = &found.representations[0].content;

@@ -13,7 +13,7 @@ use std::thread;
 use crate::support::{
     Root, Server, Signal, Trace, command_under, docroot, eventually, large, pseudorandom_bytes,
 };
-use docroot::sandbox::{Confinement, Requirements, SandboxMode, confine};
+use docroot::server::sandbox::{Confinement, Requirements, SandboxMode, confine};
 use rustix::process::{Pid, test_kill_process};
 
 /// htpasswd -nbB -C 5 alice 'correct horse', and its credentials.

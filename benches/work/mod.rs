@@ -12,14 +12,15 @@ use std::time::{Duration, Instant, SystemTime};
 use docroot::blob::Blob;
 use docroot::files::{Root, Symlinks};
 use docroot::http::{
-    FieldLine, Fields, Lookup, Method, NoStream, Origin, Representation, Request, Target, Version,
-    respond, validate,
+    FieldLine, Fields, Finding, Lookup, Method, NoStream, Origin, Representation, Request,
+    RequestFields, Target, Version, respond, validate,
 };
 use docroot::http1::encode::{self, ConnectionOption};
 use docroot::http1::parse::{self, FieldLines};
 use docroot::http1::{Http1, HttpOptions, Session};
-use docroot::line_writer::{LineWriter, WriterHandle};
+use docroot::log::{LineWriter, WriterHandle};
 use docroot::net::{Inbox, Io, Next, Now, Outbox, Peer, Protocol};
+use docroot::service::{Service, ServiceOptions};
 use docroot::site::{self, Site};
 use tempfile::TempDir;
 
@@ -132,15 +133,17 @@ fn get(target: &str, lines: &str) -> Vec<u8> {
 }
 
 /// [`SHORT`], parsed.
-const REQUEST: Request<'_> = Request {
-    method: Method::Get,
-    target: PLAIN,
-    version: Version::Http11,
-    lines: &[FieldLine {
-        name: "Host",
-        value: b"127.0.0.1:8080",
-    }],
-};
+fn request() -> Request<'static> {
+    Request {
+        method: Method::Get,
+        target: PLAIN,
+        version: Version::Http11,
+        fields: RequestFields::new(&[FieldLine {
+            name: b"Host",
+            value: b"127.0.0.1:8080",
+        }]),
+    }
+}
 
 fn target(raw: &str) -> Target<'_> {
     Target::parse(raw, None).expect("a target")
@@ -161,20 +164,21 @@ fn parse(head: &'static [u8]) -> Work {
 }
 
 fn validate_request() -> Work {
-    Box::new(|| {
-        black_box(validate(black_box(&REQUEST)).is_ok());
+    let request = request();
+    Box::new(move || {
+        black_box(validate(black_box(&request)).is_ok());
     })
 }
 
 fn respond_to_request() -> Work {
-    let (target, lookup) = (target(PLAIN), found());
+    let (request, target, lookup) = (request(), target(PLAIN), found());
     Box::new(move || {
-        black_box(respond(black_box(&REQUEST), &target, &lookup));
+        black_box(respond(black_box(&request), &target, &lookup));
     })
 }
 
 fn encode_head() -> Work {
-    let response = respond(&REQUEST, &target(PLAIN), &found());
+    let response = respond(&request(), &target(PLAIN), &found());
     let mut run = Vec::with_capacity(4096);
     Box::new(move || {
         run.clear();
@@ -217,7 +221,7 @@ impl TempSite {
         let mut site = Self::new();
         let now = SystemTime::now() + age;
         for _ in 0..3 {
-            let lookup = site.find(target, now);
+            let lookup = site.find(target, now).lookup;
             assert!(matches!(lookup, Lookup::Found(_)), "{lookup:?}");
             site.mark_stale(true);
         }
@@ -229,7 +233,7 @@ impl TempSite {
 impl Origin for TempSite {
     type Stream = NoStream;
 
-    fn find(&mut self, target: &Target<'_>, now: SystemTime) -> Lookup {
+    fn find(&mut self, target: &Target<'_>, now: SystemTime) -> Finding {
         self.site.find(target, now)
     }
 
@@ -271,8 +275,8 @@ struct FixedOrigin(Lookup);
 impl Origin for FixedOrigin {
     type Stream = NoStream;
 
-    fn find(&mut self, _: &Target<'_>, _: SystemTime) -> Lookup {
-        self.0.clone()
+    fn find(&mut self, _: &Target<'_>, _: SystemTime) -> Finding {
+        self.0.clone().into()
     }
 }
 
@@ -302,7 +306,8 @@ impl<O: Origin> SimulatedConnection<O> {
         let sink_writer =
             || LineWriter::new("benchmark", FLUSH_INTERVAL, io::sink()).expect("a thread");
         let (access_log, writer) = logged.then(sink_writer).unzip();
-        let mut http = Http1::new(origin, HttpOptions::default(), access_log);
+        let service = Service::new(origin, ServiceOptions::default(), access_log);
+        let mut http = Http1::new(service, HttpOptions::default());
         let peer = Peer {
             address: ([127, 0, 0, 1], 53412).into(),
         };
@@ -371,7 +376,7 @@ fn serve_fixed(head: &'static [u8], output: Output, logged: bool) -> Work {
 fn serve(requests: impl FnOnce(&str) -> Vec<u8>) -> Work {
     let target = target(PLAIN);
     let (mut site, wall) = TempSite::warm(&target, WATCHED);
-    let tag = match site.find(&target, wall) {
+    let tag = match site.find(&target, wall).lookup {
         Lookup::Found(resource) => resource.representations[0].validators.tag,
         _ => None,
     };

@@ -1,7 +1,9 @@
 //! Fuzz target: a request target never leaves the root, and its form with a trailing slash names the same path.
 #![no_main]
 
-use docroot::http::{FieldLine, Method, Request, Target, TargetError, Version, validate};
+use docroot::http::{
+    FieldLine, Method, Request, RequestFields, Target, TargetError, Version, validate,
+};
 use libfuzzer_sys::fuzz_target;
 
 // The first line of the input is a target, the rest is a Host field value.
@@ -20,14 +22,14 @@ fuzz_target!(|bytes: &[u8]| {
     }
 
     let host = host.map(|value| FieldLine {
-        name: "Host",
+        name: b"Host",
         value,
     });
     let request = Request {
         method: Method::Get,
         target: raw,
         version: Version::Http10,
-        lines: host.as_slice(),
+        fields: RequestFields::new(host.as_slice()),
     };
     match validate(&request) {
         Ok(valid) => {

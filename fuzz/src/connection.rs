@@ -6,6 +6,7 @@ use std::time::Instant;
 use docroot::http::Origin;
 use docroot::http1::{Http1, HttpOptions, Session};
 use docroot::net::{Inbox, Io, Next, Now, Outbox, Peer, Protocol};
+use docroot::service::{Service, ServiceOptions};
 
 use crate::now;
 
@@ -26,7 +27,8 @@ pub struct Connection<O: Origin> {
 impl<O: Origin> Connection<O> {
     /// Accepts a connection.
     pub fn new(origin: O, options: HttpOptions) -> Self {
-        let mut http = Http1::new(origin, options, None);
+        let service = Service::new(origin, ServiceOptions::default(), None);
+        let mut http = Http1::new(service, options);
         let session = http.on_accept(&Peer {
             address: ([127, 0, 0, 1], 80).into(),
         });

@@ -1,19 +1,16 @@
 //! Password verification on background threads, shared by all requests with the same credentials.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::io;
 use std::num::NonZeroUsize;
-use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
-use std::thread;
+use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
-
-use rustix::event::{EventfdFlags, eventfd};
 
 use super::users::Users;
 use super::verdict_cache::{CredentialHash, CredentialHasher, VerdictCache};
 use crate::http::Credentials;
+use crate::sync::{JobQueue, Waker, WorkerPool, lock};
 
 /// Number of verifications that may wait for a thread. With bcrypt at cost 10 and one thread, the last one waits for
 /// six seconds.
@@ -32,14 +29,14 @@ const MAX_CACHED_VERDICTS: usize = 4096;
 #[derive(Clone, Debug)]
 pub struct Verifier {
     shared: Arc<VerifierShared>,
-    _stop_on_drop: Arc<StopVerifierOnDrop>,
+    pool: Arc<WorkerPool<VerificationJob>>,
 }
 
 /// One event loop's handle of a [`Verifier`], with the waker for its sessions.
 #[derive(Debug)]
 pub struct AuthHandle {
     verifier: Verifier,
-    waker: Arc<OwnedFd>,
+    waker: Waker,
 }
 
 /// A session's verdict on the credentials received last. It does not contain the credentials.
@@ -81,20 +78,17 @@ pub enum Verdict {
 struct VerifierShared {
     hasher: CredentialHasher,
     generation: AtomicU64,
+    /// Locked before the queue of the jobs is.
     state: Mutex<VerifierState>,
-    /// Notifies the threads of a job.
-    job_ready: Condvar,
 }
 
 #[derive(Debug)]
 struct VerifierState {
     users: Arc<Users>,
-    queue: VecDeque<VerificationJob>,
     /// Verifications in the queue, or on a thread.
     pending: HashMap<CredentialHash, PendingVerification>,
     valid: VerdictCache,
     invalid: VerdictCache,
-    is_stopped: bool,
 }
 
 #[derive(Debug)]
@@ -108,12 +102,8 @@ struct VerificationJob {
 #[derive(Debug)]
 struct PendingVerification {
     ticket: Weak<()>,
-    wakers: Vec<Arc<OwnedFd>>,
+    wakers: Vec<Waker>,
 }
-
-/// Stops the threads when no handle is left.
-#[derive(Debug)]
-struct StopVerifierOnDrop(Arc<VerifierShared>);
 
 impl Verifier {
     /// Starts the threads, with these users: half as many as there are workers, but at least one and at most two.
@@ -124,12 +114,13 @@ impl Verifier {
         let this = Self::without_threads(users)?;
         // A hash occupies a CPU for a while; where each CPU has a worker, this leaves half of them to the workers. (A
         // sandboxed process can no longer ask for the number of CPUs.)
-        for _ in 0..(workers.get() / 2).clamp(1, 2) {
-            let shared = this.shared.clone();
-            thread::Builder::new()
-                .name("passwords".into())
-                .spawn(move || while shared.verify_next() {})?;
-        }
+        let threads = (workers.get() / 2).clamp(1, 2);
+        let shared = this.shared.clone();
+        this.pool.start(
+            "passwords",
+            threads,
+            move |queue| while shared.verify_next(queue) {},
+        )?;
         Ok(this)
     }
 
@@ -140,43 +131,38 @@ impl Verifier {
             generation: AtomicU64::new(0),
             state: Mutex::new(VerifierState {
                 users: Arc::new(users),
-                queue: VecDeque::new(),
                 pending: HashMap::new(),
                 valid: VerdictCache::new(VALID_TTL, MAX_CACHED_VERDICTS),
                 invalid: VerdictCache::new(INVALID_TTL, MAX_CACHED_VERDICTS),
-                is_stopped: false,
             }),
-            job_ready: Condvar::new(),
         });
-        let stop_on_drop = Arc::new(StopVerifierOnDrop(shared.clone()));
         Ok(Self {
             shared,
-            _stop_on_drop: stop_on_drop,
+            pool: Arc::new(WorkerPool::new(MAX_QUEUED_JOBS)),
         })
     }
 
     /// Creates a handle for another event loop.
     ///
     /// # Errors
-    /// If the kernel provides no eventfd.
+    /// If the kernel provides no descriptor.
     pub fn handle(&self) -> io::Result<AuthHandle> {
-        let waker = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         Ok(AuthHandle {
             verifier: self.clone(),
-            waker: Arc::new(waker),
+            waker: Waker::new()?,
         })
     }
 
     /// Number of verifications that wait for a thread.
     #[must_use]
     pub fn queue_len(&self) -> usize {
-        self.shared.lock().queue.len()
+        self.pool.queue().len()
     }
 
     /// Replaces the users. All cached verdicts become invalid, those of sessions included, and results of verifications
     /// in progress are discarded.
     pub fn replace_users(&self, users: Users) {
-        let mut state = self.shared.lock();
+        let mut state = lock(&self.shared.state);
         state.users = Arc::new(users);
         state.valid.clear();
         state.invalid.clear();
@@ -185,13 +171,11 @@ impl Verifier {
 }
 
 impl AuthHandle {
-    /// Descriptor that becomes readable (edge-triggered) whenever a verdict is ready for which a session of this event
-    /// loop received [`Pending`](Verdict::Pending). It need not be read.
-    ///
-    /// # Errors
-    /// If the kernel provides no descriptor.
-    pub fn waker(&self) -> io::Result<OwnedFd> {
-        self.waker.try_clone()
+    /// Waker that is woken whenever a verdict is ready for which a session of this event loop received
+    /// [`Pending`](Verdict::Pending).
+    #[must_use]
+    pub fn waker(&self) -> &Waker {
+        &self.waker
     }
 
     /// Checks the value of a request's Authorization field. The verdict `cached` by the session is valid for the same
@@ -216,7 +200,7 @@ impl AuthHandle {
             Some((_, &VerificationState::Pending { until, .. })) => wait_until = Some(until),
             _ => {}
         }
-        let mut state = shared.lock();
+        let mut state = lock(&shared.state);
         // The users cannot be replaced while this is locked.
         let generation = shared.generation.load(Ordering::Acquire);
         let verification = match state.cached(hash) {
@@ -227,7 +211,7 @@ impl AuthHandle {
             _ => {
                 let until = wait_until.unwrap_or(now + MAX_WAIT);
                 let ticket = match until > now {
-                    true => state.enqueue(hash, &self.waker, now, parse),
+                    true => state.enqueue(self, hash, now, parse),
                     false => Err(Verdict::Busy),
                 };
                 match ticket {
@@ -244,9 +228,6 @@ impl AuthHandle {
             VerificationState::Pending { .. } => Verdict::Pending,
         };
         drop(state);
-        if verdict == Verdict::Pending {
-            shared.job_ready.notify_one();
-        }
         let updated = CachedVerdict {
             hash,
             generation,
@@ -291,13 +272,14 @@ impl VerifierState {
     /// Returns a ticket for the verification in progress, or queues a new one.
     fn enqueue(
         &mut self,
+        handle: &AuthHandle,
         hash: CredentialHash,
-        waker: &Arc<OwnedFd>,
         now: Instant,
         parse: impl FnOnce() -> Option<Credentials>,
     ) -> Result<Arc<()>, Verdict> {
+        let (queue, waker) = (handle.verifier.pool.queue(), &handle.waker);
         if let Some(pending) = self.pending.get_mut(&hash) {
-            if !pending.wakers.iter().any(|other| Arc::ptr_eq(other, waker)) {
+            if !pending.wakers.contains(waker) {
                 pending.wakers.push(waker.clone());
             }
             // The verification is still there, although the sessions that waited for it have gone.
@@ -306,10 +288,15 @@ impl VerifierState {
             return Ok(ticket);
         }
         let credentials = parse().ok_or(Verdict::Invalid)?;
-        if self.queue.len() >= MAX_QUEUED_JOBS {
-            self.drop_abandoned();
+        if queue.len() >= MAX_QUEUED_JOBS {
+            self.drop_abandoned(queue);
         }
-        if self.queue.len() >= MAX_QUEUED_JOBS {
+        let job = VerificationJob {
+            hash,
+            credentials,
+            received: now,
+        };
+        if !queue.push(job) {
             return Err(Verdict::Busy);
         }
         let ticket = Arc::default();
@@ -318,57 +305,43 @@ impl VerifierState {
             wakers: vec![waker.clone()],
         };
         self.pending.insert(hash, pending);
-        self.queue.push_back(VerificationJob {
-            hash,
-            credentials,
-            received: now,
-        });
         Ok(ticket)
     }
 
     /// Drops queued verifications that no session waits for.
-    fn drop_abandoned(&mut self) {
-        let Self { queue, pending, .. } = self;
-        queue.retain(|job| {
-            let is_pending = pending
-                .get(&job.hash)
-                .is_some_and(PendingVerification::is_awaited);
-            if !is_pending {
-                pending.remove(&job.hash);
-            }
-            is_pending
-        });
+    fn drop_abandoned(&mut self, queue: &JobQueue<VerificationJob>) {
+        queue.retain(|job| self.is_awaited(job));
     }
-}
 
-impl PendingVerification {
-    fn is_awaited(&self) -> bool {
-        self.ticket.strong_count() > 0
+    /// Whether a session waits for this verification. Otherwise it is no longer pending.
+    fn is_awaited(&mut self, job: &VerificationJob) -> bool {
+        let pending = self.pending.get(&job.hash);
+        let is_awaited = pending.is_some_and(|pending| pending.ticket.strong_count() > 0);
+        if !is_awaited {
+            self.pending.remove(&job.hash);
+        }
+        is_awaited
     }
 }
 
 impl VerifierShared {
-    fn lock(&self) -> MutexGuard<'_, VerifierState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Waits for one job, and does it. Returns whether to go on.
-    fn verify_next(&self) -> bool {
-        let idle = |state: &mut VerifierState| !state.is_stopped && state.queue.is_empty();
-        let waited = self.job_ready.wait_while(self.lock(), idle);
-        let mut state = waited.unwrap_or_else(PoisonError::into_inner);
-        if state.is_stopped {
-            return false;
-        }
-        state.drop_abandoned();
-        let Some(job) = state.queue.pop_front() else {
-            return true;
+    /// Waits for a job that is not abandoned, and does it. Returns whether to go on.
+    fn verify_next(&self, queue: &JobQueue<VerificationJob>) -> bool {
+        let (job, state) = loop {
+            let Some(job) = queue.next() else {
+                return false;
+            };
+            let mut state = lock(&self.state);
+            state.drop_abandoned(queue);
+            if state.is_awaited(&job) {
+                break (job, state);
+            }
         };
         let users = state.users.clone();
         let generation = self.generation.load(Ordering::Acquire);
         drop(state);
         let is_valid = users.verify(&job.credentials);
-        let mut state = self.lock();
+        let mut state = lock(&self.state);
         if self.generation.load(Ordering::Acquire) == generation {
             match is_valid {
                 true => state.valid.insert(job.hash, job.received),
@@ -380,21 +353,9 @@ impl VerifierShared {
             .remove(&job.hash)
             .map(|pending| pending.wakers);
         drop(state);
-        wakers.into_iter().flatten().for_each(|waker| wake(&waker));
+        wakers.iter().flatten().for_each(Waker::wake);
         true
     }
-}
-
-impl Drop for StopVerifierOnDrop {
-    fn drop(&mut self) {
-        self.0.lock().is_stopped = true;
-        self.0.job_ready.notify_all();
-    }
-}
-
-/// Every write is an edge. Only a counter at its maximum could not be increased, after 2^64 unread writes (eventfd(2)).
-fn wake(waker: &OwnedFd) {
-    let _ = rustix::io::write(waker, &1_u64.to_ne_bytes());
 }
 
 #[cfg(test)]
@@ -452,20 +413,17 @@ mod tests {
         }
 
         fn verify_next(&self) {
-            assert!(self.verifier.shared.verify_next());
+            let queue = self.verifier.pool.queue();
+            assert!(self.verifier.shared.verify_next(queue));
         }
 
         fn queued(&self) -> usize {
-            self.verifier.shared.lock().queue.len()
+            self.verifier.queue_len()
         }
 
         /// Number of wake-ups since the last call.
         fn wakes(&self) -> u64 {
-            let mut count = [0; 8];
-            match rustix::io::read(&*self.handle.waker, &mut count) {
-                Ok(_) => u64::from_ne_bytes(count),
-                Err(_) => 0,
-            }
+            self.handle.waker.wait(Duration::ZERO).unwrap()
         }
     }
 
@@ -520,8 +478,8 @@ mod tests {
         assert_eq!((verdict, test.queued()), (Verdict::Pending, 1));
         test.verify_next();
         assert_eq!(test.wakes(), 1, "one wake-up per event loop");
-        let mut count = [0; 8];
-        rustix::io::read(&*other.waker, &mut count).expect("the other loop was woken, too");
+        let wakes = other.waker.wait(Duration::ZERO).unwrap();
+        assert_eq!(wakes, 1, "the other loop was woken, too");
         for session in &mut sessions {
             test.check(session, "one", 0, Verdict::Valid);
         }
@@ -594,16 +552,14 @@ mod tests {
     fn verification_during_replacement_is_repeated() {
         let (test, mut session) = (TestVerifier::new(), None);
         test.check(&mut session, "one", 0, Verdict::Pending);
-        let job = test.verifier.shared.lock().queue.pop_front();
+        let job = test.verifier.pool.queue().next();
         // A thread has the job, with the old users: its result is discarded, and it wakes the loop.
         test.verifier.replace_users(users(TWO));
         test.check(&mut session, "one", 0, Verdict::Pending);
         assert_eq!(test.queued(), 0);
-        test.verifier
-            .shared
-            .lock()
-            .pending
-            .remove(&job.unwrap().hash);
+        let mut state = lock(&test.verifier.shared.state);
+        state.pending.remove(&job.unwrap().hash);
+        drop(state);
         test.check(&mut session, "one", 0, Verdict::Pending);
         test.verify_next();
         test.check(&mut session, "one", 0, Verdict::Invalid);
@@ -615,10 +571,10 @@ mod tests {
         let shared = Arc::downgrade(&verifier.shared);
         let handle = verifier.handle().unwrap();
         drop(verifier);
-        assert!(!shared.upgrade().unwrap().lock().is_stopped);
+        assert!(!handle.verifier.pool.queue().is_closed());
         drop(handle);
         while shared.strong_count() > 0 {
-            thread::yield_now();
+            std::thread::yield_now();
         }
     }
 }

@@ -1,6 +1,14 @@
-//! The file system: the root directory, and files opened and read beneath it.
+//! The file system: the root directory, and files opened, read and watched beneath it.
 
-pub(crate) mod path_resolution;
+pub(crate) mod dir;
+pub(crate) mod entry;
+pub(crate) mod error;
+pub(crate) mod inotify;
+pub(crate) mod read;
 pub(crate) mod root;
+pub(crate) mod root_watch;
+pub(crate) mod symlinks;
 
-pub use root::{PathResolver, Root, Symlink, Symlinks};
+pub use dir::PathResolver;
+pub use root::{Root, Symlinks};
+pub use symlinks::Symlink;

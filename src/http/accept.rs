@@ -1,6 +1,7 @@
 //! Accept: the media types that a request prefers (RFC 9110 section 12.5.1).
 
 use super::request::{Method, Request};
+use super::request_fields::RequestField;
 use super::syntax::{
     parse_parameter, parse_weight as weight_in, split_media_type, split_parameters,
 };
@@ -51,9 +52,11 @@ pub fn is_navigation(request: &Request<'_>) -> bool {
 
 /// Whether Fetch Metadata, if there is any, says that the response is shown as a document.
 fn is_document(request: &Request<'_>) -> bool {
-    match request.single("Sec-Fetch-Dest") {
+    match request.fields.single(RequestField::SecFetchDest) {
         Ok(None | Some(b"document" | b"iframe" | b"frame" | b"embed" | b"object")) => true,
-        Ok(Some(b"empty")) => request.single("Sec-Fetch-Mode") == Ok(Some(b"navigate")),
+        Ok(Some(b"empty")) => {
+            request.fields.single(RequestField::SecFetchMode) == Ok(Some(b"navigate"))
+        }
         _ => false,
     }
 }
@@ -91,7 +94,10 @@ struct MediaRange<'a> {
 
 /// Well-formed elements of the Accept lines.
 fn media_ranges<'a>(request: &Request<'a>) -> impl Iterator<Item = MediaRange<'a>> {
-    request.list("Accept").filter_map(MediaRange::parse)
+    request
+        .fields
+        .list(RequestField::Accept)
+        .filter_map(MediaRange::parse)
 }
 
 impl<'a> MediaRange<'a> {
@@ -170,7 +176,8 @@ fn unquoted(value: &[u8]) -> &[u8] {
 
 #[cfg(test)]
 mod tests {
-    use super::super::request::{FieldLine, Version};
+    use super::super::request::Version;
+    use super::super::request_fields::{FieldLine, RequestFields};
     use super::*;
 
     fn with_request<T>(
@@ -182,7 +189,7 @@ mod tests {
             method: Method::from_name(method),
             target: "/",
             version: Version::Http11,
-            lines: &FieldLine::from_pairs(lines),
+            fields: RequestFields::new(&FieldLine::from_pairs(lines)),
         })
     }
 

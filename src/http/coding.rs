@@ -5,6 +5,7 @@ use std::cmp::Reverse;
 use std::fmt;
 
 use super::request::Request;
+use super::request_fields::RequestField;
 use super::syntax::{list_elements, parse_weight, split_parameters};
 
 /// A content coding. Of two that are otherwise equal, the greater is preferred.
@@ -93,7 +94,10 @@ impl AcceptEncoding {
     #[must_use]
     pub fn from_request(request: &Request<'_>) -> Self {
         let mut accept_encoding = Self::default();
-        let mut values = request.values("Accept-Encoding").peekable();
+        let mut values = request
+            .fields
+            .values(RequestField::AcceptEncoding)
+            .peekable();
         accept_encoding.is_present = values.peek().is_some();
         for element in values.flat_map(list_elements) {
             accept_encoding.add_element(element);
@@ -228,7 +232,8 @@ impl fmt::Display for CodingReason {
 
 #[cfg(test)]
 mod tests {
-    use super::super::request::{FieldLine, Method, Version};
+    use super::super::request::{Method, Version};
+    use super::super::request_fields::{FieldLine, RequestFields};
     use super::Coding::{Brotli, Gzip, Identity, Zstd};
     use super::*;
 
@@ -241,7 +246,7 @@ mod tests {
             method: Method::Get,
             target: "/",
             version: Version::Http11,
-            lines: &FieldLine::from_pairs(&lines),
+            fields: RequestFields::new(&FieldLine::from_pairs(&lines)),
         })
     }
 

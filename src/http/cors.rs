@@ -1,6 +1,7 @@
 //! Cross-origin requests of browsers: CORS preflights (Fetch standard, section 3.3).
 
 use super::request::{Method, Request};
+use super::request_fields::RequestField;
 use super::response::Response;
 use super::syntax::is_token;
 
@@ -8,15 +9,18 @@ use super::syntax::is_token;
 /// never has credentials (Fetch, section 4.8), so it cannot be required to have any.
 #[must_use]
 pub fn is_preflight(request: &Request<'_>) -> bool {
-    let has = |name| request.values(name).next().is_some();
-    request.method == Method::Options && has("Origin") && has("Access-Control-Request-Method")
+    request.method == Method::Options
+        && request.fields.has(RequestField::Origin)
+        && request.fields.has(RequestField::AccessControlRequestMethod)
 }
 
 /// Turns a response to OPTIONS into one that allows the preflight: a page of another origin may send GET, HEAD and
 /// OPTIONS, with each field it named, and the browser may cache that for a day (browsers limit it to less).
 #[must_use]
 pub fn allow_preflight(request: &Request<'_>, response: Response) -> Response {
-    let requested = request.list("Access-Control-Request-Headers");
+    let requested = request
+        .fields
+        .list(RequestField::AccessControlRequestHeaders);
     let names = requested
         .filter(|name| is_token(name))
         .filter_map(|name| std::str::from_utf8(name).ok());
@@ -33,16 +37,18 @@ pub fn allow_preflight(request: &Request<'_>, response: Response) -> Response {
 
 #[cfg(test)]
 mod tests {
-    use super::super::request::{FieldLine, Version};
+    use super::super::request::Version;
+    use super::super::request_fields::{FieldLine, RequestFields};
     use super::super::status::Status;
     use super::*;
 
     fn check(method: &str, lines: &[(&str, &str)], expected: bool) {
+        let lines = FieldLine::from_pairs(lines);
         let request = Request {
             method: Method::from_name(method),
             target: "/",
             version: Version::Http11,
-            lines: &FieldLine::from_pairs(lines),
+            fields: RequestFields::new(&lines),
         };
         assert_eq!(is_preflight(&request), expected, "{method} {lines:?}");
     }
@@ -50,12 +56,12 @@ mod tests {
     #[test]
     fn preflight_response_allows_the_requested_fields() {
         let allowed_names = |fields: &'static str| {
-            let lines = [("Access-Control-Request-Headers", fields)];
+            let lines = FieldLine::from_pairs(&[("Access-Control-Request-Headers", fields)]);
             let request = Request {
                 method: Method::Options,
                 target: "/",
                 version: Version::Http11,
-                lines: &FieldLine::from_pairs(&lines),
+                fields: RequestFields::new(&lines),
             };
             let response = allow_preflight(&request, Response::empty(Status::NoContent));
             let allowed = response

@@ -1,10 +1,13 @@
-//! Field lines that docroot generates.
+//! Fields that docroot generates.
 
 use std::fmt::{self, Write as _};
 
 use super::syntax::is_token;
 
-/// Generated field lines, rendered as they are added: `Name: value` and CRLF each.
+/// A list of generated fields: names and values.
+///
+/// It is kept in one string, in the notation of HTTP/1.1 (RFC 9112 section 5), so that writing it costs one copy there:
+/// `Name: value` and CRLF each.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Fields {
     text: String,
@@ -48,8 +51,7 @@ impl Fields {
 
     /// Iterates over the lines' names and values.
     pub fn lines(&self) -> impl Iterator<Item = (&str, &str)> {
-        let lines = self.text.split_terminator("\r\n");
-        lines.filter_map(|line| line.split_once(": "))
+        split_lines(&self.text)
     }
 
     /// Removes every line of this name, without regard to case.
@@ -79,6 +81,30 @@ impl Fields {
     pub fn as_str(&self) -> &str {
         &self.text
     }
+}
+
+/// Receiver of fields, in the order in which they are sent: the head of a message in some version of HTTP.
+pub trait FieldSink {
+    /// Adds a field.
+    fn push(&mut self, name: &str, value: impl fmt::Display);
+
+    /// Adds fields in the notation of HTTP/1.1, as [`Fields::as_str`] returns them. Other versions split them.
+    fn push_lines(&mut self, lines: &str) {
+        for (name, value) in split_lines(lines) {
+            self.push(name, value);
+        }
+    }
+
+    /// Adds Content-Length.
+    fn push_length(&mut self, length: u64) {
+        self.push("Content-Length", length);
+    }
+}
+
+/// Splits fields in the notation of [`Fields`] into names and values.
+fn split_lines(text: &str) -> impl Iterator<Item = (&str, &str)> {
+    let lines = text.split_terminator("\r\n");
+    lines.filter_map(|line| line.split_once(": "))
 }
 
 /// A configured field name: a token (RFC 9110 section 5.1), so that it cannot end a line or begin a value. Names are

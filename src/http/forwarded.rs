@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::str;
 
 use super::request::Request;
+use super::request_fields::RequestField;
 use super::syntax::{list_elements, parse_parameter, split_parameters, trim_ows};
 use crate::trust::TrustedProxies;
 
@@ -26,9 +27,9 @@ pub fn forwarded_client(
     request: &Request<'_>,
     trusted: &TrustedProxies,
 ) -> Option<ForwardedAddress> {
-    match request.values("X-Forwarded-For").next() {
-        Some(_) => first_untrusted(x_forwarded_for_nodes(request), trusted),
-        None => first_untrusted(forwarded_nodes(request), trusted),
+    match request.fields.has(RequestField::XForwardedFor) {
+        true => first_untrusted(x_forwarded_for_nodes(request), trusted),
+        false => first_untrusted(forwarded_nodes(request), trusted),
     }
 }
 
@@ -67,7 +68,7 @@ fn first_untrusted(
 /// Iterates over the nodes of X-Forwarded-For, last first. Quotes have no meaning: with one, a client could hide the
 /// nodes that a proxy adds.
 fn x_forwarded_for_nodes(request: &Request<'_>) -> impl Iterator<Item = Option<Node>> {
-    let lines: Vec<&[u8]> = request.values("X-Forwarded-For").collect();
+    let lines: Vec<&[u8]> = request.fields.values(RequestField::XForwardedFor).collect();
     let nodes = lines
         .into_iter()
         .rev()
@@ -78,7 +79,8 @@ fn x_forwarded_for_nodes(request: &Request<'_>) -> impl Iterator<Item = Option<N
 /// Iterates over the `for` parameters of Forwarded, last first.
 fn forwarded_nodes<'a>(request: &Request<'a>) -> impl Iterator<Item = Option<Node>> + use<'a> {
     let mut all: Vec<&[u8]> = request
-        .values("Forwarded")
+        .fields
+        .values(RequestField::Forwarded)
         .flat_map(list_elements)
         .collect();
     all.reverse();
@@ -126,7 +128,8 @@ fn parse_node(text: &[u8]) -> Option<Node> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::request::{FieldLine, Method, Version};
+    use super::super::request::{Method, Version};
+    use super::super::request_fields::{FieldLine, RequestFields};
     use super::*;
 
     /// Asserts the address found in these field lines.
@@ -137,7 +140,7 @@ mod tests {
             method: Method::Get,
             target: "/",
             version: Version::Http11,
-            lines: &lines,
+            fields: RequestFields::new(&lines),
         };
         let found = match forwarded_client(&request, &trusted) {
             None => "-".to_owned(),

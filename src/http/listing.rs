@@ -127,7 +127,8 @@ fn preferred_format(request: &Request<'_>) -> ListingFormat {
 
 #[cfg(test)]
 mod tests {
-    use super::super::request::{FieldLine, Method, Version};
+    use super::super::request::{Method, Version};
+    use super::super::request_fields::{FieldLine, RequestFields};
     use super::*;
 
     fn view(target: &str, accept: &[&str]) -> ListingView {
@@ -137,7 +138,7 @@ mod tests {
             method: Method::Get,
             target,
             version: Version::Http11,
-            lines: &lines,
+            fields: RequestFields::new(&lines),
         };
         ListingView::from_request(&request, &Target::parse(target, None).unwrap())
     }

@@ -11,6 +11,8 @@ mod coding;
 mod cors;
 mod credentials;
 mod date;
+pub(crate) mod decimal;
+pub(crate) mod escape;
 mod fields;
 mod forwarded;
 mod listing;
@@ -20,6 +22,7 @@ mod precondition;
 mod range;
 mod representation;
 mod request;
+mod request_fields;
 mod respond;
 mod response;
 mod status;
@@ -33,17 +36,23 @@ pub use coding::{AcceptEncoding, Coding, CodingReason, choose_coding, coding_rea
 pub use cors::{allow_preflight, is_preflight};
 pub use credentials::{Credentials, append_user, challenge};
 pub use date::{CachedDate, Timestamp, http_date};
-pub use fields::{FieldName, Fields};
+pub use escape::{HtmlText, JsonEscapes, TerminalText, push_json};
+pub use fields::{FieldName, FieldSink, Fields};
 pub use forwarded::{ForwardedAddress, forwarded_client};
 pub use listing::{ListingFormat, ListingRepresentations, ListingView, SortKey};
 pub use multipart::{Boundary, BoundaryGenerator, ContentRange, Multipart};
-pub use origin::{CacheStatus, Lookup, LookupStatus, NoStream, Origin, StreamKind, StreamProgress};
+pub use origin::{
+    CacheKey, CacheStatus, Finding, Lookup, NoStream, Origin, StreamKind, StreamProgress,
+};
 pub use representation::{Representation, Resource};
-pub use request::{FieldLine, Method, RepeatedField, Request, Version};
+pub use request::{Method, Request, Version};
+pub use request_fields::{FieldLine, RepeatedField, RequestField, RequestFields};
 pub use respond::respond;
-pub use response::{Body, Response};
+pub use response::{Audience, Body, Response};
 pub use status::Status;
-pub use syntax::{is_token, list_elements, parse_parameter, split_media_type, split_parameters};
+pub use syntax::{
+    is_token, list_elements, parse_parameter, split_media_type, split_parameters, trim_ows,
+};
 pub use target::{PATH_CHARACTERS, Target, TargetError, is_authority, percent_encode};
 pub use validate::validate;
 pub use validator::{DateStrength, EntityTag, LastModified, Validators};

@@ -17,19 +17,14 @@ pub trait Origin {
     type Stream;
 
     /// Looks up this target now.
-    fn find(&mut self, target: &Target<'_>, now: SystemTime) -> Lookup;
+    fn find(&mut self, target: &Target<'_>, now: SystemTime) -> Finding;
 
-    /// Status of the last [`find`](Self::find), for the access log.
-    fn lookup_status(&self) -> Option<LookupStatus> {
-        None
-    }
-
-    /// Returns the last lookup again, now with a representation in this coding, which the resource [may
+    /// Returns the lookup of a finding again, now with a representation in this coding, which the resource [may
     /// have](Resource::is_encodable) but did not have yet; `None` while it is not ready.
     fn find_encoded(
         &mut self,
         _target: &Target<'_>,
-        _found: &Lookup,
+        _found: &Finding,
         _coding: Coding,
         _now: SystemTime,
     ) -> Option<Lookup> {
@@ -102,13 +97,51 @@ pub enum Lookup {
     Unavailable,
 }
 
-/// Status of a lookup, for the access log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LookupStatus {
-    /// Use of the cache.
-    pub cache_status: CacheStatus,
+/// Result of looking up a target, and what the origin knows of it.
+#[derive(Clone, Debug)]
+pub struct Finding {
+    /// Result.
+    pub lookup: Lookup,
+    /// Use of the cache; `None` if the origin has no cache.
+    pub cache_status: Option<CacheStatus>,
     /// Reason for an error, in one sentence, where it says more than the lookup.
     pub reason: Option<&'static str>,
+    /// Entry of the origin's cache that holds the resource, for [`Origin::find_encoded`].
+    pub key: CacheKey,
+}
+
+impl From<Lookup> for Finding {
+    fn from(lookup: Lookup) -> Self {
+        Self {
+            lookup,
+            cache_status: None,
+            reason: None,
+            key: CacheKey::Target,
+        }
+    }
+}
+
+/// Key of an entry of an origin's cache.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CacheKey {
+    /// The target's path, as it was sent.
+    Target,
+    /// A page that stands for many targets.
+    Page(&'static str),
+    /// Another target, to which this one is rewritten.
+    Rewrite(Arc<str>),
+}
+
+impl CacheKey {
+    /// Returns the text of the key, for a finding of this target.
+    #[must_use]
+    pub fn text<'k>(&'k self, target: &Target<'k>) -> &'k str {
+        match self {
+            Self::Target => target.raw_path(),
+            Self::Page(key) => key,
+            Self::Rewrite(key) => key,
+        }
+    }
 }
 
 /// Use of the cache by a lookup (after Cache-Status, RFC 9211).
@@ -167,7 +200,7 @@ pub enum NoStream {}
 impl<F: FnMut(&Target<'_>, SystemTime) -> Lookup> Origin for F {
     type Stream = NoStream;
 
-    fn find(&mut self, target: &Target<'_>, now: SystemTime) -> Lookup {
-        self(target, now)
+    fn find(&mut self, target: &Target<'_>, now: SystemTime) -> Finding {
+        self(target, now).into()
     }
 }

@@ -4,6 +4,7 @@ use std::time::SystemTime;
 
 use super::date;
 use super::request::Request;
+use super::request_fields::RequestField;
 use super::validator::{ListedTag, Validators, parse_tags};
 
 /// Result of evaluating a request's preconditions.
@@ -20,12 +21,11 @@ pub(super) enum PreconditionOutcome {
 /// Evaluates the preconditions of a GET or HEAD against these validators, in the order of RFC 9110 section 13.2.2.
 /// If-Range is not among them: it decides only whether Range applies.
 pub(super) fn evaluate(request: &Request<'_>, validators: &Validators) -> PreconditionOutcome {
-    let has = |name| request.values(name).next().is_some();
-    let is_unchanged = match has("If-Match") {
+    let is_unchanged = match request.fields.has(RequestField::IfMatch) {
         true => if_match(request, validators),
         false => if_unmodified_since(request, validators),
     };
-    let is_new = match has("If-None-Match") {
+    let is_new = match request.fields.has(RequestField::IfNoneMatch) {
         true => if_none_match(request, validators),
         false => if_modified_since(request, validators),
     };
@@ -40,13 +40,24 @@ pub(super) fn evaluate(request: &Request<'_>, validators: &Validators) -> Precon
 /// section 12.1), and a client that has one, or a part of it, is best served with that one.
 pub(super) fn names_tag(request: &Request<'_>, validators: &Validators) -> bool {
     let is_same = |listed| validators.tag.is_some_and(|tag| tag.matches_weakly(listed));
-    let mut fields = ["If-Match", "If-None-Match", "If-Range"].into_iter();
-    fields.any(|name| request.values(name).flat_map(parse_tags).any(is_same))
+    let fields = [
+        RequestField::IfMatch,
+        RequestField::IfNoneMatch,
+        RequestField::IfRange,
+    ];
+    let mut fields = fields.into_iter();
+    fields.any(|field| {
+        request
+            .fields
+            .values(field)
+            .flat_map(parse_tags)
+            .any(is_same)
+    })
 }
 
 /// Whether If-Match holds, by strong comparison (RFC 9110 section 13.1.1).
 fn if_match(request: &Request<'_>, validators: &Validators) -> bool {
-    lists_tag(request, "If-Match", |listed| {
+    lists_tag(request, RequestField::IfMatch, |listed| {
         validators
             .tag
             .is_some_and(|tag| tag.matches_strongly(listed))
@@ -55,7 +66,7 @@ fn if_match(request: &Request<'_>, validators: &Validators) -> bool {
 
 /// Whether If-None-Match holds, by weak comparison (RFC 9110 section 13.1.2).
 fn if_none_match(request: &Request<'_>, validators: &Validators) -> bool {
-    !lists_tag(request, "If-None-Match", |listed| {
+    !lists_tag(request, RequestField::IfNoneMatch, |listed| {
         validators.tag.is_some_and(|tag| tag.matches_weakly(listed))
     })
 }
@@ -63,7 +74,7 @@ fn if_none_match(request: &Request<'_>, validators: &Validators) -> bool {
 /// Whether If-Unmodified-Since holds, or is absent or invalid (RFC 9110 section 13.1.4).
 fn if_unmodified_since(request: &Request<'_>, validators: &Validators) -> bool {
     match (
-        single_date(request, "If-Unmodified-Since"),
+        single_date(request, RequestField::IfUnmodifiedSince),
         validators.modified,
     ) {
         (Some(since), Some(modified)) => {
@@ -78,7 +89,7 @@ fn if_unmodified_since(request: &Request<'_>, validators: &Validators) -> bool {
 /// files may have the same date.
 fn if_modified_since(request: &Request<'_>, validators: &Validators) -> bool {
     match (
-        single_date(request, "If-Modified-Since"),
+        single_date(request, RequestField::IfModifiedSince),
         validators.strong_date(),
     ) {
         (Some(since), Some(date)) => date::unix_second(since) != date::unix_second(date),
@@ -87,8 +98,12 @@ fn if_modified_since(request: &Request<'_>, validators: &Validators) -> bool {
 }
 
 /// Whether a field is `*`, which any representation matches, or lists a tag that satisfies `is_match`.
-fn lists_tag(request: &Request<'_>, name: &str, is_match: impl Fn(ListedTag<'_>) -> bool) -> bool {
-    let mut listed = request.values(name).flat_map(parse_tags);
+fn lists_tag(
+    request: &Request<'_>,
+    field: RequestField,
+    is_match: impl Fn(ListedTag<'_>) -> bool,
+) -> bool {
+    let mut listed = request.fields.values(field).flat_map(parse_tags);
     match (listed.next(), listed.next()) {
         (Some(ListedTag::Any), None) => true,
         (first, second) => [first, second]
@@ -100,15 +115,21 @@ fn lists_tag(request: &Request<'_>, name: &str, is_match: impl Fn(ListedTag<'_>)
 }
 
 /// Date in a field. An invalid date and a repeated field are ignored.
-fn single_date(request: &Request<'_>, name: &str) -> Option<SystemTime> {
-    request.single(name).ok().flatten().and_then(date::parse)
+fn single_date(request: &Request<'_>, field: RequestField) -> Option<SystemTime> {
+    request
+        .fields
+        .single(field)
+        .ok()
+        .flatten()
+        .and_then(date::parse)
 }
 
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
-    use super::super::request::{FieldLine, Method, Version};
+    use super::super::request::{Method, Version};
+    use super::super::request_fields::{FieldLine, RequestFields};
     use super::super::validator::{DateStrength, EntityTag, LastModified};
     use super::PreconditionOutcome::{Failed, NotModified, Proceed};
     use super::*;
@@ -132,7 +153,7 @@ mod tests {
             method: Method::Get,
             target: "/",
             version: Version::Http11,
-            lines: &lines,
+            fields: RequestFields::new(&lines),
         };
         evaluate(&request, validators)
     }

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use super::date;
 use super::request::{Method, Request};
+use super::request_fields::RequestField;
 use super::syntax::list_elements;
 use super::validator::{EntityTag, ListedTag, Validators};
 
@@ -28,7 +29,7 @@ pub(super) enum Selection {
 /// Only GET has ranges (section 14.2), and If-Range must hold if it is present (section 13.1.5). A field that is
 /// malformed, repeated, in another unit, or has more than [`MAX_RANGES`], is ignored.
 pub(super) fn select(request: &Request<'_>, validators: &Validators, len: u64) -> Selection {
-    match request.single("Range") {
+    match request.fields.single(RequestField::Range) {
         Ok(Some(field)) if request.method == Method::Get && if_range(request, validators) => {
             parse_ranges_specifier(field, len).unwrap_or(Selection::Whole)
         }
@@ -38,7 +39,7 @@ pub(super) fn select(request: &Request<'_>, validators: &Validators, len: u64) -
 
 /// Whether If-Range holds, by strong comparison, or is absent.
 fn if_range(request: &Request<'_>, validators: &Validators) -> bool {
-    let field = match request.single("If-Range") {
+    let field = match request.fields.single(RequestField::IfRange) {
         Ok(None) => return true,
         Ok(Some(field)) => field,
         Err(_) => return false,
@@ -130,7 +131,8 @@ fn touches(one: &Range<u64>, other: &Range<u64>) -> bool {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::request::{FieldLine, Version};
+    use super::super::request::Version;
+    use super::super::request_fields::{FieldLine, RequestFields};
     use super::super::validator::{DateStrength, LastModified};
     use super::Selection::{Part, Parts, Unsatisfiable, Whole};
     use super::*;
@@ -146,7 +148,7 @@ mod tests {
             method: Method::from_name(method),
             target: "/",
             version: Version::Http11,
-            lines: &lines,
+            fields: RequestFields::new(&lines),
         };
         select(&request, validators, len)
     }

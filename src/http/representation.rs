@@ -12,6 +12,8 @@ use crate::blob::Blob;
 /// A resource: what a target identifies, with its representations.
 #[derive(Clone, Debug)]
 pub struct Resource {
+    /// Name for messages: the path of its file below the root; empty if it is generated.
+    pub name: Vec<u8>,
     /// Representations; the first has no content coding. Never empty.
     pub representations: Vec<Arc<Representation>>,
     /// Whether the representation sent depends on the request.
@@ -141,6 +143,7 @@ impl Representation {
 impl From<Representation> for Resource {
     fn from(representation: Representation) -> Self {
         Self {
+            name: Vec::new(),
             representations: vec![Arc::new(representation)],
             varies: false,
             is_encodable: false,

@@ -4,6 +4,7 @@ use std::sync::{Arc, LazyLock};
 
 use super::accept::is_navigation;
 use super::coding::{self, AcceptEncoding, Coding};
+use super::escape::HtmlText;
 use super::listing::respond_listing;
 use super::multipart::Multipart;
 use super::origin::{Lookup, StreamKind};
@@ -11,10 +12,11 @@ use super::precondition::{self, PreconditionOutcome};
 use super::range::{self, Selection};
 use super::representation::{Representation, Resource};
 use super::request::{Method, Request};
-use super::response::{Body, Response};
+use super::response::{Audience, Body, Response};
 use super::status::Status;
 use super::target::Target;
 use crate::blob::Blob;
+use crate::path::last_segment;
 
 /// Responses for a missing target of a site without an error page: a page for navigation, plain text for subresources
 /// such as scripts and images. These are frequent, so they are made once.
@@ -41,7 +43,7 @@ static EVENT_STREAM: LazyLock<Response> = LazyLock::new(|| {
 /// the range. [`validate`](super::validate()) must have accepted the request with this target.
 #[must_use]
 pub fn respond(request: &Request<'_>, target: &Target<'_>, lookup: &Lookup) -> Response {
-    let response = match lookup {
+    let mut response = match lookup {
         Lookup::Found(resource) => respond_found(request, resource),
         Lookup::Directory => {
             let slash = target.with_trailing_slash();
@@ -68,6 +70,7 @@ pub fn respond(request: &Request<'_>, target: &Target<'_>, lookup: &Lookup) -> R
             Response::error_page(Status::ServiceUnavailable, reason).with_field("Retry-After", 1)
         }
     };
+    response.audience = Audience::Authorized;
     match request.method {
         Method::Head => response.for_head(),
         _ => response,
@@ -97,8 +100,7 @@ fn respond_not_found(
 
 /// Whether the target may name a page, by its extension.
 fn may_be_page(target: &Target<'_>) -> bool {
-    let path = target.raw_path().as_bytes();
-    let name = path.rsplit(|&byte| byte == b'/').next().unwrap_or_default();
+    let name = last_segment(target.raw_path().as_bytes());
     let mut parts = name.rsplitn(2, |&byte| byte == b'.');
     match (parts.next(), parts.next()) {
         (Some(extension), Some(stem)) if !(extension.is_empty() || stem.is_empty()) => {
@@ -193,17 +195,14 @@ fn respond_range(request: &Request<'_>, found: &Arc<Representation>) -> Response
 
 /// Renders a link to `location` that shows it, in HTML.
 fn html_link(location: &str) -> String {
-    let html = location
-        .replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('"', "&quot;")
-        .replace('\'', "&#39;");
+    let html = HtmlText(location.as_bytes());
     format!("<a href=\"{html}\">{html}</a>")
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::request::{FieldLine, Version};
+    use super::super::request::Version;
+    use super::super::request_fields::{FieldLine, RequestFields};
     use super::super::validator::{EntityTag, Validators};
     use super::*;
     use crate::blob::Blob;
@@ -213,7 +212,7 @@ mod tests {
             method,
             target,
             version: Version::Http11,
-            lines: &[],
+            fields: RequestFields::new(&[]),
         };
         let target = Target::parse(target, None).unwrap();
         let response = respond(&request, &target, lookup);
@@ -266,7 +265,7 @@ mod tests {
                 method: Method::from_name(method),
                 target: "/a",
                 version: Version::Http11,
-                lines: &lines,
+                fields: RequestFields::new(&lines),
             };
             let target = Target::parse("/a", None).unwrap();
             let response = respond(&request, &target, lookup);

@@ -4,8 +4,9 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::coding::Coding;
-use super::fields::Fields;
-use super::origin::{CacheStatus, LookupStatus, StreamKind};
+use super::fields::{FieldSink, Fields};
+use super::multipart::{ContentRange, Multipart};
+use super::origin::{CacheStatus, Finding, StreamKind};
 use super::representation::Representation;
 use super::status::Status;
 
@@ -22,6 +23,8 @@ pub struct Response {
     pub body: Body,
     /// Whether the representation is the origin's, and so has the fields that the origin adds to every response.
     pub has_origin_fields: bool,
+    /// Clients that may receive it, where authorization is required.
+    pub audience: Audience,
     /// Coding that would be preferred, if the resource had a representation in it.
     pub wanted_coding: Option<Coding>,
     /// Reason for an error, in one sentence of docroot's, for the access log.
@@ -30,6 +33,15 @@ pub struct Response {
     pub cache_status: Option<CacheStatus>,
     /// Whether the access log has a line for it.
     pub is_logged: bool,
+}
+
+/// Clients that may receive a response, where authorization is required.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Audience {
+    /// Any client: it depends on nothing but the request's head.
+    Public,
+    /// Only an authorized client: it depends on the site.
+    Authorized,
 }
 
 /// Part of a representation's content to be sent. Ranges are in bytes, half-open, within its length, and not empty.
@@ -71,6 +83,7 @@ impl Response {
             representation: None,
             body: Body::Whole,
             has_origin_fields: false,
+            audience: Audience::Public,
             wanted_coding: None,
             reason: None,
             cache_status: None,
@@ -129,12 +142,48 @@ impl Response {
         self
     }
 
-    /// Adds the status of the lookup, and its reason, if this response already has one.
+    /// Writes all fields but Date and those of the connection: its own, `added_fields`, and those of the representation
+    /// for this part of its content. `multipart` is the content if that is [`Body::Parts`].
+    pub fn write_fields(
+        &self,
+        added_fields: &Fields,
+        multipart: Option<&Multipart<'_>>,
+        sink: &mut impl FieldSink,
+    ) {
+        sink.push_lines(self.fields.as_str());
+        sink.push_lines(added_fields.as_str());
+        let Some(representation) = &self.representation else {
+            return;
+        };
+        match (&self.body, multipart) {
+            (Body::NotModified, _) => sink.push_lines(representation.metadata_fields()),
+            (Body::Part(part), _) => {
+                sink.push_lines(representation.partial_fields());
+                let range = ContentRange(part, representation.content.len());
+                sink.push("Content-Range", range);
+                sink.push_length(part.end - part.start);
+            }
+            (_, Some(multipart)) => {
+                sink.push_lines(representation.metadata_fields());
+                sink.push("Content-Type", multipart.media_type());
+                sink.push_lines(representation.content_fields());
+                sink.push_length(multipart.length());
+            }
+            (Body::Streamed(_) | Body::HeadOnlyStream, _) => {
+                sink.push_lines(representation.partial_fields());
+            }
+            (Body::Whole | Body::HeadOnly | Body::Parts(_), None) => {
+                sink.push_lines(representation.full_fields());
+            }
+        }
+    }
+
+    /// Adds the finding's use of the cache, and its reason, if this response already has one.
     #[must_use]
-    pub fn with_lookup(mut self, lookup_status: LookupStatus) -> Self {
-        self.cache_status = Some(lookup_status.cache_status);
-        if self.reason.is_some() && lookup_status.reason.is_some() {
-            self.reason = lookup_status.reason;
+    pub fn with_finding(mut self, finding: &Finding) -> Self {
+        self.cache_status = finding.cache_status;
+        if self.reason.is_some() && finding.reason.is_some() {
+            self.reason = finding.reason;
         }
         self
     }

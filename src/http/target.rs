@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::net::Ipv6Addr;
 
 use super::status::Status;
+use crate::path::split_path;
 
 /// A request target.
 ///
@@ -304,8 +305,7 @@ fn resolve_path(path: &str) -> Vec<u8> {
             b"" | b"." => resolved.truncate(start),
             b".." => {
                 let kept = resolved.get(..start).unwrap_or_default();
-                let parent = kept.iter().rposition(|&byte| byte == b'/').unwrap_or(0);
-                resolved.truncate(parent);
+                resolved.truncate(split_path(kept).0.len());
             }
             _ => {}
         }

@@ -1,7 +1,9 @@
 //! Validation of a request before its lookup: Host, Expect, method, target.
 
+use super::cors::is_preflight;
 use super::request::{Method, Request, Version};
-use super::response::Response;
+use super::request_fields::RequestField;
+use super::response::{Audience, Response};
 use super::status::Status;
 use super::target::{Target, is_authority};
 
@@ -12,7 +14,8 @@ const ALLOW: &str = "GET, HEAD, OPTIONS";
 ///
 /// # Errors
 /// The response to any other request: 400 for a malformed Host or target, 405 and 501 for methods, 417 for
-/// expectations, 421 for an `https` target, and 204 for OPTIONS, which needs no lookup.
+/// expectations, 421 for an `https` target, and 204 for OPTIONS, which needs no lookup. All are public but the last,
+/// which is for authorized clients; a preflight cannot have credentials, so its 204 is public, too.
 pub fn validate<'a>(request: &Request<'a>) -> Result<Target<'a>, Response> {
     check(request).map_err(|response| match request.method {
         Method::Head => response.for_head(),
@@ -30,7 +33,11 @@ fn check<'a>(request: &Request<'a>) -> Result<Target<'a>, Response> {
             if request.target != "*" {
                 parse_target(request, host)?;
             }
-            return Err(Response::empty(Status::NoContent).with_field("Allow", ALLOW));
+            let mut response = Response::empty(Status::NoContent).with_field("Allow", ALLOW);
+            if !is_preflight(request) {
+                response.audience = Audience::Authorized;
+            }
+            return Err(response);
         }
         Method::Unsupported(_) => {
             let reason = "This server only sends files. It allows GET, HEAD and OPTIONS.";
@@ -51,7 +58,7 @@ fn check<'a>(request: &Request<'a>) -> Result<Target<'a>, Response> {
 /// Host must occur once in HTTP/1.1, at most once in HTTP/1.0, and be well-formed (RFC 9112 section 3.2).
 fn check_host<'a>(request: &Request<'a>) -> Result<Option<&'a [u8]>, Response> {
     let refuse = |reason| Err(Response::error_page(Status::BadRequest, reason));
-    match request.single("Host") {
+    match request.fields.single(RequestField::Host) {
         Err(_) => refuse("The request has several Host fields."),
         Ok(None) if request.version >= Version::Http11 => {
             refuse("The request has no Host field, which HTTP/1.1 requires.")
@@ -65,7 +72,9 @@ fn check_host<'a>(request: &Request<'a>) -> Result<Option<&'a [u8]>, Response> {
 /// 100-continue is the only defined expectation (RFC 9110 section 10.1.1). HTTP/1.0 has none.
 fn check_expect(request: &Request<'_>) -> Result<(), Response> {
     let is_supported = |expected: &[u8]| expected.eq_ignore_ascii_case(b"100-continue");
-    if request.version >= Version::Http11 && !request.list("Expect").all(is_supported) {
+    if request.version >= Version::Http11
+        && !request.fields.list(RequestField::Expect).all(is_supported)
+    {
         let reason = "This server does not support the request's Expect field.";
         return Err(Response::error_page(Status::ExpectationFailed, reason));
     }
@@ -79,7 +88,7 @@ fn parse_target<'a>(request: &Request<'a>, host: Option<&'a [u8]>) -> Result<Tar
 
 #[cfg(test)]
 mod tests {
-    use super::super::request::FieldLine;
+    use super::super::request_fields::{FieldLine, RequestFields};
     use super::*;
 
     fn check(method: &str, target: &str, lines: &[(&str, &str)], expected: Result<&str, &str>) {
@@ -89,7 +98,7 @@ mod tests {
                 method: Method::from_name(method),
                 target,
                 version,
-                lines: &lines,
+                fields: RequestFields::new(&lines),
             };
             let validated = validate(&request);
             if !required && lines.is_empty() {
@@ -124,7 +133,7 @@ mod tests {
     fn method_errors_have_allow() {
         for method in ["OPTIONS", "DELETE", "BREW"] {
             let lines = &[FieldLine {
-                name: "Host",
+                name: b"Host",
                 value: b"a",
             }];
             let method = Method::from_name(method);
@@ -132,7 +141,7 @@ mod tests {
                 method,
                 target: "/",
                 version: Version::Http11,
-                lines,
+                fields: RequestFields::new(lines),
             };
             let response = validate(&request).unwrap_err();
             assert_eq!(
@@ -164,11 +173,11 @@ mod tests {
         let expect = |value, expected| {
             let lines = &[
                 FieldLine {
-                    name: "Host",
+                    name: b"Host",
                     value: b"a",
                 },
                 FieldLine {
-                    name: "Expect",
+                    name: b"Expect",
                     value,
                 },
             ];
@@ -177,7 +186,7 @@ mod tests {
                 method,
                 target: "/",
                 version,
-                lines,
+                fields: RequestFields::new(lines),
             });
             assert_eq!(validated.is_ok(), expected, "{}", value.escape_ascii());
         };

@@ -1,6 +1,6 @@
 //! Framing of a request's content: its length or chunks, read and discarded (RFC 9112 sections 6 and 7).
 
-use crate::http::{RepeatedField, Request, Status, Version, is_token, list_elements};
+use crate::http::{RepeatedField, Request, RequestField, Status, Version, is_token, list_elements};
 
 /// Limit on bytes of framing: the trailer section, and chunk-size lines without the sizes.
 const MAX_FRAMING_BYTES: u64 = 16 * 1024;
@@ -56,8 +56,8 @@ impl From<RepeatedField> for BodyError {
 /// Transfer-Encoding in HTTP/1.0 (RFC 9112 section 6.1), and if `chunked` is not last; [`BodyError::UnknownCoding`] for
 /// any other coding before it.
 pub(super) fn framing(request: &Request<'_>) -> Result<Framing, BodyError> {
-    let length = request.single("Content-Length")?;
-    let coding = request.single("Transfer-Encoding")?;
+    let length = request.fields.single(RequestField::ContentLength)?;
+    let coding = request.fields.single(RequestField::TransferEncoding)?;
     match (coding, length) {
         (None, None) => Ok(Framing::Length(0)),
         (None, Some(length)) => parse_number(length, 10)
@@ -257,7 +257,7 @@ fn take_up_to(bytes: &[u8], left: u64) -> (usize, u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::{FieldLine, Method};
+    use crate::http::{FieldLine, Method, RequestFields};
 
     fn check_framing(
         version: Version,
@@ -269,7 +269,7 @@ mod tests {
             method: Method::Get,
             target: "/",
             version,
-            lines: &lines,
+            fields: RequestFields::new(&lines),
         };
         assert_eq!(framing(&request), expected, "{lines:?}");
     }

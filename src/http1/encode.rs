@@ -1,9 +1,9 @@
 //! Encoding of a response's head (RFC 9112 sections 4 and 5).
 
+use std::fmt;
 use std::io::Write as _;
 
-use super::decimal;
-use crate::http::{Body, ContentRange, Fields, Multipart, Representation, Response};
+use crate::http::{FieldSink, Fields, Multipart, Response, decimal};
 
 /// Connection option of a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,11 +19,13 @@ pub enum ConnectionOption {
 /// Interim response that asks for a request's content (RFC 9110 section 15.2.1).
 pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
-/// Appends the head of `response`: status line, Date, fields, length, empty line. `generated_fields` are further fields
-/// of the response; `date` is an IMF-fixdate; `multipart` is the content if the body is [`Body::Parts`].
+/// Appends the head of `response`: status line, Date, fields, length, empty line. `added_fields` are further fields of
+/// the response; `date` is an IMF-fixdate; `multipart` is the content if the body is [`Body::Parts`].
+///
+/// [`Body::Parts`]: crate::http::Body::Parts
 pub fn head(
     response: &Response,
-    generated_fields: &Fields,
+    added_fields: &Fields,
     multipart: Option<&Multipart<'_>>,
     connection_option: ConnectionOption,
     date: &str,
@@ -40,49 +42,28 @@ pub fn head(
         ConnectionOption::KeepAlive => push("Connection: keep-alive\r\n"),
         ConnectionOption::Close => push("Connection: close\r\n"),
     }
-    push(response.fields.as_str());
-    push(generated_fields.as_str());
-    if let Some(representation) = &response.representation {
-        push_representation_fields(representation, &response.body, multipart, into);
-    }
+    response.write_fields(added_fields, multipart, &mut FieldWriter(into));
     into.extend_from_slice(b"\r\n");
 }
 
-/// Appends the fields of a representation, for this part of its content.
-fn push_representation_fields(
-    representation: &Representation,
-    content: &Body,
-    multipart: Option<&Multipart<'_>>,
-    into: &mut Vec<u8>,
-) {
-    let length = match (content, multipart) {
-        (Body::NotModified, _) => {
-            return into.extend_from_slice(representation.metadata_fields().as_bytes());
-        }
-        (Body::Part(part), _) => {
-            into.extend_from_slice(representation.partial_fields().as_bytes());
-            // Writing to a Vec cannot fail.
-            let range = ContentRange(part, representation.content.len());
-            let _ = write!(into, "Content-Range: {range}\r\n");
-            part.end - part.start
-        }
-        (_, Some(multipart)) => {
-            into.extend_from_slice(representation.metadata_fields().as_bytes());
-            let _ = write!(into, "Content-Type: {}\r\n", multipart.media_type());
-            into.extend_from_slice(representation.content_fields().as_bytes());
-            multipart.length()
-        }
-        // The framing fields of a streamed response are set by the session.
-        (Body::Streamed(_) | Body::HeadOnlyStream, _) => {
-            return into.extend_from_slice(representation.partial_fields().as_bytes());
-        }
-        (Body::Whole | Body::HeadOnly | Body::Parts(_), None) => {
-            return into.extend_from_slice(representation.full_fields().as_bytes());
-        }
-    };
-    into.extend_from_slice(b"Content-Length: ");
-    decimal::push(length, into);
-    into.extend_from_slice(b"\r\n");
+/// Writer of field lines.
+struct FieldWriter<'a>(&'a mut Vec<u8>);
+
+impl FieldSink for FieldWriter<'_> {
+    fn push(&mut self, name: &str, value: impl fmt::Display) {
+        // Writing to a Vec cannot fail.
+        let _ = write!(self.0, "{name}: {value}\r\n");
+    }
+
+    fn push_lines(&mut self, lines: &str) {
+        self.0.extend_from_slice(lines.as_bytes());
+    }
+
+    fn push_length(&mut self, length: u64) {
+        self.push_lines("Content-Length: ");
+        decimal::push(length, self.0);
+        self.push_lines("\r\n");
+    }
 }
 
 #[cfg(test)]
@@ -91,7 +72,7 @@ mod tests {
 
     use super::*;
     use crate::blob::Blob;
-    use crate::http::{BoundaryGenerator, Status};
+    use crate::http::{Body, BoundaryGenerator, Representation, Status};
 
     fn check(response: &Response, connection_option: ConnectionOption, expected: &str) {
         let mut bytes = b"before|".to_vec();

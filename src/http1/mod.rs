@@ -1,25 +1,20 @@
 //! HTTP/1.1 messages and connections (RFC 9112).
 //!
-//! [`Http1`] implements `net`'s protocol with the semantics of `http`; nothing else joins the two.
+//! [`Http1`] implements `net`'s protocol around a [`Service`](crate::service::Service), which answers the requests.
 #![cfg_attr(
     not(test),
     deny(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)
 )]
 
-mod access_line;
-mod access_log;
-mod authorize;
 mod body;
 mod chunked;
-mod counters;
-mod decimal;
 pub mod encode;
-mod health;
+mod field_lines;
+mod options;
 pub mod parse;
-mod refusal;
 mod session;
+mod states;
+mod writer;
 
-pub use access_line::LogFormat;
-pub use counters::{MethodLabel, RequestCounters, TimeoutKind};
-pub use health::Health;
-pub use session::{Http1, HttpOptions, Session};
+pub use options::HttpOptions;
+pub use session::{Http1, Session};

@@ -1,16 +1,9 @@
-//! Parsing of a request's head (RFC 9112 sections 2 to 5), by the `httparse` crate.
+//! Parsing of a request's head (RFC 9112 sections 2 to 5): the request line by the `httparse` crate.
 
-use std::mem::MaybeUninit;
+use super::field_lines::{self, ParsedLines, split_at_byte};
+use crate::http::{Method, Request, RequestFields, Status, Version};
 
-use arrayvec::ArrayVec;
-
-use crate::http::{FieldLine, Method, Request, Status, Version};
-
-/// Number of field lines that a head may have.
-pub const MAX_FIELD_LINES: usize = 100;
-
-/// Buffer for a head's field lines: on the stack, and not initialized.
-pub type FieldLines<'a> = ArrayVec<FieldLine<'a>, MAX_FIELD_LINES>;
+pub use super::field_lines::{FieldLines, MAX_FIELD_LINES};
 
 /// Result of parsing.
 #[derive(Debug, PartialEq, Eq)]
@@ -70,8 +63,7 @@ impl ParseError {
 /// the shorter one gave [`Parsed::Partial`].
 ///
 /// # Errors
-/// [`ParseError`], as soon as no continuation could make the bytes a valid request; for a line that ends in LF alone,
-/// once the head is complete.
+/// [`ParseError`], as soon as no continuation could make the bytes a valid request.
 pub fn request<'h: 'l, 'l>(
     bytes: &'h [u8],
     max_bytes: usize,
@@ -83,115 +75,56 @@ pub fn request<'h: 'l, 'l>(
         return Err(ParseError::Malformed);
     }
     let is_full = bytes.len() >= max_bytes;
-    let mut headers = [const { MaybeUninit::uninit() }; MAX_FIELD_LINES];
+    let (line, rest) = split_at_byte(readable, b'\n');
     let mut no_headers = [httparse::EMPTY_HEADER; 0];
     let mut head = httparse::Request::new(&mut no_headers);
-    let (length, version) = match head.parse_with_uninit_headers(readable, &mut headers) {
-        Ok(httparse::Status::Complete(length)) => {
-            lines.extend(head.headers.iter().map(field_line));
-            (length, head.version)
-        }
+    // Without its field lines, a head is incomplete at best.
+    let version = match head.parse(line) {
+        Ok(_) => head.version,
         // The request line is well-formed up to its version.
-        Err(httparse::Error::Version) => match later_minor_version(readable, is_full)? {
-            Some(end) => match field_lines(readable, end, lines)? {
-                Some(length) => (length, Some(1)),
-                None if is_full => return Err(ParseError::HeadTooLarge),
-                None => return Ok(Parsed::Partial),
-            },
-            None => return Ok(Parsed::Partial),
-        },
-        Ok(httparse::Status::Partial) if is_full => return Err(too_large_error(readable)),
-        Ok(httparse::Status::Partial) => return Ok(Parsed::Partial),
-        Err(error) => return Err(error.into()),
+        Err(httparse::Error::Version) if rest.is_empty() => None,
+        Err(httparse::Error::Version) => Some(later_minor_version(line)?),
+        Err(_) => return Err(ParseError::Malformed),
     };
-    let (Some(method), Some(target), Some(version)) = (head.method, head.path, version) else {
-        return Err(ParseError::Malformed);
-    };
-    if has_bare_line_feed(readable.get(..length).unwrap_or_default()) {
-        return Err(ParseError::Malformed);
+    if rest.is_empty() {
+        return match is_full {
+            true => Err(ParseError::TargetTooLong),
+            false => Ok(Parsed::Partial),
+        };
     }
-    let version = match version {
-        0 => Version::Http10,
-        _ => Version::Http11,
+    let (Some(method), Some(target), Some(version), Some(b'\r')) =
+        (head.method, head.path, version, line.last())
+    else {
+        return Err(ParseError::Malformed);
+    };
+    let length = match field_lines::parse(readable, line.len() + 1, lines) {
+        ParsedLines::Complete(length) => length,
+        ParsedLines::Partial if !is_full => return Ok(Parsed::Partial),
+        ParsedLines::Partial | ParsedLines::TooMany => return Err(ParseError::HeadTooLarge),
+        ParsedLines::Malformed => return Err(ParseError::Malformed),
     };
     let request = Request {
         method: Method::from_name(method),
         target,
-        version,
-        lines,
+        version: match version {
+            0 => Version::Http10,
+            _ => Version::Http11,
+        },
+        fields: RequestFields::new(lines),
     };
     Ok(Parsed::Complete { request, length })
 }
 
-impl From<httparse::Error> for ParseError {
-    fn from(error: httparse::Error) -> Self {
-        match error {
-            httparse::Error::TooManyHeaders => Self::HeadTooLarge,
-            _ => Self::Malformed,
-        }
-    }
-}
-
-fn field_line<'h>(header: &httparse::Header<'h>) -> FieldLine<'h> {
-    FieldLine {
-        name: header.name,
-        value: header.value,
-    }
-}
-
-/// Parses the field lines after a request line that ends at `start`. Returns the end of the head, if it is complete.
-fn field_lines<'h>(
-    head: &'h [u8],
-    start: usize,
-    lines: &mut FieldLines<'h>,
-) -> Result<Option<usize>, ParseError> {
-    let mut headers = [httparse::EMPTY_HEADER; MAX_FIELD_LINES];
-    let rest = head.get(start..).unwrap_or_default();
-    match httparse::parse_headers(rest, &mut headers)? {
-        httparse::Status::Partial => Ok(None),
-        httparse::Status::Complete((length, headers)) => {
-            lines.extend(headers.iter().map(field_line));
-            Ok(Some(start + length))
-        }
-    }
-}
-
-/// Whether a line ends in LF alone. A recipient may accept that as the end of a line (RFC 9112 section 2.2), and
-/// another may not: a request could be smuggled between the two.
-fn has_bare_line_feed(head: &[u8]) -> bool {
-    let pairs = head.iter().zip(head.get(1..).unwrap_or_default());
-    // Without an early exit, the compiler vectorizes this.
-    pairs.fold(false, |found, (&before, &byte)| {
-        found | ((byte == b'\n') & (before != b'\r'))
-    })
-}
-
-/// Decides which part of a head that reaches the limit is too long.
-fn too_large_error(head: &[u8]) -> ParseError {
-    if head.contains(&b'\n') {
-        ParseError::HeadTooLarge
-    } else {
-        ParseError::TargetTooLong
-    }
-}
-
-/// Returns the end of a request line whose version is later than HTTP/1.1, if it is to be processed as HTTP/1.1: a
-/// later minor version has the same semantics (RFC 9110 section 2.5). The whole line is needed to decide.
-fn later_minor_version(head: &[u8], is_full: bool) -> Result<Option<usize>, ParseError> {
-    let Some(end) = head.iter().position(|&byte| byte == b'\n') else {
-        return match is_full {
-            true => Err(ParseError::TargetTooLong),
-            false => Ok(None),
-        };
-    };
-    let line = head.get(..end).unwrap_or_default();
+/// Returns the minor version of a request line whose version is later than HTTP/1.1, if it is to be processed as
+/// HTTP/1.1: a later minor version has the same semantics (RFC 9110 section 2.5).
+fn later_minor_version(line: &[u8]) -> Result<u8, ParseError> {
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     let version = line
         .splitn(3, |&byte| byte == b' ')
         .nth(2)
         .unwrap_or_default();
     match version {
-        [b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'2'..=b'9'] => Ok(Some(end + 1)),
+        [b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'2'..=b'9'] => Ok(1),
         [b'H', b'T', b'T', b'P', b'/', major, b'.', minor]
             if major.is_ascii_digit() && minor.is_ascii_digit() =>
         {
@@ -242,7 +175,7 @@ mod tests {
                 Ok(Some((
                     method,
                     request.target.to_owned(),
-                    request.lines.len(),
+                    request.fields.lines().len(),
                 )))
             }
         }

@@ -1,4 +1,4 @@
-//! The session of an HTTP/1.1 connection: its states, timeouts and responses.
+//! The session of an HTTP/1.1 connection: reads requests, has them answered, and queues the responses.
 //!
 //! ```text
 //!            complete head, no content             content discarded
@@ -10,334 +10,141 @@
 //! ```
 //!
 //! Responses are sent in the order of their requests, because a request is parsed only after the one before it has been
-//! answered. After an error no more input is interpreted. While credentials are being verified, Head and Body stay as
-//! they are, the head unparsed, until the next wake-up, and then respond. A response of unknown length is generated
-//! while it is sent: Stream is a state of its own, between its request and the next state.
+//! answered. After an error no more input is interpreted. Two states are between a request and its response's end:
+//! Authorizing, while its credentials are being verified, and Streaming, while a response of unknown length is
+//! generated and sent.
 
-use std::borrow::Cow;
-use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
-use super::access_line::LogFormat;
-use super::access_log::{AccessLog, InFlight, LogRecord};
-use super::authorize::{Authorization, authorize, early_error, is_for_authorized_only};
 use super::body::{self, BodyDrain, BodyError, Framing};
 use super::chunked;
-use super::counters::{RequestCounters, TimeoutKind};
 use super::encode::{self, ConnectionOption};
-use super::health::Health;
+use super::options::HttpOptions;
 use super::parse::{self, FieldLines, Parsed};
-use super::refusal;
-use crate::auth::{AuthHandle, CachedVerdict};
-use crate::http::{
-    Body, BoundaryGenerator, CachedDate, Coding, Fields, Lookup, LookupStatus, Multipart, Origin,
-    Representation, Request, Response, Status, StreamProgress, Target, Version, allow_preflight,
-    forwarded_client, is_preflight, respond, validate,
-};
-use crate::line_writer::LineWriter;
-use crate::net::{Address, CloseReason, Inbox, Io, Next, Now, Outbox, Peer, Protocol};
-use crate::trust::TrustedProxies;
+use super::states::{BodyWait, HeadWait, SessionState, StreamingResponse};
+use super::writer::ResponseWriter;
+use crate::http::{Origin, Request, RequestField, Response, Status, StreamProgress, Version};
+use crate::net::{CloseReason, Io, Next, Now, Outbox, Peer, Protocol};
+use crate::service::{Answer, Client, Service, TimeoutKind};
 
-/// Timeouts, limits and policies of HTTP sessions.
-#[derive(Clone, Debug)]
-pub struct HttpOptions {
-    /// Time for a head, from its first byte to its last; for the first head of a connection, from accept.
-    pub header_timeout: Duration,
-    /// Time from a response to the first byte of the next head; also from a head to the end of its content.
-    pub idle_timeout: Duration,
-    /// Limit on the size of a head, in bytes.
-    pub max_head_bytes: usize,
-    /// Limit on the content of a request, in bytes; more is refused.
-    pub max_content_bytes: u64,
-    /// Whether preflights are answered, so that pages of other origins may send any request.
-    pub allow_cors: bool,
-    /// Health check, if there is one.
-    pub health: Option<Health>,
-    /// Proxies whose X-Forwarded-For or Forwarded names the client to be logged.
-    pub trusted_proxies: TrustedProxies,
-    /// Format of the access log.
-    pub log_format: LogFormat,
-    /// Seconds that local time is ahead of UTC at a time, for lines in local time; `None` is UTC.
-    pub utc_offset: Option<fn(SystemTime) -> i64>,
-}
-
-impl Default for HttpOptions {
-    /// Sets timeouts of 10 and 60 seconds, limits of 32 KiB and 1 MiB, and JSON.
-    fn default() -> Self {
-        Self {
-            header_timeout: Duration::from_secs(10),
-            idle_timeout: Duration::from_secs(60),
-            max_head_bytes: 32 * 1024,
-            max_content_bytes: 1024 * 1024,
-            allow_cors: false,
-            health: None,
-            trusted_proxies: TrustedProxies::default(),
-            log_format: LogFormat::default(),
-            utc_offset: None,
-        }
-    }
-}
-
-/// HTTP/1.1 and HTTP/1.0 as a [`Protocol`], for an origin.
+/// HTTP/1.1 and HTTP/1.0 as a [`Protocol`], for a service.
 #[derive(Debug)]
 pub struct Http1<O> {
-    origin: O,
+    service: Service<O>,
     options: HttpOptions,
-    auth: Option<AuthHandle>,
-    log: Option<AccessLog>,
-    date: CachedDate,
-    boundaries: BoundaryGenerator,
+    writer: ResponseWriter,
     is_shutting_down: bool,
 }
 
-/// A connection's state.
+/// A connection: its client, as the service knows it, and its state.
 #[derive(Debug)]
-pub struct Session<L> {
-    peer: Address,
-    state: SessionState<L>,
-    /// Time of the first byte of the request that is being read.
-    request_start: Option<Instant>,
-    /// Responses that have not been sent completely, for the access log.
-    in_flight: Option<Box<InFlight>>,
-    /// Verdict on the credentials received last, if authorization is required.
-    cached_verdict: Option<Box<CachedVerdict>>,
-}
-
-#[derive(Debug)]
-enum SessionState<L> {
-    /// Waiting for a complete head since `wait_start`; the wait for the first head begins with the connection.
-    Head {
-        is_first: bool,
-        wait_start: Option<Instant>,
-        has_skipped_empty_line: bool,
-    },
-    /// The head has been read, its content is to follow. Boxed because requests with content are rare.
-    Body(Box<PendingRequest>),
-    /// The response is generated while it is sent, and more of it is to come.
-    Stream(Box<StreamingResponse<L>>),
-    /// The last response has been queued; once it is sent, this follows.
-    Closing(Next),
-}
-
-/// A request whose head is kept while its content is discarded, since `start`.
-#[derive(Debug)]
-struct PendingRequest {
-    head: Box<[u8]>,
-    drain: BodyDrain,
-    start: Instant,
-}
-
-/// A response that is generated while it is sent. Its head has been queued.
-#[derive(Debug)]
-struct StreamingResponse<L> {
-    stream: L,
-    /// Time until which the stream has no more content, unless the waker is woken; `None` if it has more.
-    wait_until: Option<Instant>,
-    /// Whether the content is chunked; otherwise the end of the connection ends it.
-    is_chunked: bool,
-    connection_option: ConnectionOption,
+pub struct Session<S> {
+    client: Client,
+    state: SessionState<S>,
 }
 
 impl<O: Origin> Http1<O> {
-    /// Creates the protocol for `origin`; each response is logged to `line_writer`, if there is one.
-    pub fn new(origin: O, options: HttpOptions, line_writer: Option<LineWriter>) -> Self {
+    /// Creates the protocol for `service`.
+    pub fn new(service: Service<O>, options: HttpOptions) -> Self {
         Self {
-            origin,
-            auth: None,
-            log: line_writer.map(|line_writer| {
-                AccessLog::new(line_writer, options.log_format).in_local_time(options.utc_offset)
-            }),
+            service,
             options,
-            date: CachedDate::default(),
-            boundaries: BoundaryGenerator::default(),
+            writer: ResponseWriter::default(),
             is_shutting_down: false,
-        }
-    }
-
-    /// Requires authorization by this handle. The reactor must register its waker.
-    #[must_use]
-    pub fn with_auth(mut self, auth: AuthHandle) -> Self {
-        self.auth = Some(auth);
-        self
-    }
-
-    /// Counts the responses.
-    #[must_use]
-    pub fn with_counters(mut self, counters: Arc<RequestCounters>) -> Self {
-        self.log = Some(self.log.unwrap_or_default().with_counters(counters));
-        self
-    }
-
-    /// Decides the response: one effect, the lookup, between pure decisions. `None` while credentials are being
-    /// verified. The stream of a response of unknown length is opened.
-    fn answer(
-        &mut self,
-        cached_verdict: &mut Option<Box<CachedVerdict>>,
-        request: &Request<'_>,
-        now: Now,
-    ) -> Option<(Response, Option<O::Stream>)> {
-        let validated = validate(request);
-        if let Some(health) = &self.options.health
-            && let Ok(target) = &validated
-            && let Some(response) = health.respond(request, target)
-        {
-            return Some((response, None));
-        }
-        if let Some(auth) = &self.auth
-            && needs_authorization(&validated)
-        {
-            match authorize(auth, cached_verdict, request, now.instant) {
-                Authorization::Granted => {}
-                Authorization::Denied(response) => return Some((response, None)),
-                Authorization::Pending => return None,
-            }
-        }
-        let target = match validated {
-            Ok(target) => target,
-            Err(answer)
-                if self.options.allow_cors
-                    && answer.status == Status::NoContent
-                    && is_preflight(request) =>
-            {
-                return Some((allow_preflight(request, answer), None));
-            }
-            Err(response) => return Some((response, None)),
-        };
-        let found = self.origin.find(&target, now.wall);
-        let lookup_status = self.origin.lookup_status();
-        let (response, stream) = self.build_response(request, &target, &found, now);
-        Some((with_lookup_status(response, lookup_status), stream))
-    }
-
-    /// Builds the response for a lookup, in the coding that is preferred, or with the stream of a listing or of events.
-    fn build_response(
-        &mut self,
-        request: &Request<'_>,
-        target: &Target<'_>,
-        found: &Lookup,
-        now: Now,
-    ) -> (Response, Option<O::Stream>) {
-        let response = respond(request, target, found);
-        if let Some(coding) = response.wanted_coding
-            && let Some(coded) = self.origin.find_encoded(target, found, coding, now.wall)
-        {
-            return (respond(request, target, &coded), None);
-        }
-        let Body::Streamed(kind) = response.body else {
-            return (response, None);
-        };
-        match self.origin.open_stream(target, kind) {
-            Ok(stream) => (response, Some(stream)),
-            Err(Lookup::Listing(_) | Lookup::Events) => {
-                (respond(request, target, &Lookup::Unavailable), None)
-            }
-            Err(lookup) => (respond(request, target, &lookup), None),
-        }
-    }
-
-    /// Returns the error that a request receives whatever its content and its credentials are.
-    fn early_error(&self, request: &Request<'_>) -> Option<Response> {
-        let validated = validate(request);
-        match self.auth {
-            Some(_) if needs_authorization(&validated) => early_error(request),
-            _ => validated.err(),
         }
     }
 
     /// Does all steps that are possible, then returns what to wait for.
     fn drive(&mut self, session: &mut Session<O::Stream>, io: &mut Io<'_>) -> Next {
-        self.log_sent(session, io.outbox.sent(), io.now);
+        let sent = io.outbox.sent();
+        self.service.on_sent(&mut session.client, sent, io.now);
         *io.deadline = None;
-        if let SessionState::Head {
-            is_first: false,
-            wait_start,
-            ..
-        } = &mut session.state
+        if let SessionState::Head(wait) = &mut session.state
+            && !wait.is_first
             && io.inbox.is_empty()
         {
             // No input has come, so a response has been sent, and the wait for the next request begins.
-            *wait_start = None;
+            wait.wait_start = None;
         }
         let mut is_pipelined = false;
         while io.outbox.has_room() && self.step(session, io) {
             // A pipelined request may have been sent after the turn began, and after a file changed.
             if !is_pipelined && !io.inbox.is_empty() {
                 is_pipelined = true;
-                self.origin.mark_stale(true);
+                self.service.mark_stale(true);
             }
         }
-        let is_idle = session.is_idle(io.inbox);
-        let verification_deadline = session.verification_deadline();
-        let stream_wait = session.stream_wait();
-        match session.state {
-            SessionState::Stream(_) if stream_wait.is_none() => Next::Yield,
-            SessionState::Stream(_) if !io.outbox.is_empty() => Next::Flush,
-            _ if !io.outbox.is_empty() => {
-                let is_logged = session.in_flight.is_some();
-                if !is_idle || is_logged || io.inbox.is_ended() || self.is_shutting_down {
-                    return Next::Flush;
-                }
-                *io.deadline = Some(self.read_deadline(session, io.now.instant));
-                Next::FlushThenRead
-            }
-            SessionState::Stream(_) => {
-                *io.deadline = stream_wait;
-                Next::ReadOrWake
-            }
-            _ if verification_deadline.is_some() => {
-                *io.deadline = verification_deadline;
-                Next::AwaitWake
-            }
-            SessionState::Closing(next) => next,
-            _ if is_idle && (io.inbox.is_ended() || self.is_shutting_down) => Next::Close,
-            _ if io.inbox.is_ended() => {
-                let reason = (Status::BadRequest, "The request ended before it was whole.");
-                self.reject_unfinished(session, io, reason)
-            }
-            _ => {
-                *io.deadline = Some(self.read_deadline(session, io.now.instant));
-                Next::Read
-            }
-        }
+        self.wait(session, io)
     }
 
     /// Does one step. Returns whether another one may be possible; otherwise more input is needed.
     fn step(&mut self, session: &mut Session<O::Stream>, io: &mut Io<'_>) -> bool {
         match session.state {
-            SessionState::Head { .. } => self.read_head(session, io),
+            SessionState::Head(_) => self.read_head(session, io),
             SessionState::Body(_) => self.read_content(session, io),
-            SessionState::Stream(_) => self.send_stream(session, io),
+            SessionState::Authorizing(_) => self.authorize(session, io),
+            SessionState::Streaming(_) => self.send_stream(session, io),
             SessionState::Closing(_) => false,
         }
     }
 
+    /// Returns what to wait for after the last possible step, and sets the deadline.
+    fn wait(&mut self, session: &mut Session<O::Stream>, io: &mut Io<'_>) -> Next {
+        let is_flushed = io.outbox.is_empty();
+        let (deadline, next) = match &mut session.state {
+            SessionState::Streaming(streaming) => match streaming.wait_until {
+                None => return Next::Yield,
+                Some(_) if !is_flushed => return Next::Flush,
+                Some(until) => (until, Next::ReadOrWake),
+            },
+            SessionState::Head(wait) => {
+                let is_idle = io.inbox.is_empty();
+                let is_last = io.inbox.is_ended() || self.is_shutting_down;
+                let next = match is_flushed {
+                    false if !is_idle || is_last || session.client.has_in_flight() => {
+                        return Next::Flush;
+                    }
+                    false => Next::FlushThenRead,
+                    true if is_idle && is_last => return Next::Close,
+                    true if io.inbox.is_ended() => return self.reject_ended(session, io),
+                    true => Next::Read,
+                };
+                (wait.deadline(&self.options, io.now.instant), next)
+            }
+            _ if !is_flushed => return Next::Flush,
+            SessionState::Body(_) if io.inbox.is_ended() => return self.reject_ended(session, io),
+            SessionState::Body(wait) => (wait.deadline(&self.options), Next::Read),
+            SessionState::Authorizing(wait) => (wait.until, Next::AwaitWake),
+            SessionState::Closing(next) => return *next,
+        };
+        *io.deadline = Some(deadline);
+        next
+    }
+
     fn read_head(&mut self, session: &mut Session<O::Stream>, io: &mut Io<'_>) -> bool {
-        if let SessionState::Head {
-            has_skipped_empty_line,
-            ..
-        } = &mut session.state
-            && !*has_skipped_empty_line
-            && let Some(length) = empty_line(io.inbox.bytes())
-        {
+        let SessionState::Head(wait) = &mut session.state else {
+            return false;
+        };
+        if !wait.has_skipped_empty_line && io.inbox.bytes().starts_with(b"\r\n") {
             // An empty line before a request line is ignored, once (RFC 9112 section 2.2).
-            *has_skipped_empty_line = true;
-            io.inbox.consume(length);
+            wait.has_skipped_empty_line = true;
+            io.inbox.consume(2);
         }
         if io.inbox.is_empty() {
             return false;
         }
-        if session.request_start.is_some() {
+        if wait.request_start.is_some() {
             // The rest of this head may have arrived in this turn, after a file changed.
-            self.origin.mark_stale(true);
+            self.service.mark_stale(true);
         }
-        session.request_start.get_or_insert(io.now.instant);
+        wait.request_start.get_or_insert(io.now.instant);
         let length = self.read_request(session, io.inbox.bytes(), io.outbox, io.now);
         io.inbox.consume(length);
         length > 0
     }
 
     /// Parses a request's head, and responds if it has no content. Returns the number of bytes to consume: 0 if the
-    /// head is incomplete or refused, or while its credentials are being verified.
+    /// head is incomplete or refused.
     fn read_request(
         &mut self,
         session: &mut Session<O::Stream>,
@@ -356,18 +163,21 @@ impl<O: Origin> Http1<O> {
                 return 0;
             }
         };
+        let head = bytes.get(..length).unwrap_or_default();
         let drain = match body::framing(&request) {
             Ok(Framing::Length(0)) => {
-                let is_done = self.reply(session, outbox, &request, now);
-                return if is_done { length } else { 0 };
+                if let Some(until) = self.reply(session, outbox, &request, now) {
+                    session.state = session.state.authorizing(head.into(), until);
+                }
+                return length;
             }
             Ok(framing) => BodyDrain::new(framing, self.options.max_content_bytes),
             Err(error) => Err(error),
         };
-        let expects = request.values("Expect").next().is_some();
+        let expects = request.fields.has(RequestField::Expect);
         let expects = expects && request.version >= Version::Http11;
         if (expects || matches!(drain, Err(BodyError::TooLarge)))
-            && let Some(response) = self.early_error(&request)
+            && let Some(response) = self.service.early_error(&request)
         {
             // An error that is certain is sent before the client sends the content.
             self.send_and_linger(session, outbox, Some(&request), &response, now);
@@ -384,20 +194,20 @@ impl<O: Origin> Http1<O> {
         if expects {
             outbox.tail().extend_from_slice(encode::CONTINUE);
         }
-        let head = bytes.get(..length).unwrap_or_default().into();
-        session.state = SessionState::Body(Box::new(PendingRequest {
-            head,
+        session.state = SessionState::Body(Box::new(BodyWait {
+            head: head.into(),
             drain,
-            start: now.instant,
+            request_start: session.state.request_start(),
+            wait_start: now.instant,
         }));
         length
     }
 
     fn read_content(&mut self, session: &mut Session<O::Stream>, io: &mut Io<'_>) -> bool {
-        let SessionState::Body(content) = &mut session.state else {
+        let SessionState::Body(wait) = &mut session.state else {
             return false;
         };
-        let (count, is_complete) = match content.drain.advance(io.inbox.bytes()) {
+        let (count, is_complete) = match wait.drain.advance(io.inbox.bytes()) {
             Ok(counted) => counted,
             Err(error) => {
                 self.reject_unfinished(session, io, (error.status(), error.reason()));
@@ -408,51 +218,64 @@ impl<O: Origin> Http1<O> {
         if !is_complete {
             return false;
         }
-        self.origin.mark_stale(true);
-        let pending = std::mem::replace(&mut session.state, SessionState::Closing(Next::Close));
-        let is_done = match &pending {
-            SessionState::Body(content) => self.reply_to_pending(session, io, &content.head),
-            SessionState::Head { .. } | SessionState::Stream(_) | SessionState::Closing(_) => true,
-        };
-        if !is_done {
-            session.state = pending;
-        }
-        is_done
+        let head = std::mem::take(&mut wait.head);
+        self.reply_to_kept(session, io, head)
     }
 
-    /// Responds to a request whose head was kept. Returns whether it is finished.
-    fn reply_to_pending(
+    fn authorize(&mut self, session: &mut Session<O::Stream>, io: &mut Io<'_>) -> bool {
+        let SessionState::Authorizing(wait) = &mut session.state else {
+            return false;
+        };
+        let head = std::mem::take(&mut wait.head);
+        self.reply_to_kept(session, io, head)
+    }
+
+    /// Responds to a request whose head was kept. Returns whether it is finished: it is not while its credentials are
+    /// being verified.
+    fn reply_to_kept(
         &mut self,
         session: &mut Session<O::Stream>,
         io: &mut Io<'_>,
-        head: &[u8],
+        head: Box<[u8]>,
     ) -> bool {
+        self.service.mark_stale(true);
         let mut lines = FieldLines::new();
-        match parse::request(head, self.options.max_head_bytes, &mut lines) {
+        let parsed = parse::request(&head, self.options.max_head_bytes, &mut lines);
+        let pending = match parsed {
             Ok(Parsed::Complete { request, .. }) => {
                 self.reply(session, io.outbox, &request, io.now)
             }
-            _ => true,
+            // It has been parsed before.
+            _ => None,
+        };
+        drop(lines);
+        if let Some(until) = pending {
+            session.state = session.state.authorizing(head, until);
         }
+        pending.is_none()
     }
+}
 
-    /// Responds to a request that has been read completely. Returns whether it is finished: it is not while its
-    /// credentials are being verified.
+/// Responses.
+impl<O: Origin> Http1<O> {
+    /// Responds to a request that has been read completely. Returns the end of the wait for the verification of its
+    /// credentials, if it has to wait for that.
     fn reply(
         &mut self,
         session: &mut Session<O::Stream>,
         outbox: &mut Outbox,
         request: &Request<'_>,
         now: Now,
-    ) -> bool {
-        let Some((response, stream)) = self.answer(&mut session.cached_verdict, request, now)
-        else {
-            return false;
+    ) -> Option<Instant> {
+        let (response, stream) = match self.service.answer(&mut session.client, request, now) {
+            Answer::Ready(response) => (response, None),
+            Answer::Stream(response, stream) => (response, Some(stream)),
+            Answer::Pending(until) => return Some(until),
         };
         if response.status == Status::BadRequest {
             // After an invalid request, no more input is interpreted.
             self.send_and_linger(session, outbox, Some(request), &response, now);
-            return true;
+            return None;
         }
         let is_chunked = request.version >= Version::Http11;
         let connection_option = match connection_option(request) {
@@ -473,28 +296,27 @@ impl<O: Origin> Http1<O> {
             connection_option,
             now,
         );
-        session.request_start = None;
         session.state = match stream {
             None => SessionState::after(connection_option),
-            Some(stream) => SessionState::Stream(Box::new(StreamingResponse {
+            Some(stream) => SessionState::Streaming(Box::new(StreamingResponse {
                 stream,
                 wait_until: None,
                 is_chunked,
                 connection_option,
             })),
         };
-        true
+        None
     }
 
     /// Queues the next step of a stream. Returns whether it is complete, and another request may be read.
     fn send_stream(&mut self, session: &mut Session<O::Stream>, io: &mut Io<'_>) -> bool {
-        let SessionState::Stream(streaming) = &mut session.state else {
+        let SessionState::Streaming(streaming) = &mut session.state else {
             return false;
         };
         let tail = io.outbox.tail();
         let start = tail.len();
         let stream = &mut streaming.stream;
-        let progress = match self.origin.read_stream(stream, tail, io.now.instant) {
+        let progress = match self.service.read_stream(stream, tail, io.now.instant) {
             // Do not wait for content that may never come.
             StreamProgress::Wait(_) if self.is_shutting_down || io.inbox.is_ended() => {
                 StreamProgress::Done
@@ -509,12 +331,8 @@ impl<O: Origin> Http1<O> {
             tail.extend_from_slice(chunked::LAST_CHUNK);
         }
         let end = io.outbox.sent() + io.outbox.len();
-        AccessLog::extend_last(
-            &mut session.in_flight,
-            content,
-            end,
-            matches!(progress, StreamProgress::More | StreamProgress::Wait(_)),
-        );
+        let is_open = matches!(progress, StreamProgress::More | StreamProgress::Wait(_));
+        session.client.on_stream_queued(content, end, is_open);
         streaming.wait_until = match progress {
             StreamProgress::Wait(until) => Some(until),
             _ => None,
@@ -526,6 +344,33 @@ impl<O: Origin> Http1<O> {
             StreamProgress::Failed => SessionState::Closing(Next::Close),
         };
         true
+    }
+
+    /// Rejects a request whose end did not come before that of the input.
+    fn reject_ended(&mut self, session: &mut Session<O::Stream>, io: &mut Io<'_>) -> Next {
+        let reason = "The request ended before it was whole.";
+        self.reject_unfinished(session, io, (Status::BadRequest, reason))
+    }
+
+    /// Rejects a request that is incomplete, or whose content is invalid.
+    fn reject_unfinished(
+        &mut self,
+        session: &mut Session<O::Stream>,
+        io: &mut Io<'_>,
+        reason: (Status, &'static str),
+    ) -> Next {
+        let kept = match &mut session.state {
+            SessionState::Body(wait) => Some(std::mem::take(&mut wait.head)),
+            _ => None,
+        };
+        let bytes = kept.as_deref().unwrap_or(io.inbox.bytes());
+        let mut lines = FieldLines::new();
+        let request = match parse::request(bytes, self.options.max_head_bytes, &mut lines) {
+            Ok(Parsed::Complete { request, .. }) => Some(request),
+            _ => None,
+        };
+        self.reject(session, io.outbox, bytes, request.as_ref(), reason, io.now);
+        Next::Flush
     }
 
     /// Responds to an invalid request, and ends the session. The client may still be sending. `bytes` begin where the
@@ -547,33 +392,6 @@ impl<O: Origin> Http1<O> {
         self.send_and_linger(session, outbox, request, &response, now);
     }
 
-    /// Rejects a request that is incomplete, or whose content is invalid.
-    fn reject_unfinished(
-        &mut self,
-        session: &mut Session<O::Stream>,
-        io: &mut Io<'_>,
-        reason: (Status, &'static str),
-    ) -> Next {
-        let pending = match &mut session.state {
-            SessionState::Body(content) => std::mem::take(&mut content.head),
-            SessionState::Head { .. } | SessionState::Stream(_) | SessionState::Closing(_) => {
-                Box::default()
-            }
-        };
-        let bytes = if pending.is_empty() {
-            io.inbox.bytes()
-        } else {
-            &pending
-        };
-        let mut lines = FieldLines::new();
-        let request = match parse::request(bytes, self.options.max_head_bytes, &mut lines) {
-            Ok(Parsed::Complete { request, .. }) => Some(request),
-            _ => None,
-        };
-        self.reject(session, io.outbox, bytes, request.as_ref(), reason, io.now);
-        Next::Flush
-    }
-
     /// Queues the last response, to a client that may still be sending.
     fn send_and_linger(
         &mut self,
@@ -583,14 +401,8 @@ impl<O: Origin> Http1<O> {
         response: &Response,
         now: Now,
     ) {
-        self.send(
-            session,
-            outbox,
-            request,
-            response,
-            ConnectionOption::Close,
-            now,
-        );
+        let close = ConnectionOption::Close;
+        self.send(session, outbox, request, response, close, now);
         session.state = SessionState::Closing(Next::LingeringClose);
     }
 
@@ -604,128 +416,17 @@ impl<O: Origin> Http1<O> {
         connection_option: ConnectionOption,
         now: Now,
     ) {
-        let queued = self.queue(outbox, request, response, connection_option, now);
-        refusal::log(request, response, session.peer);
-        if let Some(log) = &mut self.log {
-            let start = session.request_start.unwrap_or(now.instant);
-            let end = outbox.sent() + outbox.len();
-            let client = client_address(request, session.peer, &self.options.trusted_proxies);
-            let client = client.unwrap_or(session.peer);
-            let mut record = LogRecord::new(response.status, client, queued, start, end);
-            record.is_streaming = matches!(response.body, Body::Streamed(_));
-            let representation = response.representation.as_deref();
-            record.coding = representation.map_or(Coding::Identity, |sent| sent.coding);
-            record.cache_status = response.cache_status;
-            record.reason = response.reason;
-            record.is_logged = response.is_logged;
-            record.is_authorized = self.auth.is_some() && is_for_authorized_only(response.status);
-            log.push(&mut session.in_flight, request, record);
-        }
+        let (date, fields) = self.service.added_fields(request, response, now);
+        let added = (date, &*fields);
+        let content = self
+            .writer
+            .write(response, added, connection_option, outbox);
+        let end = outbox.sent() + outbox.len();
+        let start = session.state.request_start().unwrap_or(now.instant);
+        let client = &mut session.client;
+        self.service
+            .on_queued(client, request, response, start, content, end);
     }
-
-    /// Queues a response's head and content. Returns the bytes of content.
-    fn queue(
-        &mut self,
-        outbox: &mut Outbox,
-        request: Option<&Request<'_>>,
-        response: &Response,
-        connection_option: ConnectionOption,
-        now: Now,
-    ) -> u64 {
-        let multipart = match (&response.representation, &response.body) {
-            (Some(representation), Body::Parts(parts)) => {
-                let boundary = self.boundaries.generate();
-                Some(Multipart::new(representation, parts, boundary))
-            }
-            _ => None,
-        };
-        let generated_fields = match response.has_origin_fields {
-            true => Cow::Owned(Fields::new()),
-            // The fields of a path would reveal something about it to a client that is not authorized.
-            false if self.auth.is_some() && !is_for_authorized_only(response.status) => {
-                self.origin.generated_fields(None)
-            }
-            false => {
-                let target = request.and_then(|request| Target::parse(request.target, None).ok());
-                self.origin.generated_fields(target.as_ref())
-            }
-        };
-        let date = self.date.render(now.wall);
-        encode::head(
-            response,
-            &generated_fields,
-            multipart.as_ref(),
-            connection_option,
-            date,
-            outbox.tail(),
-        );
-        let Some(Representation { content, .. }) = response.representation.as_deref() else {
-            return 0;
-        };
-        let part = match (&response.body, multipart) {
-            (Body::Whole, _) => 0..content.len(),
-            (Body::Part(part), _) => part.clone(),
-            (Body::Parts(_), Some(multipart)) => {
-                let before = outbox.len();
-                for (head, part) in multipart.parts() {
-                    outbox.tail().extend_from_slice(head.as_bytes());
-                    outbox.push(content.clone(), part);
-                }
-                outbox
-                    .tail()
-                    .extend_from_slice(multipart.close_delimiter().as_bytes());
-                return outbox.len() - before;
-            }
-            _ => return 0,
-        };
-        let length = part.end - part.start;
-        outbox.push(content.clone(), part);
-        length
-    }
-
-    /// Logs the responses that have been sent completely, now that `sent` bytes have been sent.
-    fn log_sent(&mut self, session: &mut Session<O::Stream>, sent: u64, now: Now) {
-        if let Some(log) = &mut self.log {
-            let now = (now.instant, now.wall);
-            log.finish_sent(&mut session.in_flight, sent, now);
-        }
-    }
-
-    /// Deadline for the input that the session waits for.
-    fn read_deadline(&self, session: &mut Session<O::Stream>, now: Instant) -> Instant {
-        match &mut session.state {
-            SessionState::Body(content) => content.start + self.options.idle_timeout,
-            SessionState::Stream(_) | SessionState::Closing(_) => now + self.options.idle_timeout,
-            SessionState::Head {
-                is_first,
-                wait_start,
-                ..
-            } => {
-                let wait_start = *wait_start.get_or_insert(now);
-                match session.request_start {
-                    _ if *is_first => wait_start + self.options.header_timeout,
-                    // For input that came while a response was being sent, the time starts when that was sent.
-                    Some(start) => start.max(wait_start) + self.options.header_timeout,
-                    None => wait_start + self.options.idle_timeout,
-                }
-            }
-        }
-    }
-}
-
-/// Address of the client for which this peer forwarded the request; `None` if the peer is not a trusted proxy.
-fn client_address(
-    request: Option<&Request<'_>>,
-    peer: Address,
-    trusted_proxies: &TrustedProxies,
-) -> Option<Address> {
-    if trusted_proxies.is_empty() || !trusted_proxies.contains(peer.ip()) {
-        return None;
-    }
-    forwarded_client(request?, trusted_proxies).map(|client| match client.port {
-        Some(port) => (client.ip, port).into(),
-        None => Address::IpWithoutPort(client.ip),
-    })
 }
 
 impl<O: Origin> Protocol for Http1<O> {
@@ -733,11 +434,8 @@ impl<O: Origin> Protocol for Http1<O> {
 
     fn on_accept(&mut self, peer: &Peer) -> Session<O::Stream> {
         Session {
-            peer: peer.address,
+            client: Client::new(peer.address),
             state: SessionState::head(true),
-            request_start: None,
-            in_flight: None,
-            cached_verdict: None,
         }
     }
 
@@ -746,22 +444,25 @@ impl<O: Origin> Protocol for Http1<O> {
     }
 
     fn on_progress(&mut self, session: &mut Session<O::Stream>, sent: u64) {
-        if let Some(log) = &self.log {
-            log.count_sent(&mut session.in_flight, sent);
-        }
+        self.service.on_progress(&mut session.client, sent);
     }
 
     fn on_timeout(&mut self, session: &mut Session<O::Stream>, io: &mut Io<'_>) -> Next {
-        // Driving the session again refuses an overdue verification, or reads the next step of the stream.
-        if session.verification_deadline().is_some() || session.stream_wait().is_some() {
-            return self.drive(session, io);
-        }
-        let is_idle = session.is_idle(io.inbox);
-        if let Some(log) = &self.log
-            // On shutdown the server, not the client, ends the wait.
-            && !(is_idle && self.is_shutting_down)
-        {
-            log.record_timeout(session.timeout_kind(io.inbox));
+        let timeout = match &session.state {
+            // Driving the session again refuses an overdue verification, or reads the next step of the stream.
+            SessionState::Authorizing(_) | SessionState::Streaming(_) => {
+                return self.drive(session, io);
+            }
+            SessionState::Body(_) => TimeoutKind::Content,
+            SessionState::Head(HeadWait {
+                is_first: false, ..
+            }) if io.inbox.is_empty() => TimeoutKind::Request,
+            SessionState::Head(_) | SessionState::Closing(_) => TimeoutKind::Head,
+        };
+        let is_idle = matches!(session.state, SessionState::Head(_)) && io.inbox.is_empty();
+        // On shutdown the server, not the client, ends the wait.
+        if !(is_idle && self.is_shutting_down) {
+            self.service.record_timeout(timeout);
         }
         // A client that has sent nothing expects no response.
         if is_idle {
@@ -775,16 +476,20 @@ impl<O: Origin> Protocol for Http1<O> {
     }
 
     fn idle_since(&self, session: &Session<O::Stream>) -> Option<Instant> {
-        match session.state {
-            SessionState::Head { wait_start, .. } => wait_start,
-            SessionState::Body(ref content) => Some(content.start),
-            SessionState::Stream(_) | SessionState::Closing(_) => None,
-        }
+        session.state.idle_since()
     }
 
     fn on_shutdown(&mut self, session: &mut Session<O::Stream>, io: &mut Io<'_>) -> Next {
         self.is_shutting_down = true;
-        if let Some(deadline) = session.first_request_deadline(io) {
+        // A new connection without input stays open for a while.
+        if let SessionState::Head(HeadWait {
+            is_first: true,
+            wait_start: Some(wait_start),
+            ..
+        }) = session.state
+            && io.inbox.is_empty()
+            && let Some(deadline) = io.first_request_deadline(session.client.peer(), wait_start)
+        {
             *io.deadline = Some(deadline);
             return Next::Read;
         }
@@ -792,159 +497,66 @@ impl<O: Origin> Protocol for Http1<O> {
     }
 
     fn on_close(&mut self, session: Session<O::Stream>, io: &mut Io<'_>, reason: CloseReason) {
-        if let Some(log) = &mut self.log {
-            let now = (io.now.instant, io.now.wall);
-            let sent = io.outbox.sent();
-            log.finish_all(session.in_flight, sent, incomplete_reason(&reason), now);
-        }
+        let sent = io.outbox.sent();
+        self.service.on_close(session.client, sent, &reason, io.now);
     }
 
     fn on_turn_start(&mut self, is_notified: bool) {
-        self.origin.mark_stale(is_notified);
+        self.service.mark_stale(is_notified);
     }
 
     fn next_timer(&self) -> Option<SystemTime> {
-        self.origin.next_timer()
+        self.service.next_timer()
     }
 
     fn on_timer(&mut self, now: Now) {
-        self.origin.on_timer(now.wall);
+        self.service.on_timer(now);
     }
 
     fn on_turn_end(&mut self, clock: impl FnOnce() -> Now) {
-        // Cached lookups that are valid for one turn must not be used after it.
-        self.origin.mark_stale(false);
-        if let Some(log) = &mut self.log {
-            log.on_turn_end(|| {
-                let now = clock();
-                (now.instant, now.wall)
-            });
-        }
-    }
-}
-
-impl<L> SessionState<L> {
-    /// State after a response.
-    fn after(connection_option: ConnectionOption) -> Self {
-        match connection_option {
-            ConnectionOption::Close => Self::Closing(Next::Close),
-            ConnectionOption::Omitted | ConnectionOption::KeepAlive => Self::head(false),
-        }
-    }
-
-    /// State before the first byte of a head.
-    fn head(is_first: bool) -> Self {
-        Self::Head {
-            is_first,
-            wait_start: None,
-            has_skipped_empty_line: false,
-        }
-    }
-}
-
-impl<L> Session<L> {
-    /// Deadline until which a new connection without input stays open on shutdown.
-    fn first_request_deadline(&self, io: &Io<'_>) -> Option<Instant> {
-        match self.state {
-            SessionState::Head {
-                is_first: true,
-                wait_start: Some(wait_start),
-                ..
-            } if self.is_idle(io.inbox) => io.first_request_deadline(self.peer, wait_start),
-            _ => None,
-        }
-    }
-
-    /// Whether nothing of a next request has arrived.
-    fn is_idle(&self, inbox: &Inbox) -> bool {
-        matches!(self.state, SessionState::Head { .. }) && inbox.is_empty()
-    }
-
-    /// Kind of input that the session waits for.
-    fn timeout_kind(&self, inbox: &Inbox) -> TimeoutKind {
-        match self.state {
-            SessionState::Body(_) => TimeoutKind::Content,
-            SessionState::Head {
-                is_first: false, ..
-            } if inbox.is_empty() => TimeoutKind::Request,
-            SessionState::Head { .. } | SessionState::Stream(_) | SessionState::Closing(_) => {
-                TimeoutKind::Head
-            }
-        }
-    }
-
-    /// Deadline of the verification in progress, if there is one.
-    fn verification_deadline(&self) -> Option<Instant> {
-        self.cached_verdict.as_ref()?.pending_until()
-    }
-
-    /// Time until which the stream has no more content, if there is a stream and it waits.
-    fn stream_wait(&self) -> Option<Instant> {
-        match &self.state {
-            SessionState::Stream(streaming) => streaming.wait_until,
-            _ => None,
-        }
-    }
-}
-
-/// Adds the lookup's status to a response, if there is one.
-fn with_lookup_status(response: Response, lookup_status: Option<LookupStatus>) -> Response {
-    match lookup_status {
-        Some(lookup_status) => response.with_lookup(lookup_status),
-        None => response,
-    }
-}
-
-/// Reason why responses are incomplete, for a session that ended like this.
-fn incomplete_reason(reason: &CloseReason) -> Option<&'static str> {
-    Some(match reason {
-        CloseReason::Local => return None,
-        CloseReason::Peer => "The client closed the connection early.",
-        CloseReason::TimedOut => "The client was too slow.",
-        CloseReason::Evicted => "The connection was evicted for a new one.",
-        CloseReason::FileChanged => "The file changed while it was sent.",
-        CloseReason::Io(_) => "The connection broke.",
-    })
-}
-
-/// Whether the response depends on authorization: all but errors that follow from the request's head alone.
-fn needs_authorization(validated: &Result<Target<'_>, Response>) -> bool {
-    match validated {
-        Ok(_) => true,
-        Err(response) => response.status == Status::NoContent,
+        self.service.on_turn_end(clock);
     }
 }
 
 /// Decides whether the connection persists after this request (RFC 9112 section 9.3).
 fn connection_option(request: &Request<'_>) -> ConnectionOption {
     match request.version {
-        _ if request.list_has("Connection", "close") => ConnectionOption::Close,
+        // From browsers, without the cost of a list.
+        Version::Http11
+            if request.fields.single(RequestField::Connection) == Ok(Some(b"keep-alive")) =>
+        {
+            ConnectionOption::Omitted
+        }
+        _ if request.fields.list_has(RequestField::Connection, "close") => ConnectionOption::Close,
         Version::Http11 => ConnectionOption::Omitted,
-        Version::Http10 if request.list_has("Connection", "keep-alive") => {
+        Version::Http10
+            if request
+                .fields
+                .list_has(RequestField::Connection, "keep-alive") =>
+        {
             ConnectionOption::KeepAlive
         }
         Version::Http10 => ConnectionOption::Close,
     }
 }
 
-/// Length of an empty line at the front.
-fn empty_line(bytes: &[u8]) -> Option<usize> {
-    match bytes {
-        [b'\r', b'\n', ..] => Some(2),
-        _ => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::num::NonZeroUsize;
+    use std::sync::Arc;
     use std::sync::mpsc::{Sender, channel};
-    use std::time::UNIX_EPOCH;
+    use std::time::{Duration, UNIX_EPOCH};
 
     use super::*;
     use crate::auth::{Users, Verifier};
     use crate::blob::Blob;
-    use crate::http::{EntityTag, ListingRepresentations, NoStream, StreamKind, Validators};
+    use crate::http::{
+        EntityTag, Finding, ListingRepresentations, Lookup, NoStream, Representation, StreamKind,
+        Target, Validators,
+    };
+    use crate::log::LineWriter;
+    use crate::net::{Address, Inbox};
+    use crate::service::{LogFormat, ServiceOptions};
 
     /// A session without a socket, with its input and its output.
     struct SessionHarness<O> {
@@ -981,6 +593,14 @@ mod tests {
         }
     }
 
+    fn service(line_writer: Option<LineWriter>) -> Service<FindFunction> {
+        let options = ServiceOptions {
+            log_format: LogFormat::Combined,
+            ..ServiceOptions::default()
+        };
+        Service::new(find as FindFunction, options, line_writer)
+    }
+
     type FindFunction = fn(&Target<'_>, SystemTime) -> Lookup;
 
     impl SessionHarness<FindFunction> {
@@ -990,7 +610,7 @@ mod tests {
                 max_content_bytes: 20,
                 ..HttpOptions::default()
             };
-            let mut http = Http1::new(find as FindFunction, options, None);
+            let mut http = Http1::new(service(None), options);
             let session = http.on_accept(&Peer {
                 address: Address::from(([127, 0, 0, 1], 80)),
             });
@@ -1111,7 +731,7 @@ mod tests {
             .handle()
             .unwrap();
         let mut harness = SessionHarness::new();
-        harness.http.auth = Some(auth);
+        harness.http.service = service(None).with_auth(auth);
         harness
     }
 
@@ -1352,7 +972,7 @@ mod tests {
 
     #[test]
     fn session_size_is_bounded() {
-        // There are thousands of sessions, most of them idle; net/reactor.rs relies on this size.
+        // There are thousands of sessions, most of them idle; net/connections.rs relies on this size.
         let size = size_of::<Session<NoStream>>();
         assert!(size <= 96, "{size} bytes");
     }
@@ -1441,13 +1061,14 @@ mod tests {
     impl Origin for ListingOrigin {
         type Stream = u32;
 
-        fn find(&mut self, _: &Target<'_>, _: SystemTime) -> Lookup {
+        fn find(&mut self, _: &Target<'_>, _: SystemTime) -> Finding {
             let representation = Arc::new(Representation::new(Blob::Static(b""), "text/plain"));
-            Lookup::Listing(Arc::new(ListingRepresentations {
+            let listing = Lookup::Listing(Arc::new(ListingRepresentations {
                 html: representation.clone(),
                 json: representation.clone(),
                 text: representation,
-            }))
+            }));
+            listing.into()
         }
 
         fn open_stream(&mut self, _: &Target<'_>, _: StreamKind) -> Result<u32, Lookup> {
@@ -1475,7 +1096,10 @@ mod tests {
     /// Sends requests for a listing. Returns the output, what the session waits for at the end, and how often it
     /// yielded.
     fn drive_listing(request: &str, fails: bool) -> (String, Next, usize) {
-        let mut http = Http1::new(ListingOrigin { fails }, HttpOptions::default(), None);
+        let mut http = Http1::new(
+            Service::new(ListingOrigin { fails }, ServiceOptions::default(), None),
+            HttpOptions::default(),
+        );
         let mut session = http.on_accept(&Peer {
             address: Address::from(([127, 0, 0, 1], 80)),
         });
@@ -1562,8 +1186,8 @@ mod tests {
     impl Origin for HeartbeatOrigin {
         type Stream = Option<Instant>;
 
-        fn find(&mut self, _: &Target<'_>, _: SystemTime) -> Lookup {
-            Lookup::Events
+        fn find(&mut self, _: &Target<'_>, _: SystemTime) -> Finding {
+            Lookup::Events.into()
         }
 
         fn open_stream(
@@ -1597,7 +1221,10 @@ mod tests {
         type ProtocolCall =
             fn(&mut Http1<HeartbeatOrigin>, &mut Session<Option<Instant>>, &mut Io<'_>) -> Next;
         for ended_by in ["client", "shutdown", "nothing"] {
-            let mut http = Http1::new(HeartbeatOrigin, HttpOptions::default(), None);
+            let mut http = Http1::new(
+                Service::new(HeartbeatOrigin, ServiceOptions::default(), None),
+                HttpOptions::default(),
+            );
             let mut session = http.on_accept(&Peer {
                 address: Address::Ip(([127, 0, 0, 1], 80).into()),
             });
@@ -1668,7 +1295,7 @@ mod tests {
 
     struct LineChannel(Sender<String>);
 
-    impl crate::line_writer::LineSink for LineChannel {}
+    impl crate::log::LineSink for LineChannel {}
 
     impl std::io::Write for LineChannel {
         fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
@@ -1688,7 +1315,7 @@ mod tests {
         let (line_writer, writer) =
             LineWriter::new("it", Duration::ZERO, LineChannel(sender)).unwrap();
         let mut harness = SessionHarness::new();
-        harness.http.log = Some(AccessLog::new(line_writer, LogFormat::Combined));
+        harness.http.service = service(Some(line_writer));
         harness.receive(
             format!("{GET}GET /nothing\u{e9} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes(),
             &[],

@@ -1,12 +1,15 @@
 //! Pump of one connection: flush output, read input, call the session, until no step makes progress.
 
-use std::io::ErrorKind;
+use std::io;
 use std::time::{Duration, Instant};
 
-use super::inbox::{Inbox, ReadOutcome};
+use super::buffers::{Buffers, ThroughputWindow};
+use super::close_reason::CloseReason;
+use super::edge_socket::EdgeSocket;
+use super::inbox::Inbox;
 use super::limits::Limits;
-use super::outbox::{FlushOutcome, Outbox};
-use super::protocol::{CloseReason, Io, Next, Now, Protocol};
+use super::outbox::FlushOutcome;
+use super::protocol::{Io, Next, Now, Protocol};
 use super::transport::Transport;
 
 /// Steps of one pump, after which other connections are served. A request on a warm connection takes three: read and
@@ -19,14 +22,11 @@ const FAST_PERIOD: Duration = Duration::from_secs(1);
 
 /// A connection: its socket and its session.
 ///
-/// mio is edge-triggered: a readiness that is not used up is never reported again. So a connection keeps the reported
-/// readiness (`readable`, `writable`), and clears it only when the socket returns `WouldBlock` or a short count.
-///
 /// There may be thousands of idle connections, so state that an idle one does not need is in [`Buffers`].
 #[derive(Debug)]
 pub(super) struct Connection<S, T> {
     session: S,
-    transport: T,
+    pub(super) socket: EdgeSocket<T>,
     /// Buffers with unconsumed input or unsent output; `None` without either.
     buffers: Option<Box<Buffers>>,
     /// Bytes sent since the connection started.
@@ -34,22 +34,6 @@ pub(super) struct Connection<S, T> {
     /// The session's deadline, or the end of lingering.
     deadline: Option<Instant>,
     phase: Phase,
-    readable: bool,
-    writable: bool,
-    /// The poll has reported that the peer finished sending: then a short read does not end the edge.
-    is_read_closed: bool,
-    /// Whether the transport's limit on unsent bytes is lifted because the peer reads fast.
-    is_fast: bool,
-}
-
-/// Read and write buffers of a pump. All connections of a reactor share one instance, which owns the memory. A
-/// connection with unconsumed input or unsent output has its own, which holds only those bytes and borrows the memory
-/// for each pump.
-#[derive(Debug, Default)]
-struct Buffers {
-    inbox: Inbox,
-    outbox: Outbox,
-    throughput: Option<ThroughputWindow>,
 }
 
 /// State shared by all connections of one reactor.
@@ -91,13 +75,6 @@ enum Phase {
     Lingering,
 }
 
-/// Start of the current measurement of the peer's rate.
-#[derive(Clone, Copy, Debug)]
-struct ThroughputWindow {
-    start: Instant,
-    sent_before: u64,
-}
-
 enum PumpStep {
     Progress,
     Blocked,
@@ -114,60 +91,27 @@ impl PumpContext {
     }
 }
 
-impl Buffers {
-    /// Whether there is neither input nor output left, so that another connection can use the buffers.
-    fn is_unused(&self) -> bool {
-        self.inbox.is_empty() && !self.inbox.is_ended() && self.outbox.is_empty()
-    }
-
-    fn borrow_from(&mut self, spare: &mut Self) {
-        self.inbox.borrow_from(&mut spare.inbox);
-        self.outbox.borrow_from(&mut spare.outbox);
-    }
-
-    fn return_to(&mut self, spare: &mut Self) {
-        self.inbox.return_to(&mut spare.inbox);
-        self.outbox.return_to(&mut spare.outbox);
-    }
-
-    fn io<'a>(&'a mut self, deadline: &'a mut Option<Instant>, now: Now) -> Io<'a> {
-        Io {
-            inbox: &mut self.inbox,
-            outbox: &mut self.outbox,
-            deadline,
-            now,
-        }
-    }
-}
-
 impl<S, T: Transport> Connection<S, T> {
     /// Creates a connection that was just accepted. Input may have arrived already, and output can be sent, so both are
     /// tried before the socket is registered with the poll.
     pub(super) fn new(session: S, transport: T) -> Self {
         Self {
             session,
-            transport,
+            socket: EdgeSocket::new(transport),
             buffers: None,
             sent: 0,
             deadline: None,
             phase: Phase::New,
-            readable: true,
-            writable: true,
-            is_read_closed: false,
-            is_fast: false,
         }
-    }
-
-    pub(super) fn transport_mut(&mut self) -> &mut T {
-        &mut self.transport
     }
 
     /// Returns the start of the current idle period: of waiting for a complete request, with nothing left to send, or
     /// of lingering. `None` if the connection is not idle.
-    pub(super) fn idle_since<P>(&self, protocol: &P, limits: &Limits) -> Option<Instant>
-    where
-        P: Protocol<Session = S>,
-    {
+    pub(super) fn idle_since<P: Protocol<Session = S>>(
+        &self,
+        protocol: &P,
+        limits: &Limits,
+    ) -> Option<Instant> {
         match self.phase {
             Phase::Reading if !self.is_sending() => protocol.idle_since(&self.session),
             Phase::Lingering => self.deadline?.checked_sub(limits.linger),
@@ -176,15 +120,13 @@ impl<S, T: Transport> Connection<S, T> {
     }
 
     /// Closes the connection and notifies the protocol.
-    pub(super) fn close<P>(
+    pub(super) fn close<P: Protocol<Session = S>>(
         mut self,
         protocol: &mut P,
         context: &mut PumpContext,
         reason: CloseReason,
         now: Now,
-    ) where
-        P: Protocol<Session = S>,
-    {
+    ) {
         let buffers = self.buffers.as_mut().unwrap_or(&mut context.buffers);
         buffers.outbox.set_sent(self.sent);
         protocol.on_close(
@@ -195,13 +137,6 @@ impl<S, T: Transport> Connection<S, T> {
         if !context.buffers.is_unused() {
             std::mem::take(&mut context.buffers).return_to(&mut context.buffers);
         }
-    }
-
-    /// Records the readiness that the poll has reported.
-    pub(super) fn set_ready(&mut self, readable: bool, writable: bool, is_read_closed: bool) {
-        self.readable |= readable;
-        self.writable |= writable;
-        self.is_read_closed |= is_read_closed;
     }
 
     /// Whether the session waits for the reactor's waker.
@@ -221,15 +156,12 @@ impl<S, T: Transport> Connection<S, T> {
 
     /// Flushes output, reads input and calls the session, until no step makes progress. All queued output is offered to
     /// the socket before this returns, so no caller has to ask for writability.
-    pub(super) fn pump<P>(
+    pub(super) fn pump<P: Protocol<Session = S>>(
         &mut self,
         protocol: &mut P,
         context: &mut PumpContext,
         now: Now,
-    ) -> PumpOutcome
-    where
-        P: Protocol<Session = S>,
-    {
+    ) -> PumpOutcome {
         self.with_buffers(context, now, |connection, buffers, limits| {
             connection.steps(buffers, protocol, limits, now)
         })
@@ -244,15 +176,12 @@ impl<S, T: Transport> Connection<S, T> {
     }
 
     /// Acts on the timer that is due: the check of the peer's rate, or the session's deadline.
-    pub(super) fn on_timer<P>(
+    pub(super) fn on_timer<P: Protocol<Session = S>>(
         &mut self,
         protocol: &mut P,
         context: &mut PumpContext,
         now: Now,
-    ) -> PumpOutcome
-    where
-        P: Protocol<Session = S>,
-    {
+    ) -> PumpOutcome {
         if let Some(window) = self.throughput()
             && window.start + context.limits.rate_window <= now.instant
         {
@@ -268,20 +197,33 @@ impl<S, T: Transport> Connection<S, T> {
         }
     }
 
+    /// Notifies the session that the server shuts down.
+    pub(super) fn shut_down<P: Protocol<Session = S>>(
+        &mut self,
+        protocol: &mut P,
+        context: &mut PumpContext,
+        now: Now,
+    ) -> PumpOutcome {
+        match self.phase {
+            Phase::Closing { .. } | Phase::Lingering => PumpOutcome::Blocked,
+            _ => self.call_session(protocol, context, now, P::on_shutdown),
+        }
+    }
+}
+
+/// Steps of a pump.
+impl<S, T: Transport> Connection<S, T> {
     /// Sends what the socket takes, then checks how many bytes it has taken since the measurement started.
-    fn check_min_rate<P>(
+    fn check_min_rate<P: Protocol<Session = S>>(
         &mut self,
         window: ThroughputWindow,
         protocol: &mut P,
         context: &mut PumpContext,
         now: Now,
-    ) -> PumpOutcome
-    where
-        P: Protocol<Session = S>,
-    {
+    ) -> PumpOutcome {
         // The kernel reports writability only when a part of its buffer is free. The peer may have taken some bytes
         // since.
-        self.writable = true;
+        self.socket.set_ready(false, true, false);
         if let Some(buffers) = &mut self.buffers {
             buffers.throughput = None;
         }
@@ -293,38 +235,20 @@ impl<S, T: Transport> Connection<S, T> {
         if taken < context.limits.min_bytes_per_window() {
             return PumpOutcome::Closed(CloseReason::TimedOut);
         }
-        match self.set_fast(self.is_fast && taken >= FAST_BYTES) {
+        let is_fast = self.socket.is_fast() && taken >= FAST_BYTES;
+        match self.socket.set_fast(is_fast) {
             Ok(()) => pumped,
-            Err(reason) => PumpOutcome::Closed(reason),
+            Err(error) => PumpOutcome::Closed(error.into()),
         }
     }
 
-    /// Notifies the session that the server shuts down.
-    pub(super) fn shut_down<P>(
-        &mut self,
-        protocol: &mut P,
-        context: &mut PumpContext,
-        now: Now,
-    ) -> PumpOutcome
-    where
-        P: Protocol<Session = S>,
-    {
-        match self.phase {
-            Phase::Closing { .. } | Phase::Lingering => PumpOutcome::Blocked,
-            _ => self.call_session(protocol, context, now, P::on_shutdown),
-        }
-    }
-
-    fn call_session<P>(
+    fn call_session<P: Protocol<Session = S>>(
         &mut self,
         protocol: &mut P,
         context: &mut PumpContext,
         now: Now,
         call: impl FnOnce(&mut P, &mut S, &mut Io<'_>) -> Next,
-    ) -> PumpOutcome
-    where
-        P: Protocol<Session = S>,
-    {
+    ) -> PumpOutcome {
         self.with_buffers(context, now, |connection, buffers, limits| {
             let mut io = buffers.io(&mut connection.deadline, now);
             let next = call(protocol, &mut connection.session, &mut io);
@@ -357,7 +281,7 @@ impl<S, T: Transport> Connection<S, T> {
         }
         match updated {
             Ok(()) => pumped,
-            Err(reason) => PumpOutcome::Closed(reason),
+            Err(error) => PumpOutcome::Closed(error.into()),
         }
     }
 
@@ -371,16 +295,13 @@ impl<S, T: Transport> Connection<S, T> {
         self.buffers.as_ref()?.throughput
     }
 
-    fn steps<P>(
+    fn steps<P: Protocol<Session = S>>(
         &mut self,
         buffers: &mut Buffers,
         protocol: &mut P,
         limits: &Limits,
         now: Now,
-    ) -> PumpOutcome
-    where
-        P: Protocol<Session = S>,
-    {
+    ) -> PumpOutcome {
         for _ in 0..MAX_PUMP_STEPS {
             match self.step(buffers, protocol, limits, now) {
                 Ok(PumpStep::Progress) => {}
@@ -392,17 +313,16 @@ impl<S, T: Transport> Connection<S, T> {
         PumpOutcome::Runnable
     }
 
-    fn step<P>(
+    fn step<P: Protocol<Session = S>>(
         &mut self,
         buffers: &mut Buffers,
         protocol: &mut P,
         limits: &Limits,
         now: Now,
-    ) -> Result<PumpStep, CloseReason>
-    where
-        P: Protocol<Session = S>,
-    {
-        let flushed = self.flush(buffers, limits)?;
+    ) -> Result<PumpStep, CloseReason> {
+        let flushed = self
+            .socket
+            .flush(&mut buffers.outbox, limits.max_in_flight)?;
         if flushed != FlushOutcome::Empty {
             protocol.on_progress(&mut self.session, buffers.outbox.sent());
         }
@@ -429,7 +349,7 @@ impl<S, T: Transport> Connection<S, T> {
             Phase::New => {
                 // Unlike those of older connections, this request may have been sent after the start of the turn, and
                 // after its client changed a file.
-                if self.fill(buffers)? {
+                if self.socket.fill(&mut buffers.inbox)? {
                     protocol.on_turn_start(true);
                 }
                 self.call_on_ready(buffers, protocol, now)
@@ -446,10 +366,12 @@ impl<S, T: Transport> Connection<S, T> {
             Phase::ReadingOrAwaitingWake if buffers.inbox.is_ended() || buffers.inbox.is_full() => {
                 Ok(PumpStep::Blocked)
             }
-            Phase::Reading | Phase::ReadingOrAwaitingWake => match self.fill(buffers)? {
-                true => self.call_on_ready(buffers, protocol, now),
-                false => Ok(PumpStep::Blocked),
-            },
+            Phase::Reading | Phase::ReadingOrAwaitingWake => {
+                match self.socket.fill(&mut buffers.inbox)? {
+                    true => self.call_on_ready(buffers, protocol, now),
+                    false => Ok(PumpStep::Blocked),
+                }
+            }
             Phase::Flushing | Phase::FlushingThenReading => {
                 self.call_on_ready(buffers, protocol, now)
             }
@@ -459,57 +381,12 @@ impl<S, T: Transport> Connection<S, T> {
         }
     }
 
-    fn flush(
-        &mut self,
-        buffers: &mut Buffers,
-        limits: &Limits,
-    ) -> Result<FlushOutcome, CloseReason> {
-        if buffers.outbox.is_empty() {
-            return Ok(FlushOutcome::Empty);
-        }
-        if !self.writable {
-            return Ok(FlushOutcome::Blocked);
-        }
-        let flushed = buffers
-            .outbox
-            .flush(&mut self.transport, limits.max_in_flight)?;
-        self.writable = flushed != FlushOutcome::Blocked;
-        Ok(flushed)
-    }
-
-    /// Reads once, if the socket may be readable. Returns whether there is new input, or its end.
-    fn fill(&mut self, buffers: &mut Buffers) -> Result<bool, CloseReason> {
-        if !self.readable {
-            return Ok(false);
-        }
-        match buffers.inbox.fill(&mut self.transport) {
-            Ok(ReadOutcome::Data { drained: all }) => {
-                // (TCP urgent data, which no protocol here uses, may end a read early, too. That only delays the client
-                // that sends it.)
-                self.readable = !all || self.is_read_closed;
-                Ok(true)
-            }
-            Ok(ReadOutcome::Eof) => {
-                self.readable = false;
-                Ok(true)
-            }
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                self.readable = false;
-                Ok(false)
-            }
-            Err(error) => Err(CloseReason::Io(error)),
-        }
-    }
-
-    fn call_on_ready<P>(
+    fn call_on_ready<P: Protocol<Session = S>>(
         &mut self,
         buffers: &mut Buffers,
         protocol: &mut P,
         now: Now,
-    ) -> Result<PumpStep, CloseReason>
-    where
-        P: Protocol<Session = S>,
-    {
+    ) -> Result<PumpStep, CloseReason> {
         let mut io = buffers.io(&mut self.deadline, now);
         let next = protocol.on_ready(&mut self.session, &mut io);
         self.apply_next(buffers, next);
@@ -549,19 +426,12 @@ impl<S, T: Transport> Connection<S, T> {
         limits: &Limits,
         now: Now,
     ) -> Result<PumpStep, CloseReason> {
-        match self.transport.flush() {
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                self.writable = false;
-                return Ok(PumpStep::Blocked);
-            }
-            flushed => flushed.map_err(CloseReason::Io)?,
-        }
         // Closing with unread input sends RST, and the response may be lost (RFC 9112 9.6).
-        let unread = self.readable || !buffers.inbox.is_empty();
+        let unread = self.socket.is_readable() || !buffers.inbox.is_empty();
         if buffers.inbox.is_ended() || !(linger || unread) {
             return Err(CloseReason::Local);
         }
-        self.transport.shutdown_write().map_err(CloseReason::Io)?;
+        self.socket.transport.shutdown_write()?;
         self.deadline = Some(now.instant + limits.linger);
         self.phase = Phase::Lingering;
         Ok(PumpStep::Progress)
@@ -569,7 +439,7 @@ impl<S, T: Transport> Connection<S, T> {
 
     fn discard_input(&mut self, buffers: &mut Buffers) -> Result<PumpStep, CloseReason> {
         buffers.inbox.clear();
-        match self.fill(buffers) {
+        match self.socket.fill(&mut buffers.inbox) {
             _ if buffers.inbox.is_ended() => Err(CloseReason::Local),
             Ok(true) => Ok(PumpStep::Progress),
             Ok(false) => Ok(PumpStep::Blocked),
@@ -579,7 +449,7 @@ impl<S, T: Transport> Connection<S, T> {
     }
 
     /// Starts or ends the measurement of the peer's rate, and lifts the limit on unsent bytes for a fast peer.
-    fn update_throughput(&mut self, buffers: &mut Buffers, now: Now) -> Result<(), CloseReason> {
+    fn update_throughput(&mut self, buffers: &mut Buffers, now: Now) -> io::Result<()> {
         if buffers.outbox.is_empty() {
             buffers.throughput = None;
             return Ok(());
@@ -590,17 +460,8 @@ impl<S, T: Transport> Connection<S, T> {
         });
         let takes_fast = self.sent - window.sent_before >= FAST_BYTES
             && now.instant <= window.start + FAST_PERIOD;
-        self.set_fast(self.is_fast || (takes_fast && !self.writable))
-    }
-
-    fn set_fast(&mut self, is_fast: bool) -> Result<(), CloseReason> {
-        if is_fast != self.is_fast {
-            self.transport
-                .set_notsent_lowat(is_fast)
-                .map_err(CloseReason::Io)?;
-            self.is_fast = is_fast;
-        }
-        Ok(())
+        let is_fast = self.socket.is_fast() || (takes_fast && !self.socket.is_writable());
+        self.socket.set_fast(is_fast)
     }
 }
 
@@ -608,10 +469,10 @@ impl<S, T: Transport> Connection<S, T> {
 mod tests {
     use std::time::{Duration, SystemTime};
 
-    use super::super::protocol::Peer;
     use super::super::transport::ScriptedTransport;
     use super::*;
     use crate::blob::Blob;
+    use crate::peer::Peer;
 
     /// Protocol that responds to each line with the line in upper case. "bye" closes, "what" closes with lingering,
     /// "big" sends a mebibyte, and after "wait" the session waits for the waker.
@@ -672,14 +533,21 @@ mod tests {
         /// Pumps with everything ready, as the poll would report it, until nothing more is sent or received.
         fn run(&mut self) -> PumpOutcome {
             loop {
-                self.connection.transport.open_window();
+                self.connection.socket.transport.open_window();
                 self.connection
-                    .set_ready(true, true, self.connection.transport.ends);
-                let before = (self.sent().len(), self.connection.transport.incoming.len());
+                    .socket
+                    .set_ready(true, true, self.connection.socket.transport.ends);
+                let before = (
+                    self.sent().len(),
+                    self.connection.socket.transport.incoming.len(),
+                );
                 let pumped = self
                     .connection
                     .pump(&mut UppercaseLines, &mut self.context, self.now);
-                let after = (self.sent().len(), self.connection.transport.incoming.len());
+                let after = (
+                    self.sent().len(),
+                    self.connection.socket.transport.incoming.len(),
+                );
                 if matches!(pumped, PumpOutcome::Closed(_)) || before == after {
                     return pumped;
                 }
@@ -687,11 +555,11 @@ mod tests {
         }
 
         fn receive(&mut self, bytes: &[u8]) {
-            self.connection.transport.incoming.extend(bytes);
+            self.connection.socket.transport.incoming.extend(bytes);
         }
 
         fn sent(&self) -> &[u8] {
-            &self.connection.transport.sent
+            &self.connection.socket.transport.sent
         }
 
         fn wait(&mut self, seconds: u64) -> PumpOutcome {
@@ -772,15 +640,16 @@ mod tests {
                 ..transport(b"big\n")
             });
             for _ in 0..3 {
-                driver.connection.transport.open_window();
-                driver.connection.set_ready(true, true, false);
+                driver.connection.socket.transport.open_window();
+                driver.connection.socket.set_ready(true, true, false);
                 driver
                     .connection
                     .pump(&mut UppercaseLines, &mut driver.context, driver.now);
                 driver.now.instant += Duration::from_millis(millis);
             }
             assert_eq!(
-                driver.connection.is_fast, expected,
+                driver.connection.socket.is_fast(),
+                expected,
                 "{takes} in {millis} ms"
             );
             driver
@@ -788,12 +657,12 @@ mod tests {
         check(100_000, 1, false);
         check(300_000, 600, false);
         let mut fast = check(300_000, 500, true);
-        fast.connection.transport.send_window = 50_000;
-        fast.connection.transport.open_window();
+        fast.connection.socket.transport.send_window = 50_000;
+        fast.connection.socket.transport.open_window();
         assert!(matches!(fast.wait(30), PumpOutcome::Blocked));
-        fast.connection.transport.open_window();
+        fast.connection.socket.transport.open_window();
         assert!(matches!(fast.wait(30), PumpOutcome::Blocked));
-        let calls = &fast.connection.transport.calls;
+        let calls = &fast.connection.socket.transport.calls;
         assert_eq!(
             calls[..],
             ["cork", "write", "lift lowat", "write", "set lowat"]
@@ -806,17 +675,17 @@ mod tests {
             send_window: 100,
             ..transport(b"big\n")
         });
-        driver.connection.transport.open_window();
+        driver.connection.socket.transport.open_window();
         let pumped = driver
             .connection
             .pump(&mut UppercaseLines, &mut driver.context, driver.now);
         assert!(matches!(pumped, PumpOutcome::Blocked));
         driver.receive(b"more\n");
-        driver.connection.set_ready(true, false, false);
+        driver.connection.socket.set_ready(true, false, false);
         driver
             .connection
             .pump(&mut UppercaseLines, &mut driver.context, driver.now);
-        assert_eq!(driver.connection.transport.incoming.len(), 5);
+        assert_eq!(driver.connection.socket.transport.incoming.len(), 5);
         driver.run();
         assert!(driver.sent().ends_with(b"MORE\n"));
     }
@@ -836,7 +705,7 @@ mod tests {
                 .pump(&mut UppercaseLines, &mut driver.context, driver.now)
         {
             turns += 1;
-            driver.connection.set_ready(true, true, false);
+            driver.connection.socket.set_ready(true, true, false);
         }
         assert!(turns > 100 / MAX_PUMP_STEPS, "{turns} turns");
     }
@@ -871,8 +740,8 @@ mod tests {
         });
         let mut sender = MegabyteSender::default();
         for _ in 0..3 {
-            driver.connection.transport.open_window();
-            driver.connection.set_ready(true, true, false);
+            driver.connection.socket.transport.open_window();
+            driver.connection.socket.set_ready(true, true, false);
             let ConnectionDriver {
                 connection,
                 context,
@@ -975,8 +844,8 @@ mod tests {
             while driver.sent().len() < 1000 {
                 assert!(driver.sent().is_empty() || driver.connection.deadline.is_none());
                 driver.now.instant += Duration::from_secs(10);
-                driver.connection.transport.open_window();
-                driver.connection.set_ready(true, true, false);
+                driver.connection.socket.transport.open_window();
+                driver.connection.socket.set_ready(true, true, false);
                 let ConnectionDriver {
                     connection,
                     context,
@@ -1019,8 +888,8 @@ mod tests {
             ..transport(b"0123456789")
         });
         let reason = loop {
-            driver.connection.transport.open_window();
-            driver.connection.set_ready(true, true, true);
+            driver.connection.socket.transport.open_window();
+            driver.connection.socket.set_ready(true, true, true);
             match driver
                 .connection
                 .pump(&mut Echo, &mut driver.context, driver.now)
@@ -1041,7 +910,7 @@ mod tests {
         driver.run();
         // Queued output is sent; input that came later is not read.
         assert_eq!(driver.sent(), b"ONE\nWAIT\n");
-        assert_eq!(driver.connection.transport.incoming.len(), 6);
+        assert_eq!(driver.connection.socket.transport.incoming.len(), 6);
         assert!(driver.connection.awaits_wake());
         let idle_since = driver
             .connection
@@ -1082,8 +951,8 @@ mod tests {
         let mut driver = ConnectionDriver::new(transport(b"one"));
         let mut protocol = ReadOrWakeRecorder::default();
         let mut pump = |driver: &mut ConnectionDriver, expected: &[(usize, bool)]| {
-            let ends = driver.connection.transport.ends;
-            driver.connection.set_ready(true, true, ends);
+            let ends = driver.connection.socket.transport.ends;
+            driver.connection.socket.set_ready(true, true, ends);
             while let PumpOutcome::Runnable =
                 driver
                     .connection
@@ -1105,11 +974,14 @@ mod tests {
         // Input that does not fit stays in the socket.
         driver.receive(&[b'x'; 2000]);
         pump(&mut driver, &[(1024, false)]);
-        assert_eq!(driver.connection.transport.incoming.len(), 2006 - 1024);
+        assert_eq!(
+            driver.connection.socket.transport.incoming.len(),
+            2006 - 1024
+        );
 
         let mut driver = ConnectionDriver::new(transport(b""));
         pump(&mut driver, &[(0, false)]);
-        driver.connection.transport.ends = true;
+        driver.connection.socket.transport.ends = true;
         pump(&mut driver, &[(0, true)]);
     }
 
@@ -1128,18 +1000,21 @@ mod tests {
             driver.run(),
             PumpOutcome::Closed(CloseReason::Local)
         ));
-        assert_eq!(driver.connection.transport.calls, ["write"]);
+        assert_eq!(driver.connection.socket.transport.calls, ["write"]);
     }
 
     #[test]
     fn lingering_close_discards_input() {
         let mut driver = ConnectionDriver::new(transport(b"what\n"));
         assert!(matches!(driver.run(), PumpOutcome::Blocked));
-        assert_eq!(driver.connection.transport.calls, ["write", "shutdown"]);
+        assert_eq!(
+            driver.connection.socket.transport.calls,
+            ["write", "shutdown"]
+        );
         driver.receive(&[b'x'; 100_000]);
         assert!(matches!(driver.run(), PumpOutcome::Blocked));
-        assert!(driver.connection.transport.incoming.is_empty());
-        driver.connection.transport.ends = true;
+        assert!(driver.connection.socket.transport.incoming.is_empty());
+        driver.connection.socket.transport.ends = true;
         assert!(matches!(
             driver.run(),
             PumpOutcome::Closed(CloseReason::Local)
@@ -1161,7 +1036,7 @@ mod tests {
     fn full_inbox_is_a_lingering_close() {
         let mut driver = ConnectionDriver::new(transport(&[b'x'; 1024]));
         assert!(matches!(driver.run(), PumpOutcome::Blocked));
-        assert_eq!(driver.connection.transport.calls, ["shutdown"]);
+        assert_eq!(driver.connection.socket.transport.calls, ["shutdown"]);
     }
 
     #[test]
@@ -1190,12 +1065,12 @@ mod tests {
                 .outbox
                 .push(Blob::Memory(vec![0; 1 << 20].into()), 0..1 << 20);
             driver.connection.buffers = Some(buffers);
-            driver.connection.transport.window_left = Some(0);
+            driver.connection.socket.transport.window_left = Some(0);
             driver
                 .connection
                 .pump(&mut UppercaseLines, &mut driver.context, driver.now);
             assert!(matches!(driver.wait(29), PumpOutcome::Blocked));
-            driver.connection.transport.open_window();
+            driver.connection.socket.transport.open_window();
             let pumped = driver.wait(1);
             assert_eq!(
                 matches!(pumped, PumpOutcome::Closed(CloseReason::TimedOut)),

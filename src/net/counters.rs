@@ -1,6 +1,6 @@
 //! Counters of one reactor's connections.
 
-use crate::counter::Counter;
+use crate::sync::Counter;
 
 /// Counters of one reactor's connections, which other threads may read at any time.
 ///

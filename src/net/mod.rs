@@ -40,32 +40,38 @@
 //! # }
 //! ```
 
-mod address;
+mod acceptor;
+mod buffers;
+mod close_reason;
 mod connection;
+mod connections;
 mod counters;
 mod deadlines;
+mod edge_socket;
+mod eviction;
+mod file_part;
 mod inbox;
-mod lan_address;
 mod limits;
-mod listener;
-mod log_throttle;
+mod listen;
 mod outbox;
 mod per_ip_limit;
 mod protocol;
 mod reactor;
-mod socket_activation;
+mod reactor_handle;
 mod transport;
-mod unix_socket;
 
-pub use address::{Address, Endpoint, zone_index};
+pub use close_reason::CloseReason;
 pub use counters::ConnectionCounters;
 pub use inbox::Inbox;
-pub use lan_address::{lan_address, lan_addresses};
 pub use limits::{Limits, max_cached_files, raise_descriptor_limit};
-pub use listener::Listener;
-pub use log_throttle::LogThrottle;
+pub use listen::{
+    ActivationError, Endpoint, Listener, activated_listeners, lan_address, lan_addresses,
+    zone_index,
+};
 pub use outbox::Outbox;
 pub use per_ip_limit::PerIpLimit;
-pub use protocol::{CloseReason, Io, Next, Now, Peer, Protocol};
-pub use reactor::{Reactor, ReactorHandle};
-pub use socket_activation::{ActivationError, activated_listeners};
+pub use protocol::{Io, Next, Now, Protocol};
+pub use reactor::Reactor;
+pub use reactor_handle::ReactorHandle;
+
+pub use crate::peer::{Address, Peer};

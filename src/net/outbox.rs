@@ -1,18 +1,15 @@
 //! Queue of bytes to send, from memory and from files.
 
 use std::collections::VecDeque;
-use std::fmt;
-use std::fs::File;
 use std::io::{self, IoSlice};
 use std::ops::Range;
-use std::os::unix::fs::FileExt as _;
 
 use arrayvec::ArrayVec;
-use twox_hash::xxhash3_128::Hasher;
 
-use super::protocol::CloseReason;
+use super::close_reason::CloseReason;
+use super::file_part::{FilePart, SendError, memory_index};
 use super::transport::Transport;
-use crate::blob::{Blob, FileVersion};
+use crate::blob::Blob;
 
 /// Queued bytes from which on [`Outbox::has_room`] is `false`. Also about the size in which a pipelined burst of small
 /// responses is sent.
@@ -24,18 +21,6 @@ const MAX_COPIED_BYTES: u64 = 4 * 1024;
 /// Maximum bytes of one flush, so that one fast peer does not delay the others. Sends of less than 2 MiB cost a large
 /// file measurably more per byte.
 const MAX_BURST_BYTES: u64 = 2 * 1024 * 1024;
-
-/// Length in bytes up to which a part of a recently changed file (`is_steady` is `false`) is read a second time before
-/// its last piece is sent. The kernel dates a file at the start of a write, so a file opened during a write changes
-/// without a new date: pieces read before and after the writer passed them are not of one state. Longer parts are not
-/// read again, as that takes time.
-const MAX_REREAD_BYTES: u64 = 16 * 1024 * 1024;
-
-/// Bytes of a recently changed file that are read at once and sent from memory. sendfile(2) sends the file's own pages:
-/// if the file is overwritten or truncated in place while they are queued in the kernel, the peer receives the new
-/// content, and the sender cannot tell. A file that was just changed may well be changed again. (Copying costs three
-/// times as much per byte.) The unsent rest of a piece is not kept, but read again when the socket is writable.
-const PIECE_BYTES: u64 = 64 * 1024;
 
 /// Queued bytes from which on the transport is corked until they are sent. Corking costs two system calls, which fewer
 /// bytes do not repay.
@@ -68,38 +53,12 @@ enum Chunk {
         bytes: Vec<u8>,
         sent: usize,
     },
+    /// Bytes that cannot change: in memory or in a sealed file.
     Blob {
         blob: Blob,
         left: Range<u64>,
-        /// Checksum of the bytes sent so far of a recently changed file.
-        checksum: Option<Box<SentChecksum>>,
     },
-}
-
-/// Hash of the bytes sent so far of a part, and the offset at which the part starts.
-struct SentChecksum {
-    start: u64,
-    hasher: Hasher,
-}
-
-/// Reason for which nothing more could be sent.
-#[derive(Debug)]
-enum SendError {
-    /// Only the change time of a file differs. That may be a removal of its name, half done: the next turn looks again.
-    Undecided,
-    Failed(CloseReason),
-}
-
-impl From<CloseReason> for SendError {
-    fn from(reason: CloseReason) -> Self {
-        Self::Failed(reason)
-    }
-}
-
-impl From<io::Error> for SendError {
-    fn from(error: io::Error) -> Self {
-        Self::Failed(error.into())
-    }
+    File(FilePart),
 }
 
 /// Outcome of a flush.
@@ -134,17 +93,23 @@ impl Outbox {
     /// When the half-open range does not lie within the blob.
     pub fn push(&mut self, blob: Blob, part: Range<u64>) {
         assert!(part.end <= blob.len(), "{part:?} of {} bytes", blob.len());
-        match blob.in_memory() {
-            _ if part.is_empty() => {}
-            Some(bytes) if part.end - part.start <= MAX_COPIED_BYTES => {
-                self.tail().extend_from_slice(slice(bytes, &part));
-            }
-            _ => self.chunks.push_back(Chunk::Blob {
-                blob,
-                left: part,
-                checksum: None,
-            }),
+        if part.is_empty() {
+            return;
         }
+        if part.end - part.start <= MAX_COPIED_BYTES
+            && let Some(bytes) = blob.in_memory()
+        {
+            self.tail().extend_from_slice(slice(bytes, &part));
+            return;
+        }
+        self.chunks.push_back(match blob {
+            Blob::File {
+                file,
+                version,
+                is_steady,
+            } => Chunk::File(FilePart::new(file, version, is_steady, part)),
+            blob => Chunk::Blob { blob, left: part },
+        });
     }
 
     /// Returns the number of bytes that are queued and not sent.
@@ -178,7 +143,7 @@ impl Outbox {
         let mut queued = 0;
         let mut leaves_room = |chunk: &Chunk| {
             queued += chunk.len();
-            queued < MAX_QUEUED_BYTES && !chunk.is_file()
+            queued < MAX_QUEUED_BYTES && !matches!(chunk, Chunk::File(_))
         };
         match self.single_chunk() {
             Some(chunk) => leaves_room(chunk),
@@ -295,45 +260,22 @@ impl Outbox {
                 return Ok(FlushOutcome::BurstSent);
             }
             let (offered, result) = match front {
-                Chunk::Blob {
-                    blob:
-                        Blob::File {
-                            file,
-                            version,
-                            is_steady,
-                        },
-                    left,
-                    checksum,
-                } if !*is_steady || left.end - left.start <= max_in_flight => {
-                    let part = left.start..left.end.min(left.start + PIECE_BYTES);
+                Chunk::File(part) if part.is_copied(max_in_flight) => {
                     let mut piece = std::mem::take(&mut self.spare);
-                    read_verified(file, version, &part, &mut piece)?;
-                    if let Some(checksum) = checksum
-                        && part.end == left.end
-                    {
-                        checksum.verify(file, version, part.start)?;
-                    }
-                    let is_summed = !*is_steady;
+                    part.read_piece(&mut piece)?;
                     let written = self.write(Some(&piece), transport);
-                    if is_summed && let (_, Ok(sent)) = &written {
-                        self.update_checksum(&piece[..piece.len().min(*sent)]);
+                    if let (Some(Chunk::File(part)), (_, Ok(sent))) =
+                        (self.chunks.front_mut(), &written)
+                    {
+                        part.update_checksum(&piece[..piece.len().min(*sent)]);
                     }
                     recycle(piece, &mut self.spare);
                     written
                 }
-                Chunk::Blob {
-                    blob: Blob::File { file, version, .. },
-                    left,
-                    ..
-                } => {
-                    verify_version(file, version)?;
-                    let part = left.start..(left.end - max_in_flight).min(left.start + burst);
-                    (0, transport.send_file(file, part))
-                }
+                Chunk::File(part) => (0, part.send(transport, max_in_flight, burst)?),
                 Chunk::Blob {
                     blob: Blob::Sealed { file, .. },
                     left,
-                    ..
                 } => {
                     let part = left.start..left.end.min(left.start + burst);
                     (0, transport.send_file(file, part))
@@ -395,25 +337,6 @@ impl Outbox {
         (offered, transport.write(&slices, more))
     }
 
-    /// Adds sent bytes, which start at the current offset of the first chunk, to its checksum.
-    fn update_checksum(&mut self, bytes: &[u8]) {
-        if let Some(Chunk::Blob { left, checksum, .. }) = self.chunks.front_mut()
-            && left.end - left.start <= MAX_REREAD_BYTES
-        {
-            let start = left.start;
-            let new_checksum = || {
-                Box::new(SentChecksum {
-                    start,
-                    hasher: Hasher::new(),
-                })
-            };
-            checksum
-                .get_or_insert_with(new_checksum)
-                .hasher
-                .write(bytes);
-        }
-    }
-
     fn advance(&mut self, mut count: u64) {
         self.sent += count;
         while let Some(chunk) = self.chunks.front_mut() {
@@ -434,66 +357,6 @@ impl Outbox {
     }
 }
 
-/// Replaces the content of `bytes` with a part of a file, and verifies that the file has not changed.
-fn read_verified(
-    file: &File,
-    version: &mut FileVersion,
-    part: &Range<u64>,
-    bytes: &mut Vec<u8>,
-) -> Result<(), SendError> {
-    bytes.resize(memory_index(part.end - part.start), 0);
-    match file.read_exact_at(bytes, part.start) {
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-            return Err(CloseReason::FileChanged.into());
-        }
-        result => result?,
-    }
-    verify_version(file, version)
-}
-
-/// Verifies that a file still has the bytes of the version that the response head has promised. The current version
-/// becomes the one to compare with, so that a changed number of links excuses one new change time and none after it.
-/// (But the kernel may remove the last link shortly before it sets the change time: until then the old version is kept,
-/// so that the change is still excused.)
-fn verify_version(file: &File, version: &mut FileVersion) -> Result<(), SendError> {
-    let now = FileVersion::after(file, version)?;
-    if !now.has_same_bytes_as(version) {
-        return Err(match now.differs_in_change_time_only(version) {
-            true => SendError::Undecided,
-            false => CloseReason::FileChanged.into(),
-        });
-    }
-    if now.links > 0 || now.changed != version.changed {
-        *version = now;
-    }
-    Ok(())
-}
-
-impl fmt::Debug for SentChecksum {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut debug = f.debug_struct("SentChecksum");
-        debug.field("start", &self.start).finish_non_exhaustive()
-    }
-}
-
-impl SentChecksum {
-    /// Verifies that the bytes sent, up to the offset `end`, are those that the file has now.
-    fn verify(&self, file: &File, version: &mut FileVersion, end: u64) -> Result<(), SendError> {
-        let mut hasher = Hasher::new();
-        let (mut at, mut piece) = (self.start, Vec::new());
-        while at < end {
-            let part = at..end.min(at + PIECE_BYTES);
-            read_verified(file, version, &part, &mut piece)?;
-            hasher.write(&piece);
-            at = part.end;
-        }
-        match hasher.finish_128() == self.hasher.finish_128() {
-            true => Ok(()),
-            false => Err(CloseReason::FileChanged.into()),
-        }
-    }
-}
-
 /// Keeps a run for later use, unless the spare one is larger.
 fn recycle(run: Vec<u8>, spare: &mut Vec<u8>) {
     if run.capacity() > spare.capacity() {
@@ -506,23 +369,15 @@ impl Chunk {
         match self {
             Self::Bytes { bytes, sent } => (bytes.len() - sent) as u64,
             Self::Blob { left, .. } => left.end - left.start,
+            Self::File(part) => part.len(),
         }
-    }
-
-    fn is_file(&self) -> bool {
-        matches!(
-            self,
-            Self::Blob {
-                blob: Blob::File { .. },
-                ..
-            }
-        )
     }
 
     fn in_memory(&self) -> Option<&[u8]> {
         match self {
             Self::Bytes { bytes, sent } => Some(&bytes[*sent..]),
-            Self::Blob { blob, left, .. } => blob.in_memory().map(|bytes| slice(bytes, left)),
+            Self::Blob { blob, left } => blob.in_memory().map(|bytes| slice(bytes, left)),
+            Self::File(_) => None,
         }
     }
 
@@ -530,6 +385,7 @@ impl Chunk {
         match self {
             Self::Bytes { sent, .. } => *sent += memory_index(count),
             Self::Blob { left, .. } => left.start += count,
+            Self::File(part) => part.advance(count),
         }
     }
 }
@@ -538,18 +394,16 @@ fn slice<'a>(bytes: &'a [u8], part: &Range<u64>) -> &'a [u8] {
     &bytes[memory_index(part.start)..memory_index(part.end)]
 }
 
-/// Converts an offset into bytes in memory to an index.
-fn memory_index(offset: u64) -> usize {
-    usize::try_from(offset).expect("what is in memory is indexed by a usize")
-}
-
 #[cfg(test)]
 mod tests {
     use std::io::Write;
+    use std::os::unix::fs::FileExt as _;
     use std::sync::Arc;
 
+    use super::super::file_part::PIECE_BYTES;
     use super::super::transport::ScriptedTransport;
     use super::*;
+    use crate::blob::FileVersion;
 
     /// Maximum bytes in flight.
     const MAX_IN_FLIGHT: u64 = 1024;
@@ -753,34 +607,6 @@ mod tests {
         }
     }
 
-    /// The kernel sets the change time before or after it removes the link, or both: the check may run in between.
-    #[test]
-    fn file_unlinked_while_sending_is_completed() {
-        use std::fs::{File, remove_file, rename, write};
-        use std::thread;
-
-        let dir = tempfile::tempdir().unwrap();
-        let (path, next) = (dir.path().join("file"), dir.path().join("next"));
-        for is_replaced in [false, true].repeat(50) {
-            write(&path, "content").unwrap();
-            write(&next, "another").unwrap();
-            let file = File::open(&path).unwrap();
-            let mut version = FileVersion::of(&file).unwrap();
-            thread::scope(|scope| {
-                let remover = scope.spawn(|| match is_replaced {
-                    true => rename(&next, &path).unwrap(),
-                    false => remove_file(&path).unwrap(),
-                });
-                while !remover.is_finished() {
-                    let verified = verify_version(&file, &mut version);
-                    let is_changed = matches!(verified, Err(SendError::Failed(_)));
-                    assert!(!is_changed, "{verified:?}");
-                }
-            });
-            verify_version(&file, &mut version).unwrap();
-        }
-    }
-
     /// A writer that started before the file was opened changes it without changing its date.
     #[test]
     fn unsteady_file_overwritten_with_same_date_is_not_completed() {
@@ -802,14 +628,10 @@ mod tests {
             if is_overwritten {
                 file.write_all_at(&[8; 50_000], 0).unwrap();
             }
-            let Some(Chunk::Blob {
-                blob: Blob::File { version, .. },
-                ..
-            }) = outbox.chunks.front_mut()
-            else {
+            let Some(Chunk::File(part)) = outbox.chunks.front_mut() else {
                 unreachable!("it is queued");
             };
-            *version = FileVersion::of(&file).unwrap();
+            part.accept_current_version();
             transport.send_window = usize::MAX;
             transport.open_window();
             let flushed = outbox.flush(&mut transport, MAX_IN_FLIGHT);

@@ -2,10 +2,10 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use super::log_throttle::LogThrottle;
+use crate::sync::{LogThrottle, lock};
 use crate::trust::TrustedProxies;
 
 /// Limit of open connections per IPv4 address, or per IPv6 /64, as one client is given a whole /64.
@@ -60,7 +60,7 @@ impl PerIpLimit {
     /// Counts one more connection from this address; `None` if the address is at its limit.
     pub(super) fn try_acquire(&self, address: IpAddr) -> Option<Permit> {
         let peer = address_prefix(address);
-        let connections = &mut self.lock().connections;
+        let connections = &mut lock(&self.counts).connections;
         let count = connections.get(&peer).copied().unwrap_or_default();
         (count < self.max).then(|| {
             connections.insert(peer, count + 1);
@@ -70,7 +70,7 @@ impl PerIpLimit {
 
     /// Uncounts a connection that is closed.
     pub(super) fn release(&self, Permit(peer): Permit) {
-        let connections = &mut self.lock().connections;
+        let connections = &mut lock(&self.counts).connections;
         if let Some(count) = connections.get_mut(&peer) {
             *count -= 1;
             if *count == 0 {
@@ -81,13 +81,7 @@ impl PerIpLimit {
 
     /// Whether to log that an address is at its limit: at most once a minute for all reactors.
     pub(super) fn should_log(&self, now: Instant) -> bool {
-        self.lock().log_throttle.should_log(now)
-    }
-
-    /// Locks the counts. A poisoned lock is ignored: each change is one statement, so a panic leaves the counts
-    /// consistent.
-    fn lock(&self) -> MutexGuard<'_, PerIpCounts> {
-        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.counts).log_throttle.should_log(now)
     }
 }
 
@@ -100,8 +94,8 @@ fn address_prefix(address: IpAddr) -> IpAddr {
 
 #[cfg(test)]
 mod tests {
-    use super::super::log_throttle::LOG_INTERVAL;
     use super::*;
+    use crate::sync::LOG_INTERVAL;
 
     #[test]
     fn connections_per_address_are_limited() {
@@ -137,7 +131,7 @@ mod tests {
             let permit = limit.try_acquire(IpAddr::from([10, 0, 0, host])).unwrap();
             limit.release(permit);
         }
-        assert!(limit.lock().connections.is_empty());
+        assert!(lock(&limit.counts).connections.is_empty());
     }
 
     #[test]

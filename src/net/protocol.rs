@@ -1,11 +1,11 @@
 //! Interface between a server's protocol and the reactor.
 
-use std::io;
 use std::time::{Duration, Instant, SystemTime};
 
-use super::address::Address;
+use super::close_reason::CloseReason;
 use super::inbox::Inbox;
 use super::outbox::Outbox;
+use crate::peer::{Address, Peer};
 
 /// Time that a newly accepted client of a Unix socket has for its first request during shutdown. For TCP the kernel
 /// waits as long (TCP_DEFER_ACCEPT).
@@ -133,34 +133,4 @@ pub struct Now {
     pub instant: Instant,
     /// Wall clock, for dates.
     pub wall: SystemTime,
-}
-
-/// Other end of a connection.
-#[derive(Clone, Debug)]
-pub struct Peer {
-    /// Address of the peer, from accept(2) or from a PROXY header.
-    pub address: Address,
-}
-
-/// Reason why a connection was closed.
-#[derive(Debug)]
-pub enum CloseReason {
-    /// The server closed it, with everything sent.
-    Local,
-    /// The peer finished sending, and there was nothing left to send.
-    Peer,
-    /// The peer was too slow, or did not finish within the grace period of a shutdown.
-    TimedOut,
-    /// The connection was idle and made room for a new one.
-    Evicted,
-    /// A file changed while it was sent, so that the rest of the promised bytes could not be sent.
-    FileChanged,
-    /// The socket failed, or a file that was being sent could not be read.
-    Io(io::Error),
-}
-
-impl From<io::Error> for CloseReason {
-    fn from(error: io::Error) -> Self {
-        Self::Io(error)
-    }
 }

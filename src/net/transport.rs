@@ -6,9 +6,7 @@ use std::net::Shutdown;
 use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd};
 
-use mio::event::Source;
 use mio::net::{TcpStream, UnixStream};
-use mio::{Interest, Registry, Token};
 use rustix::net::sockopt::set_tcp_cork;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, recv, send, sendmsg};
 use socket2::SockRef;
@@ -40,14 +38,11 @@ pub(super) trait Transport {
     /// is known to read fast. A new connection has the limit. For a fast peer the small pieces cost half as much again.
     fn set_notsent_lowat(&mut self, is_fast: bool) -> io::Result<()>;
 
-    /// Sends bytes that the transport itself still buffers.
-    fn flush(&mut self) -> io::Result<()>;
-
     /// Ends the output. Input can still be read.
     fn shutdown_write(&mut self) -> io::Result<()>;
 }
 
-/// A plain socket. It buffers nothing itself, so `flush` does nothing.
+/// A plain socket.
 #[derive(Debug)]
 pub(super) enum SocketStream {
     Tcp(TcpStream),
@@ -60,29 +55,6 @@ impl AsFd for SocketStream {
         match self {
             Self::Tcp(stream) => stream.as_fd(),
             Self::Unix(stream) => stream.as_fd(),
-        }
-    }
-}
-
-impl Source for SocketStream {
-    fn register(&mut self, to: &Registry, token: Token, interests: Interest) -> io::Result<()> {
-        match self {
-            Self::Tcp(stream) => stream.register(to, token, interests),
-            Self::Unix(stream) => stream.register(to, token, interests),
-        }
-    }
-
-    fn reregister(&mut self, to: &Registry, token: Token, interests: Interest) -> io::Result<()> {
-        match self {
-            Self::Tcp(stream) => stream.reregister(to, token, interests),
-            Self::Unix(stream) => stream.reregister(to, token, interests),
-        }
-    }
-
-    fn deregister(&mut self, from: &Registry) -> io::Result<()> {
-        match self {
-            Self::Tcp(stream) => stream.deregister(from),
-            Self::Unix(stream) => stream.deregister(from),
         }
     }
 }
@@ -129,10 +101,6 @@ impl Transport for SocketStream {
             Self::Tcp(stream) => SockRef::from(&*stream).set_tcp_notsent_lowat(unsent_bytes),
             Self::Unix(_) => Ok(()),
         }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 
     fn shutdown_write(&mut self) -> io::Result<()> {
@@ -243,10 +211,6 @@ impl Transport for ScriptedTransport {
     fn set_notsent_lowat(&mut self, is_fast: bool) -> io::Result<()> {
         self.calls
             .push(if is_fast { "lift lowat" } else { "set lowat" });
-        Ok(())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
 

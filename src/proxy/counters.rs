@@ -1,6 +1,6 @@
 //! Counters of connections closed because of their PROXY header.
 
-use crate::counter::Counter;
+use crate::sync::Counter;
 
 /// Counters of connections closed because of their PROXY header, which other threads may read at any time.
 ///

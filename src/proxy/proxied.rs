@@ -1,14 +1,15 @@
 //! Wrapper around another protocol, for connections that start with a PROXY header.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
 use tracing::{debug, warn};
 
 use super::counters::ProxyCounters;
 use super::header::{ProxyHeader, SourceAddress, parse_header};
-use crate::counter::Counter;
-use crate::net::{Address, CloseReason, Io, LogThrottle, Next, Now, Peer, Protocol};
+use crate::net::{CloseReason, Io, Next, Now, Protocol};
+use crate::peer::{Address, Peer};
+use crate::sync::{Counter, LogThrottle, lock};
 use crate::trust::TrustedProxies;
 
 /// Peers that must send a header, and the time that they have for it.
@@ -41,13 +42,9 @@ impl ProxyHeaderOptions {
         self.trusted.is_empty()
     }
 
-    /// Whether to log the warning now. A poisoned lock is ignored: a panic leaves the throttle consistent.
+    /// Whether to log the warning now.
     fn should_log(&self, now: Instant) -> bool {
-        let mut log_throttle = self
-            .log_throttle
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        log_throttle.should_log(now)
+        lock(&self.log_throttle).should_log(now)
     }
 }
 

@@ -1,162 +1,41 @@
 //! `Site`: the origin that finds the resource for a target below a root directory.
 
 use std::borrow::Cow;
-use std::collections::{HashMap, HashSet};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
 
 use rustix::io::Errno;
-use tracing::{info, warn};
+use tracing::warn;
 
-use super::cache_control::has_content_hash;
-use super::listing::{self, Listing, Listings};
-use super::live::{self, BuiltinPath, EventStream, LiveReload};
-use crate::blob::Blob;
-use crate::counter::Counter;
-use crate::files::root::is_not_found;
-use crate::files::root::{self, EntryDescriptor, Root, Symlink, UnavailableDir};
+use super::listing::stream::{self, Listing, Listings};
+use super::options::SiteOptions;
+use super::place::{Place, rules_path};
+use super::shared::SiteShared;
+use crate::files::entry::EntryDescriptor;
+use crate::files::error::is_not_found;
+use crate::files::root::Root;
+use crate::files::symlinks::Symlink;
 use crate::http::{
-    CacheStatus, Coding, Fields, Lookup, LookupStatus, Origin, Representation, Resource, Response,
-    Status, StreamKind, StreamProgress, Target,
+    CacheKey, Coding, Fields, Finding, Lookup, Origin, Status, StreamKind, StreamProgress, Target,
 };
-use crate::site::encoding::compressor::{self, Compressor, Encoded};
-use crate::site::freshness::cache::{CacheBudget, Evidence};
-use crate::site::freshness::lookup_cache::{LookupCache, LookupWithEvidence, RootState};
-use crate::site::freshness::releases::Releases;
-use crate::site::names::hidden::{WELL_KNOWN, is_hidden};
-use crate::site::names::media::{is_compressible, is_html};
-use crate::site::report::trace::{
-    ChosenFile, HiddenReason, ProbeResult, ResponseRole, Trace, TraceEvent,
-};
-use crate::site::represent::digests::Digests;
-use crate::site::represent::resource::{represent, with_fields, with_validators};
-use crate::site::represent::validators::{validators, validators_of_generated};
-use crate::site::resolve::absence::is_absence;
-use crate::site::resolve::search::{FoundFile, LookupError, Search, SearchOutcome, SiteFile};
-use crate::site::rules::policy::{Policy, SharedPolicy, media_type, rules_path};
-use crate::site::rules::redirects::{RedirectMatch, RedirectTarget};
+use crate::site::freshness::cache::CacheBudget;
+use crate::site::freshness::lookup_cache::{FindingWithEvidence, LookupCache};
+use crate::site::freshness::root_follower::RootFollower;
+use crate::site::report::trace::{ResponseRole, TraceEvent};
+use crate::site::represent::assembler::Assembler;
+use crate::site::represent::fallback::Fallback;
+use crate::site::resolve::absence::{Absence, hidden_reason};
+use crate::site::resolve::resolver::{Resolution, Resolver, Rewrite};
+use crate::site::resolve::search::LookupError;
+use crate::site::rules::policy::{PathPolicy, Policy};
+use crate::sync::{Counter, LogThrottle};
 
-/// Cache keys of the not-found page and of the SPA fallback page, and the beginning of the key of a rewrite by a rule.
-/// The path of a target is empty or begins with a slash, so it never equals one of them.
-const NOT_FOUND_KEY: &str = "404";
-const SPA_FALLBACK_KEY: &str = "spa fallback";
-const RULE_KEY_PREFIX: &str = "rule ";
-
-/// Interval between attempts to reopen a root whose path leads to no directory, if no request causes one earlier.
-const MISSING_ROOT_RETRY: Duration = Duration::from_secs(1);
-
-/// Maximum number of messages that are each logged once; further ones are not logged at all.
-const MAX_LOGGED_ONCE: usize = 1000;
-
-/// Options of a site. File names are relative to the root.
-#[derive(Clone, Debug)]
-pub struct SiteOptions {
-    /// Index files of a directory: the first that exists is served.
-    pub index: Vec<String>,
-    /// File that is served with status 404, if it exists.
-    pub not_found: String,
-    /// SPA fallback page: served for a navigation to a path without a file.
-    pub spa_fallback: Option<String>,
-    /// Whether a URL may leave out the `.html` of its file.
-    pub has_clean_urls: bool,
-    /// Prefix of all URL paths, without a slash at either end; empty for none.
-    pub prefix: String,
-    /// Whether sidecars are served as content codings of their files.
-    pub has_sidecars: bool,
-    /// Thread pool that compresses files on demand, if any.
-    pub compressor: Option<Compressor>,
-    /// Content digests, if files too large for memory are to be tagged by their content alone.
-    pub digests: Option<Digests>,
-    /// Whether names that begin with a dot are served.
-    pub shows_hidden: bool,
-    /// Whether a directory without an index file is listed.
-    pub lists_dirs: bool,
-    /// Maximum bytes of memory for cached lookups. 0 caches nothing.
-    pub cache_memory: usize,
-    /// Maximum number of files that cached lookups may hold open.
-    pub cache_files: usize,
-    /// Directories that the root's path has led to. A fingerprinted file that only a previous release has is still
-    /// served: pages that were loaded before may request it.
-    pub releases: Releases,
-    /// Field policy and path rules.
-    pub policy: SharedPolicy,
-    /// Messages that have been logged once.
-    pub logged_once: LoggedOnce,
-    /// Live reload of pages, if it is on.
-    pub live_reload: Option<LiveReload>,
-    /// Trace of each step of a lookup, for an explanation of its result.
-    pub trace: Option<Trace>,
-}
-
-/// Messages that are logged once, shared by all workers.
-#[derive(Clone, Debug, Default)]
-pub struct LoggedOnce(Arc<Mutex<LoggedMessages>>);
-
-#[derive(Debug, Default)]
-struct LoggedMessages {
-    /// Rejected sidecars, and rules that are left out.
-    messages: HashSet<Vec<u8>>,
-    /// Real paths last logged for the root and for the other directories that links may lead to, or the error.
-    real_paths: HashMap<PathBuf, Result<PathBuf, String>>,
-}
-
-impl LoggedOnce {
-    /// Locks the messages. A panic elsewhere leaves them whole: each change is one statement.
-    fn lock(&self) -> MutexGuard<'_, LoggedMessages> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Returns whether to log this message now: it was not logged before, and there is room for it.
-    fn insert(&self, key: &[u8]) -> bool {
-        let messages = &mut self.lock().messages;
-        messages.len() < MAX_LOGGED_ONCE && messages.insert(key.to_vec())
-    }
-
-    /// Forgets the logged errors, except of the `unavailable` directories, so that they are logged when they recur.
-    fn forget_recovered(&self, unavailable: &[UnavailableDir]) {
-        let is_unavailable = |name: &Path| unavailable.iter().any(|(other, _)| other == name);
-        self.lock()
-            .real_paths
-            .retain(|name, real_path| real_path.is_ok() || is_unavailable(name));
-    }
-
-    /// Returns whether to log now that a directory's path leads there: the real path, or the error, is a new one.
-    fn insert_real_path(&self, name: &Path, real_path: Result<PathBuf, String>) -> bool {
-        let real_paths = &mut self.lock().real_paths;
-        let is_new = real_paths.get(name) != Some(&real_path);
-        real_paths.insert(name.to_owned(), real_path);
-        is_new
-    }
-}
-
-impl Default for SiteOptions {
-    /// `index.html`, `404.html`, URLs without `.html`, sidecars, no hidden files, no listings, 64 MiB, 256 files.
-    fn default() -> Self {
-        Self {
-            index: vec!["index.html".into()],
-            not_found: "404.html".into(),
-            spa_fallback: None,
-            has_clean_urls: true,
-            prefix: String::new(),
-            has_sidecars: true,
-            compressor: None,
-            digests: None,
-            shows_hidden: false,
-            lists_dirs: false,
-            cache_memory: 64 * 1024 * 1024,
-            cache_files: 256,
-            releases: Releases::default(),
-            policy: SharedPolicy::default(),
-            logged_once: LoggedOnce::default(),
-            live_reload: None,
-            trace: None,
-        }
-    }
-}
+/// Beginning of the cache key of a rewrite by a rule. The path of a target is empty or begins with a slash, so it never
+/// begins like this.
+const REWRITE_KEY_PREFIX: &str = "rule ";
 
 /// Means by which a site learns that a file has changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -169,61 +48,46 @@ pub enum Freshness {
     Uncached,
 }
 
-/// Content that a site generates while it is being sent.
-#[derive(Debug)]
-pub enum SiteStream {
-    /// Listing of a directory.
-    Listing(Listing),
-    /// Server-sent events of live reload.
-    Events(EventStream),
-}
-
 /// Origin that serves the files below a root directory.
 #[derive(Debug)]
 pub struct Site {
-    pub(crate) root: Arc<Root>,
-    pub(crate) options: SiteOptions,
-    /// Policy in force, and the number of policy changes when it was taken over.
-    pub(crate) policy: (Arc<Policy>, u64),
-    /// Fields of responses that docroot generates itself, whatever their path.
-    generated_fields: Fields,
+    options: SiteOptions,
+    shared: SiteShared,
+    follower: RootFollower,
     cache: LookupCache,
-    /// Time of the last check of the root path, and whether a directory was unavailable then.
-    root_checked: Option<(SystemTime, bool)>,
     listings: Listings,
-    /// Time of the last logged failure, and the number of failures since then that were not logged.
-    failure_log: (Option<SystemTime>, u64),
-    /// Status of the last lookup.
-    lookup_status: LookupStatus,
+    /// Throttle of logged failures.
+    failure_log: LogThrottle<SystemTime>,
     /// Counter of cached bytes, if there is one.
     cached_bytes: Option<Arc<Counter>>,
 }
 
 impl Site {
-    /// Creates a site that serves this root.
+    /// Creates a site that serves this root, by the default policy.
     #[must_use]
     pub fn new(root: Root, options: SiteOptions) -> Self {
         let budget = CacheBudget {
             bytes: options.cache_memory,
             descriptors: options.cache_files,
         };
-        let cache = LookupCache::new(&root, budget);
-        let policy = options.policy.current();
+        let shared = SiteShared::default();
         Self {
-            root: Arc::new(root),
-            generated_fields: policy.0.generated_fields(None),
-            policy,
+            cache: LookupCache::new(&root, budget),
+            follower: RootFollower::new(Arc::new(root), &shared),
             options,
-            cache,
-            root_checked: None,
+            shared,
             listings: Listings::default(),
-            failure_log: (None, 0),
-            lookup_status: LookupStatus {
-                cache_status: CacheStatus::Miss,
-                reason: None,
-            },
+            failure_log: LogThrottle::new(Duration::from_secs(1)),
             cached_bytes: None,
         }
+    }
+
+    /// Sets what this site shares with those of other workers.
+    #[must_use]
+    pub fn with_shared(mut self, shared: SiteShared) -> Self {
+        self.follower = RootFollower::new(self.follower.root().clone(), &shared);
+        self.shared = shared;
+        self
     }
 
     /// Sets a counter that receives the number of cached bytes in each turn.
@@ -231,6 +95,12 @@ impl Site {
     pub fn with_cached_bytes_counter(mut self, cached_bytes: Arc<Counter>) -> Self {
         self.cached_bytes = Some(cached_bytes);
         self
+    }
+
+    /// Returns what this site shares with those of other workers.
+    #[must_use]
+    pub fn shared(&self) -> &SiteShared {
+        &self.shared
     }
 
     /// Returns the means by which file changes are noticed.
@@ -257,686 +127,143 @@ impl Site {
     /// # Errors
     /// The file does not exist, is not a regular file, or may not be read.
     pub fn check_file(&self, name: &str) -> io::Result<()> {
-        match self.root.open_descriptor(name.as_bytes())? {
+        match self.root().open_descriptor(name.as_bytes())? {
             EntryDescriptor::File(..) => Ok(()),
             EntryDescriptor::Directory => Err(io::ErrorKind::IsADirectory.into()),
             EntryDescriptor::Special => Err(io::Error::other("not a regular file")),
         }
     }
 
-    /// Resolves a target. In order of precedence: built-in path, forced rule, file, fingerprinted file of a previous
-    /// release, other rule, not-found or SPA fallback page.
-    fn resolve(
-        &mut self,
-        target: &Target<'_>,
-        now: SystemTime,
-    ) -> Result<LookupWithEvidence, LookupError> {
-        if let Some(builtin) = self.builtin(target) {
-            return Ok((builtin, None));
-        }
-        let rule = self.policy.0.find_redirect(target);
-        if let Some(rule) = rule.as_ref().filter(|rule| rule.is_forced) {
-            return self.apply_redirect(target, rule, now);
-        }
-        match (self.lookup_path(target, &rules_path(target), now)?, rule) {
-            ((Lookup::NotFound(_), _), rule) => {
-                if let Some(lookup) = self.find_in_previous_releases(target, now) {
-                    return Ok((lookup, None));
-                }
-                match rule {
-                    Some(rule) => self.apply_redirect(target, &rule, now),
-                    None => Ok((self.not_found(target, now), None)),
-                }
-            }
-            (discovery, rule) => {
-                if let Some(rule) = rule {
-                    self.trace(|| TraceEvent::Redirect(rule, false));
-                }
-                Ok(discovery)
-            }
-        }
-    }
-
-    /// Finds a fingerprinted file in the previous releases: pages that were loaded from there may still request it.
-    fn find_in_previous_releases(&self, target: &Target<'_>, now: SystemTime) -> Option<Lookup> {
-        let path = target.path();
-        let path = self.strip_prefix(&path)?;
-        // A target with a trailing slash names no file, as in the current release.
-        let is_file = !target.is_directory() && has_content_hash(path);
-        if !is_file || self.hidden_reason(path).is_some() {
-            return None;
-        }
-        let previous = self.options.releases.previous(&self.root, now);
-        let file = |previous: &Arc<Root>| {
-            let search = Search {
-                root: previous,
-                ..self.new_search(now)
-            };
-            match search.find_file(path) {
-                Ok(SearchOutcome::File(found)) => Some(found),
-                _ => None,
-            }
-        };
-        let found = previous.iter().find_map(file)?;
-        let fields = self.policy.0.file_fields(&rules_path(target), path);
-        let (resource, _) = self.build_resource(*found, &fields, Some(now));
-        Some(Lookup::Found(Arc::new(resource)))
-    }
-
-    /// Finds the built-in resource of a target, which is in no directory: the events or the script of live reload.
-    fn builtin(&self, target: &Target<'_>) -> Option<Lookup> {
-        self.options.live_reload.as_ref()?;
-        let path = target.path();
-        let builtin = LiveReload::builtin_path(self.strip_prefix(&path)?)
-            .filter(|_| !target.is_directory())?;
-        Some(match builtin {
-            BuiltinPath::Events => Lookup::Events,
-            BuiltinPath::Script => {
-                let mut fields = self
-                    .policy
-                    .0
-                    .file_fields(&rules_path(target), live::SCRIPT_PATH);
-                fields.remove("Cache-Control");
-                let fields = fields.with("Cache-Control", "no-cache");
-                let content = Blob::Static(live::SCRIPT_CONTENT);
-                let script = represent(content, Coding::Identity, &fields);
-                let validators = validators_of_generated(live::SCRIPT_CONTENT);
-                Lookup::Found(Arc::new(
-                    with_validators(script, Some(validators), false).into(),
-                ))
-            }
-        })
-    }
-
-    /// Returns an HTML page with the live-reload script injected, if live reload is on and the page allows it.
-    fn inject(&self, file: &SiteFile, fields: &Fields) -> Option<Vec<u8>> {
-        let live = self.options.live_reload.as_ref()?;
-        if !is_html(media_type(fields)) || !live.is_injectable(file.content.len(), &file.path) {
-            return None;
-        }
-        match root::content_bytes(&file.content) {
-            Ok(html) => live.inject(&html, fields, &file.path),
-            Err(error) => {
-                warn!(
-                    "cannot add live reload to /{}: {error}",
-                    file.path.escape_ascii()
-                );
-                None
-            }
-        }
-    }
-
-    /// Generates a not-found page with the live-reload script, for a site without a page of its own. It also reloads
-    /// when a page appears at the requested path.
-    fn builtin_not_found_page(&self, target: &Target<'_>) -> Option<Arc<Resource>> {
-        let live = self.options.live_reload.as_ref()?;
-        let path = target.path();
-        let name = path.rsplit(|&byte| byte == b'/').next().unwrap_or_default();
-        if name.contains(&b'.')
-            && !is_html(self.policy.0.media_types.media_type(name).value.as_ref())
-        {
-            return None;
-        }
-        let page = Response::html_page(Status::NotFound, "There is nothing under this address.");
-        let page = page.representation?;
-        let rules_path = rules_path(target);
-        let fields = self
-            .policy
-            .0
-            .error_fields(Some(&rules_path), page.media_type());
-        let html = live.inject(page.content.in_memory()?, &fields, &path)?;
-        let page = represent(html.into(), Coding::Identity, &fields);
-        Some(Arc::new(with_validators(page, None, false).into()))
-    }
-
-    /// Looks a target up below the root. A file gets the fields of `rules_path`.
-    fn lookup_path(
-        &self,
-        target: &Target<'_>,
-        rules_path: &[u8],
-        now: SystemTime,
-    ) -> Result<LookupWithEvidence, LookupError> {
-        let path = target.path();
-        let Some(path) = self.strip_prefix(&path) else {
-            self.trace(|| TraceEvent::OutsidePrefix);
-            return Ok((Lookup::NotFound(None), None));
-        };
-        if path.is_empty() && !target.is_directory() {
-            return Ok((Lookup::Directory, None));
-        }
-        if let Some(reason) = self.hidden_reason(path) {
-            self.trace(|| TraceEvent::Hidden(path.to_vec(), reason));
-            return Ok((Lookup::NotFound(None), None));
-        }
-        let search = self.new_search(now);
-        let outcome = match target.is_directory() {
-            true => search.find_index(path)?,
-            false => search.find_name(path)?,
-        };
-        Ok(match outcome {
-            SearchOutcome::File(found) if self.policy.0.is_rules_file(&found.file.path) => {
-                (Lookup::NotFound(None), None)
-            }
-            SearchOutcome::File(found) => {
-                self.trace_file(ResponseRole::File, &found.file, Some(rules_path));
-                let fields = self.policy.0.file_fields(rules_path, &found.file.path);
-                let (resource, evidence) = self.build_resource(*found, &fields, Some(now));
-                (Lookup::Found(Arc::new(resource)), Some(evidence))
-            }
-            SearchOutcome::Directory => (Lookup::Directory, None),
-            SearchOutcome::Missing if self.options.lists_dirs && target.is_directory() => {
-                (self.lookup_listing(target, path)?, None)
-            }
-            SearchOutcome::Missing => (Lookup::NotFound(None), None),
-        })
-    }
-
-    /// Looks up the listing of a directory without an index file.
-    fn lookup_listing(&self, target: &Target<'_>, path: &[u8]) -> Result<Lookup, LookupError> {
-        match self.root.read_dir(path) {
-            // The links in a listing are relative to a URL that ends in a slash.
-            Ok(_) if !target.raw_path().ends_with('/') => Ok(Lookup::Directory),
-            Ok(_) => Ok(self.listings.lookup()),
-            Err(error) if is_not_found(&error) => Ok(Lookup::NotFound(None)),
-            Err(error) => {
-                let path = path.to_vec();
-                self.trace(|| {
-                    TraceEvent::Probed(path.clone(), ProbeResult::Failed(error.to_string()))
-                });
-                Err(LookupError { path, error })
-            }
-        }
-    }
-
-    /// Returns the reason why this path is hidden, or `None` if it is not.
-    pub(crate) fn hidden_reason(&self, path: &[u8]) -> Option<HiddenReason> {
-        if !self.options.shows_hidden && is_hidden(path) {
-            Some(HiddenReason::Dotfile)
-        } else if self.policy.0.is_rules_file(path) {
-            Some(HiddenReason::RulesFile)
-        } else {
-            None
-        }
+    /// Returns the options.
+    pub(crate) fn options(&self) -> &SiteOptions {
+        &self.options
     }
 
     /// Returns the root that is served.
-    pub(crate) fn root(&self) -> &Root {
-        &self.root
+    pub(crate) fn root(&self) -> &Arc<Root> {
+        self.follower.root()
     }
 
-    fn trace(&self, event: impl FnOnce() -> TraceEvent) {
-        if let Some(trace) = &self.options.trace {
-            trace.record(event());
-        }
+    /// Returns the policy in force.
+    pub(crate) fn policy(&self) -> &Arc<Policy> {
+        self.follower.policy()
     }
 
-    /// Records that a file is to be sent, and the rules that change its fields at `rules_path`.
-    fn trace_file(&self, role: ResponseRole, file: &SiteFile, rules_path: Option<&[u8]>) {
-        let policy = &self.policy.0;
-        let cache = || {
-            policy
-                .cache_policy
-                .cache_control(&file.path, policy.is_private)
-        };
-        self.trace(|| {
-            TraceEvent::Chosen(ChosenFile {
-                role,
-                path: file.path.clone(),
-                len: file.content.len(),
-                symlinks: match file.source.has_no_symlink {
-                    true => Vec::new(),
-                    false => self.root.symlinks_on(&file.path),
-                },
-                media_type: policy.media_types.media_type(&file.path),
-                cache_control: (role != ResponseRole::NotFound).then(cache),
-            })
-        });
-        self.trace(|| TraceEvent::FieldChanges(role, policy.traced_changes(rules_path)));
+    /// Returns the resolver of this time.
+    pub(crate) fn resolver(&self, now: SystemTime) -> Resolver<'_> {
+        Resolver::new(&self.follower, &self.options, &self.shared, now)
     }
 
-    pub(crate) fn new_search(&self, now: SystemTime) -> Search<'_> {
-        Search {
-            has_clean_urls: self.options.has_clean_urls,
-            sidecar_types: self
-                .options
-                .has_sidecars
-                .then_some(&self.policy.0.media_types),
-            trace: self.options.trace.as_ref(),
-            ..Search::new(&self.root, &self.options.index, now)
-        }
+    /// Returns the assembler of this time.
+    fn assembler(&self, now: SystemTime) -> Assembler<'_> {
+        Assembler::new(&self.resolver(now), self.cache.max_file_bytes())
     }
 
-    /// Strips the path prefix; `None` if the path does not begin with it.
-    pub(crate) fn strip_prefix<'p>(&self, path: &'p [u8]) -> Option<&'p [u8]> {
-        match (self.options.prefix.as_bytes(), path) {
-            (b"", path) => Some(path),
-            (prefix, path) => match path.strip_prefix(prefix)? {
-                b"" => Some(b""),
-                below => below.strip_prefix(b"/"),
-            },
-        }
-    }
-
-    /// Applies a rule to a target: redirects it, or looks up the target that it is rewritten to.
-    fn apply_redirect(
+    /// Finds what is sent for a place without a resource, for this reason if it is known.
+    fn find_fallback(
         &mut self,
-        target: &Target<'_>,
-        rule: &RedirectMatch,
+        place: &Place<'_>,
+        policy: &PathPolicy<'_>,
+        absence: Option<Absence>,
         now: SystemTime,
-    ) -> Result<LookupWithEvidence, LookupError> {
-        self.trace(|| TraceEvent::Redirect(rule.clone(), true));
-        let (status, target_of_rule) = match &rule.target {
-            RedirectTarget::Location(location) => {
-                return Ok((
-                    Lookup::Redirect(rule.status, location.as_str().into()),
-                    None,
-                ));
+    ) -> Finding {
+        let resolver = Resolver::new(&self.follower, &self.options, &self.shared, now);
+        Fallback::new(resolver, &mut self.cache).find(place, policy, absence)
+    }
+
+    /// Finds what is sent for what a place resolves to.
+    fn represent(
+        &mut self,
+        resolution: Resolution,
+        place: &Place<'_>,
+        policy: &PathPolicy<'_>,
+        now: SystemTime,
+    ) -> FindingWithEvidence {
+        let finding = match resolution {
+            Resolution::File(found) => {
+                return self
+                    .assembler(now)
+                    .assemble(*found, ResponseRole::File, policy);
             }
-            RedirectTarget::Rewrite(target) => (rule.status, target),
+            Resolution::Directory => Lookup::Directory.into(),
+            Resolution::Listing => self.listings.lookup().into(),
+            Resolution::Redirect(status, location) => {
+                Lookup::Redirect(status, location.into()).into()
+            }
+            Resolution::Rewrite(rewrite) => self.rewrite(rewrite, place, policy, now),
+            Resolution::Missing(absence) => self.find_fallback(place, policy, absence, now),
+            Resolution::Failed(failure) => self.fail(&failure, now),
         };
+        (finding, None)
+    }
+
+    /// Finds the resource of the target that a rule rewrites a place to.
+    fn rewrite(
+        &mut self,
+        rewrite: Rewrite,
+        place: &Place<'_>,
+        policy: &PathPolicy<'_>,
+        now: SystemTime,
+    ) -> Finding {
+        let absence = rewrite.absence;
         // A placeholder stands for text of the client, which may not fit into a path.
-        let Ok(other) = Target::parse(target_of_rule, None) else {
-            return Ok((self.not_found(target, now), None));
+        let Ok(other) = Target::parse(&rewrite.target, None) else {
+            return self.find_fallback(place, policy, absence, now);
         };
-        let (key, rules_path) = self.rewrite_key(target, &other);
-        let lookup = match self.cache.get(&self.root, &key, now) {
-            Some(lookup) => {
-                // With a forced rule no other lookup preceded this one, so its status counts.
-                if rule.is_forced {
-                    self.lookup_status.cache_status = self.cache.last_status();
-                }
-                lookup
-            }
+        let key = rewrite_key(place, &other, policy);
+        let found = match self.cache.get(self.follower.root(), &key, now) {
+            Some(found) => found,
             None => {
-                let discovery = self.lookup_path(&other, &rules_path, now)?;
-                self.cache.insert(&key, discovery, now)
-            }
-        };
-        let lookup = match lookup {
-            Lookup::Found(resource) if status == Status::NotFound => {
-                Lookup::NotFound(Some(self.error_page_for(&resource, &rules_path)))
-            }
-            Lookup::Found(resource) => Lookup::Found(resource),
-            _ => self.not_found(target, now),
-        };
-        Ok((lookup, None))
-    }
-
-    /// Returns the cache key of a rewritten target, and the path whose rules give its fields. The key differs from that
-    /// of the `other` target itself, which another rule may rewrite.
-    fn rewrite_key(&self, target: &Target<'_>, other: &Target<'_>) -> (String, Vec<u8>) {
-        match self.policy.0.has_path_rules() {
-            true => {
-                let key = format!(
-                    "{RULE_KEY_PREFIX}{} {}",
-                    target.raw_path(),
-                    other.raw_path()
-                );
-                (key, rules_path(target))
-            }
-            false => (
-                format!("{RULE_KEY_PREFIX}{}", other.raw_path()),
-                rules_path(other),
-            ),
-        }
-    }
-
-    /// Returns the cache key of the lookup that was just found for a target, and the path whose rules give its fields.
-    fn cache_key(&self, target: &Target<'_>, found: &Lookup) -> Option<(String, Vec<u8>)> {
-        let found = match (found, &self.options.spa_fallback) {
-            (Lookup::SpaFallback(..), Some(file)) => {
-                return Some((SPA_FALLBACK_KEY.into(), format!("/{file}").into()));
-            }
-            (Lookup::Found(resource), _) => resource,
-            _ => return None,
-        };
-        let is_at = |(key, _): &(String, Vec<u8>)| match self.cache.entry(key) {
-            Some((Lookup::Found(cached), _)) => Arc::ptr_eq(cached, found),
-            _ => false,
-        };
-        let by_target = (target.raw_path().to_owned(), rules_path(target));
-        if is_at(&by_target) {
-            return Some(by_target);
-        }
-        match self.policy.0.find_redirect(target)?.target {
-            RedirectTarget::Rewrite(other) => {
-                let other = Target::parse(&other, None).ok()?;
-                Some(self.rewrite_key(target, &other)).filter(is_at)
-            }
-            RedirectTarget::Location(_) => None,
-        }
-    }
-
-    /// Returns the result for a target without a resource: the SPA fallback page, or the not-found page.
-    fn not_found(&mut self, target: &Target<'_>, now: SystemTime) -> Lookup {
-        let page = self.fallback_page(NOT_FOUND_KEY, now);
-        let page = page.map(|page| match self.policy.0.has_path_rules() {
-            true => self.error_page_for(&page, &rules_path(target)),
-            false => page,
-        });
-        let page = page.or_else(|| self.builtin_not_found_page(target));
-        let spa_fallback = match self.options.spa_fallback.is_some() {
-            true => {
-                let route = self.check_spa_route(target);
-                self.trace(|| TraceEvent::SpaRoute(route));
-                route
-                    .ok()
-                    .and_then(|()| self.fallback_page(SPA_FALLBACK_KEY, now))
-            }
-            false => None,
-        };
-        match spa_fallback {
-            Some(spa_fallback) => {
-                Lookup::SpaFallback(self.spa_fallback_for(spa_fallback, target), page)
-            }
-            None => Lookup::NotFound(page),
-        }
-    }
-
-    /// Returns an error page with the fields of `rules_path`.
-    fn error_page_for(&self, page: &Resource, rules_path: &[u8]) -> Arc<Resource> {
-        let policy = &self.policy.0;
-        self.trace(|| {
-            TraceEvent::FieldChanges(
-                ResponseRole::NotFound,
-                policy.traced_changes(Some(rules_path)),
-            )
-        });
-        let fields =
-            |page: &Representation| policy.error_fields(Some(rules_path), page.media_type());
-        Arc::new(with_fields(page, fields, false))
-    }
-
-    /// Returns the SPA fallback page with the fields of this target.
-    fn spa_fallback_for(&self, spa_fallback: Arc<Resource>, target: &Target<'_>) -> Arc<Resource> {
-        match &self.options.spa_fallback {
-            Some(file) if self.policy.0.has_path_rules() => {
-                let rules_path = rules_path(target);
-                let fields = |_: &_| self.policy.0.file_fields(&rules_path, file.as_bytes());
-                Arc::new(with_fields(&spa_fallback, fields, true))
-            }
-            _ => spa_fallback,
-        }
-    }
-
-    /// Checks that a target may be a route that only a page's script knows, or returns the reason why not. A name with
-    /// an extension is a file, and paths below `/.well-known/` are for other programs.
-    fn check_spa_route(&self, target: &Target<'_>) -> Result<(), &'static str> {
-        let path = target.path();
-        let Some(path) = self.strip_prefix(&path) else {
-            return Err("its address does not begin with the path prefix");
-        };
-        let mut names = path.split(|&byte| byte == b'/');
-        let is_well_known = names.next() == Some(WELL_KNOWN);
-        let last = path.rsplit(|&byte| byte == b'/').next();
-        let is_file = last.is_some_and(|name| name.contains(&b'.'));
-        if is_well_known {
-            Err("it is below /.well-known/")
-        } else if is_hidden(path) {
-            Err("a name in it begins with a dot")
-        } else if is_file {
-            Err("its name has an extension, so it is a file")
-        } else {
-            Ok(())
-        }
-    }
-
-    /// Finds the not-found page or the SPA fallback page, by its cache key. If that fails, there is none: the response
-    /// stays as it would be without it.
-    fn fallback_page(&mut self, key: &'static str, now: SystemTime) -> Option<Arc<Resource>> {
-        let page = |lookup| match lookup {
-            Lookup::Found(page) => Some(page),
-            _ => None,
-        };
-        if let Some(lookup) = self.cache.get(&self.root, key, now) {
-            return page(lookup);
-        }
-        let name = match (key, &self.options.spa_fallback) {
-            (SPA_FALLBACK_KEY, Some(spa_fallback)) => spa_fallback,
-            _ => &self.options.not_found,
-        };
-        let discovery = match self.new_search(now).find_file(name.as_bytes()) {
-            Ok(SearchOutcome::File(found)) => {
-                let path = &found.file.path;
-                let fields = match key {
-                    SPA_FALLBACK_KEY => {
-                        let rules_path = [b"/", &path[..]].concat();
-                        self.trace_file(ResponseRole::SpaFallback, &found.file, Some(&rules_path));
-                        self.policy.0.file_fields(&rules_path, path)
+                let other = Place::new(&other, &self.options.prefix);
+                let found = match self.resolver(now).resolve_path(&other) {
+                    Resolution::File(found) => {
+                        self.assembler(now)
+                            .assemble(*found, ResponseRole::File, policy)
                     }
-                    _ => {
-                        self.trace_file(ResponseRole::NotFound, &found.file, None);
-                        let media_type = self.policy.0.media_types.media_type(path);
-                        self.policy.0.error_fields(None, &media_type.value)
-                    }
+                    Resolution::Failed(failure) => return self.fail(&failure, now),
+                    _ => (Lookup::NotFound(None).into(), None),
                 };
-                // The not-found page is no representation of the target, so it has no validators.
-                let validated = (key == SPA_FALLBACK_KEY).then_some(now);
-                let (resource, evidence) = self.build_resource(*found, &fields, validated);
-                (Lookup::Found(Arc::new(resource)), Some(evidence))
-            }
-            _ => (Lookup::NotFound(None), None),
-        };
-        page(self.cache.insert(key, discovery, now))
-    }
-
-    /// Builds the resource of a file and its sidecars with these fields, and with their validators at the time
-    /// `validated`, if there is one.
-    fn build_resource(
-        &self,
-        found: FoundFile,
-        fields: &Fields,
-        validated: Option<SystemTime>,
-    ) -> (Resource, Evidence) {
-        self.log_rejected_sidecars(&found);
-        if let Some(html) = self.inject(&found.file, fields) {
-            let validators = validated.map(|_| validators_of_generated(&html));
-            let page = represent(html.into(), Coding::Identity, fields);
-            return (
-                with_validators(page, validators, false).into(),
-                found.evidence,
-            );
-        }
-        let FoundFile {
-            file,
-            sidecars,
-            evidence,
-            ..
-        } = found;
-        // Error pages are not compressed on demand.
-        let is_codable =
-            sidecars.is_empty() && validated.is_some() && self.is_encodable(fields, &file);
-        let varies = is_codable || !sidecars.is_empty();
-        let variants = [(Coding::Identity, file)].into_iter().chain(sidecars);
-        let build = |(coding, file): (Coding, SiteFile)| {
-            let digests = self.options.digests.as_ref();
-            let with = |now| validators(&file.content, &file.source.version, digests, now);
-            let validators = validated.map(with);
-            let representation = represent(file.content, coding, fields);
-            Arc::new(with_validators(representation, validators, varies))
-        };
-        let resource = Resource {
-            representations: variants.map(build).collect(),
-            varies,
-            is_encodable: is_codable,
-        };
-        (resource, evidence)
-    }
-
-    /// Returns whether a file may be compressed on demand.
-    fn is_encodable(&self, fields: &Fields, file: &SiteFile) -> bool {
-        let max_bytes = self.cache.max_file_bytes();
-        self.options.compressor.is_some()
-            && (compressor::MIN_COMPRESSED_FILE_BYTES..=max_bytes)
-                .contains(&file.source.version.len)
-            && is_compressible(media_type(fields))
-    }
-
-    /// Logs the rejected sidecars, each once.
-    fn log_rejected_sidecars(&self, found: &FoundFile) {
-        for (path, why) in &found.rejected {
-            if self.options.logged_once.insert(path) {
-                warn!("sidecar /{} is not used: {why}", path.escape_ascii());
-            }
-        }
-    }
-
-    /// Takes over the policy in force, if it has changed and was read from this root.
-    fn update_policy(&mut self) {
-        if self.options.policy.change_count() == self.policy.1 {
-            return;
-        }
-        let (policy, changes) = self.options.policy.current();
-        match policy.root {
-            // The root path leads, or led, to another directory, so check it first.
-            Some(root) if root != self.root.id() => self.cache.mark_root_changed(),
-            _ => self.set_policy(policy, changes),
-        }
-    }
-
-    fn set_policy(&mut self, policy: Arc<Policy>, changes: u64) {
-        self.generated_fields = policy.generated_fields(None);
-        self.policy = (policy, changes);
-        self.cache.clear();
-    }
-
-    /// Returns the time of the next check of the root path that waits for no request. Without it, a server without
-    /// requests would hold a directory open for good that is no longer served.
-    fn next_root_check(&self) -> Option<SystemTime> {
-        match (self.cache.root_state(), self.root_checked) {
-            (RootState::Watched, _) => None,
-            (RootState::Changed, _) | (_, None) => Some(UNIX_EPOCH),
-            (RootState::Checked | RootState::Unwatched, Some((last, is_unavailable))) => {
-                let pause = if is_unavailable {
-                    Some(MISSING_ROOT_RETRY)
-                } else {
-                    self.options.releases.grace_period()
-                };
-                pause.map(|pause| last + pause)
-            }
-        }
-    }
-
-    /// Switches to the directories that the root path, and the paths of other directories that links may lead to, lead
-    /// to by now. Returns those that are unavailable; the previous ones stay in use for them.
-    fn update_root(&mut self, now: SystemTime) -> Vec<UnavailableDir> {
-        let was_unavailable = self
-            .root_checked
-            .is_some_and(|(_, is_unavailable)| is_unavailable);
-        self.cache.watch_root(&self.root);
-        let (reopened, unavailable) = self.root.reopen_if_changed();
-        if was_unavailable {
-            self.options.logged_once.forget_recovered(&unavailable);
-        }
-        if (was_unavailable || reopened.is_some()) && self.cache.root_state() == RootState::Checked
-        {
-            // The new directory may be one that can be watched.
-            self.cache.mark_root_changed();
-        }
-        if let Some(root) = reopened {
-            for (name, path) in root.changed_dirs(&self.root) {
-                if self
-                    .options
-                    .logged_once
-                    .insert_real_path(name, Ok(path.to_owned()))
-                {
-                    info!("{} now leads to {}", name.display(), path.display());
-                }
-            }
-            self.switch_root(Arc::new(root));
-        }
-        if !unavailable.is_empty() {
-            self.cache.mark_root_unwatched();
-        }
-        if unavailable
-            .iter()
-            .any(|(name, _)| name == self.root.configured_path())
-        {
-            // Another worker may have opened a later directory, before the path led nowhere.
-            let latest = self.options.releases.current();
-            if let Some(latest) = latest.filter(|latest| !latest.is_same_dir(&self.root)) {
-                self.switch_root(latest);
-            }
-        }
-        self.root_checked = Some((now, !unavailable.is_empty()));
-        self.options.releases.record(&self.root, now);
-        let changes = self.options.policy.change_count();
-        if self.policy.1 != changes {
-            let policy = self.load_policy();
-            self.set_policy(policy, changes);
-        }
-        unavailable
-    }
-
-    fn switch_root(&mut self, root: Arc<Root>) {
-        let is_another = !root.is_same_dir(&self.root);
-        self.root = root;
-        self.cache.reset();
-        if is_another {
-            // The policy in force was read from another root.
-            self.policy.1 = u64::MAX;
-        }
-    }
-
-    /// Logs once that a directory cannot be opened.
-    fn log_unavailable_dir(&self, (name, error): &UnavailableDir) {
-        if !self
-            .options
-            .logged_once
-            .insert_real_path(name, Err(error.to_string()))
-        {
-            return;
-        }
-        let hint = match error.kind() {
-            io::ErrorKind::PermissionDenied => {
-                " (the sandbox allows a symbolic link to be switched to a directory beside the old one, but no directory to \
-                 be replaced: restart docroot, or start it with --live-reload or --sandbox off)"
-            }
-            _ => "",
-        };
-        warn!(
-            "cannot reopen {}: {error}{hint}; still serving {}",
-            name.display(),
-            self.root.real_path_of(name).display()
-        );
-    }
-
-    /// Loads the policy for the current root. If that fails, the one in force stays.
-    fn load_policy(&self) -> Arc<Policy> {
-        let loaded = match self.options.policy.load_for(&self.root) {
-            None => return self.options.policy.current().0,
-            Some(Ok(loaded)) => loaded,
-            Some(Err(errors)) => {
-                for errors in errors {
-                    if self.options.logged_once.insert(errors.as_bytes()) {
-                        warn!("{errors}; the previous rules stay in force");
-                    }
-                }
-                return self.policy.0.clone();
+                self.cache.insert(&key, found, now)
             }
         };
-        for left_out in &loaded.warnings {
-            if self.options.logged_once.insert(left_out.as_bytes()) {
-                warn!("{left_out}");
-            }
+        let finding = match found.lookup {
+            Lookup::Found(page) if rewrite.status == Status::NotFound => Finding {
+                reason: self
+                    .resolver(now)
+                    .absence(place, absence)
+                    .map(Absence::sentence),
+                ..Lookup::NotFound(Some(self.assembler(now).error_page(&page, policy))).into()
+            },
+            Lookup::Found(resource) => Finding {
+                key: CacheKey::Rewrite(key.into()),
+                ..Lookup::Found(resource).into()
+            },
+            _ => self.find_fallback(place, policy, absence, now),
+        };
+        Finding {
+            // With a forced rule no other lookup preceded this one, so its status counts.
+            cache_status: found.cache_status.filter(|_| rewrite.is_forced),
+            ..finding
         }
-        Arc::new(loaded.policy)
+    }
+
+    /// Logs a failed lookup, and returns what is sent for it.
+    fn fail(&mut self, failure: &LookupError, now: SystemTime) -> Finding {
+        self.log_failure(failure, now);
+        Finding {
+            reason: failure.absence().map(Absence::sentence),
+            ..failure.lookup().into()
+        }
     }
 
     /// Logs a failed lookup, at most one line a second: clients decide how often lookups fail.
     fn log_failure(&mut self, failure: &LookupError, now: SystemTime) {
-        let (last, suppressed) = &mut self.failure_log;
-        let is_recent = |last: SystemTime| {
-            now.duration_since(last)
-                .is_ok_and(|elapsed| elapsed < Duration::from_secs(1))
-        };
-        if last.is_some_and(is_recent) {
-            *suppressed += 1;
+        if !self.failure_log.should_log(now) {
             return;
         }
         let LookupError { path, error } = failure;
         let why = match Errno::from_io_error(error) {
-            Some(Errno::XDEV) => match self.root.offending_link(path) {
+            Some(Errno::XDEV) => match self.follower.root().offending_link(path) {
                 Some(Symlink { path, target }) => format!(
                     "the symbolic link /{} leads to {}, outside the root (see --symlinks and --symlink-root)",
                     path.as_os_str().as_bytes().escape_ascii(),
@@ -949,109 +276,69 @@ impl Site {
             }
             _ => error.to_string(),
         };
+        let suppressed = self.failure_log.take_suppressed();
         warn!(
             "cannot serve /{}: {why}; {suppressed} more such failures not logged",
             path.escape_ascii()
         );
-        self.failure_log = (Some(now), 0);
     }
 }
 
 impl Origin for Site {
-    type Stream = SiteStream;
+    type Stream = Listing;
 
-    fn find(&mut self, target: &Target<'_>, now: SystemTime) -> Lookup {
-        if self.cache.is_root_stale() {
-            let unavailable = self.update_root(now);
-            unavailable
-                .iter()
-                .for_each(|unavailable| self.log_unavailable_dir(unavailable));
+    fn find(&mut self, target: &Target<'_>, now: SystemTime) -> Finding {
+        self.follower.follow(&mut self.cache, now);
+        if let Some(finding) = self.cache.get(self.follower.root(), target.raw_path(), now) {
+            return finding;
         }
-        let cached = self.cache.get(&self.root, target.raw_path(), now);
-        self.lookup_status = LookupStatus {
-            cache_status: self.cache.last_status(),
-            reason: None,
-        };
-        if let Some(lookup) = cached {
-            if is_absence(&lookup) {
-                self.lookup_status.reason = self.absence_reason(target);
-            }
-            return lookup;
-        }
-        let discovery = match self.resolve(target, now) {
-            Ok(discovery) => {
-                if is_absence(&discovery.0) {
-                    self.lookup_status.reason = self.absence_reason(target);
-                }
-                discovery
-            }
-            Err(failure) => {
-                self.log_failure(&failure, now);
-                self.lookup_status.reason = failure.reason();
-                (failure.lookup(), None)
-            }
-        };
-        self.cache.insert(target.raw_path(), discovery, now)
-    }
-
-    fn lookup_status(&self) -> Option<LookupStatus> {
-        Some(self.lookup_status)
+        let place = Place::new(target, &self.options.prefix);
+        let policy = self.policy().clone();
+        let policy = policy.at(Some(place.rules_path()));
+        let resolution = self.resolver(now).resolve(&place);
+        let found = self.represent(resolution, &place, &policy, now);
+        self.cache.insert(place.raw_path(), found, now)
     }
 
     fn find_encoded(
         &mut self,
         target: &Target<'_>,
-        found: &Lookup,
+        found: &Finding,
         coding: Coding,
         now: SystemTime,
     ) -> Option<Lookup> {
-        let compressor = self.options.compressor.as_ref()?;
-        let (key, rules_path) = self.cache_key(target, found)?;
-        let (Lookup::Found(resource), evidence) = self.cache.entry(&key)? else {
+        let key = found.key.text(target);
+        let (Lookup::Found(resource), evidence) = self.cache.entry(key)? else {
             return None;
         };
-        let (path, source) = evidence.present.first()?;
-        let identity = resource.representations.first()?;
-        let mut resource = Resource::clone(resource);
-        match compressor.encoded(path, &source.version, coding) {
-            Encoded::Ready(content) => {
-                let validators = validators(&content, &source.version, None, now);
-                let fields = self.policy.0.file_fields(&rules_path, path);
-                let coded = represent(content, coding, &fields);
-                let coded = with_validators(coded, Some(validators), true);
-                resource.representations.push(Arc::new(coded));
+        let assembler = self.assembler(now);
+        let rules_path = rules_path(target);
+        let policy = self.policy().at(Some(&rules_path));
+        let (resource, lookup) = match &found.lookup {
+            Lookup::SpaFallback(_, error_page) => {
+                let rules_path = [b"/", &resource.name[..]].concat();
+                let policy_of_page = self.policy().at(Some(&rules_path));
+                let page = assembler.encode(resource, evidence, coding, &policy_of_page)?;
+                let fallback = assembler.spa_fallback(&page, &policy);
+                (page, Lookup::SpaFallback(fallback, error_page.clone()))
             }
-            Encoded::Unknown => {
-                compressor.enqueue(path, &source.version, coding, identity.content.clone());
-                return None;
+            _ => {
+                let resource = assembler.encode(resource, evidence, coding, &policy)?;
+                (resource.clone(), Lookup::Found(resource))
             }
-            Encoded::Pending => return None,
-            // The compressor is not asked again.
-            Encoded::NotWorthwhile => resource.is_encodable = false,
-        }
-        let resource = Arc::new(resource);
-        self.cache.replace(&key, Lookup::Found(resource.clone()));
-        Some(match found {
-            Lookup::SpaFallback(_, page) => {
-                Lookup::SpaFallback(self.spa_fallback_for(resource, target), page.clone())
-            }
-            _ => Lookup::Found(resource),
-        })
+        };
+        self.cache.replace(key, Lookup::Found(resource));
+        Some(lookup)
     }
 
-    fn open_stream(&mut self, target: &Target<'_>, kind: StreamKind) -> Result<SiteStream, Lookup> {
-        let view = match (kind, &self.options.live_reload) {
-            (StreamKind::Listing(view), _) => view,
-            (StreamKind::Events, Some(live)) => return Ok(SiteStream::Events(live.event_stream())),
-            (StreamKind::Events, None) => return Err(Lookup::NotFound(None)),
+    fn open_stream(&mut self, target: &Target<'_>, kind: StreamKind) -> Result<Listing, Lookup> {
+        let StreamKind::Listing(view) = kind else {
+            return Err(Lookup::NotFound(None));
         };
-        let path = target.path();
-        let path = self.strip_prefix(&path).unwrap_or_default();
-        match self.root.read_dir(path) {
-            Ok(dir) => {
-                let listing = self.listings.start(self.root.clone(), dir, path, view);
-                Ok(SiteStream::Listing(listing))
-            }
+        let place = Place::new(target, &self.options.prefix);
+        let path = place.path().unwrap_or_default();
+        match self.root().read_dir(path) {
+            Ok(dir) => Ok(self.listings.start(self.root().clone(), dir, path, view)),
             Err(error) if is_not_found(&error) => Err(Lookup::NotFound(None)),
             Err(error) => {
                 let path = path.to_vec();
@@ -1062,19 +349,14 @@ impl Origin for Site {
 
     fn read_stream(
         &mut self,
-        stream: &mut SiteStream,
+        listing: &mut Listing,
         into: &mut Vec<u8>,
-        now: Instant,
+        _: Instant,
     ) -> StreamProgress {
-        let listing = match stream {
-            SiteStream::Listing(listing) => listing,
-            SiteStream::Events(events) => {
-                return StreamProgress::Wait(events.write_events(into, now));
-            }
-        };
-        let is_shown = |path: &[u8]| self.hidden_reason(path).is_none();
+        let is_shown =
+            |path: &[u8]| hidden_reason(path, &self.options, self.follower.policy()).is_none();
         let root = listing.root();
-        match listing::step(listing, &root, is_shown, into) {
+        match stream::step(listing, &root, is_shown, into) {
             Ok(true) => StreamProgress::More,
             Ok(false) => StreamProgress::Done,
             Err(error) => {
@@ -1088,16 +370,14 @@ impl Origin for Site {
     }
 
     fn generated_fields(&self, target: Option<&Target<'_>>) -> Cow<'_, Fields> {
-        let policy = &self.policy.0;
-        if !policy.has_path_rules() && self.options.trace.is_none() {
-            return Cow::Borrowed(&self.generated_fields);
-        }
         let rules_path = target.map(rules_path);
-        let rules_path = rules_path.as_deref();
-        self.trace(|| {
-            TraceEvent::FieldChanges(ResponseRole::Generated, policy.traced_changes(rules_path))
-        });
-        Cow::Owned(policy.generated_fields(rules_path))
+        let policy = self.policy().at(rules_path.as_deref());
+        if !policy.has_path_rules() && self.shared.trace.is_none() {
+            return Cow::Borrowed(self.follower.generated_fields());
+        }
+        self.shared
+            .record(|| TraceEvent::FieldChanges(ResponseRole::Generated, policy.traced_changes()));
+        Cow::Owned(policy.generated_fields())
     }
 
     fn mark_stale(&mut self, is_notified: bool) {
@@ -1106,49 +386,24 @@ impl Origin for Site {
             cached_bytes.set(self.cache.used() as u64);
         }
         // No event reports a policy change.
-        self.update_policy();
+        self.follower.update_policy(&mut self.cache);
     }
 
     fn next_timer(&self) -> Option<SystemTime> {
-        self.next_root_check()
-            .into_iter()
-            .chain(self.options.releases.next_expiry())
-            .min()
+        self.follower.next_timer(&self.cache)
     }
 
     fn on_timer(&mut self, now: SystemTime) {
-        self.options.releases.expire(now);
-        if self.next_root_check().is_none_or(|next| now < next) {
-            return;
-        }
-        let was_unavailable = self
-            .root_checked
-            .is_some_and(|(_, is_unavailable)| is_unavailable);
-        let unavailable = self.update_root(now);
-        // A directory that is being replaced may be back in a moment, so log only the second failure.
-        if was_unavailable {
-            unavailable
-                .iter()
-                .for_each(|unavailable| self.log_unavailable_dir(unavailable));
-        }
+        self.follower.on_timer(&mut self.cache, now);
     }
 }
 
-impl LookupError {
-    fn lookup(&self) -> Lookup {
-        match Errno::from_io_error(&self.error) {
-            Some(Errno::ACCESS | Errno::PERM | Errno::XDEV) => Lookup::Forbidden,
-            _ => Lookup::Unavailable,
-        }
-    }
-
-    /// Returns the reason in one sentence, without the file's name.
-    fn reason(&self) -> Option<&'static str> {
-        match Errno::from_io_error(&self.error)? {
-            Errno::XDEV => Some("A symbolic link leads outside the root."),
-            Errno::ACCESS | Errno::PERM => Some("docroot has no permission to read the file."),
-            Errno::MFILE | Errno::NFILE => Some("The limit of open files is reached."),
-            _ => None,
-        }
+/// Returns the cache key of a rewritten target. It differs from that of the `other` target itself, which another rule
+/// may rewrite.
+fn rewrite_key(place: &Place<'_>, other: &Target<'_>, policy: &PathPolicy<'_>) -> String {
+    let other = other.raw_path();
+    match policy.has_path_rules() {
+        true => format!("{REWRITE_KEY_PREFIX}{} {other}", place.raw_path()),
+        false => format!("{REWRITE_KEY_PREFIX}{other}"),
     }
 }

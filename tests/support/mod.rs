@@ -98,7 +98,7 @@ pub fn arguments<'a>(options: &[&'a str]) -> Vec<&'a str> {
 }
 
 /// Returns the option for two workers, unless `options` say how many. By default docroot has a worker for each
-/// processor, each with two inotify instances, of which a user may have 128 (inotify(7)).
+/// processor, each with an inotify instance, of which a user may have 128 (inotify(7)).
 pub fn two_workers(options: &[&str]) -> &'static [&'static str] {
     match options.iter().any(|it| ["-w", "--workers"].contains(it)) {
         true => &[],

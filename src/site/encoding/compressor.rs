@@ -3,22 +3,20 @@
 //! No request waits for it: a worker asks for an encoding, sends the file as it is while there is none, and queues it
 //! for later requests. All workers share the results.
 
-use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::io::{self, Read, Write};
 use std::num::NonZeroUsize;
 use std::os::unix::fs::FileExt as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread;
+use std::sync::{Arc, Mutex};
 
 use tracing::{debug, warn};
 
 use super::encoder::{Effort, LimitedWriter, encode};
 use crate::blob::{Blob, FileVersion};
-use crate::files::root::MAX_CACHED_FILE_BYTES;
+use crate::files::read::MAX_CACHED_FILE_BYTES;
 use crate::http::Coding;
+use crate::sync::{JobQueue, SecondChance, WorkerPool, lock};
 
 /// Size in bytes below which there is little to save.
 pub(crate) const MIN_COMPRESSED_FILE_BYTES: u64 = 1024;
@@ -36,7 +34,8 @@ const ENTRY_OVERHEAD_BYTES: usize = 256;
 /// soon as they have abandoned their jobs.
 #[derive(Clone)]
 pub struct Compressor {
-    pool: Arc<CompressorPool>,
+    shared: Arc<CompressorShared>,
+    pool: Arc<WorkerPool<CompressorJob>>,
 }
 
 /// State of a file's encoding in a content coding.
@@ -53,19 +52,15 @@ pub enum Encoded {
     Unknown,
 }
 
-/// Guard that ends the threads when it is dropped.
-struct CompressorPool {
-    shared: Arc<CompressorShared>,
-}
+/// Encoding to be made, and the content to be encoded.
+type CompressorJob = (EncodingKey, Blob);
 
 struct CompressorShared {
+    /// Locked before the queue of the jobs is.
     state: Mutex<CompressorState>,
-    /// Notifies the threads that there is work.
-    work_available: Condvar,
     /// Notifies tests that a job has ended.
     #[cfg(test)]
-    job_done: Condvar,
-    closed: AtomicBool,
+    job_done: std::sync::Condvar,
     budget: usize,
     encode: Box<EncodeFn>,
 }
@@ -75,30 +70,17 @@ type EncodeFn = dyn Fn(Coding, u64, &mut dyn Read, &mut dyn Write) -> io::Result
 
 #[derive(Default)]
 struct CompressorState {
-    entries: HashMap<Arc<[u8]>, EncodedFile>,
-    /// The same paths, each once, the next to be considered for eviction first.
-    eviction_queue: VecDeque<Arc<[u8]>>,
+    entries: SecondChance<Arc<[u8]>, EncodedFile>,
     /// Bytes that all entries cost.
     used: usize,
-    queued: VecDeque<(EncodingKey, Blob)>,
-    /// Jobs that are queued or running.
-    in_flight: Vec<(EncodingKey, JobStage)>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum JobStage {
-    Queued,
-    Running,
-    /// Running, but another version was requested since.
-    Superseded,
+    /// Jobs that are queued or running, and whose results are wanted: no other version was requested since.
+    in_flight: Vec<EncodingKey>,
 }
 
 /// Results of encoding one version of a file.
 struct EncodedFile {
     version: FileVersion,
     results: [Option<EncodingResult>; 3],
-    /// Whether it was used since it was last considered for eviction.
-    was_used: bool,
 }
 
 #[derive(Clone)]
@@ -130,24 +112,17 @@ impl Compressor {
     fn with(threads: NonZeroUsize, budget: usize, encode: Box<EncodeFn>) -> io::Result<Self> {
         let shared = Arc::new(CompressorShared {
             state: Mutex::default(),
-            work_available: Condvar::new(),
             #[cfg(test)]
-            job_done: Condvar::new(),
-            closed: AtomicBool::new(false),
+            job_done: std::sync::Condvar::new(),
             budget,
             encode,
         });
-        // If a thread cannot be started, dropping this ends the others.
-        let pool = Arc::new(CompressorPool {
-            shared: shared.clone(),
-        });
-        for _ in 0..threads.get() {
-            let shared = shared.clone();
-            thread::Builder::new()
-                .name("compressor".into())
-                .spawn(move || shared.run_thread())?;
-        }
-        Ok(Self { pool })
+        let pool = Arc::new(WorkerPool::new(MAX_QUEUED_JOBS));
+        let worker = shared.clone();
+        pool.start("compressor", threads.get(), move |queue| {
+            worker.run_thread(queue);
+        })?;
+        Ok(Self { shared, pool })
     }
 
     /// Returns the state of an encoding of this version of a file, by its path below the root. A lock is held for one
@@ -157,12 +132,12 @@ impl Compressor {
         let Some(index) = coding_index(coding) else {
             return Encoded::NotWorthwhile;
         };
-        let mut state = self.pool.shared.lock();
-        if let Some(entry) = state.entries.get_mut(path)
+        let mut state = lock(&self.shared.state);
+        if let Some(slot) = state.entries.slot_of(path)
+            && let Some(entry) = state.entries.use_slot(slot)
             && entry.version == *version
             && let Some(result) = &entry.results[index]
         {
-            entry.was_used = true;
             return match result {
                 EncodingResult::Encoded(blob) => Encoded::Ready(blob.clone()),
                 EncodingResult::NotWorthwhile => Encoded::NotWorthwhile,
@@ -183,11 +158,11 @@ impl Compressor {
         let Some(index) = coding_index(coding) else {
             return;
         };
-        let shared = &self.pool.shared;
-        let mut state = shared.lock();
-        state.remove_other_versions(path, version);
-        let cached = state.entries.get(path);
-        let is_cached = cached.is_some_and(|entry| entry.results[index].is_some());
+        let (state, queue) = (&mut *lock(&self.shared.state), self.pool.queue());
+        state.remove_other_versions(path, version, queue);
+        let slot = state.entries.slot_of(path);
+        let cached = slot.and_then(|slot| state.entries.get(slot));
+        let is_cached = cached.is_some_and(|(_, entry)| entry.results[index].is_some());
         if is_cached || state.is_in_flight(path, version, coding) {
             return;
         }
@@ -204,63 +179,44 @@ impl Compressor {
             }
         );
         if !(MIN_COMPRESSED_FILE_BYTES..=MAX_COMPRESSED_FILE_BYTES).contains(&content.len()) {
-            state.insert(key, EncodingResult::NotWorthwhile, shared.budget);
-        } else if is_steady && state.queued.len() < MAX_QUEUED_JOBS {
-            state.in_flight.push((key.clone(), JobStage::Queued));
-            state.queued.push_back((key, content));
-            drop(state);
-            shared.work_available.notify_one();
+            state.insert(key, EncodingResult::NotWorthwhile, self.shared.budget);
+        } else if is_steady && queue.push((key.clone(), content)) {
+            state.in_flight.push(key);
         }
     }
 
     /// Returns the number of queued jobs.
     #[must_use]
     pub fn queue_len(&self) -> usize {
-        self.pool.shared.lock().queued.len()
+        self.pool.queue().len()
     }
 
     /// Waits until no job is queued or running.
     #[cfg(test)]
     fn wait_idle(&self) {
-        let shared = &self.pool.shared;
         let busy = |state: &mut CompressorState| !state.in_flight.is_empty();
-        let waited = shared.job_done.wait_while(shared.lock(), busy);
-        drop(waited.unwrap_or_else(PoisonError::into_inner));
+        let state = lock(&self.shared.state);
+        drop(self.shared.job_done.wait_while(state, busy).unwrap());
     }
 }
 
 impl fmt::Debug for Compressor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let state = self.pool.shared.lock();
+        let state = lock(&self.shared.state);
         f.debug_struct("Compressor")
-            .field("budget", &self.pool.shared.budget)
+            .field("budget", &self.shared.budget)
             .field("used", &state.used)
             .field("in_flight", &state.in_flight.len())
             .finish_non_exhaustive()
     }
 }
 
-impl Drop for CompressorPool {
-    fn drop(&mut self) {
-        // Under the lock: otherwise a thread could miss this between its check and its wait.
-        let mut state = self.shared.lock();
-        self.shared.closed.store(true, Ordering::Relaxed);
-        state.queued.clear();
-        drop(state);
-        self.shared.work_available.notify_all();
-    }
-}
-
 impl CompressorShared {
-    /// Locks the state. A panic elsewhere leaves it usable: its byte count may be off by one entry.
-    fn lock(&self) -> MutexGuard<'_, CompressorState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Runs jobs until no more will come.
-    fn run_thread(&self) {
-        while let Some((key, content)) = self.next_job() {
-            let outcome = catch_unwind(AssertUnwindSafe(|| self.encode_content(&key, &content)));
+    fn run_thread(&self, queue: &JobQueue<CompressorJob>) {
+        while let Some((key, content)) = queue.next() {
+            let encode = || self.encode_content(&key, &content, queue);
+            let outcome = catch_unwind(AssertUnwindSafe(encode));
             drop(content);
             let path = String::from_utf8_lossy(&key.path);
             let name = key.coding.name();
@@ -278,10 +234,11 @@ impl CompressorShared {
                     Some(EncodingResult::NotWorthwhile)
                 }
             };
-            let mut state = self.lock();
-            let is_current = state.finish(&key);
+            let mut state = lock(&self.state);
+            let in_flight = state.in_flight.len();
+            state.in_flight.retain(|other| *other != key);
             if let Some(result) = result
-                && is_current
+                && state.in_flight.len() < in_flight
             {
                 state.insert(key, result, self.budget);
             }
@@ -291,24 +248,12 @@ impl CompressorShared {
         }
     }
 
-    /// Waits for a job; `None` if no more will come.
-    fn next_job(&self) -> Option<(EncodingKey, Blob)> {
-        let idle = |state: &mut CompressorState| state.queued.is_empty() && !self.is_closed();
-        let waited = self.work_available.wait_while(self.lock(), idle);
-        let mut state = waited.unwrap_or_else(PoisonError::into_inner);
-        let job = state.queued.pop_front()?;
-        let mut in_flight = state.in_flight.iter_mut();
-        if let Some((_, stage)) = in_flight.find(|(key, _)| *key == job.0) {
-            *stage = JobStage::Running;
-        }
-        Some(job)
-    }
-
-    fn is_closed(&self) -> bool {
-        self.closed.load(Ordering::Relaxed)
-    }
-
-    fn encode_content(&self, key: &EncodingKey, content: &Blob) -> io::Result<EncodingResult> {
+    fn encode_content(
+        &self,
+        key: &EncodingKey,
+        content: &Blob,
+        queue: &JobQueue<CompressorJob>,
+    ) -> io::Result<EncodingResult> {
         let len = content.len();
         let mut output = LimitedWriter {
             output: Vec::new(),
@@ -317,7 +262,7 @@ impl CompressorShared {
         let mut input = StoppableContent {
             content,
             offset: 0,
-            shared: self,
+            queue,
         };
         check_unchanged(content, &key.version)?;
         let encoded = (self.encode)(key.coding, len, &mut input, &mut output);
@@ -335,21 +280,19 @@ impl CompressorState {
     fn is_in_flight(&self, path: &[u8], version: &FileVersion, coding: Coding) -> bool {
         self.in_flight
             .iter()
-            .any(|(key, _)| *key.path == *path && key.version == *version && key.coding == coding)
+            .any(|key| *key.path == *path && key.version == *version && key.coding == coding)
     }
 
-    /// Removes a job that has ended. Returns whether its result is still wanted.
-    fn finish(&mut self, key: &EncodingKey) -> bool {
-        let index = self
-            .in_flight
-            .iter()
-            .position(|(in_flight, _)| in_flight == key);
-        index.is_some_and(|index| self.in_flight.swap_remove(index).1 == JobStage::Running)
-    }
-
-    /// Removes the results for other versions of a file and their queued jobs, and marks the running ones.
-    fn remove_other_versions(&mut self, path: &[u8], version: &FileVersion) {
-        if let Some(entry) = self.entries.get_mut(path)
+    /// Removes the results for other versions of a file and their queued jobs. The results of running ones will be
+    /// discarded.
+    fn remove_other_versions(
+        &mut self,
+        path: &[u8],
+        version: &FileVersion,
+        queue: &JobQueue<CompressorJob>,
+    ) {
+        if let Some(slot) = self.entries.slot_of(path)
+            && let Some((_, entry)) = self.entries.get_mut(slot)
             && entry.version != *version
         {
             self.used -= entry.encoded_bytes();
@@ -357,11 +300,10 @@ impl CompressorState {
             entry.results = Default::default();
         }
         let is_other = |key: &EncodingKey| *key.path == *path && key.version != *version;
-        self.queued.retain(|(key, _)| !is_other(key));
-        self.in_flight
-            .retain(|(key, stage)| !is_other(key) || *stage != JobStage::Queued);
-        for (_, stage) in self.in_flight.iter_mut().filter(|(key, _)| is_other(key)) {
-            *stage = JobStage::Superseded;
+        let before = self.in_flight.len();
+        self.in_flight.retain(|key| !is_other(key));
+        if self.in_flight.len() < before {
+            queue.retain(|(key, _)| !is_other(key));
         }
     }
 
@@ -370,47 +312,27 @@ impl CompressorState {
         let Some(index) = coding_index(key.coding) else {
             return;
         };
-        let CompressorState {
-            entries,
-            eviction_queue,
-            used,
-            ..
-        } = self;
-        let entry = entries.entry(key.path.clone()).or_insert_with(|| {
-            *used += entry_cost(&key.path);
-            eviction_queue.push_back(key.path);
-            EncodedFile {
+        let slot = self.entries.slot_of(&*key.path).unwrap_or_else(|| {
+            self.used += entry_cost(&key.path);
+            let entry = EncodedFile {
                 version: key.version,
                 results: Default::default(),
-                was_used: false,
-            }
+            };
+            self.entries.insert(key.path, entry)
         });
-        // Another version was requested while this one was encoded.
-        if entry.version != key.version {
-            return;
-        }
-        *used -= entry.encoded_bytes();
-        entry.results[index] = Some(result);
-        *used += entry.encoded_bytes();
-        self.evict_to(budget);
-    }
-
-    /// Evicts entries that were not used since they were last considered, until the cache is within the budget.
-    fn evict_to(&mut self, budget: usize) {
-        while self.used > budget
-            && let Some(path) = self.eviction_queue.pop_front()
+        // Another version may have been requested while this one was encoded.
+        if let Some((_, entry)) = self.entries.get_mut(slot)
+            && entry.version == key.version
         {
-            match self.entries.get_mut(&path) {
-                Some(entry) if entry.was_used => {
-                    entry.was_used = false;
-                    self.eviction_queue.push_back(path);
-                }
-                Some(entry) => {
-                    self.used -= entry.encoded_bytes() + entry_cost(&path);
-                    self.entries.remove(&path);
-                }
-                None => {}
-            }
+            self.used -= entry.encoded_bytes();
+            entry.results[index] = Some(result);
+            self.used += entry.encoded_bytes();
+        }
+        while self.used > budget
+            && let Some(slot) = self.entries.next_evicted(|_| true)
+            && let Some((path, entry)) = self.entries.remove(slot)
+        {
+            self.used -= entry.encoded_bytes() + entry_cost(&path);
         }
     }
 }
@@ -444,9 +366,7 @@ fn coding_index(coding: Coding) -> Option<usize> {
 /// Checks that an open file is still of this version. Content in memory does not change.
 fn check_unchanged(content: &Blob, version: &FileVersion) -> io::Result<()> {
     match content {
-        Blob::File { file, .. }
-            if !FileVersion::after(file, version)?.has_same_bytes_as(version) =>
-        {
+        Blob::File { file, .. } if !version.is_unchanged(file)? => {
             Err(io::Error::other("the file changed"))
         }
         _ => Ok(()),
@@ -457,12 +377,12 @@ fn check_unchanged(content: &Blob, version: &FileVersion) -> io::Result<()> {
 struct StoppableContent<'a> {
     content: &'a Blob,
     offset: u64,
-    shared: &'a CompressorShared,
+    queue: &'a JobQueue<CompressorJob>,
 }
 
 impl Read for StoppableContent<'_> {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
-        if self.shared.is_closed() {
+        if self.queue.is_closed() {
             return Err(io::Error::other("not needed any more"));
         }
         let count = match self.content {
@@ -704,8 +624,8 @@ mod tests {
                     "at {number}"
                 );
             }
-            let state = compressor.pool.shared.lock();
-            assert!(state.used <= budget && state.eviction_queue.len() == state.entries.len());
+            let state = lock(&compressor.shared.state);
+            assert!(state.used <= budget);
             let used: usize = state
                 .entries
                 .iter()

@@ -13,7 +13,7 @@ use std::os::unix::ffi::OsStringExt as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, fchown};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
@@ -25,10 +25,14 @@ use rustix::io::Errno;
 use super::encoder::{Effort, LimitedWriter, encode, is_encoded};
 use super::sidecars::SIDECAR_CODINGS;
 use crate::blob::{FileVersion, TIMESTAMP_TICK};
-use crate::files::root::{Root, Symlinks, file_type, join_path, regular_file_version};
+use crate::files::dir::file_type;
+use crate::files::entry::{join_path, regular_file_version};
+use crate::files::root::{Root, Symlinks};
 use crate::http::Coding;
+use crate::path::split_path;
 use crate::site::names::hidden::is_hidden;
 use crate::site::names::media::{MediaTypes, is_compressible};
+use crate::sync::lock;
 
 /// Number of bytes that a sidecar must save at least. It must also save a tenth of its file.
 const MIN_SAVED_BYTES: u64 = 1024;
@@ -126,13 +130,6 @@ impl SidecarJob {
     #[must_use]
     pub fn sidecar_path(&self) -> Vec<u8> {
         [&*self.path, self.coding.suffix().as_bytes()].concat()
-    }
-
-    fn dir_and_name(&self) -> (&[u8], &[u8]) {
-        match self.path.iter().rposition(|&byte| byte == b'/') {
-            Some(slash) => (&self.path[..slash], &self.path[slash + 1..]),
-            None => (b"", &self.path),
-        }
     }
 }
 
@@ -234,7 +231,7 @@ impl SidecarWriter {
         now: SystemTime,
         on_read: &dyn Fn(u64),
     ) -> Result<SidecarOutcome, SidecarError> {
-        let (parent, name) = job.dir_and_name();
+        let (parent, name) = split_path(&job.path);
         let at = |path: &[u8]| {
             let path = display_path(path.to_vec());
             move |error: io::Error| SidecarError::Io(path, error)
@@ -369,11 +366,8 @@ impl SidecarWriter {
         }
     }
 
-    /// Locks the list. A poisoned lock is safe to use: each change is one statement.
     fn lock_temporaries(&self) -> MutexGuard<'_, Option<TemporaryNames>> {
-        self.temporaries
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        lock(&self.temporaries)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::os::unix::fs::FileExt as _;
 
 use crate::blob::Blob;
-use crate::files::root::FileSource;
+use crate::files::entry::FileSource;
 use crate::http::Coding;
 use crate::site::names::media::{self, MediaTypes, is_compressible};
 

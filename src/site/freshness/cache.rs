@@ -1,4 +1,4 @@
-//! `Cache`: lookups within a budget of bytes and descriptors, evicted by the clock algorithm.
+//! `Cache`: lookups within a budget of bytes and descriptors, with second-chance eviction.
 //!
 //! No stale lookup is served: a lookup is fresh in the turn of the event loop in which it was found or revalidated.
 //! After that its evidence must be revalidated, unless its files are watched and no event was reported. A lookup
@@ -8,10 +8,12 @@ use std::sync::Arc;
 
 use foldhash::{HashMap, HashMapExt as _};
 
-use super::watch::{WatchEvent, WatchId};
+use super::watch::WatchEvent;
 use crate::blob::Blob;
-use crate::files::root::FileSource;
-use crate::http::{Lookup, Resource};
+use crate::files::entry::FileSource;
+use crate::files::inotify::WatchId;
+use crate::http::{Finding, Lookup, Resource};
+use crate::sync::SecondChance;
 
 /// Bytes that an entry costs besides its key, its paths and its content: its own fields, its place in the map, the
 /// representation with its rendered fields, and the allocator's overhead for each.
@@ -47,21 +49,11 @@ pub(crate) struct CacheBudget {
 }
 
 /// Lookups by key: the target's path as it was sent, or a key of the site's own.
-///
-/// The seeds of the maps' hashes are random. Clients choose the keys, but only among those that name a file; they see
-/// neither hashes nor any order of them, and cannot try others. A random seed is proof against that, at a third of the
-/// cost of SipHash.
 #[derive(Debug)]
 pub(crate) struct Cache {
     budget: CacheBudget,
     used: CacheBudget,
-    slots_by_key: HashMap<Arc<str>, usize>,
-    /// Ring of entries for the clock algorithm. The hand passes the entries that were used since its last round, and
-    /// evicts the first that was not. However many targets are requested once, they evict each other, and none that is
-    /// requested again and again.
-    slots: Vec<Option<CacheEntry>>,
-    clock_hand: usize,
-    free_slots: Vec<usize>,
+    entries: SecondChance<Arc<str>, CacheEntry>,
     /// Slots of the entries that rest on a watched file.
     slots_by_watch: HashMap<WatchId, Vec<usize>>,
     /// Watches that no entry needs any more.
@@ -69,14 +61,14 @@ pub(crate) struct Cache {
     turn: u64,
     /// Number of changes of names in watched directories.
     name_changes: u64,
-    turn_entries: HashMap<Box<str>, Lookup>,
+    turn_entries: HashMap<Box<str>, Finding>,
 }
 
 /// Result of a look into the cache.
 #[derive(Debug)]
 pub(crate) enum CacheLookup {
     /// Lookup that may be used as it is.
-    Fresh(Lookup),
+    Fresh(Finding),
     /// Lookup that was right when the evidence was found. It must be revalidated, or removed.
     Stale(StaleEntry),
     Missing,
@@ -103,15 +95,12 @@ pub(crate) struct Evidence {
 
 #[derive(Debug)]
 struct CacheEntry {
-    key: Arc<str>,
     lookup: Lookup,
     evidence: Arc<Evidence>,
     cost: CacheBudget,
     /// Last turn in which it was found or revalidated.
     fresh_in_turn: u64,
     watch: Option<EntryWatch>,
-    /// Whether it was used since the clock hand last passed.
-    was_used: bool,
 }
 
 /// Watches on all files of an entry, and whether they can be relied on.
@@ -129,10 +118,7 @@ impl Cache {
         Self {
             budget,
             used: CacheBudget::default(),
-            slots_by_key: HashMap::new(),
-            slots: Vec::new(),
-            clock_hand: 0,
-            free_slots: Vec::new(),
+            entries: SecondChance::default(),
             slots_by_watch: HashMap::new(),
             released_watches: Vec::new(),
             turn: 0,
@@ -161,7 +147,7 @@ impl Cache {
             WatchEvent::Names => self.name_changes += 1,
             WatchEvent::File(id) => {
                 for &slot in self.slots_by_watch.get(&id).into_iter().flatten() {
-                    if let Some(Some(entry)) = self.slots.get_mut(slot)
+                    if let Some((_, entry)) = self.entries.get_mut(slot)
                         && let Some(entry_watch) = &mut entry.watch
                     {
                         entry_watch.is_undisturbed = false;
@@ -180,22 +166,21 @@ impl Cache {
 
     /// Returns the lookup under a key, fresh or to be revalidated.
     pub(crate) fn get(&mut self, key: &str) -> CacheLookup {
-        let Some(&slot) = self.slots_by_key.get(key) else {
+        let Some(slot) = self.entries.slot_of(key) else {
             return match self.turn_entries.get(key) {
-                Some(lookup) => CacheLookup::Fresh(lookup.clone()),
+                Some(finding) => CacheLookup::Fresh(finding.clone()),
                 None => CacheLookup::Missing,
             };
         };
-        let Some(Some(entry)) = self.slots.get_mut(slot) else {
+        let Some(entry) = self.entries.use_slot(slot) else {
             return CacheLookup::Missing;
         };
-        entry.was_used = true;
         let name_changes = self.name_changes;
         let is_undisturbed = |entry_watch: &EntryWatch| {
             entry_watch.is_undisturbed && entry_watch.name_changes == name_changes
         };
         if entry.fresh_in_turn == self.turn || entry.watch.as_ref().is_some_and(is_undisturbed) {
-            return CacheLookup::Fresh(entry.lookup.clone());
+            return CacheLookup::Fresh(entry.lookup.clone().into());
         }
         CacheLookup::Stale(StaleEntry {
             slot,
@@ -224,7 +209,7 @@ impl Cache {
             true => watch_ids,
             false => Box::default(),
         };
-        let Some(Some(entry)) = self.slots.get_mut(slot) else {
+        let Some((_, entry)) = self.entries.get_mut(slot) else {
             return;
         };
         entry.fresh_in_turn = turn;
@@ -260,58 +245,51 @@ impl Cache {
         let cost = entry_cost(key, lookup, &evidence);
         if key.len() > MAX_KEY_BYTES
             || cost.bytes > self.max_entry_bytes()
-            || self.slots_by_key.contains_key(key)
+            || self.entries.slot_of(key).is_some()
         {
-            return self.insert_for_turn(key, lookup);
+            return self.insert_for_turn(key, &lookup.clone().into());
         }
-        let key: Arc<str> = key.into();
-        let slot = self.free_slots.pop().unwrap_or(self.slots.len());
-        if slot == self.slots.len() {
-            self.slots.push(None);
-        }
-        self.slots[slot] = Some(CacheEntry {
-            key: key.clone(),
+        let entry = CacheEntry {
             lookup: lookup.clone(),
             evidence: Arc::new(evidence),
             cost,
             fresh_in_turn: self.turn,
             watch: None,
-            was_used: false,
-        });
-        self.slots_by_key.insert(key, slot);
+        };
+        self.entries.insert(key.into(), entry);
         self.charge(cost);
         self.evict();
     }
 
-    /// Caches a lookup until the turn is over.
-    pub(crate) fn insert_for_turn(&mut self, key: &str, lookup: &Lookup) {
+    /// Caches a finding until the turn is over.
+    pub(crate) fn insert_for_turn(&mut self, key: &str, finding: &Finding) {
         if self.budget.bytes > 0
             && key.len() <= MAX_KEY_BYTES
             && self.turn_entries.len() < MAX_TURN_ENTRIES
         {
-            self.turn_entries.insert(key.into(), lookup.clone());
+            self.turn_entries.insert(key.into(), finding.clone());
         }
     }
 
     /// Returns the lookup just found or revalidated under a key, and its evidence.
     pub(crate) fn entry(&self, key: &str) -> Option<(&Lookup, &Arc<Evidence>)> {
-        let entry = self.slots.get(*self.slots_by_key.get(key)?)?.as_ref()?;
+        let (_, entry) = self.entries.get(self.entries.slot_of(key)?)?;
         Some((&entry.lookup, &entry.evidence))
     }
 
     /// Replaces the lookup under a key.
     pub(crate) fn replace(&mut self, key: &str, lookup: Lookup) {
-        if let Some(&slot) = self.slots_by_key.get(key) {
+        if let Some(slot) = self.entries.slot_of(key) {
             self.set_lookup(slot, lookup);
         }
     }
 
     /// Replaces the lookup of an entry, and its cost.
     fn set_lookup(&mut self, slot: usize, lookup: Lookup) {
-        let Some(Some(entry)) = self.slots.get_mut(slot) else {
+        let Some((key, entry)) = self.entries.get_mut(slot) else {
             return;
         };
-        let cost = entry_cost(&entry.key, &lookup, &entry.evidence);
+        let cost = entry_cost(key, &lookup, &entry.evidence);
         let previous = std::mem::replace(&mut entry.cost, cost);
         entry.lookup = lookup;
         self.charge(cost);
@@ -321,7 +299,7 @@ impl Cache {
 
     /// Removes all entries.
     pub(crate) fn clear(&mut self) {
-        for slot in 0..self.slots.len() {
+        for slot in 0..self.entries.slots() {
             self.remove_slot(slot);
         }
         self.turn_entries.clear();
@@ -337,31 +315,23 @@ impl Cache {
         self.released_watches.drain(..)
     }
 
-    /// Moves the clock hand, evicting entries, until the cache is within its budget.
+    /// Evicts entries until the cache is within its budget.
     fn evict(&mut self) {
         while self.used.bytes > self.budget.bytes || self.used.descriptors > self.budget.descriptors
         {
             let only_open = self.used.bytes <= self.budget.bytes;
-            let slot = self.clock_hand;
-            self.clock_hand = (self.clock_hand + 1) % self.slots.len();
-            let Some(Some(entry)) = self.slots.get_mut(slot) else {
-                continue;
+            let is_candidate = |entry: &CacheEntry| !only_open || entry.cost.descriptors > 0;
+            let Some(slot) = self.entries.next_evicted(is_candidate) else {
+                return;
             };
-            if only_open && entry.cost.descriptors == 0 {
-                continue;
-            }
-            if !std::mem::take(&mut entry.was_used) {
-                self.remove_slot(slot);
-            }
+            self.remove_slot(slot);
         }
     }
 
     fn remove_slot(&mut self, slot: usize) {
-        let Some(entry) = self.slots.get_mut(slot).and_then(Option::take) else {
+        let Some((_, entry)) = self.entries.remove(slot) else {
             return;
         };
-        self.slots_by_key.remove(&entry.key);
-        self.free_slots.push(slot);
         self.refund(entry.cost);
         for &id in watch_ids(entry.watch.as_ref()) {
             self.unwatch(slot, id);
@@ -520,10 +490,10 @@ mod tests {
 
     /// Checks that the counted costs are those of the entries, and within the budget.
     fn check(cache: &Cache) {
-        let entries = || cache.slots.iter().flatten();
+        let entries = || cache.entries.iter();
         let mut used = CacheBudget::default();
-        for entry in entries() {
-            let cost = entry_cost(&entry.key, &entry.lookup, &entry.evidence);
+        for (key, entry) in entries() {
+            let cost = entry_cost(key, &entry.lookup, &entry.evidence);
             assert_eq!(entry.cost, cost);
             used.bytes += cost.bytes;
             used.descriptors += cost.descriptors;
@@ -531,19 +501,15 @@ mod tests {
         assert_eq!(cache.used, used);
         assert!(used.bytes <= cache.budget.bytes, "{used:?}");
         assert!(used.descriptors <= cache.budget.descriptors, "{used:?}");
-        assert_eq!(cache.slots_by_key.len(), entries().count());
-        assert_eq!(
-            cache.free_slots.len(),
-            cache.slots.iter().filter(|it| it.is_none()).count()
-        );
-        let watches = entries().map(|entry| super::watch_ids(entry.watch.as_ref()).len());
+        assert_eq!(cache.entries.len(), entries().count());
+        let watches = entries().map(|(_, entry)| super::watch_ids(entry.watch.as_ref()).len());
         let watches: usize = watches.sum();
         assert_eq!(
             cache.slots_by_watch.values().map(Vec::len).sum::<usize>(),
             watches
         );
         assert!(cache.turn_entries.len() <= MAX_TURN_ENTRIES);
-        assert!(cache.slots.len() <= cache.budget.bytes / ENTRY_OVERHEAD_BYTES + 1);
+        assert!(cache.entries.slots() <= cache.budget.bytes / ENTRY_OVERHEAD_BYTES + 1);
     }
 
     #[test]
@@ -585,7 +551,7 @@ mod tests {
             check(&cache);
             drop(cache.take_released().collect::<Vec<_>>());
         }
-        assert!(!cache.slots_by_key.is_empty());
+        assert!(cache.entries.len() > 0);
     }
 
     #[test]
@@ -625,7 +591,7 @@ mod tests {
     fn zero_budget_caches_nothing() {
         let mut cache = Cache::new(CacheBudget::default());
         insert(&mut cache, "/");
-        cache.insert_for_turn("/nothing", &Lookup::NotFound(None));
+        cache.insert_for_turn("/nothing", &Lookup::NotFound(None).into());
         assert_eq!(state_of(&mut cache, "/"), EntryState::Missing);
         assert_eq!(state_of(&mut cache, "/nothing"), EntryState::Missing);
     }
@@ -665,7 +631,7 @@ mod tests {
             cache.insert_persistent(&key, lookup, evidence(0));
         }
         check(&cache);
-        assert!(cache.slots_by_key.len() > 32, "the budget is used");
+        assert!(cache.entries.len() > 32, "the budget is used");
     }
 
     #[test]
@@ -694,7 +660,7 @@ mod tests {
     fn turn_entries_are_bounded_and_dropped_at_turn_end() {
         let mut cache = Cache::new(BUDGET);
         for number in 0..MAX_TURN_ENTRIES * 2 {
-            cache.insert_for_turn(&format!("/{number}"), &Lookup::NotFound(None));
+            cache.insert_for_turn(&format!("/{number}"), &Lookup::NotFound(None).into());
             check(&cache);
         }
         assert_eq!(state_of(&mut cache, "/0"), EntryState::Fresh);

@@ -6,15 +6,19 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::cache::{Cache, CacheBudget, CacheLookup, Evidence, StaleEntry};
-use super::watch::{FileWatcher, WatchEvent, WatchId};
-use crate::files::root::is_not_found;
-use crate::files::root::{FileSource, MAX_CACHED_FILE_BYTES, Root, is_steady};
-use crate::http::{CacheStatus, Lookup};
+use super::watch::{FileWatcher, WatchEvent};
+use crate::files::entry::FileSource;
+use crate::files::error::is_not_found;
+use crate::files::inotify::WatchId;
+use crate::files::read::{MAX_CACHED_FILE_BYTES, is_steady};
+use crate::files::root::Root;
+use crate::http::{CacheStatus, Finding, Lookup};
+use crate::path::split_path;
 use crate::site::represent::resource::with_sealed_content;
 use crate::site::represent::validators::are_final;
 
 /// Result of a lookup, and the evidence for it, if it rests on files.
-pub(crate) type LookupWithEvidence = (Lookup, Option<Evidence>);
+pub(crate) type FindingWithEvidence = (Finding, Option<Evidence>);
 
 /// Cache of lookups, with watches on the files that they rest on.
 #[derive(Debug)]
@@ -23,8 +27,6 @@ pub(crate) struct LookupCache {
     watcher: Option<FileWatcher>,
     /// Whether the root path may lead to another directory by now.
     root_state: RootState,
-    /// Status of the last [`get`](Self::get).
-    last_status: CacheStatus,
 }
 
 /// Knowledge of where the paths of the root, and of other directories that links may lead to, lead now.
@@ -51,7 +53,6 @@ impl LookupCache {
             cache: Cache::new(budget),
             watcher,
             root_state: RootState::Changed,
-            last_status: CacheStatus::Miss,
         }
     }
 
@@ -155,26 +156,18 @@ impl LookupCache {
     }
 
     /// Returns the lookup cached under a key, if it is fresh or was revalidated.
-    pub(crate) fn get(&mut self, root: &Root, key: &str, now: SystemTime) -> Option<Lookup> {
-        let (lookup, status) = match self.cache.get(key) {
-            CacheLookup::Fresh(lookup) => (Some(lookup), CacheStatus::Hit),
-            CacheLookup::Missing => (None, CacheStatus::Miss),
+    pub(crate) fn get(&mut self, root: &Root, key: &str, now: SystemTime) -> Option<Finding> {
+        let (mut finding, status) = match self.cache.get(key) {
+            CacheLookup::Fresh(finding) => (finding, CacheStatus::Hit),
+            CacheLookup::Missing => return None,
             CacheLookup::Stale(stale) => {
                 let revalidated = self.revalidate(root, stale, now);
                 self.release_watches();
-                (revalidated, CacheStatus::Revalidated)
+                (revalidated?.into(), CacheStatus::Revalidated)
             }
         };
-        self.last_status = match lookup {
-            Some(_) => status,
-            None => CacheStatus::Miss,
-        };
-        lookup
-    }
-
-    /// Returns the status of the last [`get`](Self::get).
-    pub(crate) fn last_status(&self) -> CacheStatus {
-        self.last_status
+        finding.cache_status = Some(status);
+        Some(finding)
     }
 
     /// Revalidates a stale lookup. It was requested before, so its files are worth watching.
@@ -188,14 +181,14 @@ impl LookupCache {
         // Nor is an existing directory watched that holds none of the files.
         let is_watched = |dir| {
             let mut present = evidence.present.iter();
-            present.any(|(path, _)| self::parent_path(path) == dir) || root.is_missing(dir)
+            present.any(|(path, _)| split_path(path).0 == dir) || root.is_missing(dir)
         };
         let is_undisturbed = self.watcher.as_ref().is_some_and(|watcher| {
             !watch_ids.is_empty() && watch_ids.iter().all(|&id| watcher.is_unopened(id))
         }) && evidence
             .absent
             .iter()
-            .all(|path| is_watched(parent_path(path)) && !is_link(path));
+            .all(|path| is_watched(split_path(path).0) && !is_link(path));
         if !is_unchanged(root, evidence) {
             self.cache.remove(&stale);
             // The watches are on other files than the lookup rests on.
@@ -245,22 +238,24 @@ impl LookupCache {
     pub(crate) fn insert(
         &mut self,
         key: &str,
-        (lookup, evidence): LookupWithEvidence,
+        (mut finding, evidence): FindingWithEvidence,
         now: SystemTime,
-    ) -> Lookup {
+    ) -> Finding {
+        // A rewrite by a rule has the status of the other target.
+        finding.cache_status.get_or_insert(CacheStatus::Miss);
         let max_bytes = self.max_file_bytes();
         let is_final = |evidence: &Evidence| {
             let mut versions = evidence.present.iter().map(|(_, source)| &source.version);
             versions.all(|version| version.len <= max_bytes && are_final(version, now))
         };
-        match (&lookup, evidence.filter(is_final)) {
+        match (&finding.lookup, evidence.filter(is_final)) {
             // The cause may be temporary, or the result depends on the query.
             (Lookup::Forbidden | Lookup::Unavailable | Lookup::Redirect(..), _) => {}
             (lookup, Some(evidence)) => self.cache.insert_persistent(key, lookup, evidence),
-            (lookup, None) => self.cache.insert_for_turn(key, lookup),
+            (_, None) => self.cache.insert_for_turn(key, &finding),
         }
         self.release_watches();
-        lookup
+        finding
     }
 
     /// Removes the watches of lookups that are no longer cached.
@@ -271,12 +266,6 @@ impl LookupCache {
             }
         }
     }
-}
-
-/// Returns the directory part of a path.
-fn parent_path(path: &[u8]) -> &[u8] {
-    let slash = path.iter().rposition(|&byte| byte == b'/');
-    &path[..slash.unwrap_or(0)]
 }
 
 /// Returns whether all files are still as the evidence says.

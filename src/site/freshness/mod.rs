@@ -3,7 +3,7 @@
 pub(crate) mod cache;
 pub(crate) mod lookup_cache;
 pub(crate) mod releases;
-pub(crate) mod root_watch;
+pub(crate) mod root_follower;
 pub(crate) mod watch;
 
 pub use releases::Releases;

@@ -2,10 +2,11 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::files::root::Root;
+use crate::sync::lock;
 
 /// Maximum number of releases. Each holds a file descriptor.
 const MAX_RELEASES: usize = 16;
@@ -111,10 +112,8 @@ impl Releases {
         previous.map(|release| release.root.clone()).collect()
     }
 
-    /// Locks the list. A poisoned lock is safe to use: a panic halfway loses at most one release.
     fn lock(&self) -> MutexGuard<'_, VecDeque<Release>> {
-        let releases = self.shared.releases.lock();
-        releases.unwrap_or_else(PoisonError::into_inner)
+        lock(&self.shared.releases)
     }
 }
 

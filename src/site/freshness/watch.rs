@@ -19,21 +19,17 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 
 use rustix::event::{PollFd, PollFlags, Timespec, epoll, poll};
-use rustix::fs::inotify::{self, ReadFlags, WatchFlags};
+use rustix::fs::inotify::{ReadFlags, WatchFlags};
 use rustix::io::Errno;
 use tracing::warn;
 
-use super::root_watch::RootWatch;
-use crate::files::root::{FileSource, Root};
-
-/// File systems on which every change goes through this kernel, by their magic numbers (statfs(2)): ext2 to ext4, XFS,
-/// btrfs, tmpfs. The tests of changes run on each of them (`.ci/file-systems`); F2FS and bcachefs may belong here, but
-/// could not be tested.
-pub(crate) const LOCAL_FILE_SYSTEMS: [i64; 4] = [0xef53, 0x5846_5342, 0x9123_683e, 0x0102_1994];
+use crate::files::entry::FileSource;
+use crate::files::inotify::{Inotify, WatchId, open_mountinfo, reports_all_changes};
+use crate::files::root::Root;
+use crate::files::root_watch::RootWatch;
 
 /// Events of a directory that concern the names in it. (IN_ATTRIB is reported for its files as well, which means
 /// little.)
@@ -44,7 +40,9 @@ const DIR_EVENTS: WatchFlags = WatchFlags::CREATE
     .union(WatchFlags::DELETE_SELF)
     .union(WatchFlags::MOVE_SELF)
     .union(WatchFlags::ONLYDIR)
-    .union(WatchFlags::DONT_FOLLOW);
+    .union(WatchFlags::DONT_FOLLOW)
+    // The directory may be on the root path, too.
+    .union(WatchFlags::MASK_ADD);
 
 /// Events of a file, under any of its names.
 const FILE_EVENTS: WatchFlags = WatchFlags::MODIFY
@@ -71,15 +69,15 @@ const MAX_WATCHED_DIRS: usize = 4096;
 /// inotify watches on files, and on the directories of their paths.
 #[derive(Debug)]
 pub(crate) struct FileWatcher {
-    inotify: OwnedFd,
+    inotify: Inotify,
     mounts: OwnedFd,
     root_watch: RootWatch,
-    /// All of these, as one descriptor.
+    /// `inotify` and the list of mounts, as one descriptor.
     epoll: OwnedFd,
     /// Second descriptor of the list of mounts, for `epoll`: the kernel reports a change once per open descriptor, and
     /// a report to `epoll` must not hide the one to `mounts`.
     _epoll_mounts: OwnedFd,
-    watches: HashMap<i32, WatchTarget>,
+    watches: HashMap<WatchId, WatchTarget>,
     /// Device of each watched directory; `None` where inotify may miss a change.
     dirs: HashMap<Vec<u8>, Option<u64>>,
     is_full: bool,
@@ -95,10 +93,6 @@ enum WatchTarget {
         openers: u32,
     },
 }
-
-/// Identifier of a watched file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct WatchId(i32);
 
 /// Change reported by inotify or by the list of mounts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,24 +117,17 @@ impl FileWatcher {
     }
 
     fn open() -> io::Result<Self> {
-        let flags = inotify::CreateFlags::NONBLOCK | inotify::CreateFlags::CLOEXEC;
-        let inotify = inotify::init(flags)?;
-        let (mounts, epoll_mounts, root_watch) = (
-            Root::open_mountinfo()?,
-            Root::open_mountinfo()?,
-            RootWatch::new()?,
-        );
+        let (inotify, mounts, epoll_mounts) =
+            (Inotify::new()?, open_mountinfo()?, open_mountinfo()?);
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        let listen =
-            |source, events| epoll::add(&epoll, source, epoll::EventData::new_u64(0), events);
-        listen(&inotify, epoll::EventFlags::IN)?;
-        listen(&root_watch.inotify, epoll::EventFlags::IN)?;
+        let data = epoll::EventData::new_u64(0);
+        epoll::add(&epoll, &inotify, data, epoll::EventFlags::IN)?;
         // Changes are reported as priority data (proc_pid_mountinfo(5)).
-        listen(&epoll_mounts, epoll::EventFlags::PRI)?;
+        epoll::add(&epoll, &epoll_mounts, data, epoll::EventFlags::PRI)?;
         Ok(Self {
             inotify,
             mounts,
-            root_watch,
+            root_watch: RootWatch::default(),
             epoll,
             _epoll_mounts: epoll_mounts,
             watches: HashMap::new(),
@@ -168,26 +155,26 @@ impl FileWatcher {
         let watch = self.add_watch(&root.proc_path(path), FILE_EVENTS)?;
         let target = WatchTarget::File { openers: 0 };
         self.watches.entry(watch).or_insert(target);
-        Some(WatchId(watch))
+        Some(watch)
     }
 
     /// Returns whether a file is still watched, with the directories of its path.
     pub(crate) fn is_watched(&mut self, root: &Root, path: &[u8], id: WatchId) -> bool {
-        self.watches.contains_key(&id.0) && self.watch_parents(root, path).is_some()
+        self.watches.contains_key(&id) && self.watch_parents(root, path).is_some()
     }
 
     /// Returns whether no process has the file open, as far as is known.
     pub(crate) fn is_unopened(&self, id: WatchId) -> bool {
         matches!(
-            self.watches.get(&id.0),
+            self.watches.get(&id),
             Some(WatchTarget::File { openers: 0 })
         )
     }
 
     /// Stops watching a file.
     pub(crate) fn unwatch(&mut self, id: WatchId) {
-        if self.watches.remove(&id.0).is_some() {
-            self.remove_watch(id.0);
+        if self.watches.remove(&id).is_some() {
+            self.remove_watch(id);
         }
     }
 
@@ -196,14 +183,9 @@ impl FileWatcher {
         let mut poll_fds = [
             PollFd::new(&self.inotify, PollFlags::IN),
             PollFd::new(&self.mounts, PollFlags::PRI),
-            PollFd::new(&self.root_watch.inotify, PollFlags::IN),
         ];
         let polled = poll(&mut poll_fds, Some(&Timespec::default()));
-        let [has_changed, has_mounted, has_root_changed] =
-            poll_fds.map(|poll_fds| !poll_fds.revents().is_empty());
-        if has_root_changed && self.root_watch.has_changed() {
-            report(WatchEvent::RootPath);
-        }
+        let [has_changed, has_mounted] = poll_fds.map(|poll_fds| !poll_fds.revents().is_empty());
         if polled.is_err() || has_mounted {
             self.unwatch_all(&mut report);
         } else if has_changed {
@@ -212,21 +194,18 @@ impl FileWatcher {
     }
 
     fn read_inotify(&mut self, report: &mut impl FnMut(WatchEvent)) {
-        let mut buffer = [MaybeUninit::uninit(); 4096];
-        let mut has_moved = false;
-        let inotify = &self.inotify;
-        let mut reader = inotify::Reader::new(inotify, &mut buffer);
-        let error = loop {
-            let (watch, events) = match reader.next() {
-                Ok(event) => (event.wd(), event.events()),
-                Err(Errno::INTR) => continue,
-                Err(error) => break error,
-            };
-            if events.contains(ReadFlags::QUEUE_OVERFLOW) {
-                break Errno::OVERFLOW;
-            }
-            match self.watches.get_mut(&watch) {
-                // The watch was removed a moment ago.
+        let (mut has_moved, mut has_root_changed) = (false, false);
+        let Self {
+            inotify,
+            root_watch,
+            watches,
+            ..
+        } = self;
+        let read = inotify.read_events(|event| {
+            has_root_changed |= root_watch.is_change(&event);
+            let events = event.events;
+            match watches.get_mut(&event.watch) {
+                // The watch was removed a moment ago, or is on the root path only.
                 None => {}
                 Some(WatchTarget::Dir) => {
                     has_moved |= events.intersects(DIR_MOVE_EVENTS);
@@ -241,13 +220,16 @@ impl FileWatcher {
                         *openers = openers.saturating_sub(1);
                     }
                     if events.intersects(ReadFlags::IGNORED | ReadFlags::UNMOUNT) {
-                        self.watches.remove(&watch);
+                        watches.remove(&event.watch);
                     }
-                    report(WatchEvent::File(WatchId(watch)));
+                    report(WatchEvent::File(event.watch));
                 }
             }
-        };
-        if error != Errno::AGAIN {
+        });
+        if has_root_changed {
+            report(WatchEvent::RootPath);
+        }
+        if read.is_err() {
             self.unwatch_all(report);
         } else if has_moved {
             self.unwatch_dirs();
@@ -256,7 +238,8 @@ impl FileWatcher {
 
     /// Watches the root path as it is now. Returns whether inotify reports every change of it.
     pub(crate) fn watch_root(&mut self, root: &Root) -> bool {
-        self.root_watch.watch(root);
+        let is_shared = |watch| self.watches.contains_key(&watch);
+        self.root_watch.watch(root, &self.inotify, is_shared);
         self.root_watch.is_complete()
     }
 
@@ -275,7 +258,7 @@ impl FileWatcher {
     }
 
     fn unwatch_dirs(&mut self) {
-        let dirs: Vec<i32> = self
+        let dirs: Vec<WatchId> = self
             .watches
             .extract_if(|_, target| matches!(target, WatchTarget::Dir))
             .map(|(watch, _)| watch)
@@ -304,7 +287,7 @@ impl FileWatcher {
             return None;
         }
         let (kind, device) = root.file_system(path).ok()?;
-        let device = LOCAL_FILE_SYSTEMS.contains(&kind).then_some(device);
+        let device = reports_all_changes(kind).then_some(device);
         if device.is_some() {
             let watch = self.add_watch(&root.proc_path(path), DIR_EVENTS)?;
             self.watches.insert(watch, WatchTarget::Dir);
@@ -313,11 +296,11 @@ impl FileWatcher {
         device
     }
 
-    fn add_watch(&mut self, name: &[u8], events: WatchFlags) -> Option<i32> {
+    fn add_watch(&mut self, name: &[u8], events: WatchFlags) -> Option<WatchId> {
         if self.is_full {
             return None;
         }
-        match inotify::add_watch(&self.inotify, name, events) {
+        match self.inotify.watch(name, events) {
             Ok(watch) => Some(watch),
             Err(Errno::NOSPC) => {
                 self.is_full = true;
@@ -334,17 +317,66 @@ impl FileWatcher {
         }
     }
 
-    fn remove_watch(&mut self, watch: i32) {
-        // Fails if the kernel has removed the watch already, with its file.
-        let _ = inotify::remove_watch(&self.inotify, watch);
+    fn remove_watch(&mut self, watch: WatchId) {
+        if !self.root_watch.has(watch) {
+            self.inotify.unwatch(watch);
+        }
         self.is_full = false;
     }
 }
 
 #[cfg(test)]
-impl WatchId {
-    /// Creates an identifier without a watch.
-    pub(crate) fn new(number: i32) -> Self {
-        Self(number)
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use super::*;
+    use crate::files::entry::EntryDescriptor;
+    use crate::files::root::Symlinks;
+
+    /// Returns the events, each once.
+    fn events(watch: &mut FileWatcher) -> Vec<WatchEvent> {
+        let mut events = Vec::new();
+        watch.poll_events(|event| {
+            if !events.contains(&event) {
+                events.push(event);
+            }
+        });
+        events
+    }
+
+    // The directory of a watched file may be on the root path, too, and inotify has one watch for each directory.
+    #[test]
+    fn root_path_and_files_may_share_watches() {
+        let outer = tempfile::tempdir().unwrap();
+        let dir = outer.path().join("root");
+        fs::create_dir(&dir).unwrap();
+        fs::write(dir.join("file"), "content").unwrap();
+        let root = Root::open(&dir, &Symlinks::default()).unwrap();
+        let Some(mut watch) = FileWatcher::new(&root) else {
+            eprintln!("SKIPPED: inotify may miss changes in the temporary directory");
+            return;
+        };
+        let source = match root.open_descriptor(b"file").unwrap() {
+            EntryDescriptor::File(_, source) => source,
+            other => panic!("{other:?}"),
+        };
+        watch.watch(&root, b"file", &source).unwrap();
+        if !watch.watch_root(&root) {
+            eprintln!("SKIPPED: inotify may miss changes of the root path");
+            return;
+        }
+        let elsewhere = Root::open(Path::new("/"), &Symlinks::default()).unwrap();
+        watch.watch_root(&elsewhere);
+        assert_eq!(events(&mut watch), [], "the root path has not changed");
+        fs::write(dir.join("new"), "").unwrap();
+        assert_eq!(events(&mut watch), [WatchEvent::Names]);
+        watch.watch_root(&root);
+        watch.reset();
+        events(&mut watch);
+        fs::write(dir.join("newer"), "").unwrap();
+        assert_eq!(events(&mut watch), []);
+        fs::rename(&dir, outer.path().join("moved")).unwrap();
+        assert_eq!(events(&mut watch), [WatchEvent::RootPath]);
     }
 }

@@ -3,7 +3,8 @@
 use std::io::Write as _;
 use std::time::SystemTime;
 
-use crate::http::{ListingFormat, Timestamp, percent_encode};
+use crate::http::escape::is_control_or_bidi;
+use crate::http::{HtmlText, JsonEscapes, ListingFormat, Timestamp, percent_encode, push_json};
 
 /// Row of a listing: one directory entry.
 #[derive(Clone, Copy, Debug)]
@@ -37,7 +38,7 @@ impl ListingRow<'_> {
                 write_href(self.name, into);
                 into.extend_from_slice(slash);
                 into.extend_from_slice(b"\">");
-                write_escaped(self.name, into);
+                let _ = write!(into, "{}", HtmlText(self.name));
                 into.extend_from_slice(slash);
                 into.extend_from_slice(b"</a>");
             }
@@ -45,7 +46,7 @@ impl ListingRow<'_> {
                 into.extend_from_slice(
                     b"<span title=\"A name with a control character cannot be requested.\">",
                 );
-                write_escaped(self.name, into);
+                let _ = write!(into, "{}", HtmlText(self.name));
                 into.extend_from_slice(slash);
                 into.extend_from_slice(b"</span>");
             }
@@ -74,15 +75,7 @@ impl ListingRow<'_> {
     fn json(&self, is_first: bool, into: &mut Vec<u8>) {
         into.extend_from_slice(if is_first { b"\n" } else { b",\n" });
         into.extend_from_slice(b"{\"name\":\"");
-        let name = String::from_utf8_lossy(self.name);
-        for char in name.chars() {
-            // Writing to a Vec does not fail.
-            let _ = match char {
-                '"' | '\\' => write!(into, "\\{char}"),
-                char if char.is_control() => write!(into, "\\u{:04x}", u32::from(char)),
-                char => write!(into, "{char}"),
-            };
-        }
+        push_json(self.name, JsonEscapes::Controls, into);
         into.extend_from_slice(b"\",\"href\":");
         match is_requestable(self.name) {
             true => {
@@ -112,7 +105,7 @@ impl ListingRow<'_> {
             for char in chunk.valid().chars() {
                 let _ = match char {
                     '\\' => write!(into, "\\\\"),
-                    char if char.is_control() || is_bidi_control(char) => {
+                    char if is_control_or_bidi(char) => {
                         write!(into, "{}", char.escape_default())
                     }
                     char => write!(into, "{char}"),
@@ -142,29 +135,6 @@ fn write_href(name: &[u8], into: &mut Vec<u8>) {
     let mut text = String::with_capacity(name.len());
     percent_encode(name, b"-._~", &mut text);
     into.extend_from_slice(text.as_bytes());
-}
-
-/// Appends a name as HTML. Bytes that are not UTF-8 become replacement characters. Control characters, and characters
-/// that change the direction of text, are written as in Rust: `\n`, `\u{202e}`.
-pub(super) fn write_escaped(name: &[u8], into: &mut Vec<u8>) {
-    for char in String::from_utf8_lossy(name).chars() {
-        let _ = match char {
-            '<' => write!(into, "&lt;"),
-            '>' => write!(into, "&gt;"),
-            '&' => write!(into, "&amp;"),
-            '"' => write!(into, "&quot;"),
-            '\'' => write!(into, "&#39;"),
-            char if char.is_control() || is_bidi_control(char) => {
-                write!(into, "{}", char.escape_default())
-            }
-            char => write!(into, "{char}"),
-        };
-    }
-}
-
-/// Whether a character is an invisible one that controls the direction of text or ends a line (Unicode, UAX #9).
-fn is_bidi_control(char: char) -> bool {
-    matches!(char, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// Length that is formatted with a unit and two to four digits.

@@ -9,19 +9,20 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
-use std::mem::MaybeUninit;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::AsFd as _;
 
-use rustix::fs::inotify::{self, ReadFlags, WatchFlags};
-use rustix::fs::{FileType, fstat};
+use rustix::fs::fstat;
+use rustix::fs::inotify::{ReadFlags, WatchFlags};
 use rustix::io::Errno;
 use tracing::warn;
 
 use super::debouncer::FileChange;
 use crate::blob::FileVersion;
-use crate::files::root::{Root, file_type, join_path};
-use crate::site::freshness::root_watch::RootWatch;
-use crate::site::freshness::watch::LOCAL_FILE_SYSTEMS;
+use crate::files::entry::{join_path, regular_file_version};
+use crate::files::inotify::{Inotify, WatchId, reports_all_changes};
+use crate::files::root::Root;
+use crate::files::root_watch::RootWatch;
+use crate::path::last_segment;
 use crate::site::names::hidden::is_hidden;
 
 /// Events on the names in a directory and on its files.
@@ -32,7 +33,9 @@ const DIR_EVENTS: WatchFlags = WatchFlags::CREATE
     .union(WatchFlags::MODIFY)
     .union(WatchFlags::CLOSE_WRITE)
     .union(WatchFlags::ONLYDIR)
-    .union(WatchFlags::EXCL_UNLINK);
+    .union(WatchFlags::EXCL_UNLINK)
+    // The directory may be on the root path, too.
+    .union(WatchFlags::MASK_ADD);
 
 const ARRIVAL_EVENTS: ReadFlags = ReadFlags::CREATE.union(ReadFlags::MOVED_TO);
 const DEPARTURE_EVENTS: ReadFlags = ReadFlags::DELETE.union(ReadFlags::MOVED_FROM);
@@ -45,10 +48,10 @@ pub(super) struct TreeWatcher {
     root_watch: RootWatch,
     is_root_missing: bool,
     hidden: bool,
-    inotify: OwnedFd,
+    inotify: Inotify,
     /// Directory of each watch, and watch of each directory.
-    dirs: HashMap<i32, Vec<u8>>,
-    watches: BTreeMap<Vec<u8>, i32>,
+    dirs: HashMap<WatchId, Vec<u8>>,
+    watches: BTreeMap<Vec<u8>, WatchId>,
     /// Files that are the process's standard output or error, by device and inode.
     own_outputs: Vec<(u64, u64)>,
     has_warned: bool,
@@ -59,12 +62,11 @@ pub(super) struct TreeWatcher {
 pub(super) enum TreeEvent<'a> {
     /// Change to the file at this path, or removal of the directory.
     Path(&'a [u8], FileChange),
-    /// Unknown changes: any file may have changed.
+    /// Change of the root path: it may lead to another directory.
+    RootPath,
+    /// Unknown changes: any file, and the root path, may have changed.
     Unknown,
 }
-
-/// Inotify event: watch descriptor, mask and name.
-type InotifyEvent = (i32, ReadFlags, Vec<u8>);
 
 impl TreeWatcher {
     /// Creates a watcher. Nothing is watched before [`start`](Self::start).
@@ -72,13 +74,12 @@ impl TreeWatcher {
     /// # Errors
     /// Fails like inotify_init1(2): no more descriptors, or no more instances for this user.
     pub(super) fn new(root: Root, hidden: bool) -> io::Result<Self> {
-        let flags = inotify::CreateFlags::NONBLOCK | inotify::CreateFlags::CLOEXEC;
         Ok(Self {
             root,
-            root_watch: RootWatch::new()?,
+            root_watch: RootWatch::default(),
             is_root_missing: false,
             hidden,
-            inotify: inotify::init(flags)?,
+            inotify: Inotify::new()?,
             dirs: HashMap::new(),
             watches: BTreeMap::new(),
             own_outputs: output_files(),
@@ -87,13 +88,8 @@ impl TreeWatcher {
     }
 
     /// Returns the descriptor that is readable when there are events to [read](Self::read_events).
-    pub(super) fn inotify(&self) -> &OwnedFd {
+    pub(super) fn inotify(&self) -> &Inotify {
         &self.inotify
-    }
-
-    /// Returns the descriptor that is readable when the root path may resolve to another directory.
-    pub(super) fn root_inotify(&self) -> &OwnedFd {
-        &self.root_watch.inotify
     }
 
     /// Whether the root path must be polled: it is missing, or inotify does not cover all of it.
@@ -113,7 +109,8 @@ impl TreeWatcher {
     /// Resolves the root path again, and returns whether it is another directory. That is not watched yet.
     fn update_root(&mut self) -> bool {
         // Watch first, then look: no change is missed.
-        self.root_watch.watch(&self.root);
+        let is_shared = |watch| self.dirs.contains_key(&watch);
+        self.root_watch.watch(&self.root, &self.inotify, is_shared);
         let (reopened, unavailable) = self.root.reopen_if_changed();
         self.is_root_missing = !unavailable.is_empty();
         match reopened {
@@ -129,7 +126,7 @@ impl TreeWatcher {
     pub(super) fn start(&mut self) {
         self.update_root();
         if let Ok((kind, _)) = self.root.file_system(b"")
-            && !LOCAL_FILE_SYSTEMS.contains(&kind)
+            && !reports_all_changes(kind)
         {
             warn!(
                 "inotify may not report all changes on the root's file system (0x{kind:x}): \
@@ -141,11 +138,16 @@ impl TreeWatcher {
 
     /// Reports the events since the last call, in order.
     pub(super) fn read_events(&mut self, mut report: impl FnMut(TreeEvent<'_>)) {
-        for (watch, events, name) in self.read_inotify() {
-            if events.contains(ReadFlags::QUEUE_OVERFLOW) {
-                self.rewatch();
-                return report(TreeEvent::Unknown);
-            }
+        let mut has_root_changed = false;
+        let mut queued = Vec::new();
+        let read = self.inotify.read_events(|event| {
+            has_root_changed |= self.root_watch.is_change(&event);
+            queued.push((event.watch, event.events, event.name.to_vec()));
+        });
+        if has_root_changed {
+            report(TreeEvent::RootPath);
+        }
+        for (watch, events, name) in queued {
             if events.contains(ReadFlags::IGNORED) {
                 if let Some(path) = self.dirs.remove(&watch) {
                     self.watches.remove(&path);
@@ -172,6 +174,10 @@ impl TreeWatcher {
                 report(TreeEvent::Path(&path, change));
             }
         }
+        if read.is_err() {
+            self.rewatch();
+            report(TreeEvent::Unknown);
+        }
     }
 
     /// Watches a directory that was created or moved here, and removes the watches of one that was removed.
@@ -190,27 +196,6 @@ impl TreeWatcher {
         }
         if events.intersects(ARRIVAL_EVENTS) {
             self.watch_tree(path, report);
-        }
-    }
-
-    /// Reads all queued events. A read error counts as a queue overflow.
-    fn read_inotify(&self) -> Vec<InotifyEvent> {
-        let mut buffer = [MaybeUninit::uninit(); 16 * 1024];
-        let mut reader = inotify::Reader::new(&self.inotify, &mut buffer);
-        let mut events = Vec::new();
-        loop {
-            match reader.next() {
-                Ok(event) => {
-                    let name = event.file_name().map(|name| name.to_bytes().to_vec());
-                    events.push((event.wd(), event.events(), name.unwrap_or_default()));
-                }
-                Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) => return events,
-                Err(_) => {
-                    events.push((-1, ReadFlags::QUEUE_OVERFLOW, Vec::new()));
-                    return events;
-                }
-            }
         }
     }
 
@@ -244,7 +229,7 @@ impl TreeWatcher {
     }
 
     fn add_watch(&mut self, name: &[u8], path: Vec<u8>) {
-        match inotify::add_watch(&self.inotify, name, DIR_EVENTS) {
+        match self.inotify.watch(name, DIR_EVENTS) {
             Ok(watch) => {
                 // The directory was renamed.
                 if let Some(previous) = self.dirs.insert(watch, path.clone())
@@ -279,8 +264,7 @@ impl TreeWatcher {
         for path in gone {
             if let Some(watch) = self.watches.remove(&path) {
                 self.dirs.remove(&watch);
-                // The kernel has already removed the watch of a deleted directory.
-                let _ = inotify::remove_watch(&self.inotify, watch);
+                self.remove_watch(watch);
             }
         }
     }
@@ -289,9 +273,15 @@ impl TreeWatcher {
     fn rewatch(&mut self) {
         self.watches.clear();
         for (watch, _) in std::mem::take(&mut self.dirs) {
-            let _ = inotify::remove_watch(&self.inotify, watch);
+            self.remove_watch(watch);
         }
         self.watch_tree(b"", &mut |_| {});
+    }
+
+    fn remove_watch(&self, watch: WatchId) {
+        if !self.root_watch.has(watch) {
+            self.inotify.unwatch(watch);
+        }
     }
 
     /// Whether the file at a path is the process's standard output or error.
@@ -304,7 +294,7 @@ impl TreeWatcher {
 
     /// Whether events at a path are reported.
     fn is_relevant(&self, path: &[u8]) -> bool {
-        let name = path.rsplit(|&byte| byte == b'/').next().unwrap_or_default();
+        let name = last_segment(path);
         let is_backup = name.ends_with(b"~") || name.starts_with(b"#");
         let is_hidden = !self.hidden && is_hidden(path);
         !(is_backup || is_hidden || matches!(name, b".git" | b"node_modules"))
@@ -314,10 +304,9 @@ impl TreeWatcher {
 /// Returns the regular files that are standard output or error, by device and inode.
 fn output_files() -> Vec<(u64, u64)> {
     let stats = [fstat(io::stdout().as_fd()), fstat(io::stderr().as_fd())];
-    let files = stats.into_iter().flatten();
-    files
-        .filter(|stat| file_type(stat) == FileType::RegularFile)
-        .map(|stat| (stat.st_dev, stat.st_ino))
+    let versions = stats.iter().flatten().filter_map(regular_file_version);
+    versions
+        .map(|version| (version.device, version.inode))
         .collect()
 }
 
@@ -348,7 +337,7 @@ mod tests {
         let mut events = Vec::new();
         tree.read_events(|event| match event {
             TreeEvent::Path(path, _) => events.push(String::from_utf8_lossy(path).into_owned()),
-            TreeEvent::Unknown => events.push("anything".into()),
+            TreeEvent::RootPath | TreeEvent::Unknown => events.push("anything".into()),
         });
         events.dedup();
         assert_eq!(events, ["two"]);

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::http::{parse_parameter, split_media_type, split_parameters};
+use crate::path::last_segment;
 
 /// Media type of files with an unknown extension.
 pub(crate) const OCTET_STREAM: &str = "application/octet-stream";
@@ -217,7 +218,7 @@ pub fn is_compressible(media_type: &str) -> bool {
 
 /// Returns the text after the last dot of the last segment, unless the segment begins with that dot.
 pub(crate) fn extension(name: &[u8]) -> &[u8] {
-    let name = name.rsplit(|&byte| byte == b'/').next().unwrap_or_default();
+    let name = last_segment(name);
     match name.iter().rposition(|&byte| byte == b'.') {
         Some(dot) if dot > 0 => &name[dot + 1..],
         _ => b"",

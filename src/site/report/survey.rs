@@ -6,9 +6,11 @@ use std::path::PathBuf;
 use std::time::SystemTime;
 
 use super::trace::ProbeResult;
-use crate::files::root::is_not_found;
-use crate::files::root::{EntryDescriptor, Symlink};
+use crate::files::Symlink;
+use crate::files::entry::EntryDescriptor;
+use crate::files::error::is_not_found;
 use crate::http::{PATH_CHARACTERS, Target, percent_encode};
+use crate::site::resolve::absence::hidden_reason;
 use crate::site::resolve::search::{LookupError, SearchOutcome, probe_of};
 use crate::site::site::Site;
 
@@ -89,7 +91,7 @@ impl SurveyWalk<'_> {
         entries.sort_unstable();
         for (name, is_dir) in entries {
             let path = dir.child_path(&name);
-            if self.site.hidden_reason(&path).is_some() {
+            if hidden_reason(&path, self.site.options(), self.site.policy()).is_some() {
                 self.counts.hidden += 1;
             } else if let Some(why) = unrequestable_reason(&path) {
                 (self.report)(SurveyFinding::Unrequestable(path, why));
@@ -125,7 +127,7 @@ impl SurveyWalk<'_> {
 
     /// Looks a file up as a request would.
     fn visit_file(&mut self, path: &[u8]) {
-        match self.site.new_search(self.now).find_file(path) {
+        match self.site.resolver(self.now).search().find_file(path) {
             Ok(SearchOutcome::File(found)) => {
                 self.counts.files += 1;
                 self.counts.sidecars += found.sidecars.len() as u64;

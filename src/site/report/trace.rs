@@ -1,12 +1,15 @@
 //! A trace of a lookup: the events from which `docroot explain` says why a target gets its response.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
-use crate::files::root::Symlink;
+use crate::files::Symlink;
 use crate::http::Coding;
-use crate::site::cache_control::CacheControl;
+use crate::site::names::cache_policy::CacheControl;
 use crate::site::names::media::MediaType;
+use crate::site::resolve::absence::Absence;
+use crate::site::rules::policy::TracedFieldChange;
 use crate::site::rules::redirects::RedirectMatch;
+use crate::sync::lock;
 
 /// Events that a site records, in order. Clones share them.
 #[derive(Clone, Debug, Default)]
@@ -15,10 +18,8 @@ pub struct Trace(Arc<Mutex<Vec<TraceEvent>>>);
 /// Event of a lookup. Paths are relative to the root, without leading or trailing slash.
 #[derive(Clone, Debug)]
 pub enum TraceEvent {
-    /// Target that does not begin with the path prefix.
-    OutsidePrefix,
-    /// Path that is not served, whether or not it exists.
-    Hidden(Vec<u8>, HiddenReason),
+    /// Path that is not served, whether or not it exists, and the reason.
+    Absent(Vec<u8>, Absence),
     /// Path that was opened, and the result.
     Probed(Vec<u8>, ProbeResult),
     /// Sidecar of the file: its length in bytes, or the reason why it is not served.
@@ -31,15 +32,6 @@ pub enum TraceEvent {
     Chosen(ChosenFile),
     /// Changes that rules make to the fields of the response.
     FieldChanges(ResponseRole, Vec<TracedFieldChange>),
-}
-
-/// Reason why a path is not served.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum HiddenReason {
-    /// Path with a name that begins with a dot.
-    Dotfile,
-    /// File from which rules are read.
-    RulesFile,
 }
 
 /// Result of opening a path.
@@ -89,29 +81,15 @@ pub struct ChosenFile {
     pub cache_control: Option<CacheControl>,
 }
 
-/// Change to a field of a response.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TracedFieldChange {
-    /// Field name.
-    pub name: String,
-    /// New value; `None` if the field is removed.
-    pub value: Option<String>,
-    /// Lines in the file of fields by path; none if the change is configured for all responses.
-    pub lines: Vec<usize>,
-}
-
 impl Trace {
     /// Returns all events so far.
     #[must_use]
     pub fn events(&self) -> Vec<TraceEvent> {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        lock(&self.0).clone()
     }
 
     pub(crate) fn record(&self, event: TraceEvent) {
-        let mut events = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut events = lock(&self.0);
         events.push(event);
     }
 }

@@ -17,13 +17,11 @@
 //! A hostile client can at most cause each file to be read once, one at a time, while others are served; and once more
 //! each, if there are more than [`MAX_CACHED_DIGESTS`] files and it requests all of them.
 
-use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread;
+use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
 use rustix::process::nice;
@@ -31,7 +29,8 @@ use tracing::debug;
 use twox_hash::xxhash3_128::Hasher;
 
 use crate::blob::{Blob, FileVersion};
-use crate::files::root::MAX_CACHED_FILE_BYTES;
+use crate::files::read::MAX_CACHED_FILE_BYTES;
+use crate::sync::{JobQueue, SecondChance, WorkerPool, lock};
 
 /// Size in bytes up to which a file is read at once, by the worker.
 const MAX_SYNC_BYTES: u64 = MAX_CACHED_FILE_BYTES;
@@ -55,36 +54,15 @@ const MAX_CACHED_DIGESTS: usize = 16 * 1024;
 /// Background thread that reads files, and their digests. Clones share them; the thread ends with the last clone.
 #[derive(Clone)]
 pub struct Digests {
-    stop_on_drop: Arc<DigestsStopOnDrop>,
-}
-
-/// Guard that ends the thread when it is dropped.
-struct DigestsStopOnDrop {
-    shared: Arc<DigestsShared>,
-}
-
-#[derive(Default)]
-struct DigestsShared {
-    state: Mutex<DigestsState>,
-    /// Notifies the thread that there is work.
-    work_available: Condvar,
+    state: Arc<Mutex<DigestsState>>,
+    pool: Arc<WorkerPool<DigestJob>>,
 }
 
 #[derive(Default)]
 struct DigestsState {
-    cached: HashMap<FileVersion, CachedDigest>,
-    /// The same versions, each once, the next to be considered for eviction first.
-    eviction_queue: VecDeque<FileVersion>,
-    queued: VecDeque<DigestJob>,
-    /// Version that the thread is reading.
-    in_progress: Option<FileVersion>,
-    is_closed: bool,
-}
-
-struct CachedDigest {
-    digest: u128,
-    /// Whether it was used since it was last considered for eviction.
-    was_used: bool,
+    cached: SecondChance<FileVersion, u128>,
+    /// Versions that are queued or being read.
+    pending: Vec<FileVersion>,
 }
 
 /// File that is being read.
@@ -103,24 +81,23 @@ impl Digests {
     /// The thread cannot be started.
     pub fn start() -> io::Result<Self> {
         let this = Self::without_thread();
-        let shared = this.stop_on_drop.shared.clone();
-        thread::Builder::new()
-            .name("digests".into())
-            .spawn(move || {
-                // On Linux this applies to this thread alone (nice(2)), and to its disk I/O, too. If it is refused, the
-                // thread runs at the workers' priority.
-                let _ = nice(NICE_INCREMENT);
-                let mut buffer = vec![0; READ_BUFFER_BYTES];
-                while shared.run_slice(&mut buffer) {}
-            })?;
+        let state = this.state.clone();
+        this.pool.start("digests", 1, move |queue| {
+            // On Linux this applies to this thread alone (nice(2)), and to its disk I/O, too. If it is refused, the
+            // thread runs at the workers' priority.
+            let _ = nice(NICE_INCREMENT);
+            let mut buffer = vec![0; READ_BUFFER_BYTES];
+            while run_slice(&state, queue, &mut buffer) {}
+        })?;
         Ok(this)
     }
 
     /// Creates an instance without a thread.
     fn without_thread() -> Self {
-        let shared = Arc::default();
-        let stop_on_drop = Arc::new(DigestsStopOnDrop { shared });
-        Self { stop_on_drop }
+        Self {
+            state: Arc::default(),
+            pool: Arc::new(WorkerPool::new(MAX_QUEUED_FILES)),
+        }
     }
 
     /// Returns the digest of a file, which was of this version at `now` or later; `None` if there can be none, or is
@@ -137,16 +114,16 @@ impl Digests {
         if !version.is_settled(now) {
             return None;
         }
-        let shared = &self.stop_on_drop.shared;
-        let mut state = shared.lock();
+        let mut state = lock(&self.state);
         if let Some(digest) = state.get(version) {
             return Some(digest);
         }
         if version.len > MAX_SYNC_BYTES {
-            if state.can_enqueue(version) {
-                state.queued.push_back(DigestJob::new(file, version));
+            let is_pending = state.pending.contains(version);
+            if !is_pending && state.pending.len() < MAX_QUEUED_FILES {
+                state.pending.push(*version);
                 drop(state);
-                shared.work_available.notify_one();
+                self.pool.queue().push(DigestJob::new(file, version));
             }
             return None;
         }
@@ -155,116 +132,66 @@ impl Digests {
         let digest = job
             .read_slice(MAX_SYNC_BYTES, &mut vec![0; READ_BUFFER_BYTES])
             .ok()??;
-        shared.lock().insert(*version, digest);
+        lock(&self.state).insert(*version, digest);
         Some(digest)
     }
 }
 
 impl fmt::Debug for Digests {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let state = self.stop_on_drop.shared.lock();
         f.debug_struct("Digests")
-            .field("cached", &state.cached.len())
-            .field("queued", &state.queued.len())
+            .field("cached", &lock(&self.state).cached.len())
+            .field("queued", &self.pool.queue().len())
             .finish_non_exhaustive()
     }
 }
 
-impl Drop for DigestsStopOnDrop {
-    fn drop(&mut self) {
-        // Under the lock: otherwise the thread could miss this between its check and its wait.
-        let mut state = self.shared.lock();
-        state.is_closed = true;
-        let queued = std::mem::take(&mut state.queued);
-        drop(state);
-        self.shared.work_available.notify_all();
-        drop(queued);
+/// Waits for a file and reads a slice of it. Returns whether more files may come.
+fn run_slice(state: &Mutex<DigestsState>, queue: &JobQueue<DigestJob>, buffer: &mut [u8]) -> bool {
+    let Some(mut job) = queue.next() else {
+        return false;
+    };
+    // (A file that is not read further is closed without the lock: if it was the last name of a long file, closing takes
+    // a while.)
+    let version = job.version;
+    let digest = match job.read_slice(SLICE_BYTES, buffer) {
+        Ok(None) => {
+            queue.push(job);
+            return true;
+        }
+        Ok(digest) => digest,
+        Err(error) => {
+            debug!("cannot hash inode {}: {error}", version.inode);
+            None
+        }
+    };
+    let mut state = lock(state);
+    state.pending.retain(|pending| *pending != version);
+    if let Some(digest) = digest {
+        state.insert(version, digest);
     }
-}
-
-impl DigestsShared {
-    /// Locks the state. A panic elsewhere leaves it usable: at worst a cached digest is never evicted.
-    fn lock(&self) -> MutexGuard<'_, DigestsState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Waits for a file and reads a slice of it. Returns whether more files may come.
-    fn run_slice(&self, buffer: &mut [u8]) -> bool {
-        let Some(mut job) = self.next_job() else {
-            return false;
-        };
-        let read = job.read_slice(SLICE_BYTES, buffer);
-        let mut state = self.lock();
-        state.in_progress = None;
-        // (A file that is not read further is closed after the lock is released: if it was the last name of a long
-        // file, closing takes a while.)
-        let _ended = match read {
-            Ok(None) if !state.is_closed => {
-                state.queued.push_back(job);
-                None
-            }
-            Ok(None) => Some(job),
-            Ok(Some(digest)) => {
-                state.insert(job.version, digest);
-                Some(job)
-            }
-            Err(error) => {
-                debug!("cannot hash inode {}: {error}", job.version.inode);
-                Some(job)
-            }
-        };
-        drop(state);
-        true
-    }
-
-    /// Waits for a file; `None` if no more will come.
-    fn next_job(&self) -> Option<DigestJob> {
-        let is_idle = |state: &mut DigestsState| state.queued.is_empty() && !state.is_closed;
-        let waited = self.work_available.wait_while(self.lock(), is_idle);
-        let mut state = waited.unwrap_or_else(PoisonError::into_inner);
-        let job = state.queued.pop_front()?;
-        state.in_progress = Some(job.version);
-        Some(job)
-    }
+    true
 }
 
 impl DigestsState {
     fn get(&mut self, version: &FileVersion) -> Option<u128> {
-        let cached = self.cached.get_mut(version)?;
-        cached.was_used = true;
-        Some(cached.digest)
+        let slot = self.cached.slot_of(version)?;
+        self.cached.use_slot(slot).copied()
     }
 
-    /// Returns whether a file without a digest may be queued, and is not queued yet.
-    fn can_enqueue(&self, version: &FileVersion) -> bool {
-        let queued = self.queued.iter().map(|job| &job.version);
-        let mut pending = queued.chain(&self.in_progress);
-        self.queued.len() + usize::from(self.in_progress.is_some()) < MAX_QUEUED_FILES
-            && pending.all(|pending| pending != version)
-    }
-
-    /// Caches a digest, and evicts digests that were not used since they were last considered.
+    /// Caches a digest, and evicts another if there are too many.
     fn insert(&mut self, version: FileVersion, digest: u128) {
-        let cached = CachedDigest {
-            digest,
-            was_used: false,
-        };
-        if self.cached.insert(version, cached).is_some() {
+        if let Some(slot) = self.cached.slot_of(&version)
+            && let Some((_, cached)) = self.cached.get_mut(slot)
+        {
+            *cached = digest;
             return;
         }
-        self.eviction_queue.push_back(version);
-        while self.cached.len() > MAX_CACHED_DIGESTS
-            && let Some(version) = self.eviction_queue.pop_front()
+        self.cached.insert(version, digest);
+        if self.cached.len() > MAX_CACHED_DIGESTS
+            && let Some(slot) = self.cached.next_evicted(|_| true)
         {
-            match self.cached.get_mut(&version) {
-                Some(cached) if cached.was_used => {
-                    cached.was_used = false;
-                    self.eviction_queue.push_back(version);
-                }
-                _ => {
-                    self.cached.remove(&version);
-                }
-            }
+            self.cached.remove(slot);
         }
     }
 }
@@ -363,7 +290,7 @@ mod tests {
                 return digest;
             }
             assert!(start.elapsed() < Duration::from_secs(20), "timed out");
-            thread::sleep(Duration::from_millis(1));
+            std::thread::sleep(Duration::from_millis(1));
         }
     }
 
@@ -411,7 +338,7 @@ mod tests {
             };
             assert_eq!(digests.digest(&blob, &made_up, later()), None, "{len}");
         }
-        assert!(digests.stop_on_drop.shared.lock().queued.is_empty());
+        assert!(digests.pool.queue().len() == 0);
     }
 
     #[test]
@@ -432,7 +359,7 @@ mod tests {
             let mut job = DigestJob::new(&file, &version);
             assert_eq!(job.read_slice(MIB, buffer).unwrap(), None);
             // The kernel's clock for files has ticks.
-            thread::sleep(Duration::from_millis(20));
+            std::thread::sleep(Duration::from_millis(20));
             change(&file);
             assert!(job.read_slice(MIB, buffer).is_err());
             let digests = Digests::without_thread();
@@ -456,11 +383,11 @@ mod tests {
         for (_, version, blob) in files.iter().chain(&files) {
             assert_eq!(digests.digest(blob, version, later()), None);
         }
-        let queued = || digests.stop_on_drop.shared.lock().queued.len();
+        let queued = || digests.pool.queue().len();
         assert_eq!(queued(), MAX_QUEUED_FILES);
         let buffer = &mut vec![0; READ_BUFFER_BYTES];
         for remaining in (0..MAX_QUEUED_FILES).rev() {
-            assert!(digests.stop_on_drop.shared.run_slice(buffer));
+            assert!(run_slice(&digests.state, digests.pool.queue(), buffer));
             assert_eq!(queued(), remaining);
         }
         let (_, version, blob) = &files[MAX_QUEUED_FILES];
@@ -476,12 +403,12 @@ mod tests {
         digests.digest(&huge_blob, &huge, later());
         digests.digest(&short_blob, &short, later());
         let buffer = &mut vec![0; READ_BUFFER_BYTES];
-        assert!(digests.stop_on_drop.shared.run_slice(buffer));
-        assert!(digests.stop_on_drop.shared.run_slice(buffer));
+        assert!(run_slice(&digests.state, digests.pool.queue(), buffer));
+        assert!(run_slice(&digests.state, digests.pool.queue(), buffer));
         let cached = digests.digest(&short_blob, &short, later());
         assert_eq!(cached, Some(digest(2, 3 * MIB)));
         assert_eq!(digests.digest(&huge_blob, &huge, later()), None);
-        assert_eq!(digests.stop_on_drop.shared.lock().queued.len(), 1);
+        assert_eq!(digests.pool.queue().len(), 1);
     }
 
     #[test]
@@ -493,27 +420,25 @@ mod tests {
             state.insert(numbered(number), number.into());
             assert_eq!(state.get(&numbered(0)), Some(0), "at {number}");
             assert!(state.cached.len() <= MAX_CACHED_DIGESTS);
-            assert_eq!(state.cached.len(), state.eviction_queue.len());
         }
         assert_eq!(state.get(&numbered(1)), None);
         state.insert(numbered(0), 7);
         assert_eq!(state.get(&numbered(0)), Some(7));
-        assert_eq!(state.cached.len(), state.eviction_queue.len());
     }
 
     #[test]
     fn thread_ends_with_the_last_clone() {
         let digests = Digests::start().unwrap();
-        let shared = Arc::downgrade(&digests.stop_on_drop.shared);
+        let state = Arc::downgrade(&digests.state);
         let (_, version, blob) = file(1, 4096 * MIB);
         digests.digest(&blob, &version, later());
         drop(digests.clone());
-        assert!(shared.upgrade().is_some());
+        assert!(!digests.pool.queue().is_closed());
         drop(digests);
         let start = Instant::now();
-        while shared.strong_count() > 0 {
+        while state.strong_count() > 0 {
             assert!(start.elapsed() < Duration::from_secs(20), "timed out");
-            thread::sleep(Duration::from_millis(1));
+            std::thread::sleep(Duration::from_millis(1));
         }
     }
 }

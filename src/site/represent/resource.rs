@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::blob::Blob;
-use crate::files::root::seal_copy;
+use crate::files::read::seal_copy;
 use crate::http::{Coding, Fields, Lookup, Representation, Resource, Validators};
 use crate::site::rules::policy::{DEFAULT_FIELDS, is_content_type, media_type};
 
@@ -51,6 +51,7 @@ pub(crate) fn with_fields(
         Arc::new(with_validators(representation, validators, resource.varies))
     };
     Resource {
+        name: resource.name.clone(),
         representations: resource.representations.iter().map(rebuild).collect(),
         ..*resource
     }

@@ -5,10 +5,13 @@ use std::time::SystemTime;
 
 use rustix::io::Errno;
 
+use super::absence::Absence;
 use crate::blob::Blob;
-use crate::files::root::is_not_found;
-use crate::files::root::{FileSource, OpenedEntry, Root, join_path};
-use crate::http::Coding;
+use crate::files::entry::{FileSource, join_path};
+use crate::files::error::is_not_found;
+use crate::files::read::OpenedEntry;
+use crate::files::root::Root;
+use crate::http::{Coding, Lookup};
 use crate::site::encoding::sidecars::{self, UNREADABLE};
 use crate::site::freshness::cache::Evidence;
 use crate::site::names::media::MediaTypes;
@@ -50,8 +53,8 @@ pub(crate) struct FoundFile {
     pub(crate) sidecars: Vec<(Coding, SiteFile)>,
     /// Sidecars that are not served, each with the reason.
     pub(crate) rejected: Vec<(Vec<u8>, &'static str)>,
-    /// Evidence on which this result rests.
-    pub(crate) evidence: Evidence,
+    /// Evidence on which this result rests; `None` if it is not kept beyond the turn.
+    pub(crate) evidence: Option<Evidence>,
 }
 
 /// Regular file and its path below the root.
@@ -67,6 +70,26 @@ pub(crate) struct SiteFile {
 pub(crate) struct LookupError {
     pub(crate) path: Vec<u8>,
     pub(crate) error: io::Error,
+}
+
+impl LookupError {
+    /// Returns the lookup of the path.
+    pub(crate) fn lookup(&self) -> Lookup {
+        match Errno::from_io_error(&self.error) {
+            Some(Errno::ACCESS | Errno::PERM | Errno::XDEV) => Lookup::Forbidden,
+            _ => Lookup::Unavailable,
+        }
+    }
+
+    /// Returns the reason, if it is a known one.
+    pub(crate) fn absence(&self) -> Option<Absence> {
+        match Errno::from_io_error(&self.error)? {
+            Errno::XDEV => Some(Absence::OutsideRoot),
+            Errno::ACCESS | Errno::PERM => Some(Absence::Unreadable),
+            Errno::MFILE | Errno::NFILE => Some(Absence::TooManyFiles),
+            _ => None,
+        }
+    }
 }
 
 impl<'a> Search<'a> {
@@ -157,7 +180,7 @@ impl<'a> Search<'a> {
             },
             sidecars: Vec::new(),
             rejected: Vec::new(),
-            evidence: Evidence::default(),
+            evidence: None,
         };
         let codings = match self.sidecar_types {
             Some(types) => sidecars::sidecar_codings(types, &found.file.path),
@@ -201,10 +224,10 @@ impl<'a> Search<'a> {
                 }
             }
         }
-        found.evidence = Evidence {
+        found.evidence = Some(Evidence {
             absent: self.missing,
             present,
-        };
+        });
         Ok(SearchOutcome::File(Box::new(found)))
     }
 

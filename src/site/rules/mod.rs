@@ -7,10 +7,12 @@ pub(crate) mod pattern;
 pub(crate) mod policy;
 pub(crate) mod policy_sources;
 pub(crate) mod redirects;
+pub(crate) mod shared_policy;
 
 pub use field::ConfiguredField;
 pub use headers::{FieldChange, HeaderRules};
 pub use path_rules::RuleError;
-pub use policy::{Policy, SharedPolicy};
+pub use policy::{Policy, TracedFieldChange};
 pub use policy_sources::{LoadedPolicy, MediaTypesInput, PolicySources};
 pub use redirects::{RedirectMatch, RedirectRules, RedirectTarget};
+pub use shared_policy::SharedPolicy;

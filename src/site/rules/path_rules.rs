@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::fmt;
 
 use super::pattern::Pattern;
-use crate::files::root::MAX_WHOLE_FILE_BYTES;
+use crate::files::read::MAX_WHOLE_FILE_BYTES;
+use crate::http::TerminalText;
 
 /// Maximum size of a rule file, in bytes.
 const MAX_FILE_BYTES: usize = MAX_WHOLE_FILE_BYTES;
@@ -26,14 +27,7 @@ pub struct RuleError {
 
 impl fmt::Display for RuleError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: ", self.line)?;
-        // Escape control characters, which a terminal would obey.
-        self.reason
-            .chars()
-            .try_for_each(|char| match char.is_control() {
-                true => write!(f, "{}", char.escape_default()),
-                false => write!(f, "{char}"),
-            })
+        write!(f, "{}: {}", self.line, TerminalText(self.reason.as_bytes()))
     }
 }
 

@@ -1,16 +1,14 @@
 //! The policy of a site: media types, response fields by path, caching, and redirects.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::cell::OnceCell;
 
 use super::headers::{FieldChange, HeaderRules};
-use super::policy_sources::{LoadedPolicy, PolicySources};
 use super::redirects::{RedirectMatch, RedirectRules};
-use crate::files::root::{DirId, Root};
-use crate::http::{Fields, Target};
-use crate::site::cache_control::CachePolicy;
-use crate::site::names::media::{MediaTypes, OCTET_STREAM};
-use crate::site::report::trace::TracedFieldChange;
+use crate::files::dir::DirId;
+use crate::http::Fields;
+use crate::site::names::cache_policy::{CacheControl, CachePolicy};
+use crate::site::names::media::{MediaType, MediaTypes, OCTET_STREAM};
+use crate::site::place::Place;
 
 /// Fields of every response unless the configuration overrides them. `nosniff` keeps browsers from guessing types: an
 /// uploaded file must not become a script. The referrer policy discloses only the origin to other sites.
@@ -43,53 +41,25 @@ pub struct Policy {
     pub rules_files: Vec<Vec<u8>>,
 }
 
-/// Policy that all workers' sites share and that can be replaced at any time.
-#[derive(Clone, Debug, Default)]
-pub struct SharedPolicy(Arc<PolicyShared>);
-
-#[derive(Debug, Default)]
-struct PolicyShared {
-    /// Sources from which the policy is reloaded.
-    sources: Option<PolicySources>,
-    policy: Mutex<Arc<Policy>>,
-    /// Number of replacements.
-    change_count: AtomicU64,
+/// Change to a field of a response.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TracedFieldChange {
+    /// Field name.
+    pub name: String,
+    /// New value; `None` if the field is removed.
+    pub value: Option<String>,
+    /// Lines in the file of fields by path; none if the change is configured for all responses.
+    pub lines: Vec<usize>,
 }
 
-impl SharedPolicy {
-    /// Creates a default policy with sources. They are not read here: load them, and [`replace`](Self::replace) the
-    /// policy.
-    #[must_use]
-    pub fn from_sources(sources: PolicySources) -> Self {
-        Self(Arc::new(PolicyShared {
-            sources: Some(sources),
-            ..PolicyShared::default()
-        }))
-    }
-
-    /// Reloads the policy for a root directory; `None` if there are no sources.
-    pub(crate) fn load_for(&self, root: &Root) -> Option<Result<LoadedPolicy, Vec<String>>> {
-        let sources = self.0.sources.as_ref()?;
-        Some(sources.load_for(root))
-    }
-
-    /// Replaces the policy. Each site takes it up before its next request.
-    pub fn replace(&self, policy: Policy) {
-        *self.0.policy.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(policy);
-        self.0.change_count.fetch_add(1, Ordering::Release);
-    }
-
-    /// Returns the policy and the number of replacements.
-    pub(crate) fn current(&self) -> (Arc<Policy>, u64) {
-        let changes = self.change_count();
-        let policy = self.0.policy.lock().unwrap_or_else(PoisonError::into_inner);
-        (policy.clone(), changes)
-    }
-
-    /// Returns the number of replacements.
-    pub(crate) fn change_count(&self) -> u64 {
-        self.0.change_count.load(Ordering::Acquire)
-    }
+/// Policy at one path. The rules are asked when the first field is needed, and once.
+#[derive(Debug)]
+pub(crate) struct PathPolicy<'p> {
+    policy: &'p Policy,
+    /// Decoded path with its leading slash; `None` for a response without a path.
+    rules_path: Option<&'p [u8]>,
+    /// Changes to the fields of all paths, and those to the fields of this path.
+    changes: OnceCell<(Vec<FieldChange<'p>>, Vec<FieldChange<'p>>)>,
 }
 
 impl Policy {
@@ -98,78 +68,106 @@ impl Policy {
         self.rules_files.iter().any(|source| source == path)
     }
 
-    /// Whether response fields depend on the path.
-    pub(crate) fn has_path_rules(&self) -> bool {
-        !self.headers.is_empty()
-    }
-
-    /// Returns the redirect rule that matches a target.
-    pub(crate) fn find_redirect(&self, target: &Target<'_>) -> Option<RedirectMatch> {
+    /// Returns the redirect rule that matches a place.
+    pub(crate) fn find_redirect(&self, place: &Place<'_>) -> Option<RedirectMatch> {
         match self.redirects.is_empty() {
             true => None,
-            false => self.redirects.find(&rules_path(target), target.query()),
+            false => self.redirects.find(place.rules_path(), place.query()),
         }
     }
 
-    /// Returns the fields of a file that is served under a path, Content-Type among them.
-    pub(crate) fn file_fields(&self, rules_path: &[u8], file: &[u8]) -> Fields {
+    /// Returns the policy at a path, or that of responses without a path.
+    pub(crate) fn at<'p>(&'p self, rules_path: Option<&'p [u8]>) -> PathPolicy<'p> {
+        PathPolicy {
+            policy: self,
+            rules_path,
+            changes: OnceCell::new(),
+        }
+    }
+}
+
+impl PathPolicy<'_> {
+    /// Whether response fields depend on the path.
+    pub(crate) fn has_path_rules(&self) -> bool {
+        !self.policy.headers.is_empty()
+    }
+
+    /// Returns the media type of a file, before any rule.
+    pub(crate) fn media_type(&self, file: &[u8]) -> MediaType {
+        self.policy.media_types.media_type(file)
+    }
+
+    /// Returns the Cache-Control of a file, before any rule.
+    pub(crate) fn cache_control(&self, file: &[u8]) -> CacheControl {
+        let Policy {
+            cache_policy,
+            is_private,
+            ..
+        } = self.policy;
+        cache_policy.cache_control(file, *is_private)
+    }
+
+    /// Returns the fields of a file, Content-Type among them.
+    pub(crate) fn file_fields(&self, file: &[u8]) -> Fields {
         let initial = Fields::new()
-            .with(
-                CACHE_CONTROL,
-                self.cache_policy.cache_control(file, self.is_private).value,
-            )
-            .with(CONTENT_TYPE, self.media_types.media_type(file).value);
-        self.apply_rules(Some(rules_path), initial)
+            .with(CACHE_CONTROL, self.cache_control(file).value)
+            .with(CONTENT_TYPE, self.media_type(file).value);
+        self.apply(initial)
     }
 
     /// Returns the fields of an error page of this media type. It is never stored: Cache-Control is `no-store` whatever
     /// the rules say.
-    pub(crate) fn error_fields(&self, rules_path: Option<&[u8]>, media_type: &str) -> Fields {
-        let initial = Fields::new().with(CONTENT_TYPE, media_type);
-        let mut fields = self.apply_rules(rules_path, initial);
+    pub(crate) fn error_fields(&self, media_type: &str) -> Fields {
+        let mut fields = self.apply(Fields::new().with(CONTENT_TYPE, media_type));
         fields.remove(CACHE_CONTROL);
         fields.with(CACHE_CONTROL, "no-store")
     }
 
     /// Returns the fields of a generated response.
-    pub(crate) fn generated_fields(&self, rules_path: Option<&[u8]>) -> Fields {
-        let mut fields = self.apply_rules(rules_path, Fields::new());
+    pub(crate) fn generated_fields(&self) -> Fields {
+        let mut fields = self.apply(Fields::new());
         fields.remove(CACHE_CONTROL);
         fields.remove(CONTENT_TYPE);
         fields
     }
 
-    /// Returns the changes that the rules make to a response under a path, for a trace.
-    pub(crate) fn traced_changes(&self, rules_path: Option<&[u8]>) -> Vec<TracedFieldChange> {
-        let changed = |(change, is_by_path): (FieldChange<'_>, bool)| TracedFieldChange {
+    /// Returns the changes that the rules make to a response, for a trace.
+    pub(crate) fn traced_changes(&self) -> Vec<TracedFieldChange> {
+        let (global, by_path) = self.changes();
+        let traced = |change: &FieldChange<'_>, lines: Vec<usize>| TracedFieldChange {
             name: change.name.as_str().to_owned(),
             value: change.value.as_deref().map(str::to_owned),
-            // Fields of all responses are no lines of a file.
-            lines: if is_by_path { change.lines } else { Vec::new() },
+            lines,
         };
-        self.field_changes(rules_path).map(changed).collect()
-    }
-
-    /// Returns the changes that the rules make, in order, each with whether it depends on the path.
-    fn field_changes(
-        &self,
-        rules_path: Option<&[u8]>,
-    ) -> impl Iterator<Item = (FieldChange<'_>, bool)> {
-        let global = self.fields.changes(b"/").into_iter();
-        let by_path = rules_path.map(|rules_path| self.headers.changes(rules_path));
-        let by_path = by_path.into_iter().flatten();
-        let global = global.map(|change| (change, false));
-        global.chain(by_path.map(|change| (change, true)))
+        // Fields of all responses are no lines of a file.
+        let global = global.iter().map(|change| traced(change, Vec::new()));
+        let by_path = by_path
+            .iter()
+            .map(|change| traced(change, change.lines.clone()));
+        global.chain(by_path).collect()
     }
 
     /// Applies the rules to the default fields and `initial`.
-    fn apply_rules(&self, rules_path: Option<&[u8]>, initial: Fields) -> Fields {
+    fn apply(&self, initial: Fields) -> Fields {
         let with = |fields: Fields, (name, value)| fields.with(name, value);
         let mut fields = DEFAULT_FIELDS.into_iter().fold(initial, with);
-        for (change, _) in self.field_changes(rules_path) {
+        let (global, by_path) = self.changes();
+        for change in global.iter().chain(by_path) {
             change.apply(&mut fields);
         }
         fields
+    }
+
+    /// Returns the changes that the rules make, in order: those of all paths, then those of this one.
+    fn changes(&self) -> &(Vec<FieldChange<'_>>, Vec<FieldChange<'_>>) {
+        self.changes.get_or_init(|| {
+            let headers = &self.policy.headers;
+            let by_path = self.rules_path.map(|path| headers.changes(path));
+            (
+                self.policy.fields.changes(b"/"),
+                by_path.unwrap_or_default(),
+            )
+        })
     }
 }
 
@@ -181,14 +179,4 @@ pub(crate) fn media_type(fields: &Fields) -> &str {
 
 pub(crate) fn is_content_type(name: &str) -> bool {
     name.eq_ignore_ascii_case(CONTENT_TYPE)
-}
-
-/// Returns a target's decoded path with its leading slash, and the trailing one if it has one.
-pub(crate) fn rules_path(target: &Target<'_>) -> Vec<u8> {
-    let path = target.path();
-    let end: &[u8] = match target.is_directory() && !path.is_empty() {
-        true => b"/",
-        false => b"",
-    };
-    [b"/", &*path, end].concat()
 }

@@ -8,8 +8,10 @@ use super::headers::HeaderRules;
 use super::path_rules::RuleError;
 use super::policy::Policy;
 use super::redirects::RedirectRules;
-use crate::files::root::{self, Root, Symlinks};
-use crate::site::cache_control::CachePolicy;
+use crate::files::read::read_whole_file;
+use crate::files::root::{Root, Symlinks};
+use crate::files::symlinks::resolved_paths;
+use crate::site::names::cache_policy::CachePolicy;
 use crate::site::names::media::{MediaTypes, MediaTypesError};
 
 /// Rule files in a root directory, in the formats of Netlify and Cloudflare Pages.
@@ -130,7 +132,7 @@ impl PolicySources {
         for source in &self.media_types {
             match source {
                 MediaTypesInput::File(file) => {
-                    let text = root::read_whole_file(file)
+                    let text = read_whole_file(file)
                         .map_err(|error| vec![unreadable_error(file, &error)])?;
                     let text = String::from_utf8_lossy(&text);
                     let to_messages = |error: MediaTypesError| match error.line {
@@ -159,7 +161,7 @@ impl PolicySources {
         loaded: &mut LoadedPolicy,
     ) -> Result<Option<T>, Vec<String>> {
         // A missing file is hidden, too: it may be created before the next load.
-        for path in root::resolved_paths(file) {
+        for path in resolved_paths(file) {
             if let Ok(below) = path.strip_prefix(root.real_path()) {
                 let below = below.as_os_str().as_encoded_bytes();
                 loaded.policy.rules_files.push(below.to_vec());
@@ -168,7 +170,7 @@ impl PolicySources {
         let is_configured = self.headers.as_deref() == Some(file);
         let text = match file.file_name() {
             Some(name) if self.headers.is_none() => root.read_whole_file(Path::new(name)),
-            _ => root::read_whole_file(file),
+            _ => read_whole_file(file),
         };
         let text = match text {
             Ok(text) => text,

@@ -1,0 +1,7 @@
+//! Directory listings.
+
+mod natural;
+mod row;
+pub(crate) mod stream;
+
+pub use stream::Listing;
