@@ -1,7 +1,7 @@
 //! Formats of the access log as other programs parse them, and log files that are moved, truncated, full or pipes.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -38,20 +38,7 @@ fn text(path: &Path) -> &str {
 /// Runs a program on this input and returns its standard output. Where there is no such program, prints so and returns
 /// `None`.
 fn run_on(program: &str, arguments: &[&str], input: &[u8]) -> Option<String> {
-    let child = Command::new(program)
-        .args(arguments)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn();
-    let Ok(mut child) = child else {
-        eprintln!("SKIPPED: there is no {program}");
-        return None;
-    };
-    let mut stdin = child.stdin.take().expect("a pipe");
-    stdin.write_all(input).expect("the program reads");
-    drop(stdin);
-    let output = child.wait_with_output().expect("a child process");
+    let output = support::run_on(program, arguments, input)?;
     assert!(output.status.success(), "{program}: {output:?}");
     Some(String::from_utf8(output.stdout).expect("text"))
 }

@@ -188,6 +188,7 @@ fn root_with_old_files() -> Root {
         }
         root.write(format!("{directory}/404.html"), "absent");
         root.write(format!("{directory}/folder/file"), "old");
+        root.write(format!("{directory}/folder/deep/file"), "old");
         root.write(format!("{directory}/other/file"), "new");
         root.write(format!("{directory}/large"), pseudorandom_bytes(200_000));
         for name in ["0", "1"] {
@@ -453,8 +454,9 @@ fn permission_changes(root: &Root) {
     let old = &mut server.connect();
     for (target, name) in [
         ("/0", "0"),
+        ("/folder/deep/file", "folder"),
+        ("/folder/deep/file", "folder/deep"),
         ("/folder/file", "folder/file"),
-        ("/folder/file", "folder"),
     ] {
         for _ in 0..2 {
             warm(old, &[target]);

@@ -178,18 +178,6 @@ mv folder/deep/file other/deep/file => old
 write empty/first.html new => new
 ";
 
-/// Cases in which file modes count.
-const MODE_CASES: &str = "
-# watched /file: a file is made unreadable, and readable
-chmod file 000 => forbidden
-chmod file 755 => old
-# watched /folder/deep/file: a directory is made unreadable, and readable
-chmod folder 000 => forbidden
-chmod folder 755 => old
-chmod folder/deep 000 => forbidden
-chmod folder/deep 755 => old
-";
-
 /// Changes after which a watched `/folder/file` is no cache hit (`noticed`), and others. Its hard link is `../alias`.
 const NOTICES: &str = "
 # written
@@ -254,7 +242,6 @@ struct CachedSite {
 }
 
 /// Case of a table: the words of its first line, and changes with what they lead to.
-#[derive(Clone)]
 struct Case<'a> {
     label: &'a str,
     steps: Vec<(&'a str, &'a str)>,
@@ -501,15 +488,8 @@ fn change(root: &Path, commands: &str) {
 
 /// Makes each change of each case, and looks the target up after it.
 fn check_lookups(is_watching: bool) {
-    let mode_cases = match rustix::process::geteuid().is_root() {
-        true => {
-            eprintln!("SKIPPED: file modes do not restrict root");
-            ""
-        }
-        false => MODE_CASES,
-    };
     // Each site has its own instances of inotify, of which a user may have 128.
-    for cases in [cases(CASES), cases(mode_cases)].concat().chunks(8) {
+    for cases in cases(CASES).chunks(8) {
         let mut sites: Vec<_> = cases
             .iter()
             .map(|case| {

@@ -6,14 +6,14 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::Path;
 use std::process::{Child, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
 use docroot::http::Coding;
 use docroot::site::{SidecarError, SidecarJob, SidecarOutcome, SidecarWriter};
 
 use crate::support::{
-    Root, Signal, TIMEOUT, docroot, eventually, pseudorandom_bytes, send_signal,
-    unprivileged_wrapper,
+    Root, Signal, TIMEOUT, docroot, eventually, pseudorandom_bytes, send_signal, set_modified,
+    since_epoch, unprivileged_wrapper,
 };
 
 const SUFFIXES: [&str; 3] = [".br", ".gz", ".zst"];
@@ -90,12 +90,6 @@ fn decoded(path: &Path) -> Vec<u8> {
     }
     .expect("a complete sidecar");
     content
-}
-
-fn set_modified(path: &Path, seconds: u64) {
-    let date = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
-    let file = File::options().write(true).open(path).expect("a file");
-    file.set_modified(date).expect("a date");
 }
 
 fn state(path: &Path) -> (u64, i64, i64, i64, i64) {
@@ -175,14 +169,14 @@ fn stale_sidecars_are_rewritten() {
 
     // An older file has replaced it, as when a release is rolled back.
     root.write("a.html", text(8000));
-    set_modified(&root.join("a.html"), 1000);
+    set_modified(&root.join("a.html"), since_epoch(1000));
     compressed(&root, &[]);
     for suffix in SUFFIXES {
         assert_eq!(decoded(&root.join(format!("a.html{suffix}"))).len(), 8000);
     }
     // A power failure may leave an empty sidecar.
     File::create(root.join("a.html.gz")).expect("a file");
-    set_modified(&root.join("a.html.gz"), 1000);
+    set_modified(&root.join("a.html.gz"), since_epoch(1000));
     compressed(&root, &[]);
     assert_eq!(decoded(&root.join("a.html.gz")).len(), 8000);
 }
@@ -190,7 +184,7 @@ fn stale_sidecars_are_rewritten() {
 #[test]
 fn newer_sidecar_of_other_tool_is_kept() {
     let root = Root::of(&[("a.html", &text(5000))]);
-    set_modified(&root.join("a.html"), 1000);
+    set_modified(&root.join("a.html"), since_epoch(1000));
     root.write(
         "a.html.zst",
         zstd::encode_all(text(5000).as_bytes(), 1).expect("zstd"),
@@ -581,10 +575,10 @@ fn newer_sidecar_is_kept_if_it_matches() {
         panic!("a sidecar is worthwhile");
     };
     assert_eq!(make(), SidecarOutcome::UpToDate(len));
-    set_modified(&path, 1000);
+    set_modified(&path, since_epoch(1000));
     assert_eq!(make(), SidecarOutcome::UpToDate(len), "its content matches");
     root.write("a.txt", "y".repeat(5000));
-    set_modified(&path, 1000);
+    set_modified(&path, since_epoch(1000));
     assert_eq!(
         make(),
         SidecarOutcome::Written(len),
@@ -592,7 +586,7 @@ fn newer_sidecar_is_kept_if_it_matches() {
     );
     assert_eq!(make(), SidecarOutcome::UpToDate(len));
     root.write("a.txt", "y".repeat(500));
-    set_modified(&path, 900);
+    set_modified(&path, since_epoch(900));
     assert_eq!(make(), SidecarOutcome::Removed);
     assert_eq!(make(), SidecarOutcome::NotWorthwhile);
 }

@@ -1,7 +1,7 @@
 //! Conditional requests: 304 for a client that has the current file, never for one that has another version.
 
 use std::collections::HashMap;
-use std::fs::{self, File, Permissions};
+use std::fs::{self, Permissions};
 use std::net::SocketAddr;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
@@ -9,7 +9,8 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::support::{
-    Client, Response, Root, Server, asctime, eventually, pseudorandom_bytes, rfc850,
+    Client, Response, Root, Server, asctime, eventually, pseudorandom_bytes, rfc850, set_modified,
+    since_epoch,
 };
 use httpdate::{fmt_http_date, parse_http_date};
 
@@ -119,7 +120,7 @@ impl Site {
             let mut client = self.connect();
             for (lines, status) in rows {
                 let fields = file.fill(lines);
-                let get = ask(&mut client, "GET", target, &fields);
+                let get = client.request("GET", target, &fields);
                 assert_eq!(get.status(), *status, "{target}, {fields}");
                 match *status {
                     OK => assert!(get.content == file.content, "{target}, {fields}"),
@@ -127,8 +128,8 @@ impl Site {
                     _ => assert!(get.text().contains(status), "{get:?}"),
                 }
                 // RFC 9110 section 9.3.2: the same fields as if it had been GET.
-                let head = ask(&mut client, "HEAD", target, &fields);
-                let (get, head) = (without_date(&get.head), without_date(&head.head));
+                let head = client.request("HEAD", target, &fields);
+                let (get, head) = (get.undated(), head.undated());
                 assert_eq!(head, get, "{target}, {fields}");
             }
             assert!(client.get(target).content == file.content, "{target}");
@@ -166,23 +167,6 @@ fn modified(response: &Response) -> Option<SystemTime> {
     Some(parse_http_date(date).expect("a date"))
 }
 
-/// Requests a target with these field lines, each with its CRLF.
-fn ask(client: &mut Client, method: &str, target: &str, fields: &str) -> Response {
-    client.send(format!(
-        "{method} {target} HTTP/1.1\r\nHost: test\r\n{fields}\r\n"
-    ));
-    match method {
-        "HEAD" => client.response_to_head(),
-        _ => client.response(),
-    }
-}
-
-/// Returns a head without its Date line, the only one that may differ between two responses.
-fn without_date(head: &str) -> String {
-    let differs = |line: &&str| !line.starts_with("Date: ");
-    head.split_inclusive("\r\n").filter(differs).collect()
-}
-
 /// Returns the names of a response's fields, sorted.
 fn names(response: &Response) -> Vec<&str> {
     let lines = response.head.lines().skip(1);
@@ -191,16 +175,6 @@ fn names(response: &Response) -> Vec<&str> {
         .collect();
     names.sort_unstable();
     names
-}
-
-fn set_modified(path: &Path, time: SystemTime) {
-    let file = File::options().write(true).open(path);
-    file.and_then(|file| file.set_modified(time))
-        .expect("the test owns this file");
-}
-
-fn since_epoch(seconds: u64) -> SystemTime {
-    UNIX_EPOCH + Duration::from_secs(seconds)
 }
 
 /// Returns content of this length, different for every number.
@@ -247,7 +221,7 @@ fn every_file_has_a_strong_etag() {
         );
         assert!(file.tag.len() <= 64, "{opaque}");
         for method in ["GET", "HEAD"] {
-            let response = ask(&mut client, method, file.target, "");
+            let response = client.request(method, file.target, "");
             assert_eq!(response.status(), OK);
             assert_eq!(tag(&response), Some(&*file.tag), "{method} {}", file.target);
         }
@@ -269,7 +243,7 @@ fn directory_has_validators_of_its_index() {
         "http://test/dir/",
     ] {
         for lines in [["If-None-Match: <tag>"], ["If-Modified-Since: <date>"]] {
-            let response = ask(&mut client, "GET", target, &folder.fill(&lines));
+            let response = client.request("GET", target, &folder.fill(&lines));
             assert_eq!(response.status(), NOT_MODIFIED, "{target}, {lines:?}");
         }
     }
@@ -302,7 +276,7 @@ fn small_file_has_same_etag_on_every_replica() {
         let elsewhere = format!("/folder/of/its/own/{len}");
         assert_eq!(tag(&other.get(&elsewhere)), Some(&*expected), "{elsewhere}");
         let known = format!("If-None-Match: {expected}\r\n");
-        let response = ask(&mut other, "GET", &page, &known);
+        let response = other.request("GET", &page, &known);
         assert_eq!(response.status(), NOT_MODIFIED, "{page}");
         assert!(!seen.contains(&expected), "{len} bytes");
         seen.push(expected);
@@ -321,12 +295,7 @@ fn metadata_change_keeps_etag_of_small_file() {
         .to_owned();
     let check_unmodified = |what: &str, client: &mut Client| {
         assert_eq!(tag(&client.get("/file")), Some(&*first), "{what}");
-        let response = ask(
-            client,
-            "GET",
-            "/file",
-            &format!("If-None-Match: {first}\r\n"),
-        );
+        let response = client.request("GET", "/file", &format!("If-None-Match: {first}\r\n"));
         assert_eq!(response.status(), NOT_MODIFIED, "{what}");
     };
     set_modified(&path, SystemTime::now());
@@ -377,7 +346,7 @@ fn large_file_has_no_etag_within_clock_tick_of_change() {
         tag(&response).expect("a validator")
     );
     set_modified(&path, since_epoch(1));
-    assert_eq!(ask(&mut client, "GET", "/file", &fields).status(), OK);
+    assert_eq!(client.request("GET", "/file", &fields).status(), OK);
 }
 
 #[test]
@@ -404,7 +373,7 @@ fn etag_never_matches_other_content() {
             }
             let all = seen.keys().fold(String::new(), |all, tag| all + tag + ", ");
             let fields = format!("If-None-Match: {all}\r\n");
-            let response = ask(&mut client, "GET", &target, &fields);
+            let response = client.request("GET", &target, &fields);
             assert_eq!(
                 response.status(),
                 OK,
@@ -438,10 +407,7 @@ fn last_modified_is_absent_until_its_second_is_over() {
             let stat = fs::metadata(root.join(name)).and_then(|stat| stat.modified());
             let date = stat.expect("the test owns this file");
             let known = format!("If-Modified-Since: {}\r\n", fmt_http_date(date));
-            let responses = [
-                client.get(&target),
-                ask(&mut client, "GET", &target, &known),
-            ];
+            let responses = [client.get(&target), client.request("GET", &target, &known)];
             if fmt_http_date(SystemTime::now()) != fmt_http_date(date) {
                 return None;
             }
@@ -646,7 +612,7 @@ fn malformed_dates_are_ignored() {
             let date = mangle(&fmt_http_date(file.date));
             let before = mangle(&fmt_http_date(file.date - SECOND));
             let fields = format!("If-Modified-Since: {date}\r\nIf-Unmodified-Since: {before}\r\n");
-            let response = ask(&mut client, "GET", target, &fields);
+            let response = client.request("GET", target, &fields);
             assert_eq!(response.status(), OK, "{place}: {fields}");
         }
     }
@@ -802,7 +768,7 @@ fn status_304_has_its_fields_and_no_content() {
             ("GET", "If-Modified-Since: <date>"),
             ("HEAD", "If-Modified-Since: <date>"),
         ] {
-            let response = ask(&mut client, method, file.target, &file.fill(&[line]));
+            let response = client.request(method, file.target, &file.fill(&[line]));
             assert_eq!(response.status(), NOT_MODIFIED, "{method} {line}");
             // No Last-Modified beside a tag, and no field that describes content, as there is none.
             assert_eq!(names(&response), ["Cache-Control", "Date", "ETag"]);
@@ -832,7 +798,7 @@ fn failed_precondition_is_412_with_no_store() {
     let mut client = site.connect();
     for line in ["If-Match: \"x\"", "If-Unmodified-Since: <before>"] {
         let fields = site.cached("/large").fill(&[line]);
-        let response = ask(&mut client, "GET", "/large", &fields);
+        let response = client.request("GET", "/large", &fields);
         assert_eq!(response.status(), PRECONDITION_FAILED, "{line}");
         assert_eq!(response.field("Cache-Control"), Some("no-store"));
         assert_eq!(
@@ -866,7 +832,7 @@ fn preconditions_apply_only_where_response_would_be_200() {
         ("POST", "/small.txt", "405 Method Not Allowed"),
         ("DELETE", "/small.txt", "405 Method Not Allowed"),
     ] {
-        let plain = ask(&mut client, method, target, "");
+        let plain = client.request(method, target, "");
         assert_eq!(plain.status(), status, "{method} {target}");
         assert_eq!(tag(&plain), None, "{method} {target}");
         assert_eq!(modified(&plain), None, "{method} {target}");
@@ -881,8 +847,8 @@ fn preconditions_apply_only_where_response_would_be_200() {
             "If-Unmodified-Since: Thu, 01 Jan 1970 00:00:00 GMT",
         ] {
             let fields = site.cached("/small.txt").fill(&[line]);
-            let response = ask(&mut client, method, target, &fields);
-            let (found, expected) = (without_date(&response.head), without_date(&plain.head));
+            let response = client.request(method, target, &fields);
+            let (found, expected) = (response.undated(), plain.undated());
             assert_eq!(found, expected, "{method} {target}, {line}");
             assert!(
                 response.content == plain.content,
@@ -986,12 +952,12 @@ fn check_date(
         assert_eq!(found, expected.as_deref(), "{time:?}");
         for (name, date, status) in rows {
             let fields = format!("{name}: {}\r\n", fmt_http_date(*date));
-            let response = ask(&mut client, "GET", target, &fields);
+            let response = client.request("GET", target, &fields);
             assert_eq!(response.status(), *status, "{target} of {time:?}, {fields}");
         }
         let tag = tag(&response).expect("a validator");
         let fields = format!("If-None-Match: {tag}\r\n");
-        let response = ask(&mut client, "GET", target, &fields);
+        let response = client.request("GET", target, &fields);
         assert_eq!(response.status(), NOT_MODIFIED, "{target} of {time:?}");
     }
 }
@@ -1073,7 +1039,7 @@ fn future_modification_time_is_sent_as_current_date() {
             (UNMODIFIED, now + day * 2, OK),
         ] {
             let fields = format!("{field}: {}\r\n", fmt_http_date(date));
-            let response = ask(&mut client, "GET", &target, &fields);
+            let response = client.request("GET", &target, &fields);
             assert_eq!(response.status(), status, "{target}, {fields}");
         }
     }
@@ -1124,7 +1090,7 @@ fn releases_with_equal_dates_are_distinguished() {
                 let new = version(len, place * 2 + 1);
                 deploy(name, &new, seconds);
                 for fields in [lines[0].clone(), lines[1].clone(), lines.concat()] {
-                    let response = ask(&mut client, "GET", &target, &fields);
+                    let response = client.request("GET", &target, &fields);
                     assert_eq!(response.status(), OK, "{name} {how}, {fields}");
                     assert!(response.content == new, "{name} {how}, {fields}");
                 }
@@ -1143,7 +1109,7 @@ fn restored_older_file_is_modified() {
         let dated = file.fill(&["If-Modified-Since: <date>"]);
         let tagged = file.fill(&["If-None-Match: <tag>"]);
         for fields in [&dated, &tagged] {
-            let response = ask(&mut client, "GET", target, fields);
+            let response = client.request("GET", target, fields);
             assert_eq!(response.status(), NOT_MODIFIED, "{fields}");
         }
         // Same length, dated a day before the version that the client has.
@@ -1154,18 +1120,18 @@ fn restored_older_file_is_modified() {
         set_modified(&site.root.join("old"), file.date - SECOND * 86_400);
         fs::rename(site.root.join("old"), &path).expect("the test owns this directory");
         for fields in [&dated, &tagged] {
-            let response = ask(&mut client, "GET", target, fields);
+            let response = client.request("GET", target, fields);
             assert_eq!(response.status(), OK, "{fields}");
             assert!(response.content == old, "{fields}");
         }
         // The first version is restored. The tag of a small file, made from its content, matches again.
         fs::rename(&aside, &path).expect("the test owns this directory");
-        let response = ask(&mut client, "GET", target, &dated);
+        let response = client.request("GET", target, &dated);
         assert_eq!(response.status(), OK, "the rename has changed its ctime");
         assert!(response.content == file.content);
         if target == "/rolled-small" {
             assert_eq!(
-                ask(&mut client, "GET", target, &tagged).status(),
+                client.request("GET", target, &tagged).status(),
                 NOT_MODIFIED
             );
         }
@@ -1193,7 +1159,7 @@ fn rewrite_within_a_second_is_modified() {
             let new = version(len, round + 1);
             root.write(name, &new);
             for fields in [&known[0], &known[1], &known.concat()] {
-                let response = ask(&mut client, "GET", &target, fields);
+                let response = client.request("GET", &target, fields);
                 assert_eq!(response.status(), OK, "{name} in round {round}, {fields}");
                 assert!(response.content == new, "{name} in round {round}, {fields}");
             }

@@ -2,12 +2,13 @@
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt as _;
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
-use crate::support::{Client, Response, Root, Server, eventually, pseudorandom_bytes};
+use crate::support::{
+    Client, Response, Root, Server, eventually, pseudorandom_bytes, set_modified, since_epoch,
+};
 use twox_hash::XxHash3_128;
 
 const KIB: usize = 1024;
@@ -64,16 +65,9 @@ fn copies() -> [Root; 2] {
         for root in &roots {
             write(root, name, &content);
         }
-        set_modified(&roots[1].join(name), 1_000_000_000);
+        set_modified(&roots[1].join(name), since_epoch(1_000_000_000));
     }
     roots
-}
-
-fn set_modified(path: &Path, seconds: u64) {
-    let file = File::options().write(true).open(path);
-    let time = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
-    file.and_then(|file| file.set_modified(time))
-        .expect("the test owns this file");
 }
 
 fn tag(response: &Response) -> Option<String> {
@@ -204,7 +198,7 @@ fn metadata_change_keeps_tag_of_large_file() {
     let server = Server::with(root.path(), ETAG_CONTENT);
     let mut client = server.connect();
     let first = wait_for_tag(&mut client, "/large", "");
-    set_modified(&root.join("large"), 1_000_000_000);
+    set_modified(&root.join("large"), since_epoch(1_000_000_000));
     assert_eq!(wait_for_tag(&mut client, "/large", ""), first);
     fs::rename(root.join("large"), root.join("other")).expect("the test owns this file");
     assert_eq!(wait_for_tag(&mut client, "/other", ""), first);
@@ -416,7 +410,7 @@ fn encoded_representations_have_same_tags_on_replicas() {
                 [magic, &pseudorandom_bytes(100 * KIB)].concat(),
             );
         }
-        set_modified(&root.join("sidecar.js"), 1_000_000_000);
+        set_modified(&root.join("sidecar.js"), since_epoch(1_000_000_000));
     }
     let options = ["--etag", "content", "--compress"];
     let servers = roots

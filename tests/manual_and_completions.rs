@@ -1,11 +1,10 @@
 //! Manual page, options reference and shell completions: complete, up to date, and readable by their programs.
 
 use std::fs;
-use std::io::Write as _;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::Stdio;
 
-use crate::support::{Root, docroot};
+use crate::support::{Root, docroot, run_on};
 
 const SHELLS: [&str; 5] = ["bash", "elvish", "fish", "powershell", "zsh"];
 
@@ -14,23 +13,6 @@ fn printed(arguments: &[&str]) -> String {
     assert!(output.status.success(), "{output:?}");
     assert_eq!(String::from_utf8_lossy(&output.stderr), "");
     String::from_utf8(output.stdout).expect("text")
-}
-
-/// Runs a program on this input. Where there is no such program, prints so and returns `None`.
-fn run_on(program: &str, arguments: &[&str], input: &str) -> Option<Output> {
-    let mut command = Command::new(program);
-    command.args(arguments).stdin(Stdio::piped());
-    command.stdout(Stdio::piped()).stderr(Stdio::piped());
-    let Ok(mut child) = command.spawn() else {
-        eprintln!("SKIPPED: there is no {program} here");
-        return None;
-    };
-    let mut stdin = child.stdin.take().expect("a pipe");
-    stdin
-        .write_all(input.as_bytes())
-        .expect("the program reads");
-    drop(stdin);
-    Some(child.wait_with_output().expect("a child process"))
 }
 
 /// Returns the names of the flags in the output of --help.

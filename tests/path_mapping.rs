@@ -1,6 +1,6 @@
 //! Paths to files: clean URLs, `--spa`, `--path-prefix`, `_redirects` and rule files.
 
-use crate::support::{self, Response, Root, Server};
+use crate::support::{self, Root, Server};
 
 /// Fields that a browser sends for a navigation, and for subresources of a page.
 const NAVIGATION: &str = "Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8\r\n\
@@ -11,18 +11,6 @@ const SCRIPT: &str = "Accept: */*\r\nSec-Fetch-Dest: script\r\nSec-Fetch-Mode: n
 const FETCH: &str = "Accept: */*\r\nSec-Fetch-Dest: empty\r\nSec-Fetch-Mode: cors\r\n";
 const JSON: &str = "Accept: application/json\r\n";
 const CURL: &str = "Accept: */*\r\n";
-
-fn ask(server: &Server, method: &str, target: &str, fields: &str) -> Response {
-    let mut client = server.connect();
-    let request = format!("{method} {target} HTTP/1.1\r\nHost: test\r\n{fields}\r\n");
-    match method {
-        "HEAD" => {
-            client.send(request);
-            client.response_to_head()
-        }
-        _ => client.ask(request),
-    }
-}
 
 /// Requests each target and compares the status code, and the Location or else the content.
 fn check(server: &Server, rows: &[(&str, &str, &str)]) {
@@ -154,7 +142,7 @@ fn spa_fallback_is_for_navigation_only() {
         ("/.well-known/nothing", NAVIGATION, "404", "lost"),
         ("/.git/config", NAVIGATION, "404", "lost"),
     ] {
-        let response = ask(&server, "GET", target, fields);
+        let response = server.ask("GET", target, fields);
         assert!(
             response.status().starts_with(status),
             "{target} {fields}: {response:?}"
@@ -170,9 +158,9 @@ fn spa_fallback_is_for_navigation_only() {
             "{target} {fields}"
         );
     }
-    let post = ask(&server, "POST", "/deep/link", NAVIGATION);
+    let post = server.ask("POST", "/deep/link", NAVIGATION);
     assert!(post.status().starts_with("405"));
-    let head = ask(&server, "HEAD", "/deep/link", NAVIGATION);
+    let head = server.ask("HEAD", "/deep/link", NAVIGATION);
     assert!(head.status().starts_with("200"));
 }
 
@@ -202,7 +190,7 @@ fn missing_subresource_is_404_in_plain_text() {
                 "text/html; charset=utf-8",
             ),
         ] {
-            let response = ask(&server, "GET", target, fields);
+            let response = server.ask("GET", target, fields);
             assert_eq!(response.status(), "404 Not Found", "{target} {fields}");
             assert_eq!(
                 response.field("Content-Type"),
@@ -218,19 +206,19 @@ fn missing_subresource_is_404_in_plain_text() {
 fn spa_fallback_has_validators_and_ranges() {
     let root = Root::of(&[("app.html", "fallback"), ("index.html", "home")]);
     let server = Server::with(root.path(), &["--spa=app.html"]);
-    let first = ask(&server, "GET", "/deep", NAVIGATION);
+    let first = server.ask("GET", "/deep", NAVIGATION);
     assert_eq!(first.text(), "fallback");
     assert_eq!(first.field("Cache-Control"), Some("no-cache"));
     let tag = first.field("ETag").expect("a tag");
     let known = format!("{NAVIGATION}If-None-Match: {tag}\r\n");
     for target in ["/deep", "/other"] {
-        let again = ask(&server, "GET", target, &known);
+        let again = server.ask("GET", target, &known);
         assert!(again.status().starts_with("304"), "{again:?}");
     }
     let part = format!("{NAVIGATION}Range: bytes=1-2\r\n");
-    assert_eq!(ask(&server, "GET", "/deep", &part).text(), "al");
+    assert_eq!(server.ask("GET", "/deep", &part).text(), "al");
     root.write("app.html", "another");
-    let changed = ask(&server, "GET", "/deep", &known);
+    let changed = server.ask("GET", "/deep", &known);
     assert_eq!(changed.text(), "another");
 }
 
@@ -356,7 +344,7 @@ fn encoded_spa_fallback_is_not_sent_for_files() {
     let server = Server::with(root.path(), &["--spa", "--compress"]);
     let fields = format!("{NAVIGATION}Accept-Encoding: gzip\r\n");
     let fallback = support::eventually("the fallback page is encoded", || {
-        let response = ask(&server, "GET", "/deep", &fields);
+        let response = server.ask("GET", "/deep", &fields);
         assert!(response.head.contains("Vary: Accept, "), "{response:?}");
         response
             .field("Content-Encoding")
@@ -367,7 +355,7 @@ fn encoded_spa_fallback_is_not_sent_for_files() {
     root.write("fresh.html", text("fresh "));
     for target in ["/fresh.html", "/fresh", "/rewritten"] {
         for _ in 0..3 {
-            let response = ask(&server, "GET", target, &fields);
+            let response = server.ask("GET", target, &fields);
             assert_ne!(response.field("ETag"), fallback.field("ETag"), "{target}");
         }
     }
@@ -484,7 +472,7 @@ fn header_rules_apply_to_requested_path() {
         ("/rewritten", "rewritten", None),
     ] {
         for _ in 0..3 {
-            let response = ask(&server, "GET", target, NAVIGATION);
+            let response = server.ask("GET", target, NAVIGATION);
             assert_eq!(response.text(), text, "{target}");
             assert_eq!(response.field("X-Frame-Options"), expected, "{target}");
             assert!(response.field("ETag").is_some(), "{target}: {response:?}");

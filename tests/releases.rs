@@ -446,12 +446,15 @@ struct TimedReleases {
 }
 
 impl TimedReleases {
+    fn fingerprinted(number: usize) -> String {
+        format!("assets/{number}-BsYhmk3H.js")
+    }
+
     /// Creates `count` releases, and a site of the first, in minute 0.
     fn new(count: usize, grace_period: Duration) -> (Self, Site) {
         let releases = Releases(Root::new());
         for number in 0..count {
-            let name = format!("assets/{number}-DiwrgTda.js");
-            releases.write(&number.to_string(), &name, "");
+            releases.write(&number.to_string(), &Self::fingerprinted(number), "");
         }
         releases.switch("releases/0");
         let shared = SiteShared {
@@ -487,7 +490,7 @@ impl TimedReleases {
     fn served(&self, site: &mut Site, minute: u32) -> Vec<usize> {
         site.mark_stale(false);
         let is_served = |number: &usize| {
-            let target = format!("/assets/{number}-DiwrgTda.js");
+            let target = format!("/{}", Self::fingerprinted(*number));
             let target = Target::parse(&target, None).expect("a target");
             matches!(site.find(&target, at(minute)).lookup, Lookup::Found(_))
         };

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::support::{
     Client, Response, Root, Server, Signal, arguments, docroot, eventually, pseudorandom_bytes,
+    set_modified, since_epoch,
 };
 use rustix::process::{Pid, kill_process};
 
@@ -27,22 +28,6 @@ const LARGE_LEN: usize = 32 << 20;
 fn content_length(response: &Response) -> usize {
     let length = response.field("Content-Length").expect("a length");
     length.parse().expect("a number")
-}
-
-/// Removes the line that may differ between two heads.
-fn without_date(head: &str) -> String {
-    let differs = |line: &&str| !line.starts_with("Date: ");
-    head.split_inclusive("\r\n").filter(differs).collect()
-}
-
-fn set_modified(root: &Root, path: &str, time: SystemTime) {
-    let file = File::options().write(true).open(root.join(path));
-    file.and_then(|file| file.set_modified(time))
-        .expect("a file");
-}
-
-fn since_epoch(seconds: u64) -> SystemTime {
-    UNIX_EPOCH + Duration::from_secs(seconds)
 }
 
 #[test]
@@ -161,8 +146,7 @@ fn last_modified_is_mtime_of_file() {
         for path in ["small", "large"] {
             // Rounded down: never later than the modification time.
             set_modified(
-                &root,
-                path,
+                &root.join(path),
                 since_epoch(seconds) + Duration::from_millis(999),
             );
             let response = client.get(&format!("/{path}"));
@@ -187,10 +171,9 @@ fn last_modified_is_mtime_of_file() {
 #[test]
 fn mtime_before_1970_is_omitted_and_future_mtime_is_clamped() {
     let root = Root::of(&[("past", "a"), ("future", "a")]);
-    set_modified(&root, "past", UNIX_EPOCH - Duration::from_secs(1));
+    set_modified(&root.join("past"), UNIX_EPOCH - Duration::from_secs(1));
     set_modified(
-        &root,
-        "future",
+        &root.join("future"),
         SystemTime::now() + Duration::from_secs(86_400),
     );
     let server = Server::start(root.path());
@@ -249,7 +232,7 @@ fn five_gibibyte_file_is_served() {
     assert_eq!(head.field("Content-Length"), Some("5368709120"));
     client.send("GET /file HTTP/1.1\r\nHost: test\r\n\r\n");
     let response = client.response_to_head();
-    assert_eq!(without_date(&response.head), without_date(&head.head));
+    assert_eq!(response.undated(), head.undated());
     assert!(client.bytes(beginning.len()) == beginning);
     assert!(
         server.descriptors() > descriptors,
@@ -373,11 +356,11 @@ fn file_changes_are_seen_by_next_request() {
             if replace {
                 content.reverse();
                 root.write("new", &content);
-                set_modified(&root, "new", time - Duration::from_secs(100));
+                set_modified(&root.join("new"), time - Duration::from_secs(100));
                 fs::rename(root.join("new"), root.join("file")).expect("a directory");
             } else {
                 root.write("file", &content);
-                set_modified(&root, "file", time);
+                set_modified(&root.join("file"), time);
             }
             let response = client.get("/file");
             assert!(response.content == content, "{response:?}");
@@ -691,7 +674,7 @@ fn head_response_is_get_response_without_content() {
             client.send(format!("HEAD {rest}"));
             // Content, if any were sent, would be read as part of the next head.
             let head = client.response_to_head();
-            assert_eq!(without_date(&head.head), without_date(&get.head));
+            assert_eq!(head.undated(), get.undated());
         }
         assert_eq!(client.get(target).status(), status, "{target}");
     }

@@ -52,11 +52,11 @@ pub(crate) struct RootWatch {
 
 /// Step of the resolution of a directory's path.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum RootPathStep {
-    /// Directory, and the type of its file system (statfs(2)), if it exists.
-    Dir(PathBuf, Option<i64>),
-    /// Symbolic link.
-    Symlink(PathBuf),
+struct RootPathStep {
+    /// Directory or symbolic link.
+    path: PathBuf,
+    /// Whether inotify reports every change of it.
+    is_reported: bool,
 }
 
 impl RootWatch {
@@ -93,26 +93,19 @@ impl RootWatch {
 
     /// Watches a path. Returns whether inotify reports every change of it.
     fn watch_path(&mut self, steps: &[RootPathStep], inotify: &Inotify) -> bool {
-        let end = steps.last().map(RootPathStep::path);
+        let end = steps.last().map(|step| &*step.path);
         let parent = end.and_then(Path::parent);
         let name = end.and_then(Path::file_name);
         self.watched_names
             .extend(name.map(|name| name.as_bytes().to_vec()));
         steps.iter().all(|step| {
-            let events = match Some(step.path()) == parent {
+            let events = match Some(&*step.path) == parent {
                 true => SELF_EVENTS | WatchFlags::DELETE,
                 false => SELF_EVENTS,
             };
-            let watch = inotify.watch(step.path(), events);
+            let watch = inotify.watch(&*step.path, events);
             self.watches.extend(&watch);
-            let is_reported = match step {
-                RootPathStep::Dir(_, kind) => {
-                    kind.is_some_and(|kind| reports_all_changes(kind) || kind == OVERLAYFS)
-                }
-                // A link is on the file system of its directory.
-                RootPathStep::Symlink(_) => true,
-            };
-            is_reported && watch.is_ok()
+            step.is_reported && watch.is_ok()
         })
     }
 
@@ -135,28 +128,22 @@ impl RootWatch {
     }
 }
 
-impl RootPathStep {
-    /// Returns the path of the directory or link.
-    fn path(&self) -> &Path {
-        match self {
-            Self::Dir(path, _) | Self::Symlink(path) => path,
-        }
-    }
-}
-
 /// Returns the steps from `/` to the root directory, each link after the directory that it is in; and the same for each
 /// other directory that links may lead to.
 fn path_steps(root: &Root) -> Vec<Vec<RootPathStep>> {
-    let steps = |path| {
-        let steps = resolve(path, read_link).steps.into_iter();
-        let steps = steps.map(|step| match step {
-            PathStep::Symlink(path, _) => RootPathStep::Symlink(path),
-            PathStep::Plain(path) => {
-                let kind = statfs(&path).ok().map(|volume| volume.f_type);
-                RootPathStep::Dir(path, kind)
-            }
-        });
-        steps.collect()
+    let is_covered = |kind| reports_all_changes(kind) || kind == OVERLAYFS;
+    let step = |step| match step {
+        // A link is on the file system of its directory.
+        PathStep::Symlink(path, _) => RootPathStep {
+            path,
+            is_reported: true,
+        },
+        PathStep::Plain(path) => RootPathStep {
+            is_reported: statfs(&path).is_ok_and(|found| is_covered(found.f_type)),
+            path,
+        },
     };
+    let steps = |path| resolve(path, read_link).steps.into_iter();
+    let steps = |path| steps(path).map(step).collect();
     root.configured_paths().map(steps).collect()
 }

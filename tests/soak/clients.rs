@@ -153,7 +153,7 @@ fn send_head_slowly(soak: &Soak) {
         .chain(std::iter::repeat(b'x'))
     {
         thread::sleep(Duration::from_millis(40));
-        if connection.try_send(&[byte]).is_err() {
+        if connection.try_send([byte]).is_err() {
             break;
         }
         if start.elapsed() > TIMEOUT {

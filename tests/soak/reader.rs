@@ -1028,7 +1028,7 @@ pub(crate) fn measure_latency(soak: &Soak) {
                 connection = None;
             }
             (true, Ok(Some(head))) => {
-                soak.record_failure(format!("health check: {}", head.status()))
+                soak.record_failure(format!("health check: {}", head.status()));
             }
             (true, Err(_)) => {
                 soak.record_failure("the health check's response is invalid".to_owned());

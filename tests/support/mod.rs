@@ -10,7 +10,7 @@ use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
 use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, channel};
@@ -469,9 +469,7 @@ impl Root {
                 if path.is_dir() {
                     folders.push(path);
                 } else {
-                    let file = fs::File::options().write(true).open(path);
-                    file.and_then(|file| file.set_modified(SystemTime::UNIX_EPOCH))
-                        .expect("the test owns this file");
+                    set_modified(&path, SystemTime::UNIX_EPOCH);
                 }
             }
         }
@@ -986,6 +984,32 @@ pub fn succeeds(program: &str, arguments: &[&str]) -> bool {
         .stdin(Stdio::null())
         .output();
     output.is_ok_and(|output| output.status.success())
+}
+
+/// Runs a program on this input. Where there is no such program, prints so and returns `None`.
+pub fn run_on(program: &str, arguments: &[&str], input: impl AsRef<[u8]>) -> Option<Output> {
+    let mut command = Command::new(program);
+    command.args(arguments).stdin(Stdio::piped());
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let Ok(mut child) = command.spawn() else {
+        eprintln!("SKIPPED: there is no {program} here");
+        return None;
+    };
+    let mut stdin = child.stdin.take().expect("a pipe");
+    stdin.write_all(input.as_ref()).expect("the program reads");
+    drop(stdin);
+    Some(child.wait_with_output().expect("a child process"))
+}
+
+/// Sets the modification time of a file.
+pub fn set_modified(path: &Path, time: SystemTime) {
+    let file = fs::File::options().write(true).open(path);
+    file.and_then(|file| file.set_modified(time))
+        .expect("the test owns this file");
+}
+
+pub fn since_epoch(seconds: u64) -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
 }
 
 /// Waits for a tick of the clock that dates files: the next change gets another date, and the last one counts as settled,
