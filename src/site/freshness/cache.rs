@@ -73,8 +73,8 @@ pub(crate) enum CacheLookup<'c> {
     Fresh(&'c Lookup),
     /// Finding of this turn.
     FreshForTurn(&'c Finding),
-    /// Lookup that was right when the evidence was found. It must be revalidated, or removed.
-    Stale(StaleEntry),
+    /// Slot of a lookup that was right when the evidence was found. It must be revalidated, or removed.
+    Stale(usize),
     Missing,
 }
 
@@ -116,19 +116,6 @@ struct EntryWatch {
     name_changes: u64,
     /// Whether no event was reported for its files since then.
     is_undisturbed: bool,
-}
-
-impl CacheEntry {
-    /// Returns the entry of this slot, to be revalidated. Out of the way of cache hits.
-    #[inline(never)]
-    fn to_stale(&self, slot: usize) -> StaleEntry {
-        StaleEntry {
-            slot,
-            lookup: self.lookup.clone(),
-            evidence: self.evidence.clone(),
-            watch_ids: watch_ids(self.watch.as_ref()).into(),
-        }
-    }
 }
 
 impl Cache {
@@ -184,7 +171,10 @@ impl Cache {
     }
 
     /// Returns the lookup under a key, fresh or to be revalidated.
-    #[expect(clippy::inline_always, reason = "it is most of the cost of a cache hit")]
+    #[expect(
+        clippy::inline_always,
+        reason = "it is most of the cost of a cache hit"
+    )]
     #[inline(always)]
     pub(crate) fn get(&mut self, key: &str) -> CacheLookup<'_> {
         let Some(slot) = self.entries.slot_of(key) else {
@@ -203,7 +193,18 @@ impl Cache {
         if entry.fresh_in_turn == self.turn || entry.watch.as_ref().is_some_and(is_undisturbed) {
             return CacheLookup::Fresh(&entry.lookup);
         }
-        CacheLookup::Stale(entry.to_stale(slot))
+        CacheLookup::Stale(slot)
+    }
+
+    /// Returns the stale entry in a slot.
+    pub(crate) fn stale_entry(&self, slot: usize) -> Option<StaleEntry> {
+        let (_, entry) = self.entries.get(slot)?;
+        Some(StaleEntry {
+            slot,
+            lookup: entry.lookup.clone(),
+            evidence: entry.evidence.clone(),
+            watch_ids: watch_ids(entry.watch.as_ref()).into(),
+        })
     }
 
     /// Marks a stale entry as revalidated, with this `lookup`. The watches on its files were added before the files
@@ -486,6 +487,14 @@ mod tests {
         WatchId::new(number)
     }
 
+    /// Returns the stale entry under a key.
+    fn stale_entry(cache: &mut Cache, key: &str) -> StaleEntry {
+        match cache.get(key) {
+            CacheLookup::Stale(slot) => cache.stale_entry(slot).unwrap(),
+            other => panic!("{key}: {other:?}"),
+        }
+    }
+
     /// Caches a lookup beyond this turn.
     fn insert(cache: &mut Cache, key: &str) {
         cache.insert_persistent(key, &in_memory(1), evidence(0));
@@ -495,9 +504,7 @@ mod tests {
     fn insert_watched(cache: &mut Cache, key: &str, watched: WatchId, is_undisturbed: bool) {
         insert(cache, key);
         cache.mark_stale();
-        let CacheLookup::Stale(stale) = cache.get(key) else {
-            panic!("{key} is not stale");
-        };
+        let stale = stale_entry(cache, key);
         cache.mark_revalidated(stale, in_memory(1), [watched].into(), is_undisturbed);
     }
 
@@ -567,8 +574,12 @@ mod tests {
                 CacheLookup::Missing => {
                     cache.insert_persistent(&key, &lookup, evidence(number % 3));
                 }
-                CacheLookup::Stale(stale) if number % 5 == 0 => cache.remove(&stale),
-                CacheLookup::Stale(stale) => {
+                CacheLookup::Stale(slot) if number % 5 == 0 => {
+                    let stale = cache.stale_entry(slot).unwrap();
+                    cache.remove(&stale);
+                }
+                CacheLookup::Stale(slot) => {
+                    let stale = cache.stale_entry(slot).unwrap();
                     let first = number % 7;
                     let several = first..first + number % 3;
                     let id_of = |number: usize| watch_id(i32::try_from(number).unwrap());
@@ -669,16 +680,12 @@ mod tests {
         assert_eq!(state_of(&mut cache, "/"), EntryState::Fresh);
         cache.mark_stale();
         assert_eq!(state_of(&mut cache, "/"), EntryState::Stale);
-        let CacheLookup::Stale(stale) = cache.get("/") else {
-            panic!("it is not stale");
-        };
+        let stale = stale_entry(&mut cache, "/");
         assert!(stale.watch_ids.is_empty());
         cache.mark_revalidated(stale, in_memory(1), Box::default(), false);
         assert_eq!(state_of(&mut cache, "/"), EntryState::Fresh);
         cache.mark_stale();
-        let CacheLookup::Stale(stale) = cache.get("/") else {
-            panic!("it is still fresh after its turn");
-        };
+        let stale = stale_entry(&mut cache, "/");
         cache.remove(&stale);
         assert_eq!(state_of(&mut cache, "/"), EntryState::Missing);
         check(&cache);
@@ -723,9 +730,7 @@ mod tests {
         assert_eq!(state_of(&mut cache, "/a"), EntryState::Fresh);
         cache.on_event(WatchEvent::Names);
         assert_eq!(state_of(&mut cache, "/a"), EntryState::Stale);
-        let CacheLookup::Stale(stale) = cache.get("/a") else {
-            panic!("it is not stale");
-        };
+        let stale = stale_entry(&mut cache, "/a");
         assert_eq!(*stale.watch_ids, [watch_id(1)], "the watch is kept");
         cache.mark_revalidated(stale, in_memory(1), [watch_id(1)].into(), true);
         cache.mark_stale();
@@ -741,6 +746,19 @@ mod tests {
             "the watcher has removed them already"
         );
         check(&cache);
+    }
+
+    #[test]
+    fn id_of_a_removed_entry_finds_no_later_one() {
+        let mut cache = Cache::new(BUDGET);
+        insert(&mut cache, "/a");
+        let removed = cache.entry_id("/a").unwrap();
+        assert!(cache.entry(removed).is_some());
+        cache.clear();
+        insert(&mut cache, "/b");
+        assert_eq!(cache.entry_id("/b").unwrap().slot, removed.slot);
+        assert!(cache.entry(removed).is_none());
+        assert_eq!(cache.entry_id("/a"), None);
     }
 
     #[test]
@@ -761,22 +779,19 @@ mod tests {
         insert_watched(&mut cache, "/b", watch_id(1), true);
         insert_watched(&mut cache, "/c", watch_id(2), true);
         cache.on_event(WatchEvent::Names);
-        let stale_entry = |cache: &mut Cache, key: &str| {
+        let stale_in_next_turn = |cache: &mut Cache, key: &str| {
             cache.mark_stale();
-            match cache.get(key) {
-                CacheLookup::Stale(stale) => stale,
-                other => panic!("{key}: {other:?}"),
-            }
+            stale_entry(cache, key)
         };
-        let stale = stale_entry(&mut cache, "/a");
+        let stale = stale_in_next_turn(&mut cache, "/a");
         cache.remove(&stale);
         assert_eq!(released(&mut cache), [], "/b needs it");
         cache.remove(&stale);
-        let stale = stale_entry(&mut cache, "/b");
+        let stale = stale_in_next_turn(&mut cache, "/b");
         cache.mark_revalidated(stale, in_memory(1), [watch_id(3)].into(), true);
         assert_eq!(released(&mut cache), [watch_id(1)], "/b has another watch");
         cache.on_event(WatchEvent::Names);
-        let stale = stale_entry(&mut cache, "/b");
+        let stale = stale_in_next_turn(&mut cache, "/b");
         cache.mark_revalidated(stale, in_memory(1), Box::default(), false);
         assert_eq!(released(&mut cache), [watch_id(3)], "/b has no watch");
         // Eviction.

@@ -167,7 +167,7 @@ impl LookupCache {
     )]
     #[inline(always)]
     pub(crate) fn get(&mut self, root: &Root, key: &str, now: SystemTime) -> Option<Finding> {
-        let stale = match self.cache.get(key) {
+        let slot = match self.cache.get(key) {
             CacheLookup::Fresh(lookup) => {
                 return Some(Finding {
                     lookup: lookup.clone(),
@@ -182,10 +182,10 @@ impl LookupCache {
                     ..finding.clone()
                 });
             }
-            CacheLookup::Stale(stale) => stale,
+            CacheLookup::Stale(slot) => slot,
             CacheLookup::Missing => return None,
         };
-        let revalidated = self.revalidate(root, stale, now)?;
+        let revalidated = self.revalidate(root, slot, now)?;
         Some(Finding {
             cache_status: Some(CacheStatus::Revalidated),
             ..revalidated.into()
@@ -194,7 +194,8 @@ impl LookupCache {
 
     /// Revalidates a stale lookup, and releases the watches that are then unneeded. Out of the way of cache hits.
     #[inline(never)]
-    fn revalidate(&mut self, root: &Root, stale: StaleEntry, now: SystemTime) -> Option<Lookup> {
+    fn revalidate(&mut self, root: &Root, slot: usize, now: SystemTime) -> Option<Lookup> {
+        let stale = self.cache.stale_entry(slot)?;
         let revalidated = self.check_evidence(root, stale, now);
         self.release_watches();
         revalidated
@@ -207,7 +208,6 @@ impl LookupCache {
         stale: StaleEntry,
         now: SystemTime,
     ) -> Option<Lookup> {
-        let lookup = stale.lookup.clone();
         // Watch first, then check: a change in between is reported.
         let watch_ids = self.watch_files(root, &stale, now);
         let evidence = &stale.evidence;
@@ -230,7 +230,8 @@ impl LookupCache {
             self.release_unneeded(&watch_ids);
             return None;
         }
-        let lookup = with_sealed_content(&lookup).unwrap_or(lookup);
+        let sealed = with_sealed_content(&stale.lookup);
+        let lookup = sealed.unwrap_or_else(|| stale.lookup.clone());
         self.cache
             .mark_revalidated(stale, lookup.clone(), watch_ids, is_undisturbed);
         Some(lookup)
