@@ -128,7 +128,10 @@ fn sources() -> Vec<Source> {
                 continue;
             }
             let text = fs::read_to_string(&path).expect("text");
-            let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+            let code = text
+                .split("\n#[cfg(test)]\nmod tests")
+                .next()
+                .unwrap_or_default();
             let is_code = |line: &&str| !line.trim_start().starts_with("//");
             sources.push(Source {
                 name: path
