@@ -21,6 +21,7 @@ use tracing::{error, info, warn};
 use super::banner::{self, StartedServer, start_message};
 use super::browser::Browser;
 use super::check;
+use super::confinement::describe_confinement;
 use super::diagnostics::init_diagnostics;
 use super::exit_codes::Failure;
 use super::log_sink::LogSink;
@@ -75,7 +76,7 @@ fn serve(
     let confinement = sandbox::confine(config.sandbox, &config.requirements)?;
     let diagnostics = start_diagnostics()?;
     if let Confinement::None(_) = confinement {
-        warn!("{confinement}");
+        warn!("{}", describe_confinement(&confinement));
     }
     let (site, loaded) = open_site(root, &config, None)?;
     warn_of_ignored_rules(&loaded);

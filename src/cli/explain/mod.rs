@@ -4,6 +4,7 @@
 //! that the session queued. The site records its probes and decisions in a trace, and all reasons are read from that
 //! trace: nothing is decided here.
 
+mod cache_reason;
 mod codings;
 mod reasons;
 mod report;

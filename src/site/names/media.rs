@@ -171,16 +171,6 @@ impl MediaTypes {
     }
 }
 
-impl fmt::Display for MediaTypeSource {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Configured => "from --mime-types",
-            Self::Corrected | Self::Known => "by the file name extension",
-            Self::Unknown => "the file name extension is unknown",
-        })
-    }
-}
-
 impl fmt::Display for MediaTypesError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.line {
