@@ -42,8 +42,8 @@ pub enum MediaTypeSource {
 /// Error in media types that the user has configured.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MediaTypesError {
-    /// Line of the file, counted from one; `None` if a single type was parsed.
-    pub line: Option<usize>,
+    /// Line of the file, counted from one.
+    pub line: usize,
     /// Cause, and what to write instead.
     pub reason: String,
 }
@@ -59,7 +59,7 @@ impl MediaTypes {
         let mut types = Self::default();
         for (index, line) in text.lines().enumerate() {
             types.parse_line(line).map_err(|why| MediaTypesError {
-                line: Some(index + 1),
+                line: index + 1,
                 reason: why,
             })?;
         }
@@ -69,17 +69,13 @@ impl MediaTypes {
     /// Parses one type as on the command line: `.ext=type`, with or without the dot.
     ///
     /// # Errors
-    /// Returns [`MediaTypesError`] without a line, if the form, the type or the extension is malformed.
-    pub fn parse_pair(pair: &str) -> Result<Self, MediaTypesError> {
+    /// One sentence, if the form, the type or the extension is malformed.
+    pub fn parse_pair(pair: &str) -> Result<Self, String> {
         let mut types = Self::default();
-        let read = match pair.split_once('=') {
-            Some((name, media_type)) => types.insert(name.trim(), media_type.trim()),
-            None => Err(format!("`{pair}` is not of the form .ext=type/subtype")),
-        };
-        read.map_err(|why| MediaTypesError {
-            line: None,
-            reason: why,
-        })?;
+        match pair.split_once('=') {
+            Some((name, media_type)) => types.insert(name.trim(), media_type.trim())?,
+            None => return Err(format!("`{pair}` is not of the form .ext=type/subtype")),
+        }
         Ok(types)
     }
 
@@ -173,10 +169,7 @@ impl MediaTypes {
 
 impl fmt::Display for MediaTypesError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.line {
-            Some(line) => write!(f, "line {line}: {}", self.reason),
-            None => f.write_str(&self.reason),
-        }
+        write!(f, "line {}: {}", self.line, self.reason)
     }
 }
 
