@@ -350,6 +350,7 @@ mod tests {
             users: None,
             workers: 2.try_into().unwrap(),
             limits: docroot::net::Limits::default(),
+            max_per_ip: None,
             metrics: None,
         };
         let json_line = json_line(&StartedServer {

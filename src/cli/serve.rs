@@ -12,7 +12,6 @@ use docroot::net::Endpoint;
 use docroot::proxy;
 use docroot::server::sandbox::{self, Confinement};
 use docroot::server::{self, BoundListeners, Server};
-use docroot::service::Health;
 use docroot::site::{LoadedPolicy, PolicySources, SharedPolicy};
 use sd_notify::NotifyState;
 use signal_hook::consts::SIGUSR1;
@@ -132,11 +131,11 @@ fn act_on_signals(
     diagnostics: WriterHandle,
 ) -> io::Result<()> {
     let handle = server.handle();
-    let (health, delay) = (config.server.service.health.clone(), config.drain_delay);
+    let delay = config.drain_delay;
     let notifier = manager.clone();
     let drain = move || {
         notifier.notify(&[NotifyState::Stopping]);
-        drain(&handle, health.as_ref(), delay);
+        drain(&handle, delay);
     };
     let (handle, log) = (server.handle(), access_log.cloned());
     let on_abort = move || {
@@ -204,10 +203,8 @@ fn show_url(config: &Config, addresses: &[Endpoint], browser: Option<Browser>) {
 }
 
 /// Stops a server after the drain delay, in which health checks answer 503.
-fn drain(handle: &server::ServerHandle, health: Option<&Health>, delay: Duration) {
-    if let Some(health) = health {
-        health.start_draining();
-    }
+fn drain(handle: &server::ServerHandle, delay: Duration) {
+    handle.start_draining();
     if delay.is_zero() {
         info!("stopping: responses in flight are finished; a second signal stops at once");
         return handle.stop();

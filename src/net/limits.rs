@@ -4,17 +4,12 @@ use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use super::per_ip_limit::PerIpLimit;
-
 /// Limits of one reactor: connections, bytes and times.
 #[derive(Clone, Debug)]
 pub struct Limits {
     /// Maximum number of open connections. At the limit a new connection replaces the one that has been idle longest;
     /// if none is idle, the new one stays in the listener's backlog.
     pub connections: usize,
-    /// Limit of open connections per peer address. A connection above it is closed as soon as it is accepted. `None` is
-    /// no limit.
-    pub per_ip_limit: Option<PerIpLimit>,
     /// Maximum number of bytes that a session may leave unconsumed in its inbox, and that one `recv` reads.
     pub inbox_bytes: usize,
     /// Minimum rate, in bytes per second, at which a peer must take queued bytes, averaged over
@@ -34,7 +29,7 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// Returns as many connections as the descriptor limit allows, no limit per address, 64 KiB of input, 1 KiB per
+    /// Returns as many connections as the descriptor limit allows, 64 KiB of input, 1 KiB per
     /// second over 30 seconds, 5 seconds of lingering, 8 seconds of grace (container runtimes kill after 10), no idle
     /// interval.
     fn default() -> Self {
@@ -48,7 +43,6 @@ impl Limits {
     pub fn for_reactors(reactors: usize) -> Self {
         Self {
             connections: max_connections(getrlimit(Resource::Nofile).current, reactors),
-            per_ip_limit: None,
             inbox_bytes: 64 * 1024,
             min_rate: 1024,
             rate_window: Duration::from_secs(30),
@@ -60,7 +54,7 @@ impl Limits {
     }
 
     /// Returns one reactor's share when this number of reactors divide these limits: the connections are divided and
-    /// rounded up. The limit per address is not: it counts for all reactors.
+    /// rounded up.
     #[must_use]
     pub fn divided_by(&self, reactors: usize) -> Self {
         Self {

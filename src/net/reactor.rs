@@ -16,6 +16,7 @@ use super::counters::ConnectionCounters;
 use super::limits::Limits;
 use super::listen::Endpoint;
 use super::listen::listener::Listener;
+use super::per_ip_limit::PerIpLimit;
 use super::protocol::{Now, Protocol};
 use super::reactor_handle::ReactorHandle;
 
@@ -88,6 +89,13 @@ impl<P: Protocol> Reactor<P> {
     #[must_use]
     pub fn with_counters(mut self, counters: Arc<ConnectionCounters>) -> Self {
         self.connections.counters = Some(counters);
+        self
+    }
+
+    /// Limits the open connections per peer address. A connection above the limit is closed as soon as it is accepted.
+    #[must_use]
+    pub fn with_per_ip_limit(mut self, limit: PerIpLimit) -> Self {
+        self.connections.per_ip_limit = Some(limit);
         self
     }
 

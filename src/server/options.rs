@@ -47,6 +47,8 @@ pub struct ServerOptions {
     pub workers: NonZeroUsize,
     /// Limits of all workers together.
     pub limits: Limits,
+    /// Limit of open connections per peer address, of all workers together. Trusted proxies are exempt.
+    pub max_per_ip: Option<usize>,
     /// Address of the metrics listener, if there is one.
     pub metrics: Option<SocketAddr>,
 }

@@ -265,6 +265,7 @@ impl SiteArguments {
             users,
             workers: default_workers(),
             limits: Limits::default(),
+            max_per_ip: None,
             metrics: None,
         };
         let required = [

@@ -136,7 +136,12 @@ impl PolicySources {
                         .map_err(|error| vec![unreadable_error(file, &error)])?;
                     let text = String::from_utf8_lossy(&text);
                     let to_messages = |error: MediaTypesError| {
-                        vec![format!("{}:{}: {}", file.display(), error.line, error.reason)]
+                        vec![format!(
+                            "{}:{}: {}",
+                            file.display(),
+                            error.line,
+                            error.reason
+                        )]
                     };
                     types.merge(MediaTypes::parse(&text).map_err(to_messages)?);
                 }
