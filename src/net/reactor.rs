@@ -52,15 +52,17 @@ impl<P: Protocol> Reactor<P> {
     pub fn new(protocol: P, limits: Limits) -> io::Result<Self> {
         let poll = Poll::new()?;
         let now = read_clock();
-        Ok(Self {
-            handle: ReactorHandle::new(poll.registry(), HANDLE_TOKEN)?,
+        let reactor = Self {
+            handle: ReactorHandle::new()?,
             poll,
             events: Events::with_capacity(MAX_EVENTS_PER_POLL),
             acceptors: Vec::new(),
             wakers: Vec::new(),
             connections: Connections::new(protocol, limits, now),
             last_event: now.instant,
-        })
+        };
+        reactor.register(reactor.handle.waker(), HANDLE_TOKEN)?;
+        Ok(reactor)
     }
 
     /// Adds a listener.
