@@ -73,6 +73,13 @@ impl ServerOptions {
     }
 }
 
+/// Returns how many of this number of descriptors the cache may hold for files that are not being sent.
+#[must_use]
+pub fn max_cached_files(descriptors: u64) -> usize {
+    const MAX_FILES: u64 = 1024;
+    usize::try_from((descriptors / 16).min(MAX_FILES)).unwrap_or_default()
+}
+
 /// Address to listen on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Bind {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::builder::BoolishValueParser;
 use clap::{ArgAction, Parser, Subcommand};
 use docroot::net::{Endpoint, Limits, raise_descriptor_limit};
-use docroot::server::Bind;
+use docroot::server::{Bind, max_cached_files};
 
 use super::binds::{self, Binds, DEFAULT_PORT, FALLBACK_PORTS};
 use super::compress::CompressArguments;
@@ -190,7 +190,7 @@ impl Arguments {
         let root = self.root_dir.resolve()?;
         let descriptors = raise_descriptor_limit();
         let workers = self.workers.unwrap_or_else(default_workers);
-        let defaults = Limits::for_reactors(workers.get());
+        let defaults = Limits::for_reactors(workers.get(), max_cached_files(descriptors));
         let connections = self.max_connections.unwrap_or(defaults.connections);
         if connections as u64 >= descriptors {
             return Err(format!(
