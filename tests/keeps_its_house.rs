@@ -28,7 +28,7 @@ const FORBIDDEN_IMPORTS: &[(&str, &[&str])] = &[
         "proxy",
         &["http", "http1", "service", "site", "files", "auth"],
     ),
-    ("auth", &["net"]),
+    ("auth", &["http", "net"]),
     ("site", &["net", "trust", "peer"]),
 ];
 

@@ -9,5 +9,5 @@ mod verdict_cache;
 mod verifier;
 
 pub use hash::{PasswordHash, hash_password};
-pub use users::{HtpasswdError, Users};
+pub use users::{Credentials, HtpasswdError, Users};
 pub use verifier::{AuthHandle, CachedVerdict, Verdict, Verifier};

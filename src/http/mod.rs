@@ -34,7 +34,7 @@ mod validator;
 pub use accept::{is_navigation, media_type_weight, preferred_media_type};
 pub use coding::{AcceptEncoding, Coding, CodingReason, choose_coding, coding_reasons};
 pub use cors::{allow_preflight, is_preflight};
-pub use credentials::{Credentials, append_user, challenge};
+pub use credentials::{append_user, challenge, parse_credentials};
 pub use date::{CachedDate, Timestamp, http_date};
 pub use escape::{HtmlText, JsonEscapes, TerminalText, push_json};
 pub use fields::{FieldName, FieldSink, Fields};
