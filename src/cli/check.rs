@@ -5,8 +5,8 @@ use std::io;
 use std::path::Path;
 use std::time::SystemTime;
 
+use docroot::escape::TerminalText;
 use docroot::files::Root;
-use docroot::http::TerminalText;
 use docroot::server::sandbox::{self, Confinement};
 use docroot::site::{Freshness, LoadedPolicy, RootFault, Site, SurveyFinding};
 

@@ -12,7 +12,6 @@ mod cors;
 mod credentials;
 mod date;
 pub(crate) mod decimal;
-pub(crate) mod escape;
 mod fields;
 mod forwarded;
 mod listing;
@@ -36,7 +35,6 @@ pub use coding::{AcceptEncoding, Coding, CodingReason, choose_coding, coding_rea
 pub use cors::{allow_preflight, is_preflight};
 pub use credentials::{append_user, challenge, parse_credentials};
 pub use date::{CachedDate, Timestamp, http_date};
-pub use escape::{HtmlText, JsonEscapes, TerminalText, push_json};
 pub use fields::{FieldName, FieldSink, Fields};
 pub use forwarded::{ForwardedAddress, forwarded_client};
 pub use listing::{ListingFormat, ListingRepresentations, ListingView, SortKey};

@@ -218,7 +218,7 @@ fn worker_reactor(
         service = service.with_auth(auth);
     }
     if let Some(counters) = &counters {
-        service = service.with_counters(counters.http1.clone());
+        service = service.with_counters(counters.requests.clone());
     }
     let protocol = Http1::new(service, options.http1.clone());
     let throttle = handles.proxy_log_throttle.clone();

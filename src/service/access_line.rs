@@ -4,10 +4,8 @@ use std::io::Write as _;
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::http::escape::{is_safe_quoted, is_safe_unquoted, push_escaped};
-use crate::http::{
-    CacheStatus, Coding, JsonEscapes, Status, Timestamp, Version, decimal, push_json,
-};
+use crate::escape::{JsonEscapes, is_safe_quoted, is_safe_unquoted, push_escaped, push_json};
+use crate::http::{CacheStatus, Coding, Status, Timestamp, Version, decimal};
 use crate::net::Address;
 
 /// Format of a line. In each, nothing that a client sends can end a line or a field, or control a terminal.

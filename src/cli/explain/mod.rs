@@ -13,7 +13,7 @@ mod session;
 use std::io::{self, Write as _};
 use std::path::Path;
 
-use docroot::http::TerminalText;
+use docroot::escape::TerminalText;
 use docroot::http1::parse::{self, FieldLines, Parsed};
 use docroot::server;
 use docroot::site::{Live, LiveReload, LoadedPolicy, Site, Trace};

@@ -1,6 +1,7 @@
 //! The reasons for a response, from the records of its session.
 
-use docroot::http::{Lookup, Request, Response, TerminalText, is_navigation, respond, validate};
+use docroot::escape::TerminalText;
+use docroot::http::{Lookup, Request, Response, is_navigation, respond, validate};
 use docroot::site::{
     Absence, ChosenFile, MediaTypeSource, ProbeResult, RedirectMatch, RedirectTarget, ResponseRole,
     TraceEvent, TracedFieldChange,
