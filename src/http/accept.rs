@@ -3,7 +3,7 @@
 use super::request::{Method, Request};
 use super::request_fields::RequestField;
 use super::syntax::{
-    parse_parameter, parse_weight as weight_in, split_media_type, split_parameters,
+    parse_parameter, parse_weight as weight_in, split_media_type, split_parameters, unquoted,
 };
 
 /// Weight of this media type in thousandths, from the most specific media range that matches it: one with parameters
@@ -163,14 +163,6 @@ impl<'a> MediaRange<'a> {
             count += 1;
         }
         Some(essence + count)
-    }
-}
-
-/// Strips the quotes around a parameter's value, if there are any.
-fn unquoted(value: &[u8]) -> &[u8] {
-    match value {
-        [b'"', inner @ .., b'"'] => inner,
-        _ => value,
     }
 }
 

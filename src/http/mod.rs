@@ -50,7 +50,11 @@ pub use response::{Audience, Body, Response};
 pub use status::Status;
 pub use syntax::{
     is_token, list_elements, parse_parameter, split_media_type, split_parameters, trim_ows,
+    unquoted,
 };
-pub use target::{PATH_CHARACTERS, Target, TargetError, is_authority, percent_encode};
+pub use target::{
+    ENCODED_PATH_CHARACTERS, PATH_CHARACTERS, QUERY_CHARACTERS, Target, TargetError,
+    UNRESERVED_AND_SLASH, is_authority, percent_encode,
+};
 pub use validate::validate;
 pub use validator::{DateStrength, EntityTag, LastModified, Validators};
