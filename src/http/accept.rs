@@ -13,7 +13,7 @@ use super::syntax::{
 /// A request without the field, or with an empty list, accepts everything equally. Malformed elements are ignored; of
 /// two equally specific ranges the later one counts.
 #[must_use]
-pub fn media_type_weight(request: &Request<'_>, media_type: &str) -> Option<u16> {
+pub(super) fn media_type_weight(request: &Request<'_>, media_type: &str) -> Option<u16> {
     let mut ranges = media_ranges(request).peekable();
     if ranges.peek().is_none() {
         return Some(1000);
@@ -28,7 +28,7 @@ pub fn media_type_weight(request: &Request<'_>, media_type: &str) -> Option<u16>
 
 /// Index of the offered media type with the greatest weight; of equal weights, the first. `None` if none is acceptable.
 #[must_use]
-pub fn preferred_media_type(request: &Request<'_>, offered: &[&str]) -> Option<usize> {
+pub(super) fn preferred_media_type(request: &Request<'_>, offered: &[&str]) -> Option<usize> {
     let weights = offered
         .iter()
         .map(|media_type| media_type_weight(request, media_type).unwrap_or(0));

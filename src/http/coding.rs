@@ -164,7 +164,10 @@ impl AcceptEncoding {
 /// `None` if none is acceptable. The content should then be sent without a coding, if there is such a representation:
 /// RFC 9110 section 12.5.3 recommends it, and a 406 would not help the client.
 #[must_use]
-pub fn choose_coding(accept_encoding: &AcceptEncoding, offered: &[(Coding, u64)]) -> Option<usize> {
+pub(super) fn choose_coding(
+    accept_encoding: &AcceptEncoding,
+    offered: &[(Coding, u64)],
+) -> Option<usize> {
     let acceptable = offered
         .iter()
         .enumerate()

@@ -30,15 +30,15 @@ mod target;
 mod validate;
 mod validator;
 
-pub use accept::{is_navigation, media_type_weight, preferred_media_type};
-pub use coding::{AcceptEncoding, Coding, CodingReason, choose_coding, coding_reasons};
+pub use accept::is_navigation;
+pub use coding::{AcceptEncoding, Coding, CodingReason, coding_reasons};
 pub use cors::{allow_preflight, is_preflight};
 pub use credentials::{append_user, challenge, parse_credentials};
 pub use date::{CachedDate, Timestamp, http_date};
 pub use fields::{FieldName, FieldSink, Fields};
 pub use forwarded::{ForwardedAddress, forwarded_client};
 pub use listing::{ListingFormat, ListingRepresentations, ListingView, SortKey};
-pub use multipart::{Boundary, BoundaryGenerator, ContentRange, Multipart};
+pub use multipart::{BoundaryGenerator, Multipart};
 pub use origin::{
     CacheStatus, EntryId, Finding, Lookup, NoStream, Origin, StreamKind, StreamProgress,
 };

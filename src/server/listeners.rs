@@ -24,7 +24,7 @@ pub struct BoundListeners {
 
 impl BoundListeners {
     /// Binds the listeners of all workers and of the metrics. Starts no thread, and nothing is bound later. Connections
-    /// that arrive before [`Server::run`] wait in a backlog.
+    /// that arrive before [`Server::run`](super::Server::run) wait in a backlog.
     ///
     /// # Errors
     /// [`StartError`]. No socket is left open then.

@@ -184,7 +184,7 @@ pub(crate) fn is_html(media_type: &str) -> bool {
 /// Whether content of this type becomes smaller by compression: text, formats based on text, and binary formats
 /// without compression of their own. Compressed formats and unknown types do not.
 #[must_use]
-pub fn is_compressible(media_type: &str) -> bool {
+pub(crate) fn is_compressible(media_type: &str) -> bool {
     let essence = media_type
         .split(';')
         .next()
