@@ -189,7 +189,7 @@ pub(super) fn wanted_coding(accept_encoding: &AcceptEncoding) -> Option<Coding> 
     welcome.max_by_key(|&coding| accept_encoding.rank(coding))
 }
 
-/// Reasons why each of these codings is chosen or not by [`choose_coding`].
+/// Reasons why each of these codings is chosen or not by `choose_coding`.
 #[must_use]
 pub fn coding_reasons(
     accept_encoding: &AcceptEncoding,
