@@ -191,10 +191,8 @@ mod tests {
         assert_ne!(address_of(&free[0]).port(), busy);
         let error = bind_all(&[bind("127.0.0.1")], &[busy]).unwrap_err();
         let message = error.to_string();
-        assert!(
-            message.contains(&format!("127.0.0.1:{busy}")) && message.contains("ss -ltnp"),
-            "{message}"
-        );
+        // The command line adds the hint.
+        assert!(message.contains(&format!("127.0.0.1:{busy}")), "{message}");
         drop(busy_listener);
     }
 
