@@ -48,6 +48,7 @@
 //! | `blob/` | bytes at rest: in memory, or in a file of one version | who reads them |
 //! | `log/` | lines written by a background thread, and counts of lost lines | what they say |
 //! | `trust.rs` | trusted proxies | what they send |
+//! | `escape.rs` | untrusted text, escaped for HTML, JSON, a log or a terminal | who sends it |
 //! | `path.rs` | a path split before its last segment | what the path names |
 //! | `peer.rs` | addresses of peers | sockets |
 //! | `sync/` | what threads share: counters, wakers, worker pools, eviction, log throttles | who shares it |
@@ -55,6 +56,7 @@
 
 pub mod auth;
 pub mod blob;
+pub mod escape;
 pub mod files;
 pub mod http;
 pub mod http1;

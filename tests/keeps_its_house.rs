@@ -15,7 +15,7 @@ const FLOORS: &[&[&str]] = &[
     &["site", "auth"],
     &["files", "http", "net"],
     &["blob", "log", "trust"],
-    &["path", "peer", "sync"],
+    &["escape", "path", "peer", "sync"],
 ];
 
 /// Folders that a folder does not import, although they are on a lower floor.
@@ -28,7 +28,7 @@ const FORBIDDEN_IMPORTS: &[(&str, &[&str])] = &[
         "proxy",
         &["http", "http1", "service", "site", "files", "auth"],
     ),
-    ("auth", &["net"]),
+    ("auth", &["http", "net"]),
     ("site", &["net", "trust", "peer"]),
 ];
 

@@ -25,7 +25,7 @@ const SHA_512_DIGITS: usize = 86;
 
 /// A password hash, of a scheme that makes guessing slow.
 #[derive(Clone, PartialEq, Eq)]
-pub struct PasswordHash(HashScheme);
+pub(super) struct PasswordHash(HashScheme);
 
 #[derive(Clone, PartialEq, Eq)]
 enum HashScheme {
@@ -40,7 +40,7 @@ impl PasswordHash {
     ///
     /// # Errors
     /// A message with the problem and its remedy. It does not contain the hash.
-    pub fn parse(text: &str) -> Result<Self, &'static str> {
+    pub(super) fn parse(text: &str) -> Result<Self, &'static str> {
         let (kind, rest) = text
             .strip_prefix('$')
             .and_then(|rest| rest.split_once('$'))
@@ -83,7 +83,7 @@ impl PasswordHash {
     ///
     /// As with htpasswd(1), bcrypt uses the first 72 bytes. A password of more than 512 bytes is always refused.
     #[must_use]
-    pub fn verify(&self, password: &[u8]) -> bool {
+    pub(super) fn verify(&self, password: &[u8]) -> bool {
         if password.len() > MAX_VERIFIED_BYTES {
             return false;
         }

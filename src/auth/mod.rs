@@ -8,6 +8,6 @@ mod users;
 mod verdict_cache;
 mod verifier;
 
-pub use hash::{PasswordHash, hash_password};
-pub use users::{HtpasswdError, Users};
+pub use hash::hash_password;
+pub use users::{Credentials, HtpasswdError, Users};
 pub use verifier::{AuthHandle, CachedVerdict, Verdict, Verifier};

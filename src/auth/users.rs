@@ -5,13 +5,21 @@ use std::collections::hash_map::{Entry, RandomState};
 use std::hash::BuildHasher as _;
 
 use super::hash::PasswordHash;
-use crate::http::Credentials;
 
 /// Users, each with a password hash.
 #[derive(Clone, Default)]
 pub struct Users {
     indices: HashMap<Box<[u8]>, usize, RandomState>,
     hashes: Vec<PasswordHash>,
+}
+
+/// A user name and a password, as sent in a request. They are bytes: they need not be UTF-8.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Credentials {
+    /// User name, which has no colon.
+    pub user: Vec<u8>,
+    /// Password.
+    pub password: Vec<u8>,
 }
 
 /// An invalid line of an htpasswd file.
@@ -112,6 +120,15 @@ impl Users {
     }
 }
 
+impl std::fmt::Debug for Credentials {
+    /// Omits the password.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Credentials")
+            .field("user", &format_args!("{}", self.user.escape_ascii()))
+            .finish_non_exhaustive()
+    }
+}
+
 impl std::fmt::Debug for Users {
     /// Shows only the number of users.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -133,6 +150,19 @@ mod tests {
             password: password.into(),
         };
         assert_eq!(users.verify(&credentials), expected, "{user}:{password}");
+    }
+
+    #[test]
+    fn debug_output_omits_the_password() {
+        let credentials = Credentials {
+            user: "Aladdin".into(),
+            password: "open sesame".into(),
+        };
+        let shown = format!("{credentials:?}");
+        assert!(
+            shown.contains("Aladdin") && !shown.contains("sesame"),
+            "{shown}"
+        );
     }
 
     #[test]

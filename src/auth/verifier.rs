@@ -7,9 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
-use super::users::Users;
+use super::users::{Credentials, Users};
 use super::verdict_cache::{CredentialHash, CredentialHasher, VerdictCache};
-use crate::http::Credentials;
 use crate::sync::{JobQueue, Waker, WorkerPool, lock};
 
 /// Number of verifications that may wait for a thread. With bcrypt at cost 10 and one thread, the last one waits for
@@ -68,8 +67,9 @@ pub enum Verdict {
     Valid,
     /// They are invalid.
     Invalid,
-    /// They are being verified: check them again after the next wake-up.
-    Pending,
+    /// They are being verified: check them again after the next wake-up, and at the latest at this time, when the verdict
+    /// is no longer `Pending`.
+    Pending(Instant),
     /// Too many verifications are pending, or this one takes too long.
     Busy,
 }
@@ -225,7 +225,7 @@ impl AuthHandle {
         };
         let verdict = match verification {
             VerificationState::Verified { is_valid, .. } => Verdict::of(is_valid),
-            VerificationState::Pending { .. } => Verdict::Pending,
+            VerificationState::Pending { until, .. } => Verdict::Pending(until),
         };
         drop(state);
         let updated = CachedVerdict {
@@ -238,17 +238,6 @@ impl AuthHandle {
             None => *cached = Some(Box::new(updated)),
         }
         verdict
-    }
-}
-
-impl CachedVerdict {
-    /// End of the wait for a pending verdict: from then on [`AuthHandle::check`] does not return `Pending`.
-    #[must_use]
-    pub fn pending_until(&self) -> Option<Instant> {
-        match self.state {
-            VerificationState::Pending { until, .. } => Some(until),
-            VerificationState::Verified { .. } => None,
-        }
     }
 }
 
@@ -405,11 +394,15 @@ mod tests {
             };
             let now = self.start + SECOND * seconds;
             let verdict = self.handle.check(session, value.as_bytes(), now, parse);
-            assert_eq!(verdict, expected, "{password} after {seconds} s");
-            let is_pending = session
-                .as_ref()
-                .is_some_and(|cached| cached.pending_until().is_some());
-            assert_eq!(is_pending, expected == Verdict::Pending);
+            match (verdict, expected) {
+                (Verdict::Pending(until), Verdict::Pending(_)) => assert!(until > now),
+                _ => assert_eq!(verdict, expected, "{password} after {seconds} s"),
+            }
+        }
+
+        /// Verdict that is pending, until any time.
+        fn pending(&self) -> Verdict {
+            Verdict::Pending(self.start)
         }
 
         fn verify_next(&self) {
@@ -437,8 +430,8 @@ mod tests {
             [("one", Verdict::Valid, 60), ("two", Verdict::Invalid, 5)]
         {
             let (test, mut session) = (TestVerifier::new(), None);
-            test.check(&mut session, password, 0, Verdict::Pending);
-            test.check(&mut session, password, 1, Verdict::Pending);
+            test.check(&mut session, password, 0, test.pending());
+            test.check(&mut session, password, 1, test.pending());
             assert_eq!((test.queued(), test.wakes()), (1, 0));
             test.verify_next();
             assert_eq!(test.wakes(), 1);
@@ -446,18 +439,18 @@ mod tests {
             test.check(&mut session, password, time - 1, expected);
             // Other sessions use it, too, for as long.
             test.check(&mut None, password, time - 1, expected);
-            test.check(&mut None, password, time, Verdict::Pending);
-            test.check(&mut session, password, time, Verdict::Pending);
+            test.check(&mut None, password, time, test.pending());
+            test.check(&mut session, password, time, test.pending());
         }
     }
 
     #[test]
     fn verdict_belongs_to_one_password() {
         let (test, mut session) = (TestVerifier::new(), None);
-        test.check(&mut session, "one", 0, Verdict::Pending);
+        test.check(&mut session, "one", 0, test.pending());
         test.verify_next();
         test.check(&mut session, "one", 0, Verdict::Valid);
-        test.check(&mut session, "two", 0, Verdict::Pending);
+        test.check(&mut session, "two", 0, test.pending());
         test.verify_next();
         test.check(&mut session, "two", 0, Verdict::Invalid);
         test.check(&mut session, "one", 0, Verdict::Valid);
@@ -470,12 +463,12 @@ mod tests {
         let other = test.verifier.handle().unwrap();
         let mut sessions: [VerdictSlot; 3] = Default::default();
         for session in &mut sessions {
-            test.check(session, "one", 0, Verdict::Pending);
+            test.check(session, "one", 0, test.pending());
         }
         let mut other_slot = None;
         let parse = || unreachable!("verification is pending");
         let verdict = other.check(&mut other_slot, b"ann:one", test.start, parse);
-        assert_eq!((verdict, test.queued()), (Verdict::Pending, 1));
+        assert!(matches!(verdict, Verdict::Pending(_)) && test.queued() == 1);
         test.verify_next();
         assert_eq!(test.wakes(), 1, "one wake-up per event loop");
         let wakes = other.waker.wait(Duration::ZERO).unwrap();
@@ -499,19 +492,19 @@ mod tests {
     fn request_is_busy_after_max_wait_and_a_late_verdict_is_used() {
         let (test, mut session) = (TestVerifier::new(), None);
         let wait_until = u32::try_from(MAX_WAIT.as_secs()).unwrap();
-        test.check(&mut session, "one", 0, Verdict::Pending);
-        test.check(&mut session, "one", wait_until - 1, Verdict::Pending);
+        test.check(&mut session, "one", 0, test.pending());
+        test.check(&mut session, "one", wait_until - 1, test.pending());
         test.check(&mut session, "one", wait_until, Verdict::Busy);
         // The verification is still queued, for the next request that waits.
-        test.check(&mut session, "one", wait_until, Verdict::Pending);
+        test.check(&mut session, "one", wait_until, test.pending());
         assert_eq!(test.queued(), 1);
         test.verify_next();
         test.check(&mut session, "one", 4 * wait_until, Verdict::Valid);
         // An expired verdict is used by the request that waited for it.
-        test.check(&mut session, "two", 0, Verdict::Pending);
+        test.check(&mut session, "two", 0, test.pending());
         test.verify_next();
         test.check(&mut session, "two", 9, Verdict::Invalid);
-        test.check(&mut session, "two", 9, Verdict::Pending);
+        test.check(&mut session, "two", 9, test.pending());
     }
 
     #[test]
@@ -519,13 +512,13 @@ mod tests {
         let test = TestVerifier::new();
         let mut sessions: Vec<VerdictSlot> = (0..MAX_QUEUED_JOBS).map(|_| None).collect();
         for (number, session) in sessions.iter_mut().enumerate() {
-            test.check(session, &number.to_string(), 0, Verdict::Pending);
+            test.check(session, &number.to_string(), 0, test.pending());
         }
         let mut late = None;
         test.check(&mut late, "one", 0, Verdict::Busy);
-        test.check(&mut sessions[0], "0", 0, Verdict::Pending);
+        test.check(&mut sessions[0], "0", 0, test.pending());
         sessions.truncate(1);
-        test.check(&mut late, "one", 0, Verdict::Pending);
+        test.check(&mut late, "one", 0, test.pending());
         assert_eq!(test.queued(), 2);
         sessions.clear();
         test.verify_next();
@@ -536,12 +529,12 @@ mod tests {
     #[test]
     fn replaced_users_invalidate_cached_verdicts() {
         let (test, mut session, mut waiting) = (TestVerifier::new(), None, None);
-        test.check(&mut session, "one", 0, Verdict::Pending);
+        test.check(&mut session, "one", 0, test.pending());
         test.verify_next();
         test.check(&mut session, "one", 0, Verdict::Valid);
-        test.check(&mut waiting, "two", 0, Verdict::Pending);
+        test.check(&mut waiting, "two", 0, test.pending());
         test.verifier.replace_users(users(TWO));
-        test.check(&mut session, "one", 0, Verdict::Pending);
+        test.check(&mut session, "one", 0, test.pending());
         test.verify_next();
         test.verify_next();
         test.check(&mut session, "one", 0, Verdict::Invalid);
@@ -551,16 +544,16 @@ mod tests {
     #[test]
     fn verification_during_replacement_is_repeated() {
         let (test, mut session) = (TestVerifier::new(), None);
-        test.check(&mut session, "one", 0, Verdict::Pending);
+        test.check(&mut session, "one", 0, test.pending());
         let job = test.verifier.pool.queue().next();
         // A thread has the job, with the old users: its result is discarded, and it wakes the loop.
         test.verifier.replace_users(users(TWO));
-        test.check(&mut session, "one", 0, Verdict::Pending);
+        test.check(&mut session, "one", 0, test.pending());
         assert_eq!(test.queued(), 0);
         let mut state = lock(&test.verifier.shared.state);
         state.pending.remove(&job.unwrap().hash);
         drop(state);
-        test.check(&mut session, "one", 0, Verdict::Pending);
+        test.check(&mut session, "one", 0, test.pending());
         test.verify_next();
         test.check(&mut session, "one", 0, Verdict::Invalid);
     }

@@ -14,6 +14,7 @@ use docroot::site::Freshness;
 use rustix::termios::tcgetwinsize;
 
 use super::check::change_detection;
+use super::confinement::describe_confinement;
 use super::output::json_string;
 use super::qr;
 
@@ -123,6 +124,7 @@ fn banner(server: &StartedServer<'_>) -> String {
         Freshness::Stat => "changes seen by stat (inotify does not work for this root)",
         Freshness::Uncached => "cache off",
     };
+    let confinement = describe_confinement(confinement);
     let facts = format!(
         "index {index}{listing}; dotfiles {hidden}; symlinks {symlinks}; {workers}, up to {connections} connections; \
          {changes}; {confinement}{users}{live}"
@@ -348,6 +350,7 @@ mod tests {
             users: None,
             workers: 2.try_into().unwrap(),
             limits: docroot::net::Limits::default(),
+            max_per_ip: None,
             metrics: None,
         };
         let json_line = json_line(&StartedServer {

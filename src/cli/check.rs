@@ -5,11 +5,12 @@ use std::io;
 use std::path::Path;
 use std::time::SystemTime;
 
+use docroot::escape::TerminalText;
 use docroot::files::Root;
-use docroot::http::TerminalText;
 use docroot::server::sandbox::{self, Confinement};
 use docroot::site::{Freshness, LoadedPolicy, RootFault, Site, SurveyFinding};
 
+use super::confinement::describe_confinement;
 use super::exit_codes::Failure;
 use super::options::Config;
 use super::output::{describe_symlink, print};
@@ -268,6 +269,7 @@ fn describe_site(
         "changes",
         change_detection(site.freshness())
     );
+    let confinement = describe_confinement(confinement);
     let _ = writeln!(text, "{:<8} {confinement}", "sandbox");
     text
 }

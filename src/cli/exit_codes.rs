@@ -3,9 +3,8 @@
 use std::io;
 
 use docroot::server::StartError;
-use docroot::server::sandbox::Unconfined;
 
-use super::options;
+use super::start_error;
 
 /// Exit codes other than 0, which is a clean stop. clap exits with 2 for bad arguments, too.
 pub(crate) const FAILED: u8 = 1;
@@ -47,26 +46,16 @@ impl From<io::Error> for Failure {
     }
 }
 
-impl From<Unconfined> for Failure {
-    fn from(error: Unconfined) -> Self {
-        Self::at_run_time(error)
-    }
-}
-
 impl From<StartError> for Failure {
     fn from(error: StartError) -> Self {
-        match &error {
-            StartError::Root(root, why) => match options::root_hint(root) {
-                Some(hint) => {
-                    Self::no_root(format!("cannot serve {}: {why}; {hint}", root.display()))
-                }
-                None => Self::no_root(error),
-            },
+        let exit_code = match error {
+            StartError::Root(..) => NO_ROOT,
             StartError::Bind(..)
             | StartError::Metrics(..)
             | StartError::Zone(..)
-            | StartError::Activation(_) => Self::new(CANNOT_BIND, error),
-            StartError::System(_) => Self::at_run_time(error),
-        }
+            | StartError::Activation(_) => CANNOT_BIND,
+            StartError::System(_) => FAILED,
+        };
+        Self::new(exit_code, start_error::message(&error))
     }
 }

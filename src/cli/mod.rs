@@ -4,6 +4,7 @@ mod banner;
 mod browser;
 mod check;
 mod compress;
+mod confinement;
 mod diagnostics;
 mod exit_codes;
 mod explain;
@@ -18,6 +19,7 @@ mod serve;
 mod service_manager;
 mod signals;
 mod site;
+mod start_error;
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;

@@ -2,8 +2,8 @@
 
 use std::io::{self, Write as _};
 
+use docroot::escape::{JsonEscapes, TerminalText, push_json};
 use docroot::files::Symlink;
-use docroot::http::{JsonEscapes, TerminalText, push_json};
 
 /// Prints text.
 pub(crate) fn print(text: &str) -> io::Result<()> {

@@ -12,7 +12,6 @@ use docroot::net::Endpoint;
 use docroot::proxy;
 use docroot::server::sandbox::{self, Confinement};
 use docroot::server::{self, BoundListeners, Server};
-use docroot::service::Health;
 use docroot::site::{LoadedPolicy, PolicySources, SharedPolicy};
 use sd_notify::NotifyState;
 use signal_hook::consts::SIGUSR1;
@@ -21,6 +20,7 @@ use tracing::{error, info, warn};
 use super::banner::{self, StartedServer, start_message};
 use super::browser::Browser;
 use super::check;
+use super::confinement::describe_confinement;
 use super::diagnostics::init_diagnostics;
 use super::exit_codes::Failure;
 use super::log_sink::LogSink;
@@ -75,7 +75,7 @@ fn serve(
     let confinement = sandbox::confine(config.sandbox, &config.requirements)?;
     let diagnostics = start_diagnostics()?;
     if let Confinement::None(_) = confinement {
-        warn!("{confinement}");
+        warn!("{}", describe_confinement(&confinement));
     }
     let (site, loaded) = open_site(root, &config, None)?;
     warn_of_ignored_rules(&loaded);
@@ -131,11 +131,11 @@ fn act_on_signals(
     diagnostics: WriterHandle,
 ) -> io::Result<()> {
     let handle = server.handle();
-    let (health, delay) = (config.server.service.health.clone(), config.drain_delay);
+    let delay = config.drain_delay;
     let notifier = manager.clone();
     let drain = move || {
         notifier.notify(&[NotifyState::Stopping]);
-        drain(&handle, health.as_ref(), delay);
+        drain(&handle, delay);
     };
     let (handle, log) = (server.handle(), access_log.cloned());
     let on_abort = move || {
@@ -203,10 +203,8 @@ fn show_url(config: &Config, addresses: &[Endpoint], browser: Option<Browser>) {
 }
 
 /// Stops a server after the drain delay, in which health checks answer 503.
-fn drain(handle: &server::ServerHandle, health: Option<&Health>, delay: Duration) {
-    if let Some(health) = health {
-        health.start_draining();
-    }
+fn drain(handle: &server::ServerHandle, delay: Duration) {
+    handle.start_draining();
     if delay.is_zero() {
         info!("stopping: responses in flight are finished; a second signal stops at once");
         return handle.stop();

@@ -74,7 +74,8 @@ impl Root {
         let resolver = match root_dir.find_resolver() {
             Ok(PathResolver::ComponentWalk) if matches!(links, OpenSymlinks::Follow) => {
                 // Links in /proc may lead to files without a name, and only openat2 recognizes them.
-                let why = "--symlinks follow needs openat2 (Linux 5.6), which is missing";
+                let why =
+                    "following every symbolic link needs openat2 (Linux 5.6), which is missing";
                 return Err((
                     root.to_owned(),
                     io::Error::new(io::ErrorKind::Unsupported, why),

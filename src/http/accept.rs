@@ -3,7 +3,7 @@
 use super::request::{Method, Request};
 use super::request_fields::RequestField;
 use super::syntax::{
-    parse_parameter, parse_weight as weight_in, split_media_type, split_parameters,
+    parse_parameter, parse_weight as weight_in, split_media_type, split_parameters, unquoted,
 };
 
 /// Weight of this media type in thousandths, from the most specific media range that matches it: one with parameters
@@ -13,7 +13,7 @@ use super::syntax::{
 /// A request without the field, or with an empty list, accepts everything equally. Malformed elements are ignored; of
 /// two equally specific ranges the later one counts.
 #[must_use]
-pub fn media_type_weight(request: &Request<'_>, media_type: &str) -> Option<u16> {
+pub(super) fn media_type_weight(request: &Request<'_>, media_type: &str) -> Option<u16> {
     let mut ranges = media_ranges(request).peekable();
     if ranges.peek().is_none() {
         return Some(1000);
@@ -28,7 +28,7 @@ pub fn media_type_weight(request: &Request<'_>, media_type: &str) -> Option<u16>
 
 /// Index of the offered media type with the greatest weight; of equal weights, the first. `None` if none is acceptable.
 #[must_use]
-pub fn preferred_media_type(request: &Request<'_>, offered: &[&str]) -> Option<usize> {
+pub(super) fn preferred_media_type(request: &Request<'_>, offered: &[&str]) -> Option<usize> {
     let weights = offered
         .iter()
         .map(|media_type| media_type_weight(request, media_type).unwrap_or(0));
@@ -163,14 +163,6 @@ impl<'a> MediaRange<'a> {
             count += 1;
         }
         Some(essence + count)
-    }
-}
-
-/// Strips the quotes around a parameter's value, if there are any.
-fn unquoted(value: &[u8]) -> &[u8] {
-    match value {
-        [b'"', inner @ .., b'"'] => inner,
-        _ => value,
     }
 }
 

@@ -164,7 +164,10 @@ impl AcceptEncoding {
 /// `None` if none is acceptable. The content should then be sent without a coding, if there is such a representation:
 /// RFC 9110 section 12.5.3 recommends it, and a 406 would not help the client.
 #[must_use]
-pub fn choose_coding(accept_encoding: &AcceptEncoding, offered: &[(Coding, u64)]) -> Option<usize> {
+pub(super) fn choose_coding(
+    accept_encoding: &AcceptEncoding,
+    offered: &[(Coding, u64)],
+) -> Option<usize> {
     let acceptable = offered
         .iter()
         .enumerate()
@@ -186,7 +189,7 @@ pub(super) fn wanted_coding(accept_encoding: &AcceptEncoding) -> Option<Coding> 
     welcome.max_by_key(|&coding| accept_encoding.rank(coding))
 }
 
-/// Reasons why each of these codings is chosen or not by [`choose_coding`].
+/// Reasons why each of these codings is chosen or not by `choose_coding`.
 #[must_use]
 pub fn coding_reasons(
     accept_encoding: &AcceptEncoding,

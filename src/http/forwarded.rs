@@ -5,7 +5,7 @@ use std::str;
 
 use super::request::Request;
 use super::request_fields::RequestField;
-use super::syntax::{list_elements, parse_parameter, split_parameters, trim_ows};
+use super::syntax::{list_elements, parse_parameter, split_parameters, trim_ows, unquoted};
 use crate::trust::TrustedProxies;
 
 /// A client's or proxy's address, as a proxy reports it.
@@ -98,10 +98,7 @@ fn forwarded_nodes<'a>(request: &Request<'a>) -> impl Iterator<Item = Option<Nod
         })?;
         let value = found?;
         // A value with a backslash in it is not an address.
-        let bare = value
-            .strip_prefix(b"\"")
-            .and_then(|rest| rest.strip_suffix(b"\""));
-        parse_node(bare.unwrap_or(value))
+        parse_node(unquoted(value))
     })
 }
 

@@ -12,7 +12,6 @@ mod cors;
 mod credentials;
 mod date;
 pub(crate) mod decimal;
-pub(crate) mod escape;
 mod fields;
 mod forwarded;
 mod listing;
@@ -31,16 +30,15 @@ mod target;
 mod validate;
 mod validator;
 
-pub use accept::{is_navigation, media_type_weight, preferred_media_type};
-pub use coding::{AcceptEncoding, Coding, CodingReason, choose_coding, coding_reasons};
+pub use accept::is_navigation;
+pub use coding::{AcceptEncoding, Coding, CodingReason, coding_reasons};
 pub use cors::{allow_preflight, is_preflight};
-pub use credentials::{Credentials, append_user, challenge};
+pub use credentials::{append_user, challenge, parse_credentials};
 pub use date::{CachedDate, Timestamp, http_date};
-pub use escape::{HtmlText, JsonEscapes, TerminalText, push_json};
 pub use fields::{FieldName, FieldSink, Fields};
 pub use forwarded::{ForwardedAddress, forwarded_client};
 pub use listing::{ListingFormat, ListingRepresentations, ListingView, SortKey};
-pub use multipart::{Boundary, BoundaryGenerator, ContentRange, Multipart};
+pub use multipart::{BoundaryGenerator, Multipart};
 pub use origin::{
     CacheStatus, EntryId, Finding, Lookup, NoStream, Origin, StreamKind, StreamProgress,
 };
@@ -52,7 +50,11 @@ pub use response::{Audience, Body, Response};
 pub use status::Status;
 pub use syntax::{
     is_token, list_elements, parse_parameter, split_media_type, split_parameters, trim_ows,
+    unquoted,
 };
-pub use target::{PATH_CHARACTERS, Target, TargetError, is_authority, percent_encode};
+pub use target::{
+    ENCODED_PATH_CHARACTERS, PATH_CHARACTERS, QUERY_CHARACTERS, Target, TargetError,
+    UNRESERVED_AND_SLASH, is_authority, percent_encode,
+};
 pub use validate::validate;
 pub use validator::{DateStrength, EntityTag, LastModified, Validators};

@@ -106,7 +106,7 @@ impl fmt::Display for Boundary {
 
 /// Value of Content-Range: a part, half-open and not empty, and the complete length in bytes (RFC 9110 section 14.4).
 #[derive(Clone, Copy, Debug)]
-pub struct ContentRange<'a>(pub &'a Range<u64>, pub u64);
+pub(super) struct ContentRange<'a>(pub &'a Range<u64>, pub u64);
 
 impl fmt::Display for ContentRange<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

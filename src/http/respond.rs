@@ -4,7 +4,6 @@ use std::sync::{Arc, LazyLock};
 
 use super::accept::is_navigation;
 use super::coding::{self, AcceptEncoding, Coding};
-use super::escape::HtmlText;
 use super::listing::{ListingRepresentations, ListingView};
 use super::multipart::Multipart;
 use super::origin::{Lookup, StreamKind};
@@ -16,6 +15,7 @@ use super::response::{Audience, Body, Response};
 use super::status::Status;
 use super::target::Target;
 use crate::blob::Blob;
+use crate::escape::HtmlText;
 use crate::path::last_segment;
 
 /// Responses for a missing target of a site without an error page: a page for navigation, plain text for subresources

@@ -51,7 +51,7 @@ pub enum Body {
     Whole,
     /// One part.
     Part(Range<u64>),
-    /// Several parts, as a [`Multipart`](super::Multipart).
+    /// Several parts, as a [`Multipart`].
     Parts(Vec<Range<u64>>),
     /// No content, but Content-Length: the response to HEAD (RFC 9110 section 9.3.2).
     HeadOnly,

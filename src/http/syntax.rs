@@ -47,6 +47,15 @@ pub fn parse_parameter(text: &[u8]) -> Option<(&[u8], &[u8])> {
     (is_token(name) && (is_token(value) || is_quoted(value))).then_some((name, value))
 }
 
+/// Strips the quotes around a parameter's value, if there are any.
+#[must_use]
+pub fn unquoted(value: &[u8]) -> &[u8] {
+    match value {
+        [b'"', inner @ .., b'"'] => inner,
+        _ => value,
+    }
+}
+
 /// Splits a media type or a media range without parameters into type and subtype (RFC 9110 sections 8.3.1 and 12.5.1).
 /// `None` if it is malformed.
 #[must_use]

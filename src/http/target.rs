@@ -146,7 +146,7 @@ impl<'a> Target<'a> {
         }
         if let Some(query) = self.query {
             text.push('?');
-            percent_encode(query.as_bytes(), b"-._~!$&'()*+,;=:@/?%", &mut text);
+            percent_encode(query.as_bytes(), QUERY_CHARACTERS, &mut text);
         }
         text
     }
@@ -348,6 +348,15 @@ fn hex_value(digit: u8) -> Option<u8> {
 
 /// Characters other than letters and digits that need no encoding in a path (RFC 3986 section 3.3).
 pub const PATH_CHARACTERS: &[u8] = b"-._~!$&'()*+,;=:@/";
+
+/// The same for a path that is encoded already.
+pub const ENCODED_PATH_CHARACTERS: &[u8] = b"-._~!$&'()*+,;=:@/%";
+
+/// The same for a query or fragment (RFC 3986 section 3.4) that is encoded already.
+pub const QUERY_CHARACTERS: &[u8] = b"-._~!$&'()*+,;=:@/?%";
+
+/// Characters other than letters and digits that separate nothing anywhere in a URL or a field, but segments of a path.
+pub const UNRESERVED_AND_SLASH: &[u8] = b"-._~/";
 
 /// Appends `bytes`, percent-encoding all but ASCII letters, digits, and the bytes in `kept`.
 pub fn percent_encode(bytes: &[u8], kept: &[u8], text: &mut String) {

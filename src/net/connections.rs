@@ -16,7 +16,7 @@ use super::counters::ConnectionCounters;
 use super::deadlines::{Deadlines, Tick};
 use super::eviction::EvictionCandidates;
 use super::limits::Limits;
-use super::per_ip_limit::Permit;
+use super::per_ip_limit::{PerIpLimit, Permit};
 use super::protocol::{Now, Protocol};
 use super::transport::SocketStream;
 use crate::peer::Peer;
@@ -39,6 +39,7 @@ pub(super) struct Connections<P: Protocol> {
     accepted: Vec<ConnectionKey>,
     eviction_candidates: EvictionCandidates<ConnectionKey>,
     pub(super) counters: Option<Arc<ConnectionCounters>>,
+    pub(super) per_ip_limit: Option<PerIpLimit>,
     context: PumpContext,
     /// Time of this turn.
     pub(super) now: Now,
@@ -71,6 +72,7 @@ impl<P: Protocol> Connections<P> {
             accepted: Vec::new(),
             eviction_candidates: EvictionCandidates::new(),
             counters: None,
+            per_ip_limit: None,
             context: PumpContext::new(limits),
             now,
             is_crowded_out: false,
@@ -109,7 +111,7 @@ impl<P: Protocol> Connections<P> {
     /// Counts a connection from this peer, if there is a limit per address and the peer has an IP address that is not
     /// exempt. `None` if the address is at its limit; `Some(None)` if the connection is not counted.
     pub(super) fn acquire_permit(&self, peer: &Peer) -> Option<Option<Permit>> {
-        let (Some(limit), Some(ip)) = (&self.context.limits.per_ip_limit, peer.address.ip()) else {
+        let (Some(limit), Some(ip)) = (&self.per_ip_limit, peer.address.ip()) else {
             return Some(None);
         };
         if limit.is_exempt(ip) {
@@ -122,8 +124,7 @@ impl<P: Protocol> Connections<P> {
             if limit.should_log(self.now.instant) {
                 let max = limit.max();
                 warn!(
-                    "{ip} has {max} connections, the most that --max-connections-per-ip allows; further ones are \
-                     closed"
+                    "{ip} has {max} connections, the most of one address; further ones are closed"
                 );
             }
         }
@@ -336,7 +337,7 @@ impl<P: Protocol> Connections<P> {
             }
             _ => {}
         }
-        if let (Some(limit), Some(permit)) = (&self.context.limits.per_ip_limit, slot.permit) {
+        if let (Some(limit), Some(permit)) = (&self.per_ip_limit, slot.permit) {
             limit.release(permit);
         }
         self.room_freed = true;

@@ -4,17 +4,12 @@ use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use super::per_ip_limit::PerIpLimit;
-
 /// Limits of one reactor: connections, bytes and times.
 #[derive(Clone, Debug)]
 pub struct Limits {
     /// Maximum number of open connections. At the limit a new connection replaces the one that has been idle longest;
     /// if none is idle, the new one stays in the listener's backlog.
     pub connections: usize,
-    /// Limit of open connections per peer address. A connection above it is closed as soon as it is accepted. `None` is
-    /// no limit.
-    pub per_ip_limit: Option<PerIpLimit>,
     /// Maximum number of bytes that a session may leave unconsumed in its inbox, and that one `recv` reads.
     pub inbox_bytes: usize,
     /// Minimum rate, in bytes per second, at which a peer must take queued bytes, averaged over
@@ -34,21 +29,21 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// Returns as many connections as the descriptor limit allows, no limit per address, 64 KiB of input, 1 KiB per
+    /// Returns as many connections as the descriptor limit allows, 64 KiB of input, 1 KiB per
     /// second over 30 seconds, 5 seconds of lingering, 8 seconds of grace (container runtimes kill after 10), no idle
     /// interval.
     fn default() -> Self {
-        Self::for_reactors(1)
+        Self::for_reactors(1, 0)
     }
 }
 
 impl Limits {
-    /// Returns the defaults for this number of reactors together.
+    /// Returns the defaults for this number of reactors together, in a process that needs `reserved` descriptors for
+    /// files that are not being sent.
     #[must_use]
-    pub fn for_reactors(reactors: usize) -> Self {
+    pub fn for_reactors(reactors: usize, reserved: usize) -> Self {
         Self {
-            connections: max_connections(getrlimit(Resource::Nofile).current, reactors),
-            per_ip_limit: None,
+            connections: max_connections(getrlimit(Resource::Nofile).current, reactors, reserved),
             inbox_bytes: 64 * 1024,
             min_rate: 1024,
             rate_window: Duration::from_secs(30),
@@ -60,7 +55,7 @@ impl Limits {
     }
 
     /// Returns one reactor's share when this number of reactors divide these limits: the connections are divided and
-    /// rounded up. The limit per address is not: it counts for all reactors.
+    /// rounded up.
     #[must_use]
     pub fn divided_by(&self, reactors: usize) -> Self {
         Self {
@@ -105,24 +100,15 @@ pub fn raise_descriptor_limit() -> u64 {
     getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
-/// Returns how many of this number of descriptors the cache may hold for files that are not being sent.
-#[must_use]
-pub fn max_cached_files(descriptors: u64) -> usize {
-    const MAX_FILES: u64 = 1024;
-    usize::try_from((descriptors / 16).min(MAX_FILES)).unwrap_or_default()
-}
-
 /// Returns how many connections the descriptors allow. A connection may need two: its socket and the file that it is
-/// sent. Some are reserved for the log, for each reactor (its poll, listeners, root and inotify instance) and for
-/// cached files.
-fn max_connections(descriptors: Option<u64>, reactors: usize) -> usize {
+/// sent. Some are reserved for the log, for each reactor (its poll, listeners, root and inotify instance), and `reserved`
+/// for other files.
+fn max_connections(descriptors: Option<u64>, reactors: usize, reserved: usize) -> usize {
     const RESERVED_DESCRIPTORS: u64 = 16;
     const RESERVED_PER_REACTOR: u64 = 12;
     const MAX_CONNECTIONS: u64 = 1 << 20;
     let descriptors = descriptors.unwrap_or(u64::MAX);
-    let reserved = RESERVED_DESCRIPTORS
-        + RESERVED_PER_REACTOR * reactors as u64
-        + max_cached_files(descriptors) as u64;
+    let reserved = RESERVED_DESCRIPTORS + RESERVED_PER_REACTOR * reactors as u64 + reserved as u64;
     let connections = (descriptors.saturating_sub(reserved) / 2).clamp(1, MAX_CONNECTIONS);
     usize::try_from(connections).unwrap_or(usize::MAX)
 }
@@ -133,11 +119,11 @@ mod tests {
 
     #[test]
     fn connection_takes_two_descriptors() {
-        assert_eq!(max_connections(Some(1024), 1), 466);
-        assert_eq!(max_connections(Some(1024), 2), 460);
-        assert_eq!(max_connections(Some(64), 1), 16);
-        assert_eq!(max_connections(Some(8), 1), 1);
-        assert_eq!(max_connections(None, 1), 1 << 20);
+        assert_eq!(max_connections(Some(1024), 1, 64), 466);
+        assert_eq!(max_connections(Some(1024), 2, 64), 460);
+        assert_eq!(max_connections(Some(64), 1, 4), 16);
+        assert_eq!(max_connections(Some(8), 1, 0), 1);
+        assert_eq!(max_connections(None, 1, 1024), 1 << 20);
     }
 
     #[test]

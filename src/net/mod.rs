@@ -63,7 +63,7 @@ mod transport;
 pub use close_reason::CloseReason;
 pub use counters::ConnectionCounters;
 pub use inbox::Inbox;
-pub use limits::{Limits, max_cached_files, raise_descriptor_limit};
+pub use limits::{Limits, raise_descriptor_limit};
 pub use listen::{
     ActivationError, Endpoint, Listener, activated_listeners, lan_address, lan_addresses,
     zone_index,

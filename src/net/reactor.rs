@@ -16,6 +16,7 @@ use super::counters::ConnectionCounters;
 use super::limits::Limits;
 use super::listen::Endpoint;
 use super::listen::listener::Listener;
+use super::per_ip_limit::PerIpLimit;
 use super::protocol::{Now, Protocol};
 use super::reactor_handle::ReactorHandle;
 
@@ -51,15 +52,17 @@ impl<P: Protocol> Reactor<P> {
     pub fn new(protocol: P, limits: Limits) -> io::Result<Self> {
         let poll = Poll::new()?;
         let now = read_clock();
-        Ok(Self {
-            handle: ReactorHandle::new(poll.registry(), HANDLE_TOKEN)?,
+        let reactor = Self {
+            handle: ReactorHandle::new()?,
             poll,
             events: Events::with_capacity(MAX_EVENTS_PER_POLL),
             acceptors: Vec::new(),
             wakers: Vec::new(),
             connections: Connections::new(protocol, limits, now),
             last_event: now.instant,
-        })
+        };
+        reactor.register(reactor.handle.waker(), HANDLE_TOKEN)?;
+        Ok(reactor)
     }
 
     /// Adds a listener.
@@ -88,6 +91,13 @@ impl<P: Protocol> Reactor<P> {
     #[must_use]
     pub fn with_counters(mut self, counters: Arc<ConnectionCounters>) -> Self {
         self.connections.counters = Some(counters);
+        self
+    }
+
+    /// Limits the open connections per peer address. A connection above the limit is closed as soon as it is accepted.
+    #[must_use]
+    pub fn with_per_ip_limit(mut self, limit: PerIpLimit) -> Self {
+        self.connections.per_ip_limit = Some(limit);
         self
     }
 

@@ -4,23 +4,22 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use mio::{Registry, Token, Waker};
-use tracing::warn;
+use crate::sync::Waker;
 
 /// Handle that stops a reactor from another thread.
 #[derive(Clone, Debug)]
 pub struct ReactorHandle {
-    waker: Arc<Waker>,
+    waker: Waker,
     stopping: Arc<AtomicBool>,
     /// Connections are closed without waiting for them to finish.
     aborting: Arc<AtomicBool>,
 }
 
 impl ReactorHandle {
-    /// Creates the handle of a reactor, whose poll it wakes with this token.
-    pub(super) fn new(registry: &Registry, token: Token) -> io::Result<Self> {
+    /// Creates the handle of a reactor, which registers its waker.
+    pub(super) fn new() -> io::Result<Self> {
         Ok(Self {
-            waker: Arc::new(Waker::new(registry, token)?),
+            waker: Waker::new()?,
             stopping: Arc::default(),
             aborting: Arc::default(),
         })
@@ -30,15 +29,17 @@ impl ReactorHandle {
     /// May be called from any thread, any number of times.
     pub fn stop(&self) {
         self.stopping.store(true, Ordering::Release);
-        if let Err(error) = self.waker.wake() {
-            warn!("cannot wake a worker thread: {error}");
-        }
+        self.waker.wake();
     }
 
     /// Makes the reactor close all connections without letting them finish. May be called after [`stop`](Self::stop).
     pub fn abort(&self) {
         self.aborting.store(true, Ordering::Release);
         self.stop();
+    }
+
+    pub(super) fn waker(&self) -> &Waker {
+        &self.waker
     }
 
     pub(super) fn is_stopping(&self) -> bool {

@@ -22,7 +22,7 @@ const MAX_V2_REST_BYTES: usize = 4096;
 
 /// Result of parsing the bytes received so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ProxyHeader {
+pub(super) enum ProxyHeader {
     /// The start of a header; more bytes are needed.
     Partial,
     /// A complete header. The bytes after it are sent by its source.
@@ -36,7 +36,7 @@ pub enum ProxyHeader {
 
 /// Address of a client, from the header of its proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SourceAddress {
+pub(super) enum SourceAddress {
     /// IP address and port.
     Ip(SocketAddr),
     /// A Unix socket of the proxy.
@@ -47,13 +47,13 @@ pub enum SourceAddress {
 
 /// Error for bytes that are not a valid header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct MalformedHeader;
+pub(super) struct MalformedHeader;
 
 /// Parses a header at the start of the received bytes.
 ///
 /// # Errors
 /// [`MalformedHeader`], as soon as no further bytes can complete a valid header.
-pub fn parse_header(bytes: &[u8]) -> Result<ProxyHeader, MalformedHeader> {
+pub(super) fn parse_header(bytes: &[u8]) -> Result<ProxyHeader, MalformedHeader> {
     let begins = |with: &[u8]| bytes.iter().zip(with).all(|(a, b)| a == b);
     if begins(V2_SIGNATURE) {
         parse_v2(bytes)

@@ -9,5 +9,4 @@ mod header;
 mod proxied;
 
 pub use counters::ProxyCounters;
-pub use header::{MalformedHeader, ProxyHeader, SourceAddress, parse_header};
 pub use proxied::{Proxied, ProxiedSession, ProxyHeaderOptions};

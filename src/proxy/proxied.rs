@@ -12,39 +12,23 @@ use crate::peer::{Address, Peer};
 use crate::sync::{Counter, LogThrottle, lock};
 use crate::trust::TrustedProxies;
 
-/// Peers that must send a header, and the time that they have for it.
-///
-/// Clones share the throttle of their warning.
+/// Peers that must send a header, which is believed, and the time that they have for it. All other peers connect for
+/// themselves, without a header.
 #[derive(Clone, Debug)]
 pub struct ProxyHeaderOptions {
-    trusted: TrustedProxies,
-    timeout: Duration,
-    /// Throttle of the warning that a connection started without a header.
-    log_throttle: Arc<Mutex<LogThrottle>>,
+    /// Peers that must send a header; all, if there are none.
+    pub trusted: TrustedProxies,
+    /// Time from the accept to the last byte of the header.
+    pub timeout: Duration,
+    /// What else the operator can do about a peer without a header, for the log.
+    pub hint: &'static str,
 }
 
 impl ProxyHeaderOptions {
-    /// Creates options with which the `trusted` peers, or all peers if `trusted` is empty, must send a header, which is
-    /// believed. All other peers connect for themselves, without a header. `timeout` is the time from the accept to the
-    /// last byte of the header.
-    #[must_use]
-    pub fn new(trusted: TrustedProxies, timeout: Duration) -> Self {
-        Self {
-            trusted,
-            timeout,
-            log_throttle: Arc::default(),
-        }
-    }
-
     /// Whether the headers of all peers are believed.
     #[must_use]
     pub fn trusts_every_peer(&self) -> bool {
         self.trusted.is_empty()
-    }
-
-    /// Whether to log the warning now.
-    fn should_log(&self, now: Instant) -> bool {
-        lock(&self.log_throttle).should_log(now)
     }
 }
 
@@ -54,6 +38,8 @@ pub struct Proxied<P> {
     inner: P,
     /// `None`: no peer sends a header.
     options: Option<ProxyHeaderOptions>,
+    /// Throttle of the warning that a connection started without a header.
+    log_throttle: Arc<Mutex<LogThrottle>>,
     counters: Option<Arc<ProxyCounters>>,
     is_shutting_down: bool,
 }
@@ -76,11 +62,17 @@ pub struct AwaitingHeader {
 }
 
 impl<P: Protocol> Proxied<P> {
-    /// Wraps `inner`, whose bytes follow the header, if `options` require one.
-    pub fn new(inner: P, options: Option<ProxyHeaderOptions>) -> Self {
+    /// Wraps `inner`, whose bytes follow the header, if `options` require one. Wrappers with the same `log_throttle`
+    /// warn once together.
+    pub fn new(
+        inner: P,
+        options: Option<ProxyHeaderOptions>,
+        log_throttle: Arc<Mutex<LogThrottle>>,
+    ) -> Self {
         Self {
             inner,
             options,
+            log_throttle,
             counters: None,
             is_shutting_down: false,
         }
@@ -176,12 +168,12 @@ impl<P: Protocol> Proxied<P> {
 
     fn reject(&self, peer: Address, now: Instant) -> Next {
         debug!(%peer, "closed: no PROXY header");
-        let options = self.options.as_ref();
-        if options.is_some_and(|options| options.should_log(now)) {
+        if let Some(ProxyHeaderOptions { hint, .. }) = &self.options
+            && lock(&self.log_throttle).should_log(now)
+        {
             warn!(
                 "{peer} sent no PROXY header, so its connection was closed: let the proxy send one (HAProxy: \
-                 send-proxy-v2; nginx: proxy_protocol on), name the proxies that do with --trusted-proxy, or leave out \
-                 --proxy-protocol"
+                 send-proxy-v2; nginx: proxy_protocol on), {hint}"
             );
         }
         Next::Close
@@ -317,7 +309,12 @@ mod tests {
             let timeout = Duration::from_secs(10);
             let mut proxied = Proxied::new(
                 EchoWithAddress,
-                Some(ProxyHeaderOptions::new(from, timeout)),
+                Some(ProxyHeaderOptions {
+                    trusted: from,
+                    timeout,
+                    hint: "",
+                }),
+                Arc::default(),
             );
             Self {
                 session: proxied.on_accept(&Peer { address }),

@@ -9,6 +9,6 @@ mod workers;
 
 pub use listeners::BoundListeners;
 pub use metrics::page::METRICS_PATH;
-pub use options::{Bind, ServerOptions};
+pub use options::{Bind, ServerOptions, max_cached_files};
 pub use start_error::StartError;
 pub use workers::{Server, ServerHandle, open_root, open_site};

@@ -47,6 +47,8 @@ pub struct ServerOptions {
     pub workers: NonZeroUsize,
     /// Limits of all workers together.
     pub limits: Limits,
+    /// Limit of open connections per peer address, of all workers together. Trusted proxies are exempt.
+    pub max_per_ip: Option<usize>,
     /// Address of the metrics listener, if there is one.
     pub metrics: Option<SocketAddr>,
 }
@@ -69,6 +71,13 @@ impl ServerOptions {
             false => 0,
         }
     }
+}
+
+/// Returns how many of this number of descriptors the cache may hold for files that are not being sent.
+#[must_use]
+pub fn max_cached_files(descriptors: u64) -> usize {
+    const MAX_FILES: u64 = 1024;
+    usize::try_from((descriptors / 16).min(MAX_FILES)).unwrap_or_default()
 }
 
 /// Address to listen on.

@@ -1,4 +1,4 @@
-//! Errors that prevent a server from starting, with what to do about them.
+//! Errors that prevent a server from starting.
 
 use std::fmt;
 use std::io;
@@ -27,60 +27,15 @@ pub enum StartError {
 impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Root(root, error) => {
-                let hint = match error.kind() {
-                    io::ErrorKind::NotFound => "name an existing directory",
-                    io::ErrorKind::NotADirectory => "name the directory, not a file in it",
-                    io::ErrorKind::PermissionDenied => {
-                        "let this user read it, or run docroot as another user"
-                    }
-                    io::ErrorKind::Unsupported => {
-                        "name the directories that links may lead to with --symlink-root"
-                    }
-                    _ => "check the directory",
-                };
-                write!(f, "cannot serve {}: {error}; {hint}", root.display())
-            }
-            Self::Bind(address @ (Endpoint::Path(_) | Endpoint::Name(_)), error) => {
-                let hint = match error.kind() {
-                    io::ErrorKind::AddrInUse => {
-                        "another program listens there (ss -xlp shows it), or it is not a socket; \
-                         stop that program or name another path"
-                    }
-                    io::ErrorKind::NotFound => "create its directory first",
-                    io::ErrorKind::PermissionDenied => {
-                        "let this user write to its directory, or name another path"
-                    }
-                    io::ErrorKind::InvalidInput => "name a shorter path, of up to 107 bytes",
-                    _ => "name another path",
-                };
-                write!(f, "cannot listen on {address}: {error}; {hint}")
-            }
+            Self::Root(root, error) => write!(f, "cannot serve {}: {error}", root.display()),
+            Self::Bind(address, error) => write!(f, "cannot listen on {address}: {error}"),
             Self::Zone(ip, zone, error) => write!(
                 f,
-                "cannot listen on {ip}%{zone}: there is no interface {zone} ({error}); \
-                 ip link lists them"
+                "cannot listen on {ip}%{zone}: there is no interface {zone} ({error})"
             ),
             Self::Activation(error) => error.fmt(f),
-            Self::Metrics(address, error) => write!(
-                f,
-                "cannot listen on {address} for --metrics: {error}; choose another address"
-            ),
-            Self::Bind(address, error) => {
-                let hint = match error.kind() {
-                    io::ErrorKind::AddrInUse => {
-                        "another program listens there (ss -ltnp shows it); \
-                         stop that program or choose another port with --port"
-                    }
-                    io::ErrorKind::PermissionDenied => {
-                        "ports below 1024 need CAP_NET_BIND_SERVICE; choose another with --port"
-                    }
-                    io::ErrorKind::AddrNotAvailable => {
-                        "this machine has no such address; choose another with --bind"
-                    }
-                    _ => "choose another address with --bind",
-                };
-                write!(f, "cannot listen on {address}: {error}; {hint}")
+            Self::Metrics(address, error) => {
+                write!(f, "cannot listen on {address} for metrics: {error}")
             }
             Self::System(error) => write!(f, "cannot start: {error}"),
         }

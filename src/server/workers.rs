@@ -5,6 +5,8 @@ use std::iter;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 
 use tracing::{error, warn};
@@ -18,13 +20,14 @@ use crate::auth::Verifier;
 use crate::files::{PathResolver, Root};
 use crate::http1::Http1;
 use crate::log::LineWriter;
-use crate::net::{self, Endpoint, Listener, Protocol, Reactor};
+use crate::net::{Endpoint, Listener, PerIpLimit, Protocol, Reactor, ReactorHandle};
 use crate::proxy::Proxied;
 use crate::service::Service;
 use crate::site::{
     Compressor, Digests, Live, LiveReload, PolicySources, Releases, SharedPolicy, Site, SiteShared,
     Trace,
 };
+use crate::sync::LogThrottle;
 
 /// Threads that compress in the background, for all workers together.
 const COMPRESSOR_THREADS: NonZeroUsize = NonZeroUsize::new(2).expect("two is more than none");
@@ -38,24 +41,43 @@ pub struct Server {
     /// Worker that runs on the thread that calls [`run`](Self::run).
     first: WorkerReactor,
     others: Vec<WorkerReactor>,
-    verifier: Option<Verifier>,
+    handles: SharedHandles,
     metrics: Option<MetricsListener>,
 }
 
 /// Handle that stops a server from any thread.
 #[derive(Clone, Debug)]
-pub struct ServerHandle(Vec<net::ReactorHandle>);
+pub struct ServerHandle {
+    workers: Vec<ReactorHandle>,
+    is_draining: Arc<AtomicBool>,
+}
 
 impl ServerHandle {
+    /// Makes health checks fail from now on, although requests are still served. May be called any number of times.
+    pub fn start_draining(&self) {
+        self.is_draining.store(true, Ordering::Release);
+    }
+
     /// Makes all workers stop accepting and let their connections finish. May be called any number of times.
     pub fn stop(&self) {
-        self.0.iter().for_each(net::ReactorHandle::stop);
+        self.workers.iter().for_each(ReactorHandle::stop);
     }
 
     /// Makes all workers close their connections without letting them finish.
     pub fn abort(&self) {
-        self.0.iter().for_each(net::ReactorHandle::abort);
+        self.workers.iter().for_each(ReactorHandle::abort);
     }
+}
+
+/// Handles that the workers share.
+#[derive(Debug, Default)]
+struct SharedHandles {
+    live: Option<LiveReload>,
+    verifier: Option<Verifier>,
+    is_draining: Arc<AtomicBool>,
+    per_ip_limit: Option<PerIpLimit>,
+    /// Throttle of the warning about PROXY headers.
+    proxy_log_throttle: Arc<Mutex<LogThrottle>>,
 }
 
 impl Server {
@@ -75,17 +97,21 @@ impl Server {
         let listeners = sockets.next().unwrap_or_default();
         let freshness = site.freshness();
         let shared = site.shared().clone();
-        let live = options
-            .live_reload
-            .then(|| LiveReload::new(&options.site.prefix));
-        let live = live.as_ref();
         let users = options.users.clone();
         let verifier = users.map(|users| Verifier::new(users, options.workers));
-        let verifier = verifier.transpose().map_err(StartError::System)?;
-        let verifier = verifier.as_ref();
+        let handles = SharedHandles {
+            live: options
+                .live_reload
+                .then(|| LiveReload::new(&options.site.prefix)),
+            verifier: verifier.transpose().map_err(StartError::System)?,
+            per_ip_limit: options.max_per_ip.map(|max| {
+                PerIpLimit::new(max).with_exempt(options.service.trusted_proxies.clone())
+            }),
+            ..SharedHandles::default()
+        };
         let metrics = metrics.map(|(listener, mut metrics)| {
             metrics.compressor = site.shared().compressor.clone();
-            metrics.verifier = verifier.cloned();
+            metrics.verifier.clone_from(&handles.verifier);
             metrics.log = access_log.as_ref().map(LineWriter::handle);
             (listener, metrics)
         });
@@ -101,24 +127,17 @@ impl Server {
                 );
             }
             worker_reactor(
-                (site, live),
+                site,
                 listeners,
                 options,
-                verifier,
+                &handles,
                 access_log,
                 counters(number),
             )
         });
         let others = others.collect::<Result<_, _>>()?;
-        let first = worker_reactor(
-            (site, live),
-            listeners,
-            options,
-            verifier,
-            access_log,
-            counters(0),
-        )?;
-        if let Some(live) = live {
+        let first = worker_reactor(site, listeners, options, &handles, access_log, counters(0))?;
+        if let Some(live) = &handles.live {
             live.watch(open_root(options)?, options.site.shows_hidden)
                 .map_err(StartError::System)?;
         }
@@ -127,7 +146,7 @@ impl Server {
         Ok(Self {
             first,
             others,
-            verifier: verifier.cloned(),
+            handles,
             metrics: metrics.transpose()?,
         })
     }
@@ -146,13 +165,16 @@ impl Server {
     /// Returns the password verifier, if there are users. It can replace the users, from any thread.
     #[must_use]
     pub fn verifier(&self) -> Option<Verifier> {
-        self.verifier.clone()
+        self.handles.verifier.clone()
     }
 
     /// Returns a handle that stops this server from any thread.
     #[must_use]
     pub fn handle(&self) -> ServerHandle {
-        server_handle(&self.first, &self.others)
+        ServerHandle {
+            workers: reactor_handles(&self.first, &self.others),
+            is_draining: self.handles.is_draining.clone(),
+        }
     }
 
     /// Serves until [`ServerHandle::stop`]. Then connections may finish until [`ServerHandle::abort`].
@@ -171,39 +193,44 @@ impl Server {
 
 /// Creates the reactor of a worker, with its protocol, wakers and listeners.
 fn worker_reactor(
-    (site, live): (Site, Option<&LiveReload>),
+    site: Site,
     listeners: Vec<Listener>,
     options: &ServerOptions,
-    verifier: Option<&Verifier>,
+    handles: &SharedHandles,
     access_log: Option<LineWriter>,
     counters: Option<WorkerCounters>,
 ) -> Result<WorkerReactor, StartError> {
     let mut wakers = Vec::new();
     wakers.extend(site.event_fd().map_err(StartError::System)?);
-    if let Some(live) = live {
+    if let Some(live) = &handles.live {
         wakers.push(live.new_waker().map_err(StartError::System)?);
     }
     let site = match &counters {
         Some(counters) => site.with_cached_bytes_counter(counters.cache_bytes.clone()),
         None => site,
     };
-    let site = Live::new(site, live.cloned());
-    let mut service = Service::new(site, options.service.clone(), access_log);
-    if let Some(verifier) = verifier {
+    let site = Live::new(site, handles.live.clone());
+    let mut service = Service::new(site, options.service.clone(), access_log)
+        .with_drain_flag(handles.is_draining.clone());
+    if let Some(verifier) = &handles.verifier {
         let auth = verifier.handle().map_err(StartError::System)?;
         wakers.push(auth.waker().descriptor().map_err(StartError::System)?);
         service = service.with_auth(auth);
     }
     if let Some(counters) = &counters {
-        service = service.with_counters(counters.http1.clone());
+        service = service.with_counters(counters.requests.clone());
     }
     let protocol = Http1::new(service, options.http1.clone());
-    let mut protocol = Proxied::new(protocol, options.proxy.clone());
+    let throttle = handles.proxy_log_throttle.clone();
+    let mut protocol = Proxied::new(protocol, options.proxy.clone(), throttle);
     if let Some(counters) = &counters {
         protocol = protocol.with_counters(counters.proxy.clone());
     }
     let limits = options.limits.divided_by(options.workers.get());
     let mut reactor = Reactor::new(protocol, limits).map_err(StartError::System)?;
+    if let Some(limit) = &handles.per_ip_limit {
+        reactor = reactor.with_per_ip_limit(limit.clone());
+    }
     if let Some(counters) = counters {
         reactor = reactor.with_counters(counters.net);
     }
@@ -216,9 +243,9 @@ fn worker_reactor(
     Ok(reactor)
 }
 
-fn server_handle<P: Protocol>(first: &Reactor<P>, others: &[Reactor<P>]) -> ServerHandle {
+fn reactor_handles<P: Protocol>(first: &Reactor<P>, others: &[Reactor<P>]) -> Vec<ReactorHandle> {
     let all = iter::once(first).chain(others);
-    ServerHandle(all.map(Reactor::handle).collect())
+    all.map(Reactor::handle).collect()
 }
 
 /// Runs all reactors, the first one on this thread, until all have ended.
@@ -226,7 +253,7 @@ fn run_all<P>(first: Reactor<P>, others: Vec<Reactor<P>>) -> io::Result<()>
 where
     P: Protocol<Session: Send> + Send,
 {
-    let all = &server_handle(&first, &others);
+    let all = &*reactor_handles(&first, &others);
     thread::scope(|scope| {
         let mut spawned = Vec::new();
         for (number, reactor) in (2..).zip(others) {
@@ -234,7 +261,7 @@ where
             match thread.spawn_scoped(scope, move || run_worker(reactor, all)) {
                 Ok(thread) => spawned.push(thread),
                 Err(error) => {
-                    all.stop();
+                    all.iter().for_each(ReactorHandle::stop);
                     return Err(error);
                 }
             }
@@ -250,14 +277,14 @@ where
 
 /// Runs one reactor. If it fails, all workers are stopped: the kernel would go on to assign new connections to its
 /// listener, and they would not be served.
-fn run_worker<P: Protocol>(mut reactor: Reactor<P>, all: &ServerHandle) -> io::Result<()> {
+fn run_worker<P: Protocol>(mut reactor: Reactor<P>, all: &[ReactorHandle]) -> io::Result<()> {
     let ended = catch_unwind(AssertUnwindSafe(move || reactor.run()));
     let ended = ended.unwrap_or_else(|_| Err(panicked()));
     if let Err(error) = &ended {
         error!(
             "a worker thread failed: {error}; stopping when the responses in flight are finished"
         );
-        all.stop();
+        all.iter().for_each(ReactorHandle::stop);
     }
     ended
 }

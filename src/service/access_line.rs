@@ -4,10 +4,8 @@ use std::io::Write as _;
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::http::escape::{is_safe_quoted, is_safe_unquoted, push_escaped};
-use crate::http::{
-    CacheStatus, Coding, JsonEscapes, Status, Timestamp, Version, decimal, push_json,
-};
+use crate::escape::{JsonEscapes, is_safe_quoted, is_safe_unquoted, push_escaped, push_json};
+use crate::http::{CacheStatus, Coding, Status, Timestamp, Version, decimal};
 use crate::net::Address;
 
 /// Format of a line. In each, nothing that a client sends can end a line or a field, or control a terminal.
@@ -114,21 +112,13 @@ impl AccessLine<'_> {
         decimal::push(micros / 1000, into);
         into.push(b'.');
         push_thousandths(micros % 1000, into);
-        into.extend_from_slice(match self.coding {
-            Coding::Identity => b",\"coding\":null,\"cache\":",
-            Coding::Gzip => b",\"coding\":\"gzip\",\"cache\":",
-            Coding::Zstd => b",\"coding\":\"zstd\",\"cache\":",
-            Coding::Brotli => b",\"coding\":\"br\",\"cache\":",
-        });
-        into.extend_from_slice(match self.cache_status {
-            None => b"null,\"reason\":",
-            Some(CacheStatus::Hit) => b"\"hit\",\"reason\":",
-            Some(CacheStatus::Revalidated) => b"\"confirmed\",\"reason\":",
-            Some(CacheStatus::Miss) => b"\"miss\",\"reason\":",
-        });
+        into.extend_from_slice(b",\"coding\":");
         let request = self.request.as_ref();
+        let cache_status = self.cache_status.map(CacheStatus::name);
         for (value, next) in [
-            (self.reason.map(str::as_bytes), &b",\"referer\":"[..]),
+            (coding_name(self.coding), &b",\"cache\":"[..]),
+            (cache_status.map(str::as_bytes), b",\"reason\":"),
+            (self.reason.map(str::as_bytes), b",\"referer\":"),
             (
                 request.and_then(|request| request.referer),
                 b",\"user_agent\":",

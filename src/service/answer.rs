@@ -2,13 +2,14 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Instant, SystemTime};
 
 use super::access_line::LogFormat;
 use super::access_log::{AccessLog, InFlight, LogRecord};
 use super::authorize::{Authorization, authorize, missing_credentials};
 use super::counters::{RequestCounters, TimeoutKind};
-use super::health::Health;
+use super::health::HealthCheck;
 use super::refusal;
 use crate::auth::{AuthHandle, CachedVerdict};
 use crate::http::{
@@ -25,7 +26,7 @@ pub struct ServiceOptions {
     /// Whether preflights are answered, so that pages of other origins may send any request.
     pub allow_cors: bool,
     /// Health check, if there is one.
-    pub health: Option<Health>,
+    pub health: Option<HealthCheck>,
     /// Proxies whose X-Forwarded-For or Forwarded names the client to be logged.
     pub trusted_proxies: TrustedProxies,
     /// Format of the access log.
@@ -39,6 +40,7 @@ pub struct ServiceOptions {
 pub struct Service<O> {
     origin: O,
     options: ServiceOptions,
+    is_draining: Arc<AtomicBool>,
     auth: Option<AuthHandle>,
     log: Option<AccessLog>,
     date: CachedDate,
@@ -101,6 +103,7 @@ impl<O: Origin> Service<O> {
     pub fn new(origin: O, options: ServiceOptions, line_writer: Option<LineWriter>) -> Self {
         Self {
             origin,
+            is_draining: Arc::default(),
             auth: None,
             log: line_writer.map(|line_writer| {
                 AccessLog::new(line_writer, options.log_format).in_local_time(options.utc_offset)
@@ -114,6 +117,13 @@ impl<O: Origin> Service<O> {
     #[must_use]
     pub fn with_auth(mut self, auth: AuthHandle) -> Self {
         self.auth = Some(auth);
+        self
+    }
+
+    /// Makes health checks fail while this flag is set.
+    #[must_use]
+    pub fn with_drain_flag(mut self, is_draining: Arc<AtomicBool>) -> Self {
+        self.is_draining = is_draining;
         self
     }
 
@@ -135,7 +145,7 @@ impl<O: Origin> Service<O> {
         let validated = validate(request);
         if let Some(health) = &self.options.health
             && let Ok(target) = &validated
-            && let Some(response) = health.respond(request, target)
+            && let Some(response) = health.respond(request, target, &self.is_draining)
         {
             return Answer::Ready(response);
         }
@@ -448,7 +458,10 @@ mod tests {
     fn another_version_of_http_is_served() {
         let counters = Arc::new(RequestCounters::default());
         let options = ServiceOptions {
-            health: Some(Health::at_path("/health".into())),
+            health: Some(HealthCheck {
+                path: "/health".into(),
+                is_logged: false,
+            }),
             ..ServiceOptions::default()
         };
         let service = Service::new(find as FindFunction, options, None);

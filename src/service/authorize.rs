@@ -2,9 +2,9 @@
 
 use std::time::Instant;
 
-use crate::auth::{AuthHandle, CachedVerdict, Verdict};
+use crate::auth::{AuthHandle, CachedVerdict, Credentials, Verdict};
 use crate::http::{
-    Credentials, Method, RepeatedField, Request, RequestField, Response, Status, challenge,
+    Method, RepeatedField, Request, RequestField, Response, Status, challenge, parse_credentials,
 };
 
 /// Value of Retry-After, in seconds, when too many passwords are being verified.
@@ -33,14 +33,13 @@ pub(super) fn authorize(
 ) -> Authorization {
     let response = match request.fields.single(RequestField::Authorization) {
         Ok(Some(value)) => {
-            match auth.check(cached_verdict, value, now, || Credentials::parse(value)) {
+            let parse = || {
+                let (user, password) = parse_credentials(value)?;
+                Some(Credentials { user, password })
+            };
+            match auth.check(cached_verdict, value, now, parse) {
                 Verdict::Valid => return Authorization::Granted,
-                Verdict::Pending => {
-                    let until = cached_verdict
-                        .as_ref()
-                        .and_then(|cached| cached.pending_until());
-                    return Authorization::Pending(until.unwrap_or(now));
-                }
+                Verdict::Pending(until) => return Authorization::Pending(until),
                 Verdict::Invalid => challenge().with_reason("The credentials are invalid."),
                 Verdict::Busy => {
                     let reason = "Too many passwords are being verified. Try again in a moment.";

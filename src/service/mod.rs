@@ -19,4 +19,4 @@ mod refusal;
 pub use access_line::LogFormat;
 pub use answer::{Answer, Client, Service, ServiceOptions};
 pub use counters::{MethodLabel, RequestCounters, TimeoutKind};
-pub use health::Health;
+pub use health::HealthCheck;

@@ -24,7 +24,7 @@ pub use listing::Listing;
 pub use live::{EventStream, Live, LiveReload, LiveStream};
 pub use names::{
     CacheControl, CachePolicy, CacheReason, Fingerprint, MediaType, MediaTypeSource, MediaTypes,
-    MediaTypesError, has_content_hash, is_compressible, is_hidden,
+    MediaTypesError, is_hidden,
 };
 pub use options::SiteOptions;
 pub use report::{

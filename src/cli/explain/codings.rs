@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
+use docroot::escape::TerminalText;
 use docroot::http::{
-    AcceptEncoding, Coding, CodingReason, Lookup, Request, Resource, Response, TerminalText,
-    coding_reasons,
+    AcceptEncoding, Coding, CodingReason, Lookup, Request, Resource, Response, coding_reasons,
 };
 use docroot::site::TraceEvent;
 

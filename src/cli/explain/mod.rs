@@ -4,6 +4,7 @@
 //! that the session queued. The site records its probes and decisions in a trace, and all reasons are read from that
 //! trace: nothing is decided here.
 
+mod cache_reason;
 mod codings;
 mod reasons;
 mod report;
@@ -12,7 +13,7 @@ mod session;
 use std::io::{self, Write as _};
 use std::path::Path;
 
-use docroot::http::TerminalText;
+use docroot::escape::TerminalText;
 use docroot::http1::parse::{self, FieldLines, Parsed};
 use docroot::server;
 use docroot::site::{Live, LiveReload, LoadedPolicy, Site, Trace};

@@ -1,11 +1,13 @@
 //! The reasons for a response, from the records of its session.
 
-use docroot::http::{Lookup, Request, Response, TerminalText, is_navigation, respond, validate};
+use docroot::escape::TerminalText;
+use docroot::http::{Lookup, Request, Response, is_navigation, respond, validate};
 use docroot::site::{
     Absence, ChosenFile, MediaTypeSource, ProbeResult, RedirectMatch, RedirectTarget, ResponseRole,
     TraceEvent, TracedFieldChange,
 };
 
+use super::cache_reason::describe_cache_reason;
 use super::codings::coding_offers;
 use super::report::{AppliedRule, ExplainedValue, Explanation};
 use crate::cli::output::describe_symlink;
@@ -357,7 +359,7 @@ fn cache_reason(
         (Some(rule), _) if is_stored => format!("by {}", rule.source),
         (None, Some(file)) if is_stored => {
             let rule = file.cache_control.as_ref();
-            rule.map_or_else(String::new, |rule| rule.reason.to_string())
+            rule.map_or_else(String::new, |rule| describe_cache_reason(&rule.reason))
         }
         _ => "responses other than files are not stored".into(),
     };

@@ -2,7 +2,8 @@
 
 use std::fmt::Write as _;
 
-use docroot::http::{Coding, TerminalText};
+use docroot::escape::TerminalText;
+use docroot::http::Coding;
 use docroot::site::ChosenFile;
 
 use crate::cli::options::ExplainRequest;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::builder::BoolishValueParser;
 use clap::{ArgAction, Parser, Subcommand};
 use docroot::net::{Endpoint, Limits, raise_descriptor_limit};
-use docroot::server::Bind;
+use docroot::server::{Bind, max_cached_files};
 
 use super::binds::{self, Binds, DEFAULT_PORT, FALLBACK_PORTS};
 use super::compress::CompressArguments;
@@ -190,7 +190,7 @@ impl Arguments {
         let root = self.root_dir.resolve()?;
         let descriptors = raise_descriptor_limit();
         let workers = self.workers.unwrap_or_else(default_workers);
-        let defaults = Limits::for_reactors(workers.get());
+        let defaults = Limits::for_reactors(workers.get(), max_cached_files(descriptors));
         let connections = self.max_connections.unwrap_or(defaults.connections);
         if connections as u64 >= descriptors {
             return Err(format!(
@@ -198,12 +198,11 @@ impl Arguments {
                  open; raise that limit (ulimit -n) or lower the number"
             ));
         }
-        let proxies = self
+        let (trusted, proxy) = self
             .proxies
             .resolve(self.header_timeout, self.max_connections_per_ip)?;
         let limits = Limits {
             connections,
-            per_ip_limit: proxies.per_ip_limit,
             inbox_bytes: defaults.inbox_bytes.max(self.site.max_header),
             min_rate: self.min_rate,
             ..defaults
@@ -243,12 +242,13 @@ impl Arguments {
         config.server.metrics = self.metrics.metrics;
         config.server.http1.header_timeout = self.header_timeout;
         config.server.http1.idle_timeout = self.idle_timeout;
-        config.server.service.trusted_proxies = proxies.trusted;
-        config.server.proxy = proxies.proxy;
+        config.server.service.trusted_proxies = trusted;
+        config.server.proxy = proxy;
         config.server.binds = binds;
         config.server.ports = ports;
         config.server.workers = workers;
         config.server.limits = limits;
+        config.server.max_per_ip = self.max_connections_per_ip;
         config.server.site.release_grace = self.release_grace.unwrap_or_default();
         (config.server.service.health, config.drain_delay) = self.health.resolve();
         config.sandbox = self.sandbox.resolve();

@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::Args;
 use clap::builder::BoolishValueParser;
 use docroot::http::Target;
-use docroot::service::Health;
+use docroot::service::HealthCheck;
 
 /// Options for load balancers.
 #[derive(Debug, Args)]
@@ -30,12 +30,10 @@ pub(super) struct HealthOptions {
 
 impl HealthOptions {
     /// Returns the health check, if it is on, and the drain delay.
-    pub(super) fn resolve(self) -> (Option<Health>, Duration) {
-        (
-            self.health
-                .map(|path| Health::at_path(path).logged(self.log_health)),
-            self.drain_delay.unwrap_or_default(),
-        )
+    pub(super) fn resolve(self) -> (Option<HealthCheck>, Duration) {
+        let is_logged = self.log_health;
+        let health = self.health.map(|path| HealthCheck { path, is_logged });
+        (health, self.drain_delay.unwrap_or_default())
     }
 }
 

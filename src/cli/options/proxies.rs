@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use clap::Args;
 use clap::builder::BoolishValueParser;
-use docroot::net::PerIpLimit;
-use docroot::proxy;
+use docroot::proxy::ProxyHeaderOptions;
 use docroot::trust::{TrustedProxies, TrustedSource};
 
 /// Options for proxies in front of the server.
@@ -25,17 +24,8 @@ pub(super) struct ProxyOptions {
     proxy_protocol: bool,
 }
 
-/// Values of the options for proxies.
-#[derive(Debug)]
-pub(super) struct ProxyConfig {
-    pub(super) trusted: TrustedProxies,
-    pub(super) proxy: Option<proxy::ProxyHeaderOptions>,
-    pub(super) per_ip_limit: Option<PerIpLimit>,
-}
-
 impl ProxyOptions {
-    /// Returns the values. `timeout` is that of a PROXY header; `max_per_ip` is the limit of connections per address,
-    /// from which proxies are exempt.
+    /// Returns the trusted proxies, and the options of PROXY headers, which must arrive within `timeout`.
     ///
     /// # Errors
     /// One sentence: the cause, and what to do.
@@ -43,7 +33,7 @@ impl ProxyOptions {
         self,
         timeout: Duration,
         max_per_ip: Option<usize>,
-    ) -> Result<ProxyConfig, String> {
+    ) -> Result<(TrustedProxies, Option<ProxyHeaderOptions>), String> {
         let trusted: TrustedProxies = self.trusted_proxy.into_iter().collect();
         if self.proxy_protocol && trusted.is_empty() && max_per_ip.is_some() {
             return Err(
@@ -52,14 +42,11 @@ impl ProxyOptions {
                     .into(),
             );
         }
-        let proxy = self
-            .proxy_protocol
-            .then(|| proxy::ProxyHeaderOptions::new(trusted.clone(), timeout));
-        Ok(ProxyConfig {
-            per_ip_limit: max_per_ip
-                .map(|max_per_ip| PerIpLimit::new(max_per_ip).with_exempt(trusted.clone())),
-            proxy,
-            trusted,
-        })
+        let proxy = self.proxy_protocol.then(|| ProxyHeaderOptions {
+            trusted: trusted.clone(),
+            timeout,
+            hint: "name the proxies that do with --trusted-proxy, or leave out --proxy-protocol",
+        });
+        Ok((trusted, proxy))
     }
 }

@@ -55,7 +55,7 @@ pub(super) fn requirements(
         .iter()
         .filter_map(|source| match source {
             MediaTypesInput::File(file) => Some(file.as_path()),
-            MediaTypesInput::Pair(_) => None,
+            MediaTypesInput::Types(_) => None,
         });
     let rules = sources.rules_paths(root);
     let files = types.chain(users).chain(rules.iter().map(PathBuf::as_path));

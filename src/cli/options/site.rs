@@ -7,9 +7,9 @@ use clap::builder::{BoolishValueParser, ValueHint};
 use clap::{Args, ValueEnum};
 use docroot::files::Symlinks;
 use docroot::http1;
-use docroot::net::{Limits, max_cached_files, raise_descriptor_limit};
-use docroot::server;
+use docroot::net::{Limits, raise_descriptor_limit};
 use docroot::server::sandbox::SandboxMode;
+use docroot::server::{self, max_cached_files};
 use docroot::service::ServiceOptions;
 use docroot::site::{self, CachePolicy, ConfiguredField, MediaTypesInput, PolicySources};
 
@@ -265,6 +265,7 @@ impl SiteArguments {
             users,
             workers: default_workers(),
             limits: Limits::default(),
+            max_per_ip: None,
             metrics: None,
         };
         let required = [

@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use docroot::http::{is_token, percent_encode};
-use docroot::site::{ConfiguredField, MediaTypesInput};
+use docroot::site::{ConfiguredField, MediaTypes, MediaTypesInput};
 
 /// Parses a time of 1ms to 24h, with its unit.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
@@ -99,7 +99,7 @@ pub(super) fn types(text: &str) -> Result<MediaTypesInput, String> {
         pair.is_some_and(|(name, kind)| !name.contains('/') && kind.contains('/'))
     };
     match text.starts_with('.') && text.contains('=') {
-        true => Ok(MediaTypesInput::Pair(text.to_owned())),
+        true => MediaTypes::parse_pair(text).map(MediaTypesInput::Types),
         false if lacks_dot() => Err(format!("expected a dot before the extension: .{text}")),
         false => Ok(MediaTypesInput::File(text.into())),
     }

@@ -54,18 +54,14 @@ impl fmt::Display for ActivationError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoSockets => f.write_str(
-                "systemd passed no sockets (LISTEN_FDS is not set, or not for this process); \
-                 start docroot by a .socket unit, or name an address with --bind",
+                "systemd passed no sockets (LISTEN_FDS is not set, or not for this process)",
             ),
             Self::Unusable(number, name, error) => {
                 write!(f, "cannot listen on descriptor {number}")?;
                 if let Some(name) = name {
                     write!(f, " ({name})")?;
                 }
-                write!(
-                    f,
-                    ", which systemd passed: {error}; a .socket unit needs ListenStream= and Accept=no"
-                )
+                write!(f, ", which systemd passed: {error}")
             }
         }
     }

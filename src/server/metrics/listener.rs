@@ -31,7 +31,6 @@ impl MetricsListener {
         let protocol = Http1::new(service, http1::HttpOptions::default());
         let limits = Limits {
             connections: MAX_METRICS_CONNECTIONS,
-            per_ip_limit: None,
             grace: Duration::from_secs(1),
             ..limits.clone()
         };

@@ -28,7 +28,7 @@ pub(in crate::server) struct WorkerCounters {
     /// Connections closed because of their PROXY header.
     pub(in crate::server) proxy: Arc<proxy::ProxyCounters>,
     /// Requests and responses.
-    pub(in crate::server) http1: Arc<RequestCounters>,
+    pub(in crate::server) requests: Arc<RequestCounters>,
     /// Bytes of its cache.
     pub(in crate::server) cache_bytes: Arc<Counter>,
 }
@@ -94,7 +94,7 @@ impl Metrics {
         text.family("docroot_http_requests_total", MetricType::Counter, help);
         for verb in MethodLabel::ALL {
             for status in Status::ALL {
-                let count = self.sum(|worker| worker.http1.responses(verb, status));
+                let count = self.sum(|worker| worker.requests.responses(verb, status));
                 // The most frequent series exists from the start, so that Prometheus can compute its rate.
                 if count > 0 || (verb, status) == (MethodLabel::Get, Status::Ok) {
                     let labels = [("method", verb.name()), ("code", status.code())];
@@ -106,7 +106,7 @@ impl Metrics {
             "docroot_http_content_sent_bytes_total",
             MetricType::Counter,
             "Bytes of content sent, without heads and framing.",
-            self.sum(|worker| worker.http1.content_bytes()),
+            self.sum(|worker| worker.requests.content_bytes()),
         );
         let help = "Time from the event loop's turn that read a request's first byte to the end of the turn that sent the last byte of its response.";
         let name = "docroot_http_request_duration_seconds";
@@ -114,14 +114,14 @@ impl Metrics {
         let counters = RequestCounters::default();
         let mut total = 0;
         for (index, (bound, _)) in counters.durations().enumerate() {
-            let count = |worker: &WorkerCounters| worker.http1.durations().nth(index);
+            let count = |worker: &WorkerCounters| worker.requests.durations().nth(index);
             total += self.sum(|worker| count(worker).map_or(0, |(_, count)| count));
             text.sample("_bucket", &[("le", bound)], total);
         }
         let durations = self
             .workers
             .iter()
-            .map(|worker| worker.http1.total_duration());
+            .map(|worker| worker.requests.total_duration());
         let duration: f64 = durations.map(|duration| duration.as_secs_f64()).sum();
         text.sample("_sum", &[], duration);
         text.sample("_count", &[], total);
@@ -178,7 +178,7 @@ impl Metrics {
             (TimeoutKind::Request, "request", "idle_timeout"),
         ] {
             let labels = [("limit", limit), ("awaited", waited)];
-            let count = self.sum(|worker| worker.http1.timeouts(awaited));
+            let count = self.sum(|worker| worker.requests.timeouts(awaited));
             text.sample("", &labels, count);
         }
         let labels = [("limit", "header_timeout"), ("awaited", "proxy_header")];
@@ -193,7 +193,7 @@ impl Metrics {
         let help = "Lookups, by cache status: hit, hit after revalidation, or miss.";
         text.family("docroot_cache_lookups_total", MetricType::Counter, help);
         for recall in CacheStatus::ALL {
-            let count = self.sum(|worker| worker.http1.lookups(recall));
+            let count = self.sum(|worker| worker.requests.lookups(recall));
             text.sample("", &[("outcome", recall.name())], count);
         }
         text.single(

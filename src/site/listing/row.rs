@@ -3,8 +3,8 @@
 use std::io::Write as _;
 use std::time::SystemTime;
 
-use crate::http::escape::is_control_or_bidi;
-use crate::http::{HtmlText, JsonEscapes, ListingFormat, Timestamp, percent_encode, push_json};
+use crate::escape::{HtmlText, JsonEscapes, is_control_or_bidi, push_json};
+use crate::http::{ListingFormat, Timestamp, percent_encode};
 
 /// Row of a listing: one directory entry.
 #[derive(Clone, Copy, Debug)]

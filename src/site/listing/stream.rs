@@ -21,10 +21,11 @@ use std::time::SystemTime;
 use super::natural;
 use super::row::ListingRow;
 use crate::blob::Blob;
+use crate::escape::HtmlText;
 use crate::files::entry::{EntryMetadata, OpenDir};
 use crate::files::root::Root;
 use crate::http::{
-    HtmlText, ListingFormat, ListingRepresentations, ListingView, Lookup, Representation, SortKey,
+    ListingFormat, ListingRepresentations, ListingView, Lookup, Representation, SortKey,
 };
 
 /// Maximum number of entries in a run, and of bytes of their names.

@@ -1,6 +1,6 @@
 //! Injection of the live-reload script into HTML pages.
 
-use crate::http::{Fields, parse_parameter, split_parameters};
+use crate::http::{Fields, parse_parameter, split_parameters, unquoted};
 use crate::site::names::media::is_html;
 
 /// Maximum size of a page, in bytes.
@@ -43,11 +43,9 @@ fn is_utf16_or_utf32(media_type: &str, html: &[u8]) -> bool {
     let mut charsets = parameters
         .filter_map(parse_parameter)
         .filter(|(name, _)| name.eq_ignore_ascii_case(b"charset"))
-        .map(|(_, value)| value.trim_ascii_start().to_ascii_lowercase());
-    let is_named = charsets.any(|charset| {
-        let charset = charset.strip_prefix(b"\"").unwrap_or(&charset);
-        charset.starts_with(b"utf-16") || charset.starts_with(b"utf-32")
-    });
+        .map(|(_, value)| unquoted(value).to_ascii_lowercase());
+    let is_named =
+        charsets.any(|charset| charset.starts_with(b"utf-16") || charset.starts_with(b"utf-32"));
     let marks: [&[u8]; 3] = [b"\xff\xfe", b"\xfe\xff", b"\0\0\xfe\xff"];
     is_named || marks.iter().any(|mark| html.starts_with(mark))
 }

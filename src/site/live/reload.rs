@@ -128,7 +128,7 @@ impl LiveReload {
     /// Fails if the kernel gives no inotify instance or no thread.
     pub fn watch(&self, root: Root, hidden: bool) -> io::Result<()> {
         let tree = TreeWatcher::new(root, hidden).map_err(|error| {
-            let why = "cannot start inotify for --live-reload";
+            let why = "cannot start inotify for live reload";
             let hint = "see fs.inotify.max_user_instances";
             io::Error::new(error.kind(), format!("{why}: {error}; {hint}"))
         })?;

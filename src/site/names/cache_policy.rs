@@ -1,7 +1,6 @@
 //! `Cache-Control` of a file, by its name.
 
 use std::borrow::Cow;
-use std::fmt;
 use std::str::FromStr;
 
 use super::fingerprint::{Fingerprint, fingerprint};
@@ -98,24 +97,6 @@ fn seconds_of_time(text: &str) -> Option<u32> {
         let number: u32 = text.strip_suffix(unit)?.parse().ok()?;
         number.checked_mul(seconds)
     })
-}
-
-impl fmt::Display for CacheReason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Off => f.write_str("--cache off: not stored"),
-            Self::MaxAge(seconds) => write!(f, "--cache {seconds}: fresh for {seconds} seconds"),
-            Self::Fingerprinted(Fingerprint::Hash(hash)) => {
-                write!(f, "the name is fingerprinted: {hash}")
-            }
-            Self::Fingerprinted(Fingerprint::Folder(folder)) => {
-                write!(f, "every name in {folder} is fingerprinted")
-            }
-            Self::NoHash => {
-                f.write_str("the name is not fingerprinted, so a cache revalidates each time")
-            }
-        }
-    }
 }
 
 #[cfg(test)]

@@ -63,7 +63,7 @@ enum Kind {
 
 /// Returns whether the name of a file is never given to other content. The path has `/` between its segments.
 #[must_use]
-pub fn has_content_hash(path: &[u8]) -> bool {
+pub(crate) fn has_content_hash(path: &[u8]) -> bool {
     fingerprint(path).is_some()
 }
 

@@ -42,8 +42,8 @@ pub enum MediaTypeSource {
 /// Error in media types that the user has configured.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MediaTypesError {
-    /// Line of the file, counted from one; `None` if a single type was parsed.
-    pub line: Option<usize>,
+    /// Line of the file, counted from one.
+    pub line: usize,
     /// Cause, and what to write instead.
     pub reason: String,
 }
@@ -59,7 +59,7 @@ impl MediaTypes {
         let mut types = Self::default();
         for (index, line) in text.lines().enumerate() {
             types.parse_line(line).map_err(|why| MediaTypesError {
-                line: Some(index + 1),
+                line: index + 1,
                 reason: why,
             })?;
         }
@@ -69,17 +69,13 @@ impl MediaTypes {
     /// Parses one type as on the command line: `.ext=type`, with or without the dot.
     ///
     /// # Errors
-    /// Returns [`MediaTypesError`] without a line, if the form, the type or the extension is malformed.
-    pub fn parse_pair(pair: &str) -> Result<Self, MediaTypesError> {
+    /// One sentence, if the form, the type or the extension is malformed.
+    pub fn parse_pair(pair: &str) -> Result<Self, String> {
         let mut types = Self::default();
-        let read = match pair.split_once('=') {
-            Some((name, media_type)) => types.insert(name.trim(), media_type.trim()),
-            None => Err(format!("`{pair}` is not of the form .ext=type/subtype")),
-        };
-        read.map_err(|why| MediaTypesError {
-            line: None,
-            reason: why,
-        })?;
+        match pair.split_once('=') {
+            Some((name, media_type)) => types.insert(name.trim(), media_type.trim())?,
+            None => return Err(format!("`{pair}` is not of the form .ext=type/subtype")),
+        }
         Ok(types)
     }
 
@@ -171,22 +167,9 @@ impl MediaTypes {
     }
 }
 
-impl fmt::Display for MediaTypeSource {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Configured => "from --mime-types",
-            Self::Corrected | Self::Known => "by the file name extension",
-            Self::Unknown => "the file name extension is unknown",
-        })
-    }
-}
-
 impl fmt::Display for MediaTypesError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.line {
-            Some(line) => write!(f, "line {line}: {}", self.reason),
-            None => f.write_str(&self.reason),
-        }
+        write!(f, "line {}: {}", self.line, self.reason)
     }
 }
 
@@ -201,7 +184,7 @@ pub(crate) fn is_html(media_type: &str) -> bool {
 /// Whether content of this type becomes smaller by compression: text, formats based on text, and binary formats
 /// without compression of their own. Compressed formats and unknown types do not.
 #[must_use]
-pub fn is_compressible(media_type: &str) -> bool {
+pub(crate) fn is_compressible(media_type: &str) -> bool {
     let essence = media_type
         .split(';')
         .next()

@@ -6,6 +6,6 @@ pub(crate) mod hidden;
 pub(crate) mod media;
 
 pub use cache_policy::{CacheControl, CachePolicy, CacheReason};
-pub use fingerprint::{Fingerprint, has_content_hash};
+pub use fingerprint::Fingerprint;
 pub use hidden::is_hidden;
-pub use media::{MediaType, MediaTypeSource, MediaTypes, MediaTypesError, is_compressible};
+pub use media::{MediaType, MediaTypeSource, MediaTypes, MediaTypesError};

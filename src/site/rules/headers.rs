@@ -30,7 +30,7 @@ use std::borrow::Cow;
 use super::field::{ConfiguredField, is_singleton};
 use super::path_rules::{PathRules, RuleError, rule_lines};
 use super::pattern::{Pattern, Template};
-use crate::http::{FieldName, Fields};
+use crate::http::{FieldName, Fields, UNRESERVED_AND_SLASH};
 
 /// Rules of a `_headers` file.
 #[derive(Clone, Debug, Default)]
@@ -155,7 +155,7 @@ impl HeaderRules {
                     Some(text) => Cow::Borrowed(text),
                     None => {
                         let mut text = String::new();
-                        template.fill(&captures, b"-._~/", &mut text);
+                        template.fill(&captures, UNRESERVED_AND_SLASH, &mut text);
                         Cow::Owned(text)
                     }
                 };

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::fmt;
 
 use super::pattern::Pattern;
+use crate::escape::TerminalText;
 use crate::files::read::MAX_WHOLE_FILE_BYTES;
-use crate::http::TerminalText;
 
 /// Maximum size of a rule file, in bytes.
 const MAX_FILE_BYTES: usize = MAX_WHOLE_FILE_BYTES;

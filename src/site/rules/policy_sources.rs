@@ -40,8 +40,8 @@ pub struct PolicySources {
 pub enum MediaTypesInput {
     /// File in the format of Apache's mime.types.
     File(PathBuf),
-    /// `.ext=type/subtype`.
-    Pair(String),
+    /// Types themselves.
+    Types(MediaTypes),
 }
 
 /// Policy that was loaded, the files it comes from, and warnings about them.
@@ -135,18 +135,17 @@ impl PolicySources {
                     let text = read_whole_file(file)
                         .map_err(|error| vec![unreadable_error(file, &error)])?;
                     let text = String::from_utf8_lossy(&text);
-                    let to_messages = |error: MediaTypesError| match error.line {
-                        Some(line) => vec![format!("{}:{line}: {}", file.display(), error.reason)],
-                        None => vec![format!("{}: {}", file.display(), error.reason)],
+                    let to_messages = |error: MediaTypesError| {
+                        vec![format!(
+                            "{}:{}: {}",
+                            file.display(),
+                            error.line,
+                            error.reason
+                        )]
                     };
                     types.merge(MediaTypes::parse(&text).map_err(to_messages)?);
                 }
-                MediaTypesInput::Pair(pair) => {
-                    let to_messages = |error: MediaTypesError| {
-                        vec![format!("--mime-types {pair}: {}", error.reason)]
-                    };
-                    types.merge(MediaTypes::parse_pair(pair).map_err(to_messages)?);
-                }
+                MediaTypesInput::Types(given) => types.merge(given.clone()),
             }
         }
         Ok(types)

@@ -151,27 +151,21 @@ impl Destination {
         match (&self.query, query) {
             (Some(own_query), _) => {
                 text.push('?');
-                own_query.fill(captures, b"-._~/", &mut text);
+                own_query.fill(captures, http::UNRESERVED_AND_SLASH, &mut text);
             }
             (None, Some(sent)) => {
                 text.push('?');
-                percent_encode(sent.as_bytes(), QUERY_CHARS, &mut text);
+                percent_encode(sent.as_bytes(), http::QUERY_CHARACTERS, &mut text);
             }
             (None, None) => {}
         }
         if let Some(fragment) = &self.fragment {
             text.push('#');
-            fragment.fill(captures, b"-._~/", &mut text);
+            fragment.fill(captures, http::UNRESERVED_AND_SLASH, &mut text);
         }
         text
     }
 }
-
-/// Characters of a path that are not encoded (RFC 3986 section 3.3), and the `%` of those that are.
-const PATH_CHARS: &[u8] = b"-._~!$&'()*+,;=:@/%";
-
-/// Characters of a query or fragment that are not encoded (RFC 3986 section 3.4), and the `%` of those that are.
-const QUERY_CHARS: &[u8] = b"-._~!$&'()*+,;=:@/?%";
 
 /// Whether a client that resolves a reference requests this path.
 fn is_reference_to(reference: &str, path: &[u8]) -> bool {
@@ -326,12 +320,12 @@ fn parse_destination(text: &str, pattern: &Pattern) -> Result<Destination, Strin
     let read = || -> Result<_, &'static str> {
         Ok(Destination {
             origin: origin.to_owned(),
-            path: template(path, PATH_CHARS)?,
+            path: template(path, http::ENCODED_PATH_CHARACTERS)?,
             query: query
-                .map(|query| template(query, QUERY_CHARS))
+                .map(|query| template(query, http::QUERY_CHARACTERS))
                 .transpose()?,
             fragment: fragment
-                .map(|fragment| template(fragment, QUERY_CHARS))
+                .map(|fragment| template(fragment, http::QUERY_CHARACTERS))
                 .transpose()?,
         })
     };

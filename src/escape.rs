@@ -1,4 +1,8 @@
 //! Untrusted text, escaped for HTML, JSON, a line of a log, or a terminal.
+#![cfg_attr(
+    not(test),
+    deny(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)
+)]
 
 use std::fmt::{self, Write as _};
 
