@@ -1,84 +1,105 @@
-//! A session without a socket, over a site whose lookups are recorded.
+//! The exchange that is explained: a request, and the response of its service, as HTTP/1.1 sends it.
 
-use std::borrow::Cow;
-use std::cell::RefCell;
 use std::io;
 use std::net::Ipv4Addr;
 use std::num::NonZeroUsize;
-use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime};
 
 use docroot::auth::Verifier;
-use docroot::http::{Coding, Fields, Finding, Lookup, Origin, StreamKind, StreamProgress, Target};
-use docroot::http1::Http1;
-use docroot::net::{Inbox, Io, Next, Now, Outbox, Peer, Protocol as _};
-use docroot::service::Service;
-use docroot::site::{Listing, Live, LiveStream, Site};
+use docroot::http::{AcceptEncoding, Lookup, Origin, Response};
+use docroot::http1::encode::ConnectionOption;
+use docroot::http1::parse::{self, FieldLines, ParseError, Parsed};
+use docroot::http1::{ResponseWriter, frame};
+use docroot::net::{Now, Outbox};
+use docroot::service::{Answer, Client, Service};
 
 use crate::cli::options::{Config, ExplainRequest};
 
-/// Result of the last lookup; `None` before the first one.
-pub(super) type RecordedLookup = Rc<RefCell<Option<Lookup>>>;
-
-/// Site whose lookups are recorded.
-pub(super) struct RecordingOrigin {
-    pub(super) site: Live<Site>,
-    pub(super) recorded: RecordedLookup,
+/// Response to a request, and what it was decided from.
+pub(super) struct Exchange {
+    pub(super) response: Response,
+    /// Lookup that the response was made from; `None` if nothing was looked up.
+    pub(super) lookup: Option<Lookup>,
+    pub(super) accept_encoding: AcceptEncoding,
+    /// Head of the response: status line and field lines.
+    pub(super) head: Vec<String>,
 }
 
-impl Origin for RecordingOrigin {
-    type Stream = LiveStream<Listing>;
-
-    fn find(&mut self, target: &Target<'_>, now: SystemTime) -> Finding {
-        let finding = self.site.find(target, now);
-        *self.recorded.borrow_mut() = Some(finding.lookup.clone());
-        finding
-    }
-
-    fn find_encoded(
-        &mut self,
-        target: &Target<'_>,
-        found: &Finding,
-        coding: Coding,
-        now: SystemTime,
-    ) -> Option<Lookup> {
-        let lookup = self.site.find_encoded(target, found, coding, now)?;
-        *self.recorded.borrow_mut() = Some(lookup.clone());
-        Some(lookup)
-    }
-
-    fn generated_fields(&self, target: Option<&Target<'_>>) -> Cow<'_, Fields> {
-        self.site.generated_fields(target)
-    }
-
-    fn mark_stale(&mut self, is_notified: bool) {
-        self.site.mark_stale(is_notified);
-    }
-
-    fn open_stream(
-        &mut self,
-        target: &Target<'_>,
-        kind: StreamKind,
-    ) -> Result<Self::Stream, Lookup> {
-        let stream = self.site.open_stream(target, kind);
-        if let Err(instead) = &stream {
-            *self.recorded.borrow_mut() = Some(instead.clone());
+impl Exchange {
+    /// Passes the request to a service of this origin, once, and again when its credentials have been verified.
+    ///
+    /// # Errors
+    /// The system has no descriptor or no thread for verifying passwords.
+    pub(super) fn run(
+        config: &Config,
+        origin: impl Origin,
+        explain_request: &ExplainRequest,
+    ) -> io::Result<Self> {
+        let mut service = Service::new(origin, config.server.service.clone(), None);
+        let verifier = config.server.users.clone();
+        let verifier = verifier.map(|users| Verifier::new(users, NonZeroUsize::MIN));
+        let verifier = verifier.transpose()?;
+        let mut waker = None;
+        if let Some(verifier) = &verifier {
+            let auth = verifier.handle()?;
+            waker = Some(auth.waker().clone());
+            service = service.with_auth(auth);
         }
-        stream
+        let head = request_head(explain_request);
+        let mut lines = FieldLines::new();
+        let parsed = match parse::request(&head, config.server.http1.max_head_bytes, &mut lines) {
+            Ok(Parsed::Complete { request, .. }) => Ok(request),
+            Ok(Parsed::Partial) => Err(ParseError::Malformed),
+            Err(error) => Err(error),
+        };
+        let mut lookup = None;
+        let (response, connection_option) = match &parsed {
+            Ok(request) => {
+                let mut client = Client::new((Ipv4Addr::LOCALHOST, 0).into());
+                let mut observe = |found: &Lookup| lookup = Some(found.clone());
+                loop {
+                    match service.answer_observed(&mut client, request, now(), &mut observe) {
+                        Answer::Ready(response) => break frame(request, response, false),
+                        Answer::Stream(response, _) => break frame(request, response, true),
+                        Answer::Pending(_) => match &waker {
+                            Some(waker) => waker.wait(Duration::from_secs(1))?,
+                            None => 0,
+                        },
+                    };
+                }
+            }
+            Err(error) => {
+                let response = Response::error_page(error.status(), error.reason());
+                (response, ConnectionOption::Close)
+            }
+        };
+        let request = parsed.ok();
+        let (date, fields) = service.added_fields(request.as_ref(), &response, now());
+        let mut outbox = Outbox::default();
+        let added = (date, &*fields);
+        ResponseWriter::default().write(&response, added, connection_option, &mut outbox);
+        let output = String::from_utf8_lossy(&outbox.take()).into_owned();
+        let head = output.split("\r\n").take_while(|line| !line.is_empty());
+        Ok(Self {
+            head: head.map(str::to_owned).collect(),
+            accept_encoding: request
+                .as_ref()
+                .map_or_else(AcceptEncoding::default, AcceptEncoding::from_request),
+            response,
+            lookup,
+        })
     }
+}
 
-    fn read_stream(
-        &mut self,
-        stream: &mut Self::Stream,
-        into: &mut Vec<u8>,
-        now: Instant,
-    ) -> StreamProgress {
-        self.site.read_stream(stream, into, now)
+fn now() -> Now {
+    Now {
+        instant: Instant::now(),
+        wall: SystemTime::now(),
     }
 }
 
 /// Returns the request head, as a client on this machine would send it.
-pub(super) fn request_head(explain_request: &ExplainRequest) -> Vec<u8> {
+fn request_head(explain_request: &ExplainRequest) -> Vec<u8> {
     let ExplainRequest {
         method,
         target,
@@ -99,49 +120,4 @@ pub(super) fn request_head(explain_request: &ExplainRequest) -> Vec<u8> {
     }
     head.push_str("\r\n");
     head.into_bytes()
-}
-
-/// Passes the request to a session, and returns the bytes that it queues in memory: the response head, and the content
-/// unless it is in a file.
-pub(super) fn run_session(
-    config: &Config,
-    origin: RecordingOrigin,
-    request: &[u8],
-) -> io::Result<String> {
-    let mut service = Service::new(origin, config.server.service.clone(), None);
-    let verifier = config.server.users.clone();
-    let verifier = verifier.map(|users| Verifier::new(users, NonZeroUsize::MIN));
-    let verifier = verifier.transpose()?;
-    let mut waker = None;
-    if let Some(verifier) = &verifier {
-        let auth = verifier.handle()?;
-        waker = Some(auth.waker().clone());
-        service = service.with_auth(auth);
-    }
-    let mut http = Http1::new(service, config.server.http1.clone());
-    let peer = Peer {
-        address: (Ipv4Addr::LOCALHOST, 0).into(),
-    };
-    let mut session = http.on_accept(&peer);
-    let (mut inbox, mut outbox, mut deadline) = (Inbox::default(), Outbox::default(), None);
-    inbox.receive(request);
-    http.on_turn_start(true);
-    loop {
-        let now = Now {
-            instant: Instant::now(),
-            wall: SystemTime::now(),
-        };
-        let mut io = Io {
-            inbox: &mut inbox,
-            outbox: &mut outbox,
-            deadline: &mut deadline,
-            now,
-        };
-        match (http.on_ready(&mut session, &mut io), &waker) {
-            // The credentials are being verified.
-            (Next::AwaitWake, Some(waker)) => waker.wait(Duration::from_secs(1))?,
-            _ => break,
-        };
-    }
-    Ok(String::from_utf8_lossy(&outbox.take()).into_owned())
 }
