@@ -267,15 +267,14 @@ impl<O: Origin> Http1<O> {
         request: &Request<'_>,
         now: Now,
     ) -> Option<Instant> {
-        let (response, stream) = match self.service.answer(&mut session.client, request, now) {
+        let (mut response, stream) = match self.service.answer(&mut session.client, request, now) {
             Answer::Ready(response) => (response, None),
             Answer::Stream(response, stream) => (response, Some(stream)),
             Answer::Pending(until) => return Some(until),
         };
-        let (response, requested_option) = frame(request, response, stream.is_some());
-        let connection_option = match self.is_shutting_down {
-            true => ConnectionOption::Close,
-            false => requested_option,
+        let connection_option = match frame(request, &mut response, stream.is_some()) {
+            _ if self.is_shutting_down => ConnectionOption::Close,
+            connection_option => connection_option,
         };
         self.send(
             session,

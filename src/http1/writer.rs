@@ -8,26 +8,20 @@ use crate::http::{
 };
 use crate::net::Outbox;
 
-/// Frames the response to a complete request: returns it with its transfer coding, and the connection option.
+/// Frames the response to a complete request: adds its transfer coding, and returns the connection option.
 #[must_use]
-pub fn frame(
-    request: &Request<'_>,
-    response: Response,
-    is_stream: bool,
-) -> (Response, ConnectionOption) {
+pub fn frame(request: &Request<'_>, response: &mut Response, is_stream: bool) -> ConnectionOption {
     let is_chunked = is_stream && request.version >= Version::Http11;
-    let connection_option = match connection_option(request) {
+    if is_chunked {
+        chunked::add_transfer_encoding(response);
+    }
+    match connection_option(request) {
         // After an invalid request, no more input is interpreted.
         _ if response.status == Status::BadRequest => ConnectionOption::Close,
         // Only the end of the connection delimits the content (RFC 9112 section 6.3).
         _ if is_stream && !is_chunked => ConnectionOption::Close,
         connection_option => connection_option,
-    };
-    let response = match is_chunked {
-        true => chunked::with_transfer_encoding(response),
-        false => response,
-    };
-    (response, connection_option)
+    }
 }
 
 /// Writer of an event loop's responses.

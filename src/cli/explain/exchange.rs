@@ -57,16 +57,18 @@ impl Exchange {
             Ok(request) => {
                 let mut client = Client::new((Ipv4Addr::LOCALHOST, 0).into());
                 let mut observe = |found: &Lookup| lookup = Some(found.clone());
-                loop {
+                let (mut response, is_stream) = loop {
                     match service.answer_observed(&mut client, request, now(), &mut observe) {
-                        Answer::Ready(response) => break frame(request, response, false),
-                        Answer::Stream(response, _) => break frame(request, response, true),
+                        Answer::Ready(response) => break (response, false),
+                        Answer::Stream(response, _) => break (response, true),
                         Answer::Pending(_) => match &waker {
                             Some(waker) => waker.wait(Duration::from_secs(1))?,
                             None => 0,
                         },
                     };
-                }
+                };
+                let connection_option = frame(request, &mut response, is_stream);
+                (response, connection_option)
             }
             Err(error) => {
                 let response = Response::error_page(error.status(), error.reason());
