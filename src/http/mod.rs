@@ -46,7 +46,7 @@ pub use representation::{Representation, Resource};
 pub use request::{Method, Request, Version};
 pub use request_fields::{FieldLine, RepeatedField, RequestField, RequestFields};
 pub use respond::respond;
-pub use response::{Audience, Body, Response};
+pub use response::{Audience, Body, Outcome, Response};
 pub use status::Status;
 pub use syntax::{
     is_token, list_elements, parse_parameter, split_media_type, split_parameters, trim_ows,

@@ -7,33 +7,23 @@ use super::request::Request;
 use super::request_fields::RequestField;
 use super::validator::{ListedTag, Validators, parse_tags};
 
-/// Result of evaluating a request's preconditions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum PreconditionOutcome {
-    /// They hold, or there are none.
-    Proceed,
-    /// The client has the current representation.
-    NotModified,
-    /// The representation is not the one that the request requires.
-    Failed,
-}
-
-/// Evaluates the preconditions of a GET or HEAD against these validators, in the order of RFC 9110 section 13.2.2.
-/// If-Range is not among them: it decides only whether Range applies.
-pub(super) fn evaluate(request: &Request<'_>, validators: &Validators) -> PreconditionOutcome {
-    let is_unchanged = match request.fields.has(RequestField::IfMatch) {
-        true => if_match(request, validators),
-        false => if_unmodified_since(request, validators),
+/// Evaluates the preconditions of a GET or HEAD against these validators, in the order of RFC 9110 section 13.2.2, and
+/// returns the first that is false; `None` if all hold. If-Range is not among them: it decides only whether Range
+/// applies.
+pub(super) fn evaluate(request: &Request<'_>, validators: &Validators) -> Option<RequestField> {
+    use RequestField::{IfMatch, IfModifiedSince, IfNoneMatch, IfUnmodifiedSince};
+    let (field, holds) = match request.fields.has(IfMatch) {
+        true => (IfMatch, if_match(request, validators)),
+        false => (IfUnmodifiedSince, if_unmodified_since(request, validators)),
     };
-    let is_new = match request.fields.has(RequestField::IfNoneMatch) {
-        true => if_none_match(request, validators),
-        false => if_modified_since(request, validators),
-    };
-    match (is_unchanged, is_new) {
-        (false, _) => PreconditionOutcome::Failed,
-        (true, false) => PreconditionOutcome::NotModified,
-        (true, true) => PreconditionOutcome::Proceed,
+    if !holds {
+        return Some(field);
     }
+    let (field, holds) = match request.fields.has(IfNoneMatch) {
+        true => (IfNoneMatch, if_none_match(request, validators)),
+        false => (IfModifiedSince, if_modified_since(request, validators)),
+    };
+    (!holds).then_some(field)
 }
 
 /// Whether the request names this representation's tag. The server may choose which representation to send (RFC 9110
@@ -131,8 +121,16 @@ mod tests {
     use super::super::request::{Method, Version};
     use super::super::request_fields::{FieldLine, RequestFields};
     use super::super::validator::{DateStrength, EntityTag, LastModified};
-    use super::PreconditionOutcome::{Failed, NotModified, Proceed};
     use super::*;
+    use Evaluated::{Failed, NotModified, Proceed};
+
+    /// What the false precondition, if there is one, leads to.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    enum Evaluated {
+        Proceed,
+        NotModified,
+        Failed,
+    }
 
     const TAG: &str = "\"0000000000000000000000000000000a\"";
     const BEFORE: &str = "Sun, 06 Nov 1994 08:49:36 GMT";
@@ -147,7 +145,7 @@ mod tests {
         }
     }
 
-    fn evaluate_lines(lines: &[(&str, &str)], validators: &Validators) -> PreconditionOutcome {
+    fn evaluate_lines(lines: &[(&str, &str)], validators: &Validators) -> Evaluated {
         let lines = FieldLine::from_pairs(lines);
         let request = Request {
             method: Method::Get,
@@ -155,10 +153,14 @@ mod tests {
             version: Version::Http11,
             fields: RequestFields::new(&lines),
         };
-        evaluate(&request, validators)
+        match evaluate(&request, validators) {
+            None => Proceed,
+            Some(RequestField::IfNoneMatch | RequestField::IfModifiedSince) => NotModified,
+            Some(_) => Failed,
+        }
     }
 
-    fn check(lines: &[(&str, &str)], expected: PreconditionOutcome) {
+    fn check(lines: &[(&str, &str)], expected: Evaluated) {
         let validators = validators(DateStrength::Strong);
         assert_eq!(evaluate_lines(lines, &validators), expected, "{lines:?}");
     }

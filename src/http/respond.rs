@@ -7,11 +7,12 @@ use super::coding::{self, AcceptEncoding, Coding};
 use super::listing::{ListingRepresentations, ListingView};
 use super::multipart::Multipart;
 use super::origin::{Lookup, StreamKind};
-use super::precondition::{self, PreconditionOutcome};
+use super::precondition;
 use super::range::{self, Selection};
 use super::representation::{Representation, Resource};
 use super::request::{Method, Request};
-use super::response::{Audience, Body, Response};
+use super::request_fields::RequestField;
+use super::response::{Audience, Body, Outcome, Response};
 use super::status::Status;
 use super::target::Target;
 use crate::blob::Blob;
@@ -43,33 +44,50 @@ static EVENT_STREAM: LazyLock<Response> = LazyLock::new(|| {
 /// the range. [`validate`](super::validate()) must have accepted the request with this target.
 #[must_use]
 pub fn respond(request: &Request<'_>, target: &Target<'_>, lookup: &Lookup) -> Response {
-    let mut response = match lookup {
-        Lookup::Found(resource) => respond_found(request, resource),
+    let (outcome, mut response) = match lookup {
+        Lookup::Found(resource) => (Outcome::Found, respond_found(request, resource)),
         Lookup::Directory => {
             let slash = target.with_trailing_slash();
             let page = format!("This directory is at {}.", html_link(&slash));
-            Response::html_page(Status::MovedPermanently, &page).with_field("Location", slash)
+            let page = Response::html_page(Status::MovedPermanently, &page);
+            (Outcome::Directory, page.with_field("Location", slash))
         }
-        Lookup::Listing(representations) => respond_listing(request, target, representations),
-        Lookup::Events => EVENT_STREAM.clone(),
+        Lookup::Listing(representations) => {
+            let listing = respond_listing(request, target, representations);
+            (Outcome::Listing, listing)
+        }
+        Lookup::Events => (Outcome::Events, EVENT_STREAM.clone()),
         Lookup::Redirect(status, location) => {
             let page = format!("This page is at {}.", html_link(location));
-            Response::html_page(*status, &page).with_field("Location", location)
+            let page = Response::html_page(*status, &page);
+            (Outcome::Redirect, page.with_field("Location", location))
         }
         Lookup::SpaFallback(fallback_page, error_page) => {
-            let response = match is_navigation(request) {
-                true => respond_found(request, fallback_page),
-                false => respond_not_found(request, target, error_page.as_ref()),
+            let (outcome, response) = match is_navigation(request) {
+                true => (Outcome::SpaFallback, respond_found(request, fallback_page)),
+                false => (
+                    Outcome::NotFound,
+                    respond_not_found(request, target, error_page.as_ref()),
+                ),
             };
-            response.with_field("Vary", "Accept, Sec-Fetch-Dest, Sec-Fetch-Mode")
+            let vary = "Accept, Sec-Fetch-Dest, Sec-Fetch-Mode";
+            (outcome, response.with_field("Vary", vary))
         }
-        Lookup::NotFound(page) => respond_not_found(request, target, page.as_ref()),
-        Lookup::Forbidden => Response::error_page(Status::Forbidden, "This file is not served."),
+        Lookup::NotFound(page) => (
+            Outcome::NotFound,
+            respond_not_found(request, target, page.as_ref()),
+        ),
+        Lookup::Forbidden => (
+            Outcome::Forbidden,
+            Response::error_page(Status::Forbidden, "This file is not served."),
+        ),
         Lookup::Unavailable => {
             let reason = "This file cannot be read at the moment.";
-            Response::error_page(Status::ServiceUnavailable, reason).with_field("Retry-After", 1)
+            let page = Response::error_page(Status::ServiceUnavailable, reason);
+            (Outcome::Unavailable, page.with_field("Retry-After", 1))
         }
     };
+    response.outcome = outcome;
     response.audience = Audience::Authorized;
     match request.method {
         Method::Head => response.for_head(),
@@ -176,20 +194,22 @@ fn respond_negotiated(
 /// Evaluates the preconditions, then the range. Only a response that would otherwise be 200 has them.
 fn respond_conditional(request: &Request<'_>, found: &Arc<Representation>) -> Response {
     match precondition::evaluate(request, &found.validators) {
-        PreconditionOutcome::Failed => {
+        None => respond_range(request, found),
+        Some(field @ (RequestField::IfNoneMatch | RequestField::IfModifiedSince)) => {
+            Response::new(Status::NotModified, found.clone()).reduced(Body::NotModified, field)
+        }
+        Some(_) => {
             let reason = "A precondition of the request (If-Match, If-Unmodified-Since) is false.";
             Response::error_page(Status::PreconditionFailed, reason)
         }
-        PreconditionOutcome::NotModified => {
-            Response::new(Status::NotModified, found.clone()).with_body(Body::NotModified)
-        }
-        PreconditionOutcome::Proceed => respond_range(request, found),
     }
 }
 
 fn respond_range(request: &Request<'_>, found: &Arc<Representation>) -> Response {
     let len = found.content.len();
-    let partial = |content| Response::new(Status::PartialContent, found.clone()).with_body(content);
+    let partial = |body| {
+        Response::new(Status::PartialContent, found.clone()).reduced(body, RequestField::Range)
+    };
     match range::select(request, &found.validators, len) {
         Selection::Part(part) => partial(Body::Part(part)),
         // A client decodes several parts together, part headers and boundaries included.

@@ -8,6 +8,7 @@ use super::fields::{FieldSink, Fields};
 use super::multipart::{ContentRange, Multipart};
 use super::origin::{CacheStatus, Finding, StreamKind};
 use super::representation::Representation;
+use super::request_fields::RequestField;
 use super::status::Status;
 
 /// A response, decided but not yet written.
@@ -27,6 +28,10 @@ pub struct Response {
     pub audience: Audience,
     /// Coding that would be preferred, if the resource had a representation in it.
     pub wanted_coding: Option<Coding>,
+    /// Result of the lookup, as this response gives it.
+    pub outcome: Outcome,
+    /// Field for which less than the whole is sent: If-None-Match, If-Modified-Since or Range.
+    pub reduced_by: Option<RequestField>,
     /// Reason for an error, in one sentence of docroot's, for the access log.
     pub reason: Option<&'static str>,
     /// Use of the cache by the lookup; `None` if nothing was looked up.
@@ -42,6 +47,31 @@ pub enum Audience {
     Public,
     /// Only an authorized client: it depends on the site.
     Authorized,
+}
+
+/// Result of a lookup, as the response gives it: the function that chose the response chose it, too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Nothing was looked up: the response is an error of the request, or the response to OPTIONS or a health check.
+    NotLookedUp,
+    /// The resource of the target, or an error about it.
+    Found,
+    /// A redirect to the directory's own target.
+    Directory,
+    /// A listing of the directory.
+    Listing,
+    /// A stream of events.
+    Events,
+    /// Nothing.
+    NotFound,
+    /// The SPA fallback page, as the request is a navigation.
+    SpaFallback,
+    /// A redirect by the origin.
+    Redirect,
+    /// Something that must not be shown.
+    Forbidden,
+    /// Something that cannot be read at present.
+    Unavailable,
 }
 
 /// Part of a representation's content to be sent. Ranges are in bytes, half-open, within its length, and not empty.
@@ -85,6 +115,8 @@ impl Response {
             has_origin_fields: false,
             audience: Audience::Public,
             wanted_coding: None,
+            outcome: Outcome::NotLookedUp,
+            reduced_by: None,
             reason: None,
             cache_status: None,
             is_logged: true,
@@ -193,6 +225,15 @@ impl Response {
     pub fn with_body(mut self, content: Body) -> Self {
         self.body = content;
         self
+    }
+
+    /// Sets the part of the content to be sent, and the field for which it is less than the whole.
+    #[must_use]
+    pub fn reduced(self, body: Body, field: RequestField) -> Self {
+        Self {
+            reduced_by: Some(field),
+            ..self.with_body(body)
+        }
     }
 
     /// Turns this into the response to HEAD.

@@ -6,8 +6,8 @@ use crate::http::Response;
 pub(super) const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 
 /// Adds `Transfer-Encoding: chunked`.
-pub(super) fn with_transfer_encoding(response: Response) -> Response {
-    response.with_field("Transfer-Encoding", "chunked")
+pub(super) fn add_transfer_encoding(response: &mut Response) {
+    response.fields.push("Transfer-Encoding", "chunked");
 }
 
 /// Turns the bytes from `start` to the end into a chunk. Empty content makes no chunk: an empty chunk is the last one.

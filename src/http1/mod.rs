@@ -18,3 +18,4 @@ mod writer;
 
 pub use options::HttpOptions;
 pub use session::{Http1, Session};
+pub use writer::{ResponseWriter, frame};

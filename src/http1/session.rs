@@ -22,7 +22,7 @@ use super::encode::{self, ConnectionOption};
 use super::options::HttpOptions;
 use super::parse::{self, FieldLines, Parsed};
 use super::states::{BodyWait, HeadWait, SessionState, StreamingResponse};
-use super::writer::ResponseWriter;
+use super::writer::{ResponseWriter, frame};
 use crate::http::{Origin, Request, RequestField, Response, Status, StreamProgress, Version};
 use crate::net::{CloseReason, Io, Next, Now, Outbox, Peer, Protocol};
 use crate::service::{Answer, Client, Service, TimeoutKind};
@@ -267,26 +267,14 @@ impl<O: Origin> Http1<O> {
         request: &Request<'_>,
         now: Now,
     ) -> Option<Instant> {
-        let (response, stream) = match self.service.answer(&mut session.client, request, now) {
+        let (mut response, stream) = match self.service.answer(&mut session.client, request, now) {
             Answer::Ready(response) => (response, None),
             Answer::Stream(response, stream) => (response, Some(stream)),
             Answer::Pending(until) => return Some(until),
         };
-        if response.status == Status::BadRequest {
-            // After an invalid request, no more input is interpreted.
-            self.send_and_linger(session, outbox, Some(request), &response, now);
-            return None;
-        }
-        let is_chunked = request.version >= Version::Http11;
-        let connection_option = match connection_option(request) {
+        let connection_option = match frame(request, &mut response, stream.is_some()) {
             _ if self.is_shutting_down => ConnectionOption::Close,
-            // Only the end of the connection delimits the content (RFC 9112 section 6.3).
-            _ if stream.is_some() && !is_chunked => ConnectionOption::Close,
             connection_option => connection_option,
-        };
-        let response = match stream {
-            Some(_) if is_chunked => chunked::with_transfer_encoding(response),
-            _ => response,
         };
         self.send(
             session,
@@ -297,11 +285,15 @@ impl<O: Origin> Http1<O> {
             now,
         );
         session.state = match stream {
+            // The client of an invalid request may still be sending.
+            None if response.status == Status::BadRequest => {
+                SessionState::Closing(Next::LingeringClose)
+            }
             None => SessionState::after(connection_option),
             Some(stream) => SessionState::Streaming(Box::new(StreamingResponse {
                 stream,
                 wait_until: None,
-                is_chunked,
+                is_chunked: request.version >= Version::Http11,
                 connection_option,
             })),
         };
@@ -515,28 +507,6 @@ impl<O: Origin> Protocol for Http1<O> {
 
     fn on_turn_end(&mut self, clock: impl FnOnce() -> Now) {
         self.service.on_turn_end(clock);
-    }
-}
-
-/// Decides whether the connection persists after this request (RFC 9112 section 9.3).
-fn connection_option(request: &Request<'_>) -> ConnectionOption {
-    match request.version {
-        // From browsers, without the cost of a list.
-        Version::Http11
-            if request.fields.single(RequestField::Connection) == Ok(Some(b"keep-alive")) =>
-        {
-            ConnectionOption::Omitted
-        }
-        _ if request.fields.list_has(RequestField::Connection, "close") => ConnectionOption::Close,
-        Version::Http11 => ConnectionOption::Omitted,
-        Version::Http10
-            if request
-                .fields
-                .list_has(RequestField::Connection, "keep-alive") =>
-        {
-            ConnectionOption::KeepAlive
-        }
-        Version::Http10 => ConnectionOption::Close,
     }
 }
 

@@ -1,18 +1,38 @@
-//! Writer of responses: head and content into an outbox.
+//! Responses as HTTP/1.1 sends them: their framing, and the writer of head and content into an outbox.
 
+use super::chunked;
 use super::encode::{self, ConnectionOption};
-use crate::http::{Body, BoundaryGenerator, Fields, Multipart, Representation, Response};
+use crate::http::{
+    Body, BoundaryGenerator, Fields, Multipart, Representation, Request, RequestField, Response,
+    Status, Version,
+};
 use crate::net::Outbox;
+
+/// Frames the response to a complete request: adds its transfer coding, and returns the connection option.
+#[must_use]
+pub fn frame(request: &Request<'_>, response: &mut Response, is_stream: bool) -> ConnectionOption {
+    let is_chunked = is_stream && request.version >= Version::Http11;
+    if is_chunked {
+        chunked::add_transfer_encoding(response);
+    }
+    match connection_option(request) {
+        // After an invalid request, no more input is interpreted.
+        _ if response.status == Status::BadRequest => ConnectionOption::Close,
+        // Only the end of the connection delimits the content (RFC 9112 section 6.3).
+        _ if is_stream && !is_chunked => ConnectionOption::Close,
+        connection_option => connection_option,
+    }
+}
 
 /// Writer of an event loop's responses.
 #[derive(Debug, Default)]
-pub(super) struct ResponseWriter {
+pub struct ResponseWriter {
     boundaries: BoundaryGenerator,
 }
 
 impl ResponseWriter {
     /// Queues a response's head, with Date and these further fields, and its content. Returns the bytes of content.
-    pub(super) fn write(
+    pub fn write(
         &mut self,
         response: &Response,
         (date, added_fields): (&str, &Fields),
@@ -56,5 +76,27 @@ impl ResponseWriter {
         let length = part.end - part.start;
         outbox.push(content.clone(), part);
         length
+    }
+}
+
+/// Decides whether the connection persists after this request (RFC 9112 section 9.3).
+fn connection_option(request: &Request<'_>) -> ConnectionOption {
+    match request.version {
+        // From browsers, without the cost of a list.
+        Version::Http11
+            if request.fields.single(RequestField::Connection) == Ok(Some(b"keep-alive")) =>
+        {
+            ConnectionOption::Omitted
+        }
+        _ if request.fields.list_has(RequestField::Connection, "close") => ConnectionOption::Close,
+        Version::Http11 => ConnectionOption::Omitted,
+        Version::Http10
+            if request
+                .fields
+                .list_has(RequestField::Connection, "keep-alive") =>
+        {
+            ConnectionOption::KeepAlive
+        }
+        Version::Http10 => ConnectionOption::Close,
     }
 }

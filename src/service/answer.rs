@@ -142,6 +142,17 @@ impl<O: Origin> Service<O> {
         request: &Request<'_>,
         now: Now,
     ) -> Answer<O::Stream> {
+        self.answer_observed(client, request, now, |_| {})
+    }
+
+    /// Decides the response, as [`answer`](Self::answer) does, and passes each lookup that it is made from.
+    pub fn answer_observed(
+        &mut self,
+        client: &mut Client,
+        request: &Request<'_>,
+        now: Now,
+        observe: impl FnMut(&Lookup),
+    ) -> Answer<O::Stream> {
         let validated = validate(request);
         if let Some(health) = &self.options.health
             && let Ok(target) = &validated
@@ -159,7 +170,7 @@ impl<O: Origin> Service<O> {
             }
         }
         match validated {
-            Ok(target) => self.look_up(request, &target, now),
+            Ok(target) => self.look_up(request, &target, now, observe),
             // Without a reason it is no error, but the response to OPTIONS.
             Err(response)
                 if self.options.allow_cors
@@ -179,14 +190,19 @@ impl<O: Origin> Service<O> {
         request: &Request<'_>,
         target: &Target<'_>,
         now: Now,
+        mut observe: impl FnMut(&Lookup),
     ) -> Answer<O::Stream> {
+        let mut respond = |lookup: &Lookup| {
+            observe(lookup);
+            respond(request, target, lookup)
+        };
         let found = self.origin.find(target, now.wall);
         let finish = |response: Response| response.with_finding(&found);
-        let response = respond(request, target, &found.lookup);
+        let response = respond(&found.lookup);
         if let Some(coding) = response.wanted_coding
             && let Some(coded) = self.origin.find_encoded(target, &found, coding, now.wall)
         {
-            return Answer::Ready(finish(respond(request, target, &coded)));
+            return Answer::Ready(finish(respond(&coded)));
         }
         let Body::Streamed(kind) = response.body else {
             return Answer::Ready(finish(response));
@@ -196,7 +212,7 @@ impl<O: Origin> Service<O> {
             Err(Lookup::Listing(_) | Lookup::Events) => Lookup::Unavailable,
             Err(lookup) => lookup,
         };
-        Answer::Ready(finish(respond(request, target, &lookup)))
+        Answer::Ready(finish(respond(&lookup)))
     }
 
     /// Returns the error that a request receives whatever its content and its credentials are.

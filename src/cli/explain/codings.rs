@@ -3,21 +3,20 @@
 use std::sync::Arc;
 
 use docroot::escape::TerminalText;
-use docroot::http::{
-    AcceptEncoding, Coding, CodingReason, Lookup, Request, Resource, Response, coding_reasons,
-};
+use docroot::http::{Coding, CodingReason, Lookup, Outcome, Resource, coding_reasons};
 use docroot::site::TraceEvent;
 
+use super::exchange::Exchange;
 use super::report::CodingOffer;
 
-/// Returns the content codings of the resource, and for each the reason why it is sent or not.
-pub(super) fn coding_offers(
-    request: &Request<'_>,
-    response: &Response,
-    lookup: &Lookup,
-    events: &[TraceEvent],
-) -> Vec<CodingOffer> {
-    let Some(resource) = sent_resource(response, lookup) else {
+/// Returns the content codings of the resource that is sent, and for each the reason why it is sent or not.
+pub(super) fn coding_offers(exchange: &Exchange, events: &[TraceEvent]) -> Vec<CodingOffer> {
+    let Exchange {
+        response,
+        accept_encoding,
+        ..
+    } = exchange;
+    let Some(resource) = sent_resource(exchange) else {
         return Vec::new();
     };
     let offered: Vec<(Coding, u64)> = resource
@@ -25,7 +24,7 @@ pub(super) fn coding_offers(
         .iter()
         .map(|each| (each.coding, each.content.len()))
         .collect();
-    let offer_reasons = coding_reasons(&AcceptEncoding::from_request(request), &offered);
+    let offer_reasons = coding_reasons(accept_encoding, &offered);
     let sent = response.representation.as_ref();
     let mut codings: Vec<CodingOffer> = Vec::new();
     for (each, reason) in resource.representations.iter().zip(offer_reasons) {
@@ -72,22 +71,16 @@ pub(super) fn coding_offers(
     codings
 }
 
-/// Returns the resource of the representation that is sent.
-fn sent_resource<'a>(response: &Response, lookup: &'a Lookup) -> Option<&'a Resource> {
-    let sent = response.representation.as_ref()?;
-    let is_sent = |resource: &&Arc<Resource>| {
-        let mut representations = resource.representations.iter();
-        representations.any(|each| Arc::ptr_eq(each, sent))
-    };
-    let resources: [Option<&Arc<Resource>>; 2] = match lookup {
-        Lookup::Found(found) => [Some(found), None],
-        Lookup::NotFound(page) => [page.as_ref(), None],
-        Lookup::SpaFallback(fallback, page) => [Some(fallback), page.as_ref()],
-        _ => [None, None],
-    };
-    resources
-        .into_iter()
-        .flatten()
-        .find(is_sent)
-        .map(|resource| &**resource)
+/// Returns the resource of which the response has a representation; `None` if the response is generated.
+fn sent_resource(exchange: &Exchange) -> Option<&Resource> {
+    let Exchange {
+        response, lookup, ..
+    } = exchange;
+    match (lookup.as_ref()?, response.outcome) {
+        _ if !response.has_origin_fields => None,
+        (Lookup::Found(resource), _) => Some(resource),
+        (Lookup::SpaFallback(page, _), Outcome::SpaFallback) => Some(page),
+        (Lookup::SpaFallback(_, page) | Lookup::NotFound(page), _) => page.as_deref(),
+        _ => None,
+    }
 }

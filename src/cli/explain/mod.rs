@@ -1,25 +1,24 @@
 //! `docroot explain`: the response that a request would get, and why.
 //!
-//! The request goes through the same HTTP/1.1 session as any other, but without a socket. The printed head is the one
-//! that the session queued. The site records its probes and decisions in a trace, and all reasons are read from that
-//! trace: nothing is decided here.
+//! The request goes through the same service as any other, and the response through the same writer, but without a
+//! socket. The response says what it is and why, and the site records its probes and decisions in a trace: all reasons
+//! are read from these two, and nothing is decided here.
 
 mod cache_reason;
 mod codings;
+mod exchange;
 mod reasons;
 mod report;
-mod session;
 
 use std::io::{self, Write as _};
 use std::path::Path;
 
 use docroot::escape::TerminalText;
-use docroot::http1::parse::{self, FieldLines, Parsed};
 use docroot::server;
 use docroot::site::{Live, LiveReload, LoadedPolicy, Site, Trace};
 
+use self::exchange::Exchange;
 use self::reasons::{Explainer, RulesFileNames};
-use self::session::{RecordedLookup, RecordingOrigin, request_head, run_session};
 use crate::cli::exit_codes::Failure;
 use crate::cli::options::{self, Config, ExplainArguments, ExplainRequest};
 use crate::cli::output::print;
@@ -50,36 +49,22 @@ fn explain(
     trace: &Trace,
     explain_request: &ExplainRequest,
 ) -> io::Result<String> {
-    let request = request_head(explain_request);
-    let recorded = RecordedLookup::default();
     let options = &config.server;
     let live = options
         .live_reload
         .then(|| LiveReload::new(&options.site.prefix));
-    let origin = RecordingOrigin {
-        site: Live::new(site, live),
-        recorded: recorded.clone(),
-    };
-    let output = run_session(config, origin, &request)?;
-    let recorded = recorded.borrow_mut().take();
+    let exchange = Exchange::run(config, Live::new(site, live), explain_request)?;
     let rules_files = RulesFileNames {
         headers: policy.headers.as_deref().map(file_name),
         redirects: policy.redirects.as_deref().map(file_name),
     };
-
-    let mut lines = FieldLines::new();
-    let parsed = parse::request(&request, config.server.http1.max_head_bytes, &mut lines);
-    let request = match &parsed {
-        Ok(Parsed::Complete { request, .. }) => Some(request),
-        _ => None,
-    };
+    let events = trace.events();
     let explainer = Explainer {
-        request,
-        lookup: recorded.as_ref(),
-        events: trace.events(),
+        exchange,
+        events,
         rules_files,
     };
-    let explanation = explainer.explain(&output);
+    let explanation = explainer.explain();
     Ok(match explain_request.json {
         true => explanation.to_json(explain_request),
         false => explanation.to_text(explain_request),

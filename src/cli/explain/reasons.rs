@@ -1,7 +1,7 @@
-//! The reasons for a response, from the records of its session.
+//! The reasons for a response, from the response and the trace of its lookup.
 
 use docroot::escape::TerminalText;
-use docroot::http::{Lookup, Request, Response, is_navigation, respond, validate};
+use docroot::http::{Outcome, RequestField};
 use docroot::site::{
     Absence, ChosenFile, MediaTypeSource, ProbeResult, RedirectMatch, RedirectTarget, ResponseRole,
     TraceEvent, TracedFieldChange,
@@ -9,6 +9,7 @@ use docroot::site::{
 
 use super::cache_reason::describe_cache_reason;
 use super::codings::coding_offers;
+use super::exchange::Exchange;
 use super::report::{AppliedRule, ExplainedValue, Explanation};
 use crate::cli::output::describe_symlink;
 
@@ -19,226 +20,149 @@ pub(super) struct RulesFileNames {
 }
 
 /// Records from which the reasons are read.
-pub(super) struct Explainer<'a> {
-    /// Request; `None` if the bytes are not a valid one.
-    pub(super) request: Option<&'a Request<'a>>,
-    /// Result of the lookup; `None` if nothing was looked up.
-    pub(super) lookup: Option<&'a Lookup>,
+pub(super) struct Explainer {
+    pub(super) exchange: Exchange,
     pub(super) events: Vec<TraceEvent>,
     pub(super) rules_files: RulesFileNames,
 }
 
-impl Explainer<'_> {
-    /// Returns the explanation of the bytes that the session queued.
-    pub(super) fn explain(&self, output: &str) -> Explanation {
-        let (head, content) = output.split_once("\r\n\r\n").unwrap_or((output, ""));
-        let head: Vec<String> = head.split("\r\n").map(str::to_owned).collect();
-        let target = self.request.and_then(|request| validate(request).ok());
-        let response = match (self.request, &target, self.lookup) {
-            (Some(request), Some(target), Some(lookup)) => Some(respond(request, target, lookup)),
-            _ => None,
-        };
-        let role = self.role(response.as_ref());
-        let file = self.chosen_file(role).cloned();
+impl Explainer {
+    /// Returns the explanation of the response.
+    pub(super) fn explain(self) -> Explanation {
+        let role = self.role();
+        let file = self.chosen_file(role);
         let rules = self.applied_rules(role);
-        let mut why = self.reasons(response.as_ref(), file.as_ref());
-        let is_absent = matches!(
-            self.lookup,
-            Some(Lookup::NotFound(_) | Lookup::SpaFallback(..))
-        );
-        if role == ResponseRole::Generated
-            && !is_absent
-            && let Some(reason) = page_message(content)
-        {
-            why.push(reason);
-        }
-        let codings = match (self.request, &response, self.lookup) {
-            (Some(request), Some(response), Some(lookup)) => {
-                coding_offers(request, response, lookup, &self.events)
-            }
-            _ => Vec::new(),
-        };
+        let head = &self.exchange.head;
+        let sent_file = file.filter(|_| role != ResponseRole::Generated);
         Explanation {
-            outcome: self.outcome(response.as_ref()),
-            media_type: media_type_reason(
-                &head,
-                file.as_ref().filter(|_| role != ResponseRole::Generated),
-                &rules,
-            ),
-            codings,
-            cache_control: cache_reason(&head, file.as_ref(), role, &rules),
+            outcome: self.exchange.response.outcome,
+            reasons: self.reasons(file),
             probes: self.probes(),
-            head,
-            file,
-            reasons: why,
+            media_type: media_type_reason(head, sent_file, &rules),
+            codings: coding_offers(&self.exchange, &self.events),
+            cache_control: cache_reason(head, file, role, &rules),
+            file: file.cloned(),
             rules,
+            head: self.exchange.head,
         }
     }
 
     /// Returns the role of the response, which decides which rules apply to it.
-    fn role(&self, response: Option<&Response>) -> ResponseRole {
-        match (self.lookup, response) {
-            (_, None) => ResponseRole::Generated,
-            (_, Some(response)) if !response.has_origin_fields => ResponseRole::Generated,
-            (Some(Lookup::SpaFallback(..)), _) if self.request.is_some_and(is_navigation) => {
-                ResponseRole::SpaFallback
-            }
-            (Some(Lookup::SpaFallback(..) | Lookup::NotFound(_)), _) => ResponseRole::NotFound,
+    fn role(&self) -> ResponseRole {
+        match self.exchange.response.outcome {
+            _ if !self.exchange.response.has_origin_fields => ResponseRole::Generated,
+            Outcome::SpaFallback => ResponseRole::SpaFallback,
+            Outcome::NotFound => ResponseRole::NotFound,
             _ => ResponseRole::File,
         }
     }
 
     /// Returns the file that the response is about. The page of a 404 may be a file that a rule names. For a generated
-    /// response, such as 304 or 412, it is the file that was found.
+    /// response, such as 412, it is the file that was found.
     fn chosen_file(&self, role: ResponseRole) -> Option<&ChosenFile> {
-        let chosen_files = || {
-            self.events.iter().rev().filter_map(|event| match event {
-                TraceEvent::Chosen(chosen) => Some(chosen),
+        let last_with = |role| {
+            let mut events = self.events.iter().rev();
+            events.find_map(|event| match event {
+                TraceEvent::Chosen(chosen) if chosen.role == role => Some(chosen),
                 _ => None,
             })
         };
-        let last_with = |role| chosen_files().find(|chosen| chosen.role == role);
-        match role {
-            ResponseRole::NotFound => {
-                last_with(ResponseRole::NotFound).or_else(|| last_with(ResponseRole::File))
+        match (role, self.exchange.response.outcome) {
+            (ResponseRole::NotFound, _) => {
+                last_with(role).or_else(|| last_with(ResponseRole::File))
             }
-            ResponseRole::Generated => match self.lookup {
-                Some(Lookup::Found(_)) => last_with(ResponseRole::File),
-                _ => None,
-            },
-            role => last_with(role),
-        }
-    }
-
-    fn outcome(&self, response: Option<&Response>) -> &'static str {
-        match (self.lookup, response) {
-            (None, _) | (_, None) => "refused",
-            (Some(Lookup::Found(_)), _) => "file",
-            (Some(Lookup::Directory), _) => "folder",
-            (Some(Lookup::Listing(_)), _) => "listing",
-            (Some(Lookup::Events), _) => "events",
-            (Some(Lookup::NotFound(_)), _) => "absent",
-            (Some(Lookup::SpaFallback(..)), _) => match self.request.is_some_and(is_navigation) {
-                true => "shell",
-                false => "absent",
-            },
-            (Some(Lookup::Redirect(..)), _) => "redirect",
-            (Some(Lookup::Forbidden), _) => "forbidden",
-            (Some(Lookup::Unavailable), _) => "unavailable",
+            (ResponseRole::Generated, Outcome::Found) => last_with(ResponseRole::File),
+            (role, _) => last_with(role),
         }
     }
 
     /// Returns the reasons, in the order of the decisions.
-    fn reasons(&self, response: Option<&Response>, file: Option<&ChosenFile>) -> Vec<String> {
-        let mut why: Vec<String> = Vec::new();
-        for event in &self.events {
-            match event {
-                TraceEvent::Absent(_, Absence::OutsidePrefix) => {
-                    why.push("the path does not begin with --path-prefix".into());
-                }
-                TraceEvent::Absent(path, Absence::Dotfile) => why.push(format!(
-                    "/{} is not served: a name in it begins with a dot; --hidden serves such files",
-                    TerminalText(path)
-                )),
-                TraceEvent::Absent(path, Absence::RulesFile) => why.push(format!(
-                    "/{} is not served: it holds path rules",
-                    TerminalText(path)
-                )),
-                TraceEvent::Redirect(rule, applies) => {
-                    why.push(self.describe_redirect(rule, *applies));
-                }
-                TraceEvent::Probed(_, ProbeResult::OutsideRoot(Some(link))) => {
-                    let link_text = describe_symlink(link);
-                    why.push(format!(
-                        "the symbolic link {link_text} leads outside the root (see --symlinks and --symlink-root)"
-                    ));
-                }
-                TraceEvent::SpaRoute(Err(reason)) => {
-                    why.push(format!("the SPA fallback page is not sent: {reason}"));
-                }
-                TraceEvent::SpaRoute(Ok(())) => {
-                    why.push(match self.request.is_some_and(is_navigation) {
-                        true => "nothing is at this path, and the request is a navigation, so the SPA fallback page is \
-                             sent"
-                        .into(),
-                        false => {
-                            "the SPA fallback page is not sent: the request is not a navigation (Accept has no \
-                              text/html)"
-                                .into()
-                        }
-                    });
-                }
-                _ => {}
-            }
-        }
-        why.extend(self.outcome_reason(response, file));
-        why
+    fn reasons(&self, file: Option<&ChosenFile>) -> Vec<String> {
+        let events = self.events.iter();
+        let reasons = events.filter_map(|event| self.event_reason(event));
+        reasons.chain(self.response_reason(file)).collect()
     }
 
-    /// Returns the reason that follows from the result of the lookup and the status.
-    fn outcome_reason(
-        &self,
-        response: Option<&Response>,
-        file: Option<&ChosenFile>,
-    ) -> Option<String> {
-        let lookup = self.lookup?;
-        let status = response.map_or("", |response| response.status.code());
-        Some(match (lookup, status) {
-            (Lookup::Found(_), "304") => {
-                "the client's copy is current: If-None-Match or If-Modified-Since says so".into()
+    /// Returns the reason that an event of the lookup gives.
+    fn event_reason(&self, event: &TraceEvent) -> Option<String> {
+        Some(match event {
+            TraceEvent::Absent(path, Absence::Dotfile) => format!(
+                "/{} is not served: a name in it begins with a dot; --hidden serves such files",
+                TerminalText(path)
+            ),
+            TraceEvent::Absent(path, Absence::RulesFile) => {
+                format!("/{} is not served: it holds path rules", TerminalText(path))
             }
-            (Lookup::Found(_), "206") => "the request has a Range".into(),
-            (Lookup::Found(_), _) => {
-                let target = self.request.and_then(|request| validate(request).ok())?;
-                let path = target.path();
-                let file = file?;
-                let is_page = file.path.ends_with(b".html") && !path.ends_with(b".html");
-                match target.is_directory() {
-                    _ if *file.path == *path => return None,
-                    // (If the names differ because of a rule, that reason is already in the list.)
-                    true => format!(
-                        "/{} is the directory's index file",
-                        TerminalText(&file.path)
-                    ),
-                    false if is_page => {
-                        format!(
-                            "/{} is served for this path (clean URLs)",
-                            TerminalText(&file.path)
-                        )
-                    }
-                    false => return None,
-                }
+            TraceEvent::Absent(_, reason @ Absence::OutsidePrefix) => clause(reason.sentence()),
+            TraceEvent::Redirect(rule, applies) => self.describe_redirect(rule, *applies),
+            TraceEvent::Probed(_, ProbeResult::OutsideRoot(Some(link))) => format!(
+                "the symbolic link {} leads outside the root (see --symlinks and --symlink-root)",
+                describe_symlink(link)
+            ),
+            TraceEvent::IndexFile(path) => {
+                format!("/{} is the directory's index file", TerminalText(path))
             }
-            (Lookup::Directory, _) => {
-                "it is a directory: redirected to the path with a slash".into()
+            TraceEvent::CleanUrl(path) => {
+                let path = TerminalText(path);
+                format!("/{path} is served for this path (clean URLs)")
             }
-            (Lookup::Events, _) => "this is the event stream of --live-reload".into(),
-            (Lookup::Listing(_), _) => "the directory has no index file, so it is listed".into(),
-            (Lookup::NotFound(_) | Lookup::SpaFallback(..), "404") => {
-                let page = file.map(|file| format!("/{} is sent", TerminalText(&file.path)));
-                let reasons = [self.absence(), page].into_iter().flatten();
-                reasons.reduce(|reason, page| format!("{reason}; {page}"))?
+            TraceEvent::SpaRoute(Err(reason)) => {
+                format!("the SPA fallback page is not sent: {reason}")
             }
+            TraceEvent::SpaRoute(Ok(())) => match self.exchange.response.outcome {
+                Outcome::SpaFallback => "nothing is at this path, and the request is a navigation, so the SPA \
+                                         fallback page is sent",
+                _ => "the SPA fallback page is not sent: the request is not a navigation (Accept has no text/html)",
+            }
+            .into(),
             _ => return None,
         })
     }
 
-    /// Returns the reason for which nothing was found, unless it is in the list of reasons already.
-    fn absence(&self) -> Option<String> {
-        let absence = self.events.iter().find_map(|event| match event {
-            TraceEvent::Absent(_, absence) => Some(absence),
-            _ => None,
-        });
-        match absence {
-            Some(Absence::OutsidePrefix | Absence::Dotfile | Absence::RulesFile) => None,
-            Some(absence) => {
-                let reason = absence.sentence().trim_end_matches('.');
-                let mut chars = reason.chars();
-                let first = chars.next().map(|first| first.to_ascii_lowercase());
-                Some(first.into_iter().chain(chars).collect())
+    /// Returns the reason that the response itself gives.
+    fn response_reason(&self, file: Option<&ChosenFile>) -> Option<String> {
+        let response = &self.exchange.response;
+        Some(match (response.outcome, response.reduced_by) {
+            (_, Some(RequestField::Range)) => "the request has a Range".into(),
+            (_, Some(RequestField::IfNoneMatch)) => {
+                "the client's copy is current: If-None-Match says so".into()
             }
-            None => Some("nothing is served at this path".to_owned()),
-        }
+            (_, Some(_)) => "the client's copy is current: If-Modified-Since says so".into(),
+            (Outcome::Directory, _) => {
+                "it is a directory: redirected to the path with a slash".into()
+            }
+            (Outcome::Events, _) => "this is the event stream of --live-reload".into(),
+            (Outcome::Listing, _) => "the directory has no index file, so it is listed".into(),
+            (Outcome::NotFound, _) => {
+                let mut events = self.events.iter();
+                let reason = events.find_map(|event| match event {
+                    TraceEvent::Absent(_, reason @ Absence::NoIndex) => {
+                        Some(Some(clause(reason.sentence())))
+                    }
+                    // It is in the list already.
+                    TraceEvent::Absent(..) => Some(None),
+                    _ => None,
+                });
+                let reason =
+                    reason.unwrap_or_else(|| Some("nothing is served at this path".into()));
+                let page = file.map(|file| format!("/{} is sent", TerminalText(&file.path)));
+                let reasons = [reason, page].into_iter().flatten();
+                reasons.reduce(|reason, page| format!("{reason}; {page}"))?
+            }
+            // An event that names the symbolic link says more.
+            (Outcome::Forbidden, _) if self.names_link() => return None,
+            _ => response.reason?.into(),
+        })
+    }
+
+    fn names_link(&self) -> bool {
+        let mut events = self.events.iter();
+        events.any(|event| {
+            matches!(
+                event,
+                TraceEvent::Probed(_, ProbeResult::OutsideRoot(Some(_)))
+            )
+        })
     }
 
     fn describe_redirect(&self, rule: &RedirectMatch, applies: bool) -> String {
@@ -366,13 +290,9 @@ fn cache_reason(
     Some(ExplainedValue { value, reason: why })
 }
 
-/// Returns the sentence on a generated page.
-fn page_message(content: &str) -> Option<String> {
-    let (_, rest) = content.split_once("<p>")?;
-    let (text, _) = rest.split_once("</p>")?;
-    match text.contains('<') {
-        // A link, as in a redirect, which is in the fields as well.
-        true => None,
-        false => Some(text.to_owned()),
-    }
+/// Returns a sentence without its capital letter and its period.
+fn clause(sentence: &str) -> String {
+    let mut chars = sentence.trim_end_matches('.').chars();
+    let first = chars.next().map(|first| first.to_ascii_lowercase());
+    first.into_iter().chain(chars).collect()
 }

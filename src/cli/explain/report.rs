@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use docroot::escape::TerminalText;
-use docroot::http::Coding;
+use docroot::http::{Coding, Outcome};
 use docroot::site::ChosenFile;
 
 use crate::cli::options::ExplainRequest;
@@ -13,8 +13,7 @@ use crate::cli::output::{describe_symlink, json_string};
 pub(super) struct Explanation {
     /// Status line and field lines.
     pub(super) head: Vec<String>,
-    /// Kind of response, as one word.
-    pub(super) outcome: &'static str,
+    pub(super) outcome: Outcome,
     pub(super) file: Option<ChosenFile>,
     /// Reasons for the outcome, as sentences.
     pub(super) reasons: Vec<String>,
@@ -164,7 +163,7 @@ impl Explanation {
              \"looked\":{},\"type\":{},\"codings\":{},\"cache\":{},\"rules\":{},\"head\":{}}}\n",
             json_string(&explain_request.method),
             json_string(&explain_request.target),
-            self.outcome,
+            outcome_word(self.outcome),
             json_array(self.reasons.iter().map(|why| json_string(why))),
             json_array(probes),
             reason(&self.media_type),
@@ -173,6 +172,22 @@ impl Explanation {
             json_array(rules),
             json_array(self.head.iter().map(|line| json_string(line))),
         )
+    }
+}
+
+/// Returns the name of an outcome in JSON.
+fn outcome_word(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::NotLookedUp => "refused",
+        Outcome::Found => "file",
+        Outcome::Directory => "folder",
+        Outcome::Listing => "listing",
+        Outcome::Events => "events",
+        Outcome::NotFound => "absent",
+        Outcome::SpaFallback => "shell",
+        Outcome::Redirect => "redirect",
+        Outcome::Forbidden => "forbidden",
+        Outcome::Unavailable => "unavailable",
     }
 }
 

@@ -22,6 +22,10 @@ pub enum TraceEvent {
     Absent(Vec<u8>, Absence),
     /// Path that was opened, and the result.
     Probed(Vec<u8>, ProbeResult),
+    /// Index file that is served for its directory.
+    IndexFile(Vec<u8>),
+    /// File that is served for its path without `.html`.
+    CleanUrl(Vec<u8>),
     /// Sidecar of the file: its length in bytes, or the reason why it is not served.
     Sidecar(Vec<u8>, Coding, Result<u64, &'static str>),
     /// Redirect rule that matches the path, and whether it applies. Without `!` it does not if a file was found.

@@ -138,6 +138,7 @@ impl<'a> Search<'a> {
             }
             self.missing.push(index);
         }
+        self.record(|| TraceEvent::CleanUrl(clean.clone()));
         self.with_sidecars(clean, content, source)
     }
 
@@ -146,6 +147,7 @@ impl<'a> Search<'a> {
         for index in self.index {
             let path = join_path(path, index.as_bytes());
             if let Some(OpenedEntry::File { content, source }) = self.open(&path)? {
+                self.record(|| TraceEvent::IndexFile(path.clone()));
                 return self.with_sidecars(path, content, source);
             }
             self.missing.push(path);
