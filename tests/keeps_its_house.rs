@@ -40,7 +40,6 @@ const HOMES: &[(&str, &[&str])] = &[
     ("listenfd::", &["net/"]),
     ("slotmap::", &["net/"]),
     ("arrayvec::", &["http1/", "net/"]),
-    ("httparse::", &["http1/"]),
     ("httpdate::", &["http/"]),
     ("base64::", &["http/"]),
     ("ipnet::", &["trust.rs"]),

@@ -63,35 +63,30 @@ impl RequestField {
 
     /// Returns the field of this name, which is a token; `None` if docroot does not read it.
     fn from_name(name: &[u8]) -> Option<Self> {
-        let (first, last) = (name.first()? | 0x20, name.last()? | 0x20);
-        Some(match (name.len(), first, last) {
-            (4, b'h', b't') if is(name, b"host") => Self::Host,
-            (5, b'r', b'e') if is(name, b"range") => Self::Range,
-            (6, b'a', b't') if is(name, b"accept") => Self::Accept,
-            (6, b'e', b't') if is(name, b"expect") => Self::Expect,
-            (6, b'o', b'n') if is(name, b"origin") => Self::Origin,
-            (7, b'r', b'r') if is(name, b"referer") => Self::Referer,
-            (8, b'i', b'h') if is(name, b"if-match") => Self::IfMatch,
-            (8, b'i', b'e') if is(name, b"if-range") => Self::IfRange,
-            (9, b'f', b'd') if is(name, b"forwarded") => Self::Forwarded,
-            (10, b'c', b'n') if is(name, b"connection") => Self::Connection,
-            (10, b'u', b't') if is(name, b"user-agent") => Self::UserAgent,
-            (13, b'a', b'n') if is(name, b"authorization") => Self::Authorization,
-            (13, b'i', b'h') if is(name, b"if-none-match") => Self::IfNoneMatch,
-            (14, b'c', b'h') if is(name, b"content-length") => Self::ContentLength,
-            (14, b's', b't') if is(name, b"sec-fetch-dest") => Self::SecFetchDest,
-            (14, b's', b'e') if is(name, b"sec-fetch-mode") => Self::SecFetchMode,
-            (15, b'a', b'g') if is(name, b"accept-encoding") => Self::AcceptEncoding,
-            (15, b'x', b'r') if is(name, b"x-forwarded-for") => Self::XForwardedFor,
-            (17, b'i', b'e') if is(name, b"if-modified-since") => Self::IfModifiedSince,
-            (17, b't', b'g') if is(name, b"transfer-encoding") => Self::TransferEncoding,
-            (19, b'i', b'e') if is(name, b"if-unmodified-since") => Self::IfUnmodifiedSince,
-            (29, b'a', b'd') if is(name, b"access-control-request-method") => {
-                Self::AccessControlRequestMethod
-            }
-            (30, b'a', b's') if is(name, b"access-control-request-headers") => {
-                Self::AccessControlRequestHeaders
-            }
+        Some(match name.len() {
+            4 if is(name, b"host") => Self::Host,
+            5 if is(name, b"range") => Self::Range,
+            6 if is(name, b"accept") => Self::Accept,
+            6 if is(name, b"expect") => Self::Expect,
+            6 if is(name, b"origin") => Self::Origin,
+            7 if is(name, b"referer") => Self::Referer,
+            8 if is(name, b"if-match") => Self::IfMatch,
+            8 if is(name, b"if-range") => Self::IfRange,
+            9 if is(name, b"forwarded") => Self::Forwarded,
+            10 if is(name, b"connection") => Self::Connection,
+            10 if is(name, b"user-agent") => Self::UserAgent,
+            13 if is(name, b"authorization") => Self::Authorization,
+            13 if is(name, b"if-none-match") => Self::IfNoneMatch,
+            14 if is(name, b"content-length") => Self::ContentLength,
+            14 if is(name, b"sec-fetch-dest") => Self::SecFetchDest,
+            14 if is(name, b"sec-fetch-mode") => Self::SecFetchMode,
+            15 if is(name, b"accept-encoding") => Self::AcceptEncoding,
+            15 if is(name, b"x-forwarded-for") => Self::XForwardedFor,
+            17 if is(name, b"if-modified-since") => Self::IfModifiedSince,
+            17 if is(name, b"transfer-encoding") => Self::TransferEncoding,
+            19 if is(name, b"if-unmodified-since") => Self::IfUnmodifiedSince,
+            29 if is(name, b"access-control-request-method") => Self::AccessControlRequestMethod,
+            30 if is(name, b"access-control-request-headers") => Self::AccessControlRequestHeaders,
             _ => return None,
         })
     }
@@ -149,17 +144,17 @@ impl<'a> RequestFields<'a> {
     /// Iterates over the values of all lines of a field, in order.
     pub fn values(&self, field: RequestField) -> impl Iterator<Item = &'a [u8]> {
         let (first, rest) = self.find(field);
-        let others = rest
-            .iter()
-            .filter(move |line| RequestField::from_name(line.name) == Some(field))
-            .map(|line| line.value);
-        first.into_iter().chain(others)
+        let is_same = move |line: &&FieldLine<'_>| {
+            first.is_some_and(|first| first.name.eq_ignore_ascii_case(line.name))
+        };
+        let others = rest.iter().filter(is_same);
+        first.into_iter().chain(others).map(|line| line.value)
     }
 
     /// Value of the first line of a field.
     #[must_use]
     pub fn first(&self, field: RequestField) -> Option<&'a [u8]> {
-        self.find(field).0
+        self.find(field).0.map(|line| line.value)
     }
 
     /// Whether there is a line of a field.
@@ -195,13 +190,13 @@ impl<'a> RequestFields<'a> {
         self.index.get(field as usize).copied().unwrap_or_default()
     }
 
-    /// Value of the first line of a field, and the lines that may have others.
-    fn find(&self, field: RequestField) -> (Option<&'a [u8]>, &'a [FieldLine<'a>]) {
+    /// First line of a field, and the lines among which others may be.
+    fn find(&self, field: RequestField) -> (Option<&'a FieldLine<'a>>, &'a [FieldLine<'a>]) {
         let entry = self.entry(field);
         let Some(number) = usize::from(entry & !REPEATED).checked_sub(1) else {
             return (None, &[]);
         };
-        let first = self.lines.get(number).map(|line| line.value);
+        let first = self.lines.get(number);
         let rest = match entry & REPEATED {
             0 => None,
             _ => self.lines.get(number + 1..),

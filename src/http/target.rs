@@ -207,16 +207,8 @@ fn is_ip_literal(value: &[u8]) -> bool {
 
 /// Whether this is a port number, or empty.
 fn is_port(value: &[u8]) -> bool {
-    let more = |number: u32, byte: &u8| match byte {
-        b'0'..=b'9' => Some(
-            number
-                .saturating_mul(10)
-                .saturating_add(u32::from(byte - b'0')),
-        ),
-        _ => None,
-    };
-    let number = value.iter().try_fold(0, more);
-    number.is_some_and(|number| number <= u32::from(u16::MAX))
+    let is_in_range = || str::from_utf8(value).is_ok_and(|digits| digits.parse::<u16>().is_ok());
+    value.iter().all(u8::is_ascii_digit) && (value.len() < 5 || is_in_range())
 }
 
 /// Whether a byte may stand unencoded in a host (RFC 3986 section 3.2.2).

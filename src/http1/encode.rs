@@ -56,7 +56,10 @@ impl FieldSink for FieldWriter<'_> {
     }
 
     fn push_lines(&mut self, lines: &str) {
-        self.0.extend_from_slice(lines.as_bytes());
+        // Most responses have no fields of their own.
+        if !lines.is_empty() {
+            self.0.extend_from_slice(lines.as_bytes());
+        }
     }
 
     fn push_length(&mut self, length: u64) {

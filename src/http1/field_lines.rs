@@ -28,66 +28,57 @@ pub(super) enum ParsedLines {
 pub(super) fn parse<'h>(head: &'h [u8], start: usize, lines: &mut FieldLines<'h>) -> ParsedLines {
     let mut rest = head.get(start..).unwrap_or_default();
     loop {
-        let (name, after) = split_at_name_end(rest);
-        let value = match (name, after) {
-            ([], [b'\r', b'\n', rest @ ..]) => {
-                return ParsedLines::Complete(head.len() - rest.len());
-            }
-            (_, []) | ([], [b'\r']) => return ParsedLines::Partial,
-            ([_, ..], [b':', value @ ..]) => value,
-            _ => return ParsedLines::Malformed,
+        let (line, after) = match split_usual_line(rest) {
+            Some(split) => split,
+            None => match split_line(rest) {
+                Ok((None, after)) => return ParsedLines::Complete(head.len() - after.len()),
+                Ok((Some(line), after)) => (line, after),
+                Err(result) => return result,
+            },
         };
-        let (value, after) = split_at_control(value);
-        rest = match after {
-            [b'\r', b'\n', rest @ ..] => rest,
-            [] | [b'\r'] => return ParsedLines::Partial,
-            _ => return ParsedLines::Malformed,
-        };
-        // Nearly all values have one space before them, and nothing else to trim.
-        let value = match value {
-            [b' ', value @ ..] => value,
-            _ => value,
-        };
-        let value = match value {
-            [b' ' | b'\t', ..] | [.., b' ' | b'\t'] => trim_ows(value),
-            _ => value,
-        };
-        if lines.try_push(FieldLine { name, value }).is_err() {
+        rest = after;
+        if lines.try_push(line).is_err() {
             return ParsedLines::TooMany;
         }
     }
 }
 
-/// Splits at the first byte that is not a character of a token.
-fn split_at_name_end(text: &[u8]) -> (&[u8], &[u8]) {
-    // Most names are letters and hyphens, up to the colon.
-    let (name, mut after) = split_at_mark(text, mark_neither_letter_nor_hyphen);
-    if let [b':', ..] = after {
-        return (name, after);
+/// Splits a line off, by words of eight bytes, if it is like nearly all lines: letters and hyphens, a colon, one space,
+/// and printable ASCII without further spaces around it.
+fn split_usual_line(text: &[u8]) -> Option<(FieldLine<'_>, &[u8])> {
+    let (name, after) = split_at_mark(text, mark_neither_letter_nor_hyphen);
+    let (value, after) = split_at_mark(after.strip_prefix(b": ")?, mark_not_printable);
+    let after = after.strip_prefix(b"\r\n")?;
+    let is_usual = !name.is_empty() && !matches!(value, [] | [b' ', ..] | [.., b' ']);
+    is_usual.then_some((FieldLine { name, value }, after))
+}
+
+/// Splits any line off; `None` is the empty line.
+#[cold]
+fn split_line(text: &[u8]) -> Result<(Option<FieldLine<'_>>, &[u8]), ParsedLines> {
+    let (name, after) = split_at(text, |byte| !is_token(&[byte]));
+    let value = match (name, after) {
+        ([], [b'\r', b'\n', rest @ ..]) => return Ok((None, rest)),
+        (_, []) | ([], [b'\r']) => return Err(ParsedLines::Partial),
+        ([_, ..], [b':', value @ ..]) => value,
+        _ => return Err(ParsedLines::Malformed),
+    };
+    let is_control = |byte: u8| byte.is_ascii_control() && byte != b'\t';
+    match split_at(value, is_control) {
+        (value, [b'\r', b'\n', rest @ ..]) => {
+            let value = trim_ows(value);
+            Ok((Some(FieldLine { name, value }), rest))
+        }
+        (_, [] | [b'\r']) => Err(ParsedLines::Partial),
+        _ => Err(ParsedLines::Malformed),
     }
-    while let [byte, rest @ ..] = after
-        && is_token(&[*byte])
-    {
-        after = rest;
-    }
-    text.split_at_checked(text.len() - after.len())
+}
+
+/// Splits at the first byte that is an end.
+pub(super) fn split_at(text: &[u8], is_end: impl Fn(u8) -> bool) -> (&[u8], &[u8]) {
+    let end = text.iter().position(|&byte| is_end(byte));
+    text.split_at_checked(end.unwrap_or(text.len()))
         .unwrap_or_default()
-}
-
-/// Splits at the first control character other than a tab.
-fn split_at_control(text: &[u8]) -> (&[u8], &[u8]) {
-    let mark = |word| mark_below_space(word) | mark_byte(word, 0x7f);
-    let (mut before, mut after) = split_at_mark(text, mark);
-    while let [b'\t', rest @ ..] = after {
-        after = split_at_mark(rest, mark).1;
-        before = text.get(..text.len() - after.len()).unwrap_or_default();
-    }
-    (before, after)
-}
-
-/// Splits at the first byte that has this value.
-pub(super) fn split_at_byte(text: &[u8], byte: u8) -> (&[u8], &[u8]) {
-    split_at_mark(text, |word| mark_byte(word, byte))
 }
 
 /// Splits at the first byte that `mark` marks. It gets eight bytes, the first one in the lowest place, and returns a
@@ -108,15 +99,11 @@ fn split_at_mark(text: &[u8], mark: impl Fn(u64) -> u64) -> (&[u8], &[u8]) {
     text.split_at_checked(end).unwrap_or_default()
 }
 
-/// Marks bytes of this value. (Bytes behind the first one may be marked, too.)
-const fn mark_byte(word: u64, byte: u8) -> u64 {
-    let difference = word ^ repeat(byte);
-    difference.wrapping_sub(repeat(1)) & !difference & repeat(0x80)
-}
-
-/// Marks bytes below the space. (Bytes behind the first one may be marked, too.)
-const fn mark_below_space(word: u64) -> u64 {
-    word.wrapping_sub(repeat(b' ')) & !word & repeat(0x80)
+/// Marks bytes that are not printable ASCII. (Bytes behind the first one may be marked, too.)
+const fn mark_not_printable(word: u64) -> u64 {
+    let below_space = word.wrapping_sub(repeat(b' '));
+    let from_delete = word.wrapping_add(repeat(0x80 - 0x7f));
+    (below_space | from_delete) & repeat(0x80)
 }
 
 /// Marks bytes that are neither a letter of ASCII nor a hyphen. (Bytes behind the first one may be marked wrongly.)
@@ -141,35 +128,50 @@ mod tests {
     use super::*;
 
     fn check(text: &[u8]) {
-        let is_control = |&byte: &u8| byte.is_ascii_control() && byte != b'\t';
-        let end = text.iter().position(is_control).unwrap_or(text.len());
-        assert_eq!(
-            split_at_control(text),
-            text.split_at(end),
-            "{}",
-            text.escape_ascii()
-        );
-        let end = text
-            .iter()
-            .position(|&byte| byte == b':')
-            .unwrap_or(text.len());
-        assert_eq!(
-            split_at_byte(text, b':'),
-            text.split_at(end),
-            "{}",
-            text.escape_ascii()
-        );
+        if let Some((line, rest)) = split_usual_line(text) {
+            let any = split_line(text);
+            assert_eq!(any, Ok((Some(line), rest)), "{}", text.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn each_byte_is_split_like_any_byte() {
+        for byte in 0..=u8::MAX {
+            for place in 0..20 {
+                let mut text = *b"Some-Name: some value\r\n";
+                text[place] = byte;
+                check(&text);
+                text[place + 1] = !byte;
+                check(&text);
+            }
+        }
+    }
+
+    #[test]
+    fn usual_line_is_split_by_words() {
+        let (line, rest) = split_usual_line(b"sec-ch-UA: \"A\" ~ (b)\r\n\r\n").unwrap();
+        let (name, value) = (&b"sec-ch-UA"[..], &b"\"A\" ~ (b)"[..]);
+        assert_eq!((line, rest), (FieldLine { name, value }, &b"\r\n"[..]));
     }
 
     proptest! {
         #[test]
-        fn text_is_split_at_the_first_byte(text in prop::collection::vec(any::<u8>(), 0..40)) {
+        fn text_is_split_among_any_bytes(text in prop::collection::vec(any::<u8>(), 0..40)) {
             check(&text);
         }
 
         #[test]
         fn text_is_split_among_similar_bytes(text in "[9:;aAzZ@`{\\[\\-.\t\u{1f} \u{7f}\u{80}\u{ba}!\r\n~]{0,40}") {
             check(text.as_bytes());
+        }
+
+        #[test]
+        fn line_is_split_by_words_as_by_bytes(
+            name in "[a-zA-Z-]{0,20}[a-zA-Z_1@`{\\[ -]?", space in "[ \t]?",
+            value in prop::collection::vec(prop_oneof![9 => b' '..0x7f, 1 => any::<u8>()], 0..40),
+        ) {
+            let line = [name.as_bytes(), b":", space.as_bytes(), &value, b"\r\n"].concat();
+            check(&line);
         }
 
         #[test]
