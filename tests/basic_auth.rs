@@ -270,6 +270,7 @@ fn path_rule_fields_need_credentials() {
         ("GET", "Expect: much\r\n", "417", false),
         ("GET", &large, "413", false),
         ("OPTIONS", preflight, "204", false),
+        ("OPTIONS", &authorized, "204", true),
         ("GET", &authorized, "404", true),
     ] {
         let response = server.connect().ask(request(method, "/internal/a", fields));

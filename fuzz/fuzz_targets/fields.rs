@@ -5,8 +5,8 @@ use std::sync::LazyLock;
 use std::time::SystemTime;
 
 use docroot::http::{
-    FieldLine, Lookup, Method, Request, RequestField, RequestFields, Target, Version, respond,
-    validate,
+    FieldLine, Lookup, Method, Request, RequestField, RequestFields, Target, Validated, Version,
+    respond, validate,
 };
 use docroot::http1::HttpOptions;
 use docroot::net::Next;
@@ -80,7 +80,9 @@ fuzz_target!(|bytes: &[u8]| {
         version: Version::Http11,
         fields: RequestFields::new(&lines),
     };
-    let target = validate(&request).expect("the request is valid");
+    let Ok(Validated::Resource(target)) = validate(&request) else {
+        panic!("the request is valid");
+    };
     let response = respond(&request, &target, lookup);
     let status = response.status.code();
 

@@ -2,7 +2,7 @@
 #![no_main]
 
 use docroot::http::{
-    FieldLine, Method, Request, RequestFields, Target, TargetError, Version, validate,
+    FieldLine, Method, Request, RequestFields, Target, TargetError, Validated, Version, validate,
 };
 use libfuzzer_sys::fuzz_target;
 
@@ -32,7 +32,8 @@ fuzz_target!(|bytes: &[u8]| {
         fields: RequestFields::new(host.as_slice()),
     };
     match validate(&request) {
-        Ok(valid) => {
+        Ok(Validated::Options) => panic!("the method is GET"),
+        Ok(Validated::Resource(valid)) => {
             let target = target.expect("a valid request has a valid target");
             assert_eq!(valid.path(), target.path(), "Host changes the path");
             assert_eq!(valid.is_directory(), target.is_directory());

@@ -7,8 +7,7 @@ use super::syntax::is_token;
 
 /// Whether this is a CORS preflight: a browser asking whether a page of another origin may send a certain request. It
 /// never has credentials (Fetch, section 4.8), so it cannot be required to have any.
-#[must_use]
-pub fn is_preflight(request: &Request<'_>) -> bool {
+pub(super) fn is_preflight(request: &Request<'_>) -> bool {
     request.method == Method::Options
         && request.fields.has(RequestField::Origin)
         && request.fields.has(RequestField::AccessControlRequestMethod)
@@ -16,8 +15,7 @@ pub fn is_preflight(request: &Request<'_>) -> bool {
 
 /// Turns a response to OPTIONS into one that allows the preflight: a page of another origin may send GET, HEAD and
 /// OPTIONS, with each field it named, and the browser may cache that for a day (browsers limit it to less).
-#[must_use]
-pub fn allow_preflight(request: &Request<'_>, response: Response) -> Response {
+pub(super) fn allow_preflight(request: &Request<'_>, response: Response) -> Response {
     let requested = request
         .fields
         .list(RequestField::AccessControlRequestHeaders);

@@ -32,7 +32,6 @@ mod validator;
 
 pub use accept::is_navigation;
 pub use coding::{AcceptEncoding, Coding, CodingReason, coding_reasons};
-pub use cors::{allow_preflight, is_preflight};
 pub use credentials::{append_user, challenge, parse_credentials};
 pub use date::{CachedDate, Timestamp, http_date};
 pub use fields::{FieldName, FieldSink, Fields};
@@ -56,5 +55,5 @@ pub use target::{
     ENCODED_PATH_CHARACTERS, PATH_CHARACTERS, QUERY_CHARACTERS, Target, TargetError,
     UNRESERVED_AND_SLASH, is_authority, percent_encode,
 };
-pub use validate::validate;
+pub use validate::{Validated, respond_to_options, validate};
 pub use validator::{DateStrength, EntityTag, LastModified, Validators};

@@ -1,6 +1,6 @@
 //! Validation of a request before its lookup: Host, Expect, method, target.
 
-use super::cors::is_preflight;
+use super::cors::{allow_preflight, is_preflight};
 use super::request::{Method, Request, Version};
 use super::request_fields::RequestField;
 use super::response::{Audience, Response};
@@ -10,20 +10,40 @@ use super::target::{Target, is_authority};
 /// Methods that every resource allows (RFC 9110 section 10.2.1).
 const ALLOW: &str = "GET, HEAD, OPTIONS";
 
-/// Returns the target of a valid GET or HEAD request.
+/// A valid request.
+#[derive(Debug)]
+pub enum Validated<'a> {
+    /// GET or HEAD of this target.
+    Resource(Target<'a>),
+    /// OPTIONS, whose response needs no lookup.
+    Options,
+}
+
+impl Validated<'_> {
+    /// Audience of the response: only an authorized client sees what depends on the site, or which methods it allows. A
+    /// preflight cannot have credentials.
+    #[must_use]
+    pub fn audience(&self, request: &Request<'_>) -> Audience {
+        match self {
+            Self::Options if is_preflight(request) => Audience::Public,
+            Self::Options | Self::Resource(_) => Audience::Authorized,
+        }
+    }
+}
+
+/// Validates a request.
 ///
 /// # Errors
-/// The response to any other request: 400 for a malformed Host or target, 405 and 501 for methods, 417 for
-/// expectations, 421 for an `https` target, and 204 for OPTIONS, which needs no lookup. All are public but the last,
-/// which is for authorized clients; a preflight cannot have credentials, so its 204 is public, too.
-pub fn validate<'a>(request: &Request<'a>) -> Result<Target<'a>, Response> {
+/// The response to a request that is not valid, which is public: 400 for a malformed Host or target, 405 and 501 for
+/// methods, 417 for expectations, 421 for an `https` target.
+pub fn validate<'a>(request: &Request<'a>) -> Result<Validated<'a>, Response> {
     check(request).map_err(|response| match request.method {
         Method::Head => response.for_head(),
         _ => response,
     })
 }
 
-fn check<'a>(request: &Request<'a>) -> Result<Target<'a>, Response> {
+fn check<'a>(request: &Request<'a>) -> Result<Validated<'a>, Response> {
     let host = check_host(request)?;
     check_expect(request)?;
     match request.method {
@@ -33,11 +53,7 @@ fn check<'a>(request: &Request<'a>) -> Result<Target<'a>, Response> {
             if request.target != "*" {
                 parse_target(request, host)?;
             }
-            let mut response = Response::empty(Status::NoContent).with_field("Allow", ALLOW);
-            if !is_preflight(request) {
-                response.audience = Audience::Authorized;
-            }
-            return Err(response);
+            return Ok(Validated::Options);
         }
         Method::Unsupported(_) => {
             let reason = "This server only sends files. It allows GET, HEAD and OPTIONS.";
@@ -52,7 +68,20 @@ fn check<'a>(request: &Request<'a>) -> Result<Target<'a>, Response> {
             );
         }
     }
-    parse_target(request, host)
+    parse_target(request, host).map(Validated::Resource)
+}
+
+/// Returns the response to a valid OPTIONS request; if CORS is allowed, one that allows a preflight.
+#[must_use]
+pub fn respond_to_options(request: &Request<'_>, allows_cors: bool) -> Response {
+    let response = Response {
+        audience: Validated::Options.audience(request),
+        ..Response::empty(Status::NoContent).with_field("Allow", ALLOW)
+    };
+    match allows_cors && is_preflight(request) {
+        true => allow_preflight(request, response),
+        false => response,
+    }
 }
 
 /// Host must occur once in HTTP/1.1, at most once in HTTP/1.0, and be well-formed (RFC 9112 section 3.2).
@@ -106,7 +135,10 @@ mod tests {
                 continue;
             }
             let found = match &validated {
-                Ok(target) => Ok(String::from_utf8(target.path().into_owned()).unwrap()),
+                Ok(Validated::Resource(target)) => {
+                    Ok(String::from_utf8(target.path().into_owned()).unwrap())
+                }
+                Ok(Validated::Options) => Ok("OPTIONS".into()),
                 Err(response) => Err(response.status.text()),
             };
             let expected = expected.map(str::to_owned);
@@ -120,8 +152,8 @@ mod tests {
     fn methods_are_served_refused_or_unknown() {
         check("GET", "/a", HOST, Ok("a"));
         check("HEAD", "/a", HOST, Ok("a"));
-        check("OPTIONS", "/a", HOST, Err("204 No Content"));
-        check("OPTIONS", "*", HOST, Err("204 No Content"));
+        check("OPTIONS", "/a", HOST, Ok("OPTIONS"));
+        check("OPTIONS", "*", HOST, Ok("OPTIONS"));
         check("OPTIONS", "/%", HOST, Err("400 Bad Request"));
         check("GET", "*", HOST, Err("400 Bad Request"));
         check("POST", "/a", HOST, Err("405 Method Not Allowed"));
@@ -143,7 +175,10 @@ mod tests {
                 version: Version::Http11,
                 fields: RequestFields::new(lines),
             };
-            let response = validate(&request).unwrap_err();
+            let response = match validate(&request) {
+                Ok(_) => respond_to_options(&request, false),
+                Err(response) => response,
+            };
             assert_eq!(
                 response.fields.as_str(),
                 "Allow: GET, HEAD, OPTIONS\r\n",

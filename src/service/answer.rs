@@ -14,7 +14,7 @@ use super::refusal;
 use crate::auth::{AuthHandle, CachedVerdict};
 use crate::http::{
     Audience, Body, CachedDate, Coding, Fields, Lookup, Origin, Request, Response, StreamProgress,
-    Target, allow_preflight, forwarded_client, is_preflight, respond, validate,
+    Target, Validated, forwarded_client, respond, respond_to_options, validate,
 };
 use crate::log::LineWriter;
 use crate::net::{Address, CloseReason, Now};
@@ -155,13 +155,13 @@ impl<O: Origin> Service<O> {
     ) -> Answer<O::Stream> {
         let validated = validate(request);
         if let Some(health) = &self.options.health
-            && let Ok(target) = &validated
+            && let Ok(Validated::Resource(target)) = &validated
             && let Some(response) = health.respond(request, target, &self.is_draining)
         {
             return Answer::Ready(response);
         }
         if let Some(auth) = &self.auth
-            && audience(&validated) == Audience::Authorized
+            && audience(request, &validated) == Audience::Authorized
         {
             match authorize(auth, &mut client.cached_verdict, request, now.instant) {
                 Authorization::Granted => {}
@@ -170,14 +170,9 @@ impl<O: Origin> Service<O> {
             }
         }
         match validated {
-            Ok(target) => self.look_up(request, &target, now, observe),
-            // Without a reason it is no error, but the response to OPTIONS.
-            Err(response)
-                if self.options.allow_cors
-                    && response.reason.is_none()
-                    && is_preflight(request) =>
-            {
-                Answer::Ready(allow_preflight(request, response))
+            Ok(Validated::Resource(target)) => self.look_up(request, &target, now, observe),
+            Ok(Validated::Options) => {
+                Answer::Ready(respond_to_options(request, self.options.allow_cors))
             }
             Err(response) => Answer::Ready(response),
         }
@@ -219,7 +214,9 @@ impl<O: Origin> Service<O> {
     pub fn early_error(&self, request: &Request<'_>) -> Option<Response> {
         let validated = validate(request);
         match self.auth {
-            Some(_) if audience(&validated) == Audience::Authorized => missing_credentials(request),
+            Some(_) if audience(request, &validated) == Audience::Authorized => {
+                missing_credentials(request)
+            }
             _ => validated.err(),
         }
     }
@@ -338,10 +335,10 @@ impl<O: Origin> Service<O> {
     }
 }
 
-/// Audience of the response to a validated request: only an authorized client sees the result of a lookup.
-fn audience(validated: &Result<Target<'_>, Response>) -> Audience {
+/// Audience of the response to a request that was validated.
+fn audience(request: &Request<'_>, validated: &Result<Validated<'_>, Response>) -> Audience {
     match validated {
-        Ok(_) => Audience::Authorized,
+        Ok(validated) => validated.audience(request),
         Err(response) => response.audience,
     }
 }
