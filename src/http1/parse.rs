@@ -129,16 +129,14 @@ fn split_version(text: &[u8]) -> Result<Option<(Version, &[u8])>, ParseError> {
     let version = match (number, rest) {
         ([b'1', b'.', b'0', b'\r'], [_, ..]) => Version::Http10,
         ([b'1', b'.', b'1'..=b'9', b'\r'], [_, ..]) => Version::Http11,
-        ([b'1', b'.', b'0' | b'1', after @ ..], []) if matches!(after, [] | [b'\r']) => {
-            return Ok(None);
-        }
+        ([b'1', b'.', b'0' | b'1'] | [b'1', b'.', b'0' | b'1', b'\r'], []) => return Ok(None),
         ([b'1', b'.', b'0' | b'1', ..], _) => return Err(ParseError::Malformed),
         (_, []) => return Ok(None),
-        ([b'0' | b'2'..=b'9', b'.', b'0'..=b'9', after @ ..], _)
-            if matches!(after, [] | [b'\r']) =>
-        {
-            return Err(ParseError::UnsupportedVersion);
-        }
+        (
+            [b'0' | b'2'..=b'9', b'.', b'0'..=b'9']
+            | [b'0' | b'2'..=b'9', b'.', b'0'..=b'9', b'\r'],
+            _,
+        ) => return Err(ParseError::UnsupportedVersion),
         _ => return Err(ParseError::Malformed),
     };
     Ok(Some((version, rest.get(1..).unwrap_or_default())))
