@@ -161,7 +161,12 @@ impl Cache {
                 }
             }
             WatchEvent::RootPath => {}
-            WatchEvent::Unknown => *self = Self::new(self.budget),
+            WatchEvent::Unknown => {
+                *self = Self {
+                    next_serial: self.next_serial,
+                    ..Self::new(self.budget)
+                }
+            }
         }
     }
 
@@ -545,6 +550,17 @@ mod tests {
         );
         assert!(cache.turn_entries.len() <= MAX_TURN_ENTRIES);
         assert!(cache.entries.slots() <= cache.budget.bytes / ENTRY_OVERHEAD_BYTES + 1);
+    }
+
+    #[test]
+    fn entry_of_before_missed_events_is_not_found_again() {
+        let mut cache = Cache::new(BUDGET);
+        insert(&mut cache, "a");
+        let before = cache.entry_id("a").unwrap();
+        cache.on_event(WatchEvent::Unknown);
+        insert(&mut cache, "b");
+        assert_ne!(cache.entry_id("b"), Some(before));
+        assert!(cache.entry(before).is_none());
     }
 
     #[test]

@@ -7,7 +7,6 @@ use tracing::warn;
 
 use super::resource::{represent, with_fields, with_validators};
 use super::validators::validators;
-use crate::files::root::Root;
 use crate::http::{Coding, Fields, Lookup, Representation, Resource};
 use crate::site::encoding::compressor::{self, Encoded};
 use crate::site::freshness::cache::Evidence;
@@ -22,7 +21,6 @@ use crate::site::shared::SiteShared;
 /// Assembler of the resources of one site.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Assembler<'a> {
-    root: &'a Root,
     shared: &'a SiteShared,
     /// Size, in bytes, of the largest file that is cached, and so compressed on demand.
     max_file_bytes: u64,
@@ -34,7 +32,6 @@ impl<'a> Assembler<'a> {
     /// cached.
     pub(crate) fn new(resolver: &Resolver<'a>, max_file_bytes: u64) -> Self {
         Self {
-            root: resolver.root,
             shared: resolver.shared,
             max_file_bytes,
             now: resolver.now,
@@ -49,7 +46,7 @@ impl<'a> Assembler<'a> {
         policy: &PathPolicy<'_>,
     ) -> FindingWithEvidence {
         self.log_rejected_sidecars(&found);
-        self.record_file(role, &found.file, policy);
+        self.record_file(role, &found, policy);
         let FoundFile {
             file,
             sidecars,
@@ -167,16 +164,14 @@ impl<'a> Assembler<'a> {
     }
 
     /// Records that a file is to be sent, and the rules that change its fields.
-    fn record_file(&self, role: ResponseRole, file: &SiteFile, policy: &PathPolicy<'_>) {
+    fn record_file(&self, role: ResponseRole, found: &FoundFile, policy: &PathPolicy<'_>) {
+        let FoundFile { file, symlinks, .. } = found;
         self.shared.record(|| {
             TraceEvent::Chosen(ChosenFile {
                 role,
                 path: file.path.clone(),
                 len: file.content.len(),
-                symlinks: match file.source.has_no_symlink {
-                    true => Vec::new(),
-                    false => self.root.symlinks_on(&file.path),
-                },
+                symlinks: symlinks.clone(),
                 media_type: policy.media_type(&file.path),
                 cache_control: (role != ResponseRole::NotFound)
                     .then(|| policy.cache_control(&file.path)),

@@ -80,7 +80,11 @@ impl<'a> Resolver<'a> {
     /// rule; what is then missing has a fallback.
     pub(crate) fn resolve(&self, place: &Place<'_>) -> Resolution {
         let rule = match self.policy.find_redirect(place) {
-            Some(rule) if rule.is_forced => return self.apply(rule, None),
+            Some(rule) if rule.is_forced => {
+                let path = place.path();
+                let absence = path.and_then(|path| hidden_reason(path, self.options, self.policy));
+                return self.apply(rule, absence);
+            }
             rule => rule,
         };
         let absence = match self.resolve_path(place) {

@@ -11,6 +11,7 @@ use crate::files::entry::{FileSource, join_path};
 use crate::files::error::is_not_found;
 use crate::files::read::OpenedEntry;
 use crate::files::root::Root;
+use crate::files::symlinks::Symlink;
 use crate::http::{Coding, Lookup};
 use crate::site::encoding::sidecars::{self, UNREADABLE};
 use crate::site::freshness::cache::Evidence;
@@ -50,6 +51,8 @@ pub(crate) enum SearchOutcome {
 #[derive(Debug)]
 pub(crate) struct FoundFile {
     pub(crate) file: SiteFile,
+    /// Symbolic links on its path, if there is a trace to name them.
+    pub(crate) symlinks: Vec<Symlink>,
     pub(crate) sidecars: Vec<(Coding, SiteFile)>,
     /// Sidecars that are not served, each with the reason.
     pub(crate) rejected: Vec<(Vec<u8>, &'static str)>,
@@ -172,7 +175,12 @@ impl<'a> Search<'a> {
         content: Blob,
         source: FileSource,
     ) -> Result<SearchOutcome, LookupError> {
+        let symlinks = match self.trace {
+            Some(_) if !source.has_no_symlink => self.root.symlinks_on(&path),
+            _ => Vec::new(),
+        };
         let mut found = FoundFile {
+            symlinks,
             file: SiteFile {
                 path,
                 content,
