@@ -532,23 +532,22 @@ fn previous_release_is_served_during_its_grace_period() {
 
 #[test]
 fn trace_names_the_symlinks_of_a_previous_release() {
+    const FILE: &str = "assets/index-BsYhmk3H.js";
     let (mut releases, _) = TimedReleases::new(2, 10 * MINUTE);
     let trace = Trace::default();
     releases.shared.trace = Some(trace.clone());
     let mut site = releases.open(0);
     for (number, dir) in ["old", "new"].iter().enumerate() {
         let release = Path::new("releases").join(number.to_string());
-        releases
-            .releases
-            .0
-            .write(release.join(dir).join("index-BsYhmk3H.js"), "");
-        let link = releases.releases.0.join(release.join("static"));
+        releases.releases.0.write(release.join(dir).join(FILE), "");
+        let link = releases.releases.0.join(release.join("app"));
         symlink(dir, link).expect("a link");
     }
-    let current = releases.releases.0.join("releases/1/new/index-BsYhmk3H.js");
+    let current = releases.releases.0.join("releases/1/new").join(FILE);
     fs::remove_file(current).expect("a file");
     releases.switch(&mut site, 1, 1);
-    let target = Target::parse("/static/index-BsYhmk3H.js", None).expect("a target");
+    let target = format!("/app/{FILE}");
+    let target = Target::parse(&target, None).expect("a target");
     let found = site.find(&target, at(1)).lookup;
     assert!(matches!(found, Lookup::Found(_)), "{found:?}");
     let symlinks = trace

@@ -30,7 +30,7 @@ use crate::site::{
 const COMPRESSOR_THREADS: NonZeroUsize = NonZeroUsize::new(2).expect("two is more than none");
 
 /// Reactor of a worker, with its protocol.
-type WorkerReactor = Reactor<Proxied<Http1<Live<Site>>>>;
+type WorkerReactor = Reactor<Proxied<Http1<Live>>>;
 
 /// A server with bound listeners, ready to [`run`](Self::run).
 #[derive(Debug)]

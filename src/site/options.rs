@@ -25,6 +25,8 @@ pub struct SiteOptions {
     pub cache_memory: usize,
     /// Maximum number of files that cached lookups may hold open.
     pub cache_files: usize,
+    /// URL of the script that is injected into each HTML page, if any.
+    pub page_script: Option<String>,
     /// Time for which the files of a release are still served after the next one; zero for none.
     pub release_grace: Duration,
 }
@@ -43,6 +45,7 @@ impl Default for SiteOptions {
             lists_dirs: false,
             cache_memory: 64 * 1024 * 1024,
             cache_files: 256,
+            page_script: None,
             release_grace: Duration::ZERO,
         }
     }

@@ -27,6 +27,7 @@ use crate::site::freshness::root_follower::RootFollower;
 use crate::site::report::trace::{ResponseRole, TraceEvent};
 use crate::site::represent::assembler::Assembler;
 use crate::site::represent::fallback::Fallback;
+use crate::site::represent::inject::PageScript;
 use crate::site::resolve::absence::{Absence, hidden_reason};
 use crate::site::resolve::resolver::{Resolution, Resolver, Rewrite};
 use crate::site::resolve::search::LookupError;
@@ -97,6 +98,12 @@ impl Site {
         self
     }
 
+    /// Sets the URL of the script that is injected into each HTML page, if any.
+    pub(super) fn with_page_script(mut self, url: Option<String>) -> Self {
+        self.options.page_script = url;
+        self
+    }
+
     /// Returns what this site shares with those of other workers.
     #[must_use]
     pub fn shared(&self) -> &SiteShared {
@@ -152,6 +159,11 @@ impl Site {
     /// Returns the resolver of this time.
     pub(crate) fn resolver(&self, now: SystemTime) -> Resolver<'_> {
         Resolver::new(&self.follower, &self.options, &self.shared, now)
+    }
+
+    /// Returns the script that is injected into each HTML page, if any.
+    pub(super) fn page_script(&self) -> Option<PageScript<'_>> {
+        PageScript::new(&self.options, &self.shared)
     }
 
     /// Returns the assembler of this time.

@@ -13,7 +13,7 @@ use docroot::http::{Coding, Fields, Finding, Lookup, Origin, StreamKind, StreamP
 use docroot::http1::Http1;
 use docroot::net::{Inbox, Io, Next, Now, Outbox, Peer, Protocol as _};
 use docroot::service::Service;
-use docroot::site::{Listing, Live, LiveStream, Site};
+use docroot::site::{Live, LiveStream};
 
 use crate::cli::options::{Config, ExplainRequest};
 
@@ -22,12 +22,12 @@ pub(super) type RecordedLookup = Rc<RefCell<Option<Lookup>>>;
 
 /// Site whose lookups are recorded.
 pub(super) struct RecordingOrigin {
-    pub(super) site: Live<Site>,
+    pub(super) site: Live,
     pub(super) recorded: RecordedLookup,
 }
 
 impl Origin for RecordingOrigin {
-    type Stream = LiveStream<Listing>;
+    type Stream = LiveStream;
 
     fn find(&mut self, target: &Target<'_>, now: SystemTime) -> Finding {
         let finding = self.site.find(target, now);

@@ -5,13 +5,15 @@ use std::time::SystemTime;
 
 use tracing::warn;
 
+use super::inject::PageScript;
 use super::resource::{represent, with_fields, with_validators};
-use super::validators::validators;
+use super::validators::{validators, validators_of_generated};
 use crate::http::{Coding, Fields, Lookup, Representation, Resource};
 use crate::site::encoding::compressor::{self, Encoded};
 use crate::site::freshness::cache::Evidence;
 use crate::site::freshness::lookup_cache::FindingWithEvidence;
 use crate::site::names::media::is_compressible;
+use crate::site::options::SiteOptions;
 use crate::site::report::trace::{ChosenFile, ResponseRole, TraceEvent};
 use crate::site::resolve::resolver::Resolver;
 use crate::site::resolve::search::{FoundFile, SiteFile};
@@ -21,6 +23,7 @@ use crate::site::shared::SiteShared;
 /// Assembler of the resources of one site.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Assembler<'a> {
+    options: &'a SiteOptions,
     shared: &'a SiteShared,
     /// Size, in bytes, of the largest file that is cached, and so compressed on demand.
     max_file_bytes: u64,
@@ -32,6 +35,7 @@ impl<'a> Assembler<'a> {
     /// cached.
     pub(crate) fn new(resolver: &Resolver<'a>, max_file_bytes: u64) -> Self {
         Self {
+            options: resolver.options,
             shared: resolver.shared,
             max_file_bytes,
             now: resolver.now,
@@ -60,6 +64,16 @@ impl<'a> Assembler<'a> {
             true => policy.error_fields(&policy.media_type(&file.path).value),
             false => policy.file_fields(&file.path),
         };
+        let script = PageScript::new(self.options, self.shared);
+        if let Some(html) = script.and_then(|script| script.inject_into_file(&file, &fields)) {
+            let validators = (!is_error_page).then(|| validators_of_generated(&html));
+            let page = represent(html.into(), Coding::Identity, &fields);
+            let resource = Resource {
+                name: file.path,
+                ..with_validators(page, validators, false).into()
+            };
+            return (Lookup::Found(Arc::new(resource)).into(), evidence);
+        }
         let is_encodable =
             sidecars.is_empty() && !is_error_page && self.is_encodable(&fields, &file);
         let varies = is_encodable || !sidecars.is_empty();
