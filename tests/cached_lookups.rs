@@ -296,7 +296,7 @@ impl CachedSite {
                 open(&Path::new("/proc/self/root").join(root.strip_prefix("/").expect("absolute")))
             }
         };
-        let site = Site::new(site_root, options);
+        let site = Site::new(site_root, options, SiteShared::default());
         Self {
             outer,
             site,
@@ -365,6 +365,10 @@ impl CachedSite {
 
 fn open(root: &Path) -> SiteRoot {
     SiteRoot::open(root, &Symlinks::default()).expect("a directory")
+}
+
+fn open_site(root: &Path, shared: SiteShared) -> Site {
+    Site::new(open(root), SiteOptions::default(), shared)
 }
 
 /// Looks a target up. Returns the contents of its representations, or what was found instead.
@@ -623,7 +627,7 @@ fn file_of_a_removed_lookup_is_not_watched() {
 
 #[test]
 fn only_local_file_systems_are_watched() {
-    let site = Site::new(open(Path::new("/proc/self")), SiteOptions::default());
+    let site = open_site(Path::new("/proc/self"), SiteShared::default());
     assert_eq!(site.freshness(), Freshness::Stat);
 }
 
@@ -662,7 +666,7 @@ fn rules_read_from_a_replaced_root_are_not_applied_to_the_next() {
         policy: policy.clone(),
         ..SiteShared::default()
     };
-    let mut site = Site::new(open(&sources.root), SiteOptions::default()).with_shared(shared);
+    let mut site = open_site(&sources.root, shared);
     let mut check = |expected: &str| {
         for _ in 0..2 {
             site.mark_stale(true);
@@ -716,7 +720,7 @@ fn root_switched_during_lookup_is_followed() {
     for (link, to) in [("odd", "a"), ("even", "a"), ("current", "odd")] {
         switch(link, to);
     }
-    let mut site = Site::new(open(&outer.join("current")), SiteOptions::default());
+    let mut site = open_site(&outer.join("current"), SiteShared::default());
     let mut find_in_new_turn = || {
         site.mark_stale(true);
         find(&mut site, "/file", SystemTime::now())

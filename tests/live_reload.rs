@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use docroot::files::{Root as SiteRoot, Symlinks};
 use docroot::http::{Lookup, Origin as _, Resource, Target};
-use docroot::site::{Live, LiveReload, Site, SiteOptions};
+use docroot::site::{Live, LiveReload, Site, SiteOptions, SiteShared};
 
 use crate::support::{
     self, Client, Response, Root, Server, Signal, arguments, docroot, eventually, is_watched,
@@ -386,7 +386,7 @@ fn page_with_script_is_built_once_until_the_page_changes() {
     let root = Root::of(&[("index.html", PAGE), ("404.html", "<p>nothing")]);
     root.backdate();
     let open = SiteRoot::open(root.path(), &Symlinks::default()).expect("a directory");
-    let site = Site::new(open, SiteOptions::default());
+    let site = Site::new(open, SiteOptions::default(), SiteShared::default());
     let mut site = Live::new(site, Some(LiveReload::new("")));
     let later = SystemTime::now() + Duration::from_secs(11);
     let mut find = |target: &str| {

@@ -473,8 +473,8 @@ impl TimedReleases {
     /// Creates the site of a worker that looks the root path up in this minute.
     fn open(&self, minute: u32) -> Site {
         let root = SiteRoot::open(&self.releases.current(), &Symlinks::default());
-        let site = Site::new(root.expect("a directory"), SiteOptions::default());
-        let mut site = site.with_shared(self.shared.clone());
+        let root = root.expect("a directory");
+        let mut site = Site::new(root, SiteOptions::default(), self.shared.clone());
         self.served(&mut site, minute);
         site
     }

@@ -3,6 +3,7 @@
 pub(crate) mod dir;
 pub(crate) mod entry;
 pub(crate) mod error;
+pub(crate) mod evidence;
 pub(crate) mod inotify;
 pub(crate) mod read;
 pub(crate) mod root;

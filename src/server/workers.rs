@@ -92,8 +92,11 @@ impl Server {
         let counters = |number| Some(metrics.as_ref()?.1.worker_counters(number));
         let others = (1..).zip(sockets).map(|(number, listeners)| {
             let access_log = access_log.as_ref().map(LineWriter::duplicate);
-            let site = Site::new(open_root(options)?, options.site_options_per_worker())
-                .with_shared(shared.clone());
+            let site = Site::new(
+                open_root(options)?,
+                options.site_options_per_worker(),
+                shared.clone(),
+            );
             if site.freshness() != freshness {
                 warn!(
                     "cannot start inotify for every worker (see fs.inotify.max_user_instances): some check files \
@@ -294,7 +297,7 @@ pub fn open_site(
         trace,
         ..SiteShared::default()
     };
-    Ok(Site::new(root, options.site_options_per_worker()).with_shared(shared))
+    Ok(Site::new(root, options.site_options_per_worker(), shared))
 }
 
 /// Opens the document root.

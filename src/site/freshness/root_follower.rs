@@ -9,6 +9,8 @@ use tracing::{info, warn};
 use super::lookup_cache::{LookupCache, RootState};
 use crate::files::root::{Root, UnavailableDir};
 use crate::http::Fields;
+use crate::site::context::LookupContext;
+use crate::site::options::SiteOptions;
 use crate::site::rules::policy::Policy;
 use crate::site::shared::SiteShared;
 
@@ -35,7 +37,7 @@ pub(crate) struct RootFollower {
 
 impl RootFollower {
     /// Creates a follower of the path that has led to this root.
-    pub(crate) fn new(root: Arc<Root>, shared: &SiteShared) -> Self {
+    pub(crate) fn new(root: Arc<Root>, shared: SiteShared) -> Self {
         let (policy, policy_changes) = shared.policy.current();
         Self {
             root,
@@ -43,8 +45,30 @@ impl RootFollower {
             policy,
             policy_changes,
             last_check: None,
-            shared: shared.clone(),
+            shared,
         }
+    }
+
+    /// Returns what lookups at this time share.
+    pub(crate) fn context<'a>(
+        &'a self,
+        options: &'a SiteOptions,
+        max_file_bytes: u64,
+        now: SystemTime,
+    ) -> LookupContext<'a> {
+        LookupContext {
+            root: &self.root,
+            policy: &self.policy,
+            options,
+            shared: &self.shared,
+            max_file_bytes,
+            now,
+        }
+    }
+
+    /// Returns what the sites of all workers share.
+    pub(crate) fn shared(&self) -> &SiteShared {
+        &self.shared
     }
 
     /// Returns the root that is served.

@@ -1,47 +1,29 @@
 //! `Assembler`: from a found file to a resource: its fields, validators, sidecars and codings.
 
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use tracing::warn;
 
 use super::inject::PageScript;
 use super::resource::{represent, with_fields, with_validators};
 use super::validators::{validators, validators_of_generated};
-use crate::http::{Coding, Fields, Lookup, Representation, Resource};
+use crate::files::evidence::Evidence;
+use crate::http::{Coding, Fields, Finding, Lookup, Representation, Resource};
+use crate::site::context::LookupContext;
 use crate::site::encoding::compressor::{self, Encoded};
-use crate::site::freshness::cache::Evidence;
-use crate::site::freshness::lookup_cache::FindingWithEvidence;
 use crate::site::names::media::is_compressible;
-use crate::site::options::SiteOptions;
 use crate::site::report::trace::{ChosenFile, ResponseRole, TraceEvent};
-use crate::site::resolve::resolver::Resolver;
 use crate::site::resolve::search::{FoundFile, SiteFile};
 use crate::site::rules::policy::{PathPolicy, media_type};
-use crate::site::shared::SiteShared;
+
+/// Result of a lookup, and the evidence for it, if it rests on files.
+pub(crate) type FindingWithEvidence = (Finding, Option<Evidence>);
 
 /// Assembler of the resources of one site.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Assembler<'a> {
-    options: &'a SiteOptions,
-    shared: &'a SiteShared,
-    /// Size, in bytes, of the largest file that is cached, and so compressed on demand.
-    max_file_bytes: u64,
-    now: SystemTime,
-}
+pub(crate) struct Assembler<'a>(pub(crate) LookupContext<'a>);
 
-impl<'a> Assembler<'a> {
-    /// Creates an assembler of what this resolver finds. `max_file_bytes` is the size of the largest file that is
-    /// cached.
-    pub(crate) fn new(resolver: &Resolver<'a>, max_file_bytes: u64) -> Self {
-        Self {
-            options: resolver.options,
-            shared: resolver.shared,
-            max_file_bytes,
-            now: resolver.now,
-        }
-    }
-
+impl Assembler<'_> {
     /// Assembles the resource of a file, as a response of this role.
     pub(crate) fn assemble(
         &self,
@@ -64,7 +46,7 @@ impl<'a> Assembler<'a> {
             true => policy.error_fields(&policy.media_type(&file.path).value),
             false => policy.file_fields(&file.path),
         };
-        let script = PageScript::new(self.options, self.shared);
+        let script = PageScript::new(self.0.options, self.0.shared);
         if let Some(html) = script.and_then(|script| script.inject_into_file(&file, &fields)) {
             let validators = (!is_error_page).then(|| validators_of_generated(&html));
             let page = represent(html.into(), Coding::Identity, &fields);
@@ -79,8 +61,8 @@ impl<'a> Assembler<'a> {
         let varies = is_encodable || !sidecars.is_empty();
         let build = |coding, file: SiteFile| {
             let validators = (!is_error_page).then(|| {
-                let digests = self.shared.digests.as_ref();
-                validators(&file.content, &file.source.version, digests, self.now)
+                let digests = self.0.shared.digests.as_ref();
+                validators(&file.content, &file.source.version, digests, self.0.now)
             });
             let representation = represent(file.content, coding, &fields);
             let representation = with_validators(representation, validators, varies);
@@ -105,7 +87,7 @@ impl<'a> Assembler<'a> {
 
     /// Returns a page as the error page of another path, with the fields of that path.
     pub(crate) fn error_page(&self, page: &Resource, policy: &PathPolicy<'_>) -> Arc<Resource> {
-        self.shared
+        self.0
             .record(|| TraceEvent::FieldChanges(ResponseRole::NotFound, policy.traced_changes()));
         let fields = |page: &Representation| policy.error_fields(page.media_type());
         Arc::new(with_fields(page, fields, false))
@@ -133,7 +115,7 @@ impl<'a> Assembler<'a> {
         coding: Coding,
         policy: &PathPolicy<'_>,
     ) -> Option<Arc<Resource>> {
-        let compressor = self.shared.compressor.as_ref()?;
+        let compressor = self.0.shared.compressor.as_ref()?;
         let mut codings = resource.representations.iter().map(|each| each.coding);
         if codings.any(|other| other == coding) {
             // It has become ready since the resource was found in this turn.
@@ -144,7 +126,7 @@ impl<'a> Assembler<'a> {
         let mut resource = resource.clone();
         match compressor.encoded(path, &source.version, coding) {
             Encoded::Ready(content) => {
-                let validators = validators(&content, &source.version, None, self.now);
+                let validators = validators(&content, &source.version, None, self.0.now);
                 let coded = represent(content, coding, &policy.file_fields(path));
                 let coded = with_validators(coded, Some(validators), true);
                 resource.representations.push(Arc::new(coded));
@@ -162,8 +144,8 @@ impl<'a> Assembler<'a> {
 
     /// Returns whether a file may be compressed on demand.
     fn is_encodable(&self, fields: &Fields, file: &SiteFile) -> bool {
-        self.shared.compressor.is_some()
-            && (compressor::MIN_COMPRESSED_FILE_BYTES..=self.max_file_bytes)
+        self.0.shared.compressor.is_some()
+            && (compressor::MIN_COMPRESSED_FILE_BYTES..=self.0.max_file_bytes)
                 .contains(&file.source.version.len)
             && is_compressible(media_type(fields))
     }
@@ -171,7 +153,7 @@ impl<'a> Assembler<'a> {
     /// Logs the rejected sidecars, each once.
     fn log_rejected_sidecars(&self, found: &FoundFile) {
         for (path, why) in &found.rejected {
-            if self.shared.logged_once.insert(path) {
+            if self.0.shared.logged_once.insert(path) {
                 warn!("sidecar /{} is not used: {why}", path.escape_ascii());
             }
         }
@@ -180,7 +162,7 @@ impl<'a> Assembler<'a> {
     /// Records that a file is to be sent, and the rules that change its fields.
     fn record_file(&self, role: ResponseRole, found: &FoundFile, policy: &PathPolicy<'_>) {
         let FoundFile { file, symlinks, .. } = found;
-        self.shared.record(|| {
+        self.0.record(|| {
             TraceEvent::Chosen(ChosenFile {
                 role,
                 path: file.path.clone(),
@@ -191,7 +173,7 @@ impl<'a> Assembler<'a> {
                     .then(|| policy.cache_control(&file.path)),
             })
         });
-        self.shared
+        self.0
             .record(|| TraceEvent::FieldChanges(role, policy.traced_changes()));
     }
 }

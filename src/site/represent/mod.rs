@@ -2,7 +2,6 @@
 
 pub(crate) mod assembler;
 pub(crate) mod digests;
-pub(crate) mod fallback;
 pub(crate) mod inject;
 pub(crate) mod resource;
 pub(crate) mod validators;

@@ -5,17 +5,18 @@ use std::time::SystemTime;
 
 use rustix::io::Errno;
 
-use super::absence::Absence;
 use crate::blob::Blob;
 use crate::files::entry::{FileSource, join_path};
 use crate::files::error::is_not_found;
+use crate::files::evidence::Evidence;
 use crate::files::read::OpenedEntry;
 use crate::files::root::Root;
 use crate::files::symlinks::Symlink;
 use crate::http::{Coding, Lookup};
+use crate::site::context::LookupContext;
 use crate::site::encoding::sidecars::{self, UNREADABLE};
-use crate::site::freshness::cache::Evidence;
 use crate::site::names::media::MediaTypes;
+use crate::site::report::absence::Absence;
 use crate::site::report::trace::{ProbeResult, Trace, TraceEvent};
 
 /// Suffix that clean URLs leave out.
@@ -96,15 +97,18 @@ impl LookupError {
 }
 
 impl<'a> Search<'a> {
-    pub(crate) fn new(root: &'a Root, index: &'a [String], now: SystemTime) -> Self {
+    /// Creates a search below the root.
+    pub(crate) fn new(context: &LookupContext<'a>) -> Self {
+        let options = context.options;
+        let types = &context.policy.media_types;
         Self {
-            root,
-            index,
-            has_clean_urls: false,
-            sidecar_types: None,
-            now,
+            root: context.root,
+            index: &options.index,
+            has_clean_urls: options.has_clean_urls,
+            sidecar_types: options.has_sidecars.then_some(types),
+            now: context.now,
             missing: Vec::new(),
-            trace: None,
+            trace: context.shared.trace.as_ref(),
         }
     }
 
