@@ -151,6 +151,39 @@ impl Site {
         PageScript::new(&self.options, self.shared())
     }
 
+    /// Finds the result for a target, and caches it. Out of the way of cache hits.
+    #[inline(never)]
+    fn find_uncached(&mut self, target: &Target<'_>, now: SystemTime) -> Finding {
+        let max_file_bytes = self.cache.max_file_bytes();
+        let context = self.follower.context(&self.options, max_file_bytes, now);
+        let place = Place::new(target, &self.options.prefix);
+        let policy = context.policy.at(Some(place.rules_path()));
+        let resolution = Resolver(context).resolve(&place);
+        let mut fallback = Fallback {
+            context,
+            cache: &mut self.cache,
+            place: &place,
+            policy: &policy,
+        };
+        let found = match resolution {
+            Resolution::File(found) => {
+                Assembler(context).assemble(*found, ResponseRole::File, &policy)
+            }
+            Resolution::Directory => (Lookup::Directory.into(), None),
+            Resolution::Listing => (self.listings.lookup().into(), None),
+            Resolution::Redirect(status, location) => {
+                (Lookup::Redirect(status, location.into()).into(), None)
+            }
+            Resolution::Missing(absence) => (fallback.find(absence), None),
+            Resolution::Rewrite(rewrite) => match fallback.rewrite(rewrite) {
+                Ok(finding) => (finding, None),
+                Err(failure) => (self.fail(&failure, now), None),
+            },
+            Resolution::Failed(failure) => (self.fail(&failure, now), None),
+        };
+        self.cache.insert(place.raw_path(), found, now)
+    }
+
     /// Logs a failed lookup, and returns its finding.
     fn fail(&mut self, failure: &LookupError, now: SystemTime) -> Finding {
         self.log_failure(failure, now);
@@ -196,34 +229,7 @@ impl Origin for Site {
         if let Some(finding) = self.cache.get(self.follower.root(), target.raw_path(), now) {
             return finding;
         }
-        let max_file_bytes = self.cache.max_file_bytes();
-        let context = self.follower.context(&self.options, max_file_bytes, now);
-        let place = Place::new(target, &self.options.prefix);
-        let policy = context.policy.at(Some(place.rules_path()));
-        let resolution = Resolver(context).resolve(&place);
-        let mut fallback = Fallback {
-            context,
-            cache: &mut self.cache,
-            place: &place,
-            policy: &policy,
-        };
-        let found = match resolution {
-            Resolution::File(found) => {
-                Assembler(context).assemble(*found, ResponseRole::File, &policy)
-            }
-            Resolution::Directory => (Lookup::Directory.into(), None),
-            Resolution::Listing => (self.listings.lookup().into(), None),
-            Resolution::Redirect(status, location) => {
-                (Lookup::Redirect(status, location.into()).into(), None)
-            }
-            Resolution::Missing(absence) => (fallback.find(absence), None),
-            Resolution::Rewrite(rewrite) => match fallback.rewrite(rewrite) {
-                Ok(finding) => (finding, None),
-                Err(failure) => (self.fail(&failure, now), None),
-            },
-            Resolution::Failed(failure) => (self.fail(&failure, now), None),
-        };
-        self.cache.insert(place.raw_path(), found, now)
+        self.find_uncached(target, now)
     }
 
     fn find_encoded(
@@ -281,8 +287,7 @@ impl Origin for Site {
     ) -> StreamProgress {
         let is_shown =
             |path: &[u8]| hidden_reason(path, &self.options, self.follower.policy()).is_none();
-        let root = listing.root();
-        match stream::step(listing, &root, is_shown, into) {
+        match stream::step(listing, is_shown, into) {
             Ok(true) => StreamProgress::More,
             Ok(false) => StreamProgress::Done,
             Err(error) => {

@@ -22,13 +22,19 @@ pub(super) enum FileChange {
 }
 
 /// Changes of the current burst.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Debouncer {
     /// Times of the first and the last event.
     span: Option<(Instant, Instant)>,
-    /// Whether each path existed before the burst, and whether it exists now.
-    paths: BTreeMap<Vec<u8>, (bool, bool)>,
-    is_everything: bool,
+    /// Changed paths; `None` if any file may have changed.
+    paths: Option<BTreeMap<Vec<u8>, PathHistory>>,
+}
+
+/// Whether there was a file at a path before the burst, and whether there is one now.
+#[derive(Clone, Copy, Debug)]
+struct PathHistory {
+    existed: bool,
+    exists: bool,
 }
 
 /// Result of a burst.
@@ -40,28 +46,37 @@ pub(super) enum Changes {
     Everything,
 }
 
+impl Default for Debouncer {
+    fn default() -> Self {
+        Self {
+            span: None,
+            paths: Some(BTreeMap::new()),
+        }
+    }
+}
+
 impl Debouncer {
     /// Records a change to the file at a path.
     pub(super) fn record(&mut self, path: &[u8], change: FileChange, now: Instant) {
         self.extend(now);
-        if self.is_everything {
+        let Some(paths) = &mut self.paths else {
             return;
-        }
+        };
         let exists = change != FileChange::Removed;
-        if let Some(state) = self.paths.get_mut(path) {
-            state.1 = exists;
-        } else if self.paths.len() < MAX_PATHS {
+        if let Some(history) = paths.get_mut(path) {
+            history.exists = exists;
+        } else if paths.len() < MAX_PATHS {
             let existed = change != FileChange::Created;
-            self.paths.insert(path.to_vec(), (existed, exists));
+            paths.insert(path.to_vec(), PathHistory { existed, exists });
         } else {
-            self.is_everything = true;
+            self.paths = None;
         }
     }
 
     /// Records that any file may have changed.
     pub(super) fn record_unknown(&mut self, now: Instant) {
         self.extend(now);
-        self.is_everything = true;
+        self.paths = None;
     }
 
     fn extend(&mut self, now: Instant) {
@@ -83,17 +98,12 @@ impl Debouncer {
     /// Ends the burst and returns its result. `None` means no change: a file that existed neither before nor after is a
     /// temporary file of an editor.
     pub(super) fn take(&mut self) -> Option<Changes> {
-        let Self {
-            paths,
-            is_everything,
-            ..
-        } = std::mem::take(self);
-        if is_everything {
+        let Some(paths) = std::mem::take(self).paths else {
             return Some(Changes::Everything);
-        }
+        };
         let lasting = paths
             .into_iter()
-            .filter(|(_, (existed, exists))| *existed || *exists);
+            .filter(|(_, history)| history.existed || history.exists);
         let paths: Vec<_> = lasting.map(|(path, _)| path).collect();
         (!paths.is_empty()).then_some(Changes::Paths(paths))
     }
