@@ -601,6 +601,24 @@ fn open_file_is_revalidated_until_it_is_closed() {
     site.warm_until_hit("/file");
 }
 
+/// inotify has one watch on the root directory, which is on the root path and has files whose lookups are cached.
+#[test]
+fn root_path_stays_watched_when_its_directory_has_no_watched_file() {
+    let Some(mut site) = CachedSite::watching() else {
+        return;
+    };
+    let root = site.root();
+    site.warm_until_hit("/file");
+    // All directories of files lose their watches.
+    change(&root, "mkdir new");
+    site.site.mark_stale(true);
+    let moved = root.with_file_name("moved");
+    fs::rename(&root, moved).expect("a directory");
+    fs::create_dir(&root).expect("a directory");
+    change(&root, "write file another");
+    assert_eq!(site.find_in_new_turn("/file"), "another");
+}
+
 #[test]
 fn file_of_a_removed_lookup_is_not_watched() {
     let mut site = CachedSite::new(true);

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use docroot::files::{Root as SiteRoot, Symlinks};
-use docroot::http::{Lookup, Origin as _, Resource, Target};
+use docroot::http::{Lookup, Origin as _, Resource, StreamKind, Target};
 use docroot::site::{Live, LiveReload, Site, SiteOptions, SiteShared};
 
 use crate::support::{
@@ -465,6 +465,42 @@ fn recreated_root_is_watched() {
     assert!(server.get("/").text().contains("new"));
     server.while_stopped(|| outer.write("dist/other.html", "<p>other</p>"));
     stream.expect_change("/other.html");
+}
+
+#[test]
+fn root_switched_before_it_is_watched_is_followed() {
+    let outer = Root::of(&[("one/index.html", PAGE), ("two/index.html", PAGE)]);
+    let switch = |release: &str| {
+        symlink(release, outer.join("new")).expect("a link");
+        fs::rename(outer.join("new"), outer.join("current")).expect("a link");
+    };
+    let open = || SiteRoot::open(&outer.join("current"), &Symlinks::default());
+    switch("one");
+    let root = open().expect("a directory");
+    let site = open().expect("a directory");
+    let site = Site::new(site, SiteOptions::default(), SiteShared::default());
+    let live = LiveReload::new("");
+    let mut site = Live::new(site, Some(live.clone()));
+    let target = Target::parse("/.docroot/live", None).expect("a target");
+    let mut stream = site
+        .open_stream(&target, StreamKind::Events)
+        .expect("a stream");
+    switch("two");
+    live.watch(root, false).expect("inotify");
+    let mut text = Vec::new();
+    let mut read_until = |event: &str| {
+        eventually(event, || {
+            site.read_stream(&mut stream, &mut text, Instant::now());
+            let text = String::from_utf8_lossy(&text).into_owned();
+            text.contains(event).then_some(text)
+        })
+    };
+    read_until("event: hello");
+    for release in ["one", "two"] {
+        outer.write(Path::new(release).join(release), "");
+    }
+    let text = read_until("event: change");
+    assert!(text.ends_with("data: {\"paths\":[\"/two\"]}\n\n"), "{text}");
 }
 
 #[test]

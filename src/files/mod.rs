@@ -9,6 +9,7 @@ pub(crate) mod read;
 pub(crate) mod root;
 pub(crate) mod root_watch;
 pub(crate) mod symlinks;
+pub(crate) mod watches;
 
 pub use dir::PathResolver;
 pub use root::{Root, Symlinks};
