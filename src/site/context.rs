@@ -1,4 +1,4 @@
-//! `LookupContext`: what the steps of one lookup share.
+//! `LookupContext`: root, policy, options and time of one lookup.
 
 use std::time::SystemTime;
 
@@ -8,7 +8,7 @@ use super::rules::policy::Policy;
 use super::shared::SiteShared;
 use crate::files::root::Root;
 
-/// Root, policy and options of one lookup, and its time.
+/// Root, policy, options and time of one lookup, for each of its steps.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct LookupContext<'a> {
     pub(crate) root: &'a Root,

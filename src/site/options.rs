@@ -1,6 +1,11 @@
-//! Options of a site: plain data.
+//! Options of a site: plain data; and the size of the files that it caches.
 
 use std::time::Duration;
+
+/// Size in bytes up to which a file is cached, and copied into memory when it is requested again. The copy is made
+/// between two responses, so it is no larger than the share of one client in a turn of the event loop. A larger
+/// file is opened in each turn of the event loop, which costs little beside sending it, and is not held open longer.
+pub(crate) const MAX_CACHED_FILE_BYTES: u64 = 2 * 1024 * 1024;
 
 /// Options of a site. File names are relative to the root.
 #[derive(Clone, Debug)]

@@ -58,7 +58,7 @@ pub struct Site {
 }
 
 impl Site {
-    /// Creates a site that serves this root, and what it shares with the sites of other workers.
+    /// Creates a site of this root. The sites of all workers have clones of `shared`.
     #[must_use]
     pub fn new(root: Root, options: SiteOptions, shared: SiteShared) -> Self {
         let budget = CacheBudget {
@@ -88,7 +88,7 @@ impl Site {
         self
     }
 
-    /// Returns what this site shares with those of other workers.
+    /// Returns the handles that the sites of all workers share.
     #[must_use]
     pub fn shared(&self) -> &SiteShared {
         self.follower.shared()
@@ -140,7 +140,7 @@ impl Site {
         self.follower.policy()
     }
 
-    /// Returns what lookups at this time share.
+    /// Returns the context of a lookup at this time.
     pub(crate) fn context(&self, now: SystemTime) -> LookupContext<'_> {
         let max_file_bytes = self.cache.max_file_bytes();
         self.follower.context(&self.options, max_file_bytes, now)

@@ -54,7 +54,7 @@ impl RootFollower {
         }
     }
 
-    /// Returns what lookups at this time share.
+    /// Returns the context of a lookup at this time.
     pub(crate) fn context<'a>(
         &'a self,
         options: &'a SiteOptions,
@@ -71,7 +71,7 @@ impl RootFollower {
         }
     }
 
-    /// Returns what the sites of all workers share.
+    /// Returns the handles that the sites of all workers share.
     pub(crate) fn shared(&self) -> &SiteShared {
         &self.shared
     }

@@ -136,7 +136,7 @@ impl Assembler<'_> {
                 return None;
             }
             Encoded::Pending => return None,
-            // The compressor is not asked again.
+            // The file is not enqueued again.
             Encoded::NotWorthwhile => resource.is_encodable = false,
         }
         Some(Arc::new(resource))

@@ -38,16 +38,16 @@ pub(crate) fn with_validators(
 }
 
 /// Rebuilds a resource with other fields, and without validators unless it is a representation of the target
-/// (`is_asked_for`).
+/// (`represents_target`).
 pub(crate) fn with_fields(
     resource: &Resource,
     fields: impl Fn(&Representation) -> Fields,
-    is_asked_for: bool,
+    represents_target: bool,
 ) -> Resource {
     let rebuild = |original: &Arc<Representation>| {
         let fields = fields(original);
         let representation = represent(original.content.clone(), original.coding, &fields);
-        let validators = is_asked_for.then(|| original.validators.clone());
+        let validators = represents_target.then(|| original.validators.clone());
         Arc::new(with_validators(representation, validators, resource.varies))
     };
     Resource {

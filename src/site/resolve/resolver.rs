@@ -1,4 +1,4 @@
-//! `Resolver`: from a place to what is there, in the order of precedence.
+//! `Resolver`: from a place to its resolution, in the order of precedence.
 
 use super::search::{FoundFile, LookupError, Search, SearchOutcome};
 use crate::files::error::is_not_found;
@@ -10,7 +10,7 @@ use crate::site::report::absence::{Absence, hidden_reason};
 use crate::site::report::trace::{ProbeResult, TraceEvent};
 use crate::site::rules::redirects::{RedirectMatch, RedirectTarget};
 
-/// What a place resolves to.
+/// Resolution of a place: its file or directory, or the result of a rule.
 #[derive(Debug)]
 pub(crate) enum Resolution {
     /// A file, and its sidecars.
