@@ -156,7 +156,7 @@ impl Fallback<'_> {
         if let Some(finding) = self.cache.get(root, key, now) {
             return finding;
         }
-        let found = match Search::new(&self.context).find_file(name.as_bytes()) {
+        let found = match Search::new(self.context).find_file(name.as_bytes()) {
             Ok(SearchOutcome::File(found)) => {
                 Assembler(self.context).assemble(*found, role, &policy.at(rules_path))
             }

@@ -30,7 +30,7 @@ pub struct SiteOptions {
     pub cache_memory: usize,
     /// Maximum number of files that cached lookups may hold open.
     pub cache_files: usize,
-    /// URL of the script that is injected into each HTML page, if any.
+    /// URL of the script that is injected into each HTML page, if any. [`Live`](super::Live) sets it.
     pub page_script: Option<String>,
     /// Time for which the files of a release are still served after the next one; zero for none.
     pub release_grace: Duration,

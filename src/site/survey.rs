@@ -127,7 +127,7 @@ impl SurveyWalk<'_> {
 
     /// Looks a file up as a request would.
     fn visit_file(&mut self, path: &[u8]) {
-        match Search::new(&self.site.context(self.now)).find_file(path) {
+        match Search::new(self.site.context(self.now)).find_file(path) {
             Ok(SearchOutcome::File(found)) => {
                 self.counts.files += 1;
                 self.counts.sidecars += found.sidecars.len() as u64;

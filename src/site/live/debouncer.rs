@@ -21,11 +21,15 @@ pub(super) enum FileChange {
     Modified,
 }
 
-/// Changes of the current burst.
+/// Changes of the current burst, if there is one.
+#[derive(Debug, Default)]
+pub(super) struct Debouncer(Option<Burst>);
+
 #[derive(Debug)]
-pub(super) struct Debouncer {
+struct Burst {
     /// Times of the first and the last event.
-    span: Option<(Instant, Instant)>,
+    first: Instant,
+    last: Instant,
     /// Changed paths; `None` if any file may have changed.
     paths: Option<BTreeMap<Vec<u8>, PathHistory>>,
 }
@@ -46,20 +50,11 @@ pub(super) enum Changes {
     Everything,
 }
 
-impl Default for Debouncer {
-    fn default() -> Self {
-        Self {
-            span: None,
-            paths: Some(BTreeMap::new()),
-        }
-    }
-}
-
 impl Debouncer {
     /// Records a change to the file at a path.
     pub(super) fn record(&mut self, path: &[u8], change: FileChange, now: Instant) {
-        self.extend(now);
-        let Some(paths) = &mut self.paths else {
+        let burst = self.extend(now);
+        let Some(paths) = &mut burst.paths else {
             return;
         };
         let exists = change != FileChange::Removed;
@@ -69,36 +64,40 @@ impl Debouncer {
             let existed = change != FileChange::Created;
             paths.insert(path.to_vec(), PathHistory { existed, exists });
         } else {
-            self.paths = None;
+            burst.paths = None;
         }
     }
 
     /// Records that any file may have changed.
     pub(super) fn record_unknown(&mut self, now: Instant) {
-        self.extend(now);
-        self.paths = None;
+        self.extend(now).paths = None;
     }
 
-    fn extend(&mut self, now: Instant) {
-        let (_, last) = self.span.get_or_insert((now, now));
-        *last = now;
+    fn extend(&mut self, now: Instant) -> &mut Burst {
+        let burst = self.0.get_or_insert_with(|| Burst {
+            first: now,
+            last: now,
+            paths: Some(BTreeMap::new()),
+        });
+        burst.last = now;
+        burst
     }
 
     /// Returns the end of the burst if no event comes before; `None` if there is no burst.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        self.span
-            .map(|(since, last)| (last + QUIET_PERIOD).min(since + MAX_DELAY))
+        let burst = self.0.as_ref()?;
+        Some((burst.last + QUIET_PERIOD).min(burst.first + MAX_DELAY))
     }
 
     /// Returns the time of the last event.
     pub(super) fn last_change(&self) -> Option<Instant> {
-        self.span.map(|(_, last)| last)
+        self.0.as_ref().map(|burst| burst.last)
     }
 
     /// Ends the burst and returns its result. `None` means no change: a file that existed neither before nor after is a
     /// temporary file of an editor.
     pub(super) fn take(&mut self) -> Option<Changes> {
-        let Some(paths) = std::mem::take(self).paths else {
+        let Some(paths) = self.0.take()?.paths else {
             return Some(Changes::Everything);
         };
         let lasting = paths

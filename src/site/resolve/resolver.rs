@@ -85,7 +85,7 @@ impl Resolver<'_> {
         if let Some(reason) = self.hidden_reason(path) {
             return self.missing(path, reason);
         }
-        let search = Search::new(&self.0);
+        let search = Search::new(self.0);
         let outcome = match place.is_directory() {
             true => search.find_index(path),
             false => search.find_name(path),
@@ -152,11 +152,8 @@ impl Resolver<'_> {
         }
         let previous = self.0.shared.releases.previous(self.0.root, self.0.now);
         let mut found = previous.iter().find_map(|root| {
-            let search = Search {
-                root,
-                ..Search::new(&self.0)
-            };
-            match search.find_file(path) {
+            let context = LookupContext { root, ..self.0 };
+            match Search::new(context).find_file(path) {
                 Ok(SearchOutcome::File(found)) => Some(found),
                 _ => None,
             }
