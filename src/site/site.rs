@@ -21,7 +21,6 @@ use super::place::{Place, rules_path};
 use super::report::absence::{Absence, hidden_reason};
 use super::report::trace::{ResponseRole, TraceEvent};
 use super::represent::assembler::Assembler;
-use super::represent::inject::PageScript;
 use super::resolve::resolver::{Resolution, Resolver};
 use super::resolve::search::LookupError;
 use super::rules::policy::Policy;
@@ -144,11 +143,6 @@ impl Site {
     pub(crate) fn context(&self, now: SystemTime) -> LookupContext<'_> {
         let max_file_bytes = self.cache.max_file_bytes();
         self.follower.context(&self.options, max_file_bytes, now)
-    }
-
-    /// Returns the script that is injected into each HTML page, if any.
-    pub(super) fn page_script(&self) -> Option<PageScript<'_>> {
-        PageScript::new(&self.options, self.shared())
     }
 
     /// Finds the result for a target, and caches it. Out of the way of cache hits.

@@ -15,7 +15,8 @@ use crate::site::listing::stream::Listing;
 use crate::site::names::media::is_html;
 use crate::site::place::{Place, rules_path};
 use crate::site::report::trace::{ResponseRole, TraceEvent};
-use crate::site::represent::resource::{represent, with_validators};
+use crate::site::represent::inject::PageScript;
+use crate::site::represent::resource::represent;
 use crate::site::represent::validators::validators_of_generated;
 use crate::site::rules::policy::PathPolicy;
 use crate::site::site::Site;
@@ -57,11 +58,10 @@ impl Live {
         let mut fields = self.policy(rules_path).file_fields(SCRIPT_PATH);
         fields.remove("Cache-Control");
         let fields = fields.with("Cache-Control", "no-cache");
-        let script = represent(Blob::Static(SCRIPT_CONTENT), Coding::Identity, &fields);
-        let validators = validators_of_generated(SCRIPT_CONTENT);
-        Lookup::Found(Arc::new(
-            with_validators(script, Some(validators), false).into(),
-        ))
+        let content = Blob::Static(SCRIPT_CONTENT);
+        let validators = Some(validators_of_generated(SCRIPT_CONTENT));
+        let script = represent(content, Coding::Identity, &fields, validators, false);
+        Lookup::Found(Arc::new(script.into()))
     }
 
     /// Generates a not-found page with the script, for a site without a page of its own. It also reloads when a page
@@ -78,10 +78,10 @@ impl Live {
         let page = Response::html_page(Status::NotFound, "There is nothing under this address.");
         let page = page.representation?;
         let fields = policy.error_fields(page.media_type());
-        let script = self.site.page_script()?;
+        let script = PageScript::new(self.site.options(), self.site.shared())?;
         let html = script.inject(page.content.in_memory()?, &fields, &path)?;
-        let page = represent(html.into(), Coding::Identity, &fields);
-        Some(Arc::new(with_validators(page, None, false).into()))
+        let page = represent(html.into(), Coding::Identity, &fields, None, false);
+        Some(Arc::new(page.into()))
     }
 
     /// Returns the policy for content that is generated at a path.

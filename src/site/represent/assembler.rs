@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tracing::warn;
 
 use super::inject::PageScript;
-use super::resource::{represent, with_fields, with_validators};
+use super::resource::{represent, with_fields};
 use super::validators::{validators, validators_of_generated};
 use crate::files::evidence::Evidence;
 use crate::http::{Coding, Fields, Finding, Lookup, Representation, Resource};
@@ -49,10 +49,10 @@ impl Assembler<'_> {
         let script = PageScript::new(self.0.options, self.0.shared);
         if let Some(html) = script.and_then(|script| script.inject_into_file(&file, &fields)) {
             let validators = (!is_error_page).then(|| validators_of_generated(&html));
-            let page = represent(html.into(), Coding::Identity, &fields);
+            let page = represent(html.into(), Coding::Identity, &fields, validators, false);
             let resource = Resource {
                 name: file.path,
-                ..with_validators(page, validators, false).into()
+                ..page.into()
             };
             return (Lookup::Found(Arc::new(resource)).into(), evidence);
         }
@@ -64,8 +64,7 @@ impl Assembler<'_> {
                 let digests = self.0.shared.digests.as_ref();
                 validators(&file.content, &file.source.version, digests, self.0.now)
             });
-            let representation = represent(file.content, coding, &fields);
-            let representation = with_validators(representation, validators, varies);
+            let representation = represent(file.content, coding, &fields, validators, varies);
             (Arc::new(representation), file.path)
         };
         let mut representations = Vec::with_capacity(1 + sidecars.len());
@@ -127,8 +126,8 @@ impl Assembler<'_> {
         match compressor.encoded(path, &source.version, coding) {
             Encoded::Ready(content) => {
                 let validators = validators(&content, &source.version, None, self.0.now);
-                let coded = represent(content, coding, &policy.file_fields(path));
-                let coded = with_validators(coded, Some(validators), true);
+                let fields = policy.file_fields(path);
+                let coded = represent(content, coding, &fields, Some(validators), true);
                 resource.representations.push(Arc::new(coded));
             }
             Encoded::Unknown => {
