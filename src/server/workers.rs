@@ -92,11 +92,8 @@ impl Server {
         let counters = |number| Some(metrics.as_ref()?.1.worker_counters(number));
         let others = (1..).zip(sockets).map(|(number, listeners)| {
             let access_log = access_log.as_ref().map(LineWriter::duplicate);
-            let site = Site::new(
-                open_root(options)?,
-                options.site_options_per_worker(),
-                shared.clone(),
-            );
+            let (root, site_options) = (open_root(options)?, options.site_options_per_worker());
+            let site = Site::new(root, site_options, shared.clone());
             if site.freshness() != freshness {
                 warn!(
                     "cannot start inotify for every worker (see fs.inotify.max_user_instances): some check files \
