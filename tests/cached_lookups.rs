@@ -296,7 +296,7 @@ impl CachedSite {
                 open(&Path::new("/proc/self/root").join(root.strip_prefix("/").expect("absolute")))
             }
         };
-        let site = Site::new(site_root, options);
+        let site = Site::new(site_root, options, SiteShared::default());
         Self {
             outer,
             site,
@@ -365,6 +365,10 @@ impl CachedSite {
 
 fn open(root: &Path) -> SiteRoot {
     SiteRoot::open(root, &Symlinks::default()).expect("a directory")
+}
+
+fn open_site(root: &Path, shared: SiteShared) -> Site {
+    Site::new(open(root), SiteOptions::default(), shared)
 }
 
 /// Looks a target up. Returns the contents of its representations, or what was found instead.
@@ -597,6 +601,24 @@ fn open_file_is_revalidated_until_it_is_closed() {
     site.warm_until_hit("/file");
 }
 
+/// inotify has one watch on the root directory, which is on the root path and has files whose lookups are cached.
+#[test]
+fn root_path_stays_watched_when_its_directory_has_no_watched_file() {
+    let Some(mut site) = CachedSite::watching() else {
+        return;
+    };
+    let root = site.root();
+    site.warm_until_hit("/file");
+    // All directories of files lose their watches.
+    change(&root, "mkdir new");
+    site.site.mark_stale(true);
+    let moved = root.with_file_name("moved");
+    fs::rename(&root, moved).expect("a directory");
+    fs::create_dir(&root).expect("a directory");
+    change(&root, "write file another");
+    assert_eq!(site.find_in_new_turn("/file"), "another");
+}
+
 #[test]
 fn file_of_a_removed_lookup_is_not_watched() {
     let mut site = CachedSite::new(true);
@@ -623,7 +645,7 @@ fn file_of_a_removed_lookup_is_not_watched() {
 
 #[test]
 fn only_local_file_systems_are_watched() {
-    let site = Site::new(open(Path::new("/proc/self")), SiteOptions::default());
+    let site = open_site(Path::new("/proc/self"), SiteShared::default());
     assert_eq!(site.freshness(), Freshness::Stat);
 }
 
@@ -662,7 +684,7 @@ fn rules_read_from_a_replaced_root_are_not_applied_to_the_next() {
         policy: policy.clone(),
         ..SiteShared::default()
     };
-    let mut site = Site::new(open(&sources.root), SiteOptions::default()).with_shared(shared);
+    let mut site = open_site(&sources.root, shared);
     let mut check = |expected: &str| {
         for _ in 0..2 {
             site.mark_stale(true);
@@ -716,7 +738,7 @@ fn root_switched_during_lookup_is_followed() {
     for (link, to) in [("odd", "a"), ("even", "a"), ("current", "odd")] {
         switch(link, to);
     }
-    let mut site = Site::new(open(&outer.join("current")), SiteOptions::default());
+    let mut site = open_site(&outer.join("current"), SiteShared::default());
     let mut find_in_new_turn = || {
         site.mark_stale(true);
         find(&mut site, "/file", SystemTime::now())

@@ -33,7 +33,7 @@ use crate::sync::LogThrottle;
 const COMPRESSOR_THREADS: NonZeroUsize = NonZeroUsize::new(2).expect("two is more than none");
 
 /// Reactor of a worker, with its protocol.
-type WorkerReactor = Reactor<Proxied<Http1<Live<Site>>>>;
+type WorkerReactor = Reactor<Proxied<Http1<Live>>>;
 
 /// A server with bound listeners, ready to [`run`](Self::run).
 #[derive(Debug)]
@@ -118,8 +118,8 @@ impl Server {
         let counters = |number| Some(metrics.as_ref()?.1.worker_counters(number));
         let others = (1..).zip(sockets).map(|(number, listeners)| {
             let access_log = access_log.as_ref().map(LineWriter::duplicate);
-            let site = Site::new(open_root(options)?, options.site_options_per_worker())
-                .with_shared(shared.clone());
+            let (root, site_options) = (open_root(options)?, options.site_options_per_worker());
+            let site = Site::new(root, site_options, shared.clone());
             if site.freshness() != freshness {
                 warn!(
                     "cannot start inotify for every worker (see fs.inotify.max_user_instances): some check files \
@@ -321,7 +321,7 @@ pub fn open_site(
         trace,
         ..SiteShared::default()
     };
-    Ok(Site::new(root, options.site_options_per_worker()).with_shared(shared))
+    Ok(Site::new(root, options.site_options_per_worker(), shared))
 }
 
 /// Opens the document root.

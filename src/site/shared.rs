@@ -7,7 +7,7 @@ use super::report::trace::{Trace, TraceEvent};
 use super::represent::digests::Digests;
 use super::rules::shared_policy::SharedPolicy;
 
-/// What the sites of all workers share, and what others started for them.
+/// Handles that the sites of all workers share: background threads, policy, releases, logged messages, trace.
 #[derive(Clone, Debug, Default)]
 pub struct SiteShared {
     /// Thread pool that compresses files on demand, if any.

@@ -14,8 +14,8 @@ use tracing::{debug, warn};
 
 use super::encoder::{Effort, LimitedWriter, encode};
 use crate::blob::{Blob, FileVersion};
-use crate::files::read::MAX_CACHED_FILE_BYTES;
 use crate::http::Coding;
+use crate::site::options::MAX_CACHED_FILE_BYTES;
 use crate::sync::{JobQueue, SecondChance, WorkerPool, lock};
 
 /// Size in bytes below which there is little to save.

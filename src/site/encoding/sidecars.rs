@@ -11,8 +11,8 @@ use crate::site::names::media::{self, MediaTypes, is_compressible};
 pub const SIDECAR_CODINGS: [Coding; 3] = [Coding::Brotli, Coding::Zstd, Coding::Gzip];
 
 /// Reasons why a sidecar is not served.
-pub(crate) const OLDER_THAN_FILE: &str = "it is older than its file";
-pub(crate) const WRONG_CODING: &str = "its content is not in the coding of its extension";
+const OLDER_THAN_FILE: &str = "it is older than its file";
+const WRONG_CODING: &str = "its content is not in the coding of its extension";
 pub(crate) const UNREADABLE: &str = "it cannot be read";
 
 /// Returns the codings for which sidecars of a file of this type are looked for.

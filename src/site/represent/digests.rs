@@ -29,7 +29,7 @@ use tracing::debug;
 use twox_hash::xxhash3_128::Hasher;
 
 use crate::blob::{Blob, FileVersion};
-use crate::files::read::MAX_CACHED_FILE_BYTES;
+use crate::site::options::MAX_CACHED_FILE_BYTES;
 use crate::sync::{JobQueue, SecondChance, WorkerPool, lock};
 
 /// Size in bytes up to which a file is read at once, by the worker.
@@ -230,7 +230,7 @@ impl DigestJob {
         Ok((self.offset == self.version.len).then(|| self.hasher.finish_128()))
     }
 
-    /// Checks that the file is still of this version. The kernel dates a write before it shows any of its bytes, so a
+    /// Checks that the file is still of this version, by equality, as its digest is kept under the version. The kernel dates a write before it shows any of its bytes, so a
     /// reader that finds the date unchanged has read none of them. (A file that has lost its name meanwhile has another
     /// date as well, and will not be requested.)
     fn check_unchanged(&self) -> io::Result<()> {

@@ -11,10 +11,10 @@ use crate::files::read::MAX_WHOLE_FILE_BYTES;
 const MAX_FILE_BYTES: usize = MAX_WHOLE_FILE_BYTES;
 
 /// Maximum number of rules with a literal path in a file (Cloudflare's limit). One hash lookup finds them.
-pub(crate) const MAX_LITERAL_RULES: usize = 2000;
+const MAX_LITERAL_RULES: usize = 2000;
 
 /// Maximum number of rules with `*` or `:name` in a file (Cloudflare's limit). They are tried one after another.
-pub(crate) const MAX_PATTERN_RULES: usize = 100;
+const MAX_PATTERN_RULES: usize = 100;
 
 /// Error in a line of a rule file. Printed after the file's name and a colon, editors can jump to it.
 #[derive(Clone, Debug, PartialEq, Eq)]

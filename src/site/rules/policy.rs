@@ -52,7 +52,7 @@ pub struct TracedFieldChange {
     pub lines: Vec<usize>,
 }
 
-/// Policy at one path. The rules are asked when the first field is needed, and once.
+/// Policy at one path. The rules are matched once, when the first field is needed.
 #[derive(Debug)]
 pub(crate) struct PathPolicy<'p> {
     policy: &'p Policy,
