@@ -126,9 +126,7 @@ impl<'a> Search<'a> {
             }
             self.missing.push(index);
         }
-        self.context
-            .shared
-            .record(|| TraceEvent::CleanUrl(clean.clone()));
+        self.context.record(|| TraceEvent::CleanUrl(clean.clone()));
         self.with_sidecars(clean, content, source)
     }
 
@@ -137,9 +135,7 @@ impl<'a> Search<'a> {
         for index in &self.context.options.index {
             let path = join_path(path, index.as_bytes());
             if let Some(OpenedEntry::File { content, source }) = self.open(&path)? {
-                self.context
-                    .shared
-                    .record(|| TraceEvent::IndexFile(path.clone()));
+                self.context.record(|| TraceEvent::IndexFile(path.clone()));
                 return self.with_sidecars(path, content, source);
             }
             self.missing.push(path);
