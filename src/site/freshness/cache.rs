@@ -390,7 +390,7 @@ fn entry_id(slot: usize, serial: u32) -> EntryId {
 }
 
 fn slot_of(id: EntryId) -> usize {
-    (id.0 & u64::from(u32::MAX)) as usize
+    usize::try_from(id.0 & u64::from(u32::MAX)).unwrap_or(usize::MAX)
 }
 
 /// Returns the watches of an entry, or none.
