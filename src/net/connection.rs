@@ -1102,9 +1102,10 @@ mod tests {
         const KIB: usize = 1024;
         for (taken, expected) in [
             (0, 60),
-            (100 * KIB, 60),
-            (256 * KIB, 60),
-            (300 * KIB, 104),
+            (10 * KIB, 70),
+            (100 * KIB, 120),
+            (256 * KIB, 120),
+            (300 * KIB, 164),
             (1024 * KIB, 300),
         ] {
             let mut driver = download(taken);

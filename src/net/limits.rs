@@ -20,7 +20,8 @@ pub struct Limits {
     /// Minimum rate, in bytes per second, at which a peer must take queued bytes: the bytes that it takes buy time at
     /// this rate. 0 is no minimum, and no [`stall_timeout`](Self::stall_timeout).
     pub min_rate: u64,
-    /// Duration for which a peer may take none of the queued bytes, without having bought time.
+    /// Duration for which a peer may take none of the queued bytes, without having bought time. A peer that may have
+    /// read nothing but what the kernels buffer buys no more than this once again.
     pub stall_timeout: Duration,
     /// Maximum number of bytes that are sent to one peer and not yet read by it: the buffers of both ends' kernels.
     pub max_in_flight: u64,

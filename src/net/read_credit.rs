@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::limits::Limits;
 
 /// Bytes that the kernels of both ends buffer for a peer that reads nothing, with Linux's defaults. They do not show
-/// that the peer reads.
+/// that the peer reads, nor that it does not: of a peer that has read 100 KiB they may have taken no more.
 const BUFFERED_BYTES: u64 = 256 * 1024;
 
 /// Maximum credit. A peer takes in lumps and pauses: a player fills its buffer, a pager waits for a key, and the kernel
@@ -17,7 +17,7 @@ const MAX_CREDIT: Duration = Duration::from_secs(5 * 60);
 ///
 /// A peer starts with [`Limits::stall_timeout`], and n bytes taken buy n / [`Limits::min_rate`] seconds. So on average
 /// each second beyond the first `stall_timeout` costs `min_rate` bytes, however they are spread. The credit is at most
-/// `stall_timeout` and what the bytes beyond [`BUFFERED_BYTES`] have bought, and at most [`MAX_CREDIT`] unless
+/// twice `stall_timeout` and what the bytes beyond [`BUFFERED_BYTES`] have bought, and at most [`MAX_CREDIT`] unless
 /// `stall_timeout` is longer.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ReadCredit {
@@ -42,8 +42,8 @@ impl ReadCredit {
         }
         self.taken += bytes;
         let proven = self.taken.saturating_sub(BUFFERED_BYTES);
-        let max = limits.stall_timeout + price(proven, limits);
-        let max = max.min(MAX_CREDIT.max(limits.stall_timeout));
+        let max = 2 * limits.stall_timeout + price(proven, limits);
+        let max = max.min(MAX_CREDIT).max(limits.stall_timeout);
         // A credit that has ended while the server was held up is no debt of the peer.
         let paid = self.end.max(now) + price(bytes, limits);
         self.end = paid.min(now + max);
@@ -93,13 +93,14 @@ mod tests {
             // Nothing is taken, and nothing but what the kernels buffer.
             (&[][..], 60),
             (&[(0, 0)], 60),
-            (&[(0, 64 * KIB)], 60),
-            (&[(0, 128 * KIB), (1, 128 * KIB)], 61),
-            // Bytes beyond that buy a pause.
-            (&[(0, 257 * KIB)], 61),
-            (&[(0, 356 * KIB)], 160),
+            (&[(0, 40 * KIB)], 100),
+            (&[(0, 64 * KIB)], 120),
+            (&[(0, 128 * KIB), (1, 128 * KIB)], 121),
+            // Bytes beyond that buy a longer pause.
+            (&[(0, 257 * KIB)], 121),
+            (&[(0, 356 * KIB)], 220),
             // Up to five minutes.
-            (&[(0, 496 * KIB)], 300),
+            (&[(0, 436 * KIB)], 300),
             (&[(0, 4096 * KIB)], 300),
             (&[(0, 4096 * KIB), (100, KIB)], 301),
             (&[(0, 4096 * KIB), (299, 4096 * KIB)], 599),
@@ -125,7 +126,9 @@ mod tests {
             (0, 59, 64 * KIB, true),
             (0, 59, 32 * KIB, false),
             (0, 61, 64 * KIB, false),
-            (300 * KIB, 61, 64 * KIB, true),
+            (100 * KIB, 100, 110 * KIB, true),
+            (100 * KIB, 121, 128 * KIB, false),
+            (300 * KIB, 121, 128 * KIB, true),
             (300 * KIB, 1, 1, false),
             // curl --limit-rate 40k, which the kernel reports in lumps of 4 MiB.
             (4096 * KIB, 100, 4000 * KIB, true),
@@ -152,7 +155,7 @@ mod tests {
     fn credit_follows_the_limits() {
         // A high rate buys little time, also for a single byte.
         assert_eq!(end_with(1 << 20, 2, &[(0, 300 * KIB)]), 2);
-        assert_eq!(end_with(1 << 20, 2, &[(0, 8 << 20)]), 9);
+        assert_eq!(end_with(1 << 20, 2, &[(0, 8 << 20)]), 10);
         assert_eq!(end_with(1, 2, &[(0, u64::MAX)]), 300);
         // A stall timeout above five minutes holds for every peer.
         assert_eq!(end_with(1024, 600, &[(0, 4096 * KIB)]), 600);
