@@ -1,6 +1,6 @@
 //! Slow, silent and misbehaving clients: they time out, and neither delay other clients nor leak descriptors.
 
-use std::io::{Read as _, Write as _};
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::TcpStream;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
@@ -225,6 +225,18 @@ fn client_that_takes_nothing_is_closed_after_idle_timeout() {
     }
     assert!(start.elapsed() >= Duration::from_millis(500));
     server.wait_for_descriptors(before);
+    // The kernel keeps nothing for them: after what has arrived, the connection is reset.
+    for client in &stalled {
+        let mut piece = [0; 64 * 1024];
+        let end = loop {
+            match client.stream().read(&mut piece) {
+                Ok(1..) => {}
+                end => break end,
+            }
+        };
+        let error = end.expect_err("the connection is reset");
+        assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+    }
     assert_eq!(server.stderr_lines(), [""; 0], "no warning is logged");
 }
 
