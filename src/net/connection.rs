@@ -453,7 +453,8 @@ impl<S, T: Transport> Connection<S, T> {
         }
     }
 
-    /// Starts, continues or ends the measurement of the peer's rate, and lifts the limit on unsent bytes for a fast peer.
+    /// Starts, continues or ends the measurement of the peer's rate, and lifts the limit on unsent bytes for a fast
+    /// peer.
     fn update_throughput(
         &mut self,
         buffers: &mut Buffers,
