@@ -118,13 +118,14 @@ pub(crate) struct Arguments {
     #[arg(help_heading = group::LIMITS, hide_short_help = true)]
     header_timeout: Duration,
 
-    /// Close a connection that is idle for longer than this between requests, or whose request content takes longer
+    /// Close a connection that is idle for longer than this between requests, whose request content takes longer, or
+    /// whose client takes nothing of a response for longer
     #[arg(long, value_name = "TIME", env = "DOCROOT_IDLE_TIMEOUT")]
     #[arg(default_value = "60s", value_parser = values::duration)]
     #[arg(help_heading = group::LIMITS, hide_short_help = true)]
     idle_timeout: Duration,
 
-    /// Close a connection whose client reads fewer bytes per second than this, over 30 seconds; 0 never does
+    /// Close a connection whose client reads fewer bytes per second than this on average; 0 never does
     #[arg(long, value_name = "BYTES", env = "DOCROOT_MIN_RATE")]
     #[arg(default_value = "1KiB", value_parser = values::size)]
     #[arg(help_heading = group::LIMITS, hide_short_help = true)]
@@ -205,6 +206,7 @@ impl Arguments {
             connections,
             inbox_bytes: defaults.inbox_bytes.max(self.site.max_header),
             min_rate: self.min_rate,
+            stall_timeout: self.idle_timeout,
             ..defaults
         };
         let mut binds = Binds::new();
