@@ -17,17 +17,18 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// A user name and a password, as sent in a request. They are bytes: they need not be UTF-8.
+/// A user name and a password of a request.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Credentials {
     /// User name, which has no colon.
-    pub user: Vec<u8>,
+    pub user: String,
     /// Password.
-    pub password: Vec<u8>,
+    pub password: String,
 }
 
 impl Credentials {
-    /// Parses the value of an Authorization field. `None` for a scheme other than Basic, and for a value that it does
+    /// Parses the value of an Authorization field. Bytes that are not UTF-8 are read as Latin-1: some clients send that,
+    /// although the challenge names UTF-8 (Python's requests, and pip with it). `None` for a scheme other than Basic, and for a value that it does
     /// not allow: invalid base64, no colon, control characters (RFC 7617 section 2).
     #[must_use]
     pub fn parse(value: &[u8]) -> Option<Self> {
@@ -36,19 +37,26 @@ impl Credentials {
         if !scheme.eq_ignore_ascii_case(b"Basic") {
             return None;
         }
-        let mut user = BASE64.decode(rest.trim_ascii()).ok()?;
-        let colon = user.iter().position(|&byte| byte == b':')?;
-        if user.iter().any(u8::is_ascii_control) {
+        let text = BASE64.decode(rest.trim_ascii()).ok()?;
+        if text.iter().any(u8::is_ascii_control) {
             return None;
         }
-        let password = user.split_off(colon + 1);
-        user.truncate(colon);
-        Some(Self { user, password })
+        let text = String::from_utf8(text).unwrap_or_else(|error| from_latin_1(error.as_bytes()));
+        let (user, password) = text.split_once(':')?;
+        Some(Self {
+            user: user.to_owned(),
+            password: password.to_owned(),
+        })
     }
 }
 
-/// Appends the user name in the value of an Authorization field, and nothing of the password. Returns the name's length
-/// in bytes; `None` where [`Credentials::parse`] returns `None`.
+/// Decodes Latin-1 (ISO 8859-1), whose bytes are the first 256 code points of Unicode.
+fn from_latin_1(text: &[u8]) -> String {
+    text.iter().map(|&byte| char::from(byte)).collect()
+}
+
+/// Appends the user name in the value of an Authorization field, and nothing of the password, in the encoding of
+/// [`Credentials::parse`]. Returns the name's length in bytes; `None` where [`Credentials::parse`] returns `None`.
 pub fn append_user(value: &[u8], into: &mut Vec<u8>) -> Option<usize> {
     let (scheme, rest) = value.split_at_checked(value.iter().position(|&byte| byte == b' ')?)?;
     if !scheme.eq_ignore_ascii_case(b"Basic") {
@@ -58,11 +66,19 @@ pub fn append_user(value: &[u8], into: &mut Vec<u8>) -> Option<usize> {
     let decoded = BASE64.decode_vec(rest.trim_ascii(), into).ok();
     let text = into.get_mut(start..).unwrap_or_default();
     let colon = text.iter().position(|&byte| byte == b':');
-    let length = decoded.and(colon);
+    let mut length = decoded.and(colon);
+    let has_latin_1 = std::str::from_utf8(text).is_err();
+    let name = text.get(..length.unwrap_or(0)).unwrap_or_default();
+    let name = has_latin_1.then(|| from_latin_1(name));
     // Do not leave the password in the buffer's spare memory.
     let secret = text.get_mut(length.unwrap_or(0)..);
     secret.unwrap_or_default().fill(0);
     into.truncate(start + length.unwrap_or(0));
+    if let (Some(name), Some(length)) = (name, &mut length) {
+        into.truncate(start);
+        into.extend_from_slice(name.as_bytes());
+        *length = name.len();
+    }
     length
 }
 
@@ -70,7 +86,7 @@ impl std::fmt::Debug for Credentials {
     /// Omits the password.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Credentials")
-            .field("user", &format_args!("{}", self.user.escape_ascii()))
+            .field("user", &format_args!("{}", self.user.escape_debug()))
             .finish_non_exhaustive()
     }
 }
@@ -86,39 +102,39 @@ pub fn challenge() -> Response {
 mod tests {
     use super::*;
 
-    fn check(value: &[u8], expected: Option<(&[u8], &[u8])>) {
+    fn check(value: &[u8], expected: Option<(&str, &str)>) {
         let found = Credentials::parse(value);
         let expected_user = expected;
         let expected = expected.map(|(user, password)| Credentials {
-            user: user.to_vec(),
-            password: password.to_vec(),
+            user: user.to_owned(),
+            password: password.to_owned(),
         });
         assert_eq!(found, expected, "{}", value.escape_ascii());
         if let Some((name, _)) = expected_user {
             let mut output = b"GET".to_vec();
             assert_eq!(append_user(value, &mut output), Some(name.len()));
-            assert_eq!(output, [b"GET", name].concat());
+            assert_eq!(output, [b"GET", name.as_bytes()].concat());
         }
     }
 
     #[test]
     fn basic_credentials_are_parsed() {
         // Examples of RFC 7617 sections 2 and 2.1.
-        let aladdin = Some((&b"Aladdin"[..], &b"open sesame"[..]));
+        let aladdin = Some(("Aladdin", "open sesame"));
         check(b"Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==", aladdin);
-        check(
-            b"Basic dGVzdDoxMjPCow==",
-            Some((b"test", "123\u{a3}".as_bytes())),
-        );
+        check(b"Basic dGVzdDoxMjPCow==", Some(("test", "123\u{a3}")));
         // The scheme is compared without regard to case; one or more spaces follow it.
         check(b"bAsIc   QWxhZGRpbjpvcGVuIHNlc2FtZQ==", aladdin);
         // Without padding.
         check(b"Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ", aladdin);
-        // A password may have colons ("a:b:c"), be empty ("a:"), or not be UTF-8 ("a:\xff"); so may a name.
-        check(b"Basic YTpiOmM=", Some((b"a", b"b:c")));
-        check(b"Basic YTo=", Some((b"a", b"")));
-        check(b"Basic OmE=", Some((b"", b"a")));
-        check(b"Basic YTr/", Some((b"a", b"\xff")));
+        // A password may have colons ("a:b:c"), or be empty ("a:"); so may a name.
+        check(b"Basic YTpiOmM=", Some(("a", "b:c")));
+        check(b"Basic YTo=", Some(("a", "")));
+        check(b"Basic OmE=", Some(("", "a")));
+        // "bö:ä" in Latin-1, and in UTF-8.
+        check(b"Basic YvY65A==", Some(("b\u{f6}", "\u{e4}")));
+        check(b"Basic YsO2OsOk", Some(("b\u{f6}", "\u{e4}")));
+        check(b"Basic YTr/", Some(("a", "\u{ff}")));
     }
 
     #[test]
