@@ -9,8 +9,10 @@ pub(crate) mod read;
 pub(crate) mod root;
 pub(crate) mod root_watch;
 pub(crate) mod symlinks;
+pub(crate) mod text;
 pub(crate) mod watches;
 
 pub use dir::PathResolver;
 pub use root::{Root, Symlinks};
 pub use symlinks::Symlink;
+pub use text::without_byte_order_mark;
