@@ -22,8 +22,8 @@ use crate::net::{self, Endpoint, Listener, Protocol, Reactor};
 use crate::proxy::Proxied;
 use crate::service::Service;
 use crate::site::{
-    Compressor, Digests, Live, LiveReload, PolicySources, Releases, SharedPolicy, Site, SiteShared,
-    Trace,
+    Compressor, Digests, Live, LiveReload, LoggedOnce, PolicySources, Releases, SharedPolicy,
+    SidecarProofs, Site, SiteShared, Trace,
 };
 
 /// Threads that compress in the background, for all workers together.
@@ -266,8 +266,8 @@ fn panicked() -> io::Error {
     io::Error::other("a worker thread panicked")
 }
 
-/// Creates a site of the open root, and starts the compressor and the digests of all workers' sites, as far as
-/// `options` say. The policy is loaded from `sources` whenever the root changes, and each lookup is recorded in `trace`.
+/// Creates a site of the open root, and starts the background threads of all workers' sites, as far as `options` say.
+/// The policy is loaded from `sources` whenever the root changes, and each lookup is recorded in `trace`.
 ///
 /// # Errors
 /// [`StartError::System`].
@@ -281,6 +281,12 @@ pub fn open_site(
         || Compressor::start(COMPRESSOR_THREADS, options.compressed_cache_bytes());
     let compressor = options.compress.then(start_compressor).transpose();
     let digests = options.digest.then(Digests::start).transpose();
+    let logged_once = LoggedOnce::default();
+    let sidecar_log = logged_once.clone();
+    let start_proofs =
+        || SidecarProofs::start(move |path, why| sidecar_log.warn_of_sidecar(path, why));
+    let has_sidecars = options.site.has_sidecars;
+    let sidecar_proofs = has_sidecars.then(start_proofs).transpose();
     if root.resolver() == PathResolver::ComponentWalk {
         warn!(
             "openat2 is missing (Linux before 5.6, or a seccomp filter): paths are opened step by step, which is slower"
@@ -289,10 +295,13 @@ pub fn open_site(
     let shared = SiteShared {
         compressor: compressor.map_err(StartError::System)?,
         digests: digests.map_err(StartError::System)?,
+        sidecar_proofs: sidecar_proofs
+            .map_err(StartError::System)?
+            .unwrap_or_default(),
+        logged_once,
         releases: Releases::with_grace_period(options.site.release_grace),
         policy: SharedPolicy::from_sources(sources.clone()),
         trace,
-        ..SiteShared::default()
     };
     Ok(Site::new(root, options.site_options_per_worker()).with_shared(shared))
 }

@@ -17,7 +17,7 @@ mod site;
 
 pub use encoding::{
     Compressor, Encoded, SIDECAR_CODINGS, ScannedDir, SidecarError, SidecarJob, SidecarOutcome,
-    SidecarWriter,
+    SidecarProofs, SidecarWriter,
 };
 pub use freshness::Releases;
 pub use listing::Listing;

@@ -3,8 +3,6 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use tracing::warn;
-
 use super::resource::{represent, with_fields, with_validators};
 use super::validators::validators;
 use crate::files::root::Root;
@@ -160,9 +158,7 @@ impl<'a> Assembler<'a> {
     /// Logs the rejected sidecars, each once.
     fn log_rejected_sidecars(&self, found: &FoundFile) {
         for (path, why) in &found.rejected {
-            if self.shared.logged_once.insert(path) {
-                warn!("sidecar /{} is not used: {why}", path.escape_ascii());
-            }
+            self.shared.logged_once.warn_of_sidecar(path, why);
         }
     }
 

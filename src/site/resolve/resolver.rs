@@ -215,6 +215,7 @@ impl<'a> Resolver<'a> {
         Search {
             has_clean_urls: self.options.has_clean_urls,
             sidecar_types: self.options.has_sidecars.then_some(types),
+            proofs: Some(&self.shared.sidecar_proofs),
             trace: self.shared.trace.as_ref(),
             ..Search::new(self.root, &self.options.index, self.now)
         }

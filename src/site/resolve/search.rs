@@ -12,6 +12,7 @@ use crate::files::error::is_not_found;
 use crate::files::read::OpenedEntry;
 use crate::files::root::Root;
 use crate::http::{Coding, Lookup};
+use crate::site::encoding::proofs::{SidecarPair, SidecarProofs};
 use crate::site::encoding::sidecars::{self, UNREADABLE};
 use crate::site::freshness::cache::Evidence;
 use crate::site::names::media::MediaTypes;
@@ -30,6 +31,8 @@ pub(crate) struct Search<'a> {
     pub(crate) has_clean_urls: bool,
     /// Media types, if sidecars are served.
     pub(crate) sidecar_types: Option<&'a MediaTypes>,
+    /// Proofs of sidecars, if they are decoded.
+    pub(crate) proofs: Option<&'a SidecarProofs>,
     pub(crate) now: SystemTime,
     /// Paths at which no file was found, though one there would have been served.
     pub(crate) missing: Vec<Vec<u8>>,
@@ -53,7 +56,7 @@ pub(crate) struct FoundFile {
     pub(crate) sidecars: Vec<(Coding, SiteFile)>,
     /// Sidecars that are not served, each with the reason.
     pub(crate) rejected: Vec<(Vec<u8>, &'static str)>,
-    /// Evidence on which this result rests; `None` if it is not kept beyond the turn.
+    /// Evidence on which this result rests; `None` if it is not kept beyond the turn, as while a sidecar is not proved.
     pub(crate) evidence: Option<Evidence>,
 }
 
@@ -99,6 +102,7 @@ impl<'a> Search<'a> {
             index,
             has_clean_urls: false,
             sidecar_types: None,
+            proofs: None,
             now,
             missing: Vec::new(),
             trace: None,
@@ -187,6 +191,7 @@ impl<'a> Search<'a> {
             None => &[],
         };
         let mut present = vec![(found.file.path.clone(), source)];
+        let mut is_proved = true;
         for &coding in codings {
             let path = [&found.file.path, coding.suffix().as_bytes()].concat();
             // Most files have none, which one system call shows.
@@ -207,7 +212,21 @@ impl<'a> Search<'a> {
             };
             present.push((path.clone(), source));
             let file = &found.file.source;
-            let rejection = sidecars::reject_reason(coding, file, &source, &content);
+            let mut rejection = sidecars::reject_reason(coding, file, &source, &content);
+            if rejection.is_none()
+                && let Some(proofs) = self.proofs
+            {
+                let pair = SidecarPair {
+                    coding,
+                    path: &path,
+                    file: (&found.file.content, &file.version),
+                    sidecar: (&content, &source.version),
+                };
+                match proofs.result(&pair, self.now) {
+                    Some(result) => rejection = result.err(),
+                    None => is_proved = false,
+                }
+            }
             self.record(|| {
                 let taken = rejection.map_or(Ok(content.len()), Err);
                 TraceEvent::Sidecar(path.clone(), coding, taken)
@@ -224,7 +243,7 @@ impl<'a> Search<'a> {
                 }
             }
         }
-        found.evidence = Some(Evidence {
+        found.evidence = is_proved.then_some(Evidence {
             absent: self.missing,
             present,
         });
