@@ -682,6 +682,58 @@ fn sidecar_requested_by_name_is_a_plain_file() {
 }
 
 #[test]
+fn rule_names_coding_that_file_itself_is_in() {
+    let script = content(4000);
+    let root = Root::new();
+    root.write("Build/app.js.gz", encoded("gzip", 3000));
+    root.write("Build/app.js.br", encoded("br", 3000));
+    root.write("Build/app.unityweb", encoded("gzip", 3000));
+    root.write("Build/plain.unityweb", &script);
+    root.write(
+        "_headers",
+        "/Build/*.js.gz\n  Content-Type: text/javascript\n  Content-Encoding: gzip\n\
+         /Build/*.js.br\n  Content-Type: text/javascript\n  Content-Encoding: br\n\
+         /Build/*.unityweb\n  Content-Encoding: x-gzip\n",
+    );
+    root.backdate();
+    let server = Server::with(root.path(), &["--compress"]);
+    for _ in 0..3 {
+        for accept in ["", BROWSER, "Accept-Encoding: identity\r\n"] {
+            for (target, media_type, expected) in [
+                ("/Build/app.js.gz", "text/javascript", "gzip"),
+                ("/Build/app.js.br", "text/javascript", "br"),
+                ("/Build/app.unityweb", "application/vnd.unity", "gzip"),
+            ] {
+                let response = server.ask("GET", target, accept);
+                assert_eq!(response.fields("Content-Encoding"), [expected], "{target}");
+                assert_eq!(response.field("Content-Type"), Some(media_type), "{target}");
+                assert_eq!(response.field("Vary"), None, "{target}");
+                assert_eq!(response.decoded(), script, "{target}");
+                let head = server.ask("HEAD", target, accept);
+                assert_eq!(head.undated(), response.undated(), "{target}");
+                let part = server.ask("GET", target, "Range: bytes=1-2\r\n");
+                assert_eq!((part.code(), coding(&part)), ("206", expected), "{target}");
+                let parts = server.ask("GET", target, "Range: bytes=1-2,2900-2901\r\n");
+                assert_eq!(
+                    (parts.code(), coding(&parts)),
+                    ("200", expected),
+                    "{target}"
+                );
+                let known = format!("If-None-Match: {}\r\n", tag(&response));
+                let known = server.ask("GET", target, &known);
+                assert_eq!((known.code(), coding(&known)), ("304", ""), "{target}");
+            }
+            // It is not in that coding.
+            let plain = server.ask("GET", "/Build/plain.unityweb", accept);
+            assert_eq!((coding(&plain), plain.content == script), ("", true));
+            let missing = server.ask("GET", "/Build/missing.js.gz", accept);
+            assert_eq!((missing.code(), coding(&missing)), ("404", ""));
+        }
+        server.wait_until_idle();
+    }
+}
+
+#[test]
 fn no_precompressed_ignores_sidecars() {
     let root = site();
     let server = Server::with(root.path(), &["--no-precompressed"]);

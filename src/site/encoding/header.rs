@@ -37,6 +37,21 @@ pub(crate) fn header_fault(coding: Coding, content: &Blob, len: u64) -> Option<&
     }
 }
 
+/// Whether content begins as content in this coding does. brotli has no magic number.
+pub(crate) fn begins_as(coding: Coding, content: &Blob) -> bool {
+    let mut magic = [0; 4];
+    match coding {
+        Coding::Identity => true,
+        Coding::Brotli => !content.is_empty(),
+        _ if !read_at(content, 0, &mut magic) => false,
+        Coding::Gzip => magic.starts_with(&[0x1f, 0x8b, 8]),
+        Coding::Zstd => matches!(
+            magic,
+            [0x28, 0xb5, 0x2f, 0xfd] | [0x50..=0x5f, 0x2a, 0x4d, 0x18]
+        ),
+    }
+}
+
 /// Checks the header of a gzip member and the length in its trailer, modulo 2^32 (RFC 1952 section 2.3.1). Of several
 /// members, the trailer has the length of the last one.
 fn gzip_fault(head: &[u8], content: &Blob, len: u64) -> Option<&'static str> {

@@ -8,13 +8,14 @@ use super::validators::validators;
 use crate::files::root::Root;
 use crate::http::{Coding, Fields, Lookup, Representation, Resource};
 use crate::site::encoding::compressor::{self, Encoded};
+use crate::site::encoding::header;
 use crate::site::freshness::cache::Evidence;
 use crate::site::freshness::lookup_cache::FindingWithEvidence;
 use crate::site::names::media::is_compressible;
 use crate::site::report::trace::{ChosenFile, ResponseRole, TraceEvent};
 use crate::site::resolve::resolver::Resolver;
 use crate::site::resolve::search::{FoundFile, SiteFile};
-use crate::site::rules::policy::{PathPolicy, media_type};
+use crate::site::rules::policy::{PathPolicy, media_type, own_coding};
 use crate::site::shared::SiteShared;
 
 /// Assembler of the resources of one site.
@@ -61,8 +62,18 @@ impl<'a> Assembler<'a> {
             true => policy.error_fields(&policy.media_type(&file.path).value),
             false => policy.file_fields(&file.path),
         };
-        let is_encodable =
-            sidecars.is_empty() && !is_error_page && self.is_encodable(&fields, &file);
+        // A rule says the coding of a file that has no other form; a file that is not in it is sent as it is.
+        let own_coding = own_coding(&fields)
+            .filter(|coding| header::begins_as(*coding, &file.content))
+            .unwrap_or_default();
+        let sidecars = match own_coding {
+            Coding::Identity => sidecars,
+            _ => Vec::new(),
+        };
+        let is_encodable = sidecars.is_empty()
+            && !is_error_page
+            && own_coding == Coding::Identity
+            && self.is_encodable(&fields, &file);
         let varies = is_encodable || !sidecars.is_empty();
         let build = |coding, file: SiteFile| {
             let validators = (!is_error_page).then(|| {
@@ -74,8 +85,8 @@ impl<'a> Assembler<'a> {
             (Arc::new(representation), file.path)
         };
         let mut representations = Vec::with_capacity(1 + sidecars.len());
-        let (identity, name) = build(Coding::Identity, file);
-        representations.push(identity);
+        let (first, name) = build(own_coding, file);
+        representations.push(first);
         representations.extend(
             sidecars
                 .into_iter()

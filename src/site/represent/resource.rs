@@ -5,12 +5,15 @@ use std::sync::Arc;
 use crate::blob::Blob;
 use crate::files::read::seal_copy;
 use crate::http::{Coding, Fields, Lookup, Representation, Resource, Validators};
-use crate::site::rules::policy::{DEFAULT_FIELDS, is_content_type, media_type};
+use crate::site::rules::policy::{
+    DEFAULT_FIELDS, is_content_encoding, is_content_type, media_type,
+};
 
-/// Builds a representation of the content. `fields` contains its Content-Type.
+/// Builds a representation of the content in this coding, whatever `fields` say of it. They contain its Content-Type.
 pub(crate) fn represent(content: Blob, coding: Coding, fields: &Fields) -> Representation {
     let representation = Representation::new(content, media_type(fields));
-    let others = fields.lines().filter(|(name, _)| !is_content_type(name));
+    let is_other = |name: &str| !is_content_type(name) && !is_content_encoding(name);
+    let others = fields.lines().filter(|(name, _)| is_other(name));
     let representation = others.fold(representation, |all, line| match line {
         // A client that gets a 304 has received these with the stored response.
         (name, value) if DEFAULT_FIELDS.contains(&line) => all.with_content_field(name, value),
