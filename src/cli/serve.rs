@@ -81,7 +81,7 @@ fn serve(
     if let Confinement::None(_) = confinement {
         warn!("{}", describe_confinement(&confinement));
     }
-    let (site, loaded) = open_site(root, &config, None)?;
+    let (site, loaded) = open_site(root, &config)?;
     warn_of_ignored_rules(&loaded);
     let root_fault = check::root_fault(&config.server.root, &site);
     // On a terminal the banner has it.

@@ -14,7 +14,7 @@ use crate::blob::Blob;
 pub struct Resource {
     /// Name for messages: the path of its file below the root; empty if it is generated.
     pub name: Vec<u8>,
-    /// Representations; the first has no content coding. Never empty.
+    /// Representations; the first is the file itself, which has no content coding unless a rule says so. Never empty.
     pub representations: Vec<Arc<Representation>>,
     /// Whether the representation sent depends on the request.
     pub varies: bool,

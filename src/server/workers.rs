@@ -24,8 +24,8 @@ use crate::net::{Endpoint, Listener, PerIpLimit, Protocol, Reactor, ReactorHandl
 use crate::proxy::Proxied;
 use crate::service::Service;
 use crate::site::{
-    Compressor, Digests, Live, LiveReload, PolicySources, Releases, SharedPolicy, Site, SiteShared,
-    Trace,
+    Compressor, Digests, Live, LiveReload, LoggedOnce, PolicySources, Releases, SharedPolicy,
+    SidecarProofs, Site, SiteShared, Trace,
 };
 use crate::sync::LogThrottle;
 
@@ -293,8 +293,9 @@ fn panicked() -> io::Error {
     io::Error::other("a worker thread panicked")
 }
 
-/// Creates a site of the open root, and starts the compressor and the digests of all workers' sites, as far as
-/// `options` say. The policy is loaded from `sources` whenever the root changes, and each lookup is recorded in `trace`.
+/// Creates a site of the open root, and starts the background threads of all workers' sites, as far as `options` say.
+/// The policy is loaded from `sources` whenever the root changes, and each lookup is recorded in `trace`. `proofs` are
+/// those of its sidecars; `None` starts a thread for them.
 ///
 /// # Errors
 /// [`StartError::System`].
@@ -303,11 +304,21 @@ pub fn open_site(
     options: &ServerOptions,
     sources: &PolicySources,
     trace: Option<Trace>,
+    proofs: Option<SidecarProofs>,
 ) -> Result<Site, StartError> {
     let start_compressor =
         || Compressor::start(COMPRESSOR_THREADS, options.compressed_cache_bytes());
     let compressor = options.compress.then(start_compressor).transpose();
     let digests = options.digest.then(Digests::start).transpose();
+    let logged_once = LoggedOnce::default();
+    let sidecar_log = logged_once.clone();
+    let sidecar_proofs = match proofs {
+        Some(proofs) => Ok(proofs),
+        None if options.site.has_sidecars => {
+            SidecarProofs::start(move |path, why| sidecar_log.warn_of_sidecar(path, why))
+        }
+        None => Ok(SidecarProofs::default()),
+    };
     if root.resolver() == PathResolver::ComponentWalk {
         warn!(
             "openat2 is missing (Linux before 5.6, or a seccomp filter): paths are opened step by step, which is slower"
@@ -316,10 +327,11 @@ pub fn open_site(
     let shared = SiteShared {
         compressor: compressor.map_err(StartError::System)?,
         digests: digests.map_err(StartError::System)?,
+        sidecar_proofs: sidecar_proofs.map_err(StartError::System)?,
+        logged_once,
         releases: Releases::with_grace_period(options.site.release_grace),
         policy: SharedPolicy::from_sources(sources.clone()),
         trace,
-        ..SiteShared::default()
     };
     Ok(Site::new(root, options.site_options_per_worker(), shared))
 }

@@ -21,7 +21,7 @@ mod survey;
 
 pub use encoding::{
     Compressor, Encoded, SIDECAR_CODINGS, ScannedDir, SidecarError, SidecarJob, SidecarOutcome,
-    SidecarWriter,
+    SidecarProofs, SidecarWriter,
 };
 pub use freshness::Releases;
 pub use listing::Listing;

@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use tracing::warn;
-
 use super::inject::PageScript;
 use super::resource::{represent, with_fields};
 use super::validators::{validators, validators_of_generated};
@@ -11,10 +9,11 @@ use crate::files::evidence::Evidence;
 use crate::http::{Coding, Fields, Finding, Lookup, Representation, Resource};
 use crate::site::context::LookupContext;
 use crate::site::encoding::compressor::{self, Encoded};
+use crate::site::encoding::header;
 use crate::site::names::media::is_compressible;
 use crate::site::report::trace::{ChosenFile, ResponseRole, TraceEvent};
 use crate::site::resolve::search::{FoundFile, SiteFile};
-use crate::site::rules::policy::{PathPolicy, media_type};
+use crate::site::rules::policy::{PathPolicy, media_type, own_coding};
 
 /// Result of a lookup, and the evidence for it, if it rests on files.
 pub(crate) type FindingWithEvidence = (Finding, Option<Evidence>);
@@ -46,7 +45,12 @@ impl Assembler<'_> {
             true => policy.error_fields(&policy.media_type(&file.path).value),
             false => policy.file_fields(&file.path),
         };
-        let script = PageScript::new(self.0.options, self.0.shared);
+        // A rule says the coding of a file that has no other form; a file that is not in it is sent as it is.
+        let own_coding = own_coding(&fields)
+            .filter(|coding| header::begins_as(*coding, &file.content))
+            .unwrap_or_default();
+        let script = PageScript::new(self.0.options, self.0.shared)
+            .filter(|_| own_coding == Coding::Identity);
         if let Some(html) = script.and_then(|script| script.inject_into_file(&file, &fields)) {
             let validators = (!is_error_page).then(|| validators_of_generated(&html));
             let page = represent(html.into(), Coding::Identity, &fields, validators, false);
@@ -56,8 +60,14 @@ impl Assembler<'_> {
             };
             return (Lookup::Found(Arc::new(resource)).into(), evidence);
         }
-        let is_encodable =
-            sidecars.is_empty() && !is_error_page && self.is_encodable(&fields, &file);
+        let sidecars = match own_coding {
+            Coding::Identity => sidecars,
+            _ => Vec::new(),
+        };
+        let is_encodable = sidecars.is_empty()
+            && !is_error_page
+            && own_coding == Coding::Identity
+            && self.is_encodable(&fields, &file);
         let varies = is_encodable || !sidecars.is_empty();
         let build = |coding, file: SiteFile| {
             let validators = (!is_error_page).then(|| {
@@ -68,8 +78,8 @@ impl Assembler<'_> {
             (Arc::new(representation), file.path)
         };
         let mut representations = Vec::with_capacity(1 + sidecars.len());
-        let (identity, name) = build(Coding::Identity, file);
-        representations.push(identity);
+        let (first, name) = build(own_coding, file);
+        representations.push(first);
         representations.extend(
             sidecars
                 .into_iter()
@@ -152,9 +162,7 @@ impl Assembler<'_> {
     /// Logs the rejected sidecars, each once.
     fn log_rejected_sidecars(&self, found: &FoundFile) {
         for (path, why) in &found.rejected {
-            if self.0.shared.logged_once.insert(path) {
-                warn!("sidecar /{} is not used: {why}", path.escape_ascii());
-            }
+            self.0.shared.logged_once.warn_of_sidecar(path, why);
         }
     }
 

@@ -5,10 +5,12 @@ use std::sync::Arc;
 use crate::blob::Blob;
 use crate::files::read::seal_copy;
 use crate::http::{Coding, Fields, Lookup, Representation, Resource, Validators};
-use crate::site::rules::policy::{DEFAULT_FIELDS, is_content_type, media_type};
+use crate::site::rules::policy::{
+    DEFAULT_FIELDS, is_content_encoding, is_content_type, media_type,
+};
 
-/// Builds a representation of the content, with validators if it has any, and with Vary if the resource `varies` by
-/// Accept-Encoding. `fields` contains its Content-Type.
+/// Builds a representation of the content in this coding, whatever `fields` say of it, with validators if it has any,
+/// and with Vary if the resource `varies` by Accept-Encoding. `fields` contains its Content-Type.
 pub(crate) fn represent(
     content: Blob,
     coding: Coding,
@@ -17,7 +19,8 @@ pub(crate) fn represent(
     varies: bool,
 ) -> Representation {
     let representation = Representation::new(content, media_type(fields));
-    let others = fields.lines().filter(|(name, _)| !is_content_type(name));
+    let is_other = |name: &str| !is_content_type(name) && !is_content_encoding(name);
+    let others = fields.lines().filter(|(name, _)| is_other(name));
     let representation = others.fold(representation, |all, line| match line {
         // A client that gets a 304 has received these with the stored response.
         (name, value) if DEFAULT_FIELDS.contains(&line) => all.with_content_field(name, value),

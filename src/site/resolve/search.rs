@@ -13,6 +13,7 @@ use crate::files::root::Root;
 use crate::files::symlinks::Symlink;
 use crate::http::{Coding, Lookup};
 use crate::site::context::LookupContext;
+use crate::site::encoding::proofs::SidecarPair;
 use crate::site::encoding::sidecars::{self, UNREADABLE};
 use crate::site::report::absence::Absence;
 use crate::site::report::trace::{ProbeResult, TraceEvent};
@@ -46,7 +47,7 @@ pub(crate) struct FoundFile {
     pub(crate) sidecars: Vec<(Coding, SiteFile)>,
     /// Sidecars that are not served, each with the reason.
     pub(crate) rejected: Vec<(Vec<u8>, &'static str)>,
-    /// Evidence on which this result rests; `None` if it is not kept beyond the turn.
+    /// Evidence on which this result rests; `None` if it is not kept beyond the turn, as while a sidecar is not proved.
     pub(crate) evidence: Option<Evidence>,
 }
 
@@ -178,13 +179,18 @@ impl<'a> Search<'a> {
             evidence: None,
         };
         let LookupContext {
-            policy, options, ..
+            policy,
+            options,
+            shared,
+            now,
+            ..
         } = self.context;
         let codings = match options.has_sidecars {
             true => sidecars::sidecar_codings(&policy.media_types, &found.file.path),
             false => &[],
         };
         let mut present = vec![(found.file.path.clone(), source)];
+        let mut is_proved = true;
         for &coding in codings {
             let path = [&found.file.path, coding.suffix().as_bytes()].concat();
             // Most files have none, which one system call shows.
@@ -207,7 +213,19 @@ impl<'a> Search<'a> {
             };
             present.push((path.clone(), source));
             let file = &found.file.source;
-            let rejection = sidecars::reject_reason(coding, file, &source, &content);
+            let mut rejection = sidecars::reject_reason(coding, file, &source, &content);
+            if rejection.is_none() {
+                let pair = SidecarPair {
+                    coding,
+                    path: &path,
+                    file: (&found.file.content, &file.version),
+                    sidecar: (&content, &source.version),
+                };
+                match shared.sidecar_proofs.result(&pair, now) {
+                    Some(result) => rejection = result.err(),
+                    None => is_proved = false,
+                }
+            }
             self.context.record(|| {
                 let taken = rejection.map_or(Ok(content.len()), Err);
                 TraceEvent::Sidecar(path.clone(), coding, taken)
@@ -224,7 +242,7 @@ impl<'a> Search<'a> {
                 }
             }
         }
-        found.evidence = Some(Evidence {
+        found.evidence = is_proved.then_some(Evidence {
             absent: self.missing,
             present,
         });
