@@ -1,15 +1,15 @@
 //! Files that change while they are sent: a response is one version of the file, or the connection is closed early.
 
 use std::collections::HashMap;
-use std::fs::{self, OpenOptions, Permissions};
+use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::Write as _;
 use std::net::SocketAddr;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _, PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{LazyLock, Mutex};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::support::{self, Client, LARGE_LEN, Response, Root, Server, SetOnDrop, json_field};
 use socket2::SockRef;
@@ -82,9 +82,11 @@ enum Change {
     Delete,
     /// The file is made unreadable, and readable again.
     Chmod,
+    /// Half of another file is renamed to its name, and the rest is appended, a page at a time.
+    Append,
 }
 
-const CHANGES: [Change; 7] = [
+const CHANGES: [Change; 8] = [
     Change::Unchanged,
     Change::Truncate,
     Change::Rewrite,
@@ -92,16 +94,17 @@ const CHANGES: [Change; 7] = [
     Change::Replace,
     Change::Delete,
     Change::Chmod,
+    Change::Append,
 ];
 
 impl Change {
     /// Whether the response to a request at that time may be aborted.
     fn may_abort(self) -> bool {
-        // (A change of the mode changes the ctime, as a change of the content would.)
-        matches!(
-            self,
-            Self::Truncate | Self::Rewrite | Self::Grow | Self::Chmod
-        )
+        // (A file that is changed between its opening and the first byte has nothing to compare with yet.)
+        match self {
+            Self::Truncate | Self::Rewrite | Self::Grow | Self::Append | Self::Chmod => true,
+            Self::Unchanged | Self::Replace | Self::Delete => false,
+        }
     }
 
     /// Whether this status is allowed, besides 200 and 206.
@@ -112,6 +115,7 @@ impl Change {
             Self::Truncate | Self::Rewrite | Self::Grow => {
                 ["416 Range Not Satisfiable", "503 Service Unavailable"].contains(&status)
             }
+            Self::Append => status == "416 Range Not Satisfiable",
             Self::Delete => status == "404 Not Found",
             // File modes do not apply to root.
             Self::Chmod => status == "403 Forbidden" && !rustix::process::geteuid().is_root(),
@@ -159,9 +163,13 @@ impl Site {
     }
 
     fn replace(&self, change: Change, size: usize, version: usize) {
+        self.replace_with(change, size, &self.versions[size].0[version]);
+    }
+
+    fn replace_with(&self, change: Change, size: usize, content: &[u8]) {
         // Outside the root, and so never requested.
         let new = self.directory.with_extension("new");
-        fs::write(&new, &self.versions[size].0[version]).expect("a file");
+        fs::write(&new, content).expect("a file");
         fs::rename(&new, self.path(change, size)).expect("a file");
     }
 
@@ -192,7 +200,9 @@ impl Site {
         let max_len = SIZES[size].1;
         let is_length = match change {
             Change::Truncate if len == truncated_len(max_len) => true,
-            Change::Truncate | Change::Rewrite | Change::Grow => len == max_len || len % PAGE == 0,
+            Change::Truncate | Change::Rewrite | Change::Grow | Change::Append => {
+                len == max_len || len % PAGE == 0
+            }
             _ => len == max_len,
         };
         assert!(
@@ -307,6 +317,14 @@ impl Site {
                 self.pause();
                 mode(0o644).expect("a file");
             }
+            Change::Append => {
+                let (half, rest) = content.split_at(content.len() / 2);
+                self.replace_with(change, size, half);
+                let mut file = OpenOptions::new().append(true).open(&path).expect("a file");
+                for page in rest.chunks(PAGE) {
+                    file.write_all(page).expect("a file");
+                }
+            }
         }
         self.pause();
     }
@@ -410,8 +428,43 @@ fn responses_are_one_version_or_aborted_while_files_change() {
     }
 }
 
+/// Ranges of a download: none, all as one (RFC 9110 section 15.3.7), most of it as one, and all as two.
+const RANGES: [&str; 4] = [
+    "",
+    "Range: bytes=0-\r\n",
+    "Range: bytes=1-\r\n",
+    "Range: bytes=0-3999999,4000000-\r\n",
+];
+
+/// Returns the bytes of a file in a response, also of a multipart one.
+fn file_bytes(response: &Response) -> Vec<u8> {
+    let media_type = response.field("Content-Type").expect("a Content-Type");
+    let Some((_, boundary)) = media_type.split_once("boundary=") else {
+        return response.content.clone();
+    };
+    let delimiter = format!("--{boundary}");
+    let mut rest = &response.content[..];
+    let mut bytes = Vec::new();
+    loop {
+        let find = |what: &[u8]| rest.windows(what.len()).position(|window| window == what);
+        let head_end = find(b"\r\n\r\n").map(|end| end + 4);
+        let Some(head_end) = head_end else {
+            return bytes;
+        };
+        let head = String::from_utf8_lossy(&rest[..head_end]).into_owned();
+        assert!(head.trim_start().starts_with(&delimiter), "{head}");
+        let (_, range) = head.split_once("bytes ").expect("a Content-Range");
+        let (range, _) = range.split_once('/').expect("a length");
+        let (first, last) = range.split_once('-').expect("two numbers");
+        let number = |text: &str| text.parse::<usize>().expect("a number");
+        let end = head_end + number(last) + 1 - number(first);
+        bytes.extend_from_slice(&rest[head_end..end]);
+        rest = &rest[end..];
+    }
+}
+
 /// Checks the outcome of a download whose file is changed after it began.
-fn check_download(what: &str, range: &str, apply: &dyn Fn(&Path, &[u8]), expected: Option<()>) {
+fn check_download(what: &str, range: &str, apply: &dyn Fn(&Path, &[u8]), expected: Outcome) {
     static VERSIONS: LazyLock<Versions> = LazyLock::new(|| Versions::of(2, LARGE_LEN));
     let root = Root::new();
     let [old, new] = &VERSIONS.0[..] else {
@@ -432,18 +485,22 @@ fn check_download(what: &str, range: &str, apply: &dyn Fn(&Path, &[u8]), expecte
     // The server is stopped, so that it is not in the middle of a system call.
     server.while_stopped(|| apply(&root.join("site/file"), new));
     let response = client.try_response();
-    assert_eq!(response.as_ref().map(|_| ()), expected, "{what} {range}");
+    let outcome = match &response {
+        Some(_) => Outcome::Whole,
+        None => Outcome::Cut,
+    };
+    assert_eq!(outcome, expected, "{what} {range}");
     if let Some(response) = response {
-        assert_eq!(response.content.len(), LARGE_LEN, "{what} {range}");
+        let start = usize::from(range.contains("=1-"));
         assert!(
-            response.content == *old,
+            file_bytes(&response) == old[start..],
             "{what} {range}: not the old version"
         );
     }
     drop(client);
     let reason = match expected {
-        ABORTED => "The file changed while it was sent.",
-        COMPLETE => "-",
+        Outcome::Cut => "The file changed while it was sent.",
+        Outcome::Whole => "-",
     };
     assert_eq!(
         json_field(&server.stdout_line(), "reason"),
@@ -460,114 +517,320 @@ fn check_download(what: &str, range: &str, apply: &dyn Fn(&Path, &[u8]), expecte
     }
 }
 
-fn check_full_and_range(what: &str, apply: &dyn Fn(&Path, &[u8]), expected: Option<()>) {
-    // The same bytes as a 206 (RFC 9110 section 15.3.7).
-    for range in ["", "Range: bytes=0-\r\n"] {
-        check_download(what, range, apply, expected);
+/// Outcome of a download whose file is changed after it began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    /// All promised bytes of the old version were received.
+    Whole,
+    /// The connection was closed early.
+    Cut,
+}
+
+/// Change of the file at a path, which has the old version of a content. The new version has the same length.
+type ChangeFile = fn(&Path, &[u8]);
+
+fn open(path: &Path) -> File {
+    let file = OpenOptions::new().write(true).open(path);
+    file.expect("a file")
+}
+
+fn set_len(path: &Path, len: usize) {
+    open(path).set_len(len as u64).expect("a file");
+}
+
+fn append(path: &Path, content: &[u8]) {
+    let mut file = OpenOptions::new().append(true).open(path).expect("a file");
+    file.write_all(content).expect("a file");
+}
+
+fn write(path: &Path, content: &[u8]) {
+    fs::write(path, content).expect("a file");
+}
+
+/// Overwrites the page at `start` in place.
+fn write_page(path: &Path, new: &[u8], start: usize) {
+    let page = &new[start..start + PAGE];
+    open(path).write_all_at(page, start as u64).expect("a file");
+}
+
+/// Makes a change, and then sets the modification time back, as `rsync --inplace -t` does, and builds that give all files
+/// one date.
+fn keep_date(path: &Path, change: impl FnOnce()) {
+    let date = fs::metadata(path).and_then(|file| file.modified());
+    change();
+    set_date(path, date.expect("a time"));
+}
+
+fn set_date(path: &Path, date: SystemTime) {
+    open(path).set_modified(date).expect("ours");
+}
+
+fn set_mode(path: &Path, mode: u32) {
+    fs::set_permissions(path, Permissions::from_mode(mode)).expect("ours");
+}
+
+/// What is done to a file while it is sent, and how its download ends.
+const DOWNLOADS: &[(&str, ChangeFile, Outcome)] = &[
+    // Promised bytes are not there any more.
+    ("emptied", |path, _| set_len(path, 0), Outcome::Cut),
+    (
+        "halved",
+        |path, _| set_len(path, LARGE_LEN / 2),
+        Outcome::Cut,
+    ),
+    (
+        "truncated",
+        |path, _| set_len(path, LARGE_LEN / 3 + 5),
+        Outcome::Cut,
+    ),
+    (
+        "one byte less",
+        |path, _| set_len(path, LARGE_LEN - 1),
+        Outcome::Cut,
+    ),
+    (
+        "written shorter",
+        |path, new| write(path, &new[..LARGE_LEN / 2]),
+        Outcome::Cut,
+    ),
+    // Promised bytes are others.
+    ("written anew", write, Outcome::Cut),
+    (
+        "written longer",
+        |path, new| write(path, &[new, new].concat()),
+        Outcome::Cut,
+    ),
+    (
+        "overwritten at its end",
+        |path, new| write_page(path, new, LARGE_LEN - PAGE),
+        Outcome::Cut,
+    ),
+    (
+        "overwritten in its middle",
+        |path, new| write_page(path, new, LARGE_LEN / 2),
+        Outcome::Cut,
+    ),
+    (
+        "overwritten at its end, with the same date",
+        |path, new| keep_date(path, || write_page(path, new, LARGE_LEN - PAGE)),
+        Outcome::Cut,
+    ),
+    (
+        "written anew, with the same date",
+        |path, new| keep_date(path, || write(path, new)),
+        Outcome::Cut,
+    ),
+    (
+        "its head overwritten, and appended to, as archives and databases are",
+        |path, new| {
+            write_page(path, new, 0);
+            append(path, new);
+        },
+        Outcome::Cut,
+    ),
+    (
+        "its tail replaced with a longer one",
+        |path, new| {
+            set_len(path, LARGE_LEN - 100_000);
+            append(path, new);
+        },
+        Outcome::Cut,
+    ),
+    // The date alone says that bytes were written, so they may be others.
+    (
+        "dated",
+        |path, _| set_date(path, SystemTime::UNIX_EPOCH),
+        Outcome::Cut,
+    ),
+    // Nothing is taken away.
+    (
+        "one byte more",
+        |path, _| set_len(path, LARGE_LEN + 1),
+        Outcome::Whole,
+    ),
+    ("appended to", append, Outcome::Whole),
+    (
+        "appended to, with the same date",
+        |path, new| keep_date(path, || append(path, new)),
+        Outcome::Whole,
+    ),
+    (
+        "made unreadable for a while",
+        |path, _| {
+            set_mode(path, 0o000);
+            set_mode(path, 0o600);
+        },
+        Outcome::Whole,
+    ),
+    (
+        "made executable",
+        |path, _| set_mode(path, 0o755),
+        Outcome::Whole,
+    ),
+    (
+        "given to its owner",
+        |path, _| {
+            let owner = fs::metadata(path).expect("a file");
+            chown(path, Some(owner.uid()), Some(owner.gid())).expect("ours");
+        },
+        Outcome::Whole,
+    ),
+    (
+        "dated as before",
+        |path, _| keep_date(path, || ()),
+        Outcome::Whole,
+    ),
+    (
+        "renamed",
+        |path, _| fs::rename(path, path.with_extension("old")).expect("ours"),
+        Outcome::Whole,
+    ),
+    (
+        "renamed and made anew, as logs are",
+        |path, new| {
+            fs::rename(path, path.with_extension("old")).expect("ours");
+            write(path, new);
+        },
+        Outcome::Whole,
+    ),
+    (
+        "appended to, made unwritable and renamed",
+        |path, new| {
+            append(path, new);
+            set_mode(path, 0o400);
+            fs::rename(path, path.with_extension("old")).expect("ours");
+        },
+        Outcome::Whole,
+    ),
+    (
+        "replaced",
+        |path, new| {
+            let new_path = path.with_extension("new");
+            write(&new_path, new);
+            fs::rename(&new_path, path).expect("ours");
+        },
+        Outcome::Whole,
+    ),
+    (
+        "deleted",
+        |path, _| fs::remove_file(path).expect("ours"),
+        Outcome::Whole,
+    ),
+    (
+        "deleted and made anew",
+        |path, new| {
+            fs::remove_file(path).expect("ours");
+            write(path, new);
+        },
+        Outcome::Whole,
+    ),
+    // As when the next release is made of hard links (`cp -al`, `rsync --link-dest`).
+    (
+        "linked",
+        |path, _| fs::hard_link(path, path.with_extension("also")).expect("ours"),
+        Outcome::Whole,
+    ),
+    (
+        "linked, and its first name deleted",
+        |path, _| {
+            fs::hard_link(path, path.with_extension("also")).expect("ours");
+            fs::remove_file(path).expect("ours");
+        },
+        Outcome::Whole,
+    ),
+];
+
+fn check_downloads(expected: Outcome) {
+    let rows = DOWNLOADS
+        .iter()
+        .filter(|(.., outcome)| *outcome == expected);
+    for (what, apply, expected) in rows {
+        for range in RANGES {
+            check_download(what, range, apply, *expected);
+        }
     }
 }
 
-/// Outcomes of a download: the connection is closed early, or all of the old version is received.
-const ABORTED: Option<()> = None;
-const COMPLETE: Option<()> = Some(());
-
 #[test]
-fn download_is_aborted_when_file_is_written_to() {
-    let open = |path: &Path| {
-        let file = OpenOptions::new().append(true).open(path);
-        file.expect("a file")
-    };
-    let set_len = |path: &Path, len: usize| open(path).set_len(len as u64).expect("a file");
-    let write = |path: &Path, content: &[u8]| fs::write(path, content).expect("a file");
-    check_full_and_range("emptied", &|path, _| set_len(path, 0), ABORTED);
-    check_full_and_range("halved", &|path, _| set_len(path, LARGE_LEN / 2), ABORTED);
-    check_full_and_range(
-        "truncated",
-        &|path, _| set_len(path, LARGE_LEN / 3 + 5),
-        ABORTED,
-    );
-    check_full_and_range(
-        "one byte less",
-        &|path, _| set_len(path, LARGE_LEN - 1),
-        ABORTED,
-    );
-    check_full_and_range(
-        "one byte more",
-        &|path, _| set_len(path, LARGE_LEN + 1),
-        ABORTED,
-    );
-    let append = |path: &Path, content: &[u8]| {
-        open(path).write_all(content).expect("a file");
-    };
-    check_full_and_range("appended to", &|path, new| append(path, new), ABORTED);
-    check_full_and_range("written anew", &|path, new| write(path, new), ABORTED);
-    check_full_and_range(
-        "written shorter",
-        &|path, new| write(path, &new[..LARGE_LEN / 2]),
-        ABORTED,
-    );
-    check_full_and_range(
-        "written longer",
-        &|path, new| write(path, &[new, new].concat()),
-        ABORTED,
-    );
-    // In place, and of the same length: only the timestamps differ.
-    let overwrite = |path: &Path, new: &[u8]| {
-        use std::os::unix::fs::FileExt as _;
-        let file = OpenOptions::new().write(true).open(path).expect("a file");
-        file.write_all_at(&new[LARGE_LEN - PAGE..], (LARGE_LEN - PAGE) as u64)
-            .expect("a file");
-    };
-    check_full_and_range("overwritten at its end", &overwrite, ABORTED);
-    // As `rsync --inplace -t` does, and builds that give all files one date.
-    let overwrite_with_same_mtime = |path: &Path, new: &[u8]| {
-        let date = fs::metadata(path).and_then(|file| file.modified());
-        overwrite(path, new);
-        let date = date.expect("a time");
-        open(path).set_modified(date).expect("a file");
-    };
-    check_full_and_range(
-        "overwritten with the same mtime",
-        &overwrite_with_same_mtime,
-        ABORTED,
-    );
-}
-
-// Only the ctime differs, as after a change of the content whose mtime was set back.
-#[test]
-fn download_is_aborted_when_only_ctime_changes() {
-    let chmod = |path: &Path, _: &[u8]| {
-        fs::set_permissions(path, Permissions::from_mode(0o000)).expect("a file");
-        fs::set_permissions(path, Permissions::from_mode(0o600)).expect("a file");
-    };
-    check_full_and_range("made unreadable for a while", &chmod, ABORTED);
-    let move_away = |path: &Path, _: &[u8]| {
-        fs::rename(path, path.with_extension("old")).expect("a file");
-    };
-    check_full_and_range("moved", &move_away, ABORTED);
+fn download_is_cut_when_promised_bytes_change_or_vanish() {
+    check_downloads(Outcome::Cut);
 }
 
 #[test]
-fn download_continues_when_file_is_replaced_unlinked_or_linked() {
-    let replace = |path: &Path, new: &[u8]| {
-        let new_path = path.with_extension("new");
-        fs::write(&new_path, new).expect("a file");
-        fs::rename(&new_path, path).expect("a file");
-    };
-    check_full_and_range("replaced", &replace, COMPLETE);
-    check_full_and_range(
-        "deleted",
-        &|path, _| fs::remove_file(path).expect("ours"),
-        COMPLETE,
-    );
-    let recreate = |path: &Path, new: &[u8]| {
-        fs::remove_file(path).expect("a file");
-        fs::write(path, new).expect("a file");
-    };
-    check_full_and_range("deleted and made anew", &recreate, COMPLETE);
-    // As when the next release is made of hard links (`cp -al`, `rsync --link-dest`).
-    let link = |path: &Path, _: &[u8]| {
-        fs::hard_link(path, path.with_extension("also")).expect("a file");
-    };
-    check_full_and_range("linked", &link, COMPLETE);
+fn download_is_whole_when_nothing_is_taken_away() {
+    check_downloads(Outcome::Whole);
+}
+
+/// A log that is appended to all the time can be downloaded: by a client on a slow line, and by monitors that ask for
+/// its head, its new lines, or the whole of a small one.
+#[test]
+fn growing_log_can_be_downloaded() {
+    const DOWNLOADS_EACH: usize = 5;
+    const LINE_LEN: usize = 25;
+    let root = Root::new();
+    let line = |number: usize| format!("line {number:08} of the log\n").into_bytes();
+    let lines = |count: usize| (0..count).flat_map(line).collect::<Vec<u8>>();
+    let logs = [("/small.log", 500), ("/large.log", LARGE_LEN / LINE_LEN)];
+    for (name, count) in logs {
+        root.write(name.trim_start_matches('/'), lines(count));
+    }
+    let server = Server::start(root.path());
+    let done = AtomicBool::new(false);
+    let mut whole = 0;
+    thread::scope(|scope| {
+        let _done = SetOnDrop(&done);
+        scope.spawn(|| {
+            let open = |(name, _): &(&str, usize)| {
+                let path = root.join(name.trim_start_matches('/'));
+                OpenOptions::new().append(true).open(path).expect("a file")
+            };
+            let mut files = logs.each_ref().map(open);
+            for number in 0.. {
+                for (file, (_, count)) in files.iter_mut().zip(logs) {
+                    file.write_all(&line(count + number)).expect("a file");
+                }
+                if done.load(Ordering::Relaxed) || number > 100_000 {
+                    return;
+                }
+                thread::sleep(Duration::from_micros(500));
+            }
+        });
+        for (name, count) in logs {
+            for range in [
+                "",
+                "Range: bytes=1000-\r\n",
+                "Range: bytes=0-8999,9000-\r\n",
+            ] {
+                for _ in 0..DOWNLOADS_EACH {
+                    let mut client = server.connect();
+                    let socket = SockRef::from(client.stream());
+                    socket.set_recv_buffer_size(32 * 1024).expect("an option");
+                    client.send(format!("GET {name} HTTP/1.1\r\nHost: test\r\n{range}\r\n"));
+                    client.stream().peek(&mut [0]).expect("the response begins");
+                    // The log grows while the server waits for the client.
+                    let before = fs::metadata(root.join(&name[1..])).expect("a file").len();
+                    support::eventually("the log grows", || {
+                        let len = fs::metadata(root.join(&name[1..])).expect("a file").len();
+                        (len > before).then_some(())
+                    });
+                    let Some(response) = client.try_response() else {
+                        continue;
+                    };
+                    whole += 1;
+                    let content = file_bytes(&response);
+                    let start = if range.contains("1000-\r") { 1000 } else { 0 };
+                    let len = start + content.len();
+                    assert!(len >= count * LINE_LEN, "{name} {range}: {len}");
+                    assert!(
+                        content == lines(len / LINE_LEN + 1)[start..len],
+                        "{name} {range}: other bytes"
+                    );
+                }
+            }
+        }
+    });
+    let all = logs.len() * 3 * DOWNLOADS_EACH;
+    println!("{whole} of {all} downloads were whole");
+    // One may be cut because its log was written to between its opening and the first byte.
+    assert!(whole >= all * 2 / 3, "{whole} of {all}");
 }

@@ -1,5 +1,6 @@
 //! Version of a file's bytes, and whether the file still has them.
 
+use std::cmp::Ordering;
 use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
@@ -12,7 +13,7 @@ pub const TIMESTAMP_TICK: Duration = Duration::from_millis(20);
 /// Coarsest timestamp granularity of a file system: that of FAT.
 const MAX_TIMESTAMP_GRANULARITY: Duration = Duration::from_secs(2);
 
-/// Attempts to stat a file of which only the change time differs, before that counts as a change of its bytes. Each
+/// Attempts to stat a file of which only times differ, before that counts as a change of its bytes. Each
 /// costs one statx(2), 0.3 microseconds; a file system needs some tens of nanoseconds.
 const MAX_STATS: u32 = 100;
 
@@ -40,9 +41,15 @@ pub struct FileVersion {
 pub enum VersionCheck {
     /// The bytes are the same.
     Unchanged,
-    /// Only the change time differs. That may be a removal of the file's name, half done: a later check decides.
-    Undecided,
-    /// The bytes must be expected to differ.
+    /// Only the change time differs, from that of this version: the mode, the owner or the name was changed, or a removal
+    /// of the name is half done, or bytes were overwritten and the modification time was set back. The bytes decide.
+    Touched(FileVersion),
+    /// The file is longer, as this version says: appended to, or overwritten with more. The bytes decide.
+    Grown(FileVersion),
+    /// The modification time differs, and the length does not: the bytes were overwritten, or more are being appended. A
+    /// write sets the time when it begins, and the length after it has copied bytes: a later check decides.
+    Written,
+    /// The bytes must be expected to differ: the file is shorter.
     Changed,
 }
 
@@ -59,15 +66,16 @@ impl FileVersion {
     /// [`has_same_bytes_as`](Self::has_same_bytes_as).
     ///
     /// unlink(2), rename(2) and link(2) set the change time and the number of links one after the other; in which order
-    /// depends on the file system: tmpfs and XFS set the time first. So where nothing but the change time differs,
-    /// this calls statx(2) again, up to 100 times, before it returns that difference.
+    /// depends on the file system: tmpfs and XFS set the time first. And a write(2) that appends sets the times before
+    /// the length. So where nothing but times differ, this calls statx(2) again, up to 100 times, before it returns that
+    /// difference.
     ///
     /// # Errors
     /// As for [`of`](Self::of).
     pub fn after(file: &File, earlier: &Self) -> io::Result<Self> {
         let mut now = Self::of(file)?;
         for _ in 1..MAX_STATS {
-            if now.has_same_bytes_as(earlier) || !now.differs_in_change_time_only(earlier) {
+            if now.has_same_bytes_as(earlier) || !now.differs_in_times_only(earlier) {
                 break;
             }
             now = Self::of(file)?;
@@ -94,9 +102,11 @@ impl FileVersion {
     pub fn recheck(&mut self, file: &File) -> io::Result<VersionCheck> {
         let now = Self::after(file, self)?;
         if !now.has_same_bytes_as(self) {
-            return Ok(match now.differs_in_change_time_only(self) {
-                true => VersionCheck::Undecided,
-                false => VersionCheck::Changed,
+            return Ok(match now.len.cmp(&self.len) {
+                Ordering::Less => VersionCheck::Changed,
+                Ordering::Greater => VersionCheck::Grown(now),
+                Ordering::Equal if now.modified == self.modified => VersionCheck::Touched(now),
+                Ordering::Equal => VersionCheck::Written,
             });
         }
         if now.links > 0 || now.changed != self.changed {
@@ -147,10 +157,9 @@ impl FileVersion {
         is_same && (self.changed == earlier.changed || self.links != earlier.links || is_removal())
     }
 
-    /// Whether this differs from an `earlier` version in nothing but the change time.
-    fn differs_in_change_time_only(&self, earlier: &Self) -> bool {
-        let changed = earlier.changed;
-        self.changed != changed && Self { changed, ..*self } == *earlier
+    /// Whether this differs from an `earlier` version in nothing but times.
+    fn differs_in_times_only(&self, earlier: &Self) -> bool {
+        (self.len, self.links) == (earlier.len, earlier.links) && self != earlier
     }
 }
 

@@ -110,12 +110,12 @@ pub(crate) fn content_bytes(content: &Blob) -> io::Result<Cow<'_, [u8]>> {
         return Ok(bytes.into());
     }
     match content {
-        Blob::File { file, version, .. } => match read_exact_len(file, version.len)? {
+        Blob::File { file, version, .. } => match read_len(file, version.len)? {
             Some(bytes) if version.is_unchanged(file)? => Ok(bytes.into()),
             _ => Err(Errno::AGAIN.into()),
         },
         // (Content is not sealed before it is requested again.)
-        Blob::Sealed { file, len } => match read_exact_len(file, *len)? {
+        Blob::Sealed { file, len } => match read_len(file, *len)? {
             Some(bytes) => Ok(bytes.into()),
             None => Err(Errno::AGAIN.into()),
         },
@@ -133,7 +133,7 @@ pub(crate) fn is_steady(version: &FileVersion, now: SystemTime) -> bool {
 /// not change meanwhile, left open if it is large.
 fn load_content(file: File, mut source: FileSource, now: SystemTime) -> io::Result<OpenedEntry> {
     let mut last = None;
-    for _ in 0..MAX_ATTEMPTS {
+    for attempt in 1..=MAX_ATTEMPTS {
         let version = source.version;
         if version.len > MAX_IN_MEMORY_BYTES {
             // The file had a name when it was opened. Without one, it is being removed, and its change time is set a
@@ -146,13 +146,18 @@ fn load_content(file: File, mut source: FileSource, now: SystemTime) -> io::Resu
             };
             return Ok(OpenedEntry::File { content, source });
         }
-        let content = read_exact_len(&file, version.len)?;
+        let content = read_len(&file, version.len)?;
         let after = FileVersion::after(&file, &version)?;
         let held_still = after.has_same_bytes_as(&version);
         // A write that goes on all the time has set the date at its beginning.
         let is_whole = version.is_settled(now) || content == last;
+        // A log may have another length whenever it is looked at. What it had before is a version of it.
+        let is_kept = |bytes: &Vec<u8>| match after.len > version.len && attempt == MAX_ATTEMPTS {
+            true => read_len(&file, version.len).map(|again| again.as_ref() == Some(bytes)),
+            false => Ok(false),
+        };
         match content {
-            Some(bytes) if held_still && is_whole => {
+            Some(bytes) if (held_still && is_whole) || is_kept(&bytes)? => {
                 let content = bytes.into();
                 return Ok(OpenedEntry::File { content, source });
             }
@@ -177,22 +182,20 @@ fn read_whole(file: File) -> io::Result<Vec<u8>> {
     }
 }
 
-/// Reads a file that is `len` bytes long; `None` if its length is another one by now.
-fn read_exact_len(file: &File, len: u64) -> io::Result<Option<Vec<u8>>> {
+/// Reads the first `len` bytes of a file; `None` if it is shorter by now.
+fn read_len(file: &File, len: u64) -> io::Result<Option<Vec<u8>>> {
     let len = usize::try_from(len).map_err(io::Error::other)?;
-    // Room for one byte more, so that the same call tells whether the file has grown.
-    let mut content = Vec::with_capacity(len + 1);
-    loop {
+    let mut content = Vec::with_capacity(len);
+    while content.len() < len {
         let offset = content.len() as u64;
         let room = rustix::buffer::spare_capacity(&mut content);
-        let count = rustix::io::pread(file, room, offset)?;
-        if count == 0 || content.len() > len {
-            return Ok((content.len() == len).then_some(content));
-        }
-        if content.len() == len {
-            return Ok(Some(content));
+        if rustix::io::pread(file, room, offset)? == 0 {
+            return Ok(None);
         }
     }
+    // (The capacity may be larger.)
+    content.truncate(len);
+    Ok(Some(content))
 }
 
 #[cfg(test)]
@@ -229,14 +232,46 @@ mod tests {
     }
 
     #[test]
-    fn read_rejects_a_file_of_another_length() {
+    fn read_rejects_a_shorter_file() {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(b"12345").unwrap();
-        assert_eq!(
-            read_exact_len(&file, 5).unwrap().as_deref(),
-            Some(&b"12345"[..])
-        );
-        assert_eq!(read_exact_len(&file, 4).unwrap(), None);
-        assert_eq!(read_exact_len(&file, 6).unwrap(), None);
+        let read = |len| read_len(&file, len).unwrap();
+        assert_eq!(read(5).as_deref(), Some(&b"12345"[..]));
+        assert_eq!(read(4).as_deref(), Some(&b"1234"[..]));
+        assert_eq!(read(0).as_deref(), Some(&b""[..]));
+        assert_eq!(read(6), None);
+    }
+
+    /// A small log that is appended to all the time has another length at each attempt to read it.
+    #[test]
+    fn small_file_that_grows_is_read_as_it_was() {
+        use std::sync::atomic::{AtomicBool, Ordering};
+        use std::thread;
+
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        fs::write(&path, [0; 20_000]).unwrap();
+        let done = AtomicBool::new(false);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                let mut log = File::options().append(true).open(&path).unwrap();
+                for number in 1..=20_000_u16 {
+                    log.write_all(&number.to_le_bytes()).unwrap();
+                }
+                done.store(true, Ordering::Relaxed);
+            });
+            while !done.load(Ordering::Relaxed) {
+                let file = File::open(&path).unwrap();
+                let source = FileSource {
+                    version: FileVersion::of(&file).unwrap(),
+                    has_no_symlink: true,
+                };
+                let found = load_content(file, source, SystemTime::now()).unwrap();
+                let OpenedEntry::File { content, source } = found else {
+                    panic!("{found:?}");
+                };
+                assert_eq!(content.len(), source.version.len);
+            }
+        });
     }
 }

@@ -16,7 +16,9 @@ pub enum CloseReason {
     Evicted,
     /// A file changed while it was sent, so that the rest of the promised bytes could not be sent.
     FileChanged,
-    /// The socket failed, or a file that was being sent could not be read.
+    /// A file that was being sent could not be read.
+    FileUnreadable(io::Error),
+    /// The socket failed.
     Io(io::Error),
 }
 

@@ -323,6 +323,9 @@ impl<P: Protocol> Connections<P> {
         };
         match &reason {
             CloseReason::FileChanged => debug!("the file changed while it was sent"),
+            CloseReason::FileUnreadable(error) => {
+                debug!("cannot read the file that is sent: {error}");
+            }
             CloseReason::Io(error) => debug!("connection closed: {error}"),
             CloseReason::TimedOut => debug!("connection closed: the client was too slow"),
             CloseReason::Evicted => debug!("connection closed: evicted for a new one"),

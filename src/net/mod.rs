@@ -50,6 +50,7 @@ mod deadlines;
 mod edge_socket;
 mod eviction;
 mod file_part;
+mod file_sample;
 mod inbox;
 mod limits;
 mod listen;

@@ -8,6 +8,7 @@ use arrayvec::ArrayVec;
 
 use super::close_reason::CloseReason;
 use super::file_part::{FilePart, SendError, memory_index};
+use super::file_sample::SampleBudget;
 use super::transport::Transport;
 use crate::blob::Blob;
 
@@ -26,9 +27,9 @@ const MAX_BURST_BYTES: u64 = 2 * 1024 * 1024;
 /// bytes do not repay.
 const MIN_CORKED_BYTES: u64 = 512 * 1024;
 
-/// Turns in which a flush looks again at a file of which only the change time differs, before it counts as changed. On
-/// btrfs a removal sets the time some microseconds before it drops the link, and its thread may be preempted between.
-/// Other connections are served meanwhile.
+/// Turns in which a flush looks again at a file that is being changed, before it counts as overwritten. A write(2) that
+/// appends sets the time before the length, and on btrfs a removal sets the time some microseconds before it drops the
+/// link; their threads may be preempted between. Other connections are served meanwhile.
 const MAX_UNDECIDED_TURNS: u16 = 1000;
 
 /// Maximum slices of one gathering write.
@@ -212,11 +213,12 @@ impl Outbox {
     /// `max_in_flight` bytes of a part, the most that can be on their way to a peer at once, are copied into memory,
     /// and then the version of the file is compared with that at its opening: by then the peer has received all earlier
     /// bytes, unchanged. So no client receives a complete response of a file that was written to before its end was
-    /// sent.
+    /// sent. A file that has grown since, or whose mode, owner or name was changed, is sent as far as it was promised,
+    /// if a sample of its blocks is still the same.
     ///
     /// # Errors
-    /// [`CloseReason::FileChanged`] for a file that has changed since it was opened, or that ends before its promised
-    /// part does; [`CloseReason::Io`] when the transport fails, or a file cannot be read.
+    /// [`CloseReason::FileChanged`] for a file that does not have the promised bytes any more;
+    /// [`CloseReason::FileUnreadable`] when a file cannot be read; [`CloseReason::Io`] when the transport fails.
     pub(super) fn flush(
         &mut self,
         transport: &mut impl Transport,
@@ -226,7 +228,7 @@ impl Outbox {
             transport.cork(true)?;
             self.is_corked = true;
         }
-        let flushed = match self.send(transport, max_in_flight) {
+        let flushed = match self.send_and_sample(transport, max_in_flight) {
             Err(SendError::Undecided) if self.undecided < MAX_UNDECIDED_TURNS => {
                 self.undecided += 1;
                 return Ok(FlushOutcome::BurstSent);
@@ -241,6 +243,32 @@ impl Outbox {
             self.is_corked = false;
         }
         Ok(flushed)
+    }
+
+    /// Sends, and takes samples of what is not sent in this turn: until the next one its files may change.
+    fn send_and_sample(
+        &mut self,
+        transport: &mut impl Transport,
+        max_in_flight: u64,
+    ) -> Result<FlushOutcome, SendError> {
+        match self.send(transport, max_in_flight)? {
+            FlushOutcome::Empty => Ok(FlushOutcome::Empty),
+            // A slow peer may take minutes until the next turn.
+            _ if !self.extend_samples()? => Ok(FlushOutcome::BurstSent),
+            flushed => Ok(flushed),
+        }
+    }
+
+    /// Takes samples of the files in the queue, as far as one turn allows. Returns whether they are complete.
+    fn extend_samples(&mut self) -> Result<bool, SendError> {
+        let mut budget = SampleBudget::default();
+        let mut are_complete = true;
+        for chunk in &mut self.chunks {
+            if let Chunk::File(part) = chunk {
+                are_complete &= part.extend_sample(&mut budget)?;
+            }
+        }
+        Ok(are_complete)
     }
 
     fn send(
@@ -258,6 +286,12 @@ impl Outbox {
             };
             if burst == 0 {
                 return Ok(FlushOutcome::BurstSent);
+            }
+            if matches!(front, Chunk::File(part) if part.awaits_sample()) {
+                if !self.extend_samples()? {
+                    return Ok(FlushOutcome::BurstSent);
+                }
+                continue;
             }
             let (offered, result) = match front {
                 Chunk::File(part) if part.is_copied(max_in_flight) => {
@@ -396,6 +430,7 @@ fn slice<'a>(bytes: &'a [u8], part: &Range<u64>) -> &'a [u8] {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
     use std::io::Write;
     use std::os::unix::fs::FileExt as _;
     use std::sync::Arc;
@@ -527,38 +562,228 @@ mod tests {
         assert_eq!(bytes_sent_before_failure(&[7; 9000], 5000), 0);
     }
 
+    /// Sends a part of a file of 200,000 bytes in three turns, changes the file after the first one, and returns whether
+    /// the part was completed.
+    fn is_completed_after(is_steady: bool, part: &Range<u64>, change: &dyn Fn(&File)) -> bool {
+        let mut named = tempfile::NamedTempFile::new().unwrap();
+        named.write_all(&[7; 200_000]).unwrap();
+        let file = Arc::new(named.reopen().unwrap());
+        let blob = Blob::File {
+            file: file.clone(),
+            version: FileVersion::of(&file).unwrap(),
+            is_steady,
+        };
+        let mut transport = ScriptedTransport {
+            send_window: 70_000,
+            ..ScriptedTransport::default()
+        };
+        let mut outbox = Outbox::default();
+        outbox.push(blob, part.clone());
+        let mut flush = || {
+            transport.open_window();
+            outbox.flush(&mut transport, MAX_IN_FLIGHT)
+        };
+        assert_eq!(flush().unwrap(), FlushOutcome::Blocked);
+        let before = FileVersion::of(&file).unwrap().changed;
+        // File times advance in ticks.
+        while FileVersion::of(&file).unwrap().changed == before {
+            change(&file);
+        }
+        let result = loop {
+            match flush() {
+                Ok(FlushOutcome::Empty) => break Ok(()),
+                Ok(_) => {}
+                Err(reason) => break Err(reason),
+            }
+        };
+        assert!(transport.sent.iter().all(|&byte| byte == 7));
+        let is_completed = transport.sent.len() as u64 == part.end - part.start;
+        assert_eq!(result.is_ok(), is_completed);
+        if let Err(reason) = result {
+            assert!(matches!(reason, CloseReason::FileChanged), "{reason:?}");
+        }
+        is_completed
+    }
+
     #[test]
-    fn file_changed_while_sending_is_not_completed() {
-        for steady in [true, false] {
+    fn file_changed_while_sending_is_completed_if_it_keeps_what_was_promised() {
+        let append = |file: &File| {
+            let end = file.metadata().unwrap().len();
+            file.write_all_at(&[8; 3], end).unwrap();
+        };
+        let write_dated_back = |file: &File, place| {
+            let modified = file.metadata().unwrap().modified().unwrap();
+            file.write_all_at(&[8], place).unwrap();
+            file.set_modified(modified).unwrap();
+        };
+        let touch = |file: &File| {
+            let permissions = file.metadata().unwrap().permissions();
+            file.set_permissions(permissions).unwrap();
+        };
+        let whole = 0..200_000;
+        for is_steady in [true, false] {
+            let check = |what: &str, part: &Range<u64>, change: &dyn Fn(&File), expected| {
+                let is_completed = is_completed_after(is_steady, part, change);
+                assert_eq!(is_completed, expected, "{what}; steady: {is_steady}");
+            };
+            for part in [&whole, &(1..199_999), &(100_000..200_000)] {
+                check("appended to", part, &append, true);
+                check("mode set", part, &touch, true);
+                let write = |file: &File| file.write_all_at(&[7], 150_000).unwrap();
+                check("written to", part, &write, false);
+                let shorten = |file: &File| file.set_len(199_998).unwrap();
+                check("one byte less", part, &shorten, false);
+            }
+            for place in [0, 199_999] {
+                let write = |file: &File| write_dated_back(file, place);
+                check("written to and dated back", &whole, &write, false);
+                let write_and_append = |file: &File| {
+                    file.write_all_at(&[8], place).unwrap();
+                    append(file);
+                };
+                check("written to and longer", &whole, &write_and_append, false);
+            }
+            let anew = |file: &File| {
+                file.set_len(0).unwrap();
+                file.write_all_at(&[8; 200_003], 0).unwrap();
+            };
+            check("written anew and longer", &whole, &anew, false);
+        }
+    }
+
+    /// A write(2) that appends sets the modification time before the length.
+    #[test]
+    fn file_that_is_about_to_grow_is_looked_at_again() {
+        for is_steady in [true, false] {
             let Blob::File { file, version, .. } = file(&[7; 200_000], 200_000) else {
                 unreachable!("it is a file");
+            };
+            let blob = Blob::File {
+                file: file.clone(),
+                version,
+                is_steady,
+            };
+            let mut transport = ScriptedTransport {
+                send_window: 70_000,
+                ..ScriptedTransport::default()
+            };
+            let mut outbox = Outbox::default();
+            outbox.push(blob, 0..200_000);
+            outbox.flush(&mut transport, MAX_IN_FLIGHT).unwrap();
+            file.set_modified(std::time::SystemTime::UNIX_EPOCH)
+                .unwrap();
+            for _ in 0..5 {
+                transport.open_window();
+                assert_eq!(
+                    outbox.flush(&mut transport, MAX_IN_FLIGHT).unwrap(),
+                    FlushOutcome::BurstSent
+                );
+                assert_eq!(transport.sent.len(), 70_000, "nothing is sent meanwhile");
+            }
+            file.write_all_at(&[8], 200_000).unwrap();
+            while outbox.flush(&mut transport, MAX_IN_FLIGHT).unwrap() != FlushOutcome::Empty {
+                transport.open_window();
+            }
+            assert!(transport.sent == [7; 200_000]);
+        }
+    }
+
+    /// Of several parts, those that wait have their samples as well.
+    #[test]
+    fn parts_of_a_file_that_grows_are_completed() {
+        for is_steady in [true, false] {
+            let Blob::File { file, version, .. } = file(&[7; 200_000], 200_000) else {
+                unreachable!("it is a file");
+            };
+            let blob = Blob::File {
+                file: file.clone(),
+                version,
+                is_steady,
+            };
+            let mut transport = ScriptedTransport {
+                send_window: 1000,
+                ..ScriptedTransport::default()
+            };
+            let mut outbox = Outbox::default();
+            for part in [0..60_000, 70_000..80_000, 90_000..200_000] {
+                outbox.tail().extend_from_slice(&[7; 10]);
+                outbox.push(blob.clone(), part);
+            }
+            for _ in 0..4 {
+                outbox.flush(&mut transport, MAX_IN_FLIGHT).unwrap();
+                transport.open_window();
+            }
+            while outbox.flush(&mut transport, MAX_IN_FLIGHT).unwrap() != FlushOutcome::Empty {
+                let end = file.metadata().unwrap().len();
+                file.write_all_at(&[8; 3], end).unwrap();
+                transport.open_window();
+            }
+            assert!(transport.sent == [7; 180_030]);
+        }
+    }
+
+    /// What was sent of a file that was just changed is read again, not only a sample of it.
+    #[test]
+    fn unsteady_file_overwritten_between_blocks_of_its_sample_is_not_completed() {
+        const LEN: usize = 8 << 20;
+        for is_overwritten in [true, false] {
+            let mut written = tempfile::tempfile().unwrap();
+            written.write_all(&vec![7; LEN]).unwrap();
+            let file = Arc::new(written);
+            let blob = Blob::File {
+                file: file.clone(),
+                version: FileVersion::of(&file).unwrap(),
+                is_steady: false,
             };
             let mut transport = ScriptedTransport {
                 send_window: 100_000,
                 ..ScriptedTransport::default()
             };
             let mut outbox = Outbox::default();
-            let blob = Blob::File {
-                file: file.clone(),
-                version,
-                is_steady: steady,
-            };
-            outbox.push(blob, 0..200_000);
-            assert_eq!(
-                outbox.flush(&mut transport, MAX_IN_FLIGHT).unwrap(),
-                FlushOutcome::Blocked
-            );
-            (&*file).write_all(b"more").unwrap();
+            outbox.push(blob, 0..LEN as u64);
+            outbox.flush(&mut transport, MAX_IN_FLIGHT).unwrap();
+            if is_overwritten {
+                file.write_all_at(&[8], 10_000).unwrap();
+            }
+            file.write_all_at(&[8], LEN as u64).unwrap();
+            transport.send_window = usize::MAX;
             transport.open_window();
-            let flushed = outbox.flush(&mut transport, MAX_IN_FLIGHT);
-            assert!(flushed.is_err(), "steady: {steady}");
-            assert!(transport.sent.iter().all(|&byte| byte == 7));
+            let result = loop {
+                match outbox.flush(&mut transport, MAX_IN_FLIGHT) {
+                    Ok(FlushOutcome::Empty) => break Ok(()),
+                    Ok(_) => {}
+                    Err(reason) => break Err(reason),
+                }
+            };
+            assert_eq!(result.is_err(), is_overwritten);
+        }
+    }
+
+    #[test]
+    fn file_that_cannot_be_read_is_not_a_broken_connection() {
+        for is_steady in [true, false] {
+            let named = tempfile::NamedTempFile::new().unwrap();
+            std::fs::write(&named, [7; 9000]).unwrap();
+            let file = File::options().write(true).open(&named).unwrap();
+            let blob = Blob::File {
+                version: FileVersion::of(&file).unwrap(),
+                file: Arc::new(file),
+                is_steady,
+            };
+            let mut outbox = Outbox::default();
+            outbox.push(blob, 0..9000);
+            let error = outbox.flush(&mut ScriptedTransport::default(), MAX_IN_FLIGHT);
+            let error = error.unwrap_err();
+            assert!(
+                matches!(error, CloseReason::FileUnreadable(_)),
+                "{error:?}, steady: {is_steady}"
+            );
         }
     }
 
     #[test]
     fn link_count_change_excuses_one_ctime_change() {
-        use std::fs::{File, hard_link, remove_file};
+        use std::fs::{hard_link, remove_file};
 
         let dir = tempfile::tempdir().unwrap();
         let (path, also) = (dir.path().join("file"), dir.path().join("also"));

@@ -366,6 +366,7 @@ fn incomplete_reason(reason: &CloseReason) -> Option<&'static str> {
         CloseReason::TimedOut => "The client was too slow.",
         CloseReason::Evicted => "The connection was evicted for a new one.",
         CloseReason::FileChanged => "The file changed while it was sent.",
+        CloseReason::FileUnreadable(_) => "The file could not be read while it was sent.",
         CloseReason::Io(_) => "The connection broke.",
     })
 }
