@@ -27,6 +27,10 @@ pub(crate) const MAX_WHOLE_FILE_BYTES: usize = 1 << 20;
 /// does not pause that long.
 const STEADY_AFTER: Duration = Duration::from_secs(10);
 
+/// Attempts to read a small file that keeps changing. After the first [`MAX_ATTEMPTS`] it may have grown meanwhile: a
+/// stat(2) in the middle of an append shows the new time and the old length, so not every attempt shows the growth.
+const MAX_READS: usize = 16;
+
 /// Entry at a path, opened.
 #[derive(Debug)]
 pub(crate) enum OpenedEntry {
@@ -133,7 +137,7 @@ pub(crate) fn is_steady(version: &FileVersion, now: SystemTime) -> bool {
 /// not change meanwhile, left open if it is large.
 fn load_content(file: File, mut source: FileSource, now: SystemTime) -> io::Result<OpenedEntry> {
     let mut last = None;
-    for attempt in 1..=MAX_ATTEMPTS {
+    for attempt in 1..=MAX_READS {
         let version = source.version;
         if version.len > MAX_IN_MEMORY_BYTES {
             // The file had a name when it was opened. Without one, it is being removed, and its change time is set a
@@ -152,7 +156,7 @@ fn load_content(file: File, mut source: FileSource, now: SystemTime) -> io::Resu
         // A write that goes on all the time has set the date at its beginning.
         let is_whole = version.is_settled(now) || content == last;
         // A log may have another length whenever it is looked at. What it had before is a version of it.
-        let is_kept = |bytes: &Vec<u8>| match after.len > version.len && attempt == MAX_ATTEMPTS {
+        let is_kept = |bytes: &Vec<u8>| match after.len > version.len && attempt >= MAX_ATTEMPTS {
             true => read_len(&file, version.len).map(|again| again.as_ref() == Some(bytes)),
             false => Ok(false),
         };
