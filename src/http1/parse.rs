@@ -1,6 +1,6 @@
 //! Parsing of a request's head (RFC 9112 sections 2 to 5): the request line by the `httparse` crate.
 
-use super::field_lines::{self, ParsedLines, split_at};
+use super::field_lines::{self, ParsedLines, split_at_byte};
 use crate::http::{Method, Request, RequestFields, Status, Version};
 
 pub use super::field_lines::{FieldLines, MAX_FIELD_LINES};
@@ -75,9 +75,8 @@ pub fn request<'h: 'l, 'l>(
         return Err(ParseError::Malformed);
     }
     let is_full = bytes.len() >= max_bytes;
-    let (line, rest) = split_at(readable, |byte| byte == b'\n');
-    let mut no_headers = [httparse::EMPTY_HEADER; 0];
-    let mut head = httparse::Request::new(&mut no_headers);
+    let (line, rest) = split_at_byte(readable, b'\n');
+    let mut head = httparse::Request::new(&mut []);
     // Without its field lines, a head is incomplete at best.
     let version = match head.parse(line) {
         Ok(_) => head.version,
