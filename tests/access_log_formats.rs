@@ -263,6 +263,28 @@ fn error_response_is_logged_with_reason() {
 }
 
 #[test]
+fn forced_404_rule_is_logged_with_the_reason_of_the_path() {
+    let root = site();
+    root.write("404.html", "<p>nothing");
+    root.write("secret/.env", "");
+    root.write("_redirects", "/secret/* /404.html 404!\n");
+    let server = Server::start(root.path());
+    for (target, reason) in [
+        (
+            "/secret/.env",
+            "A name in the path begins with a dot; --hidden serves such files.",
+        ),
+        ("/secret/.other", "There is nothing under this address."),
+        ("/secret/file", "There is nothing under this address."),
+    ] {
+        server.get(target);
+        let line = server.stdout_line();
+        let found = (json_field(&line, "status"), json_field(&line, "reason"));
+        assert_eq!(found, ("404".to_owned(), reason.to_owned()), "{target}");
+    }
+}
+
+#[test]
 fn combined_format_has_verified_user() {
     let root = site();
     let options = ["--log-format", "combined", "--auth", ALICE];

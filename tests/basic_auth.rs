@@ -432,6 +432,56 @@ fn auth_file_adds_to_users_of_auth_option() {
 }
 
 #[test]
+fn credentials_that_are_not_utf_8_are_read_as_latin_1() {
+    let (root, elsewhere) = (site(), Root::new());
+    let hash = BOB.split_once(':').expect("a name").1;
+    elsewhere.write("users", format!("{BOB}\nb\u{f6}b:{hash}\n"));
+    let file = elsewhere.join("users");
+    let file = file.to_str().expect("a name in ASCII");
+    let server = Server::with(
+        root.path(),
+        &["--auth-file", file, "--log-format", "combined"],
+    );
+    // bob:p\xe4ssword and b\xf6b:p\xe4ssword; bob and b\u{f6}b in UTF-8; bob:p\xe5ssword.
+    for good in [
+        "Ym9iOnDkc3N3b3Jk",
+        "YvZiOnDkc3N3b3Jk",
+        BOB_CREDENTIALS,
+        "YsO2Yjpww6Rzc3dvcmQ=",
+    ] {
+        assert_eq!(server.connect().ask(request_with(good)).status(), "200 OK");
+    }
+    check_challenge(&server.connect().ask(request_with("Ym9iOnDlc3N3b3Jk")));
+    let names = [0; 4].map(|_| server.stdout_line());
+    let names = names.each_ref().map(|line| line.split(' ').nth(2));
+    // The access log has one name for one user.
+    assert_eq!(names[1], names[3]);
+    assert_eq!(names[0], names[2]);
+}
+
+#[test]
+fn auth_file_is_read_as_other_servers_and_editors_write_it() {
+    let (root, elsewhere) = (site(), Root::new());
+    let text = format!(
+        "\u{feff}# who may\r\n{ALICE}:Alice Example:alice@mail.test  \r\n\t{BOB} \n {CAROL}:"
+    );
+    elsewhere.write("users", text);
+    let text = format!("\u{feff}{ALICE}\r\n");
+    let utf_16: Vec<u8> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    elsewhere.write("utf-16", &utf_16);
+    let path = |name| elsewhere.join(name).to_str().expect("ASCII").to_owned();
+    let server = Server::with(root.path(), &["--auth-file", &path("users")]);
+    for good in [ALICE_CREDENTIALS, BOB_CREDENTIALS, CAROL_CREDENTIALS] {
+        assert_eq!(server.connect().ask(request_with(good)).status(), "200 OK");
+    }
+    let stderr = rejected(&["--auth-file", &path("utf-16")], &root);
+    assert!(
+        stderr.contains("utf-16: the file is UTF-16: save it as UTF-8"),
+        "{stderr}"
+    );
+}
+
+#[test]
 fn passwords_over_plain_http_are_warned_about() {
     let root = site();
     let mut command = docroot();
@@ -538,6 +588,12 @@ fn hash_command_output_is_accepted() {
     let server = Server::with(root.path(), &["-a", line.trim_end()]);
     let good = request_with("ZXJpbjpmaXZlIHdvcmRzIG1ha2UgYSBwYXNzd29yZA==");
     assert_eq!(server.connect().ask(good).status(), "200 OK");
+    // As PowerShell and editors write it.
+    let output = hash(&["carol"], b"\xef\xbb\xbffive\r\n");
+    let line = String::from_utf8(output.stdout).expect("text");
+    let server = Server::with(root.path(), &["-a", line.trim_end()]);
+    let good = request_with(CAROL_CREDENTIALS);
+    assert_eq!(server.connect().ask(good).status(), "200 OK");
     let output = hash(&[], b"five\r\nignored");
     assert!(
         output.stdout.starts_with(b"$2y$10$") && output.stdout.len() == 61,
@@ -548,12 +604,14 @@ fn hash_command_output_is_accepted() {
 #[test]
 fn hash_command_rejects_invalid_input() {
     let long = [b'x'; 72];
-    let checks: [(&str, &[u8], &str, i32); 6] = [
+    let checks: [(&str, &[u8], &str, i32); 8] = [
         ("a:b", b"x", "expected a name without colons", 2),
         ("", b"x", "expected a name", 2),
         ("a", b"", "an empty password", 1),
         ("a", b"a\tb\n", "control characters", 1),
         ("a", b"\xff\n", "not UTF-8", 1),
+        ("a", b"\xff\xfea\0\r\0\n\0", "the password is UTF-16", 1),
+        ("a", b"a\0b\0\n\0", "the password is UTF-16", 1),
         ("a", &long, "72 bytes", 1),
     ];
     for (user, input, expected, code) in checks {

@@ -5,6 +5,7 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::process::Command;
 use std::time::{Duration, SystemTime};
 
+use crate::support::encoding::encoded;
 use crate::support::{Root, docroot, unprivileged_wrapper};
 
 /// Runs `docroot --check` and checks its exit code, lines that it prints, and text that it does not print.
@@ -94,11 +95,14 @@ fn invalid_path_rules_are_reported_with_file_and_line() {
 fn unusable_sidecars_are_reported() {
     let root = Root::of(&[
         ("app.js", "script"),
-        ("app.js.br", "br"),
         ("app.js.gz", "no gzip"),
+        ("other.css", "script"),
         ("style.css", "style"),
         ("style.css.br", "old"),
     ]);
+    root.write("app.js.br", encoded("br", b"script"));
+    // Only decoding tells it from a sidecar of other.css.
+    root.write("other.css.gz", encoded("gzip", b"SCRIPT"));
     root.backdate();
     let style = fs::File::options().write(true).open(root.join("style.css"));
     let later = SystemTime::UNIX_EPOCH + Duration::from_secs(9);
@@ -106,9 +110,10 @@ fn unusable_sidecars_are_reported() {
         .and_then(|style| style.set_modified(later))
         .expect("a writable file");
     let lines = [
-        "files    5 files in 1 directory; 1 sidecar; 0 names not served",
-        "problem: 2 sidecars are not used",
+        "files    7 files in 1 directory; 1 sidecar; 0 names not served",
+        "problem: 3 sidecars are not used",
         "  /app.js.gz: its content is not in the coding of its extension",
+        "  /other.css.gz: it does not decode to the content of its file",
         "  /style.css.br: it is older than its file",
     ];
     check(&root, &[], 1, &lines, &[]);

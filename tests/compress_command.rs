@@ -1,7 +1,7 @@
 //! `docroot compress`: writes sidecars for the right files, complete or not at all.
 
 use std::fs::{self, File, Permissions};
-use std::io::Read as _;
+use std::io::{self, Read as _};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::Path;
 use std::process::{Child, Output, Stdio};
@@ -11,9 +11,10 @@ use std::time::{Instant, SystemTime};
 use docroot::http::Coding;
 use docroot::site::{SidecarError, SidecarJob, SidecarOutcome, SidecarWriter};
 
+use crate::support::encoding::encoded;
 use crate::support::{
     Root, Signal, TIMEOUT, docroot, eventually, pseudorandom_bytes, send_signal, set_modified,
-    since_epoch, unprivileged_wrapper,
+    since_epoch, unprivileged_wrapper, wait_for_file_clock,
 };
 
 const SUFFIXES: [&str; 3] = [".br", ".gz", ".zst"];
@@ -170,7 +171,9 @@ fn stale_sidecars_are_rewritten() {
     // An older file has replaced it, as when a release is rolled back.
     root.write("a.html", text(8000));
     set_modified(&root.join("a.html"), since_epoch(1000));
-    compressed(&root, &[]);
+    let rejected = compress(&root, &[]);
+    assert_eq!(rejected.status.code(), Some(1), "newer, and other content");
+    compressed(&root, &["--force"]);
     for suffix in SUFFIXES {
         assert_eq!(decoded(&root.join(format!("a.html{suffix}"))).len(), 8000);
     }
@@ -193,6 +196,132 @@ fn newer_sidecar_of_other_tool_is_kept() {
     compressed(&root, &[]);
     assert_eq!(state(&root.join("a.html.zst")), before);
     assert_eq!(names(&root), with_sidecars(&["a.html"], &[]));
+}
+
+#[test]
+fn newer_file_of_other_content_is_left_and_reported() {
+    let (content, other) = (text(5000), text(6000));
+    let gzip = |content: &str| encoded("gzip", content.as_bytes());
+    let brotli_of_other = encoded("br", other.as_bytes());
+    let files: [(&str, &str, Vec<u8>); 6] = [
+        ("dump.txt", "gz", gzip(&other)),
+        ("truncated.txt", "gz", gzip(&content)[..40].to_vec()),
+        ("text.txt", "br", b"the notes of a user".to_vec()),
+        ("br.txt", "br", brotli_of_other),
+        (
+            "zstd.txt",
+            "zst",
+            encoded("zstd", content.replace('l', "L").as_bytes()),
+        ),
+        // No sidecar is worthwhile, so the old one would be removed.
+        ("short.txt", "gz", gzip(&other)),
+    ];
+    let root = Root::new();
+    for (name, suffix, sidecar) in &files {
+        let is_short = *name == "short.txt";
+        root.write(name, if is_short { "short" } else { &content });
+        set_modified(&root.join(name), since_epoch(1000));
+        root.write(format!("{name}.{suffix}"), sidecar);
+    }
+    for _ in 0..2 {
+        let output = compress(&root, &[]);
+        let (out, err) = outputs(&output);
+        assert_eq!(output.status.code(), Some(1), "{out}{err}");
+        for (name, suffix, sidecar) in &files {
+            let path = format!("{name}.{suffix}");
+            assert_eq!(
+                fs::read(root.join(&path)).expect("a file"),
+                *sidecar,
+                "{path}"
+            );
+            let line = format!(
+                "docroot: {path}: not overwritten: it is no older than {name} but has other content, so it is not sent \
+                 for that; move it away, or overwrite it with --force\n"
+            );
+            assert_eq!(err.matches(&line).count(), 1, "{line}{err}");
+        }
+        assert!(
+            err.ends_with("6 failures, each named above; all other files are done\n"),
+            "{err}"
+        );
+        // The other codings are done.
+        assert_eq!(decoded(&root.join("dump.txt.br")), content.as_bytes());
+    }
+    let (out, _) = compressed(&root, &["--force"]);
+    assert!(out.contains("1 sidecars removed"), "{out}");
+    for (name, suffix, _) in &files[..5] {
+        let sidecar = root.join(format!("{name}.{suffix}"));
+        assert_eq!(decoded(&sidecar), content.as_bytes(), "{name}");
+    }
+    assert!(!root.join("short.txt.gz").exists());
+    let (out, _) = compressed(&root, &[]);
+    assert!(out.contains("br              0           5 "), "{out}");
+}
+
+#[test]
+fn newer_sidecar_that_clients_cannot_decode_is_rewritten() {
+    let content = text(300_000);
+    let root = Root::of(&[("a.txt", &content)]);
+    set_modified(&root.join("a.txt"), since_epoch(1000));
+    let members = content.as_bytes().chunks(100_000);
+    let members: Vec<u8> = members.flat_map(|part| encoded("gzip", part)).collect();
+    root.write("a.txt.gz", members);
+    let mut encoder = zstd::Encoder::new(Vec::new(), 1).expect("zstd");
+    encoder.window_log(27).expect("a window");
+    io::copy(&mut content.as_bytes(), &mut encoder).expect("memory");
+    root.write("a.txt.zst", encoder.finish().expect("memory"));
+    let (out, _) = compressed(&root, &[]);
+    assert!(out.contains("zstd            1           0 "), "{out}");
+    assert!(out.contains("gzip            1           0 "), "{out}");
+    for suffix in SUFFIXES {
+        let sidecar = root.join(format!("a.txt{suffix}"));
+        assert_eq!(decoded(&sidecar), content.as_bytes(), "{suffix}");
+    }
+}
+
+#[test]
+fn sidecar_of_the_same_date_and_other_content_is_reported() {
+    // As builds leave them that give all files one date.
+    let root = Root::of(&[("a.txt", &text(5000)), ("b.txt", &text(5000))]);
+    set_modified(&root.join("a.txt"), since_epoch(1000));
+    set_modified(&root.join("b.txt"), since_epoch(1000));
+    compressed(&root, &[]);
+    wait_for_file_clock();
+    // One of the same length, which the header of a sidecar does not tell apart.
+    root.write("a.txt", text(5000).replace('l', "L"));
+    root.write("b.txt", text(6000));
+    set_modified(&root.join("a.txt"), since_epoch(1000));
+    set_modified(&root.join("b.txt"), since_epoch(1000));
+    let output = compress(&root, &[]);
+    let (_, err) = outputs(&output);
+    assert_eq!(output.status.code(), Some(1), "{err}");
+    assert_eq!(
+        err.matches("not overwritten: it is no older than").count(),
+        6,
+        "{err}"
+    );
+    compressed(&root, &["-f"]);
+    for suffix in SUFFIXES {
+        let sidecar = root.join(format!("a.txt{suffix}"));
+        assert_eq!(
+            decoded(&sidecar),
+            fs::read(root.join("a.txt")).expect("a file")
+        );
+    }
+}
+
+#[test]
+fn file_that_appears_while_it_is_encoded_is_not_overwritten() {
+    let root = Root::of(&[("a.txt", &text(100_000))]);
+    let result = write_sidecar(&writer(&root), &|_| {
+        if !root.join("a.txt.gz").exists() {
+            root.write("a.txt.gz", "of another program");
+        }
+    });
+    assert!(matches!(result, Err(SidecarError::Foreign)), "{result:?}");
+    let left = fs::read(root.join("a.txt.gz")).expect("a file");
+    assert_eq!(left, b"of another program");
+    assert_eq!(temporary_files(&root), 0);
 }
 
 #[test]
@@ -505,7 +634,7 @@ fn write_sidecar(
 }
 
 fn writer(root: &Root) -> SidecarWriter {
-    SidecarWriter::open(root.path(), true).expect("a directory")
+    SidecarWriter::open(root.path(), true, false).expect("a directory")
 }
 
 #[test]
@@ -579,14 +708,16 @@ fn newer_sidecar_is_kept_if_it_matches() {
     assert_eq!(make(), SidecarOutcome::UpToDate(len), "its content matches");
     root.write("a.txt", "y".repeat(5000));
     set_modified(&path, since_epoch(1000));
-    assert_eq!(
-        make(),
-        SidecarOutcome::Written(len),
-        "its content did not match"
+    let foreign = write_sidecar(&writer, &|_| ());
+    assert!(
+        matches!(foreign, Err(SidecarError::Foreign)),
+        "its content did not match: {foreign:?}"
     );
+    set_modified(&root.join("a.txt.gz"), since_epoch(999));
+    assert_eq!(make(), SidecarOutcome::Written(len), "it was older");
     assert_eq!(make(), SidecarOutcome::UpToDate(len));
     root.write("a.txt", "y".repeat(500));
-    set_modified(&path, since_epoch(900));
+    set_modified(&path, since_epoch(1001));
     assert_eq!(make(), SidecarOutcome::Removed);
     assert_eq!(make(), SidecarOutcome::NotWorthwhile);
 }

@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::os::unix::fs::{FileExt as _, symlink};
 use std::time::{Duration, SystemTime};
 
+use crate::support::encoding::{brotli, encoded as encode, encoded_to};
 use crate::support::{
     Client, Response, Root, Server, Signal, docroot, eventually, pseudorandom_bytes,
 };
@@ -25,15 +26,27 @@ const CODINGS: [(&str, &str, &str); 4] = [
 /// Pause between changes, so that each has another modification time.
 const TICK: Duration = Duration::from_millis(25);
 
-/// Returns `len` bytes that begin with the magic number of this coding and differ from those of the others. docroot
-/// looks at the magic number only.
+/// Returns content that compresses to little more than 2000 bytes.
+fn content(len: usize) -> Vec<u8> {
+    pseudorandom_bytes(2000)
+        .into_iter()
+        .cycle()
+        .take(len)
+        .collect()
+}
+
+/// Returns `len` bytes: content, or the content of 4000 bytes in this coding.
 fn encoded(coding: &str, len: usize) -> Vec<u8> {
-    let magic: &[u8] = match coding {
-        "gzip" => &[0x1f, 0x8b],
-        "zstd" => &[0x28, 0xb5, 0x2f, 0xfd],
-        _ => coding.as_bytes(),
-    };
-    [magic, &pseudorandom_bytes(len)[magic.len()..]].concat()
+    match coding {
+        "" => content(len),
+        coding => encoded_to(coding, &content(4000), len),
+    }
+}
+
+/// Returns the extension of sidecars in a coding.
+fn suffix(coding: &str) -> &'static str {
+    let found = CODINGS.iter().find(|(name, ..)| *name == coding);
+    found.expect("a coding").1
 }
 
 /// Writes a file of 4000 bytes and its sidecars with these lengths: br, zstd, gzip.
@@ -389,6 +402,258 @@ fn unusable_sidecar_is_ignored_and_logged_once() {
     assert_eq!(warnings.len(), 5, "{warnings:?}");
 }
 
+/// Returns a zstd frame with a window of 2^`log` bytes, which does not say its length.
+fn zstd_with_window(content: &[u8], log: u32) -> Vec<u8> {
+    let mut encoder = zstd::Encoder::new(Vec::new(), 1).expect("zstd");
+    encoder.window_log(log).expect("a window");
+    std::io::copy(&mut &*content, &mut encoder).expect("memory");
+    encoder.finish().expect("memory")
+}
+
+#[test]
+fn sidecar_with_wrong_header_or_trailer_is_never_sent() {
+    let content = content(4000);
+    let gzip = encoded_to("gzip", &content, 3000);
+    let members: Vec<u8> = content
+        .chunks(2000)
+        .flat_map(|part| encode("gzip", part))
+        .collect();
+    let other_length = &content[..3999];
+    let mut dictionary = zstd::bulk::Compressor::with_dictionary(19, &content).expect("zstd");
+    let mut dictionary = dictionary.compress(&content).expect("memory");
+    // A raw dictionary has no number, so one is put in: of one byte, after the magic number and the descriptor.
+    dictionary[4] |= 1;
+    dictionary.insert(5 + usize::from(dictionary[4] & 0x20 == 0), 7);
+    let root = Root::new();
+    let cases: &[(&str, &str, Vec<u8>, &str)] = &[
+        (
+            "dump",
+            "gz",
+            encode("gzip", other_length),
+            "its last four bytes",
+        ),
+        ("cut", "gz", gzip[..2000].to_vec(), "its last four bytes"),
+        (
+            "trailing",
+            "gz",
+            [&*gzip, &[0; 512]].concat(),
+            "its last four bytes",
+        ),
+        ("members", "gz", members, "several members"),
+        ("text", "br", b"any text".to_vec(), "not in the coding"),
+        ("script", "br", b"(function () {})".to_vec(), "that it says"),
+        (
+            "other",
+            "br",
+            encode("br", &pseudorandom_bytes(90_000)),
+            "that it says",
+        ),
+        (
+            "other",
+            "zst",
+            zstd::bulk::compress(other_length, 19).expect("memory"),
+            "that it says",
+        ),
+        (
+            "window",
+            "zst",
+            zstd_with_window(&content, 24),
+            "more than 8 MiB",
+        ),
+        ("dictionary", "zst", dictionary, "dictionary"),
+    ];
+    for (name, suffix, sidecar, _) in cases {
+        root.write(format!("{name}.js"), &content);
+        root.write(format!("{name}.js.{suffix}"), sidecar);
+    }
+    root.backdate();
+    let server = Server::with(root.path(), &["-w", "2"]);
+    for _ in 0..5 {
+        for (name, suffix, ..) in cases {
+            let response = server.ask("GET", &format!("/{name}.js"), BROWSER);
+            assert_eq!(coding(&response), "", "{name}.js.{suffix}");
+            assert!(response.content == content, "{name}");
+            let plain = server.ask("GET", &format!("/{name}.js.{suffix}"), BROWSER);
+            assert_eq!(
+                (plain.status(), coding(&plain)),
+                ("200 OK", ""),
+                "{name}.js.{suffix}"
+            );
+        }
+    }
+    let warnings = warnings_until_reload(&server);
+    for (name, suffix, _, reason) in cases {
+        let start = format!("sidecar /{name}.js.{suffix} is not used: ");
+        let about: Vec<_> = warnings
+            .iter()
+            .filter(|line| line.contains(&start))
+            .collect();
+        assert_eq!(about.len(), 1, "{start}: {warnings:?}");
+        assert!(about[0].contains(reason), "{about:?}");
+    }
+}
+
+#[test]
+fn sidecar_that_decodes_to_other_content_is_sent_no_more() {
+    let content = content(4000);
+    let other: Vec<u8> = content.iter().map(|byte| byte ^ 1).collect();
+    let root = Root::new();
+    let in_the_middle = |mut encoded: Vec<u8>| {
+        let middle = encoded.len() / 2;
+        encoded[middle] ^= 0x10;
+        encoded
+    };
+    let cases = [
+        ("same-length", "br", encode("br", &other)),
+        ("same-length", "gzip", encode("gzip", &other)),
+        ("same-length", "zstd", encode("zstd", &other)),
+        ("corrupt", "gzip", in_the_middle(encode("gzip", &content))),
+        ("corrupt", "br", in_the_middle(encode("br", &content))),
+        ("trailing", "br", [&*encode("br", &content), b"x"].concat()),
+        (
+            "trailing",
+            "zstd",
+            [&*encode("zstd", &content), b"x"].concat(),
+        ),
+        // Larger than what is read into memory.
+        ("large", "gzip", encoded_to("gzip", &other, 100_000)),
+    ];
+    for (name, coding, sidecar) in &cases {
+        root.write(format!("{name}.js"), &content);
+        root.write(format!("{name}.js{}", suffix(coding)), sidecar);
+    }
+    root.backdate();
+    let server = Server::with(root.path(), &["-w", "2"]);
+    for (name, sidecar_coding, _) in &cases {
+        let (target, accept) = (
+            format!("/{name}.js"),
+            format!("Accept-Encoding: {sidecar_coding}\r\n"),
+        );
+        eventually(&format!("{target} is sent as it is"), || {
+            coding(&server.ask("GET", &target, &accept))
+                .is_empty()
+                .then_some(())
+        });
+        // By either worker.
+        for _ in 0..10 {
+            let response = server.ask("GET", &target, &accept);
+            assert_eq!(coding(&response), "", "{target} {sidecar_coding}");
+            assert!(response.content == content, "{target}");
+        }
+    }
+    let warnings = warnings_until_reload(&server);
+    for (name, coding, _) in &cases {
+        let line = format!(
+            "sidecar /{name}.js{} is not used: it does not decode to the content of its file",
+            suffix(coding)
+        );
+        let count = warnings.iter().filter(|it| it.contains(&line)).count();
+        assert_eq!(count, 1, "{line}: {warnings:?}");
+    }
+    // A result is that of two versions.
+    root.write("same-length.js.br", encode("br", &content));
+    let response = server.ask("GET", "/same-length.js", BR);
+    assert_eq!(
+        (coding(&response), response.decoded() == content),
+        ("br", true)
+    );
+}
+
+#[test]
+fn good_sidecar_of_any_form_is_sent_from_first_request() {
+    let content = content(4000);
+    let (first, second) = content.split_at(2000);
+    let frame = |part: &[u8]| {
+        let frame = encode("zstd", part);
+        let len = u32::try_from(frame.len()).expect("a length").to_le_bytes();
+        [&[0x50, 0x2a, 0x4d, 0x18, 4, 0, 0, 0], &len[..], &frame].concat()
+    };
+    let mut named = flate2::GzBuilder::new()
+        .filename("named.js")
+        .comment("a comment")
+        .extra("extra")
+        .mtime(1_000_000_000)
+        .write(Vec::new(), flate2::Compression::fast());
+    std::io::copy(&mut &*content, &mut named).expect("memory");
+    let root = Root::new();
+    let cases: [(&str, &str, &[u8], Vec<u8>); 10] = [
+        ("named", "gzip", &content, named.finish().expect("memory")),
+        ("plain", "gzip", &content, encode("gzip", &content)),
+        ("plain", "br", &content, encode("br", &content)),
+        (
+            "metadata",
+            "br",
+            &content,
+            encoded_to("br", &content, 100_000),
+        ),
+        (
+            "no-length",
+            "zstd",
+            &content,
+            zstd_with_window(&content, 23),
+        ),
+        // As pzstd(1) writes them.
+        (
+            "frames",
+            "zstd",
+            &content,
+            [frame(first), frame(second)].concat(),
+        ),
+        (
+            "skippable",
+            "zstd",
+            &content,
+            encoded_to("zstd", &content, 2500),
+        ),
+        ("nothing", "gzip", b"", encode("gzip", b"")),
+        ("nothing", "zstd", b"", encode("zstd", b"")),
+        ("nothing", "br", b"", encode("br", b"")),
+    ];
+    for (name, coding, content, sidecar) in &cases {
+        root.write(format!("{name}.js"), content);
+        root.write(format!("{name}.js{}", suffix(coding)), sidecar);
+    }
+    root.backdate();
+    let server = Server::start(root.path());
+    // Before they are decoded, and after.
+    for _ in 0..3 {
+        for (name, sidecar_coding, content, _) in &cases {
+            let accept = format!("Accept-Encoding: identity;q=0, {sidecar_coding}\r\n");
+            let response = server.ask("GET", &format!("/{name}.js"), &accept);
+            assert_eq!(coding(&response), *sidecar_coding, "{name}");
+            assert!(response.decoded() == *content, "{name} {sidecar_coding}");
+        }
+        server.wait_until_idle();
+    }
+    assert_eq!(warnings_until_reload(&server), [""; 0]);
+}
+
+#[test]
+fn long_sidecar_is_decoded_as_a_stream() {
+    const MIB: usize = 1024 * 1024;
+    let root = Root::new();
+    File::create(root.join("long.js"))
+        .and_then(|file| file.set_len(200 * MIB as u64))
+        .expect("a sparse file");
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    for part in 0..200 {
+        // It differs at the end.
+        let byte = u8::from(part == 199);
+        std::io::Write::write_all(&mut encoder, &vec![byte; MIB]).expect("memory");
+    }
+    root.write("long.js.gz", encoder.finish().expect("memory"));
+    root.backdate();
+    let server = Server::start(root.path());
+    server.ask("HEAD", "/long.js", GZIP);
+    let before = server.resident_kib();
+    eventually("the sidecar is sent no more", || {
+        let response = server.ask("HEAD", "/long.js", GZIP);
+        let grown = server.resident_kib().saturating_sub(before);
+        assert!(grown < 20 * 1024, "{grown} KiB");
+        coding(&response).is_empty().then_some(())
+    });
+}
+
 #[test]
 fn sidecar_requested_by_name_is_a_plain_file() {
     let root = site();
@@ -413,6 +678,58 @@ fn sidecar_requested_by_name_is_a_plain_file() {
             assert_eq!(response.field("Content-Encoding"), None, "{target}");
             assert_eq!(response.field("Vary"), None, "{target}");
         }
+    }
+}
+
+#[test]
+fn rule_names_coding_that_file_itself_is_in() {
+    let script = content(4000);
+    let root = Root::new();
+    root.write("Build/app.js.gz", encoded("gzip", 3000));
+    root.write("Build/app.js.br", encoded("br", 3000));
+    root.write("Build/app.unityweb", encoded("gzip", 3000));
+    root.write("Build/plain.unityweb", &script);
+    root.write(
+        "_headers",
+        "/Build/*.js.gz\n  Content-Type: text/javascript\n  Content-Encoding: gzip\n\
+         /Build/*.js.br\n  Content-Type: text/javascript\n  Content-Encoding: br\n\
+         /Build/*.unityweb\n  Content-Encoding: x-gzip\n",
+    );
+    root.backdate();
+    let server = Server::with(root.path(), &["--compress"]);
+    for _ in 0..3 {
+        for accept in ["", BROWSER, "Accept-Encoding: identity\r\n"] {
+            for (target, media_type, expected) in [
+                ("/Build/app.js.gz", "text/javascript", "gzip"),
+                ("/Build/app.js.br", "text/javascript", "br"),
+                ("/Build/app.unityweb", "application/vnd.unity", "gzip"),
+            ] {
+                let response = server.ask("GET", target, accept);
+                assert_eq!(response.fields("Content-Encoding"), [expected], "{target}");
+                assert_eq!(response.field("Content-Type"), Some(media_type), "{target}");
+                assert_eq!(response.field("Vary"), None, "{target}");
+                assert_eq!(response.decoded(), script, "{target}");
+                let head = server.ask("HEAD", target, accept);
+                assert_eq!(head.undated(), response.undated(), "{target}");
+                let part = server.ask("GET", target, "Range: bytes=1-2\r\n");
+                assert_eq!((part.code(), coding(&part)), ("206", expected), "{target}");
+                let parts = server.ask("GET", target, "Range: bytes=1-2,2900-2901\r\n");
+                assert_eq!(
+                    (parts.code(), coding(&parts)),
+                    ("200", expected),
+                    "{target}"
+                );
+                let known = format!("If-None-Match: {}\r\n", tag(&response));
+                let known = server.ask("GET", target, &known);
+                assert_eq!((known.code(), coding(&known)), ("304", ""), "{target}");
+            }
+            // It is not in that coding.
+            let plain = server.ask("GET", "/Build/plain.unityweb", accept);
+            assert_eq!((coding(&plain), plain.content == script), ("", true));
+            let missing = server.ask("GET", "/Build/missing.js.gz", accept);
+            assert_eq!((missing.code(), coding(&missing)), ("404", ""));
+        }
+        server.wait_until_idle();
     }
 }
 
@@ -461,11 +778,17 @@ fn spa_fallback_and_rewritten_paths_are_sent_encoded() {
     }
 }
 
-/// Requests `/app.js` and returns its coding and content.
+/// Requests `/app.js` and returns its content; before it, if it is encoded, its coding and the filler in that.
 fn body_with_coding(client: &mut Client) -> String {
     let response = client.request("GET", "/app.js", BR);
-    let text = String::from_utf8_lossy(&response.content);
-    format!("{} {text}", coding(&response)).trim().to_owned()
+    let text = String::from_utf8_lossy(&response.decoded()).into_owned();
+    match coding(&response) {
+        "" => text,
+        coding => {
+            let filler = char::from(response.content[response.content.len() - 2]);
+            format!("{coding} {filler} {text}")
+        }
+    }
 }
 
 #[test]
@@ -479,6 +802,10 @@ fn sidecar_changes_are_seen_by_next_request() {
     });
     let (file, sidecar) = (root.join("app.js"), root.join("app.js.br"));
     let write = |path, content: &str| fs::write(path, content).expect("a directory");
+    let encode = |content: &str, filler| brotli(content.as_bytes(), filler, 10);
+    let write_sidecar = |content, filler| {
+        fs::write(&sidecar, encode(content, filler)).expect("a directory");
+    };
     let write_with_same_mtime = |content: &[u8]| {
         let file = File::options().write(true).open(&sidecar).expect("a file");
         let date = file.metadata().and_then(|file| file.modified());
@@ -492,20 +819,20 @@ fn sidecar_changes_are_seen_by_next_request() {
     let hour = Duration::from_secs(3600);
     let steps: &[(&dyn Fn(), &str)] = &[
         (&|| {}, "one"),
-        (&|| write(&sidecar, "1"), "br 1"),
-        (&|| write(&sidecar, "2"), "br 2"),
-        (&|| write_with_same_mtime(b"3"), "br 3"),
+        (&|| write_sidecar("one", b'1'), "br 1 one"),
+        (&|| write_sidecar("one", b'2'), "br 2 one"),
+        (&|| write_with_same_mtime(&encode("one", b'3')), "br 3 one"),
         (&|| write(&file, "two"), "two"),
-        (&|| write(&sidecar, "4"), "br 4"),
+        (&|| write_sidecar("two", b'4'), "br 4 two"),
         (&|| date(SystemTime::now() - hour), "two"),
-        (&|| date(SystemTime::now()), "br 4"),
+        (&|| date(SystemTime::now()), "br 4 two"),
         (&|| fs::remove_file(&sidecar).expect("a file"), "two"),
         (
             &|| {
-                root.write("new", "5");
+                root.write("new", encode("two", b'5'));
                 fs::rename(root.join("new"), &sidecar).expect("a file");
             },
-            "br 5",
+            "br 5 two",
         ),
         (
             &|| {
@@ -517,12 +844,12 @@ fn sidecar_changes_are_seen_by_next_request() {
         (
             &|| {
                 fs::remove_dir(&sidecar).expect("a directory");
-                root.write("there", "6");
+                root.write("there", encode("two", b'6'));
                 symlink("there", &sidecar).expect("a link");
             },
-            "br 6",
+            "br 6 two",
         ),
-        (&|| root.write("there", "7"), "br 7"),
+        (&|| root.write("there", encode("two", b'7')), "br 7 two"),
         (&|| fs::remove_file(&file).expect("a file"), ""),
     ];
     for (step, (change, expected)) in steps.iter().enumerate() {
@@ -552,10 +879,11 @@ fn sidecar_changes_are_seen_by_next_request() {
 #[test]
 fn large_sidecars_are_sent_whole_and_closed() {
     let root = Root::new();
-    let (whole, small) = (encoded("", 3_000_000), encoded("gzip", 60_000));
+    let whole = content(3_000_000);
+    let small = encoded_to("gzip", &whole, 60_000);
     let files = [
-        ("/medium.js", encoded("br", 100_000)),
-        ("/large.js", encoded("br", 2_500_000)),
+        ("/medium.js", encoded_to("br", &whole, 100_000)),
+        ("/large.js", encoded_to("br", &whole, 2_500_000)),
     ];
     for (name, large) in &files {
         let name = &name[1..];

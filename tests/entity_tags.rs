@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::support::encoding::encoded_to;
 use crate::support::{
     Client, Response, Root, Server, eventually, pseudorandom_bytes, set_modified, since_epoch,
 };
@@ -398,17 +399,10 @@ fn encoded_representations_have_same_tags_on_replicas() {
     for root in &roots {
         root.write("encoded.js", line.repeat(5000));
         root.write("sidecar.js", line.repeat(5000));
-        // A sidecar is accepted by its magic number.
-        for coding in ["br", "gz", "zst"] {
-            let magic: &[u8] = match coding {
-                "gz" => &[0x1f, 0x8b],
-                "br" => b"any",
-                _ => &[0x28, 0xb5, 0x2f, 0xfd],
-            };
-            root.write(
-                format!("sidecar.js.{coding}"),
-                [magic, &pseudorandom_bytes(100 * KIB)].concat(),
-            );
+        for (coding, suffix) in [("br", "br"), ("gzip", "gz"), ("zstd", "zst")] {
+            let content = line.repeat(5000);
+            let sidecar = encoded_to(coding, content.as_bytes(), 100 * KIB);
+            root.write(format!("sidecar.js.{suffix}"), sidecar);
         }
         set_modified(&root.join("sidecar.js"), since_epoch(1_000_000_000));
     }

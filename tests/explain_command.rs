@@ -5,6 +5,7 @@ use std::os::unix::fs::symlink;
 use std::process::{Command, Output};
 use std::time::{Duration, SystemTime};
 
+use crate::support::encoding::encoded_to;
 use crate::support::{Root, Server, docroot};
 
 /// Output of `htpasswd -nbB -C 5 alice 'correct horse'`, and the field with these credentials.
@@ -25,7 +26,6 @@ fn site() -> Root {
         ("docs/index.html", "docs"),
         ("bare/a.txt", "a"),
         ("assets/app-BsYhmk3H.js", &script),
-        ("assets/app-BsYhmk3H.js.br", "not really brotli"),
         ("old.js", &script),
         ("foreign.css", &script),
         ("foreign.css.zst", "no zstd"),
@@ -42,9 +42,15 @@ fn site() -> Root {
             "/before /about 302\n/about /index.html\n/app/* /index.html 200\n/gone/* /about.html 404\n",
         ),
     ]);
-    let gzip = b"\x1f\x8b\x08\x00 not really gzip either";
-    root.write("assets/app-BsYhmk3H.js.gz", gzip);
-    root.write("old.js.gz", gzip);
+    let sidecar = |coding, len| encoded_to(coding, script.as_bytes(), len);
+    root.write("assets/app-BsYhmk3H.js.br", sidecar("br", 70));
+    root.write("assets/app-BsYhmk3H.js.gz", sidecar("gzip", 80));
+    root.write("old.js.gz", sidecar("gzip", 80));
+    root.write("wrong.js", &script);
+    root.write(
+        "wrong.js.br",
+        encoded_to("br", script.replacen("a", "A", 1).as_bytes(), 70),
+    );
     root.backdate();
     let old = fs::File::options().write(true).open(root.join("old.js"));
     old.and_then(|old| old.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(9)))
@@ -189,8 +195,8 @@ fn content_coding_is_reported_with_reason() {
         &[fingerprinted, "-H", GZIP],
         &[
             r#"{"coding":"identity","bytes":5200,"sent":false,"why":"less preferred by Accept-Encoding"}"#,
-            r#"{"coding":"br","bytes":17,"sent":false,"why":"not listed in Accept-Encoding"}"#,
-            r#""coding":"gzip","bytes":27,"sent":true,"why":"chosen"}"#,
+            r#"{"coding":"br","bytes":70,"sent":false,"why":"not listed in Accept-Encoding"}"#,
+            r#""coding":"gzip","bytes":80,"sent":true,"why":"chosen"}"#,
             "\"Content-Encoding: gzip\"",
             r#""cache":{"value":"public, max-age=31536000, immutable","why":"the name is fingerprinted: BsYhmk3H"}"#,
         ],
@@ -198,7 +204,7 @@ fn content_coding_is_reported_with_reason() {
     check(
         &[fingerprinted],
         &[
-            r#""coding":"br","bytes":17,"sent":false,"why":"not requested: there is no Accept-Encoding"}"#,
+            r#""coding":"br","bytes":70,"sent":false,"why":"not requested: there is no Accept-Encoding"}"#,
         ],
     );
     check(
@@ -214,6 +220,10 @@ fn content_coding_is_reported_with_reason() {
     check(
         &["/foreign.css", "-H", "Accept-Encoding: zstd"],
         &["/foreign.css.zst is not used: its content is not in the coding"],
+    );
+    check(
+        &["/wrong.js", "-H", "Accept-Encoding: br"],
+        &["/wrong.js.br is not used: it does not decode to the content of its file"],
     );
     check(
         &["/plain.js", "-H", GZIP, "--compress"],
@@ -327,9 +337,9 @@ fn text_output_reports_file_type_and_coding() {
         "status   200 OK",
         "file     /assets/app-BsYhmk3H.js, 5200 bytes",
         "type     text/javascript; charset=utf-8 (by its extension)",
-        "coding   gzip, 27 bytes: sent; chosen",
+        "coding   gzip, 80 bytes: sent; chosen",
         "HTTP/1.1 200 OK",
-        "Content-Length: 27",
+        "Content-Length: 80",
     ] {
         assert!(text.lines().any(|it| it == line), "no {line} in {text}");
     }

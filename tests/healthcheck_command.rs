@@ -104,9 +104,49 @@ fn address_is_taken_from_environment_variables() {
 }
 
 #[test]
+fn service_address_in_port_variable_is_ignored_with_a_warning() {
+    let root = site();
+    let server = Server::start(root.path());
+    let port = server.address.port().to_string();
+    let link = ("DOCROOT_PORT", "tcp://10.43.161.118:80");
+    let bind = server.address.to_string();
+    for variables in [[link, ("PORT", &port)], [link, ("DOCROOT_BIND", &bind)]] {
+        let (code, stderr) = outcome_in_time(&[], &variables);
+        assert_eq!((code, stderr.len()), (Some(0), 1), "{stderr:?}");
+        for word in [
+            "DOCROOT_PORT=tcp://10.43.161.118:80 is ignored",
+            "Kubernetes",
+        ] {
+            assert!(stderr[0].contains(word), "{stderr:?}");
+        }
+    }
+    // A URL needs no variable.
+    check_healthy(&[&format!("http://{bind}")], &[link]);
+}
+
+#[test]
+fn blanks_around_variables_and_list_items_are_ignored() {
+    let root = site();
+    let server = Server::with(root.path(), &["--health"]);
+    let port = format!(" {}\n", server.address.port());
+    for variables in [
+        &[("PORT", &*port), ("DOCROOT_HEALTH", "/healthz\n")][..],
+        &[("DOCROOT_PORT", &port), ("DOCROOT_HEALTH", "true ")],
+        &[
+            ("DOCROOT_PORT", &port),
+            ("DOCROOT_BIND", "127.0.0.1, [::1],"),
+        ],
+        &[("DOCROOT_PORT", " "), ("PORT", &port)],
+        &[("PORT", &port), ("DOCROOT_PROXY_PROTOCOL", "off\n")],
+    ] {
+        check_healthy(&[], variables);
+    }
+}
+
+#[test]
 fn proxy_header_is_sent_where_server_expects_it() {
     let root = site();
-    for trusted in ["", "127.0.0.1,unix", "192.0.2.1"] {
+    for trusted in ["", "127.0.0.1, unix,", "192.0.2.1"] {
         let proxies = [
             ("DOCROOT_PROXY_PROTOCOL", "true"),
             ("DOCROOT_TRUSTED_PROXY", trusted),

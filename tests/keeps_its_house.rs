@@ -330,20 +330,41 @@ fn reached_from<'a>(
     reached
 }
 
-#[test]
-fn files_do_not_import_each_other_in_a_circle() {
-    let edges = imports(&sources());
+/// Checks that no files or folders import each other in a circle.
+fn check_circles<'a>(edges: impl Iterator<Item = (&'a str, &'a str)>) {
     let mut imports: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
-    for (file, imported) in &edges {
-        imports.entry(file).or_default().insert(imported);
+    for (from, imported) in edges {
+        imports.entry(from).or_default().insert(imported);
     }
     let mut faults = Vec::new();
-    for (file, imported) in &edges {
-        if reached_from(imported, &imports).contains(file.as_str()) {
-            faults.push(format!("{file} imports {imported}, which leads back to it"));
+    for (from, imported) in &imports {
+        for imported in imported {
+            if reached_from(imported, &imports).contains(from) {
+                faults.push(format!("{from} imports {imported}, which leads back to it"));
+            }
         }
     }
     assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+#[test]
+fn files_do_not_import_each_other_in_a_circle() {
+    let edges = imports(&sources());
+    check_circles(edges.iter().map(|(from, to)| (&**from, &**to)));
+}
+
+#[test]
+fn folders_of_site_do_not_import_each_other_in_a_circle() {
+    let edges = imports(&sources());
+    let folder = |file| Some(str::strip_prefix(file, "site/")?.split_once('/')?.0);
+    let folders = |(from, to)| Some((folder(from)?, folder(to)?));
+    let edges: Vec<(&str, &str)> = edges
+        .iter()
+        .filter_map(|(from, to)| folders((&**from, &**to)))
+        .filter(|(from, to)| from != to)
+        .collect();
+    assert!(edges.len() > 20, "imports are found: {}", edges.len());
+    check_circles(edges.into_iter());
 }
 
 #[test]

@@ -4,7 +4,12 @@ use std::fs::{self, File, Permissions};
 use std::os::unix::fs::{FileExt as _, PermissionsExt as _, symlink};
 use std::path::Path;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use docroot::files::{Root as SiteRoot, Symlinks};
+use docroot::http::{Lookup, Origin as _, Resource, StreamKind, Target};
+use docroot::site::{Live, LiveReload, Site, SiteOptions, SiteShared};
 
 use crate::support::{
     self, Client, Response, Root, Server, Signal, arguments, docroot, eventually, is_watched,
@@ -377,6 +382,63 @@ fn script_is_inserted_into_404_page_and_spa_fallback() {
 }
 
 #[test]
+fn page_with_script_is_built_once_until_the_page_changes() {
+    let root = Root::of(&[("index.html", PAGE), ("404.html", "<p>nothing")]);
+    root.backdate();
+    let open = SiteRoot::open(root.path(), &Symlinks::default()).expect("a directory");
+    let site = Site::new(open, SiteOptions::default(), SiteShared::default());
+    let mut site = Live::new(site, Some(LiveReload::new("")));
+    let later = SystemTime::now() + Duration::from_secs(11);
+    let mut find = |target: &str| {
+        site.mark_stale(true);
+        let target = Target::parse(target, None).expect("a target");
+        match site.find(&target, later).lookup {
+            Lookup::Found(page) | Lookup::NotFound(Some(page)) => page,
+            other => panic!("{other:?}"),
+        }
+    };
+    let text = |page: &Resource| {
+        let content = page.representations[0].content.in_memory();
+        String::from_utf8(content.expect("bytes").to_vec()).expect("text")
+    };
+    for (target, file, content) in [("/", "index.html", PAGE), ("/none", "404.html", "<p>none")] {
+        let first = find(target);
+        assert!(text(&first).contains(SCRIPT), "{target}");
+        for _ in 0..3 {
+            assert!(Arc::ptr_eq(&first, &find(target)), "{target}");
+        }
+        root.write(file, content.replace("</h1>", ", world</h1>"));
+        let changed = find(target);
+        assert_ne!(text(&changed), text(&first), "{target}");
+        assert!(text(&changed).contains(SCRIPT), "{target}");
+    }
+}
+
+#[test]
+fn configured_types_and_fields_apply_to_script_and_generated_404_page() {
+    let root = Root::of(&[
+        ("a.css", ""),
+        (
+            "_headers",
+            "/.docroot/live.js\n  Content-Type: text/javascript; charset=latin1\n\
+             /page\n  Content-Type: text/html; charset=latin1\n",
+        ),
+    ]);
+    let other = Root::of(&[("types", "text/html htmx\n")]);
+    let types = other.join("types").display().to_string();
+    let server = Server::with(root.path(), &["-L", "--mime-types", &types]);
+    let script = server.get("/.docroot/live.js");
+    let latin1_script = Some("text/javascript; charset=latin1");
+    assert_eq!(script.field("Content-Type"), latin1_script);
+    let page = server.ask("GET", "/page", "Accept: text/html\r\n");
+    let latin1_page = Some("text/html; charset=latin1");
+    assert_eq!(page.field("Content-Type"), latin1_page);
+    assert!(page.text().contains(SCRIPT), "{page:?}");
+    let typed = server.ask("GET", "/page.htmx", "Accept: text/html\r\n");
+    assert!(typed.text().contains(SCRIPT), "{typed:?}");
+}
+
+#[test]
 fn changed_page_is_served_after_its_event() {
     let root = support::site();
     let server = server_with_live_reload(&root);
@@ -403,6 +465,42 @@ fn recreated_root_is_watched() {
     assert!(server.get("/").text().contains("new"));
     server.while_stopped(|| outer.write("dist/other.html", "<p>other</p>"));
     stream.expect_change("/other.html");
+}
+
+#[test]
+fn root_switched_before_it_is_watched_is_followed() {
+    let outer = Root::of(&[("one/index.html", PAGE), ("two/index.html", PAGE)]);
+    let switch = |release: &str| {
+        symlink(release, outer.join("new")).expect("a link");
+        fs::rename(outer.join("new"), outer.join("current")).expect("a link");
+    };
+    let open = || SiteRoot::open(&outer.join("current"), &Symlinks::default());
+    switch("one");
+    let root = open().expect("a directory");
+    let site = open().expect("a directory");
+    let site = Site::new(site, SiteOptions::default(), SiteShared::default());
+    let live = LiveReload::new("");
+    let mut site = Live::new(site, Some(live.clone()));
+    let target = Target::parse("/.docroot/live", None).expect("a target");
+    let mut stream = site
+        .open_stream(&target, StreamKind::Events)
+        .expect("a stream");
+    switch("two");
+    live.watch(root, false).expect("inotify");
+    let mut text = Vec::new();
+    let mut read_until = |event: &str| {
+        eventually(event, || {
+            site.read_stream(&mut stream, &mut text, Instant::now());
+            let text = String::from_utf8_lossy(&text).into_owned();
+            text.contains(event).then_some(text)
+        })
+    };
+    read_until("event: hello");
+    for release in ["one", "two"] {
+        outer.write(Path::new(release).join(release), "");
+    }
+    let text = read_until("event: change");
+    assert!(text.ends_with("data: {\"paths\":[\"/two\"]}\n\n"), "{text}");
 }
 
 #[test]

@@ -237,12 +237,7 @@ fn wrong_variable_is_named_with_what_to_set() {
     bad(
         "DOCROOT_PORT",
         "abc",
-        &["DOCROOT_PORT=abc", "--port", "0 to 65535"],
-    );
-    bad(
-        "DOCROOT_PORT",
-        "tcp://10.0.0.1:80",
-        &["DOCROOT_PORT=tcp://", "enableServiceLinks"],
+        &["docroot: DOCROOT_PORT=abc: ", "0 to 65535"],
     );
     bad("PORT", "abc", &["PORT=abc", "0 to 65535"]);
     bad(
@@ -253,15 +248,15 @@ fn wrong_variable_is_named_with_what_to_set() {
     bad(
         "DOCROOT_HIDDEN",
         "perhaps",
-        &["DOCROOT_HIDDEN=perhaps", "--hidden", "expected true, yes"],
+        &["DOCROOT_HIDDEN=perhaps: expected true, yes"],
     );
     bad("DOCROOT_LISTING", "maybe", &["false, no, off, 0"]);
     let bad_page = |arguments: &[&str], name: &str, words: &[&str]| {
         check(inside(&root, arguments).env(name, "maybe"), 2, words);
     };
     for (name, typed) in [
-        ("DOCROOT_SPA", "DOCROOT_SPA=maybe: invalid value for --spa"),
-        ("DOCROOT_404", "DOCROOT_404=maybe: invalid value for --404"),
+        ("DOCROOT_SPA", "docroot: DOCROOT_SPA=maybe: "),
+        ("DOCROOT_404", "docroot: DOCROOT_404=maybe: "),
     ] {
         bad_page(&["-p", "0", "html"], name, &[typed, "No such file"]);
         bad_page(&["explain", "/", "html"], name, &[typed]);
@@ -284,6 +279,89 @@ fn wrong_variable_is_named_with_what_to_set() {
         2,
         &["'all'", "--symlinks"],
     );
+}
+
+#[test]
+fn message_about_several_options_names_those_that_are_variables() {
+    let root = site();
+    let bad = |variables: &[(&str, &str)], arguments: &[&str], words: &[&str]| {
+        let mut command = inside(&root, &[arguments, &["html"]].concat());
+        check(command.envs(variables.iter().copied()), 2, words);
+    };
+    let compress = ("DOCROOT_COMPRESS", "1");
+    let no_memory = ("DOCROOT_CACHE_MEMORY", "0");
+    bad(
+        &[compress, no_memory],
+        &[],
+        &["DOCROOT_COMPRESS needs", "DOCROOT_CACHE_MEMORY=0"],
+    );
+    bad(
+        &[no_memory],
+        &["--compress"],
+        &["--compress needs", "DOCROOT_CACHE_MEMORY=0"],
+    );
+    bad(
+        &[
+            ("DOCROOT_SYMLINK_ROOT", "/tmp"),
+            ("DOCROOT_SYMLINKS", "deny"),
+        ],
+        &[],
+        &["DOCROOT_SYMLINK_ROOT works", "DOCROOT_SYMLINKS=inside"],
+    );
+    bad(
+        &[("DOCROOT_LOG_FILE", "a.log"), ("DOCROOT_QUIET", "1")],
+        &[],
+        &["DOCROOT_LOG_FILE=a.log has", "DOCROOT_QUIET"],
+    );
+    bad(
+        &[("DOCROOT_LOG_FILE", "html/a.log")],
+        &[],
+        &["DOCROOT_LOG_FILE=html/a.log is below"],
+    );
+    bad(
+        &[("DOCROOT_LOG_FILE", "none/a.log")],
+        &["-p", "0"],
+        &["cannot open DOCROOT_LOG_FILE=none/a.log"],
+    );
+    bad(
+        &[("DOCROOT_AUTH_FILE", "none")],
+        &[],
+        &["cannot read DOCROOT_AUTH_FILE=none"],
+    );
+    bad(
+        &[("DOCROOT_AUTH_FILE", "html/index.html")],
+        &[],
+        &["DOCROOT_AUTH_FILE=html/index.html is below"],
+    );
+    bad(
+        &[("DOCROOT_AUTH", "ann")],
+        &[],
+        &["docroot: DOCROOT_AUTH: "],
+    );
+    bad(
+        &[("DOCROOT_MIME_TYPES", ".a=text")],
+        &[],
+        &["docroot: DOCROOT_MIME_TYPES=.a=text: "],
+    );
+    bad(
+        &[("DOCROOT_MAX_CONNECTIONS", "1000000000")],
+        &["-p", "0"],
+        &["docroot: DOCROOT_MAX_CONNECTIONS=1000000000 needs"],
+    );
+    bad(
+        &[
+            ("DOCROOT_PROXY_PROTOCOL", "1"),
+            ("DOCROOT_MAX_CONNECTIONS_PER_IP", "9"),
+        ],
+        &[],
+        &[
+            "DOCROOT_MAX_CONNECTIONS_PER_IP would",
+            "DOCROOT_PROXY_PROTOCOL",
+        ],
+    );
+    let mut command = docroot();
+    command.env("DOCROOT_ROOT", "/none");
+    check(&mut command, 4, &["/none", "DOCROOT_ROOT"]);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use docroot::files::{Root as SiteRoot, Symlinks};
 use docroot::http::{Lookup, Origin as _, Target};
-use docroot::site::{self, Freshness, Site, SiteOptions, SiteShared};
+use docroot::site::{self, Freshness, Site, SiteOptions, SiteShared, Trace, TraceEvent};
 
 use crate::support::{Client, Root, Server, SetOnDrop, Signal, eventually, is_watched};
 
@@ -473,8 +473,8 @@ impl TimedReleases {
     /// Creates the site of a worker that looks the root path up in this minute.
     fn open(&self, minute: u32) -> Site {
         let root = SiteRoot::open(&self.releases.current(), &Symlinks::default());
-        let site = Site::new(root.expect("a directory"), SiteOptions::default());
-        let mut site = site.with_shared(self.shared.clone());
+        let root = root.expect("a directory");
+        let mut site = Site::new(root, SiteOptions::default(), self.shared.clone());
         self.served(&mut site, minute);
         site
     }
@@ -528,6 +528,42 @@ fn previous_release_is_served_during_its_grace_period() {
     for (minute, expected) in [(16, &[1, 2][..]), (20, &[2])] {
         assert_eq!(releases.served(&mut site, minute), expected, "{minute}");
     }
+}
+
+#[test]
+fn trace_names_the_symlinks_of_a_previous_release() {
+    const FILE: &str = "assets/index-BsYhmk3H.js";
+    let (mut releases, _) = TimedReleases::new(2, 10 * MINUTE);
+    let trace = Trace::default();
+    releases.shared.trace = Some(trace.clone());
+    let mut site = releases.open(0);
+    for (number, dir) in ["old", "new"].iter().enumerate() {
+        let release = Path::new("releases").join(number.to_string());
+        releases.releases.0.write(release.join(dir).join(FILE), "");
+        let link = releases.releases.0.join(release.join("app"));
+        symlink(dir, link).expect("a link");
+    }
+    let current = releases.releases.0.join("releases/1/new").join(FILE);
+    fs::remove_file(current).expect("a file");
+    releases.switch(&mut site, 1, 1);
+    let target = format!("/app/{FILE}");
+    let target = Target::parse(&target, None).expect("a target");
+    let found = site.find(&target, at(1)).lookup;
+    assert!(matches!(found, Lookup::Found(_)), "{found:?}");
+    let symlinks = trace
+        .events()
+        .into_iter()
+        .rev()
+        .find_map(|event| match event {
+            TraceEvent::Chosen(file) => Some(file.symlinks),
+            _ => None,
+        });
+    let targets: Vec<_> = symlinks
+        .iter()
+        .flatten()
+        .map(|link| &*link.target)
+        .collect();
+    assert_eq!(targets, [Path::new("old")]);
 }
 
 #[test]

@@ -285,6 +285,31 @@ fn configured_headers_file_below_root_is_404() {
 }
 
 #[test]
+fn rule_files_in_utf_16_are_ignored_and_those_with_a_byte_order_mark_are_read() {
+    let root = Root::of(&[
+        ("_headers", "\u{feff}/*\r\n  X-A: 1\r\n"),
+        ("_redirects", "\u{feff}/a /b\r\n"),
+        ("index.html", "index"),
+    ]);
+    let server = Server::start(root.path());
+    assert_eq!(server.get("/").field("X-A"), Some("1"));
+    assert_eq!(server.get("/a").field("Location"), Some("/b"));
+    for name in ["_headers", "_redirects"] {
+        root.write(name, b"\xff\xfe/\0*\0\n\0");
+    }
+    let server = Server::start(root.path());
+    for name in ["_headers", "_redirects"] {
+        let warning = server.stderr_line();
+        let words = "the file is UTF-16: save it as UTF-8; the file is ignored";
+        assert!(warning.contains(&format!("{name}: {words}")), "{warning}");
+    }
+    let file = root.join("_headers");
+    let file = file.to_str().expect("ASCII");
+    let stderr = rejected(&root, &["--headers-file", file]);
+    assert!(stderr.contains("_headers: the file is UTF-16"), "{stderr}");
+}
+
+#[test]
 fn directory_named_headers_is_ignored() {
     let root = Root::of(&[("index.html", "home"), ("_headers/file", "in a folder")]);
     let server = Server::start(root.path());
@@ -563,10 +588,15 @@ fn media_types_are_configurable() {
             ("/d.TXT", "text/plain; charset=latin1"),
         ],
     );
+    types.write("marked", "\u{feff}text/x-abc abc\r\n");
+    check_types(&["--mime-types", &file("marked")], &[abc]);
+    types.write("utf-16", b"\xff\xfet\0");
+    let utf_16 = file("utf-16");
     types.write("bad", "text/plain a\ntext b\n");
     let bad = file("bad");
     for (given, reason) in [
         (&*bad, &*format!("{bad}:2: ")),
+        (&utf_16, "utf-16: the file is UTF-16: save it as UTF-8"),
         ("/nothing/types", "/nothing/types"),
         (".xyz=", ".xyz="),
         (".=text/plain", ".=text/plain"),

@@ -300,8 +300,8 @@ fn every_server_thread_is_confined() {
     let options = ["--workers", "3", "--compress", "--auth", ALICE];
     let server = Server::with(root.path(), &options);
     assert_eq!(server.get("/").status(), "401 Unauthorized");
-    // 3 workers, 2 encoders, 1 password verifier, 2 line writers, 1 for signals.
-    let threads = 3 + 2 + 1 + 2 + 1;
+    // 3 workers, 2 encoders, 1 prover of sidecars, 1 password verifier, 2 line writers, 1 for signals.
+    let threads = 3 + 2 + 1 + 1 + 2 + 1;
     let statuses = eventually("all threads have started", || {
         let tasks = fs::read_dir(format!("/proc/{}/task", server.pid())).expect("proc");
         let status = |task: fs::DirEntry| fs::read_to_string(task.path().join("status"));

@@ -1,6 +1,6 @@
 //! Slow, silent and misbehaving clients: they time out, and neither delay other clients nor leak descriptors.
 
-use std::io::Write as _;
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::TcpStream;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
@@ -196,17 +196,94 @@ fn idle_timeout_closes_only_idle_connections() {
 #[test]
 fn timeouts_do_not_interrupt_download() {
     let root = site_with_large();
-    let options = ["--idle-timeout", "400ms", "--header-timeout", "400ms"];
+    let options = ["--idle-timeout", "800ms", "--header-timeout", "400ms"];
     let server = Server::with(root.path(), &options);
     let mut client = server.download("/large");
+    // What it takes at first buys minutes.
     let step = LARGE_LEN / 20;
-    let mut received = Vec::new();
+    let mut received = client.bytes(2 * step);
     for _ in 0..10 {
         thread::sleep(Duration::from_millis(100));
         received.extend(client.bytes(step));
     }
     received.extend(client.bytes(LARGE_LEN - received.len()));
     assert!(received == large(), "the file is intact");
+}
+
+const TOO_SLOW: &str = "\"reason\":\"The client was too slow.\"";
+
+#[test]
+fn client_that_takes_nothing_is_closed_after_idle_timeout() {
+    let root = site_with_large();
+    let server = Server::with(root.path(), &["--idle-timeout", "500ms"]);
+    let before = server.descriptors();
+    let start = Instant::now();
+    let stalled: Vec<Client> = (0..20).map(|_| server.download("/large")).collect();
+    for _ in &stalled {
+        let line = server.stdout_line();
+        assert!(line.contains(TOO_SLOW), "{line}");
+    }
+    assert!(start.elapsed() >= Duration::from_millis(500));
+    server.wait_for_descriptors(before);
+    // The kernel keeps nothing for them: after what has arrived, the connection is reset.
+    for client in &stalled {
+        let mut piece = [0; 64 * 1024];
+        let end = loop {
+            match client.stream().read(&mut piece) {
+                Ok(1..) => {}
+                end => break end,
+            }
+        };
+        let error = end.expect_err("the connection is reset");
+        assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+    }
+    assert_eq!(server.stderr_lines(), [""; 0], "no warning is logged");
+}
+
+#[test]
+fn client_that_has_taken_much_may_pause_longer_than_idle_timeout() {
+    let root = site_with_large();
+    let options = ["--idle-timeout", "1500ms", "--min-rate", "16KiB"];
+    let server = Server::with(root.path(), &options);
+    // At 16 KiB per second, 4 MiB buy 256 seconds.
+    let mut pausing = server.download("/large");
+    let mut received = pausing.bytes(LARGE_LEN / 2);
+    // Another client, which takes nothing, shows that the time-out has passed.
+    let stalled = server.download("/large");
+    let line = server.stdout_line();
+    assert!(line.contains(TOO_SLOW), "{line}");
+    drop(stalled);
+    received.extend(pausing.bytes(LARGE_LEN - received.len()));
+    assert!(received == large(), "the file is intact");
+    let line = server.stdout_line();
+    assert!(line.contains("\"reason\":null"), "{line}");
+}
+
+#[test]
+fn client_below_min_rate_is_closed_though_it_never_pauses() {
+    let root = site_with_large();
+    let options = ["--idle-timeout", "500ms", "--min-rate", "4MiB"];
+    let server = Server::with(root.path(), &options);
+    let mut client = server.connect();
+    let socket = SockRef::from(client.stream());
+    socket.set_recv_buffer_size(32 * 1024).expect("an option");
+    client.send(get("/large", ""));
+    assert_eq!(client.response_to_head().status(), "200 OK");
+    let mut stream = client.stream().try_clone().expect("a second handle");
+    let (stop, stopped) = channel::<()>();
+    let trickle = thread::spawn(move || {
+        let pause = Duration::from_millis(20);
+        let mut piece = [0; 8 * 1024];
+        while stopped.recv_timeout(pause) == Err(RecvTimeoutError::Timeout) {
+            if !matches!(stream.read(&mut piece), Ok(1..)) {
+                break;
+            }
+        }
+    });
+    let line = server.stdout_line();
+    assert!(line.contains(TOO_SLOW), "{line}");
+    drop(stop);
+    trickle.join().expect("it only reads");
 }
 
 #[test]

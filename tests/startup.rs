@@ -691,27 +691,242 @@ fn invalid_environment_value_is_named() {
         let mut command = docroot_with(&[text(root.path())]);
         check(command.env(name, value), BAD_ARGUMENTS, words);
     };
-    bad("PORT", "http", &["PORT=http"]);
-    bad("DOCROOT_PORT", "http", &["http", "--port"]);
-    bad("DOCROOT_BIND", "127.0.0.1,here", &["here", "--bind"]);
-    bad("DOCROOT_INDEX", "a/b", &["a/b", "--index"]);
-    bad("DOCROOT_HIDDEN", "perhaps", &["perhaps", "--hidden"]);
-    bad("DOCROOT_HEADER_TIMEOUT", "10", &["10", "--header-timeout"]);
-    bad("DOCROOT_IDLE_TIMEOUT", "soon", &["soon", "--idle-timeout"]);
-    bad("DOCROOT_MIN_RATE", "fast", &["fast", "--min-rate"]);
-    bad("DOCROOT_MAX_HEADER", "long", &["long", "--max-header"]);
-    bad("DOCROOT_WORKERS", "0", &["0", "--workers"]);
-    bad("DOCROOT_MAX_CONNECTIONS", "0", &["0", "--max-connections"]);
-    bad("DOCROOT_QUIET", "hush", &["hush", "--quiet"]);
-    bad("DOCROOT_VERBOSE", "much", &["much", "--verbose"]);
-    bad("DOCROOT_CHECK", "perhaps", &["perhaps", "--check"]);
+    bad("PORT", "http", &["docroot: PORT=http: ", "0 to 65535"]);
+    bad(
+        "DOCROOT_PORT",
+        "http",
+        &["DOCROOT_PORT=http: ", "0 to 65535"],
+    );
+    bad(
+        "DOCROOT_BIND",
+        "127.0.0.1,here",
+        &["DOCROOT_BIND=here: ", "[::]"],
+    );
+    bad(
+        "DOCROOT_INDEX",
+        "a/b",
+        &["DOCROOT_INDEX=a/b: ", "a file name"],
+    );
+    bad(
+        "DOCROOT_HIDDEN",
+        "perhaps",
+        &["DOCROOT_HIDDEN=perhaps: ", "true"],
+    );
+    bad("DOCROOT_HEADER_TIMEOUT", "10", &["_TIMEOUT=10: ", "10s"]);
+    bad("DOCROOT_IDLE_TIMEOUT", "soon", &["_TIMEOUT=soon: ", "10s"]);
+    bad(
+        "DOCROOT_MIN_RATE",
+        "fast",
+        &["DOCROOT_MIN_RATE=fast: ", "1KiB"],
+    );
+    bad("DOCROOT_MAX_HEADER", "long", &["_HEADER=long: ", "1KiB"]);
+    bad(
+        "DOCROOT_WORKERS",
+        "0",
+        &["DOCROOT_WORKERS=0: ", "1 to 1024"],
+    );
+    bad(
+        "DOCROOT_MAX_CONNECTIONS",
+        "0",
+        &["_CONNECTIONS=0: ", "at least 1"],
+    );
+    bad("DOCROOT_QUIET", "hush", &["DOCROOT_QUIET=hush: ", "true"]);
+    bad(
+        "DOCROOT_VERBOSE",
+        "much",
+        &["DOCROOT_VERBOSE=much: ", "0, 1 or 2"],
+    );
+    bad(
+        "DOCROOT_CHECK",
+        "perhaps",
+        &["DOCROOT_CHECK=perhaps: ", "true"],
+    );
+    bad(
+        "DOCROOT_TRUSTED_PROXY",
+        " ,",
+        &["DOCROOT_TRUSTED_PROXY=,: ", "empty"],
+    );
+    bad(
+        "DOCROOT_LISTING",
+        "\"true\"",
+        &["DOCROOT_LISTING=\"true\": "],
+    );
     // A missing page is found after binding: port 0, so that tests do not compete for 8080.
     let mut command = docroot_with(&["-p", "0", text(root.path())]);
     command.env("DOCROOT_404", "missing.html");
-    check(&mut command, BAD_ARGUMENTS, &["missing.html", "--404"]);
+    check(
+        &mut command,
+        BAD_ARGUMENTS,
+        &["docroot: DOCROOT_404=missing.html: "],
+    );
     let mut command = docroot();
     command.env("DOCROOT_ROOT", "/no/such/folder");
-    check(&mut command, NO_ROOT, &["/no/such/folder"]);
+    check(&mut command, NO_ROOT, &["/no/such/folder", "DOCROOT_ROOT"]);
+}
+
+#[test]
+fn service_address_in_port_variable_is_ignored_with_a_warning() {
+    let root = site();
+    let ip = own_ip();
+    let [address] = free_ports(&ip);
+    let port = address.port().to_string();
+    // Kubernetes sets these in each container, for a service named docroot; Docker sets most of them for a link.
+    let of_service = [
+        ("DOCROOT_SERVICE_HOST", "10.43.161.118"),
+        ("DOCROOT_SERVICE_PORT", "80"),
+        ("DOCROOT_SERVICE_PORT_HTTP", "80"),
+        ("DOCROOT_PORT", "tcp://10.43.161.118:80"),
+        ("DOCROOT_PORT_80_TCP", "tcp://10.43.161.118:80"),
+        ("DOCROOT_PORT_80_TCP_PROTO", "tcp"),
+        ("DOCROOT_PORT_80_TCP_PORT", "80"),
+        ("DOCROOT_PORT_80_TCP_ADDR", "10.43.161.118"),
+        ("DOCROOT_METRICS_PORT", "udp://10.43.161.119:53"),
+        ("DOCROOT_METRICS_SERVICE_HOST", "10.43.161.119"),
+    ];
+    let bind = format!("{ip}:{port}");
+    for (variables, options, warnings) in [
+        (&[("PORT", &*port)][..], &["-b", &ip][..], 1),
+        (&[], &["-b", &bind], 1),
+        (&[], &["-b", &ip, "--port", &port], 0),
+    ] {
+        let variables = [&of_service[..], variables].concat();
+        let server = in_environment(&variables, options, Some(&root));
+        assert_eq!(server.address, address, "{options:?}");
+        server.signal(Signal::TERM);
+        let lines = server.remaining_stderr();
+        let of_variables: Vec<&String> =
+            lines.iter().filter(|it| it.contains("DOCROOT_")).collect();
+        assert_eq!(of_variables.len(), warnings, "{options:?}: {lines:?}");
+        if let Some(line) = of_variables.first() {
+            for word in [
+                "WARN",
+                "DOCROOT_PORT=tcp://10.43.161.118:80 is ignored",
+                "Kubernetes",
+            ] {
+                assert!(line.contains(word), "{line}");
+            }
+        }
+    }
+}
+
+#[test]
+fn blanks_around_variables_and_list_items_are_ignored() {
+    let root = site();
+    let ip = own_ip();
+    let [address] = free_ports(&ip);
+    let port = address.port();
+    for (name, value) in [
+        ("PORT", format!("{port}\n")),
+        ("PORT", format!(" {port}\r\n")),
+        ("DOCROOT_PORT", format!("{port} ")),
+        ("DOCROOT_PORT", format!("\t{port}")),
+    ] {
+        let server = in_environment(&[(name, &value)], &["-b", &ip], Some(&root));
+        assert_eq!(server.address, address, "{name}={value:?}");
+    }
+    let two = own_ip();
+    for list in [
+        format!("{ip}, {two}"),
+        format!("{ip},{two},\n"),
+        format!(" {ip} , , {two}"),
+    ] {
+        let server = in_environment(&[("DOCROOT_BIND", &list)], &["-p", "0"], Some(&root));
+        assert_eq!(urls(&server.announcement).len(), 2, "{list:?}");
+    }
+    let check = |variables: &[(&str, &str)], options: &[&str], target: &str, expected: &str| {
+        let options = [&["-p", "0", "-b", "127.0.0.1"], options].concat();
+        let server = in_environment(variables, &options, Some(&root));
+        let response = server.get(target);
+        assert_eq!(response.text(), expected, "{variables:?} {options:?}");
+    };
+    check(&[("DOCROOT_INDEX", "none.html, a.html,")], &[], "/", "a");
+    check(&[], &["--index", "none.html, a.html"], "/", "a");
+    check(&[("DOCROOT_404", " lost.html\n")], &[], "/none", "lost");
+    check(&[("DOCROOT_HIDDEN", "true\r\n")], &[], "/.secret", "hidden");
+    check(&[("DOCROOT_HIDDEN", " ")], &[], "/.secret", "nothing");
+    let list = ".a=text/x-a, .b=text/x-b";
+    let proxies = "10.0.0.0/8, 192.168.0.0/16";
+    for (variables, options) in [
+        (
+            &[
+                ("DOCROOT_MIME_TYPES", list),
+                ("DOCROOT_TRUSTED_PROXY", proxies),
+                ("DOCROOT_SYMLINK_ROOT", "/tmp, /usr,"),
+                ("DOCROOT_HEADER", "X-A: 1\n\n  X-B: 2\n"),
+                ("DOCROOT_CACHE", "OFF"),
+                ("DOCROOT_LOG_FORMAT", "JSON"),
+                ("DOCROOT_METRICS", "127.0.0.1:0\n"),
+            ][..],
+            &[][..],
+        ),
+        (&[], &["--mime-types", list, "--trusted-proxy", proxies]),
+    ] {
+        let mut command = docroot_with(&["--check", text(root.path())]);
+        let ended = run(command.args(options).envs(variables.iter().copied()));
+        assert_eq!(ended.code, Some(CLEAN), "{ended:?}");
+    }
+}
+
+#[test]
+fn variable_of_optional_value_may_be_a_switch() {
+    let root = site();
+    let serve = |name: &str, value: &str| {
+        let options = ["-p", "0", "-b", "127.0.0.1"];
+        in_environment(&[(name, value)], &options, Some(&root))
+    };
+    for (name, value, has_field) in [
+        ("DOCROOT_CORS", "true", true),
+        ("DOCROOT_CORS", "off", false),
+        ("DOCROOT_CORS", "http://a.test", true),
+    ] {
+        let response = serve(name, value).get("/");
+        let field = response.field("Access-Control-Allow-Origin");
+        assert_eq!(field.is_some(), has_field, "{name}={value}");
+    }
+    assert_eq!(
+        serve("DOCROOT_HEALTH", "1").get("/healthz").status(),
+        "200 OK"
+    );
+    assert_eq!(
+        serve("DOCROOT_HEALTH", "no").get("/healthz").status(),
+        "404 Not Found"
+    );
+    let to_page = "GET /none HTTP/1.1\r\nHost: test\r\nAccept: text/html\r\n\r\n";
+    for (value, expected) in [("yes", "index"), ("false", "nothing"), ("a.html", "a")] {
+        let response = serve("DOCROOT_SPA", value).connect().ask(to_page);
+        assert_eq!(response.text(), expected, "DOCROOT_SPA={value}");
+    }
+}
+
+#[test]
+fn last_of_repeated_options_wins() {
+    let root = site();
+    let options = [
+        "-p",
+        "1",
+        "-b",
+        "127.0.0.1",
+        "--port",
+        "0",
+        "--404",
+        "404.html",
+    ];
+    let more = [
+        "--404=lost.html",
+        "--hidden",
+        "--hidden",
+        "-d",
+        "/none",
+        "-d",
+    ];
+    let mut command = docroot_with(&[&options[..], &more].concat());
+    command.arg(root.path());
+    let server = Server::spawn(command);
+    assert_eq!(server.get("/none").text(), "lost");
+    assert_eq!(server.get("/.secret").text(), "hidden");
+    let mut command = docroot_with(&["explain", "/", "-X", "POST", "-X", "GET"]);
+    let explained = run(command.arg(root.path()));
+    assert!(explained.stdout.contains("200"), "{explained:?}");
 }
 
 #[test]

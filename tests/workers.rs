@@ -111,7 +111,7 @@ fn one_worker_runs_on_main_thread() {
     assert_eq!(connections_per_worker(&server, CONNECTIONS), [CONNECTIONS]);
     // Threads set their names after they start.
     eventually("there is no other thread", || {
-        let names = ["docroot", "log-writer", "log-writer", "signals"];
+        let names = ["docroot", "log-writer", "log-writer", "sidecars", "signals"];
         (thread_names(&server) == names).then_some(())
     });
 }

@@ -211,7 +211,11 @@ impl TempSite {
             fs::write(path, [b'x'; 1024]).expect("a file");
         }
         let root_dir = Root::open(root.path(), &Symlinks::default()).expect("the directory exists");
-        let site = Site::new(root_dir, site::SiteOptions::default());
+        let site = Site::new(
+            root_dir,
+            site::SiteOptions::default(),
+            site::SiteShared::default(),
+        );
         Self { site, _root: root }
     }
 

@@ -5,6 +5,7 @@ use std::collections::hash_map::{Entry, RandomState};
 use std::hash::BuildHasher as _;
 
 use super::hash::PasswordHash;
+use crate::files::text::{text_lines, utf_8};
 
 /// Users, each with a password hash.
 #[derive(Clone, Default)]
@@ -13,13 +14,13 @@ pub struct Users {
     hashes: Vec<PasswordHash>,
 }
 
-/// A user name and a password, as sent in a request. They are bytes: they need not be UTF-8.
+/// A user name and a password of a request.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Credentials {
     /// User name, which has no colon.
-    pub user: Vec<u8>,
+    pub user: String,
     /// Password.
-    pub password: Vec<u8>,
+    pub password: String,
 }
 
 /// An invalid line of an htpasswd file.
@@ -33,24 +34,21 @@ pub struct HtpasswdError {
 
 impl Users {
     /// Parses an htpasswd file: one line `USER:HASH` per user; empty lines, and lines that begin with `#`, are skipped.
-    /// Names are compared byte by byte, without Unicode normalization.
+    /// So are blanks around a line, and fields behind the hash (`USER:HASH:comment`), as by nginx and Apache. Names are
+    /// compared byte by byte, without Unicode normalization.
     ///
     /// # Errors
     /// All invalid lines, in order. A file without users is an error, too.
     pub fn parse(text: &[u8]) -> Result<Self, Vec<HtpasswdError>> {
         let mut users = Self::default();
         let mut errors = Vec::new();
-        // Some editors begin a file with U+FEFF, which would become part of the first name.
-        let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
-        for (line, text) in (1..).zip(text.split(|&byte| byte == b'\n')) {
-            let text = text.strip_suffix(b"\r").unwrap_or(text);
-            if text.trim_ascii().is_empty() || text.starts_with(b"#") {
-                continue;
-            }
-            let added = std::str::from_utf8(text)
-                .map_err(|_| "the line is not UTF-8".to_owned())
-                .and_then(|text| users.add(text));
-            if let Err(reason) = added {
+        let lines = text_lines(text).map_err(|reason| vec![HtpasswdError { line: 0, reason }])?;
+        for (line, text) in lines {
+            // A name in a comment behind the hash may have another encoding.
+            let colons = text.iter().enumerate().filter(|(_, byte)| **byte == b':');
+            let end = colons.map(|(place, _)| place).nth(1);
+            let entry = text.get(..end.unwrap_or(text.len())).unwrap_or(text);
+            if let Err(reason) = utf_8(entry).and_then(|entry| users.add(entry)) {
                 errors.push(HtpasswdError { line, reason });
             }
         }
@@ -65,7 +63,7 @@ impl Users {
         }
     }
 
-    /// Adds a user, written `USER:HASH`.
+    /// Adds a user, written `USER:HASH`. Further fields are comments.
     ///
     /// # Errors
     /// A message with the problem and its remedy: no colon, a name that no request can contain, an unsupported hash, or
@@ -81,6 +79,7 @@ impl Users {
         if name.bytes().any(|byte| byte.is_ascii_control()) {
             return Err(format!("{shown}: a name has no control characters"));
         }
+        let hash = hash.split(':').next().unwrap_or(hash).trim_ascii();
         let hash = PasswordHash::parse(hash).map_err(|reason| format!("{shown}: {reason}"))?;
         match self.indices.entry(name.as_bytes().into()) {
             Entry::Occupied(_) => Err(format!("{shown} is listed twice; leave one of the two out")),
@@ -109,13 +108,13 @@ impl Users {
     #[must_use]
     pub fn verify(&self, credentials: &Credentials) -> bool {
         let Credentials { user, password } = credentials;
-        let index = self.indices.get(user.as_slice()).copied();
+        let index = self.indices.get(user.as_bytes()).copied();
         let decoy = || {
             let count = self.hashes.len().max(1) as u64;
             usize::try_from(self.indices.hasher().hash_one(user) % count).unwrap_or_default()
         };
         let hash = self.hashes.get(index.unwrap_or_else(decoy));
-        let is_valid = hash.is_some_and(|hash| hash.verify(password));
+        let is_valid = hash.is_some_and(|hash| hash.verify(password.as_bytes()));
         index.is_some() && is_valid
     }
 }
@@ -124,7 +123,7 @@ impl std::fmt::Debug for Credentials {
     /// Omits the password.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Credentials")
-            .field("user", &format_args!("{}", self.user.escape_ascii()))
+            .field("user", &format_args!("{}", self.user.escape_debug()))
             .finish_non_exhaustive()
     }
 }
@@ -184,6 +183,29 @@ mod tests {
     }
 
     #[test]
+    fn fields_behind_the_hash_and_blanks_are_comments() {
+        let text = format!(
+            "ann:{ONE}:Ann Example:ann@mail.test:admins  \r\n  bob:{TWO} \t\ncem:{ONE}:\n # dora:{ONE}"
+        );
+        let text = [
+            text.as_bytes(),
+            b"\nerin:",
+            TWO.as_bytes(),
+            b":Erin M\xfcller",
+        ]
+        .concat();
+        let users = Users::parse(&text).unwrap();
+        assert_eq!(users.len(), 4);
+        check(&users, "ann", "one", true);
+        check(&users, "bob", "two", true);
+        check(&users, "cem", "one", true);
+        check(&users, "erin", "two", true);
+        let mut users = Users::default();
+        assert_eq!(users.add(&format!("ann:{ONE} :more")), Ok(()));
+        check(&users, "ann", "one", true);
+    }
+
+    #[test]
     fn errors_name_line_and_user() {
         let check = |text: &str, expected: &[(usize, &str)]| {
             let errors = Users::parse(text.as_bytes()).expect_err(text);
@@ -201,11 +223,13 @@ mod tests {
             &format!("a\tb:{ONE}"),
             &[(1, "a\\tb: a name has no control")],
         );
-        check(&format!("ann:{ONE}:more"), &[(1, "ann: ")]);
         check("ann:secret\nbob:\n", &[(1, "ann: "), (2, "bob: ")]);
         let twice = format!("ann:{ONE}\nbob:{TWO}\nann:{TWO}\n\nx");
         check(&twice, &[(3, "ann is listed twice"), (5, "USER:HASH")]);
         let latin = Users::parse(b"\xe4:x").unwrap_err();
         assert_eq!((latin.len(), latin[0].line), (1, 1));
+        let wide = Users::parse(b"\xff\xfea\0:\0").unwrap_err();
+        assert_eq!((wide.len(), wide[0].line), (1, 0));
+        assert!(wide[0].reason.contains("UTF-16"), "{wide:?}");
     }
 }

@@ -9,6 +9,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 /// tick of the kernel, at most 10 ms, and as much again as a margin.
 pub const TIMESTAMP_TICK: Duration = Duration::from_millis(20);
 
+/// Coarsest timestamp granularity of a file system: that of FAT.
+const MAX_TIMESTAMP_GRANULARITY: Duration = Duration::from_secs(2);
+
 /// Attempts to stat a file of which only the change time differs, before that counts as a change of its bytes. Each
 /// costs one statx(2), 0.3 microseconds; a file system needs some tens of nanoseconds.
 const MAX_STATS: u32 = 100;
@@ -118,6 +121,14 @@ impl FileVersion {
     pub fn is_settled(&self, now: SystemTime) -> bool {
         let since = now.duration_since(self.changed);
         self.has_subsecond_ctime() && since.is_ok_and(|since| since > TIMESTAMP_TICK)
+    }
+
+    /// Whether a change from now on would have a change time different from the last one's, on any file system that has
+    /// change times.
+    #[must_use]
+    pub fn is_at_rest(&self, now: SystemTime) -> bool {
+        let since = now.duration_since(self.changed);
+        self.is_settled(now) || since.is_ok_and(|since| since > MAX_TIMESTAMP_GRANULARITY)
     }
 
     /// Whether the bytes of an open file are those of its `earlier` version. Any change of the change time may mean

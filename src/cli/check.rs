@@ -14,7 +14,7 @@ use super::confinement::describe_confinement;
 use super::exit_codes::Failure;
 use super::options::Config;
 use super::output::{describe_symlink, print};
-use super::site::open_site;
+use super::site::open_site_for_report;
 
 /// Maximum number of problems of one kind that are listed.
 const MAX_NAMED_PER_KIND: usize = 100;
@@ -52,7 +52,7 @@ enum ProblemKind {
 
 /// Opens the site of this root, and prints the report.
 pub(crate) fn run(root: Root, config: Config) -> Result<(), Failure> {
-    let (site, loaded) = open_site(root, &config, None)?;
+    let (site, loaded) = open_site_for_report(root, &config, None)?;
     let confinement = sandbox::try_confine(config.sandbox, &config.requirements)?;
     let report = check(&config, &site, &loaded, &confinement);
     print(&report.text)?;

@@ -153,7 +153,7 @@ impl Compression {
     /// # Errors
     /// [`CompressError::Root`].
     fn open(options: CompressOptions) -> Result<Self, CompressError> {
-        let opened = SidecarWriter::open(&options.root, options.hidden);
+        let opened = SidecarWriter::open(&options.root, options.hidden, options.force);
         let writer = opened.map_err(|error| CompressError::Root(options.root.clone(), error))?;
         let (sender, events) = channel();
         Ok(Self {
@@ -367,7 +367,7 @@ impl CompressStats {
             Ok(SidecarOutcome::Removed) => {
                 tally.removed += 1;
                 self.progress.print(&format!(
-                    "{sidecar}: removed: it was out of date, and a new one would save too little"
+                    "{sidecar}: removed: it was out of date or of no use, and a new one would save too little"
                 ));
             }
             Err(SidecarError::Changing) => {
@@ -375,6 +375,14 @@ impl CompressStats {
                     "the file is being written; run docroot compress again afterwards",
                 );
                 self.record_failure(&display_path(&job.path), &why);
+            }
+            Err(SidecarError::Foreign) => {
+                let original = display_path(&job.path);
+                let why = io::Error::other(format!(
+                    "not overwritten: it is no older than {} but has other content, so it is not sent for that; move it away, or overwrite it with --force",
+                    original.display()
+                ));
+                self.record_failure(&display_path(&job.sidecar_path()), &why);
             }
             Err(SidecarError::Io(path, error)) => self.record_failure(&path, &error),
             Err(SidecarError::Stopped) => {}

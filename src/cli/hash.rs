@@ -3,6 +3,7 @@
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 
 use docroot::auth;
+use docroot::files::without_byte_order_mark;
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 
 /// Reads a password and prints `USER:HASH`, or only the hash. On a terminal it reads the password twice, and the
@@ -49,7 +50,8 @@ fn read_line() -> Result<String, String> {
     // A longer password cannot be hashed.
     let read = io::Read::take(io::stdin().lock(), 4096).read_until(b'\n', &mut line);
     read.map_err(|error| format!("cannot read the password from standard input: {error}"))?;
-    let line = line.strip_suffix(b"\n").unwrap_or(&line);
+    let line = without_byte_order_mark(&line).map_err(|why| format!("the password is {why}"))?;
+    let line = line.strip_suffix(b"\n").unwrap_or(line);
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     String::from_utf8(line.to_vec()).map_err(|_| "the password is not UTF-8".into())
 }

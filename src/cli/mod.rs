@@ -49,10 +49,15 @@ fn run_command(command: Command) -> Result<(), Failure> {
     match command {
         Command::Compress(arguments) => compress::run(arguments.resolve()),
         Command::Explain(arguments) => explain::run(*arguments),
-        Command::Healthcheck(arguments) => arguments
-            .resolve()
-            .and_then(healthcheck::run)
-            .map_err(Failure::at_run_time),
+        Command::Healthcheck(arguments) => {
+            let resolved = arguments.resolve().map_err(Failure::at_run_time);
+            let (request, warnings) = resolved?;
+            for warning in warnings {
+                // A closed standard error is no reason to panic.
+                let _ = writeln!(io::stderr(), "docroot: warning: {warning}");
+            }
+            healthcheck::run(request).map_err(Failure::at_run_time)
+        }
         Command::Hash { user } => hash::run(user.as_deref()).map_err(Failure::at_run_time),
     }
 }

@@ -2,7 +2,6 @@
 
 use std::io::{self, IsTerminal as _, Write as _};
 use std::iter;
-use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
 
@@ -24,7 +23,7 @@ use super::confinement::describe_confinement;
 use super::diagnostics::init_diagnostics;
 use super::exit_codes::Failure;
 use super::log_sink::LogSink;
-use super::options::{self, AccessLogConfig, Arguments, Config};
+use super::options::{self, AccessLogConfig, Arguments, Config, UserSources};
 use super::output::print;
 use super::service_manager::ServiceManager;
 use super::signals::handle_signals;
@@ -60,7 +59,12 @@ fn serve(
     start_diagnostics: impl FnOnce() -> io::Result<WriterHandle>,
 ) -> Result<(), Failure> {
     let (quiet, check) = (arguments.quiet, arguments.check);
-    for warning in options::unknown_variables() {
+    let unknown_variables = options::unknown_variables();
+    for warning in arguments
+        .variable_warnings()
+        .iter()
+        .chain(&unknown_variables)
+    {
         warn!("{warning}");
     }
     let config = arguments.resolve().map_err(Failure::bad_arguments)?;
@@ -77,7 +81,7 @@ fn serve(
     if let Confinement::None(_) = confinement {
         warn!("{}", describe_confinement(&confinement));
     }
-    let (site, loaded) = open_site(root, &config, None)?;
+    let (site, loaded) = open_site(root, &config)?;
     warn_of_ignored_rules(&loaded);
     let root_fault = check::root_fault(&config.server.root, &site);
     // On a terminal the banner has it.
@@ -225,7 +229,7 @@ fn drain(handle: &server::ServerHandle, delay: Duration) {
 
 /// Opens the access log, and starts its writer thread.
 fn open_access_log(
-    AccessLogConfig { file, .. }: &AccessLogConfig,
+    AccessLogConfig { file, argument, .. }: &AccessLogConfig,
 ) -> Result<(LineWriter, WriterHandle), Failure> {
     let Some(file) = file else {
         let out = LogSink::standard_output()?;
@@ -238,7 +242,7 @@ fn open_access_log(
     let name = file.display().to_string();
     let out = LogSink::file(file).map_err(|error| {
         Failure::bad_arguments(format!(
-            "cannot open --log-file {name}: {error}; name a file that this user can write"
+            "cannot open {argument}: {error}; name a file that this user can write"
         ))
     })?;
     Ok(LineWriter::new(&name, ACCESS_LOG_BATCH_TIME, out)?)
@@ -281,10 +285,10 @@ fn warn_of_exposed_addresses(config: &Config, addresses: &[Endpoint]) {
 fn reload(
     sources: &PolicySources,
     policy: &SharedPolicy,
-    (entries, file): &(Vec<String>, Option<PathBuf>),
+    auth: &UserSources,
     verifier: Option<&Verifier>,
 ) {
-    let users = || options::users(entries, file.as_deref()).map_err(|errors| vec![errors]);
+    let users = || auth.read().map_err(|errors| vec![errors]);
     match sources.load().and_then(|loaded| Ok((loaded, users()?))) {
         Ok((loaded, users)) => {
             warn_of_ignored_rules(&loaded);

@@ -3,18 +3,31 @@
 use docroot::files::Root;
 use docroot::http::Origin as _;
 use docroot::server;
-use docroot::site::{LoadedPolicy, Site, Trace};
+use docroot::site::{LoadedPolicy, SidecarProofs, Site, Trace};
 
 use super::exit_codes::Failure;
 use super::options::Config;
 
-/// Opens the site. The pages that options name must exist.
-pub(crate) fn open_site(
+/// Opens the site that is served. The pages that options name must exist.
+pub(crate) fn open_site(root: Root, config: &Config) -> Result<(Site, LoadedPolicy), Failure> {
+    let site = server::open_site(root, &config.server, &config.sources, None, None)?;
+    with_policy(site, config)
+}
+
+/// Opens the site of a command that reports about it: each sidecar is decoded when it is found, so that the report has
+/// the result.
+pub(crate) fn open_site_for_report(
     root: Root,
     config: &Config,
     trace: Option<Trace>,
 ) -> Result<(Site, LoadedPolicy), Failure> {
-    let mut site = server::open_site(root, &config.server, &config.sources, trace)?;
+    let proofs = Some(SidecarProofs::immediate());
+    let site = server::open_site(root, &config.server, &config.sources, trace, proofs)?;
+    with_policy(site, config)
+}
+
+/// Loads the path rules of a site, and checks the pages that options name.
+fn with_policy(mut site: Site, config: &Config) -> Result<(Site, LoadedPolicy), Failure> {
     let loaded = config.sources.load();
     let loaded = loaded.map_err(|errors| Failure::bad_arguments(errors.join("\n")))?;
     site.shared().policy.replace(loaded.policy.clone());

@@ -17,14 +17,8 @@ use super::entry::{EntryDescriptor, FileSource};
 use super::root::Root;
 use crate::blob::{Blob, FileVersion};
 
-/// Size in bytes up to which a file is read into memory and sent in one call with its header section. The kernel sends
-/// larger files from disk.
+/// Size in bytes up to which a file is read into memory. The kernel sends larger files from disk.
 const MAX_IN_MEMORY_BYTES: u64 = 64 * 1024;
-
-/// Size in bytes up to which a file is cached, and copied into memory when it is requested again. The copy is made
-/// between two responses, so it is no larger than the share of one client in a turn of the event loop. A larger
-/// file is opened in each turn of the event loop, which costs little beside sending it, and is not held open longer.
-pub(crate) const MAX_CACHED_FILE_BYTES: u64 = 2 * 1024 * 1024;
 
 /// Maximum size in bytes of a file that is read whole.
 pub(crate) const MAX_WHOLE_FILE_BYTES: usize = 1 << 20;
@@ -48,7 +42,7 @@ pub(crate) enum OpenedEntry {
 
 impl Root {
     /// Opens the entry at a path below the root, at the time `now`. The path has no slash at either end, and no `.` or
-    /// `..`, as [`Target`](crate::http::Target) ensures. Only regular files and directories are opened, so nothing
+    /// `..`. Only regular files and directories are opened, so nothing
     /// blocks.
     ///
     /// # Errors

@@ -70,6 +70,17 @@ impl Coding {
         }
     }
 
+    /// Returns the coding that a Content-Encoding of this value means: the one coding of the content.
+    #[must_use]
+    pub fn of_field_value(value: &str) -> Option<Self> {
+        let value = match value.eq_ignore_ascii_case("x-gzip") {
+            true => Self::Gzip.name(),
+            false => value,
+        };
+        let is_named = |coding: &Self| coding.name().eq_ignore_ascii_case(value);
+        Self::ALL[1..].iter().copied().find(is_named)
+    }
+
     /// Suffix of a sidecar in this coding, appended to the name of the original file.
     #[must_use]
     pub fn suffix(self) -> &'static str {

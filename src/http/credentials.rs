@@ -17,34 +17,47 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// Parses the value of an Authorization field into user name and password, which need not be UTF-8. `None` for a scheme
+/// Parses the value of an Authorization field into user name and password. Bytes that are not UTF-8 are read as Latin-1:
+/// some clients send that, although the challenge names UTF-8 (Python's requests, and pip with it). `None` for a scheme
 /// other than Basic, and for a value that it does not allow: invalid base64, no colon, control characters (RFC 7617
 /// section 2).
 #[must_use]
-pub fn parse_credentials(value: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
-    let mut user = BASE64.decode(basic_token(value)?).ok()?;
-    let colon = user.iter().position(|&byte| byte == b':')?;
-    if user.iter().any(u8::is_ascii_control) {
+pub fn parse_credentials(value: &[u8]) -> Option<(String, String)> {
+    let text = BASE64.decode(basic_token(value)?).ok()?;
+    if text.iter().any(u8::is_ascii_control) {
         return None;
     }
-    let password = user.split_off(colon + 1);
-    user.truncate(colon);
-    Some((user, password))
+    let text = String::from_utf8(text).unwrap_or_else(|error| from_latin_1(error.as_bytes()));
+    let (user, password) = text.split_once(':')?;
+    Some((user.to_owned(), password.to_owned()))
 }
 
-/// Appends the user name in the value of an Authorization field, and nothing of the password. Returns the name's length
-/// in bytes; `None` where [`parse_credentials`] returns `None`.
+/// Decodes Latin-1 (ISO 8859-1), whose bytes are the first 256 code points of Unicode.
+fn from_latin_1(text: &[u8]) -> String {
+    text.iter().map(|&byte| char::from(byte)).collect()
+}
+
+/// Appends the user name in the value of an Authorization field, and nothing of the password, in the encoding of
+/// [`parse_credentials`]. Returns the name's length in bytes; `None` where [`parse_credentials`] returns `None`.
 pub fn append_user(value: &[u8], into: &mut Vec<u8>) -> Option<usize> {
     let token = basic_token(value)?;
     let start = into.len();
     let decoded = BASE64.decode_vec(token, into).ok();
     let text = into.get_mut(start..).unwrap_or_default();
     let colon = text.iter().position(|&byte| byte == b':');
-    let length = decoded.and(colon);
+    let mut length = decoded.and(colon);
+    let has_latin_1 = std::str::from_utf8(text).is_err();
+    let name = text.get(..length.unwrap_or(0)).unwrap_or_default();
+    let name = has_latin_1.then(|| from_latin_1(name));
     // Do not leave the password in the buffer's spare memory.
     let secret = text.get_mut(length.unwrap_or(0)..);
     secret.unwrap_or_default().fill(0);
     into.truncate(start + length.unwrap_or(0));
+    if let (Some(name), Some(length)) = (name, &mut length) {
+        into.truncate(start);
+        into.extend_from_slice(name.as_bytes());
+        *length = name.len();
+    }
     length
 }
 
@@ -67,7 +80,7 @@ pub fn challenge() -> Response {
 mod tests {
     use super::*;
 
-    fn check(value: &[u8], expected: Option<(&[u8], &[u8])>) {
+    fn check(value: &[u8], expected: Option<(&str, &str)>) {
         let found = parse_credentials(value);
         let found = found
             .as_ref()
@@ -76,28 +89,28 @@ mod tests {
         if let Some((name, _)) = expected {
             let mut output = b"GET".to_vec();
             assert_eq!(append_user(value, &mut output), Some(name.len()));
-            assert_eq!(output, [b"GET", name].concat());
+            assert_eq!(output, [b"GET", name.as_bytes()].concat());
         }
     }
 
     #[test]
     fn basic_credentials_are_parsed() {
         // Examples of RFC 7617 sections 2 and 2.1.
-        let aladdin = Some((&b"Aladdin"[..], &b"open sesame"[..]));
+        let aladdin = Some(("Aladdin", "open sesame"));
         check(b"Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==", aladdin);
-        check(
-            b"Basic dGVzdDoxMjPCow==",
-            Some((b"test", "123\u{a3}".as_bytes())),
-        );
+        check(b"Basic dGVzdDoxMjPCow==", Some(("test", "123\u{a3}")));
         // The scheme is compared without regard to case; one or more spaces follow it.
         check(b"bAsIc   QWxhZGRpbjpvcGVuIHNlc2FtZQ==", aladdin);
         // Without padding.
         check(b"Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ", aladdin);
-        // A password may have colons ("a:b:c"), be empty ("a:"), or not be UTF-8 ("a:\xff"); so may a name.
-        check(b"Basic YTpiOmM=", Some((b"a", b"b:c")));
-        check(b"Basic YTo=", Some((b"a", b"")));
-        check(b"Basic OmE=", Some((b"", b"a")));
-        check(b"Basic YTr/", Some((b"a", b"\xff")));
+        // A password may have colons ("a:b:c"), or be empty ("a:"); so may a name.
+        check(b"Basic YTpiOmM=", Some(("a", "b:c")));
+        check(b"Basic YTo=", Some(("a", "")));
+        check(b"Basic OmE=", Some(("", "a")));
+        // "bö:ä" in Latin-1, and in UTF-8.
+        check(b"Basic YvY65A==", Some(("b\u{f6}", "\u{e4}")));
+        check(b"Basic YsO2OsOk", Some(("b\u{f6}", "\u{e4}")));
+        check(b"Basic YTr/", Some(("a", "\u{ff}")));
     }
 
     #[test]

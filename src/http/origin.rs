@@ -106,8 +106,7 @@ pub struct Finding {
     pub cache_status: Option<CacheStatus>,
     /// Reason for an error, in one sentence, where it says more than the lookup.
     pub reason: Option<&'static str>,
-    /// Entry of the origin's cache that holds the resource, for [`Origin::find_encoded`]; `None` for the entry of the
-    /// target itself.
+    /// Entry of the origin's cache that holds the resource, for [`Origin::find_encoded`]; `None` if none holds it.
     pub entry: Option<EntryId>,
 }
 
@@ -122,14 +121,9 @@ impl From<Lookup> for Finding {
     }
 }
 
-/// Entry of an origin's cache.
+/// Entry of an origin's cache, by a number that only the origin interprets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct EntryId {
-    /// Slot in the cache.
-    pub slot: u32,
-    /// Serial number of the entry, as slots are reused.
-    pub serial: u32,
-}
+pub struct EntryId(pub(crate) u64);
 
 /// Use of the cache by a lookup (after Cache-Status, RFC 9211).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

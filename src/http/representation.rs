@@ -14,7 +14,7 @@ use crate::blob::Blob;
 pub struct Resource {
     /// Name for messages: the path of its file below the root; empty if it is generated.
     pub name: Vec<u8>,
-    /// Representations; the first has no content coding. Never empty.
+    /// Representations; the first is the file itself, which has no content coding unless a rule says so. Never empty.
     pub representations: Vec<Arc<Representation>>,
     /// Whether the representation sent depends on the request.
     pub varies: bool,
@@ -36,8 +36,10 @@ pub struct Representation {
     pub validators: Validators,
     /// Metadata fields, Content-Type, content fields, and Content-Length, in this order.
     fields: Fields,
-    /// Offsets in `fields`: start of Content-Type, end of it, start of Content-Length.
-    offsets: (usize, usize, usize),
+    /// Offsets in `fields`: start and end of Content-Type, start of Content-Length.
+    type_start: usize,
+    type_end: usize,
+    length_start: usize,
 }
 
 impl Representation {
@@ -45,30 +47,33 @@ impl Representation {
     #[must_use]
     pub fn new(content: Blob, media_type: &str) -> Self {
         let fields = Fields::new().with("Content-Type", media_type);
-        let typed = fields.as_str().len();
+        let type_end = fields.as_str().len();
         let fields = fields.with("Content-Length", content.len());
         Self {
             content,
             coding: Coding::Identity,
             validators: Validators::default(),
             fields,
-            offsets: (0, typed, typed),
+            type_start: 0,
+            type_end,
+            length_start: type_end,
         }
     }
 
     /// Adds a field that every response with this representation has, even one without content: ETag, Cache-Control.
     #[must_use]
     pub fn with_metadata_field(mut self, name: &str, value: impl fmt::Display) -> Self {
-        let grown = self.fields.insert(self.offsets.0, name, value);
-        let (type_start, type_end, length_start) = self.offsets;
-        self.offsets = (type_start + grown, type_end + grown, length_start + grown);
+        let grown = self.fields.insert(self.type_start, name, value);
+        self.type_start += grown;
+        self.type_end += grown;
+        self.length_start += grown;
         self
     }
 
     /// Adds a field that only responses with content have, as they have Content-Type: Last-Modified, Content-Encoding.
     #[must_use]
     pub fn with_content_field(mut self, name: &str, value: impl fmt::Display) -> Self {
-        self.offsets.2 += self.fields.insert(self.offsets.2, name, value);
+        self.length_start += self.fields.insert(self.length_start, name, value);
         self
     }
 
@@ -106,7 +111,7 @@ impl Representation {
     /// Fields of a response without content: the metadata fields.
     #[must_use]
     pub fn metadata_fields(&self) -> &str {
-        self.fields_between(0, self.offsets.0)
+        self.fields_between(0, self.type_start)
     }
 
     /// Fields of a response with all of the content, or to HEAD: Content-Length is the last.
@@ -118,19 +123,19 @@ impl Representation {
     /// Fields of a response with a part of the content: all but Content-Length.
     #[must_use]
     pub fn partial_fields(&self) -> &str {
-        self.fields_between(0, self.offsets.2)
+        self.fields_between(0, self.length_start)
     }
 
     /// Content fields, without Content-Type and Content-Length.
     #[must_use]
     pub fn content_fields(&self) -> &str {
-        self.fields_between(self.offsets.1, self.offsets.2)
+        self.fields_between(self.type_end, self.length_start)
     }
 
     /// Media type of the content, with its parameters.
     #[must_use]
     pub fn media_type(&self) -> &str {
-        let line = self.fields_between(self.offsets.0, self.offsets.1);
+        let line = self.fields_between(self.type_start, self.type_end);
         let value = line.strip_prefix("Content-Type: ").unwrap_or_default();
         value.strip_suffix("\r\n").unwrap_or_default()
     }

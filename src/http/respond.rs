@@ -167,7 +167,7 @@ fn respond_negotiated(
         count += 1;
     }
     let offered = offered.get(..count).unwrap_or_default();
-    // If none is acceptable, send the uncoded one, which every client can read.
+    // If none is acceptable, send the file itself: uncoded, every client can read it.
     let chosen = coding::choose_coding(&accepted, offered).unwrap_or(0);
     let chosen = resource.representations.get(chosen).unwrap_or(first);
     // If the client has several, prefer the one it would be sent.

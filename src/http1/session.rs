@@ -453,7 +453,9 @@ impl<O: Origin> Protocol for Http1<O> {
             SessionState::Head(HeadWait {
                 is_first: false, ..
             }) if io.inbox.is_empty() => TimeoutKind::Request,
-            SessionState::Head(_) | SessionState::Closing(_) => TimeoutKind::Head,
+            SessionState::Head(_) => TimeoutKind::Head,
+            // It waits for no input, and so has no deadline.
+            SessionState::Closing(next) => return *next,
         };
         let is_idle = matches!(session.state, SessionState::Head(_)) && io.inbox.is_empty();
         // On shutdown the server, not the client, ends the wait.

@@ -52,8 +52,6 @@ pub(super) struct AuthorizationWait {
     pub(super) head: Box<[u8]>,
     /// Time of the request's first byte.
     pub(super) request_start: Option<Instant>,
-    /// Start of the connection's idle period, which lasts until it is authorized.
-    pub(super) idle_since: Option<Instant>,
     /// End of the wait: the request is refused.
     pub(super) until: Instant,
 }
@@ -93,7 +91,6 @@ impl<S> SessionState<S> {
         Self::Authorizing(Box::new(AuthorizationWait {
             head,
             request_start: self.request_start(),
-            idle_since: self.idle_since(),
             until,
         }))
     }
@@ -108,13 +105,12 @@ impl<S> SessionState<S> {
         }
     }
 
-    /// Start of the current idle period; `None` while a response is being sent.
+    /// Start of the current idle period; `None` while a request is being answered.
     pub(super) fn idle_since(&self) -> Option<Instant> {
         match self {
             Self::Head(wait) => wait.wait_start,
             Self::Body(wait) => Some(wait.wait_start),
-            Self::Authorizing(wait) => wait.idle_since,
-            Self::Streaming(_) | Self::Closing(_) => None,
+            Self::Authorizing(_) | Self::Streaming(_) | Self::Closing(_) => None,
         }
     }
 }

@@ -169,10 +169,8 @@ impl<S, T: Transport> Connection<S, T> {
 
     /// Returns the time at which [`on_timer`](Self::on_timer) is due; `None` is never.
     pub(super) fn next_timer(&self, limits: &Limits) -> Option<Instant> {
-        let window = self
-            .throughput()
-            .map(|window| window.start + limits.rate_window);
-        [window, self.deadline].into_iter().flatten().min()
+        let check = self.throughput().map(|window| window.next_check(limits));
+        [check, self.deadline].into_iter().flatten().min()
     }
 
     /// Acts on the timer that is due: the check of the peer's rate, or the session's deadline.
@@ -183,9 +181,9 @@ impl<S, T: Transport> Connection<S, T> {
         now: Now,
     ) -> PumpOutcome {
         if let Some(window) = self.throughput()
-            && window.start + context.limits.rate_window <= now.instant
+            && window.next_check(&context.limits) <= now.instant
         {
-            return self.check_min_rate(window, protocol, context, now);
+            return self.check_min_rate(protocol, context, now);
         }
         if self.deadline.is_none_or(|deadline| deadline > now.instant) {
             return PumpOutcome::Blocked;
@@ -213,10 +211,9 @@ impl<S, T: Transport> Connection<S, T> {
 
 /// Steps of a pump.
 impl<S, T: Transport> Connection<S, T> {
-    /// Sends what the socket takes, then checks how many bytes it has taken since the measurement started.
+    /// Sends what the socket takes, then checks whether the peer has time left, and whether it is still fast.
     fn check_min_rate<P: Protocol<Session = S>>(
         &mut self,
-        window: ThroughputWindow,
         protocol: &mut P,
         context: &mut PumpContext,
         now: Now,
@@ -224,16 +221,23 @@ impl<S, T: Transport> Connection<S, T> {
         // The kernel reports writability only when a part of its buffer is free. The peer may have taken some bytes
         // since.
         self.socket.set_ready(false, true, false);
-        if let Some(buffers) = &mut self.buffers {
-            buffers.throughput = None;
-        }
         let pumped = self.pump(protocol, context, now);
-        if self.throughput().is_none() || matches!(pumped, PumpOutcome::Closed(_)) {
+        let Some(window) = self.throughput() else {
+            return pumped;
+        };
+        if matches!(pumped, PumpOutcome::Closed(_)) {
+            return pumped;
+        }
+        let end = window.credit.end(&context.limits);
+        if end.is_some_and(|end| end <= now.instant) {
+            return PumpOutcome::Closed(CloseReason::TimedOut);
+        }
+        if window.period_end() > now.instant {
             return pumped;
         }
         let taken = self.sent - window.sent_before;
-        if taken < context.limits.min_bytes_per_window() {
-            return PumpOutcome::Closed(CloseReason::TimedOut);
+        if let Some(buffers) = &mut self.buffers {
+            buffers.throughput = Some(window.restarted(self.sent, now.instant));
         }
         let is_fast = self.socket.is_fast() && taken >= FAST_BYTES;
         match self.socket.set_fast(is_fast) {
@@ -271,8 +275,9 @@ impl<S, T: Transport> Connection<S, T> {
         let buffers = own.as_mut().unwrap_or(&mut context.buffers);
         buffers.outbox.set_sent(self.sent);
         let pumped = work(self, buffers, &context.limits);
+        let taken = buffers.outbox.sent() - self.sent;
         self.sent = buffers.outbox.sent();
-        let updated = self.update_throughput(buffers, now);
+        let updated = self.update_throughput(buffers, taken, &context.limits, now);
         let is_clear = buffers.is_unused();
         if own.is_some() || !is_clear {
             let mut own = own.unwrap_or_else(|| std::mem::take(&mut context.buffers));
@@ -448,16 +453,23 @@ impl<S, T: Transport> Connection<S, T> {
         }
     }
 
-    /// Starts or ends the measurement of the peer's rate, and lifts the limit on unsent bytes for a fast peer.
-    fn update_throughput(&mut self, buffers: &mut Buffers, now: Now) -> io::Result<()> {
+    /// Starts, continues or ends the measurement of the peer's rate, and lifts the limit on unsent bytes for a fast
+    /// peer.
+    fn update_throughput(
+        &mut self,
+        buffers: &mut Buffers,
+        taken: u64,
+        limits: &Limits,
+        now: Now,
+    ) -> io::Result<()> {
         if buffers.outbox.is_empty() {
             buffers.throughput = None;
             return Ok(());
         }
-        let window = *buffers.throughput.get_or_insert(ThroughputWindow {
-            start: now.instant,
-            sent_before: self.sent,
-        });
+        let window = buffers
+            .throughput
+            .get_or_insert_with(|| ThroughputWindow::new(self.sent, now.instant, limits));
+        window.credit.add(taken, now.instant, limits);
         let takes_fast = self.sent - window.sent_before >= FAST_BYTES
             && now.instant <= window.start + FAST_PERIOD;
         let is_fast = self.socket.is_fast() || (takes_fast && !self.socket.is_writable());
@@ -1052,45 +1064,96 @@ mod tests {
         ));
     }
 
-    #[test]
-    fn reader_below_min_rate_is_timed_out() {
-        // 30 seconds at 1 KiB each are 30,720 bytes.
-        for (takes, cut) in [(30_719, true), (30_720, false), (0, true)] {
-            let mut driver = ConnectionDriver::new(ScriptedTransport {
-                send_window: takes,
-                ..ScriptedTransport::default()
-            });
-            let mut buffers = Box::new(Buffers::default());
-            buffers
-                .outbox
-                .push(&Blob::Memory(vec![0; 1 << 20].into()), 0..1 << 20);
-            driver.connection.buffers = Some(buffers);
-            driver.connection.socket.transport.window_left = Some(0);
-            driver
-                .connection
-                .pump(&mut UppercaseLines, &mut driver.context, driver.now);
-            assert!(matches!(driver.wait(29), PumpOutcome::Blocked));
-            driver.connection.socket.transport.open_window();
-            let pumped = driver.wait(1);
-            assert_eq!(
-                matches!(pumped, PumpOutcome::Closed(CloseReason::TimedOut)),
-                cut,
-                "{takes}"
-            );
+    /// Starts a response of 8 MiB to a peer that takes `taken` bytes of it at once.
+    fn download(taken: usize) -> ConnectionDriver {
+        let mut driver = ConnectionDriver::new(ScriptedTransport {
+            window_left: Some(taken),
+            ..ScriptedTransport::default()
+        });
+        let mut buffers = Box::new(Buffers::default());
+        let response = Blob::Memory(vec![0; 8 << 20].into());
+        buffers.outbox.push(&response, 0..8 << 20);
+        driver.connection.buffers = Some(buffers);
+        let ConnectionDriver {
+            connection,
+            context,
+            now,
+        } = &mut driver;
+        let pumped = connection.pump(&mut UppercaseLines, context, *now);
+        assert!(matches!(pumped, PumpOutcome::Blocked));
+        assert_eq!(driver.sent().len(), taken);
+        driver
+    }
+
+    impl ConnectionDriver {
+        /// Lets the peer take this many bytes. The poll does not report it.
+        fn let_take(&mut self, bytes: usize) {
+            self.connection.socket.transport.window_left = Some(bytes);
+        }
+
+        /// Waits this many seconds, and returns after how many of them the peer is timed out.
+        fn timed_out_within(&mut self, seconds: u64) -> Option<u64> {
+            (1..=seconds)
+                .find(|_| matches!(self.wait(1), PumpOutcome::Closed(CloseReason::TimedOut)))
         }
     }
 
     #[test]
-    fn min_rate_zero_never_times_out() {
-        let mut driver = ConnectionDriver::new(ScriptedTransport {
-            send_window: 0,
-            ..transport(b"big\n")
+    fn reader_that_pauses_is_timed_out_when_its_credit_is_used_up() {
+        const KIB: usize = 1024;
+        for (taken, expected) in [
+            (0, 60),
+            (10 * KIB, 70),
+            (100 * KIB, 120),
+            (256 * KIB, 120),
+            (300 * KIB, 164),
+            (1024 * KIB, 300),
+        ] {
+            let mut driver = download(taken);
+            assert_eq!(driver.timed_out_within(1000), Some(expected), "{taken}");
+        }
+    }
+
+    #[test]
+    fn reader_takes_what_it_can_before_it_is_timed_out() {
+        // The kernel has room, and has not reported it.
+        let mut driver = download(0);
+        assert_eq!(driver.timed_out_within(59), None);
+        driver.let_take(30 * 1024);
+        assert_eq!(driver.timed_out_within(1), None);
+        assert_eq!(driver.sent().len(), 30 * 1024);
+        assert_eq!(driver.timed_out_within(1000), Some(30));
+    }
+
+    #[test]
+    fn reader_above_min_rate_is_not_timed_out() {
+        // With an MTU of 64 KiB, a client that reads 2 KiB per second asks for 64 KiB every 32 seconds.
+        let mut driver = download(200 * 1024);
+        for _ in 0..100 {
+            assert_eq!(driver.timed_out_within(32), None);
+            driver.let_take(64 * 1024);
+        }
+        // It reads for an hour, then pauses.
+        assert_eq!(driver.timed_out_within(61), None);
+        let cut = driver.timed_out_within(1000);
+        assert!(matches!(cut, Some(200..300)), "{cut:?}");
+    }
+
+    #[test]
+    fn reader_below_min_rate_is_timed_out() {
+        // It is never silent for long, and takes 900 bytes per second.
+        let mut driver = download(200 * 1024);
+        let cut = (0..3600).find(|_| {
+            driver.let_take(9000);
+            driver.timed_out_within(10).is_some()
         });
+        assert!(cut.is_some_and(|tens| tens < 300), "{cut:?}");
+    }
+
+    #[test]
+    fn min_rate_zero_never_times_out() {
+        let mut driver = download(0);
         driver.context.limits.min_rate = 0;
-        driver
-            .connection
-            .pump(&mut UppercaseLines, &mut driver.context, driver.now);
-        assert!(matches!(driver.wait(30), PumpOutcome::Blocked));
-        assert!(matches!(driver.wait(30), PumpOutcome::Blocked));
+        assert_eq!(driver.timed_out_within(24 * 3600), None);
     }
 }

@@ -334,6 +334,7 @@ impl<P: Protocol> Connections<P> {
             // During a shutdown the grace period has passed, and the peer may not be slow.
             CloseReason::TimedOut if self.shutdown_deadline.is_none() => {
                 self.count(|counters| &counters.below_min_rate);
+                slot.connection.socket.transport.reset_on_close();
             }
             _ => {}
         }

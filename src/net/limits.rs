@@ -12,11 +12,12 @@ pub struct Limits {
     pub connections: usize,
     /// Maximum number of bytes that a session may leave unconsumed in its inbox, and that one `recv` reads.
     pub inbox_bytes: usize,
-    /// Minimum rate, in bytes per second, at which a peer must take queued bytes, averaged over
-    /// [`rate_window`](Self::rate_window). 0 is no minimum.
+    /// Minimum rate, in bytes per second, at which a peer must take queued bytes: the bytes that it takes buy time at
+    /// this rate. 0 is no minimum, and no [`stall_timeout`](Self::stall_timeout).
     pub min_rate: u64,
-    /// Period over which the rate of a peer is measured.
-    pub rate_window: Duration,
+    /// Duration for which a peer may take none of the queued bytes, without having bought time. A peer that may have
+    /// read nothing but what the kernels buffer buys no more than this once again.
+    pub stall_timeout: Duration,
     /// Maximum number of bytes that are sent to one peer and not yet read by it: the buffers of both ends' kernels.
     pub max_in_flight: u64,
     /// Duration for which input is read and discarded after [`Next::LingeringClose`](super::Next::LingeringClose).
@@ -29,8 +30,8 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// Returns as many connections as the descriptor limit allows, 64 KiB of input, 1 KiB per
-    /// second over 30 seconds, 5 seconds of lingering, 8 seconds of grace (container runtimes kill after 10), no idle
+    /// Returns as many connections as the descriptor limit allows, 64 KiB of input, 1 KiB per second after 60 seconds, 5
+    /// seconds of lingering, 8 seconds of grace (container runtimes kill after 10), no idle
     /// interval.
     fn default() -> Self {
         Self::for_reactors(1, 0)
@@ -46,7 +47,7 @@ impl Limits {
             connections: max_connections(getrlimit(Resource::Nofile).current, reactors, reserved),
             inbox_bytes: 64 * 1024,
             min_rate: 1024,
-            rate_window: Duration::from_secs(30),
+            stall_timeout: Duration::from_secs(60),
             max_in_flight: default_max_in_flight(),
             linger: Duration::from_secs(5),
             grace: Duration::from_secs(8),
@@ -62,12 +63,6 @@ impl Limits {
             connections: self.connections.div_ceil(reactors.max(1)),
             ..self.clone()
         }
-    }
-
-    /// Returns the bytes that a peer must take within one [`rate_window`](Self::rate_window).
-    pub(super) fn min_bytes_per_window(&self) -> u64 {
-        let millis = u64::try_from(self.rate_window.as_millis()).unwrap_or(u64::MAX);
-        self.min_rate.saturating_mul(millis) / 1000
     }
 }
 

@@ -58,6 +58,7 @@ mod per_ip_limit;
 mod protocol;
 mod reactor;
 mod reactor_handle;
+mod read_credit;
 mod transport;
 
 pub use close_reason::CloseReason;

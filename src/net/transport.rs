@@ -5,6 +5,7 @@ use std::io::{self, IoSlice};
 use std::net::Shutdown;
 use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
 
 use mio::net::{TcpStream, UnixStream};
 use rustix::net::sockopt::set_tcp_cork;
@@ -55,6 +56,17 @@ impl AsFd for SocketStream {
         match self {
             Self::Tcp(stream) => stream.as_fd(),
             Self::Unix(stream) => stream.as_fd(),
+        }
+    }
+}
+
+impl SocketStream {
+    /// Makes the kernel discard what it has not sent, and reset the connection, when the socket is closed (socket(7),
+    /// SO_LINGER). Otherwise it keeps up to 4 MiB for minutes for a peer that does not read.
+    pub(super) fn reset_on_close(&self) {
+        if let Self::Tcp(stream) = self {
+            // If the kernel refuses, closing is as for other peers.
+            let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
         }
     }
 }

@@ -24,8 +24,8 @@ use crate::net::{Endpoint, Listener, PerIpLimit, Protocol, Reactor, ReactorHandl
 use crate::proxy::Proxied;
 use crate::service::Service;
 use crate::site::{
-    Compressor, Digests, Live, LiveReload, PolicySources, Releases, SharedPolicy, Site, SiteShared,
-    Trace,
+    Compressor, Digests, Live, LiveReload, LoggedOnce, PolicySources, Releases, SharedPolicy,
+    SidecarProofs, Site, SiteShared, Trace,
 };
 use crate::sync::LogThrottle;
 
@@ -33,7 +33,7 @@ use crate::sync::LogThrottle;
 const COMPRESSOR_THREADS: NonZeroUsize = NonZeroUsize::new(2).expect("two is more than none");
 
 /// Reactor of a worker, with its protocol.
-type WorkerReactor = Reactor<Proxied<Http1<Live<Site>>>>;
+type WorkerReactor = Reactor<Proxied<Http1<Live>>>;
 
 /// A server with bound listeners, ready to [`run`](Self::run).
 #[derive(Debug)]
@@ -118,8 +118,8 @@ impl Server {
         let counters = |number| Some(metrics.as_ref()?.1.worker_counters(number));
         let others = (1..).zip(sockets).map(|(number, listeners)| {
             let access_log = access_log.as_ref().map(LineWriter::duplicate);
-            let site = Site::new(open_root(options)?, options.site_options_per_worker())
-                .with_shared(shared.clone());
+            let (root, site_options) = (open_root(options)?, options.site_options_per_worker());
+            let site = Site::new(root, site_options, shared.clone());
             if site.freshness() != freshness {
                 warn!(
                     "cannot start inotify for every worker (see fs.inotify.max_user_instances): some check files \
@@ -293,8 +293,9 @@ fn panicked() -> io::Error {
     io::Error::other("a worker thread panicked")
 }
 
-/// Creates a site of the open root, and starts the compressor and the digests of all workers' sites, as far as
-/// `options` say. The policy is loaded from `sources` whenever the root changes, and each lookup is recorded in `trace`.
+/// Creates a site of the open root, and starts the background threads of all workers' sites, as far as `options` say.
+/// The policy is loaded from `sources` whenever the root changes, and each lookup is recorded in `trace`. `proofs` are
+/// those of its sidecars; `None` starts a thread for them.
 ///
 /// # Errors
 /// [`StartError::System`].
@@ -303,11 +304,21 @@ pub fn open_site(
     options: &ServerOptions,
     sources: &PolicySources,
     trace: Option<Trace>,
+    proofs: Option<SidecarProofs>,
 ) -> Result<Site, StartError> {
     let start_compressor =
         || Compressor::start(COMPRESSOR_THREADS, options.compressed_cache_bytes());
     let compressor = options.compress.then(start_compressor).transpose();
     let digests = options.digest.then(Digests::start).transpose();
+    let logged_once = LoggedOnce::default();
+    let sidecar_log = logged_once.clone();
+    let sidecar_proofs = match proofs {
+        Some(proofs) => Ok(proofs),
+        None if options.site.has_sidecars => {
+            SidecarProofs::start(move |path, why| sidecar_log.warn_of_sidecar(path, why))
+        }
+        None => Ok(SidecarProofs::default()),
+    };
     if root.resolver() == PathResolver::ComponentWalk {
         warn!(
             "openat2 is missing (Linux before 5.6, or a seccomp filter): paths are opened step by step, which is slower"
@@ -316,12 +327,13 @@ pub fn open_site(
     let shared = SiteShared {
         compressor: compressor.map_err(StartError::System)?,
         digests: digests.map_err(StartError::System)?,
+        sidecar_proofs: sidecar_proofs.map_err(StartError::System)?,
+        logged_once,
         releases: Releases::with_grace_period(options.site.release_grace),
         policy: SharedPolicy::from_sources(sources.clone()),
         trace,
-        ..SiteShared::default()
     };
-    Ok(Site::new(root, options.site_options_per_worker()).with_shared(shared))
+    Ok(Site::new(root, options.site_options_per_worker(), shared))
 }
 
 /// Opens the document root.

@@ -1,6 +1,11 @@
-//! Options of a site: plain data.
+//! Options of a site: plain data; and the size of the files that it caches.
 
 use std::time::Duration;
+
+/// Size in bytes up to which a file is cached, and copied into memory when it is requested again. The copy is made
+/// between two responses, so it is no larger than the share of one client in a turn of the event loop. A larger
+/// file is opened in each turn of the event loop, which costs little beside sending it, and is not held open longer.
+pub(crate) const MAX_CACHED_FILE_BYTES: u64 = 2 * 1024 * 1024;
 
 /// Options of a site. File names are relative to the root.
 #[derive(Clone, Debug)]
@@ -25,6 +30,8 @@ pub struct SiteOptions {
     pub cache_memory: usize,
     /// Maximum number of files that cached lookups may hold open.
     pub cache_files: usize,
+    /// URL of the script that is injected into each HTML page, if any. [`Live`](super::Live) sets it.
+    pub page_script: Option<String>,
     /// Time for which the files of a release are still served after the next one; zero for none.
     pub release_grace: Duration,
 }
@@ -43,6 +50,7 @@ impl Default for SiteOptions {
             lists_dirs: false,
             cache_memory: 64 * 1024 * 1024,
             cache_files: 256,
+            page_script: None,
             release_grace: Duration::ZERO,
         }
     }

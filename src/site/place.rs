@@ -5,7 +5,9 @@ use std::ops::Range;
 
 use crate::http::Target;
 
-/// Target as a site sees it, made once per lookup.
+/// Target as a site sees it, made once per lookup. (Before the lookup, live reload makes one to find its own paths; a
+/// stream of a listing is opened in a call of its own; and [`rules_path`] alone does for the fields of a response that
+/// is generated, or that is compressed after its lookup.)
 #[derive(Debug)]
 pub(crate) struct Place<'a> {
     target: Target<'a>,

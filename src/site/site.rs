@@ -10,32 +10,27 @@ use std::time::{Duration, Instant, SystemTime};
 use rustix::io::Errno;
 use tracing::warn;
 
+use super::context::LookupContext;
+use super::fallback::Fallback;
+use super::freshness::cache::CacheBudget;
+use super::freshness::lookup_cache::LookupCache;
+use super::freshness::root_follower::RootFollower;
 use super::listing::stream::{self, Listing, Listings};
 use super::options::SiteOptions;
 use super::place::{Place, rules_path};
+use super::report::absence::{Absence, hidden_reason};
+use super::report::trace::{ResponseRole, TraceEvent};
+use super::represent::assembler::Assembler;
+use super::resolve::resolver::{Resolution, Resolver};
+use super::resolve::search::LookupError;
+use super::rules::policy::Policy;
 use super::shared::SiteShared;
 use crate::files::entry::EntryDescriptor;
 use crate::files::error::is_not_found;
 use crate::files::root::Root;
 use crate::files::symlinks::Symlink;
-use crate::http::{
-    Coding, Fields, Finding, Lookup, Origin, Status, StreamKind, StreamProgress, Target,
-};
-use crate::site::freshness::cache::CacheBudget;
-use crate::site::freshness::lookup_cache::{FindingWithEvidence, LookupCache};
-use crate::site::freshness::root_follower::RootFollower;
-use crate::site::report::trace::{ResponseRole, TraceEvent};
-use crate::site::represent::assembler::Assembler;
-use crate::site::represent::fallback::Fallback;
-use crate::site::resolve::absence::{Absence, hidden_reason};
-use crate::site::resolve::resolver::{Resolution, Resolver, Rewrite};
-use crate::site::resolve::search::LookupError;
-use crate::site::rules::policy::{PathPolicy, Policy};
+use crate::http::{Coding, Fields, Finding, Lookup, Origin, StreamKind, StreamProgress, Target};
 use crate::sync::{Counter, LogThrottle};
-
-/// Beginning of the cache key of a rewrite by a rule. The path of a target is empty or begins with a slash, so it never
-/// begins like this.
-const REWRITE_KEY_PREFIX: &str = "rule ";
 
 /// Means by which a site learns that a file has changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,7 +47,6 @@ pub enum Freshness {
 #[derive(Debug)]
 pub struct Site {
     options: SiteOptions,
-    shared: SiteShared,
     follower: RootFollower,
     cache: LookupCache,
     listings: Listings,
@@ -63,31 +57,21 @@ pub struct Site {
 }
 
 impl Site {
-    /// Creates a site that serves this root, by the default policy.
+    /// Creates a site of this root. The sites of all workers have clones of `shared`.
     #[must_use]
-    pub fn new(root: Root, options: SiteOptions) -> Self {
+    pub fn new(root: Root, options: SiteOptions, shared: SiteShared) -> Self {
         let budget = CacheBudget {
             bytes: options.cache_memory,
             descriptors: options.cache_files,
         };
-        let shared = SiteShared::default();
         Self {
             cache: LookupCache::new(&root, budget),
-            follower: RootFollower::new(Arc::new(root), &shared),
+            follower: RootFollower::new(Arc::new(root), shared),
             options,
-            shared,
             listings: Listings::default(),
             failure_log: LogThrottle::new(Duration::from_secs(1)),
             cached_bytes: None,
         }
-    }
-
-    /// Sets what this site shares with those of other workers.
-    #[must_use]
-    pub fn with_shared(mut self, shared: SiteShared) -> Self {
-        self.follower = RootFollower::new(self.follower.root().clone(), &shared);
-        self.shared = shared;
-        self
     }
 
     /// Sets a counter that receives the number of cached bytes in each turn.
@@ -97,10 +81,16 @@ impl Site {
         self
     }
 
-    /// Returns what this site shares with those of other workers.
+    /// Sets the URL of the script that is injected into each HTML page, if any.
+    pub(super) fn with_page_script(mut self, url: Option<String>) -> Self {
+        self.options.page_script = url;
+        self
+    }
+
+    /// Returns the handles that the sites of all workers share.
     #[must_use]
     pub fn shared(&self) -> &SiteShared {
-        &self.shared
+        self.follower.shared()
     }
 
     /// Returns the means by which file changes are noticed.
@@ -149,105 +139,46 @@ impl Site {
         self.follower.policy()
     }
 
-    /// Returns the resolver of this time.
-    pub(crate) fn resolver(&self, now: SystemTime) -> Resolver<'_> {
-        Resolver::new(&self.follower, &self.options, &self.shared, now)
+    /// Returns the context of a lookup at this time.
+    pub(crate) fn context(&self, now: SystemTime) -> LookupContext<'_> {
+        let max_file_bytes = self.cache.max_file_bytes();
+        self.follower.context(&self.options, max_file_bytes, now)
     }
 
-    /// Returns the assembler of this time.
-    fn assembler(&self, now: SystemTime) -> Assembler<'_> {
-        Assembler::new(&self.resolver(now), self.cache.max_file_bytes())
-    }
-
-    /// Finds what is sent for a place without a resource, for this reason if it is known.
-    fn find_fallback(
-        &mut self,
-        place: &Place<'_>,
-        policy: &PathPolicy<'_>,
-        absence: Option<Absence>,
-        now: SystemTime,
-    ) -> Finding {
-        let resolver = Resolver::new(&self.follower, &self.options, &self.shared, now);
-        Fallback::new(resolver, &mut self.cache).find(place, policy, absence)
-    }
-
-    /// Finds what is sent for what a place resolves to.
-    fn represent(
-        &mut self,
-        resolution: Resolution,
-        place: &Place<'_>,
-        policy: &PathPolicy<'_>,
-        now: SystemTime,
-    ) -> FindingWithEvidence {
-        let finding = match resolution {
+    /// Finds the result for a target, and caches it. Out of the way of cache hits.
+    #[inline(never)]
+    fn find_uncached(&mut self, target: &Target<'_>, now: SystemTime) -> Finding {
+        let max_file_bytes = self.cache.max_file_bytes();
+        let context = self.follower.context(&self.options, max_file_bytes, now);
+        let place = Place::new(target, &self.options.prefix);
+        let policy = context.policy.at(Some(place.rules_path()));
+        let resolution = Resolver(context).resolve(&place);
+        let mut fallback = Fallback {
+            context,
+            cache: &mut self.cache,
+            place: &place,
+            policy: &policy,
+        };
+        let found = match resolution {
             Resolution::File(found) => {
-                return self
-                    .assembler(now)
-                    .assemble(*found, ResponseRole::File, policy);
+                Assembler(context).assemble(*found, ResponseRole::File, &policy)
             }
-            Resolution::Directory => Lookup::Directory.into(),
-            Resolution::Listing => self.listings.lookup().into(),
+            Resolution::Directory => (Lookup::Directory.into(), None),
+            Resolution::Listing => (self.listings.lookup().into(), None),
             Resolution::Redirect(status, location) => {
-                Lookup::Redirect(status, location.into()).into()
+                (Lookup::Redirect(status, location.into()).into(), None)
             }
-            Resolution::Rewrite(rewrite) => self.rewrite(rewrite, place, policy, now),
-            Resolution::Missing(absence) => self.find_fallback(place, policy, absence, now),
-            Resolution::Failed(failure) => self.fail(&failure, now),
+            Resolution::Missing(absence) => (fallback.find(absence), None),
+            Resolution::Rewrite(rewrite) => match fallback.rewrite(rewrite) {
+                Ok(finding) => (finding, None),
+                Err(failure) => (self.fail(&failure, now), None),
+            },
+            Resolution::Failed(failure) => (self.fail(&failure, now), None),
         };
-        (finding, None)
+        self.cache.insert(place.raw_path(), found, now)
     }
 
-    /// Finds the resource of the target that a rule rewrites a place to.
-    fn rewrite(
-        &mut self,
-        rewrite: Rewrite,
-        place: &Place<'_>,
-        policy: &PathPolicy<'_>,
-        now: SystemTime,
-    ) -> Finding {
-        let absence = rewrite.absence;
-        // A placeholder stands for text of the client, which may not fit into a path.
-        let Ok(other) = Target::parse(&rewrite.target, None) else {
-            return self.find_fallback(place, policy, absence, now);
-        };
-        let key = rewrite_key(place, &other, policy);
-        let found = match self.cache.get(self.follower.root(), &key, now) {
-            Some(found) => found,
-            None => {
-                let other = Place::new(&other, &self.options.prefix);
-                let found = match self.resolver(now).resolve_path(&other) {
-                    Resolution::File(found) => {
-                        self.assembler(now)
-                            .assemble(*found, ResponseRole::File, policy)
-                    }
-                    Resolution::Failed(failure) => return self.fail(&failure, now),
-                    _ => (Lookup::NotFound(None).into(), None),
-                };
-                self.cache.insert(&key, found, now)
-            }
-        };
-        let finding = match found.lookup {
-            Lookup::Found(page) if rewrite.status == Status::NotFound => Finding {
-                reason: self
-                    .resolver(now)
-                    .absence(place, absence)
-                    .map(Absence::sentence),
-                ..Lookup::NotFound(Some(self.assembler(now).error_page(&page, policy))).into()
-            },
-            Lookup::Found(resource) => Finding {
-                entry: self.cache.entry_id(&key),
-                ..Lookup::Found(resource).into()
-            },
-            _ => self.find_fallback(place, policy, absence, now),
-        };
-        Finding {
-            // With a forced rule no other lookup preceded this one, so its status counts.
-            cache_status: found.cache_status.filter(|_| rewrite.is_forced),
-            ..finding
-        }
-    }
-
-    /// Logs a failed lookup, and returns what is sent for it.
+    /// Logs a failed lookup, and returns its finding.
     fn fail(&mut self, failure: &LookupError, now: SystemTime) -> Finding {
         self.log_failure(failure, now);
         Finding {
@@ -292,12 +223,7 @@ impl Origin for Site {
         if let Some(finding) = self.cache.get(self.follower.root(), target.raw_path(), now) {
             return finding;
         }
-        let place = Place::new(target, &self.options.prefix);
-        let policy = self.policy().clone();
-        let policy = policy.at(Some(place.rules_path()));
-        let resolution = self.resolver(now).resolve(&place);
-        let found = self.represent(resolution, &place, &policy, now);
-        self.cache.insert(place.raw_path(), found, now)
+        self.find_uncached(target, now)
     }
 
     fn find_encoded(
@@ -307,12 +233,11 @@ impl Origin for Site {
         coding: Coding,
         now: SystemTime,
     ) -> Option<Lookup> {
-        let by_target = || self.cache.entry_id(target.raw_path());
-        let entry = found.entry.or_else(by_target)?;
+        let entry = found.entry?;
         let (Lookup::Found(resource), evidence) = self.cache.entry(entry)? else {
             return None;
         };
-        let assembler = self.assembler(now);
+        let assembler = Assembler(self.context(now));
         let rules_path = rules_path(target);
         let policy = self.policy().at(Some(&rules_path));
         let (resource, lookup) = match &found.lookup {
@@ -356,8 +281,7 @@ impl Origin for Site {
     ) -> StreamProgress {
         let is_shown =
             |path: &[u8]| hidden_reason(path, &self.options, self.follower.policy()).is_none();
-        let root = listing.root();
-        match stream::step(listing, &root, is_shown, into) {
+        match stream::step(listing, is_shown, into) {
             Ok(true) => StreamProgress::More,
             Ok(false) => StreamProgress::Done,
             Err(error) => {
@@ -373,10 +297,10 @@ impl Origin for Site {
     fn generated_fields(&self, target: Option<&Target<'_>>) -> Cow<'_, Fields> {
         let rules_path = target.map(rules_path);
         let policy = self.policy().at(rules_path.as_deref());
-        if !policy.has_path_rules() && self.shared.trace.is_none() {
+        if !policy.has_path_rules() && self.shared().trace.is_none() {
             return Cow::Borrowed(self.follower.generated_fields());
         }
-        self.shared
+        self.shared()
             .record(|| TraceEvent::FieldChanges(ResponseRole::Generated, policy.traced_changes()));
         Cow::Owned(policy.generated_fields())
     }
@@ -396,15 +320,5 @@ impl Origin for Site {
 
     fn on_timer(&mut self, now: SystemTime) {
         self.follower.on_timer(&mut self.cache, now);
-    }
-}
-
-/// Returns the cache key of a rewritten target. It differs from that of the `other` target itself, which another rule
-/// may rewrite.
-fn rewrite_key(place: &Place<'_>, other: &Target<'_>, policy: &PathPolicy<'_>) -> String {
-    let other = other.raw_path();
-    match policy.has_path_rules() {
-        true => format!("{REWRITE_KEY_PREFIX}{} {other}", place.raw_path()),
-        false => format!("{REWRITE_KEY_PREFIX}{other}"),
     }
 }

@@ -6,7 +6,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 
+use rustix::process::nice;
+
 use super::lock::{lock, unpoisoned};
+
+/// Nice increment of threads that read whole files (nice(2)): where every CPU is busy, such a thread gets a tenth of a
+/// worker's time. At the highest increment it would get a seventieth, and its results would come too late to be of use.
+const NICE_INCREMENT: i32 = 10;
 
 /// Background threads, and the queue of their jobs. When the pool is dropped, the queue is closed and emptied, and the
 /// threads end as soon as they have finished or abandoned their jobs.
@@ -64,6 +70,13 @@ impl<J> WorkerPool<J> {
     pub fn queue(&self) -> &JobQueue<J> {
         &self.0
     }
+}
+
+/// Lowers the priority of the calling thread, so that it yields to the workers.
+pub(crate) fn lower_priority() {
+    // On Linux this applies to this thread alone (nice(2)), and to its disk I/O, too. If it is refused, the thread runs
+    // at the workers' priority.
+    let _ = nice(NICE_INCREMENT);
 }
 
 impl<J> JobQueue<J> {

@@ -2,6 +2,7 @@
 #![allow(unreachable_pub, reason = "all test files use it")]
 
 pub mod browser;
+pub mod encoding;
 
 use std::collections::HashSet;
 use std::fs::{self, Permissions};

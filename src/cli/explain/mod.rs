@@ -22,14 +22,14 @@ use self::reasons::{Explainer, RulesFileNames};
 use crate::cli::exit_codes::Failure;
 use crate::cli::options::{self, Config, ExplainArguments, ExplainRequest};
 use crate::cli::output::print;
-use crate::cli::site::open_site;
+use crate::cli::site::open_site_for_report;
 
 /// Prints the explanation of a response.
 pub(crate) fn run(arguments: ExplainArguments) -> Result<(), Failure> {
     let (config, request) = arguments.resolve().map_err(Failure::bad_arguments)?;
     let trace = Trace::default();
     let root = server::open_root(&config.server)?;
-    let (site, loaded) = open_site(root, &config, Some(trace.clone()))?;
+    let (site, loaded) = open_site_for_report(root, &config, Some(trace.clone()))?;
     for warning in options::unknown_variables().iter().chain(&loaded.warnings) {
         // As in the log of a server.
         let _ = writeln!(io::stderr(), "docroot: {warning}");

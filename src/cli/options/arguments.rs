@@ -4,7 +4,6 @@ use std::io::IsTerminal as _;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-use clap::builder::BoolishValueParser;
 use clap::{ArgAction, Parser, Subcommand};
 use docroot::net::{Endpoint, Limits, raise_descriptor_limit};
 use docroot::server::{Bind, max_cached_files};
@@ -95,7 +94,7 @@ pub(crate) struct Arguments {
     sandbox: SandboxOptions,
 
     /// Check the options and every file below the root, print what would be served, and exit
-    #[arg(long, env = "DOCROOT_CHECK", value_parser = BoolishValueParser::new())]
+    #[arg(long, env = "DOCROOT_CHECK")]
     #[arg(help_heading = group::PRODUCTION)]
     pub(crate) check: bool,
 
@@ -103,12 +102,12 @@ pub(crate) struct Arguments {
     log: LogOptions,
 
     /// Print neither the banner nor the access log; warnings and errors stay
-    #[arg(short, long, env = "DOCROOT_QUIET", value_parser = BoolishValueParser::new())]
+    #[arg(short, long, env = "DOCROOT_QUIET")]
     #[arg(help_heading = group::LOGGING, hide_short_help = true)]
     pub(crate) quiet: bool,
 
     /// Log more on standard error: -v debug, with the reason of each 4xx response; -vv trace
-    #[arg(short, long, action = ArgAction::Count, env = "DOCROOT_VERBOSE", value_parser = values::level)]
+    #[arg(short, long, action = ArgAction::Count, env = "DOCROOT_VERBOSE")]
     #[arg(help_heading = group::LOGGING)]
     pub(crate) verbose: u8,
 
@@ -118,13 +117,14 @@ pub(crate) struct Arguments {
     #[arg(help_heading = group::LIMITS, hide_short_help = true)]
     header_timeout: Duration,
 
-    /// Close a connection that is idle for longer than this between requests, or whose request content takes longer
+    /// Close a connection that is idle for longer than this between requests, whose request content takes longer, or
+    /// whose client takes nothing of a response for longer
     #[arg(long, value_name = "TIME", env = "DOCROOT_IDLE_TIMEOUT")]
     #[arg(default_value = "60s", value_parser = values::duration)]
     #[arg(help_heading = group::LIMITS, hide_short_help = true)]
     idle_timeout: Duration,
 
-    /// Close a connection whose client reads fewer bytes per second than this, over 30 seconds; 0 never does
+    /// Close a connection whose client reads fewer bytes per second than this on average; 0 never does
     #[arg(long, value_name = "BYTES", env = "DOCROOT_MIN_RATE")]
     #[arg(default_value = "1KiB", value_parser = values::size)]
     #[arg(help_heading = group::LIMITS, hide_short_help = true)]
@@ -171,16 +171,18 @@ pub(crate) enum Command {
 }
 
 impl Arguments {
+    /// Returns a warning for each variable of an option that is ignored, one sentence each.
+    pub(crate) fn variable_warnings(&self) -> &[String] {
+        self.site.variables.warnings()
+    }
+
     /// Returns the options with defaults from the environment and the current directory.
     ///
     /// # Errors
     /// One sentence: the argument, and what to do.
     pub(crate) fn resolve(self) -> Result<Config, String> {
-        let port = self.port.map_or_else(
-            || binds::port_variable("PORT", std::env::var_os("PORT")),
-            |port| Ok(Some(port)),
-        )?;
-        let ports = match port {
+        let variables = self.site.variables.clone();
+        let ports = match self.port {
             Some(port) => vec![port],
             None if std::io::stdout().is_terminal() => {
                 [DEFAULT_PORT].into_iter().chain(FALLBACK_PORTS).collect()
@@ -194,17 +196,19 @@ impl Arguments {
         let connections = self.max_connections.unwrap_or(defaults.connections);
         if connections as u64 >= descriptors {
             return Err(format!(
-                "--max-connections {connections} needs more than the {descriptors} files that this process may \
-                 open; raise that limit (ulimit -n) or lower the number"
+                "{} needs more than the {descriptors} files that this process may open; raise that limit (ulimit -n) \
+                 or lower the number",
+                variables.with_value("--max-connections", connections)
             ));
         }
-        let (trusted, proxy) = self
-            .proxies
-            .resolve(self.header_timeout, self.max_connections_per_ip)?;
+        let (trusted, proxy) =
+            self.proxies
+                .resolve(self.header_timeout, self.max_connections_per_ip, &variables)?;
         let limits = Limits {
             connections,
             inbox_bytes: defaults.inbox_bytes.max(self.site.max_header),
             min_rate: self.min_rate,
+            stall_timeout: self.idle_timeout,
             ..defaults
         };
         let mut binds = Binds::new();
@@ -219,19 +223,20 @@ impl Arguments {
                 binds.push(bind);
             }
         }
-        let log = self.log.resolve(self.quiet)?;
+        let log = self.log.resolve(self.quiet, &variables)?;
         let hidden = self.site.hidden;
         let mut config = self.site.resolve(root)?;
         if let Some(AccessLogConfig {
             format,
             file,
+            argument,
             is_terminal,
         }) = &log
         {
             config.server.service.log_format = *format;
             config.server.service.utc_offset = is_terminal.then_some(local_time::utc_offset);
             if let Some(file) = file {
-                require_not_served("--log-file", file, &config.server.root, hidden)?;
+                require_not_served(argument, file, &config.server.root, hidden)?;
             }
         }
         let file = log.as_ref().and_then(|log| log.file.as_ref());

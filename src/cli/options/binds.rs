@@ -1,6 +1,5 @@
 //! Values of `--bind` and `--port`.
 
-use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use docroot::net::Endpoint;
@@ -10,6 +9,9 @@ use docroot::server::Bind;
 pub(super) const DEFAULT_PORT: u16 = 8080;
 pub(super) const FALLBACK_PORTS: std::ops::RangeInclusive<u16> = 8081..=8090;
 
+/// Variables of `--port`, the first one wins. Many platforms set PORT.
+pub(super) const PORT_VARIABLES: [&str; 2] = ["DOCROOT_PORT", "PORT"];
+
 /// Addresses of one value of `--bind`. `localhost` has two.
 pub(super) type Binds = Vec<Bind>;
 
@@ -18,6 +20,7 @@ pub(super) type Binds = Vec<Bind>;
 /// # Errors
 /// The form that is expected.
 pub(super) fn parse(text: &str) -> Result<Binds, String> {
+    let text = text.trim_ascii();
     if let Some(path) = text.strip_prefix("unix:") {
         return Ok(vec![Bind::Unix(endpoint(path)?)]);
     }
@@ -120,31 +123,8 @@ pub(super) fn is_number(text: &str) -> bool {
 
 /// Parses the value of `--port`.
 pub(super) fn port_number(text: &str) -> Result<u16, String> {
-    let is_set_by_kubernetes = text.starts_with("tcp://");
-    text.parse().map_err(|_| match is_set_by_kubernetes {
-        // Kubernetes sets DOCROOT_PORT for a service named docroot.
-        true => "expected a number from 0 to 65535; Kubernetes sets this variable for a service named docroot: turn \
-                 that off with enableServiceLinks: false"
-            .to_owned(),
-        false => "expected a number from 0 to 65535".to_owned(),
-    })
-}
-
-/// Returns the port in an environment variable: in DOCROOT_PORT, or in PORT, which many platforms set. An empty
-/// variable counts as not set.
-///
-/// # Errors
-/// One sentence that names the variable.
-pub(super) fn port_variable(name: &str, value: Option<OsString>) -> Result<Option<u16>, String> {
-    let Some(port) = value.filter(|port| !port.is_empty()) else {
-        return Ok(None);
-    };
-    let number = port.to_str().and_then(|port| port.parse().ok());
-    let error = || {
-        let port = port.display();
-        format!("{name}={port}: expected a port, a number from 0 to 65535")
-    };
-    number.map(Some).ok_or_else(error)
+    let expected = |_| "expected a port, a number from 0 to 65535".to_owned();
+    text.parse().map_err(expected)
 }
 
 #[cfg(test)]
@@ -200,17 +180,5 @@ mod tests {
         assert_eq!(unix("unix:/run/a:b"), Bind::Unix(path));
         assert_eq!(unix("unix:@a"), Bind::Unix(Endpoint::Name(b"a".into())));
         assert!(matches!(unix("systemd"), Bind::Activated(_)));
-    }
-
-    #[test]
-    fn port_variable_is_parsed() {
-        assert_eq!(port_variable("PORT", None), Ok(None));
-        assert_eq!(port_variable("PORT", Some("".into())), Ok(None));
-        assert_eq!(port_variable("PORT", Some("81".into())), Ok(Some(81)));
-        assert!(
-            port_variable("PORT", Some("http".into()))
-                .unwrap_err()
-                .contains("PORT=http")
-        );
     }
 }

@@ -10,69 +10,61 @@ use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, CommandFactory as _, FromArgMatches as _};
 
 use super::arguments::{Arguments, Command};
-use super::mistakes;
-use super::site::PAGE_IDS;
+use super::{environment, mistakes};
 
 impl Arguments {
     /// Reads the command line and the environment. Ends the process if they are invalid, and for `--help` and
     /// `--version`.
     pub(crate) fn read() -> Self {
-        // Variables are options of the server. A subcommand, which can only be the first word, does not read them.
-        let first_word = std::env::args_os().nth(1).unwrap_or_default();
-        let is_command = Self::command().find_subcommand(first_word).is_some();
-        // A variable whose value is empty, as in a compose file, counts as not set.
-        let if_set = |arg: Arg| {
-            let value = arg.get_env().and_then(std::env::var_os);
-            match value.is_some_and(|value| value.is_empty()) {
-                true => arg.env(Resettable::Reset),
-                false => arg,
-            }
-        };
+        // Variables become arguments, so that their values can be trimmed and split. clap does not read them.
         let unset = |arg: Arg| arg.env(Resettable::Reset);
-        let mut without_variables = command()
+        let mut command = command()
             .mut_args(unset)
             .mut_subcommand("explain", |explain| explain.mut_args(unset));
-        let mut command = command()
-            .mut_subcommand("explain", |explain| explain.mut_args(if_set))
-            .mut_args(|arg| if is_command { unset(arg) } else { if_set(arg) });
-        let matches = command
-            .try_get_matches_from_mut(std::env::args_os())
+        let mut words: Vec<OsString> = std::env::args_os().collect();
+        let typed = command
+            .try_get_matches_from_mut(&words)
             .unwrap_or_else(|error| {
-                let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
-                let other = without_variables.try_get_matches_from_mut(std::env::args_os());
-                let mut all_options = self::command();
-                all_options.build();
-                let message =
-                    mistakes::message(&error, &arguments, &all_options, other.as_ref().err());
-                match message {
+                let arguments = words.get(1..).unwrap_or_default();
+                match mistakes::message(&error, arguments, &all_options()) {
                     Some(message) => exit_with_error(&message),
                     None => error.exit(),
                 }
             });
-        let site_matches = match matches.subcommand() {
-            Some(("explain", matches)) => Some(matches),
-            Some(_) => None,
-            None => Some(&matches),
+        let all_options = all_options();
+        // Variables are options of the server, and of the site that `docroot explain` describes. A subcommand is the
+        // first word.
+        let (with_variables, typed, place) = match typed.subcommand() {
+            None => (Some(&all_options), &typed, 1),
+            Some(("explain", typed)) => (all_options.find_subcommand("explain"), typed, 2),
+            Some((_, typed)) => (None, typed, 2),
         };
-        let is_from = |source, id: &str| {
-            site_matches.and_then(|matches| matches.value_source(id)) == Some(source)
+        let is_typed = |id: &str| {
+            let is_known = typed.try_contains_id(id).unwrap_or(false);
+            is_known && typed.value_source(id) == Some(ValueSource::CommandLine)
         };
-        if ["dir", "root"]
-            .iter()
-            .all(|id| is_from(ValueSource::CommandLine, id))
-        {
+        if ["dir", "root"].into_iter().all(is_typed) {
             let why = "the root is named twice, as DIR and with --root; name it once";
             command.error(ErrorKind::ArgumentConflict, why).exit();
         }
+        let from_variables = with_variables.map_or(Ok(Default::default()), |command| {
+            environment::arguments(command, |arg| is_typed(arg.get_id().as_str()))
+        });
+        let (added, variables) = from_variables.unwrap_or_else(|why| exit_with_error(&why));
+        let place = place.min(words.len());
+        words.splice(place..place, added);
+        let matches = command
+            .try_get_matches_from_mut(&words)
+            .unwrap_or_else(|error| match variables.message(&error) {
+                Some(message) => exit_with_error(&message),
+                None => error.exit(),
+            });
         let mut arguments = Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
         let site = match &mut arguments.command {
             Some(Command::Explain(explain)) => &mut explain.site,
             _ => &mut arguments.site,
         };
-        let ids = PAGE_IDS.into_iter();
-        site.ids_from_variables = ids
-            .filter(|id| is_from(ValueSource::EnvVariable, id))
-            .collect();
+        site.variables = variables;
         arguments
     }
 
@@ -89,10 +81,16 @@ fn exit_with_error(message: &str) -> ! {
     std::process::exit(2)
 }
 
+/// Returns the command line with the common options in each subcommand.
+fn all_options() -> clap::Command {
+    let mut command = command();
+    command.build();
+    command
+}
+
 /// Returns a warning for each environment variable that is named like that of an option, and is none.
 pub(crate) fn unknown_variables() -> Vec<String> {
-    let names = std::env::vars_os().map(|(name, _)| name);
-    mistakes::unknown_variables(names, &command())
+    mistakes::unknown_variables(std::env::vars_os(), &command())
 }
 
 /// Returns what to type instead of a root that cannot be served, if the word was probably not meant as a directory.
@@ -100,8 +98,13 @@ pub(crate) fn root_hint(root: &Path) -> Option<String> {
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
     // The root of the server is an absolute path.
     let is_root = |word: &&OsString| std::path::absolute(word).is_ok_and(|path| path == root);
-    let word = arguments.iter().find(is_root)?.to_str()?;
-    mistakes::root_hint(word, &arguments, &command())
+    match arguments.iter().find(is_root) {
+        Some(word) => mistakes::root_hint(word.to_str()?, &arguments, &command()),
+        None => {
+            let variable = environment::value("DOCROOT_ROOT").filter(|value| is_root(&value));
+            variable.map(|_| "name another directory in DOCROOT_ROOT".to_owned())
+        }
+    }
 }
 
 /// Returns the command line as clap needs it. `-H` is a field of the request for `docroot explain`.
@@ -116,6 +119,8 @@ pub(super) fn command() -> clap::Command {
     let help = Arg::new("help").short('h').long("help");
     let help = help.action(ArgAction::Help).help("Print help");
     Arguments::command()
+        // Scripts add an option to those of a wrapper.
+        .args_override_self(true)
         .mut_args(hidden)
         .mut_subcommands(|each| each.arg(&help))
         .mut_subcommand("explain", |explain| {

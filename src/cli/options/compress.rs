@@ -20,6 +20,10 @@ pub(crate) struct CompressArguments {
     #[arg(long)]
     hidden: bool,
 
+    /// Overwrite or remove sidecars even if they are newer than their files and have other content
+    #[arg(short, long)]
+    force: bool,
+
     /// Compress on this many threads [default: the CPUs that may be used]
     #[arg(short, long, value_name = "N", value_parser = values::workers)]
     jobs: Option<NonZeroUsize>,
@@ -40,6 +44,8 @@ pub(crate) struct CompressOptions {
     pub(crate) root: PathBuf,
     /// Whether files and directories whose names begin with a dot are included.
     pub(crate) hidden: bool,
+    /// Whether newer sidecars of other content are overwritten or removed.
+    pub(crate) force: bool,
     /// Number of threads that encode.
     pub(crate) jobs: NonZeroUsize,
     /// Whether only errors are printed.
@@ -54,6 +60,7 @@ impl CompressArguments {
         CompressOptions {
             root: self.dir,
             hidden: self.hidden,
+            force: self.force,
             jobs: self.jobs.unwrap_or_else(default_workers),
             quiet: self.quiet,
             verbose: self.verbose,

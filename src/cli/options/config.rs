@@ -1,6 +1,5 @@
 //! The resolved options of a server or a command.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use docroot::server;
@@ -9,6 +8,7 @@ use docroot::site::PolicySources;
 
 use super::live::UrlDisplay;
 use super::log::AccessLogConfig;
+use super::users::UserSources;
 
 /// Options, with defaults from the environment and this machine filled in.
 #[derive(Debug)]
@@ -19,8 +19,8 @@ pub(crate) struct Config {
     pub(crate) sources: PolicySources,
     /// Pages that must exist, each with the argument or the variable that names it, for messages.
     pub(crate) required: Vec<(String, String)>,
-    /// Sources of the users, loaded again on SIGHUP: entries, and a file.
-    pub(crate) auth: (Vec<String>, Option<PathBuf>),
+    /// Sources of the users, read again on SIGHUP.
+    pub(crate) auth: UserSources,
     /// Time after the signal to stop for which connections are still accepted.
     pub(crate) drain_delay: Duration,
     /// Value of `--sandbox`.

@@ -11,6 +11,7 @@ pub(super) struct EtagOptions {
         long,
         value_name = "FROM",
         env = "DOCROOT_ETAG",
+        ignore_case = true,
         default_value = "auto"
     )]
     #[arg(help_heading = super::group::CACHING, hide_short_help = true)]

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use clap::Args;
-use clap::builder::BoolishValueParser;
 use docroot::http::Target;
 use docroot::service::HealthCheck;
 
@@ -17,7 +16,7 @@ pub(super) struct HealthOptions {
     health: Option<String>,
 
     /// Write health checks to the access log, too
-    #[arg(long, env = "DOCROOT_LOG_HEALTH", value_parser = BoolishValueParser::new())]
+    #[arg(long, env = "DOCROOT_LOG_HEALTH")]
     #[arg(help_heading = super::group::LOGGING, hide_short_help = true)]
     log_health: bool,
 

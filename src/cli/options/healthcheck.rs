@@ -1,6 +1,6 @@
 //! The argument of `docroot healthcheck`, and the request that it describes.
 
-use std::env;
+use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
 use clap::Args;
@@ -9,7 +9,7 @@ use docroot::server::Bind;
 use docroot::trust::{TrustedProxies, TrustedSource};
 
 use super::binds::DEFAULT_PORT;
-use super::{binds, metrics};
+use super::{binds, environment, metrics, values};
 
 /// Path of the health check if `--health` has no value.
 const DEFAULT_PATH: &str = "/healthz";
@@ -48,18 +48,22 @@ impl HealthcheckRequest {
 }
 
 impl HealthcheckArguments {
-    /// Returns the request. The environment is that of the server, as it runs in the same container.
+    /// Returns the request, and warnings about variables that are ignored. The environment is that of the server, as it
+    /// runs in the same container.
     ///
     /// # Errors
     /// One sentence: the argument or the variable, and what to do.
-    pub(crate) fn resolve(self) -> Result<HealthcheckRequest, String> {
-        let variable = |name| {
-            let value = env::var_os(name).filter(|value| !value.is_empty());
-            let value = value.map(|value| value.into_string());
-            value
-                .transpose()
-                .map_err(|value| format!("{name}={}: expected text in UTF-8", value.display()))
+    pub(crate) fn resolve(self) -> Result<(HealthcheckRequest, Vec<String>), String> {
+        let text = |name: &str, value: OsString| {
+            let error =
+                |value: OsString| format!("{name}={}: expected text in UTF-8", value.display());
+            value.into_string().map_err(error)
         };
+        let variable = |name: &str| {
+            let value = environment::value(name);
+            value.map(|value| text(name, value)).transpose()
+        };
+        let mut warnings = Vec::new();
         let health = variable("DOCROOT_HEALTH")?;
         let proxies = proxies(
             variable("DOCROOT_PROXY_PROTOCOL")?.as_deref(),
@@ -74,27 +78,29 @@ impl HealthcheckArguments {
             let is_metrics_listener =
                 |address: &Endpoint| address.tcp().is_some_and(|it| Some(it.port()) == metrics);
             let proxies = proxies.filter(|_| !request.addresses.iter().any(is_metrics_listener));
-            return Ok(HealthcheckRequest { proxies, ..request });
+            return Ok((HealthcheckRequest { proxies, ..request }, warnings));
         }
-        let port = |name| binds::port_variable(name, env::var_os(name));
-        let port = match port("DOCROOT_PORT")? {
-            Some(port) => Some(port),
-            None => port("PORT")?,
-        };
+        let port = environment::port(&mut warnings).map(|(name, value)| {
+            let value = text(name, value)?;
+            binds::port_number(&value).map_err(|why| format!("{name}={value}: {why}"))
+        });
+        let port = port.transpose()?;
         let binds = variable("DOCROOT_BIND")?;
-        Ok(HealthcheckRequest {
+        let request = HealthcheckRequest {
             addresses: server_addresses(
                 binds.as_deref().unwrap_or("localhost"),
                 port.unwrap_or(DEFAULT_PORT),
             )?,
             proxies,
             ..request_for_health_path(health.as_deref())
-        })
+        };
+        Ok((request, warnings))
     }
 }
 
 /// Returns the request for the path of `--health`, or for / if the health check is off. It has no addresses yet.
 fn request_for_health_path(health: Option<&str>) -> HealthcheckRequest {
+    let health = health.filter(|text| values::switch(text) != Some(false));
     let target = match health {
         Some(path) if path.starts_with('/') => path,
         Some(_) => DEFAULT_PATH,
@@ -162,12 +168,10 @@ fn proxies(
     protocol: Option<&str>,
     trusted: Option<&str>,
 ) -> Result<Option<TrustedProxies>, String> {
-    // Values that clap parses as true.
-    let true_values = ["y", "yes", "t", "true", "on", "1"];
-    if !protocol.is_some_and(|value| true_values.contains(&value.to_lowercase().as_str())) {
+    if protocol.and_then(values::switch) != Some(true) {
         return Ok(None);
     }
-    let sources = trusted.into_iter().flat_map(|list| list.split(','));
+    let sources = trusted.into_iter().flat_map(environment::items);
     let sources = sources.map(|text| {
         let error = |why| format!("DOCROOT_TRUSTED_PROXY={text}: {why}");
         text.parse::<TrustedSource>().map_err(error)
@@ -178,7 +182,7 @@ fn proxies(
 /// Returns the addresses of a server with this list of `--bind` and this port.
 fn server_addresses(binds: &str, port: u16) -> Result<Vec<Endpoint>, String> {
     let mut addresses = Vec::new();
-    for bind in binds.split(',') {
+    for bind in environment::items(binds) {
         addresses.extend(
             reachable_addresses(bind, port).map_err(|why| format!("DOCROOT_BIND={bind}: {why}"))?,
         );
@@ -333,6 +337,7 @@ mod tests {
             (None, "/", false),
             (Some("/ready"), "/ready", true),
             (Some("true"), "/healthz", true),
+            (Some("off"), "/", false),
         ] {
             let request = request_for_health_path(health);
             assert_eq!(

@@ -1,14 +1,13 @@
 //! Options for working on a site.
 
 use clap::Args;
-use clap::builder::BoolishValueParser;
 
 /// The option `--live-reload`.
 #[derive(Debug, Args)]
 pub(super) struct LiveOptions {
     /// Reload pages in the browser when files change: adds a script to every page
     #[arg(help_heading = super::group::LIVE)]
-    #[arg(short = 'L', long, env = "DOCROOT_LIVE_RELOAD", value_parser = BoolishValueParser::new())]
+    #[arg(short = 'L', long, env = "DOCROOT_LIVE_RELOAD")]
     live_reload: bool,
 }
 
@@ -17,12 +16,12 @@ pub(super) struct LiveOptions {
 pub(super) struct UrlDisplayOptions {
     /// Open the site in the browser: $BROWSER, else xdg-open
     #[arg(help_heading = super::group::LIVE)]
-    #[arg(short, long, env = "DOCROOT_OPEN", value_parser = BoolishValueParser::new())]
+    #[arg(short, long, env = "DOCROOT_OPEN")]
     open: bool,
 
     /// Print the site's URL as a QR code for a phone
     #[arg(help_heading = super::group::LIVE, hide_short_help = true)]
-    #[arg(long, env = "DOCROOT_QR", value_parser = BoolishValueParser::new())]
+    #[arg(long, env = "DOCROOT_QR")]
     qr: bool,
 }
 

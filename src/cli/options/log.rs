@@ -2,20 +2,26 @@
 
 use std::io::IsTerminal as _;
 use std::os::unix::fs::FileTypeExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::builder::ValueHint;
 use clap::{Args, ValueEnum};
 use docroot::server::sandbox::Requirements;
 use docroot::service::LogFormat;
 
+use super::environment::Variables;
 use crate::cli::log_sink::is_open_descriptor;
 
 /// Options of the access log.
 #[derive(Debug, Args)]
 pub(super) struct LogOptions {
     /// Write the access log in this format [default: pretty on a terminal, json otherwise]
-    #[arg(long, value_name = "FORMAT", env = "DOCROOT_LOG_FORMAT")]
+    #[arg(
+        long,
+        value_name = "FORMAT",
+        env = "DOCROOT_LOG_FORMAT",
+        ignore_case = true
+    )]
     #[arg(help_heading = super::group::LOGGING, hide_short_help = true)]
     log_format: Option<LogFormatValue>,
 
@@ -44,6 +50,8 @@ pub(crate) struct AccessLogConfig {
     pub(crate) format: LogFormat,
     /// Path of the log file; `None` is standard output.
     pub(crate) file: Option<PathBuf>,
+    /// Option or variable that names the file, with its value.
+    pub(crate) argument: String,
     /// Whether the lines are written to a terminal.
     pub(crate) is_terminal: bool,
 }
@@ -53,16 +61,21 @@ impl LogOptions {
     ///
     /// # Errors
     /// One sentence: the argument, and what to do.
-    pub(super) fn resolve(self, is_quiet: bool) -> Result<Option<AccessLogConfig>, String> {
+    pub(super) fn resolve(
+        self,
+        is_quiet: bool,
+        variables: &Variables,
+    ) -> Result<Option<AccessLogConfig>, String> {
         let why = match self.log_format {
-            Some(LogFormatValue::None) => Some("--log-format none"),
-            _ if is_quiet => Some("--quiet"),
+            Some(LogFormatValue::None) => Some(variables.with_value("--log-format", "none")),
+            _ if is_quiet => Some(variables.name("--quiet").to_owned()),
             _ => None,
         };
+        let file = self.log_file.as_deref().unwrap_or(Path::new(""));
+        let argument = variables.with_value("--log-file", file.display());
         match (why, self.log_file) {
-            (Some(why), Some(file)) => Err(format!(
-                "--log-file {} has no effect with {why}, which turns the access log off; leave one of the two out",
-                file.display()
+            (Some(why), Some(_)) => Err(format!(
+                "{argument} has no effect with {why}, which turns the access log off; leave one of the two out"
             )),
             (Some(_), None) => Ok(None),
             (None, file) => {
@@ -78,6 +91,7 @@ impl LogOptions {
                 Ok(Some(AccessLogConfig {
                     format,
                     file,
+                    argument,
                     is_terminal,
                 }))
             }

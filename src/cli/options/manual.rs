@@ -1,6 +1,5 @@
 //! The manual page, shell completions, and the options page of the documentation, from the command line.
 
-use clap::builder::BoolishValueParser;
 use clap::{Arg, Args, Command};
 use clap_complete::Shell;
 use clap_mangen::Man;
@@ -18,7 +17,7 @@ pub(super) struct ManualOptions {
     completions: Option<Shell>,
 
     /// Print the manual page, and exit
-    #[arg(long, env = "DOCROOT_MAN", value_parser = BoolishValueParser::new())]
+    #[arg(long, env = "DOCROOT_MAN")]
     #[arg(conflicts_with = "completions", help_heading = group::HELP, hide_short_help = true)]
     man: bool,
 

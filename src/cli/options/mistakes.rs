@@ -1,12 +1,13 @@
 //! Messages for common mistakes in arguments and variables: what was typed, and what to type instead.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
+use clap::Command;
 use clap::error::{ContextKind, ContextValue, Error, ErrorKind};
-use clap::{ArgAction, Command};
 
 use super::binds::is_number;
+use super::environment::is_service_address;
 
 /// Options of other servers, and what to type instead.
 const OPTIONS_OF_OTHER_SERVERS: &[(&str, &str)] = &[
@@ -57,14 +58,8 @@ const HTTPS_ADVICE: &str =
 
 /// Returns one line about a command line that clap rejects; `None` if the message of clap is good.
 ///
-/// `arguments` do not include the name of the program. `on_command_line` is the error that the command line causes
-/// without the variables, if it causes one.
-pub(super) fn message(
-    error: &Error,
-    arguments: &[OsString],
-    command: &Command,
-    on_command_line: Option<&Error>,
-) -> Option<String> {
+/// `arguments` do not include the name of the program.
+pub(super) fn message(error: &Error, arguments: &[OsString], command: &Command) -> Option<String> {
     let context = |kind| match error.get(kind) {
         Some(ContextValue::String(text)) => Some(text.as_str()),
         _ => None,
@@ -87,30 +82,6 @@ pub(super) fn message(
         }
         ErrorKind::UnknownArgument if !argument.starts_with('-') => {
             Some(extra_word(argument, arguments, command))
-        }
-        ErrorKind::InvalidValue | ErrorKind::ValueValidation => {
-            let value = context(ContextKind::InvalidValue)?;
-            let has_same_argument = |other: &Error| {
-                other.get(ContextKind::InvalidArg) == error.get(ContextKind::InvalidArg)
-            };
-            if on_command_line.is_some_and(has_same_argument) {
-                return None;
-            }
-            let mut all = command.get_arguments();
-            let arg = all.find(|arg| arg.to_string() == argument)?;
-            let variable = arg.get_env()?.to_string_lossy();
-            let why = match error.get(ContextKind::ValidValue) {
-                Some(ContextValue::Strings(values)) if !values.is_empty() => {
-                    format!("expected one of {}", values.join(", "))
-                }
-                _ if matches!(arg.get_action(), ArgAction::SetTrue) => {
-                    "expected true, yes, on, 1, or false, no, off, 0".to_owned()
-                }
-                _ => std::error::Error::source(error)?.to_string(),
-            };
-            Some(format!(
-                "{variable}={value}: invalid value for {argument}: {why}"
-            ))
         }
         _ => None,
     }
@@ -188,21 +159,25 @@ fn command_hint(word: &str, dir: &str) -> Option<String> {
 
 /// Returns a warning for each variable whose name begins with `DOCROOT_` and belongs to no option.
 pub(super) fn unknown_variables(
-    names: impl IntoIterator<Item = OsString>,
+    variables: impl IntoIterator<Item = (OsString, OsString)>,
     command: &Command,
 ) -> Vec<String> {
     let known = command.get_arguments().filter_map(|arg| arg.get_env());
     let known: Vec<&str> = known.filter_map(|name| name.to_str()).collect();
-    let names = names.into_iter().filter_map(|name| name.into_string().ok());
-    let mut unknown: Vec<String> = names
-        .filter(|name| name.starts_with("DOCROOT_") && !known.contains(&name.as_str()))
-        .filter(|name| !is_set_by_kubernetes(name))
+    let mut unknown: Vec<String> = variables
+        .into_iter()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value)))
+        .filter(|(name, _)| name.starts_with("DOCROOT_") && !known.contains(&name.as_str()))
+        .filter(|(name, value)| !is_service_variable(name, value))
+        .map(|(name, _)| name)
         .collect();
     unknown.sort();
     let warning = |name: String| {
         let distance = |other: &&&str| strsim::damerau_levenshtein(&name, other);
+        // Another word is not near.
+        let max_distance = (name.len() - "DOCROOT_".len()).div_ceil(2).min(4);
         match known.iter().min_by_key(distance) {
-            Some(nearest) if distance(&nearest) <= 4 => {
+            Some(nearest) if distance(&nearest) <= max_distance => {
                 format!("{name} is ignored: there is no such variable; the nearest is {nearest}")
             }
             _ => format!("{name} is ignored: there is no such variable; docroot --man lists all"),
@@ -211,11 +186,22 @@ pub(super) fn unknown_variables(
     unknown.into_iter().map(warning).collect()
 }
 
-/// Whether Kubernetes sets this variable for a service named docroot: DOCROOT_SERVICE_HOST, DOCROOT_PORT_80_TCP_ADDR.
-fn is_set_by_kubernetes(name: &str) -> bool {
-    let port = name.strip_prefix("DOCROOT_PORT_");
-    name.starts_with("DOCROOT_SERVICE_")
-        || port.is_some_and(|rest| rest.starts_with(|first: char| first.is_ascii_digit()))
+/// Whether this variable describes a service, in a container of Kubernetes or one with a Docker link, for a service
+/// whose name begins with docroot: DOCROOT_SERVICE_HOST, DOCROOT_PORT_80_TCP_ADDR, DOCROOT_METRICS_PORT.
+fn is_service_variable(name: &str, value: &OsStr) -> bool {
+    let is_of_port = name.split_once("_PORT_").is_some_and(|(_, rest)| {
+        let (number, protocol) = rest.split_once('_').unwrap_or_default();
+        let is_protocol = |it: &&str| protocol.starts_with(it);
+        is_number(number) && ["TCP", "UDP", "SCTP"].iter().any(is_protocol)
+    });
+    let is_name_of_link = name.ends_with("_NAME") && value.as_encoded_bytes().starts_with(b"/");
+    is_of_port
+        || name.ends_with("_SERVICE_HOST")
+        || name.ends_with("_SERVICE_PORT")
+        || name.contains("_SERVICE_PORT_")
+        || is_service_address(value)
+        || is_name_of_link
+        || name.starts_with("DOCROOT_ENV_")
 }
 
 #[cfg(test)]
@@ -229,8 +215,9 @@ mod tests {
 
     #[test]
     fn warning_names_unknown_variable_and_the_nearest_one() {
-        let check = |name: &str, expected: &[&str]| {
-            let warnings = unknown_variables([name.into()], &command());
+        let check = |variable: &str, expected: &[&str]| {
+            let (name, value) = variable.split_once('=').unwrap_or((variable, "1"));
+            let warnings = unknown_variables([(name.into(), value.into())], &command());
             let words = expected
                 .iter()
                 .all(|word| warnings.iter().any(|it| it.contains(word)));
@@ -245,9 +232,26 @@ mod tests {
         );
         check("DOCROOT_PROT", &["nearest is DOCROOT_PORT"]);
         check("DOCROOT_SOMETHING_ELSE", &["docroot --man"]);
+        check("DOCROOT_XYZ", &["docroot --man"]);
         check("DOCROOT_PORT", &[]);
-        check("DOCROOT_PORT_80_TCP_ADDR", &[]);
-        check("DOCROOT_SERVICE_HOST", &[]);
+        for of_service in [
+            "DOCROOT_SERVICE_HOST",
+            "DOCROOT_SERVICE_PORT",
+            "DOCROOT_SERVICE_PORT_HTTP",
+            "DOCROOT_PORT=tcp://10.0.0.1:80",
+            "DOCROOT_PORT_80_TCP=tcp://10.0.0.1:80",
+            "DOCROOT_PORT_80_TCP_ADDR",
+            "DOCROOT_PORT_53_UDP_PROTO",
+            "DOCROOT_METRICS_SERVICE_HOST",
+            "DOCROOT_METRICS_PORT=tcp://10.0.0.1:9090",
+            "DOCROOT_METRICS_PORT_9090_TCP_PORT",
+            "DOCROOT_NAME=/web/docroot",
+            "DOCROOT_ENV_PATH",
+        ] {
+            check(of_service, &[]);
+        }
+        check("DOCROOT_NAME", &["DOCROOT_NAME is"]);
+        check("DOCROOT_PORT_RANGE", &["DOCROOT_PORT_RANGE is"]);
         check("PATH", &[]);
     }
 

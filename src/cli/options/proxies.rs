@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use clap::Args;
-use clap::builder::BoolishValueParser;
 use docroot::proxy::ProxyHeaderOptions;
 use docroot::trust::{TrustedProxies, TrustedSource};
+
+use super::environment::Variables;
 
 /// Options for proxies in front of the server.
 #[derive(Debug, Args)]
@@ -14,13 +15,13 @@ pub(super) struct ProxyOptions {
     /// network, or unix; repeatable
     #[arg(long, value_name = "CIDR", env = "DOCROOT_TRUSTED_PROXY")]
     #[arg(help_heading = super::group::LISTENING, hide_short_help = true)]
-    #[arg(value_delimiter = ',', value_parser = str::parse::<TrustedSource>)]
+    #[arg(value_delimiter = ',', value_parser = trusted_source)]
     trusted_proxy: Vec<TrustedSource>,
 
     /// Expect a PROXY protocol header (v1 or v2) on connections from trusted proxies, or on every connection if
     /// --trusted-proxy is not given
     #[arg(help_heading = super::group::LISTENING, hide_short_help = true)]
-    #[arg(long, env = "DOCROOT_PROXY_PROTOCOL", value_parser = BoolishValueParser::new())]
+    #[arg(long, env = "DOCROOT_PROXY_PROTOCOL")]
     proxy_protocol: bool,
 }
 
@@ -33,14 +34,15 @@ impl ProxyOptions {
         self,
         timeout: Duration,
         max_per_ip: Option<usize>,
+        variables: &Variables,
     ) -> Result<(TrustedProxies, Option<ProxyHeaderOptions>), String> {
         let trusted: TrustedProxies = self.trusted_proxy.into_iter().collect();
         if self.proxy_protocol && trusted.is_empty() && max_per_ip.is_some() {
-            return Err(
-                "--max-connections-per-ip would count the connections of the proxies that --proxy-protocol \
-                 expects; name them with --trusted-proxy"
-                    .into(),
-            );
+            return Err(format!(
+                "{} would count the connections of the proxies that {} expects; name them with --trusted-proxy",
+                variables.name("--max-connections-per-ip"),
+                variables.name("--proxy-protocol")
+            ));
         }
         let proxy = self.proxy_protocol.then(|| ProxyHeaderOptions {
             trusted: trusted.clone(),
@@ -49,4 +51,9 @@ impl ProxyOptions {
         });
         Ok((trusted, proxy))
     }
+}
+
+/// Parses one value of `--trusted-proxy`.
+fn trusted_source(text: &str) -> Result<TrustedSource, String> {
+    text.trim_ascii().parse()
 }

@@ -123,9 +123,13 @@ pub(super) fn options_page(command: &Command) -> String {
 `docroot [OPTIONS] [DIR]` serves a directory. This page is generated from the program's own help texts
 (`docroot --print-options-reference`); a test compares the two.
 
-An option of the command line wins over its environment variable. A variable that is set to nothing is not set. A switch
-is turned on by `true`, `yes`, `on` or `1` in its variable. A variable of an option that may be repeated holds a comma
-list, except `DOCROOT_HEADER` (one field a line) and `DOCROOT_AUTH` (one user).
+Of an option that is given twice, the last value counts; of one that is repeatable, all do.
+
+An option of the command line wins over its environment variable. A variable that is set to nothing, or to blanks, is
+not set. A switch is turned on by `true`, `yes`, `on` or `1` in its variable, and off by `false`, `no`, `off` or `0`; so
+is an option that needs no value (`DOCROOT_SPA=true`). A variable of an option that may be repeated holds a comma list,
+except `DOCROOT_HEADER` (one field a line) and `DOCROOT_AUTH` (one user). Blanks and line ends around a variable, and
+around an item of a list, do not count.
 "
     .to_owned();
     for group in groups(command) {

@@ -31,9 +31,10 @@ impl RootArguments {
     }
 }
 
-/// Requires that a file is not served: clients must not read password hashes or the access log.
+/// Requires that a file is not served: clients must not read password hashes or the access log. `argument` is the
+/// option or variable that names it, with its value.
 pub(super) fn require_not_served(
-    option: &str,
+    argument: &str,
     file: &Path,
     root: &Path,
     hidden: bool,
@@ -46,9 +47,9 @@ pub(super) fn require_not_served(
     if !hidden && site::is_hidden(path_below_root.as_os_str().as_encoded_bytes()) {
         return Ok(());
     }
-    let (file, root) = (file.display(), root.display());
+    let root = root.display();
     Err(format!(
-        "{option} {file} is below the root {root}, and would be served; move it out of the root"
+        "{argument} is below the root {root}, and would be served; move it out of the root"
     ))
 }
 

@@ -15,6 +15,7 @@ pub(super) struct SandboxOptions {
         long,
         value_name = "HOW",
         env = "DOCROOT_SANDBOX",
+        ignore_case = true,
         default_value = "auto"
     )]
     #[arg(help_heading = super::group::PRODUCTION, hide_short_help = true)]

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::builder::{BoolishValueParser, ValueHint};
+use clap::builder::{PathBufValueParser, TypedValueParser as _, ValueHint};
 use clap::{Args, ValueEnum};
 use docroot::files::Symlinks;
 use docroot::http1;
@@ -15,10 +15,11 @@ use docroot::site::{self, CachePolicy, ConfiguredField, MediaTypesInput, PolicyS
 
 use super::config::Config;
 use super::defaults::{default_cache_bytes, default_workers};
+use super::environment::Variables;
 use super::etag::EtagOptions;
 use super::live::{LiveOptions, UrlDisplay};
 use super::root::require_not_served;
-use super::users::users;
+use super::users::UserSources;
 use super::{group, sandbox, values};
 
 /// Options that decide which response a request gets.
@@ -47,12 +48,12 @@ pub(super) struct SiteArguments {
     spa: Option<String>,
 
     /// List directories that have no index file: as HTML, or as JSON or text by Accept
-    #[arg(long, env = "DOCROOT_LISTING", value_parser = BoolishValueParser::new())]
+    #[arg(long, env = "DOCROOT_LISTING")]
     #[arg(help_heading = group::SITE)]
     listing: bool,
 
     /// Serve files and directories whose names begin with a dot, too
-    #[arg(long, env = "DOCROOT_HIDDEN", value_parser = BoolishValueParser::new())]
+    #[arg(long, env = "DOCROOT_HIDDEN")]
     #[arg(help_heading = group::SITE, hide_short_help = true)]
     pub(super) hidden: bool,
 
@@ -61,6 +62,7 @@ pub(super) struct SiteArguments {
         long,
         value_name = "WHERE",
         env = "DOCROOT_SYMLINKS",
+        ignore_case = true,
         default_value = "inside"
     )]
     #[arg(help_heading = group::SITE, hide_short_help = true)]
@@ -71,13 +73,14 @@ pub(super) struct SiteArguments {
         long,
         value_name = "DIR",
         env = "DOCROOT_SYMLINK_ROOT",
-        value_delimiter = ','
+        value_delimiter = ',',
+        value_parser = PathBufValueParser::new().map(values::trimmed_path)
     )]
     #[arg(help_heading = group::SITE, hide_short_help = true, value_hint = ValueHint::DirPath)]
     symlink_root: Vec<PathBuf>,
 
     /// Do not serve about.html for /about
-    #[arg(long, env = "DOCROOT_NO_CLEAN_URLS", value_parser = BoolishValueParser::new())]
+    #[arg(long, env = "DOCROOT_NO_CLEAN_URLS")]
     #[arg(help_heading = group::URLS, hide_short_help = true)]
     no_clean_urls: bool,
 
@@ -104,7 +107,7 @@ pub(super) struct SiteArguments {
     cors: Option<String>,
 
     /// Send COOP, COEP and CORP fields, which isolate pages from other origins; SharedArrayBuffer needs them
-    #[arg(long, env = "DOCROOT_ISOLATE", value_parser = BoolishValueParser::new())]
+    #[arg(long, env = "DOCROOT_ISOLATE")]
     #[arg(help_heading = group::FIELDS, hide_short_help = true)]
     isolate: bool,
 
@@ -125,6 +128,7 @@ pub(super) struct SiteArguments {
         long,
         value_name = "RULE",
         env = "DOCROOT_CACHE",
+        value_parser = values::cache_policy,
         default_value = "auto"
     )]
     #[arg(help_heading = group::CACHING)]
@@ -134,12 +138,12 @@ pub(super) struct SiteArguments {
     etag: EtagOptions,
 
     /// Compress responses on background threads, for clients that accept it, and cache the result
-    #[arg(long, env = "DOCROOT_COMPRESS", value_parser = BoolishValueParser::new())]
+    #[arg(long, env = "DOCROOT_COMPRESS")]
     #[arg(help_heading = group::CACHING)]
     compress: bool,
 
     /// Do not send the sidecars app.js.br, app.js.zst and app.js.gz for app.js
-    #[arg(long, env = "DOCROOT_NO_PRECOMPRESSED", value_parser = BoolishValueParser::new())]
+    #[arg(long, env = "DOCROOT_NO_PRECOMPRESSED")]
     #[arg(help_heading = group::CACHING, hide_short_help = true)]
     no_precompressed: bool,
 
@@ -168,13 +172,10 @@ pub(super) struct SiteArguments {
     #[arg(help_heading = group::LIMITS, hide_short_help = true)]
     pub(super) max_header: usize,
 
-    /// Those of `PAGE_IDS` whose values come from environment variables.
+    /// Options whose values come from environment variables, those of the server included.
     #[arg(skip)]
-    pub(super) ids_from_variables: Vec<&'static str>,
+    pub(super) variables: Variables,
 }
-
-/// Arguments that name pages of the root.
-pub(super) const PAGE_IDS: [&str; 2] = ["not_found", "spa"];
 
 /// Values of `--symlinks`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -187,22 +188,25 @@ enum SymlinksValue {
 impl SiteArguments {
     /// Returns the options of a server of this root, without listeners.
     pub(super) fn resolve(self, root: PathBuf) -> Result<Config, String> {
+        let variables = &self.variables;
         let cache_memory = self.cache_memory.unwrap_or_else(default_cache_bytes);
         if self.compress && cache_memory == 0 {
-            return Err(
-                "--compress needs the cache, and --cache-memory 0 turns the cache off; leave one of the two out"
-                    .into(),
-            );
+            return Err(format!(
+                "{} needs the cache, and {} turns the cache off; leave one of the two out",
+                variables.name("--compress"),
+                variables.with_value("--cache-memory", 0)
+            ));
         }
         let symlinks = match self.symlinks {
             SymlinksValue::Inside => Symlinks::Inside(self.symlink_root),
             SymlinksValue::Deny if self.symlink_root.is_empty() => Symlinks::Deny,
             SymlinksValue::Follow if self.symlink_root.is_empty() => Symlinks::Follow,
             SymlinksValue::Deny | SymlinksValue::Follow => {
-                return Err(
-                    "--symlink-root works with --symlinks inside only; leave one of the two out"
-                        .into(),
-                );
+                return Err(format!(
+                    "{} works with {} only; leave one of the two out",
+                    variables.name("--symlink-root"),
+                    variables.with_value("--symlinks", "inside")
+                ));
             }
         };
         let prefix = self.path_prefix.unwrap_or_default();
@@ -217,9 +221,15 @@ impl SiteArguments {
         // Symbolic links are not resolved: a new release switches one to another directory.
         let root = std::path::absolute(&root).unwrap_or(root);
         if let Some(file) = &self.auth_file {
-            require_not_served("--auth-file", file, &root, self.hidden)?;
+            let argument = variables.with_value("--auth-file", file.display());
+            require_not_served(&argument, file, &root, self.hidden)?;
         }
-        let users = users(&self.auth, self.auth_file.as_deref())?;
+        let auth = UserSources {
+            entries: self.auth,
+            file: self.auth_file,
+            variables: variables.clone(),
+        };
+        let users = auth.read()?;
         let sources = PolicySources {
             root: root.clone(),
             headers: self.headers_file,
@@ -248,8 +258,7 @@ impl SiteArguments {
             cache_files: max_cached_files(raise_descriptor_limit()),
             ..site::SiteOptions::default()
         };
-        let requirements =
-            sandbox::requirements(&root, &symlinks, &sources, self.auth_file.as_deref());
+        let requirements = sandbox::requirements(&root, &symlinks, &sources, auth.file.as_deref());
         let server = server::ServerOptions {
             root,
             binds: Vec::new(),
@@ -268,25 +277,16 @@ impl SiteArguments {
             max_per_ip: None,
             metrics: None,
         };
-        let required = [
-            ("not_found", "--404", "DOCROOT_404", self.not_found),
-            ("spa", "--spa", "DOCROOT_SPA", self.spa),
-        ];
-        let required = required
-            .into_iter()
-            .filter_map(|(id, option, variable, page)| {
-                let page = page?;
-                let argument = match self.ids_from_variables.contains(&id) {
-                    true => format!("{variable}={page}: invalid value for {option}"),
-                    false => format!("{option} {page}"),
-                };
-                Some((argument, page))
-            });
+        let required = [("--404", self.not_found), ("--spa", self.spa)];
+        let required = required.into_iter().filter_map(|(option, page)| {
+            let page = page?;
+            Some((self.variables.with_value(option, &page), page))
+        });
         Ok(Config {
             server,
             sources,
             required: required.collect(),
-            auth: (self.auth, self.auth_file),
+            auth,
             drain_delay: Duration::ZERO,
             sandbox: SandboxMode::Off,
             requirements,

@@ -1,10 +1,13 @@
 //! Parsers of option values.
 
+use std::ffi::OsStr;
 use std::num::NonZeroUsize;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use docroot::http::{is_token, percent_encode};
-use docroot::site::{ConfiguredField, MediaTypes, MediaTypesInput};
+use docroot::site::{CachePolicy, ConfiguredField, MediaTypes, MediaTypesInput};
 
 /// Parses a time of 1ms to 24h, with its unit.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
@@ -51,12 +54,29 @@ pub(super) fn cache_size(text: &str) -> Result<usize, String> {
     size(text).and_then(fits)
 }
 
+/// Text for a switch that is neither on nor off.
+pub(super) const EXPECTED_SWITCH: &str = "expected true, yes, on, 1, or false, no, off, 0";
+
+/// Parses the value of a switch in its variable, in the words that clap has for them.
+pub(super) fn switch(text: &str) -> Option<bool> {
+    match text.to_ascii_lowercase().as_str() {
+        "y" | "yes" | "t" | "true" | "on" | "1" => Some(true),
+        "n" | "no" | "f" | "false" | "off" | "0" => Some(false),
+        _ => None,
+    }
+}
+
+/// Parses the value of `--cache`.
+pub(super) fn cache_policy(text: &str) -> Result<CachePolicy, String> {
+    text.to_ascii_lowercase().parse()
+}
+
 /// Parses the level of `-v` in its variable: a number, true or false.
 pub(super) fn level(text: &str) -> Result<u8, String> {
-    match text.to_ascii_lowercase().as_str() {
-        "true" | "yes" | "on" => Ok(1),
-        "false" | "no" | "off" => Ok(0),
-        number => number.parse().map_err(|_| "expected 0, 1 or 2".to_owned()),
+    match (text.parse(), switch(text)) {
+        (Ok(level), _) => Ok(level),
+        (Err(_), Some(is_on)) => Ok(is_on.into()),
+        (Err(_), None) => Err("expected 0, 1 or 2".to_owned()),
     }
 }
 
@@ -94,6 +114,7 @@ pub(super) fn prefix(text: &str) -> Result<String, String> {
 }
 
 pub(super) fn types(text: &str) -> Result<MediaTypesInput, String> {
+    let text = text.trim_ascii();
     let lacks_dot = || {
         let pair = text.split_once('=');
         pair.is_some_and(|(name, kind)| !name.contains('/') && kind.contains('/'))
@@ -181,10 +202,15 @@ pub(super) fn user_name(text: &str) -> Result<String, String> {
 
 /// Parses the name of a file, without directories.
 pub(super) fn file_name(text: &str) -> Result<String, String> {
-    match file_path(text)? {
+    match file_path(text.trim_ascii())? {
         name if name.contains('/') => Err("expected a file name, without a slash".into()),
         name => Ok(name),
     }
+}
+
+/// Returns a path of a list without blanks around it.
+pub(super) fn trimmed_path(path: PathBuf) -> PathBuf {
+    OsStr::from_bytes(path.as_os_str().as_bytes().trim_ascii()).into()
 }
 
 /// Parses a path relative to the root.

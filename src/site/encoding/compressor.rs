@@ -6,16 +6,16 @@
 use std::fmt;
 use std::io::{self, Read, Write};
 use std::num::NonZeroUsize;
-use std::os::unix::fs::FileExt as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
 
 use tracing::{debug, warn};
 
+use super::content_reader::{ContentReader, check_unchanged};
 use super::encoder::{Effort, LimitedWriter, encode};
 use crate::blob::{Blob, FileVersion};
-use crate::files::read::MAX_CACHED_FILE_BYTES;
 use crate::http::Coding;
+use crate::site::options::MAX_CACHED_FILE_BYTES;
 use crate::sync::{JobQueue, SecondChance, WorkerPool, lock};
 
 /// Size in bytes below which there is little to save.
@@ -259,11 +259,8 @@ impl CompressorShared {
             output: Vec::new(),
             remaining: (len - len.div_ceil(10)).min(self.budget as u64 / 4),
         };
-        let mut input = StoppableContent {
-            content,
-            offset: 0,
-            queue,
-        };
+        let is_stopped = || queue.is_closed();
+        let mut input = ContentReader::new(content, &is_stopped);
         check_unchanged(content, &key.version)?;
         let encoded = (self.encode)(key.coding, len, &mut input, &mut output);
         check_unchanged(content, &key.version)?;
@@ -363,43 +360,6 @@ fn coding_index(coding: Coding) -> Option<usize> {
     }
 }
 
-/// Checks that an open file is still of this version. Content in memory does not change.
-fn check_unchanged(content: &Blob, version: &FileVersion) -> io::Result<()> {
-    match content {
-        Blob::File { file, .. } if !version.is_unchanged(file)? => {
-            Err(io::Error::other("the file changed"))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// Reader of content that fails once the threads are to end.
-struct StoppableContent<'a> {
-    content: &'a Blob,
-    offset: u64,
-    queue: &'a JobQueue<CompressorJob>,
-}
-
-impl Read for StoppableContent<'_> {
-    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
-        if self.queue.is_closed() {
-            return Err(io::Error::other("not needed any more"));
-        }
-        let count = match self.content {
-            Blob::Sealed { file, .. } | Blob::File { file, .. } => {
-                file.read_at(bytes, self.offset)?
-            }
-            Blob::Static(_) | Blob::Memory(_) => {
-                let content = self.content.in_memory().unwrap_or_default();
-                let offset = usize::try_from(self.offset).unwrap_or(usize::MAX);
-                content.get(offset..).unwrap_or_default().read(bytes)?
-            }
-        };
-        self.offset += count as u64;
-        Ok(count)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs::File;
@@ -408,6 +368,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::site::encoding::encoder::{Recipient, is_encoded};
 
     const TIMEOUT: Duration = Duration::from_secs(20);
     const MIB: usize = 1024 * 1024;
@@ -486,7 +447,7 @@ mod tests {
             };
             let (result, mut original) =
                 (result.in_memory().unwrap(), original.in_memory().unwrap());
-            let is_equal = super::super::encoder::is_encoded(coding, result, &mut original);
+            let is_equal = is_encoded(coding, Recipient::Client, result, &mut original);
             assert!(is_equal.unwrap(), "{coding:?}");
         }
         assert_eq!(

@@ -3,18 +3,32 @@
 //! The same bytes encoded with the same effort give the same bytes everywhere, as the entity tags of replicas must: the
 //! gzip header has no date and no name.
 
-use std::io::{self, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 
 use brotli::enc::BrotliEncoderParams;
-use flate2::bufread::MultiGzDecoder;
+use flate2::bufread::{GzDecoder, MultiGzDecoder};
 use flate2::{Compression, GzBuilder};
 use zstd::stream::{read::Decoder as ZstdDecoder, write::Encoder as ZstdEncoder};
 
 use crate::http::Coding;
 
-/// Largest zstd window that a recipient must support, as a power of two: 8 MiB (RFC 9659 section 3). Level 19 stays
-/// within it; higher levels do not.
+/// Largest zstd window that a recipient must support, in bytes (RFC 9659 section 3). Level 19 stays within it; higher
+/// levels do not.
+pub(crate) const MAX_ZSTD_WINDOW_BYTES: u64 = 1 << MAX_ZSTD_WINDOW_LOG;
+
 const MAX_ZSTD_WINDOW_LOG: u32 = 23;
+
+/// Largest window that zstd(1) decodes without `--long`, as a power of two.
+const MAX_TOOL_WINDOW_LOG: u32 = 27;
+
+/// Program that decodes, by what it can be relied on to decode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Recipient {
+    /// HTTP client: one gzip member, and a zstd window of up to 8 MiB.
+    Client,
+    /// gzip(1), zstd(1): any number of gzip members, and a zstd window of up to 128 MiB.
+    Tool,
+}
 
 /// Compression level, by the time that it may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,27 +91,42 @@ pub(crate) fn encode(
     }
 }
 
-/// Returns whether `encoded` decodes to `original` within the limits of a recipient. Bytes that cannot be decoded do
-/// not.
+/// Returns whether `encoded` as a whole decodes to `original` for this recipient. Bytes that cannot be decoded do not;
+/// decoding ends where they differ, so it produces no more than 16 KiB beyond the original.
 ///
 /// # Errors
 /// Errors of reading the original.
 pub(crate) fn is_encoded(
     coding: Coding,
+    recipient: Recipient,
     encoded: impl Read,
     original: &mut impl Read,
 ) -> io::Result<bool> {
-    let encoded = BufReader::new(encoded);
-    match coding {
-        Coding::Identity => has_same_bytes(encoded, original),
-        Coding::Gzip => has_same_bytes(MultiGzDecoder::new(encoded), original),
-        Coding::Zstd => {
-            let mut decoder = ZstdDecoder::with_buffer(encoded)?;
-            decoder.window_log_max(MAX_ZSTD_WINDOW_LOG)?;
+    let mut encoded = BufReader::new(encoded);
+    let is_same = match (coding, recipient) {
+        (Coding::Identity, _) => has_same_bytes(&mut encoded, original),
+        (Coding::Gzip, Recipient::Client) => has_same_bytes(GzDecoder::new(&mut encoded), original),
+        (Coding::Gzip, Recipient::Tool) => {
+            has_same_bytes(MultiGzDecoder::new(&mut encoded), original)
+        }
+        (Coding::Zstd, recipient) => {
+            let mut decoder = ZstdDecoder::with_buffer(&mut encoded)?;
+            decoder.window_log_max(match recipient {
+                Recipient::Client => MAX_ZSTD_WINDOW_LOG,
+                Recipient::Tool => MAX_TOOL_WINDOW_LOG,
+            })?;
             has_same_bytes(decoder, original)
         }
-        Coding::Brotli => has_same_bytes(brotli::Decompressor::new(encoded, 4096), original),
-    }
+        (Coding::Brotli, _) => {
+            has_same_bytes(brotli::Decompressor::new(&mut encoded, 4096), original)
+        }
+    };
+    // A decoder stops at the end of its stream, whatever follows.
+    let is_at_end = |mut encoded: BufReader<_>| {
+        let rest = encoded.fill_buf();
+        rest.is_ok_and(<[u8]>::is_empty)
+    };
+    Ok(is_same? && is_at_end(encoded))
 }
 
 impl Effort {
@@ -118,6 +147,10 @@ fn has_same_bytes(mut decoded: impl Read, original: &mut impl Read) -> io::Resul
             Ok(count) => count,
         };
         if count == 0 {
+            // brotli tells of bytes behind the end of its stream when it is read once more.
+            if decoded.read(&mut one).map_or(true, |count| count > 0) {
+                return Ok(false);
+            }
             return Ok(original.read(&mut other[..1])? == 0);
         }
         match original.read_exact(&mut other[..count]) {
@@ -194,7 +227,7 @@ mod tests {
                     let label = format!("{coding:?} {effort:?} {}", content.len());
                     let encoded = encoded(coding, effort, &content);
                     let is = |encoded: &[u8], mut original: &[u8]| {
-                        is_encoded(coding, encoded, &mut original).unwrap()
+                        is_encoded(coding, Recipient::Client, encoded, &mut original).unwrap()
                     };
                     assert!(is(&encoded, &content), "{label}");
                     assert!(!is(&encoded, &[&content[..], b"x"].concat()), "{label}");
@@ -211,7 +244,18 @@ mod tests {
                 }
             }
         }
-        assert!(!is_encoded(Coding::Brotli, &b"no such thing"[..], &mut &b"x"[..]).unwrap());
+        for recipient in [Recipient::Client, Recipient::Tool] {
+            let mut original = &b"x"[..];
+            assert!(
+                !is_encoded(
+                    Coding::Brotli,
+                    recipient,
+                    &b"no such thing"[..],
+                    &mut original
+                )
+                .unwrap()
+            );
+        }
     }
 
     #[test]
@@ -226,7 +270,7 @@ mod tests {
     fn zstd_window_is_at_most_8_mib() {
         let content = vec![b'x'; 12 << 20];
         let encoded = encoded(Coding::Zstd, Effort::Best, &content);
-        assert!(is_encoded(Coding::Zstd, &*encoded, &mut &*content).unwrap());
+        assert!(is_encoded(Coding::Zstd, Recipient::Client, &*encoded, &mut &*content).unwrap());
     }
 
     #[test]

@@ -15,16 +15,17 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use rustix::fs::{
     AtFlags, Dir, FileType, FlockOperation, Mode, OFlags, flock, openat, renameat, statat, unlinkat,
 };
 use rustix::io::Errno;
 
-use super::encoder::{Effort, LimitedWriter, encode, is_encoded};
+use super::encoder::{Effort, LimitedWriter, Recipient, encode, is_encoded};
+use super::header::header_fault;
 use super::sidecars::SIDECAR_CODINGS;
-use crate::blob::{FileVersion, TIMESTAMP_TICK};
+use crate::blob::{Blob, FileVersion, TIMESTAMP_TICK};
 use crate::files::dir::file_type;
 use crate::files::entry::{join_path, regular_file_version};
 use crate::files::root::{Root, Symlinks};
@@ -37,9 +38,6 @@ use crate::sync::lock;
 /// Number of bytes that a sidecar must save at least. It must also save a tenth of its file.
 const MIN_SAVED_BYTES: u64 = 1024;
 
-/// Coarsest timestamp granularity of a file system: that of FAT.
-const MAX_TIMESTAMP_GRANULARITY: Duration = Duration::from_secs(2);
-
 /// Prefix of the temporary name of a sidecar while it is written.
 const TEMPORARY_PREFIX: &str = ".docroot-compress.";
 
@@ -48,6 +46,8 @@ const TEMPORARY_PREFIX: &str = ".docroot-compress.";
 pub struct SidecarWriter {
     root: Root,
     hidden: bool,
+    /// Whether a newer sidecar is overwritten or removed, whatever its content.
+    force: bool,
     /// Temporary files that exist; `None` once the writer is stopped and none may be created.
     temporaries: Mutex<Option<TemporaryNames>>,
     stopped: AtomicBool,
@@ -96,7 +96,7 @@ pub enum SidecarOutcome {
     UpToDate(u64),
     /// Not written: it would save less than 1 KiB or a tenth.
     NotWorthwhile,
-    /// Removed: it was stale, and a new one would save too little.
+    /// Removed: it was stale or could not be used, and a new one would save too little.
     Removed,
 }
 
@@ -105,6 +105,8 @@ pub enum SidecarOutcome {
 pub enum SidecarError {
     /// Its file changed in both attempts, while it was read.
     Changing,
+    /// Its name is that of a newer file with other content, which may be somebody's only copy.
+    Foreign,
     /// [`SidecarWriter::stop`] was called.
     Stopped,
     /// I/O error on the file, its directory, or the sidecar.
@@ -114,15 +116,25 @@ pub enum SidecarError {
 /// State of a sidecar's name.
 enum SidecarState {
     Missing,
-    /// Sidecar with the date of its file, of this length.
+    /// Sidecar with the date of its file, of this length, which looks right.
     UpToDate(u64),
     /// Sidecar of an earlier content.
     Stale,
-    /// Sidecar that is newer than its file, of this length. Another tool may have written it for this content, or its
-    /// file was replaced by an older one.
-    Newer(u64),
+    /// Sidecar that is newer than its file, or looks wrong, of this length. Another tool may have written it for this
+    /// content, its file was replaced by an older one, or it has nothing to do with its file.
+    Unproved(u64),
     /// Entry that is not a regular file.
     NotAFile,
+}
+
+/// Content of a sidecar beside that of its file.
+enum Comparison {
+    /// The same, for every client.
+    Usable,
+    /// The same, but not every client can decode it.
+    SameContent,
+    /// Another one.
+    Foreign,
 }
 
 impl SidecarJob {
@@ -134,14 +146,16 @@ impl SidecarJob {
 }
 
 impl SidecarWriter {
-    /// Opens a root directory. With `hidden`, names that begin with a dot are included.
+    /// Opens a root directory. With `hidden`, names that begin with a dot are included. With `force`, a newer sidecar is
+    /// overwritten or removed even if it is not of its file's content.
     ///
     /// # Errors
     /// Fails like open(2): no such directory, not a directory, permission denied.
-    pub fn open(root: &Path, hidden: bool) -> io::Result<Self> {
+    pub fn open(root: &Path, hidden: bool, force: bool) -> io::Result<Self> {
         Ok(Self {
             root: Root::open(root, &Symlinks::Deny).map_err(|(_, error)| error)?,
             hidden,
+            force,
             temporaries: Mutex::new(Some(Vec::new())),
             stopped: AtomicBool::new(false),
             serial: AtomicU32::new(0),
@@ -240,7 +254,7 @@ impl SidecarWriter {
         let dir = Arc::new(self.root.open_dir(parent).map_err(at(parent))?);
         let (file, version) = open_regular_file(&dir, name).map_err(at(&job.path))?;
         // A write within the same tick as the last one does not change the timestamps.
-        if !is_at_rest(&version, now) {
+        if !version.is_at_rest(now) {
             thread::sleep(2 * TIMESTAMP_TICK);
             if !is_current_version(&dir, name, &version) {
                 return Err(SidecarError::Changing);
@@ -248,28 +262,29 @@ impl SidecarWriter {
         }
 
         let sidecar = [name, job.coding.suffix().as_bytes()].concat();
-        let state = sidecar_state(&dir, &sidecar, version.modified).map_err(at_sidecar())?;
+        // Encoding may take minutes. What another tool writes meanwhile under the name is not overwritten.
+        let sidecar_before = current_version(&dir, &sidecar);
+        let state = sidecar_state(&dir, &sidecar, job.coding, &version).map_err(at_sidecar())?;
         match state {
             SidecarState::UpToDate(len) => return Ok(SidecarOutcome::UpToDate(len)),
             SidecarState::NotAFile => {
                 let why = "not a file, but has the name of a sidecar; move it away";
                 return Err(at_sidecar()(io::Error::other(why)));
             }
-            SidecarState::Newer(len) => {
-                let (other, _) = open_regular_file(&dir, &sidecar).map_err(at_sidecar())?;
-                let mut source = self.stoppable(&file, &|_| ());
-                let is_match = is_encoded(job.coding, other, &mut source);
-                if self.is_stopped() {
-                    return Err(SidecarError::Stopped);
-                }
-                if is_match.map_err(at(&job.path))? {
-                    return Ok(SidecarOutcome::UpToDate(len));
+            SidecarState::Unproved(len) => {
+                match self.compare(job.coding, &dir, &sidecar, (&file, &version)) {
+                    _ if self.is_stopped() => return Err(SidecarError::Stopped),
+                    Ok(Comparison::Usable) => return Ok(SidecarOutcome::UpToDate(len)),
+                    Ok(Comparison::SameContent) => {}
+                    Ok(Comparison::Foreign) if self.force => {}
+                    Ok(Comparison::Foreign) => return Err(SidecarError::Foreign),
+                    Err(error) => return Err(at_sidecar()(error)),
                 }
             }
             SidecarState::Missing | SidecarState::Stale => {}
         }
         let not_worthwhile = || {
-            // Any existing sidecar is stale; one that matches has been kept above.
+            // Any existing sidecar is stale or of no use; one that matches has been kept above.
             match unlinkat(&dir, &*sidecar, AtFlags::empty()) {
                 Ok(()) => Ok(SidecarOutcome::Removed),
                 Err(Errno::NOENT) => Ok(SidecarOutcome::NotWorthwhile),
@@ -305,7 +320,9 @@ impl SidecarWriter {
         if self.is_stopped() {
             return Err(SidecarError::Stopped);
         }
-        if !is_current_version(&dir, name, &version) {
+        if !is_current_version(&dir, name, &version)
+            || current_version(&dir, &sidecar) != sidecar_before
+        {
             return Err(SidecarError::Changing);
         }
         match encoded {
@@ -318,6 +335,37 @@ impl SidecarWriter {
             None => return Err(SidecarError::Stopped),
         }
         Ok(SidecarOutcome::Written(room - output.remaining))
+    }
+
+    /// Compares a sidecar with its file, by decoding it.
+    fn compare(
+        &self,
+        coding: Coding,
+        dir: &OwnedFd,
+        sidecar: &[u8],
+        (file, version): (&File, &FileVersion),
+    ) -> io::Result<Comparison> {
+        let (other, other_version) = open_regular_file(dir, sidecar)?;
+        let other = Arc::new(other);
+        let decodes = |recipient| {
+            io::Seek::rewind(&mut &*file)?;
+            io::Seek::rewind(&mut &*other)?;
+            is_encoded(
+                coding,
+                recipient,
+                &*other,
+                &mut self.stoppable(file, &|_| ()),
+            )
+        };
+        let looks_right =
+            header_fault(coding, &file_content(&other, other_version), version.len).is_none();
+        Ok(if looks_right && decodes(Recipient::Client)? {
+            Comparison::Usable
+        } else if decodes(Recipient::Tool)? {
+            Comparison::SameContent
+        } else {
+            Comparison::Foreign
+        })
     }
 
     fn is_served(&self, dir: &[u8], name: &[u8]) -> bool {
@@ -381,7 +429,7 @@ impl ScannedDir {
                 len: version.len,
             };
             let sidecar = [name, coding.suffix().as_bytes()].concat();
-            match sidecar_state(dir, &sidecar, version.modified) {
+            match sidecar_state(dir, &sidecar, coding, version) {
                 Err(error) => self.failed.push((display_path(job.sidecar_path()), error)),
                 Ok(SidecarState::UpToDate(len)) => {
                     self.done.push((job, SidecarOutcome::UpToDate(len)));
@@ -489,31 +537,56 @@ fn open_regular_file(dir: &OwnedFd, name: &[u8]) -> io::Result<(File, FileVersio
 
 /// Whether the file of this name still has this version.
 fn is_current_version(dir: &OwnedFd, name: &[u8], version: &FileVersion) -> bool {
-    let stat = statat(dir, name, AtFlags::SYMLINK_NOFOLLOW);
-    stat.is_ok_and(|stat| regular_file_version(&stat) == Some(*version))
+    current_version(dir, name) == Some(*version)
 }
 
-/// Whether a change from now on would get another timestamp than the last one.
-fn is_at_rest(version: &FileVersion, now: SystemTime) -> bool {
-    let unchanged_for = now.duration_since(version.changed);
-    version.is_settled(now)
-        || unchanged_for.is_ok_and(|unchanged_for| unchanged_for > MAX_TIMESTAMP_GRANULARITY)
+/// Returns the version of the file of this name, if there is one.
+fn current_version(dir: &OwnedFd, name: &[u8]) -> Option<FileVersion> {
+    let stat = statat(dir, name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
+    regular_file_version(&stat)
 }
 
-/// Returns the state of a sidecar's name. `modified` is the modification time of its file.
-fn sidecar_state(dir: &OwnedFd, sidecar: &[u8], modified: SystemTime) -> io::Result<SidecarState> {
+/// Returns the state of a sidecar's name, beside a file of this version.
+///
+/// A sidecar of the same date is taken for right if it was written after its file and its first and last bytes do not
+/// belie it. Where a build gives all files one date, it may be of an earlier content.
+fn sidecar_state(
+    dir: &OwnedFd,
+    sidecar: &[u8],
+    coding: Coding,
+    file: &FileVersion,
+) -> io::Result<SidecarState> {
     let stat = match statat(dir, sidecar, AtFlags::SYMLINK_NOFOLLOW) {
         Ok(stat) => stat,
         Err(Errno::NOENT | Errno::NAMETOOLONG) => return Ok(SidecarState::Missing),
         Err(error) => return Err(error.into()),
     };
-    Ok(match regular_file_version(&stat) {
-        None => SidecarState::NotAFile,
-        // No coding encodes anything in zero bytes: a power failure has left an empty file.
-        Some(version) if version.len == 0 || version.modified < modified => SidecarState::Stale,
-        Some(version) if version.modified == modified => SidecarState::UpToDate(version.len),
-        Some(version) => SidecarState::Newer(version.len),
+    let Some(version) = regular_file_version(&stat) else {
+        return Ok(SidecarState::NotAFile);
+    };
+    // No coding encodes anything in zero bytes: a power failure has left an empty file.
+    if version.len == 0 || version.modified < file.modified {
+        return Ok(SidecarState::Stale);
+    }
+    let looks_right = || {
+        let (other, other_version) = open_regular_file(dir, sidecar)?;
+        let content = file_content(&Arc::new(other), other_version);
+        io::Result::Ok(header_fault(coding, &content, file.len).is_none())
+    };
+    let has_its_date = version.modified == file.modified && version.changed >= file.changed;
+    Ok(match has_its_date && looks_right()? {
+        true => SidecarState::UpToDate(version.len),
+        false => SidecarState::Unproved(version.len),
     })
+}
+
+/// Returns the content of an open file.
+fn file_content(file: &Arc<File>, version: FileVersion) -> Blob {
+    Blob::File {
+        file: file.clone(),
+        version,
+        is_steady: false,
+    }
 }
 
 /// Copies owner, permissions and modification time of another file.

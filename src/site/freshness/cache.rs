@@ -10,7 +10,7 @@ use foldhash::{HashMap, HashMapExt as _};
 
 use super::watch::WatchEvent;
 use crate::blob::Blob;
-use crate::files::entry::FileSource;
+use crate::files::evidence::Evidence;
 use crate::files::inotify::WatchId;
 use crate::http::{EntryId, Finding, Lookup, Resource};
 use crate::sync::SecondChance;
@@ -70,31 +70,22 @@ pub(crate) struct Cache {
 #[derive(Debug)]
 pub(crate) enum CacheLookup<'c> {
     /// Lookup that may be used as it is.
-    Fresh(&'c Lookup),
+    Fresh(&'c Lookup, EntryId),
     /// Finding of this turn.
     FreshForTurn(&'c Finding),
-    /// Slot of a lookup that was right when the evidence was found. It must be revalidated, or removed.
-    Stale(usize),
+    /// Lookup that was right when the evidence was found. It must be revalidated, or removed.
+    Stale(EntryId),
     Missing,
 }
 
 /// Lookup to be revalidated, and its evidence.
 #[derive(Debug)]
 pub(crate) struct StaleEntry {
-    slot: usize,
+    id: EntryId,
     pub(crate) lookup: Lookup,
     pub(crate) evidence: Arc<Evidence>,
     /// Watches on its files, one for each in their order, or none at all.
     pub(crate) watch_ids: Box<[WatchId]>,
-}
-
-/// State of files that a lookup rests on.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Evidence {
-    /// Paths at which there is no file.
-    pub(crate) absent: Vec<Vec<u8>>,
-    /// Paths of files, with their versions.
-    pub(crate) present: Vec<(Vec<u8>, FileSource)>,
 }
 
 #[derive(Debug)]
@@ -161,7 +152,12 @@ impl Cache {
                 }
             }
             WatchEvent::RootPath => {}
-            WatchEvent::Unknown => *self = Self::new(self.budget),
+            WatchEvent::Unknown => {
+                *self = Self {
+                    next_serial: self.next_serial,
+                    ..Self::new(self.budget)
+                }
+            }
         }
     }
 
@@ -191,16 +187,16 @@ impl Cache {
             entry_watch.is_undisturbed && entry_watch.name_changes == name_changes
         };
         if entry.fresh_in_turn == self.turn || entry.watch.as_ref().is_some_and(is_undisturbed) {
-            return CacheLookup::Fresh(&entry.lookup);
+            return CacheLookup::Fresh(&entry.lookup, entry_id(slot, entry.serial));
         }
-        CacheLookup::Stale(slot)
+        CacheLookup::Stale(entry_id(slot, entry.serial))
     }
 
-    /// Returns the stale entry in a slot.
-    pub(crate) fn stale_entry(&self, slot: usize) -> Option<StaleEntry> {
-        let (_, entry) = self.entries.get(slot)?;
+    /// Returns a stale entry.
+    pub(crate) fn stale_entry(&self, id: EntryId) -> Option<StaleEntry> {
+        let (_, entry) = self.entries.get(slot_of(id))?;
         Some(StaleEntry {
-            slot,
+            id,
             lookup: entry.lookup.clone(),
             evidence: entry.evidence.clone(),
             watch_ids: watch_ids(entry.watch.as_ref()).into(),
@@ -216,7 +212,7 @@ impl Cache {
         watch_ids: Box<[WatchId]>,
         is_undisturbed: bool,
     ) {
-        let slot = stale.slot;
+        let slot = slot_of(stale.id);
         let (turn, name_changes) = (self.turn, self.name_changes);
         let has_room = |id: &WatchId| match self.slots_by_watch.get(id) {
             Some(slots) => slots.len() < MAX_ENTRIES_PER_WATCH || slots.contains(&slot),
@@ -254,30 +250,39 @@ impl Cache {
 
     /// Removes a stale entry whose evidence no longer holds.
     pub(crate) fn remove(&mut self, stale: &StaleEntry) {
-        self.remove_slot(stale.slot);
+        self.remove_slot(slot_of(stale.id));
     }
 
-    /// Caches a lookup that was found in this turn, as long as its evidence holds.
-    pub(crate) fn insert_persistent(&mut self, key: &str, lookup: &Lookup, evidence: Evidence) {
+    /// Caches a lookup that was found in this turn, as long as its evidence holds. Returns its entry; `None` if it is
+    /// cached for this turn only.
+    pub(crate) fn insert_persistent(
+        &mut self,
+        key: &str,
+        lookup: &Lookup,
+        evidence: Evidence,
+    ) -> Option<EntryId> {
         let cost = entry_cost(key, lookup, &evidence);
         if key.len() > MAX_KEY_BYTES
             || cost.bytes > self.max_entry_bytes()
             || self.entries.slot_of(key).is_some()
         {
-            return self.insert_for_turn(key, &lookup.clone().into());
+            self.insert_for_turn(key, &lookup.clone().into());
+            return None;
         }
+        let serial = self.next_serial;
         let entry = CacheEntry {
-            serial: self.next_serial,
+            serial,
             lookup: lookup.clone(),
             evidence: Arc::new(evidence),
             cost,
             fresh_in_turn: self.turn,
             watch: None,
         };
-        self.next_serial = self.next_serial.wrapping_add(1);
-        self.entries.insert(key.into(), entry);
+        self.next_serial = serial.wrapping_add(1);
+        let slot = self.entries.insert(key.into(), entry);
         self.charge(cost);
         self.evict();
+        Some(entry_id(slot, serial))
     }
 
     /// Caches a finding until the turn is over.
@@ -290,26 +295,17 @@ impl Cache {
         }
     }
 
-    /// Returns the entry under a key.
-    pub(crate) fn entry_id(&self, key: &str) -> Option<EntryId> {
-        let slot = self.entries.slot_of(key)?;
-        let (_, entry) = self.entries.get(slot)?;
-        Some(EntryId {
-            slot: u32::try_from(slot).ok()?,
-            serial: entry.serial,
-        })
-    }
-
     /// Returns the lookup of an entry, and its evidence.
     pub(crate) fn entry(&self, id: EntryId) -> Option<(&Lookup, &Arc<Evidence>)> {
-        let (_, entry) = self.entries.get(id.slot as usize)?;
-        (entry.serial == id.serial).then_some((&entry.lookup, &entry.evidence))
+        let slot = slot_of(id);
+        let (_, entry) = self.entries.get(slot)?;
+        (entry_id(slot, entry.serial) == id).then_some((&entry.lookup, &entry.evidence))
     }
 
     /// Replaces the lookup of an entry.
     pub(crate) fn replace(&mut self, id: EntryId, lookup: Lookup) {
         if self.entry(id).is_some() {
-            self.set_lookup(id.slot as usize, lookup);
+            self.set_lookup(slot_of(id), lookup);
         }
     }
 
@@ -388,6 +384,15 @@ impl Cache {
     }
 }
 
+/// Returns the identifier of an entry: its slot, and its serial number, as slots are reused.
+fn entry_id(slot: usize, serial: u32) -> EntryId {
+    EntryId(u64::from(serial) << 32 | slot as u64)
+}
+
+fn slot_of(id: EntryId) -> usize {
+    usize::try_from(id.0 & u64::from(u32::MAX)).unwrap_or(usize::MAX)
+}
+
 /// Returns the watches of an entry, or none.
 fn watch_ids(entry_watch: Option<&EntryWatch>) -> &[WatchId] {
     entry_watch.map_or(&[], |entry_watch| &entry_watch.watch_ids)
@@ -435,6 +440,7 @@ mod tests {
 
     use super::*;
     use crate::blob::FileVersion;
+    use crate::files::entry::FileSource;
     use crate::http::Representation;
 
     const BUDGET: CacheBudget = CacheBudget {
@@ -490,7 +496,7 @@ mod tests {
     /// Returns the stale entry under a key.
     fn stale_entry(cache: &mut Cache, key: &str) -> StaleEntry {
         match cache.get(key) {
-            CacheLookup::Stale(slot) => cache.stale_entry(slot).unwrap(),
+            CacheLookup::Stale(id) => cache.stale_entry(id).unwrap(),
             other => panic!("{key}: {other:?}"),
         }
     }
@@ -517,7 +523,7 @@ mod tests {
 
     fn state_of(cache: &mut Cache, key: &str) -> EntryState {
         match cache.get(key) {
-            CacheLookup::Fresh(_) | CacheLookup::FreshForTurn(_) => EntryState::Fresh,
+            CacheLookup::Fresh(..) | CacheLookup::FreshForTurn(_) => EntryState::Fresh,
             CacheLookup::Stale(_) => EntryState::Stale,
             CacheLookup::Missing => EntryState::Missing,
         }
@@ -570,16 +576,16 @@ mod tests {
                 _ => {}
             }
             match cache.get(&key) {
-                CacheLookup::Fresh(_) | CacheLookup::FreshForTurn(_) => {}
+                CacheLookup::Fresh(..) | CacheLookup::FreshForTurn(_) => {}
                 CacheLookup::Missing => {
                     cache.insert_persistent(&key, &lookup, evidence(number % 3));
                 }
-                CacheLookup::Stale(slot) if number % 5 == 0 => {
-                    let stale = cache.stale_entry(slot).unwrap();
+                CacheLookup::Stale(id) if number % 5 == 0 => {
+                    let stale = cache.stale_entry(id).unwrap();
                     cache.remove(&stale);
                 }
-                CacheLookup::Stale(slot) => {
-                    let stale = cache.stale_entry(slot).unwrap();
+                CacheLookup::Stale(id) => {
+                    let stale = cache.stale_entry(id).unwrap();
                     let first = number % 7;
                     let several = first..first + number % 3;
                     let id_of = |number: usize| watch_id(i32::try_from(number).unwrap());
@@ -750,15 +756,22 @@ mod tests {
 
     #[test]
     fn id_of_a_removed_entry_finds_no_later_one() {
-        let mut cache = Cache::new(BUDGET);
-        insert(&mut cache, "/a");
-        let removed = cache.entry_id("/a").unwrap();
-        assert!(cache.entry(removed).is_some());
-        cache.clear();
-        insert(&mut cache, "/b");
-        assert_eq!(cache.entry_id("/b").unwrap().slot, removed.slot);
-        assert!(cache.entry(removed).is_none());
-        assert_eq!(cache.entry_id("/a"), None);
+        let removals: [fn(&mut Cache); 2] =
+            [Cache::clear, |cache| cache.on_event(WatchEvent::Unknown)];
+        for remove in removals {
+            let mut cache = Cache::new(BUDGET);
+            let insert = |cache: &mut Cache, key| {
+                let id = cache.insert_persistent(key, &in_memory(1), evidence(0));
+                id.unwrap()
+            };
+            let removed = insert(&mut cache, "/a");
+            assert!(cache.entry(removed).is_some());
+            remove(&mut cache);
+            let later = insert(&mut cache, "/b");
+            assert_eq!(slot_of(later), slot_of(removed));
+            assert!(cache.entry(removed).is_none());
+            assert!(cache.entry(later).is_some());
+        }
     }
 
     #[test]

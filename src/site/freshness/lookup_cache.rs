@@ -5,20 +5,18 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use super::cache::{Cache, CacheBudget, CacheLookup, Evidence, StaleEntry};
+use super::cache::{Cache, CacheBudget, CacheLookup, StaleEntry};
 use super::watch::{FileWatcher, WatchEvent};
-use crate::files::entry::FileSource;
-use crate::files::error::is_not_found;
+use crate::files::evidence::Evidence;
 use crate::files::inotify::WatchId;
-use crate::files::read::{MAX_CACHED_FILE_BYTES, is_steady};
+use crate::files::read::is_steady;
 use crate::files::root::Root;
 use crate::http::{CacheStatus, EntryId, Finding, Lookup};
 use crate::path::split_path;
+use crate::site::options::MAX_CACHED_FILE_BYTES;
+use crate::site::represent::assembler::FindingWithEvidence;
 use crate::site::represent::resource::with_sealed_content;
 use crate::site::represent::validators::are_final;
-
-/// Result of a lookup, and the evidence for it, if it rests on files.
-pub(crate) type FindingWithEvidence = (Finding, Option<Evidence>);
 
 /// Cache of lookups, with watches on the files that they rest on.
 #[derive(Debug)]
@@ -138,11 +136,6 @@ impl LookupCache {
         }
     }
 
-    /// Returns the entry under a key.
-    pub(crate) fn entry_id(&self, key: &str) -> Option<EntryId> {
-        self.cache.entry_id(key)
-    }
-
     /// Returns the lookup of an entry that was just found or revalidated, and its evidence.
     pub(crate) fn entry(&self, id: EntryId) -> Option<(&Lookup, &Arc<Evidence>)> {
         self.cache.entry(id)
@@ -167,13 +160,13 @@ impl LookupCache {
     )]
     #[inline(always)]
     pub(crate) fn get(&mut self, root: &Root, key: &str, now: SystemTime) -> Option<Finding> {
-        let slot = match self.cache.get(key) {
-            CacheLookup::Fresh(lookup) => {
+        let id = match self.cache.get(key) {
+            CacheLookup::Fresh(lookup, id) => {
                 return Some(Finding {
                     lookup: lookup.clone(),
                     cache_status: Some(CacheStatus::Hit),
                     reason: None,
-                    entry: None,
+                    entry: Some(id),
                 });
             }
             CacheLookup::FreshForTurn(finding) => {
@@ -182,20 +175,21 @@ impl LookupCache {
                     ..finding.clone()
                 });
             }
-            CacheLookup::Stale(slot) => slot,
+            CacheLookup::Stale(id) => id,
             CacheLookup::Missing => return None,
         };
-        let revalidated = self.revalidate(root, slot, now)?;
+        let revalidated = self.revalidate(root, id, now)?;
         Some(Finding {
             cache_status: Some(CacheStatus::Revalidated),
+            entry: Some(id),
             ..revalidated.into()
         })
     }
 
     /// Revalidates a stale lookup, and releases the watches that are then unneeded. Out of the way of cache hits.
     #[inline(never)]
-    fn revalidate(&mut self, root: &Root, slot: usize, now: SystemTime) -> Option<Lookup> {
-        let stale = self.cache.stale_entry(slot)?;
+    fn revalidate(&mut self, root: &Root, id: EntryId, now: SystemTime) -> Option<Lookup> {
+        let stale = self.cache.stale_entry(id)?;
         let revalidated = self.check_evidence(root, stale, now);
         self.release_watches();
         revalidated
@@ -224,7 +218,7 @@ impl LookupCache {
             .absent
             .iter()
             .all(|path| is_watched(split_path(path).0) && !is_link(path));
-        if !is_unchanged(root, evidence) {
+        if !evidence.is_unchanged(root) {
             self.cache.remove(&stale);
             // The watches are on other files than the lookup rests on.
             self.release_unneeded(&watch_ids);
@@ -287,7 +281,9 @@ impl LookupCache {
         match (&finding.lookup, evidence.filter(is_final)) {
             // The cause may be temporary, or the result depends on the query.
             (Lookup::Forbidden | Lookup::Unavailable | Lookup::Redirect(..), _) => {}
-            (lookup, Some(evidence)) => self.cache.insert_persistent(key, lookup, evidence),
+            (lookup, Some(evidence)) => {
+                finding.entry = self.cache.insert_persistent(key, lookup, evidence);
+            }
             (_, None) => self.cache.insert_for_turn(key, &finding),
         }
         self.release_watches();
@@ -302,19 +298,4 @@ impl LookupCache {
             }
         }
     }
-}
-
-/// Returns whether all files are still as the evidence says.
-fn is_unchanged(root: &Root, evidence: &Evidence) -> bool {
-    let is_absent = |path: &Vec<u8>| match root.file_version(path) {
-        Ok(version) => version.is_none(),
-        Err(error) => is_not_found(&error),
-    };
-    // One system call for the common case.
-    let is_absent = |path: &Vec<u8>| root.is_missing(path) || is_absent(path);
-    let is_present = |(path, source): &(Vec<u8>, FileSource)| {
-        let version = root.file_version(path);
-        matches!(version, Ok(Some(version)) if version == source.version)
-    };
-    evidence.absent.iter().all(is_absent) && evidence.present.iter().all(is_present)
 }

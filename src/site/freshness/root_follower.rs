@@ -9,14 +9,13 @@ use tracing::{info, warn};
 use super::lookup_cache::{LookupCache, RootState};
 use crate::files::root::{Root, UnavailableDir};
 use crate::http::Fields;
+use crate::site::context::LookupContext;
+use crate::site::options::SiteOptions;
 use crate::site::rules::policy::Policy;
 use crate::site::shared::SiteShared;
 
 /// Interval between attempts to reopen a root whose path leads to no directory, if no request causes one earlier.
 const MISSING_ROOT_RETRY: Duration = Duration::from_secs(1);
-
-/// Number of policy changes of a policy that was read from another root.
-const OTHER_ROOT: u64 = u64::MAX;
 
 /// Root directory and policy in force. It follows the root path to other directories, and takes over new policies; the
 /// cache is cleared then.
@@ -24,27 +23,57 @@ const OTHER_ROOT: u64 = u64::MAX;
 pub(crate) struct RootFollower {
     root: Arc<Root>,
     policy: Arc<Policy>,
-    /// Number of policy changes when the policy was taken over.
-    policy_changes: u64,
+    /// Number of policy changes when the policy was taken over; `None` if it was read from another root.
+    policy_changes: Option<u64>,
     /// Fields of responses that docroot generates itself, whatever their path.
     generated_fields: Fields,
-    /// Time of the last check of the root path, and whether a directory was unavailable then.
-    last_check: Option<(SystemTime, bool)>,
+    /// Last check of the root path.
+    last_check: Option<RootCheck>,
     shared: SiteShared,
+}
+
+/// Check of the root path.
+#[derive(Clone, Copy, Debug)]
+struct RootCheck {
+    time: SystemTime,
+    /// Whether a directory was unavailable.
+    is_unavailable: bool,
 }
 
 impl RootFollower {
     /// Creates a follower of the path that has led to this root.
-    pub(crate) fn new(root: Arc<Root>, shared: &SiteShared) -> Self {
+    pub(crate) fn new(root: Arc<Root>, shared: SiteShared) -> Self {
         let (policy, policy_changes) = shared.policy.current();
         Self {
             root,
             generated_fields: policy.at(None).generated_fields(),
             policy,
-            policy_changes,
+            policy_changes: Some(policy_changes),
             last_check: None,
-            shared: shared.clone(),
+            shared,
         }
+    }
+
+    /// Returns the context of a lookup at this time.
+    pub(crate) fn context<'a>(
+        &'a self,
+        options: &'a SiteOptions,
+        max_file_bytes: u64,
+        now: SystemTime,
+    ) -> LookupContext<'a> {
+        LookupContext {
+            root: &self.root,
+            policy: &self.policy,
+            options,
+            shared: &self.shared,
+            max_file_bytes,
+            now,
+        }
+    }
+
+    /// Returns the handles that the sites of all workers share.
+    pub(crate) fn shared(&self) -> &SiteShared {
+        &self.shared
     }
 
     /// Returns the root that is served.
@@ -72,7 +101,7 @@ impl RootFollower {
 
     /// Takes over the shared policy, if it has changed and was read from this root.
     pub(crate) fn update_policy(&mut self, cache: &mut LookupCache) {
-        if self.shared.policy.change_count() == self.policy_changes {
+        if Some(self.shared.policy.change_count()) == self.policy_changes {
             return;
         }
         let (policy, changes) = self.shared.policy.current();
@@ -112,21 +141,19 @@ impl RootFollower {
         match (cache.root_state(), self.last_check) {
             (RootState::Watched, _) => None,
             (RootState::Changed, _) | (_, None) => Some(UNIX_EPOCH),
-            (RootState::Checked | RootState::Unwatched, Some((last, is_unavailable))) => {
-                let pause = if is_unavailable {
-                    Some(MISSING_ROOT_RETRY)
-                } else {
-                    self.shared.releases.grace_period()
+            (RootState::Checked | RootState::Unwatched, Some(last)) => {
+                let pause = match last.is_unavailable {
+                    true => Some(MISSING_ROOT_RETRY),
+                    false => self.shared.releases.grace_period(),
                 };
-                pause.map(|pause| last + pause)
+                pause.map(|pause| last.time + pause)
             }
         }
     }
 
     /// Returns whether a directory was unavailable at the last check.
     fn was_unavailable(&self) -> bool {
-        self.last_check
-            .is_some_and(|(_, is_unavailable)| is_unavailable)
+        self.last_check.is_some_and(|last| last.is_unavailable)
     }
 
     /// Switches to the directories that the root path, and the paths of other directories that links may lead to, lead
@@ -167,10 +194,13 @@ impl RootFollower {
                 self.switch_root(latest, cache);
             }
         }
-        self.last_check = Some((now, !unavailable.is_empty()));
+        self.last_check = Some(RootCheck {
+            time: now,
+            is_unavailable: !unavailable.is_empty(),
+        });
         self.shared.releases.record(&self.root, now);
         let changes = self.shared.policy.change_count();
-        if self.policy_changes != changes {
+        if self.policy_changes != Some(changes) {
             let policy = self.load_policy();
             self.set_policy(policy, changes, cache);
         }
@@ -182,14 +212,14 @@ impl RootFollower {
         self.root = root;
         cache.reset();
         if is_another {
-            self.policy_changes = OTHER_ROOT;
+            self.policy_changes = None;
         }
     }
 
     fn set_policy(&mut self, policy: Arc<Policy>, changes: u64, cache: &mut LookupCache) {
         self.generated_fields = policy.at(None).generated_fields();
         self.policy = policy;
-        self.policy_changes = changes;
+        self.policy_changes = Some(changes);
         cache.clear();
     }
 

@@ -27,9 +27,9 @@ use rustix::io::Errno;
 use tracing::warn;
 
 use crate::files::entry::FileSource;
-use crate::files::inotify::{Inotify, WatchId, open_mountinfo, reports_all_changes};
+use crate::files::inotify::{MissedEvents, WatchId, open_mountinfo, reports_all_changes};
 use crate::files::root::Root;
-use crate::files::root_watch::RootWatch;
+use crate::files::watches::Watches;
 
 /// Events of a directory that concern the names in it. (IN_ATTRIB is reported for its files as well, which means
 /// little.)
@@ -69,15 +69,13 @@ const MAX_WATCHED_DIRS: usize = 4096;
 /// inotify watches on files, and on the directories of their paths.
 #[derive(Debug)]
 pub(crate) struct FileWatcher {
-    inotify: Inotify,
+    watches: Watches<WatchTarget>,
     mounts: OwnedFd,
-    root_watch: RootWatch,
-    /// `inotify` and the list of mounts, as one descriptor.
+    /// `watches` and the list of mounts, as one descriptor.
     epoll: OwnedFd,
     /// Second descriptor of the list of mounts, for `epoll`: the kernel reports a change once per open descriptor, and
     /// a report to `epoll` must not hide the one to `mounts`.
     _epoll_mounts: OwnedFd,
-    watches: HashMap<WatchId, WatchTarget>,
     /// Device of each watched directory; `None` where inotify may miss a change.
     dirs: HashMap<Vec<u8>, Option<u64>>,
     is_full: bool,
@@ -117,20 +115,18 @@ impl FileWatcher {
     }
 
     fn open() -> io::Result<Self> {
-        let (inotify, mounts, epoll_mounts) =
-            (Inotify::new()?, open_mountinfo()?, open_mountinfo()?);
+        let (watches, mounts, epoll_mounts) =
+            (Watches::new()?, open_mountinfo()?, open_mountinfo()?);
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let data = epoll::EventData::new_u64(0);
-        epoll::add(&epoll, &inotify, data, epoll::EventFlags::IN)?;
+        epoll::add(&epoll, &watches, data, epoll::EventFlags::IN)?;
         // Changes are reported as priority data (proc_pid_mountinfo(5)).
         epoll::add(&epoll, &epoll_mounts, data, epoll::EventFlags::PRI)?;
         Ok(Self {
-            inotify,
+            watches,
             mounts,
-            root_watch: RootWatch::default(),
             epoll,
             _epoll_mounts: epoll_mounts,
-            watches: HashMap::new(),
             dirs: HashMap::new(),
             is_full: false,
             has_warned: false,
@@ -154,34 +150,34 @@ impl FileWatcher {
         }
         let watch = self.add_watch(&root.proc_path(path), FILE_EVENTS)?;
         let target = WatchTarget::File { openers: 0 };
-        self.watches.entry(watch).or_insert(target);
+        self.watches.targets.entry(watch).or_insert(target);
         Some(watch)
     }
 
     /// Returns whether a file is still watched, with the directories of its path.
     pub(crate) fn is_watched(&mut self, root: &Root, path: &[u8], id: WatchId) -> bool {
-        self.watches.contains_key(&id) && self.watch_parents(root, path).is_some()
+        self.watches.targets.contains_key(&id) && self.watch_parents(root, path).is_some()
     }
 
     /// Returns whether no process has the file open, as far as is known.
     pub(crate) fn is_unopened(&self, id: WatchId) -> bool {
         matches!(
-            self.watches.get(&id),
+            self.watches.targets.get(&id),
             Some(WatchTarget::File { openers: 0 })
         )
     }
 
     /// Stops watching a file.
     pub(crate) fn unwatch(&mut self, id: WatchId) {
-        if self.watches.remove(&id).is_some() {
-            self.remove_watch(id);
+        if self.watches.remove(id) {
+            self.is_full = false;
         }
     }
 
     /// Reports the events since the last call, in order.
     pub(crate) fn poll_events(&mut self, mut report: impl FnMut(WatchEvent)) {
         let mut poll_fds = [
-            PollFd::new(&self.inotify, PollFlags::IN),
+            PollFd::new(&self.watches, PollFlags::IN),
             PollFd::new(&self.mounts, PollFlags::PRI),
         ];
         let polled = poll(&mut poll_fds, Some(&Timespec::default()));
@@ -194,17 +190,10 @@ impl FileWatcher {
     }
 
     fn read_inotify(&mut self, report: &mut impl FnMut(WatchEvent)) {
-        let (mut has_moved, mut has_root_changed) = (false, false);
-        let Self {
-            inotify,
-            root_watch,
-            watches,
-            ..
-        } = self;
-        let read = inotify.read_events(|event| {
-            has_root_changed |= root_watch.is_change(&event);
+        let mut has_moved = false;
+        let read = self.watches.read_events(|event, targets| {
             let events = event.events;
-            match watches.get_mut(&event.watch) {
+            match targets.get_mut(&event.watch) {
                 // The watch was removed a moment ago, or is on the root path only.
                 None => {}
                 Some(WatchTarget::Dir) => {
@@ -220,27 +209,26 @@ impl FileWatcher {
                         *openers = openers.saturating_sub(1);
                     }
                     if events.intersects(ReadFlags::IGNORED | ReadFlags::UNMOUNT) {
-                        watches.remove(&event.watch);
+                        targets.remove(&event.watch);
                     }
                     report(WatchEvent::File(event.watch));
                 }
             }
         });
-        if has_root_changed {
-            report(WatchEvent::RootPath);
+        match read {
+            Ok(true) => report(WatchEvent::RootPath),
+            Ok(false) => {}
+            // The root path may have changed, too.
+            Err(MissedEvents) => return self.unwatch_all(report),
         }
-        if read.is_err() {
-            self.unwatch_all(report);
-        } else if has_moved {
-            self.unwatch_dirs();
+        if has_moved {
+            self.unwatch_if(|target| matches!(target, WatchTarget::Dir));
         }
     }
 
     /// Watches the root path as it is now. Returns whether inotify reports every change of it.
     pub(crate) fn watch_root(&mut self, root: &Root) -> bool {
-        let is_shared = |watch| self.watches.contains_key(&watch);
-        self.root_watch.watch(root, &self.inotify, is_shared);
-        self.root_watch.is_complete()
+        self.watches.watch_root(root)
     }
 
     /// Removes all watches but those on the root path, because the root has become another directory.
@@ -250,23 +238,15 @@ impl FileWatcher {
 
     /// Removes all watches but those on the root path, because events were missed.
     fn unwatch_all(&mut self, report: &mut impl FnMut(WatchEvent)) {
-        for watch in std::mem::take(&mut self.watches).into_keys() {
-            self.remove_watch(watch);
-        }
-        self.dirs.clear();
+        self.unwatch_if(|_| true);
         report(WatchEvent::Unknown);
     }
 
-    fn unwatch_dirs(&mut self) {
-        let dirs: Vec<WatchId> = self
-            .watches
-            .extract_if(|_, target| matches!(target, WatchTarget::Dir))
-            .map(|(watch, _)| watch)
-            .collect();
-        for watch in dirs {
-            self.remove_watch(watch);
-        }
+    /// Removes the watches on all files and directories for which this holds, and forgets which directories are watched.
+    fn unwatch_if(&mut self, is_removed: impl Fn(&WatchTarget) -> bool) {
+        self.watches.remove_if(is_removed);
         self.dirs.clear();
+        self.is_full = false;
     }
 
     /// Watches all directories of a path. Returns the device of the last one; `None` if inotify may miss changes.
@@ -290,7 +270,7 @@ impl FileWatcher {
         let device = reports_all_changes(kind).then_some(device);
         if device.is_some() {
             let watch = self.add_watch(&root.proc_path(path), DIR_EVENTS)?;
-            self.watches.insert(watch, WatchTarget::Dir);
+            self.watches.targets.insert(watch, WatchTarget::Dir);
         }
         self.dirs.insert(path.to_vec(), device);
         device
@@ -300,7 +280,7 @@ impl FileWatcher {
         if self.is_full {
             return None;
         }
-        match self.inotify.watch(name, events) {
+        match self.watches.watch(name, events) {
             Ok(watch) => Some(watch),
             Err(Errno::NOSPC) => {
                 self.is_full = true;
@@ -308,75 +288,12 @@ impl FileWatcher {
                     warn!(
                         "inotify watches {} files and directories, and can watch no more \
                          (see fs.inotify.max_user_watches); others are checked by stat",
-                        self.watches.len()
+                        self.watches.targets.len()
                     );
                 }
                 None
             }
             Err(_) => None,
         }
-    }
-
-    fn remove_watch(&mut self, watch: WatchId) {
-        if !self.root_watch.has(watch) {
-            self.inotify.unwatch(watch);
-        }
-        self.is_full = false;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::fs;
-    use std::path::Path;
-
-    use super::*;
-    use crate::files::entry::EntryDescriptor;
-    use crate::files::root::Symlinks;
-
-    /// Returns the events, each once.
-    fn events(watch: &mut FileWatcher) -> Vec<WatchEvent> {
-        let mut events = Vec::new();
-        watch.poll_events(|event| {
-            if !events.contains(&event) {
-                events.push(event);
-            }
-        });
-        events
-    }
-
-    // The directory of a watched file may be on the root path, too, and inotify has one watch for each directory.
-    #[test]
-    fn root_path_and_files_may_share_watches() {
-        let outer = tempfile::tempdir().unwrap();
-        let dir = outer.path().join("root");
-        fs::create_dir(&dir).unwrap();
-        fs::write(dir.join("file"), "content").unwrap();
-        let root = Root::open(&dir, &Symlinks::default()).unwrap();
-        let Some(mut watch) = FileWatcher::new(&root) else {
-            eprintln!("SKIPPED: inotify may miss changes in the temporary directory");
-            return;
-        };
-        let source = match root.open_descriptor(b"file").unwrap() {
-            EntryDescriptor::File(_, source) => source,
-            other => panic!("{other:?}"),
-        };
-        watch.watch(&root, b"file", &source).unwrap();
-        if !watch.watch_root(&root) {
-            eprintln!("SKIPPED: inotify may miss changes of the root path");
-            return;
-        }
-        let elsewhere = Root::open(Path::new("/"), &Symlinks::default()).unwrap();
-        watch.watch_root(&elsewhere);
-        assert_eq!(events(&mut watch), [], "the root path has not changed");
-        fs::write(dir.join("new"), "").unwrap();
-        assert_eq!(events(&mut watch), [WatchEvent::Names]);
-        watch.watch_root(&root);
-        watch.reset();
-        events(&mut watch);
-        fs::write(dir.join("newer"), "").unwrap();
-        assert_eq!(events(&mut watch), []);
-        fs::rename(&dir, outer.path().join("moved")).unwrap();
-        assert_eq!(events(&mut watch), [WatchEvent::RootPath]);
     }
 }

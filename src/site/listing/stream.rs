@@ -16,7 +16,6 @@ use std::cmp::{Ordering, Reverse};
 use std::io::{self, Write as _};
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use super::natural;
 use super::row::ListingRow;
@@ -28,11 +27,17 @@ use crate::http::{
     ListingFormat, ListingRepresentations, ListingView, Lookup, Representation, SortKey,
 };
 
-/// Maximum number of entries in a run, and of bytes of their names.
-const MAX_RUN: (usize, usize) = (10_000, 512 * 1024);
+/// Maximum length of a run.
+const MAX_RUN: RunLength = RunLength {
+    entries: 10_000,
+    name_bytes: 512 * 1024,
+};
 
-/// Maximum run while many listings are in progress, so that the memory for all of them stays small, too.
-const MAX_SHORT_RUN: (usize, usize) = (500, 32 * 1024);
+/// Maximum length of a run while many listings are in progress, so that the memory for all of them stays small, too.
+const MAX_SHORT_RUN: RunLength = RunLength {
+    entries: 500,
+    name_bytes: 32 * 1024,
+};
 
 /// Number of listings in progress above which runs are short.
 const MAX_LISTINGS_WITH_LONG_RUNS: usize = 16;
@@ -83,8 +88,9 @@ pub struct Listing {
     view: ListingView,
     stage: ListingStage,
     run: EntryRun,
-    /// Numbers of directories and files that have been written.
-    count: (u64, u64),
+    /// Numbers of directories and of files that have been written.
+    dir_count: u64,
+    file_count: u64,
     /// Whether there was more than one run.
     has_many_runs: bool,
     active: Arc<()>,
@@ -102,6 +108,13 @@ enum ListingStage {
     Done,
 }
 
+/// Length of a run: its entries, and the bytes of their names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct RunLength {
+    entries: usize,
+    name_bytes: usize,
+}
+
 /// Entries that are sorted together, and their concatenated names.
 #[derive(Debug, Default)]
 struct EntryRun {
@@ -116,8 +129,8 @@ struct ListedEntry {
     /// Length of its name in bytes. No file system allows more than 255.
     len: u16,
     is_dir: bool,
-    /// Size and modification time, if they were needed before the row is written.
-    metadata: Option<(u64, SystemTime)>,
+    /// Metadata, if it was needed before the row is written.
+    metadata: Option<EntryMetadata>,
 }
 
 impl Default for Listings {
@@ -162,7 +175,8 @@ impl Listings {
             view,
             stage: ListingStage::Head,
             run: EntryRun::default(),
-            count: (0, 0),
+            dir_count: 0,
+            file_count: 0,
             has_many_runs: false,
             active: self.active.clone(),
         }
@@ -170,18 +184,13 @@ impl Listings {
 }
 
 impl Listing {
-    /// Returns the root that contains the directory.
-    pub(crate) fn root(&self) -> Arc<Root> {
-        self.root.clone()
-    }
-
     /// Returns the directory's path below the root.
     pub(crate) fn path(&self) -> &[u8] {
         &self.path
     }
 
-    /// Returns the current maximum run: entries, and bytes of names.
-    fn max_run(&self) -> (usize, usize) {
+    /// Returns the current maximum length of a run.
+    fn max_run(&self) -> RunLength {
         // One reference is the site's own.
         match Arc::strong_count(&self.active) - 1 {
             ..=MAX_LISTINGS_WITH_LONG_RUNS => MAX_RUN,
@@ -197,7 +206,6 @@ impl Listing {
 /// Fails if the directory can no longer be read.
 pub(crate) fn step(
     listing: &mut Listing,
-    root: &Root,
     is_shown: impl Fn(&[u8]) -> bool,
     into: &mut Vec<u8>,
 ) -> io::Result<bool> {
@@ -206,9 +214,9 @@ pub(crate) fn step(
             write_head(listing, into);
             ListingStage::Read
         }
-        ListingStage::Read => read_entries(listing, root, is_shown)?,
+        ListingStage::Read => read_entries(listing, is_shown)?,
         ListingStage::Rows { remaining, is_last } => {
-            let rest = write_rows(listing, root, remaining, into);
+            let rest = write_rows(listing, remaining, into);
             match rest.is_empty() {
                 false => ListingStage::Rows {
                     remaining: rest,
@@ -236,11 +244,16 @@ pub(crate) fn step(
 /// Reads some entries, and sorts them into the run. Rows are next if the run is full or these were the last entries.
 fn read_entries(
     listing: &mut Listing,
-    root: &Root,
     is_shown: impl Fn(&[u8]) -> bool,
 ) -> io::Result<ListingStage> {
-    let (entries, bytes) = listing.max_run();
-    let Listing { dir, view, run, .. } = listing;
+    let max = listing.max_run();
+    let Listing {
+        root,
+        dir,
+        view,
+        run,
+        ..
+    } = listing;
     let mut names = Vec::new();
     let has_any =
         dir.read_entries(|name, is_directory| names.push((run.push_name(name), is_directory)))?;
@@ -261,11 +274,11 @@ fn read_entries(
                 start,
                 len,
                 is_dir: is_directory,
-                metadata: metadata.map(|metadata| (metadata.len, metadata.modified)),
+                metadata,
             });
         }
     }
-    let is_full = run.entries.len() >= entries || run.names.len() >= bytes;
+    let is_full = run.entries.len() >= max.entries || run.names.len() >= max.name_bytes;
     // Each step sorts its own entries, so that the last one only has to merge them.
     let unsorted = if is_full || !has_any { 0 } else { start_len };
     run.sort(unsorted, *view);
@@ -279,17 +292,14 @@ fn read_entries(
 }
 
 /// Writes some rows of the run, and returns the remaining entries.
-fn write_rows(
-    listing: &mut Listing,
-    root: &Root,
-    remaining: Range<usize>,
-    into: &mut Vec<u8>,
-) -> Range<usize> {
+fn write_rows(listing: &mut Listing, remaining: Range<usize>, into: &mut Vec<u8>) -> Range<usize> {
     let Listing {
+        root,
         dir,
         view,
         run,
-        count,
+        dir_count,
+        file_count,
         ..
     } = listing;
     let start_len = into.len();
@@ -302,12 +312,7 @@ fn write_rows(
         }
         next += 1;
         let name = run.name(entry.start, entry.len);
-        let metadata_of = |(len, modified)| EntryMetadata {
-            is_dir: entry.is_dir,
-            len,
-            modified,
-        };
-        let metadata = match entry.metadata.map(metadata_of) {
+        let metadata = match entry.metadata {
             None => root.metadata(dir, name),
             metadata => Ok(metadata),
         };
@@ -328,15 +333,15 @@ fn write_rows(
                 .map(|metadata| metadata.len),
             modified: metadata.map(|metadata| metadata.modified),
         };
-        let before = count.0 + count.1;
+        let before = *dir_count + *file_count;
         if view.format == ListingFormat::Html && before > 0 && before.is_multiple_of(ROWS_PER_GROUP)
         {
             into.extend_from_slice(b"\n<tbody class=\"rows\">");
         }
         row.write(view.format, before == 0, into);
         match is_directory {
-            true => count.0 += 1,
-            false => count.1 += 1,
+            true => *dir_count += 1,
+            false => *file_count += 1,
         }
     }
     next..remaining.end
@@ -363,8 +368,8 @@ impl EntryRun {
             let start = entry.start as usize;
             &names[start..start + usize::from(entry.len)]
         };
-        let len = |entry: &ListedEntry| entry.metadata.map(|(len, _)| len);
-        let time = |entry: &ListedEntry| entry.metadata.map(|(_, time)| time);
+        let len = |entry: &ListedEntry| entry.metadata.map(|metadata| metadata.len);
+        let time = |entry: &ListedEntry| entry.metadata.map(|metadata| metadata.modified);
         let compare = |a: &ListedEntry, b: &ListedEntry| {
             let by_name = natural::compare(name(a), name(b));
             let order = match view.sort_key {
@@ -431,7 +436,7 @@ fn write_part(listing: &Listing, part: &str, into: &mut Vec<u8>) {
             "parent" if listing.path.is_empty() => {}
             "parent" => into.extend_from_slice(PARENT_ROW),
             "count" => {
-                let (dirs, files) = listing.count;
+                let (dirs, files) = (listing.dir_count, listing.file_count);
                 let plural = |count| if count == 1 { "" } else { "s" };
                 let text = format!(
                     "{dirs} folder{}, {files} file{}",

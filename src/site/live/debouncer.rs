@@ -21,14 +21,24 @@ pub(super) enum FileChange {
     Modified,
 }
 
-/// Changes of the current burst.
+/// Changes of the current burst, if there is one.
 #[derive(Debug, Default)]
-pub(super) struct Debouncer {
+pub(super) struct Debouncer(Option<Burst>);
+
+#[derive(Debug)]
+struct Burst {
     /// Times of the first and the last event.
-    span: Option<(Instant, Instant)>,
-    /// Whether each path existed before the burst, and whether it exists now.
-    paths: BTreeMap<Vec<u8>, (bool, bool)>,
-    is_everything: bool,
+    first: Instant,
+    last: Instant,
+    /// Changed paths; `None` if any file may have changed.
+    paths: Option<BTreeMap<Vec<u8>, PathHistory>>,
+}
+
+/// Whether there was a file at a path before the burst, and whether there is one now.
+#[derive(Clone, Copy, Debug)]
+struct PathHistory {
+    existed: bool,
+    exists: bool,
 }
 
 /// Result of a burst.
@@ -43,57 +53,56 @@ pub(super) enum Changes {
 impl Debouncer {
     /// Records a change to the file at a path.
     pub(super) fn record(&mut self, path: &[u8], change: FileChange, now: Instant) {
-        self.extend(now);
-        if self.is_everything {
+        let burst = self.extend(now);
+        let Some(paths) = &mut burst.paths else {
             return;
-        }
+        };
         let exists = change != FileChange::Removed;
-        if let Some(state) = self.paths.get_mut(path) {
-            state.1 = exists;
-        } else if self.paths.len() < MAX_PATHS {
+        if let Some(history) = paths.get_mut(path) {
+            history.exists = exists;
+        } else if paths.len() < MAX_PATHS {
             let existed = change != FileChange::Created;
-            self.paths.insert(path.to_vec(), (existed, exists));
+            paths.insert(path.to_vec(), PathHistory { existed, exists });
         } else {
-            self.is_everything = true;
+            burst.paths = None;
         }
     }
 
     /// Records that any file may have changed.
     pub(super) fn record_unknown(&mut self, now: Instant) {
-        self.extend(now);
-        self.is_everything = true;
+        self.extend(now).paths = None;
     }
 
-    fn extend(&mut self, now: Instant) {
-        let (_, last) = self.span.get_or_insert((now, now));
-        *last = now;
+    fn extend(&mut self, now: Instant) -> &mut Burst {
+        let burst = self.0.get_or_insert_with(|| Burst {
+            first: now,
+            last: now,
+            paths: Some(BTreeMap::new()),
+        });
+        burst.last = now;
+        burst
     }
 
     /// Returns the end of the burst if no event comes before; `None` if there is no burst.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        self.span
-            .map(|(since, last)| (last + QUIET_PERIOD).min(since + MAX_DELAY))
+        let burst = self.0.as_ref()?;
+        Some((burst.last + QUIET_PERIOD).min(burst.first + MAX_DELAY))
     }
 
     /// Returns the time of the last event.
     pub(super) fn last_change(&self) -> Option<Instant> {
-        self.span.map(|(_, last)| last)
+        self.0.as_ref().map(|burst| burst.last)
     }
 
     /// Ends the burst and returns its result. `None` means no change: a file that existed neither before nor after is a
     /// temporary file of an editor.
     pub(super) fn take(&mut self) -> Option<Changes> {
-        let Self {
-            paths,
-            is_everything,
-            ..
-        } = std::mem::take(self);
-        if is_everything {
+        let Some(paths) = self.0.take()?.paths else {
             return Some(Changes::Everything);
-        }
+        };
         let lasting = paths
             .into_iter()
-            .filter(|(_, (existed, exists))| *existed || *exists);
+            .filter(|(_, history)| history.existed || history.exists);
         let paths: Vec<_> = lasting.map(|(path, _)| path).collect();
         (!paths.is_empty()).then_some(Changes::Paths(paths))
     }

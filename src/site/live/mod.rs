@@ -1,7 +1,6 @@
 //! Live reload: an origin around an origin, and a stream of events that tells open pages which files have changed.
 
 mod debouncer;
-mod inject;
 mod origin;
 mod reload;
 mod tree_watcher;

@@ -2,28 +2,26 @@
 //!
 //! One background thread watches all directories below the root (`tree_watcher.rs`) and merges bursts of changes
 //! (`debouncer.rs`). It numbers the merged changes, keeps the last few, and wakes each worker. A script that is injected
-//! into every HTML page (`inject.rs`) reads the event stream: first a `hello` with the current number, then each change.
-//! By its last number, a page that reconnects to any worker gets the changes that it missed. The event id begins with a
-//! random number of this process, as changes between two processes are unknown.
+//! into every HTML page (`represent/inject.rs`) reads the event stream: first a `hello` with the current number, then
+//! each change. By its last number, a page that reconnects to any worker gets the changes that it missed. The event id
+//! begins with a random number of this process, as changes between two processes are unknown.
 
 use std::collections::VecDeque;
 use std::fmt::Write as _;
 use std::hash::{BuildHasher as _, RandomState};
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use tracing::{debug, warn};
 
 use super::debouncer::{Changes, Debouncer};
-use super::inject::{self, SkipReason};
 use super::tree_watcher::{TreeEvent, TreeWatcher};
 use crate::files::root::Root;
-use crate::http::{Fields, PATH_CHARACTERS, percent_encode};
+use crate::http::{PATH_CHARACTERS, percent_encode};
 use crate::sync::{Waker, lock};
 
 /// Interval of comments on an idle event stream. Without them, a client that has gone would not be noticed.
@@ -50,16 +48,13 @@ pub struct LiveReload {
 
 #[derive(Debug)]
 struct LiveShared {
-    /// Path prefix of all URLs, without a slash at either end.
-    prefix: String,
-    /// The same, encoded, with a leading and a trailing slash.
+    /// Path prefix of all URLs, encoded, with a leading and a trailing slash.
     url_prefix: String,
     /// Random number of this process.
     instance_id: u64,
     /// Number of changes so far.
     change_count: AtomicU64,
     state: Mutex<LiveState>,
-    has_warned: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -99,12 +94,10 @@ impl LiveReload {
         }
         Self {
             shared: Arc::new(LiveShared {
-                prefix: prefix.to_owned(),
                 url_prefix,
                 instance_id: RandomState::new().hash_one(()),
                 change_count: AtomicU64::new(0),
                 state: Mutex::default(),
-                has_warned: AtomicBool::new(false),
             }),
             stop_on_drop: Arc::default(),
         }
@@ -143,9 +136,9 @@ impl LiveReload {
         Ok(())
     }
 
-    /// Returns the path prefix, without a slash at either end.
-    pub(super) fn prefix(&self) -> &str {
-        &self.shared.prefix
+    /// Returns the URL of the script.
+    pub(super) fn script_url(&self) -> String {
+        format!("{}.docroot/live.js", self.shared.url_prefix)
     }
 
     /// Creates an event stream for a page.
@@ -154,51 +147,6 @@ impl LiveReload {
             live: self.clone(),
             reported: None,
             next_heartbeat: None,
-        }
-    }
-
-    /// Injects the script into an HTML page. Returns `None` if the page is not HTML or is encoded. `name` is logged if
-    /// the page's policy blocks the script.
-    pub(super) fn inject(&self, html: &[u8], fields: &Fields, name: &[u8]) -> Option<Vec<u8>> {
-        let prefix = &self.shared.url_prefix;
-        let element = format!("<script src=\"{prefix}.docroot/live.js\" defer></script>");
-        match inject::inject(html, fields, element.as_bytes()) {
-            Ok(injected) => {
-                self.warn_about_csp(fields, name);
-                Some(injected)
-            }
-            Err(SkipReason::NotHtml) => None,
-            Err(SkipReason::Encoded) => {
-                debug!(
-                    "no live reload on /{}: its content is compressed",
-                    name.escape_ascii()
-                );
-                None
-            }
-        }
-    }
-
-    /// Whether a page is small enough for the script. Larger ones are logged and sent unchanged.
-    pub(super) fn is_injectable(&self, len: u64, name: &[u8]) -> bool {
-        let has_room = len <= inject::MAX_PAGE_BYTES;
-        if !has_room {
-            debug!(
-                "no live reload on /{}: it is too large",
-                name.escape_ascii()
-            );
-        }
-        has_room
-    }
-
-    /// Warns once that a page's Content-Security-Policy blocks the script.
-    fn warn_about_csp(&self, fields: &Fields, name: &[u8]) {
-        let refused = inject::blocking_directives(fields);
-        if !refused.is_empty() && !self.shared.has_warned.swap(true, Ordering::Relaxed) {
-            warn!(
-                "no live reload on /{}: its Content-Security-Policy blocks the script; add 'self' to its {}",
-                name.escape_ascii(),
-                refused.join(" and "),
-            );
         }
     }
 }

@@ -7,9 +7,9 @@
 //! - backup files of editors;
 //! - docroot's own output, since each reload of a page writes a log line.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::io;
-use std::os::fd::AsFd as _;
+use std::os::fd::AsFd;
 
 use rustix::fs::fstat;
 use rustix::fs::inotify::{ReadFlags, WatchFlags};
@@ -19,9 +19,9 @@ use tracing::warn;
 use super::debouncer::FileChange;
 use crate::blob::FileVersion;
 use crate::files::entry::{join_path, regular_file_version};
-use crate::files::inotify::{Inotify, WatchId, reports_all_changes};
+use crate::files::inotify::{WatchId, reports_all_changes};
 use crate::files::root::Root;
-use crate::files::root_watch::RootWatch;
+use crate::files::watches::Watches;
 use crate::path::last_segment;
 use crate::site::names::hidden::is_hidden;
 
@@ -44,14 +44,12 @@ const DEPARTURE_EVENTS: ReadFlags = ReadFlags::DELETE.union(ReadFlags::MOVED_FRO
 #[derive(Debug)]
 pub(super) struct TreeWatcher {
     root: Root,
-    /// Watch on the root path.
-    root_watch: RootWatch,
     is_root_missing: bool,
     hidden: bool,
-    inotify: Inotify,
-    /// Directory of each watch, and watch of each directory.
-    dirs: HashMap<WatchId, Vec<u8>>,
-    watches: BTreeMap<Vec<u8>, WatchId>,
+    /// Directory of each watch.
+    watches: Watches<Vec<u8>>,
+    /// Watch of each directory.
+    ids: BTreeMap<Vec<u8>, WatchId>,
     /// Files that are the process's standard output or error, by device and inode.
     own_outputs: Vec<(u64, u64)>,
     has_warned: bool,
@@ -76,25 +74,23 @@ impl TreeWatcher {
     pub(super) fn new(root: Root, hidden: bool) -> io::Result<Self> {
         Ok(Self {
             root,
-            root_watch: RootWatch::default(),
             is_root_missing: false,
             hidden,
-            inotify: Inotify::new()?,
-            dirs: HashMap::new(),
-            watches: BTreeMap::new(),
+            watches: Watches::new()?,
+            ids: BTreeMap::new(),
             own_outputs: output_files(),
             has_warned: false,
         })
     }
 
     /// Returns the descriptor that is readable when there are events to [read](Self::read_events).
-    pub(super) fn inotify(&self) -> &Inotify {
-        &self.inotify
+    pub(super) fn inotify(&self) -> &impl AsFd {
+        &self.watches
     }
 
     /// Whether the root path must be polled: it is missing, or inotify does not cover all of it.
     pub(super) fn needs_polling(&self) -> bool {
-        self.is_root_missing || !self.root_watch.is_complete()
+        self.is_root_missing || !self.watches.reports_root_path()
     }
 
     /// Resolves the root path again, and watches the new directory if it is another one. Returns whether it is.
@@ -109,8 +105,7 @@ impl TreeWatcher {
     /// Resolves the root path again, and returns whether it is another directory. That is not watched yet.
     fn update_root(&mut self) -> bool {
         // Watch first, then look: no change is missed.
-        let is_shared = |watch| self.dirs.contains_key(&watch);
-        self.root_watch.watch(&self.root, &self.inotify, is_shared);
+        self.watches.watch_root(&self.root);
         let (reopened, unavailable) = self.root.reopen_if_changed();
         self.is_root_missing = !unavailable.is_empty();
         match reopened {
@@ -138,24 +133,27 @@ impl TreeWatcher {
 
     /// Reports the events since the last call, in order.
     pub(super) fn read_events(&mut self, mut report: impl FnMut(TreeEvent<'_>)) {
-        let mut has_root_changed = false;
         let mut queued = Vec::new();
-        let read = self.inotify.read_events(|event| {
-            has_root_changed |= self.root_watch.is_change(&event);
+        let read = self.watches.read_events(|event, _| {
             queued.push((event.watch, event.events, event.name.to_vec()));
         });
-        if has_root_changed {
+        if read == Ok(true) {
             report(TreeEvent::RootPath);
         }
         for (watch, events, name) in queued {
             if events.contains(ReadFlags::IGNORED) {
-                if let Some(path) = self.dirs.remove(&watch) {
-                    self.watches.remove(&path);
+                if let Some(path) = self.watches.targets.remove(&watch) {
+                    self.ids.remove(&path);
                 }
                 continue;
             }
             // Events of a removed watch may still be queued. Events on the directory itself have no name.
-            let Some(dir) = self.dirs.get(&watch).filter(|_| !name.is_empty()) else {
+            let Some(dir) = self
+                .watches
+                .targets
+                .get(&watch)
+                .filter(|_| !name.is_empty())
+            else {
                 continue;
             };
             let path = join_path(dir, &name);
@@ -229,15 +227,15 @@ impl TreeWatcher {
     }
 
     fn add_watch(&mut self, name: &[u8], path: Vec<u8>) {
-        match self.inotify.watch(name, DIR_EVENTS) {
+        match self.watches.watch(name, DIR_EVENTS) {
             Ok(watch) => {
                 // The directory was renamed.
-                if let Some(previous) = self.dirs.insert(watch, path.clone())
+                if let Some(previous) = self.watches.targets.insert(watch, path.clone())
                     && previous != path
                 {
-                    self.watches.remove(&previous);
+                    self.ids.remove(&previous);
                 }
-                self.watches.insert(path, watch);
+                self.ids.insert(path, watch);
             }
             Err(error) if !std::mem::replace(&mut self.has_warned, true) => {
                 let hint = match error {
@@ -247,7 +245,7 @@ impl TreeWatcher {
                 warn!(
                     "cannot watch /{}: {error}{hint}; live reload sees changes in {} other directories only",
                     path.escape_ascii(),
-                    self.watches.len(),
+                    self.ids.len(),
                 );
             }
             Err(_) => {}
@@ -257,31 +255,22 @@ impl TreeWatcher {
     /// Removes the watches of a directory and of all directories below it.
     fn unwatch_tree(&mut self, path: &[u8]) {
         let below = [path, b"/"].concat();
-        let within = self.watches.range(below.clone()..);
+        let within = self.ids.range(below.clone()..);
         let within = within.take_while(|(path, _)| path.starts_with(&below));
         let mut gone: Vec<Vec<u8>> = within.map(|(path, _)| path.clone()).collect();
         gone.push(path.to_vec());
         for path in gone {
-            if let Some(watch) = self.watches.remove(&path) {
-                self.dirs.remove(&watch);
-                self.remove_watch(watch);
+            if let Some(id) = self.ids.remove(&path) {
+                self.watches.remove(id);
             }
         }
     }
 
     /// Removes all watches, and watches all directories again.
     fn rewatch(&mut self) {
-        self.watches.clear();
-        for (watch, _) in std::mem::take(&mut self.dirs) {
-            self.remove_watch(watch);
-        }
+        self.ids.clear();
+        self.watches.remove_if(|_| true);
         self.watch_tree(b"", &mut |_| {});
-    }
-
-    fn remove_watch(&self, watch: WatchId) {
-        if !self.root_watch.has(watch) {
-            self.inotify.unwatch(watch);
-        }
     }
 
     /// Whether the file at a path is the process's standard output or error.
@@ -308,38 +297,4 @@ fn output_files() -> Vec<(u64, u64)> {
     versions
         .map(|version| (version.device, version.inode))
         .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use std::fs;
-    use std::os::unix::fs::symlink;
-
-    use super::*;
-    use crate::files::root::Symlinks;
-
-    #[test]
-    fn root_switched_before_start_is_followed() {
-        let outer = tempfile::tempdir().unwrap();
-        let at = |name: &str| outer.path().join(name);
-        for dir in ["one", "two"] {
-            fs::create_dir(at(dir)).unwrap();
-        }
-        symlink("one", at("current")).unwrap();
-        let root = Root::open(&at("current"), &Symlinks::default()).unwrap();
-        let mut tree = TreeWatcher::new(root, false).unwrap();
-        symlink("two", at("new")).unwrap();
-        fs::rename(at("new"), at("current")).unwrap();
-        tree.start();
-        for dir in ["one", "two"] {
-            fs::write(at(dir).join(dir), "").unwrap();
-        }
-        let mut events = Vec::new();
-        tree.read_events(|event| match event {
-            TreeEvent::Path(path, _) => events.push(String::from_utf8_lossy(path).into_owned()),
-            TreeEvent::RootPath | TreeEvent::Unknown => events.push("anything".into()),
-        });
-        events.dedup();
-        assert_eq!(events, ["two"]);
-    }
 }

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 
+use crate::files::text::{text_lines, utf_8};
 use crate::http::{parse_parameter, split_media_type, split_parameters};
 use crate::path::last_segment;
 
@@ -42,8 +43,8 @@ pub enum MediaTypeSource {
 /// Error in media types that the user has configured.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MediaTypesError {
-    /// Line of the file, counted from one.
-    pub line: usize,
+    /// Line of the file, counted from one; `None` for the file as a whole.
+    pub line: Option<usize>,
     /// Cause, and what to write instead.
     pub reason: String,
 }
@@ -55,12 +56,14 @@ impl MediaTypes {
     ///
     /// # Errors
     /// Returns [`MediaTypesError`] with the line, if a type or an extension is malformed.
-    pub fn parse(text: &str) -> Result<Self, MediaTypesError> {
+    pub fn parse(file: &[u8]) -> Result<Self, MediaTypesError> {
         let mut types = Self::default();
-        for (index, line) in text.lines().enumerate() {
-            types.parse_line(line).map_err(|why| MediaTypesError {
-                line: index + 1,
-                reason: why,
+        let lines = text_lines(file).map_err(|reason| MediaTypesError { line: None, reason })?;
+        for (line, text) in lines {
+            let parsed = utf_8(text).and_then(|text| types.parse_line(text));
+            parsed.map_err(|reason| MediaTypesError {
+                line: Some(line),
+                reason,
             })?;
         }
         Ok(types)
@@ -169,7 +172,10 @@ impl MediaTypes {
 
 impl fmt::Display for MediaTypesError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "line {}: {}", self.line, self.reason)
+        match self.line {
+            Some(line) => write!(f, "line {line}: {}", self.reason),
+            None => f.write_str(&self.reason),
+        }
     }
 }
 
@@ -497,13 +503,13 @@ mod tests {
 
     #[test]
     fn configured_types_take_precedence() {
-        let file = "# types\n\n\
+        let file = "\u{feff}# types\n\n\
             application/x-none\n\
             text/x-recipe  recipe .RCP # and no more\n\
             text/html;charset=iso-8859-1\thtml\r\n\
             application/x-shader glsl\n\
             text/x-shader glsl";
-        let mut types = MediaTypes::parse(file).expect("types");
+        let mut types = MediaTypes::parse(file.as_bytes()).expect("types");
         types.merge(
             MediaTypes::parse_pair(".rcp=text/x-Other; Charset=\"utf-16\"").expect("a type"),
         );
@@ -562,8 +568,17 @@ mod tests {
                 "line 2: `tar.gz`: only what follows the last dot of a name counts; write `.gz`",
             ),
         ] {
-            let malformed = MediaTypes::parse(text).expect_err(text).to_string();
+            let malformed = MediaTypes::parse(text.as_bytes())
+                .expect_err(text)
+                .to_string();
             assert!(malformed.starts_with(expected), "{text:?}: {malformed}");
+        }
+        for (file, expected) in [
+            (&b"\xff\xfea\0"[..], "the file is UTF-16: save it as UTF-8"),
+            (b"\ntext/x \xff", "line 2: the file is not UTF-8"),
+        ] {
+            let malformed = MediaTypes::parse(file).expect_err(expected).to_string();
+            assert!(malformed.starts_with(expected), "{malformed}");
         }
         for (pair, expected) in [
             (".md", "`.md` is not of the form .ext=type/subtype"),

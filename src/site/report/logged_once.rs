@@ -4,6 +4,8 @@ use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use tracing::warn;
+
 use crate::files::root::UnavailableDir;
 use crate::sync::lock;
 
@@ -31,6 +33,13 @@ impl LoggedOnce {
     pub(crate) fn insert(&self, key: &[u8]) -> bool {
         let messages = &mut self.lock().messages;
         messages.len() < MAX_LOGGED_ONCE && messages.insert(key.to_vec())
+    }
+
+    /// Logs that a sidecar is not used, by its path below the root, and the reason.
+    pub(crate) fn warn_of_sidecar(&self, path: &[u8], why: &str) {
+        if self.insert(path) {
+            warn!("sidecar /{} is not used: {why}", path.escape_ascii());
+        }
     }
 
     /// Forgets the logged errors, except of the `unavailable` directories, so that they are logged when they recur.

@@ -1,11 +1,9 @@
-//! Reports about a site: the trace of a lookup, and the survey of all files.
+//! Reports about lookups: their trace, the reasons for which they find nothing, and messages that are logged once.
 
+pub(crate) mod absence;
 pub(crate) mod logged_once;
-pub(crate) mod root_fault;
-pub(crate) mod survey;
 pub(crate) mod trace;
 
+pub use absence::Absence;
 pub use logged_once::LoggedOnce;
-pub use root_fault::RootFault;
-pub use survey::{SurveyCounts, SurveyFinding};
 pub use trace::{ChosenFile, ProbeResult, ResponseRole, Trace, TraceEvent};

@@ -2,11 +2,11 @@
 
 use std::sync::{Arc, Mutex};
 
+use super::absence::Absence;
 use crate::files::Symlink;
 use crate::http::Coding;
 use crate::site::names::cache_policy::CacheControl;
 use crate::site::names::media::MediaType;
-use crate::site::resolve::absence::Absence;
 use crate::site::rules::policy::TracedFieldChange;
 use crate::site::rules::redirects::RedirectMatch;
 use crate::sync::lock;

@@ -24,13 +24,12 @@ use std::os::unix::fs::FileExt as _;
 use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
-use rustix::process::nice;
 use tracing::debug;
 use twox_hash::xxhash3_128::Hasher;
 
 use crate::blob::{Blob, FileVersion};
-use crate::files::read::MAX_CACHED_FILE_BYTES;
-use crate::sync::{JobQueue, SecondChance, WorkerPool, lock};
+use crate::site::options::MAX_CACHED_FILE_BYTES;
+use crate::sync::{JobQueue, JobResults, WorkerPool, lock, lower_priority};
 
 /// Size in bytes up to which a file is read at once, by the worker.
 const MAX_SYNC_BYTES: u64 = MAX_CACHED_FILE_BYTES;
@@ -44,10 +43,6 @@ const SLICE_BYTES: u64 = 16 * 1024 * 1024;
 /// Bytes per read(2).
 const READ_BUFFER_BYTES: usize = 64 * 1024;
 
-/// Nice increment of the thread (nice(2)): where every CPU is busy, it gets a tenth of a worker's time. At the highest
-/// increment it would get a seventieth, and tags would come too late to save any download.
-const NICE_INCREMENT: i32 = 10;
-
 /// Maximum number of cached digests, which take 5 MiB at most.
 const MAX_CACHED_DIGESTS: usize = 16 * 1024;
 
@@ -58,12 +53,7 @@ pub struct Digests {
     pool: Arc<WorkerPool<DigestJob>>,
 }
 
-#[derive(Default)]
-struct DigestsState {
-    cached: SecondChance<FileVersion, u128>,
-    /// Versions that are queued or being read.
-    pending: Vec<FileVersion>,
-}
+type DigestsState = JobResults<FileVersion, u128>;
 
 /// File that is being read.
 struct DigestJob {
@@ -83,9 +73,7 @@ impl Digests {
         let this = Self::without_thread();
         let state = this.state.clone();
         this.pool.start("digests", 1, move |queue| {
-            // On Linux this applies to this thread alone (nice(2)), and to its disk I/O, too. If it is refused, the
-            // thread runs at the workers' priority.
-            let _ = nice(NICE_INCREMENT);
+            lower_priority();
             let mut buffer = vec![0; READ_BUFFER_BYTES];
             while run_slice(&state, queue, &mut buffer) {}
         })?;
@@ -95,7 +83,10 @@ impl Digests {
     /// Creates an instance without a thread.
     fn without_thread() -> Self {
         Self {
-            state: Arc::default(),
+            state: Arc::new(Mutex::new(JobResults::new(
+                MAX_CACHED_DIGESTS,
+                MAX_QUEUED_FILES,
+            ))),
             pool: Arc::new(WorkerPool::new(MAX_QUEUED_FILES)),
         }
     }
@@ -119,9 +110,7 @@ impl Digests {
             return Some(digest);
         }
         if version.len > MAX_SYNC_BYTES {
-            let is_pending = state.pending.contains(version);
-            if !is_pending && state.pending.len() < MAX_QUEUED_FILES {
-                state.pending.push(*version);
+            if state.start(*version) {
                 drop(state);
                 self.pool.queue().push(DigestJob::new(file, version));
             }
@@ -140,7 +129,7 @@ impl Digests {
 impl fmt::Debug for Digests {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Digests")
-            .field("cached", &lock(&self.state).cached.len())
+            .field("cached", &lock(&self.state).len())
             .field("queued", &self.pool.queue().len())
             .finish_non_exhaustive()
     }
@@ -165,35 +154,8 @@ fn run_slice(state: &Mutex<DigestsState>, queue: &JobQueue<DigestJob>, buffer: &
             None
         }
     };
-    let mut state = lock(state);
-    state.pending.retain(|pending| *pending != version);
-    if let Some(digest) = digest {
-        state.insert(version, digest);
-    }
+    lock(state).finish(&version, digest);
     true
-}
-
-impl DigestsState {
-    fn get(&mut self, version: &FileVersion) -> Option<u128> {
-        let slot = self.cached.slot_of(version)?;
-        self.cached.use_slot(slot).copied()
-    }
-
-    /// Caches a digest, and evicts another if there are too many.
-    fn insert(&mut self, version: FileVersion, digest: u128) {
-        if let Some(slot) = self.cached.slot_of(&version)
-            && let Some((_, cached)) = self.cached.get_mut(slot)
-        {
-            *cached = digest;
-            return;
-        }
-        self.cached.insert(version, digest);
-        if self.cached.len() > MAX_CACHED_DIGESTS
-            && let Some(slot) = self.cached.next_evicted(|_| true)
-        {
-            self.cached.remove(slot);
-        }
-    }
 }
 
 impl DigestJob {
@@ -230,7 +192,7 @@ impl DigestJob {
         Ok((self.offset == self.version.len).then(|| self.hasher.finish_128()))
     }
 
-    /// Checks that the file is still of this version. The kernel dates a write before it shows any of its bytes, so a
+    /// Checks that the file is still of this version, by equality, as its digest is kept under the version. The kernel dates a write before it shows any of its bytes, so a
     /// reader that finds the date unchanged has read none of them. (A file that has lost its name meanwhile has another
     /// date as well, and will not be requested.)
     fn check_unchanged(&self) -> io::Result<()> {
@@ -409,21 +371,6 @@ mod tests {
         assert_eq!(cached, Some(digest(2, 3 * MIB)));
         assert_eq!(digests.digest(&huge_blob, &huge, later()), None);
         assert_eq!(digests.pool.queue().len(), 1);
-    }
-
-    #[test]
-    fn cache_is_bounded_and_keeps_recently_used_digests() {
-        let mut state = DigestsState::default();
-        let (_, version, _) = file(1, 1);
-        let numbered = |inode| FileVersion { inode, ..version };
-        for number in 0..3 * MAX_CACHED_DIGESTS as u64 {
-            state.insert(numbered(number), number.into());
-            assert_eq!(state.get(&numbered(0)), Some(0), "at {number}");
-            assert!(state.cached.len() <= MAX_CACHED_DIGESTS);
-        }
-        assert_eq!(state.get(&numbered(1)), None);
-        state.insert(numbered(0), 7);
-        assert_eq!(state.get(&numbered(0)), Some(7));
     }
 
     #[test]

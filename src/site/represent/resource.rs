@@ -5,30 +5,31 @@ use std::sync::Arc;
 use crate::blob::Blob;
 use crate::files::read::seal_copy;
 use crate::http::{Coding, Fields, Lookup, Representation, Resource, Validators};
-use crate::site::rules::policy::{DEFAULT_FIELDS, is_content_type, media_type};
+use crate::site::rules::policy::{
+    DEFAULT_FIELDS, is_content_encoding, is_content_type, media_type,
+};
 
-/// Builds a representation of the content. `fields` contains its Content-Type.
-pub(crate) fn represent(content: Blob, coding: Coding, fields: &Fields) -> Representation {
+/// Builds a representation of the content in this coding, whatever `fields` say of it, with validators if it has any,
+/// and with Vary if the resource `varies` by Accept-Encoding. `fields` contains its Content-Type.
+pub(crate) fn represent(
+    content: Blob,
+    coding: Coding,
+    fields: &Fields,
+    validators: Option<Validators>,
+    varies: bool,
+) -> Representation {
     let representation = Representation::new(content, media_type(fields));
-    let others = fields.lines().filter(|(name, _)| !is_content_type(name));
+    let is_other = |name: &str| !is_content_type(name) && !is_content_encoding(name);
+    let others = fields.lines().filter(|(name, _)| is_other(name));
     let representation = others.fold(representation, |all, line| match line {
         // A client that gets a 304 has received these with the stored response.
         (name, value) if DEFAULT_FIELDS.contains(&line) => all.with_content_field(name, value),
         (name, value) => all.with_metadata_field(name, value),
     });
-    representation.with_coding(coding)
-}
-
-/// Adds validators, and Vary if the resource varies by Accept-Encoding.
-pub(crate) fn with_validators(
-    representation: Representation,
-    validators: Option<Validators>,
-    varies: bool,
-) -> Representation {
-    let representation = match varies {
-        true => representation.with_metadata_field("Vary", "Accept-Encoding"),
-        false => representation,
-    };
+    let mut representation = representation.with_coding(coding);
+    if varies {
+        representation = representation.with_metadata_field("Vary", "Accept-Encoding");
+    }
     match validators {
         // Last-Modified is the same for all codings.
         Some(validators) if varies => representation.with_validators(validators.weakened()),
@@ -38,17 +39,23 @@ pub(crate) fn with_validators(
 }
 
 /// Rebuilds a resource with other fields, and without validators unless it is a representation of the target
-/// (`is_asked_for`).
+/// (`represents_target`).
 pub(crate) fn with_fields(
     resource: &Resource,
     fields: impl Fn(&Representation) -> Fields,
-    is_asked_for: bool,
+    represents_target: bool,
 ) -> Resource {
     let rebuild = |original: &Arc<Representation>| {
+        let validators = represents_target.then(|| original.validators.clone());
+        let content = original.content.clone();
         let fields = fields(original);
-        let representation = represent(original.content.clone(), original.coding, &fields);
-        let validators = is_asked_for.then(|| original.validators.clone());
-        Arc::new(with_validators(representation, validators, resource.varies))
+        Arc::new(represent(
+            content,
+            original.coding,
+            &fields,
+            validators,
+            resource.varies,
+        ))
     };
     Resource {
         name: resource.name.clone(),

@@ -1,7 +1,4 @@
 //! From a path to the file that it names, or to the reason why there is none.
 
-pub(crate) mod absence;
 pub(crate) mod resolver;
 pub(crate) mod search;
-
-pub use absence::Absence;

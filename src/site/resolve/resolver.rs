@@ -1,23 +1,16 @@
-//! `Resolver`: from a place to what is there, in the order of precedence.
+//! `Resolver`: from a place to its resolution, in the order of precedence.
 
-use std::sync::Arc;
-use std::time::SystemTime;
-
-use super::absence::{Absence, hidden_reason};
 use super::search::{FoundFile, LookupError, Search, SearchOutcome};
 use crate::files::error::is_not_found;
-use crate::files::root::Root;
 use crate::http::Status;
-use crate::site::freshness::root_follower::RootFollower;
+use crate::site::context::LookupContext;
 use crate::site::names::fingerprint::has_content_hash;
-use crate::site::options::SiteOptions;
 use crate::site::place::Place;
+use crate::site::report::absence::{Absence, hidden_reason};
 use crate::site::report::trace::{ProbeResult, TraceEvent};
-use crate::site::rules::policy::Policy;
 use crate::site::rules::redirects::{RedirectMatch, RedirectTarget};
-use crate::site::shared::SiteShared;
 
-/// What a place resolves to.
+/// Resolution of a place: its file or directory, or the result of a rule.
 #[derive(Debug)]
 pub(crate) enum Resolution {
     /// A file, and its sidecars.
@@ -51,36 +44,17 @@ pub(crate) struct Rewrite {
 
 /// Resolver of places below one root, by one policy.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Resolver<'a> {
-    pub(crate) root: &'a Arc<Root>,
-    pub(crate) policy: &'a Policy,
-    pub(crate) options: &'a SiteOptions,
-    pub(crate) shared: &'a SiteShared,
-    pub(crate) now: SystemTime,
-}
+pub(crate) struct Resolver<'a>(pub(crate) LookupContext<'a>);
 
-impl<'a> Resolver<'a> {
-    /// Creates a resolver for lookups at this time.
-    pub(crate) fn new(
-        follower: &'a RootFollower,
-        options: &'a SiteOptions,
-        shared: &'a SiteShared,
-        now: SystemTime,
-    ) -> Self {
-        Self {
-            root: follower.root(),
-            policy: follower.policy(),
-            options,
-            shared,
-            now,
-        }
-    }
-
+impl Resolver<'_> {
     /// Resolves a place. In order of precedence: forced rule, file, fingerprinted file of a previous release, other
     /// rule; what is then missing has a fallback.
     pub(crate) fn resolve(&self, place: &Place<'_>) -> Resolution {
-        let rule = match self.policy.find_redirect(place) {
-            Some(rule) if rule.is_forced => return self.apply(rule, None),
+        let rule = match self.0.policy.find_redirect(place) {
+            Some(rule) if rule.is_forced => {
+                let absence = place.path().and_then(|path| self.hidden_reason(path));
+                return self.apply(rule, absence);
+            }
             rule => rule,
         };
         let absence = match self.resolve_path(place) {
@@ -88,7 +62,7 @@ impl<'a> Resolver<'a> {
             Resolution::Failed(error) => return Resolution::Failed(error),
             found => {
                 if let Some(rule) = rule {
-                    self.record(|| TraceEvent::Redirect(rule, false));
+                    self.0.record(|| TraceEvent::Redirect(rule, false));
                 }
                 return found;
             }
@@ -108,21 +82,21 @@ impl<'a> Resolver<'a> {
         if path.is_empty() && !place.is_directory() {
             return Resolution::Directory;
         }
-        if let Some(reason) = hidden_reason(path, self.options, self.policy) {
+        if let Some(reason) = self.hidden_reason(path) {
             return self.missing(path, reason);
         }
-        let search = self.search();
+        let search = Search::new(self.0);
         let outcome = match place.is_directory() {
             true => search.find_index(path),
             false => search.find_name(path),
         };
         match outcome {
-            Ok(SearchOutcome::File(found)) if self.policy.is_rules_file(&found.file.path) => {
+            Ok(SearchOutcome::File(found)) if self.0.policy.is_rules_file(&found.file.path) => {
                 self.missing(&found.file.path, Absence::RulesFile)
             }
             Ok(SearchOutcome::File(found)) => Resolution::File(found),
             Ok(SearchOutcome::Directory) => Resolution::Directory,
-            Ok(SearchOutcome::Missing) if self.options.lists_dirs && place.is_directory() => {
+            Ok(SearchOutcome::Missing) if self.0.options.lists_dirs && place.is_directory() => {
                 self.resolve_listing(place, path)
             }
             Ok(SearchOutcome::Missing) => Resolution::Missing(None),
@@ -132,20 +106,20 @@ impl<'a> Resolver<'a> {
 
     /// Resolves to nothing, for a reason that is known.
     fn missing(&self, path: &[u8], reason: Absence) -> Resolution {
-        self.record(|| TraceEvent::Absent(path.to_vec(), reason));
+        self.0.record(|| TraceEvent::Absent(path.to_vec(), reason));
         Resolution::Missing(Some(reason))
     }
 
     /// Resolves a directory without an index file, which is to be listed.
     fn resolve_listing(&self, place: &Place<'_>, path: &[u8]) -> Resolution {
-        match self.root.read_dir(path) {
+        match self.0.root.read_dir(path) {
             // The links in a listing are relative to a URL that ends in a slash.
             Ok(_) if !place.raw_path().ends_with('/') => Resolution::Directory,
             Ok(_) => Resolution::Listing,
             Err(error) if is_not_found(&error) => Resolution::Missing(None),
             Err(error) => {
                 let path = path.to_vec();
-                self.record(|| {
+                self.0.record(|| {
                     TraceEvent::Probed(path.clone(), ProbeResult::Failed(error.to_string()))
                 });
                 Resolution::Failed(LookupError { path, error })
@@ -155,7 +129,7 @@ impl<'a> Resolver<'a> {
 
     /// Applies a rule to a place without a resource, for this reason if it is known.
     fn apply(&self, rule: RedirectMatch, absence: Option<Absence>) -> Resolution {
-        self.record(|| TraceEvent::Redirect(rule.clone(), true));
+        self.0.record(|| TraceEvent::Redirect(rule.clone(), true));
         match rule.target {
             RedirectTarget::Location(location) => Resolution::Redirect(rule.status, location),
             RedirectTarget::Rewrite(target) => Resolution::Rewrite(Rewrite {
@@ -170,19 +144,16 @@ impl<'a> Resolver<'a> {
     /// Finds a fingerprinted file in the previous releases: pages that were loaded from there may still request it. No
     /// evidence is kept for it.
     fn find_in_previous_releases(&self, place: &Place<'_>) -> Option<Box<FoundFile>> {
-        self.shared.releases.grace_period()?;
+        self.0.shared.releases.grace_period()?;
         // A target with a trailing slash names no file, as in the current release.
         let path = place.path().filter(|_| !place.is_directory())?;
-        if !has_content_hash(path) || hidden_reason(path, self.options, self.policy).is_some() {
+        if !has_content_hash(path) || self.hidden_reason(path).is_some() {
             return None;
         }
-        let previous = self.shared.releases.previous(self.root, self.now);
+        let previous = self.0.shared.releases.previous(self.0.root, self.0.now);
         let mut found = previous.iter().find_map(|root| {
-            let search = Search {
-                root,
-                ..self.search()
-            };
-            match search.find_file(path) {
+            let context = LookupContext { root, ..self.0 };
+            match Search::new(context).find_file(path) {
                 Ok(SearchOutcome::File(found)) => Some(found),
                 _ => None,
             }
@@ -198,30 +169,21 @@ impl<'a> Resolver<'a> {
             return Some(Absence::OutsidePrefix);
         };
         match reason {
-            Some(Absence::Dotfile) if self.root.is_missing(path) => None,
+            Some(Absence::Dotfile) if self.0.root.is_missing(path) => None,
             None if place.is_directory()
-                && !self.options.lists_dirs
-                && self.root.read_dir(path).is_ok() =>
+                && !self.0.options.lists_dirs
+                && self.0.root.read_dir(path).is_ok() =>
             {
-                self.record(|| TraceEvent::Absent(path.to_vec(), Absence::NoIndex));
+                self.0
+                    .record(|| TraceEvent::Absent(path.to_vec(), Absence::NoIndex));
                 Some(Absence::NoIndex)
             }
             reason => reason,
         }
     }
 
-    /// Creates a search below the root.
-    pub(crate) fn search(&self) -> Search<'a> {
-        let types = &self.policy.media_types;
-        Search {
-            has_clean_urls: self.options.has_clean_urls,
-            sidecar_types: self.options.has_sidecars.then_some(types),
-            trace: self.shared.trace.as_ref(),
-            ..Search::new(self.root, &self.options.index, self.now)
-        }
-    }
-
-    fn record(&self, event: impl FnOnce() -> TraceEvent) {
-        self.shared.record(event);
+    /// Returns the reason for which a path below the root is not served, whether or not it exists.
+    fn hidden_reason(&self, path: &[u8]) -> Option<Absence> {
+        hidden_reason(path, self.0.options, self.0.policy)
     }
 }

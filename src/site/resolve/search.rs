@@ -1,21 +1,22 @@
 //! The search for the file that a path names: itself, its index file or its `.html` file, with its sidecars.
 
 use std::io;
-use std::time::SystemTime;
 
 use rustix::io::Errno;
 
-use super::absence::Absence;
 use crate::blob::Blob;
 use crate::files::entry::{FileSource, join_path};
 use crate::files::error::is_not_found;
+use crate::files::evidence::Evidence;
 use crate::files::read::OpenedEntry;
 use crate::files::root::Root;
+use crate::files::symlinks::Symlink;
 use crate::http::{Coding, Lookup};
+use crate::site::context::LookupContext;
+use crate::site::encoding::proofs::SidecarPair;
 use crate::site::encoding::sidecars::{self, UNREADABLE};
-use crate::site::freshness::cache::Evidence;
-use crate::site::names::media::MediaTypes;
-use crate::site::report::trace::{ProbeResult, Trace, TraceEvent};
+use crate::site::report::absence::Absence;
+use crate::site::report::trace::{ProbeResult, TraceEvent};
 
 /// Suffix that clean URLs leave out.
 const HTML_SUFFIX: &[u8] = b".html";
@@ -23,18 +24,9 @@ const HTML_SUFFIX: &[u8] = b".html";
 /// Search for a file, with the evidence that it gathers.
 #[derive(Debug)]
 pub(crate) struct Search<'a> {
-    pub(crate) root: &'a Root,
-    /// Names of index files. The first that exists is served for a directory.
-    pub(crate) index: &'a [String],
-    /// Whether a target may leave out the `.html` of its file.
-    pub(crate) has_clean_urls: bool,
-    /// Media types, if sidecars are served.
-    pub(crate) sidecar_types: Option<&'a MediaTypes>,
-    pub(crate) now: SystemTime,
+    context: LookupContext<'a>,
     /// Paths at which no file was found, though one there would have been served.
-    pub(crate) missing: Vec<Vec<u8>>,
-    /// Trace that records each path that is opened.
-    pub(crate) trace: Option<&'a Trace>,
+    missing: Vec<Vec<u8>>,
 }
 
 /// Outcome of a search.
@@ -50,10 +42,12 @@ pub(crate) enum SearchOutcome {
 #[derive(Debug)]
 pub(crate) struct FoundFile {
     pub(crate) file: SiteFile,
+    /// Symbolic links on its path, if there is a trace to name them.
+    pub(crate) symlinks: Vec<Symlink>,
     pub(crate) sidecars: Vec<(Coding, SiteFile)>,
     /// Sidecars that are not served, each with the reason.
     pub(crate) rejected: Vec<(Vec<u8>, &'static str)>,
-    /// Evidence on which this result rests; `None` if it is not kept beyond the turn.
+    /// Evidence on which this result rests; `None` if it is not kept beyond the turn, as while a sidecar is not proved.
     pub(crate) evidence: Option<Evidence>,
 }
 
@@ -93,16 +87,10 @@ impl LookupError {
 }
 
 impl<'a> Search<'a> {
-    pub(crate) fn new(root: &'a Root, index: &'a [String], now: SystemTime) -> Self {
-        Self {
-            root,
-            index,
-            has_clean_urls: false,
-            sidecar_types: None,
-            now,
-            missing: Vec::new(),
-            trace: None,
-        }
+    /// Creates a search below the root of this context.
+    pub(crate) fn new(context: LookupContext<'a>) -> Self {
+        let missing = Vec::new();
+        Self { context, missing }
     }
 
     /// Finds what a path without a trailing slash names: a file or a directory.
@@ -118,36 +106,37 @@ impl<'a> Search<'a> {
             true => SearchOutcome::Directory,
             false => SearchOutcome::Missing,
         };
-        if !self.has_clean_urls || path.is_empty() {
+        if !self.context.options.has_clean_urls || path.is_empty() {
             return Ok(outcome);
         }
         self.missing.push(path.to_vec());
         let clean = [path, HTML_SUFFIX].concat();
-        if self.root.is_missing(&clean) {
-            self.record(|| TraceEvent::Probed(clean, ProbeResult::Missing));
+        if self.context.root.is_missing(&clean) {
+            self.context
+                .record(|| TraceEvent::Probed(clean, ProbeResult::Missing));
             return Ok(outcome);
         }
         let Some(OpenedEntry::File { content, source }) = self.open(&clean)? else {
             return Ok(outcome);
         };
         // A directory with an index file takes precedence, as its links are relative to it.
-        for index in self.index {
+        for index in &self.context.options.index {
             let index = join_path(path, index.as_bytes());
             if let Some(OpenedEntry::File { .. }) = self.open(&index)? {
                 return Ok(outcome);
             }
             self.missing.push(index);
         }
-        self.record(|| TraceEvent::CleanUrl(clean.clone()));
+        self.context.record(|| TraceEvent::CleanUrl(clean.clone()));
         self.with_sidecars(clean, content, source)
     }
 
     /// Finds the index file of a directory.
     pub(crate) fn find_index(mut self, path: &[u8]) -> Result<SearchOutcome, LookupError> {
-        for index in self.index {
+        for index in &self.context.options.index {
             let path = join_path(path, index.as_bytes());
             if let Some(OpenedEntry::File { content, source }) = self.open(&path)? {
-                self.record(|| TraceEvent::IndexFile(path.clone()));
+                self.context.record(|| TraceEvent::IndexFile(path.clone()));
                 return self.with_sidecars(path, content, source);
             }
             self.missing.push(path);
@@ -174,7 +163,12 @@ impl<'a> Search<'a> {
         content: Blob,
         source: FileSource,
     ) -> Result<SearchOutcome, LookupError> {
+        let symlinks = match &self.context.shared.trace {
+            Some(_) if !source.has_no_symlink => self.context.root.symlinks_on(&path),
+            _ => Vec::new(),
+        };
         let mut found = FoundFile {
+            symlinks,
             file: SiteFile {
                 path,
                 content,
@@ -184,24 +178,34 @@ impl<'a> Search<'a> {
             rejected: Vec::new(),
             evidence: None,
         };
-        let codings = match self.sidecar_types {
-            Some(types) => sidecars::sidecar_codings(types, &found.file.path),
-            None => &[],
+        let LookupContext {
+            policy,
+            options,
+            shared,
+            now,
+            ..
+        } = self.context;
+        let codings = match options.has_sidecars {
+            true => sidecars::sidecar_codings(&policy.media_types, &found.file.path),
+            false => &[],
         };
         let mut present = vec![(found.file.path.clone(), source)];
+        let mut is_proved = true;
         for &coding in codings {
             let path = [&found.file.path, coding.suffix().as_bytes()].concat();
             // Most files have none, which one system call shows.
-            let opened = match self.root.is_missing(&path) {
+            let opened = match self.context.root.is_missing(&path) {
                 true => {
-                    self.record(|| TraceEvent::Probed(path.clone(), ProbeResult::Missing));
+                    self.context
+                        .record(|| TraceEvent::Probed(path.clone(), ProbeResult::Missing));
                     Ok(None)
                 }
                 false => self.open(&path),
             };
             let Ok(Some(OpenedEntry::File { content, source })) = opened else {
                 if opened.is_err() {
-                    self.record(|| TraceEvent::Sidecar(path.clone(), coding, Err(UNREADABLE)));
+                    self.context
+                        .record(|| TraceEvent::Sidecar(path.clone(), coding, Err(UNREADABLE)));
                     found.rejected.push((path.clone(), UNREADABLE));
                 }
                 self.missing.push(path);
@@ -209,8 +213,20 @@ impl<'a> Search<'a> {
             };
             present.push((path.clone(), source));
             let file = &found.file.source;
-            let rejection = sidecars::reject_reason(coding, file, &source, &content);
-            self.record(|| {
+            let mut rejection = sidecars::reject_reason(coding, file, &source, &content);
+            if rejection.is_none() {
+                let pair = SidecarPair {
+                    coding,
+                    path: &path,
+                    file: (&found.file.content, &file.version),
+                    sidecar: (&content, &source.version),
+                };
+                match shared.sidecar_proofs.result(&pair, now) {
+                    Some(result) => rejection = result.err(),
+                    None => is_proved = false,
+                }
+            }
+            self.context.record(|| {
                 let taken = rejection.map_or(Ok(content.len()), Err);
                 TraceEvent::Sidecar(path.clone(), coding, taken)
             });
@@ -226,23 +242,19 @@ impl<'a> Search<'a> {
                 }
             }
         }
-        found.evidence = Some(Evidence {
+        found.evidence = is_proved.then_some(Evidence {
             absent: self.missing,
             present,
         });
         Ok(SearchOutcome::File(Box::new(found)))
     }
 
-    fn record(&self, event: impl FnOnce() -> TraceEvent) {
-        if let Some(trace) = self.trace {
-            trace.record(event());
-        }
-    }
-
     /// Opens a path and records the result; `None` if there is no such entry.
     fn open(&self, path: &[u8]) -> Result<Option<OpenedEntry>, LookupError> {
-        let opened = self.root.open_entry(path, self.now);
-        self.record(|| TraceEvent::Probed(path.to_vec(), probe_of(self.root, path, &opened)));
+        let opened = self.context.root.open_entry(path, self.context.now);
+        self.context.record(|| {
+            TraceEvent::Probed(path.to_vec(), probe_of(self.context.root, path, &opened))
+        });
         match opened {
             Ok(entry) => Ok(Some(entry)),
             Err(error) if is_not_found(&error) => Ok(None),

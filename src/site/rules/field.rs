@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use crate::http::FieldName;
+use crate::http::{Coding, FieldName};
 
 /// Configured response field, from the command line or from a file: `Name: value`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,6 +43,9 @@ impl FromStr for ConfiguredField {
         if value.is_empty() && name.is("Vary") {
             return Err(VARY_REMOVAL_ERROR.to_owned());
         }
+        if name.is("Content-Encoding") && Coding::of_field_value(value).is_none() {
+            return Err(CONTENT_ENCODING_ERROR.to_owned());
+        }
         let value = value.to_owned();
         Ok(Self { name, value })
     }
@@ -71,6 +74,7 @@ pub(crate) fn is_singleton(name: &FieldName) -> bool {
         "Access-Control-Allow-Origin",
         "Access-Control-Max-Age",
         "Content-Disposition",
+        "Content-Encoding",
         "Content-Location",
         "Content-Type",
         "Cross-Origin-Embedder-Policy",
@@ -90,14 +94,13 @@ pub(crate) fn is_singleton(name: &FieldName) -> bool {
 const VARY_REMOVAL_ERROR: &str =
     "Vary tells caches what an answer was chosen by: it can be added to, not taken away";
 
+const CONTENT_ENCODING_ERROR: &str = "Content-Encoding is the coding that a file itself is in: write gzip, br or zstd; which one of several is \
+     sent, docroot chooses";
+
 /// Fields that only the server may set, with the reason.
 const RESERVED_FIELDS: &[(&str, &str)] = &[
     ("Accept-Ranges", "it tells what ranges are served"),
     ("Connection", "it is about the connection"),
-    (
-        "Content-Encoding",
-        "it names the coding that docroot chose; put a compressed file beside the file instead",
-    ),
     ("Content-Length", "it tells where the content ends"),
     ("Content-Range", "it tells which part is sent"),
     ("Date", "it tells the time of the answer"),
@@ -175,6 +178,10 @@ mod tests {
         );
         check("Cache-Control: no-store", Ok(("Cache-Control", "no-store")));
         check("Vary: Origin", Ok(("Vary", "Origin")));
+        for coding in ["gzip", "GZIP", "x-gzip", "br", "zstd"] {
+            let line = format!("Content-Encoding: {coding}");
+            check(&line, Ok(("Content-Encoding", coding)));
+        }
         check("X: é", Ok(("X", "é")));
         check("!name: value", Ok(("!name", "value")));
     }
@@ -193,6 +200,10 @@ mod tests {
         );
         check("a: b\0", Err("the value of a has a control character"));
         check("a: b\rc", Err("the value of a has a control character"));
+        for value in ["", "identity", "deflate", "gzip, br"] {
+            let line = format!("Content-Encoding: {value}");
+            check(&line, Err("write gzip, br or zstd"));
+        }
     }
 
     #[test]

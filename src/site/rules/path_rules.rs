@@ -6,20 +6,21 @@ use std::fmt;
 use super::pattern::Pattern;
 use crate::escape::TerminalText;
 use crate::files::read::MAX_WHOLE_FILE_BYTES;
+use crate::files::text::{text_lines, utf_8};
 
 /// Maximum size of a rule file, in bytes.
 const MAX_FILE_BYTES: usize = MAX_WHOLE_FILE_BYTES;
 
 /// Maximum number of rules with a literal path in a file (Cloudflare's limit). One hash lookup finds them.
-pub(crate) const MAX_LITERAL_RULES: usize = 2000;
+const MAX_LITERAL_RULES: usize = 2000;
 
 /// Maximum number of rules with `*` or `:name` in a file (Cloudflare's limit). They are tried one after another.
-pub(crate) const MAX_PATTERN_RULES: usize = 100;
+const MAX_PATTERN_RULES: usize = 100;
 
 /// Error in a line of a rule file. Printed after the file's name and a colon, editors can jump to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RuleError {
-    /// Line number, counted from one.
+    /// Line number, counted from one; 0 for the file as a whole.
     pub line: usize,
     /// Cause and remedy, as a sentence without its full stop.
     pub reason: String,
@@ -27,13 +28,17 @@ pub struct RuleError {
 
 impl fmt::Display for RuleError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.line, TerminalText(self.reason.as_bytes()))
+        match self.line {
+            0 => f.write_str(" ")?,
+            line => write!(f, "{line}: ")?,
+        }
+        TerminalText(self.reason.as_bytes()).fmt(f)
     }
 }
 
-/// Returns a file's lines with their numbers, trimmed, without blank lines and comments (`#`), and an error for each
-/// line that is not UTF-8. A file larger than [`MAX_FILE_BYTES`] has no lines and one error, at the line that exceeds
-/// the limit.
+/// Returns a file's lines with their numbers, as [`text_lines`] does, and an error for each that is not UTF-8. A file
+/// larger than [`MAX_FILE_BYTES`] has no lines and one error, at the line that exceeds the limit; a file in UTF-16 has
+/// one error, too.
 pub(crate) fn rule_lines(file: &[u8]) -> (Vec<(usize, &str)>, Vec<RuleError>) {
     let (mut lines, mut malformed) = (Vec::new(), Vec::new());
     if let Some((within, _)) = file.split_at_checked(MAX_FILE_BYTES + 1) {
@@ -42,17 +47,17 @@ pub(crate) fn rule_lines(file: &[u8]) -> (Vec<(usize, &str)>, Vec<RuleError>) {
         malformed.push(RuleError { line, reason: why });
         return (lines, malformed);
     }
-    let file = file.strip_prefix(b"\xef\xbb\xbf").unwrap_or(file);
-    for (line, text) in (1..).zip(file.split(|&byte| byte == b'\n')) {
-        match std::str::from_utf8(text) {
-            Ok(text) => lines.push((line, text.trim_ascii())),
-            Err(_) => {
-                let why = "the file is not UTF-8: save it as UTF-8".to_owned();
-                malformed.push(RuleError { line, reason: why });
+    match text_lines(file) {
+        Ok(numbered) => {
+            for (line, text) in numbered {
+                match utf_8(text) {
+                    Ok(text) => lines.push((line, text)),
+                    Err(reason) => malformed.push(RuleError { line, reason }),
+                }
             }
         }
+        Err(reason) => malformed.push(RuleError { line: 0, reason }),
     }
-    lines.retain(|(_, text)| !text.is_empty() && !text.starts_with('#'));
     (lines, malformed)
 }
 
@@ -195,6 +200,16 @@ mod tests {
                 "2: the file is not UTF-8: save it as UTF-8",
                 "4: the file is not UTF-8: save it as UTF-8"
             ]
+        );
+    }
+
+    #[test]
+    fn utf_16_file_is_named() {
+        let (lines, found) = rule_lines(b"\xff\xfe/\0a\0\n\0");
+        assert_eq!((lines.len(), found.len()), (0, 1));
+        assert_eq!(
+            found[0].to_string(),
+            " the file is UTF-16: save it as UTF-8"
         );
     }
 

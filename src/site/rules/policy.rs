@@ -5,7 +5,7 @@ use std::cell::OnceCell;
 use super::headers::{FieldChange, HeaderRules};
 use super::redirects::{RedirectMatch, RedirectRules};
 use crate::files::dir::DirId;
-use crate::http::Fields;
+use crate::http::{Coding, Fields};
 use crate::site::names::cache_policy::{CacheControl, CachePolicy};
 use crate::site::names::media::{MediaType, MediaTypes, OCTET_STREAM};
 use crate::site::place::Place;
@@ -18,6 +18,7 @@ pub(crate) const DEFAULT_FIELDS: [(&str, &str); 2] = [
 ];
 
 const CONTENT_TYPE: &str = "Content-Type";
+const CONTENT_ENCODING: &str = "Content-Encoding";
 const CACHE_CONTROL: &str = "Cache-Control";
 
 /// Configured rules for paths and for the responses to them.
@@ -52,7 +53,7 @@ pub struct TracedFieldChange {
     pub lines: Vec<usize>,
 }
 
-/// Policy at one path. The rules are asked when the first field is needed, and once.
+/// Policy at one path. The rules are matched once, when the first field is needed.
 #[derive(Debug)]
 pub(crate) struct PathPolicy<'p> {
     policy: &'p Policy,
@@ -107,7 +108,7 @@ impl PathPolicy<'_> {
         cache_policy.cache_control(file, *is_private)
     }
 
-    /// Returns the fields of a file, Content-Type among them.
+    /// Returns the fields of a file, Content-Type among them, and Content-Encoding if a rule says the file's own coding.
     pub(crate) fn file_fields(&self, file: &[u8]) -> Fields {
         let initial = Fields::new()
             .with(CACHE_CONTROL, self.cache_control(file).value)
@@ -120,6 +121,7 @@ impl PathPolicy<'_> {
     pub(crate) fn error_fields(&self, media_type: &str) -> Fields {
         let mut fields = self.apply(Fields::new().with(CONTENT_TYPE, media_type));
         fields.remove(CACHE_CONTROL);
+        fields.remove(CONTENT_ENCODING);
         fields.with(CACHE_CONTROL, "no-store")
     }
 
@@ -128,6 +130,7 @@ impl PathPolicy<'_> {
         let mut fields = self.apply(Fields::new());
         fields.remove(CACHE_CONTROL);
         fields.remove(CONTENT_TYPE);
+        fields.remove(CONTENT_ENCODING);
         fields
     }
 
@@ -175,6 +178,16 @@ impl PathPolicy<'_> {
 pub(crate) fn media_type(fields: &Fields) -> &str {
     let typed = fields.lines().find(|(name, _)| is_content_type(name));
     typed.map_or(OCTET_STREAM, |(_, media_type)| media_type)
+}
+
+/// Returns the coding that a rule says a file itself is in.
+pub(crate) fn own_coding(fields: &Fields) -> Option<Coding> {
+    let encoded = fields.lines().find(|(name, _)| is_content_encoding(name));
+    encoded.and_then(|(_, value)| Coding::of_field_value(value))
+}
+
+pub(crate) fn is_content_encoding(name: &str) -> bool {
+    name.eq_ignore_ascii_case(CONTENT_ENCODING)
 }
 
 pub(crate) fn is_content_type(name: &str) -> bool {

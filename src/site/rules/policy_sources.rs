@@ -134,14 +134,9 @@ impl PolicySources {
                 MediaTypesInput::File(file) => {
                     let text = read_whole_file(file)
                         .map_err(|error| vec![unreadable_error(file, &error)])?;
-                    let text = String::from_utf8_lossy(&text);
-                    let to_messages = |error: MediaTypesError| {
-                        vec![format!(
-                            "{}:{}: {}",
-                            file.display(),
-                            error.line,
-                            error.reason
-                        )]
+                    let to_messages = |error: MediaTypesError| match error.line {
+                        Some(line) => vec![format!("{}:{line}: {}", file.display(), error.reason)],
+                        None => vec![format!("{}: {}", file.display(), error.reason)],
                     };
                     types.merge(MediaTypes::parse(&text).map_err(to_messages)?);
                 }
@@ -190,9 +185,14 @@ impl PolicySources {
             return Err(error_lines(file, &malformed));
         }
         // A site that was built for another host may use syntax that docroot does not know. The other lines apply.
-        let lines = error_lines(file, &malformed).into_iter();
-        let left_out = lines.map(|line| line + "; this line is ignored");
-        loaded.warnings.extend(left_out);
+        for (error, text) in malformed.iter().zip(error_lines(file, &malformed)) {
+            let what = if error.line == 0 {
+                "the file"
+            } else {
+                "this line"
+            };
+            loaded.warnings.push(format!("{text}; {what} is ignored"));
+        }
         Ok(Some(rules))
     }
 }

@@ -1,25 +1,103 @@
 //! Injection of the live-reload script into HTML pages.
 
+use tracing::{debug, warn};
+
+use crate::files::read::content_bytes;
 use crate::http::{Fields, parse_parameter, split_parameters, unquoted};
 use crate::site::names::media::is_html;
+use crate::site::options::SiteOptions;
+use crate::site::report::logged_once::LoggedOnce;
+use crate::site::resolve::search::SiteFile;
+use crate::site::rules::policy::media_type;
+use crate::site::shared::SiteShared;
 
 /// Maximum size of a page, in bytes.
-pub(super) const MAX_PAGE_BYTES: u64 = 8 * 1024 * 1024;
+const MAX_PAGE_BYTES: u64 = 8 * 1024 * 1024;
 
 /// Reason why a page is sent unchanged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum SkipReason {
+enum SkipReason {
     /// Content that is not HTML.
     NotHtml,
     /// Content with a content coding, or a character encoding that is not a superset of ASCII.
     Encoded,
 }
 
+/// Script that is injected into pages.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PageScript<'a> {
+    /// URL of the script.
+    url: &'a str,
+    logged_once: &'a LoggedOnce,
+}
+
+impl<'a> PageScript<'a> {
+    /// Returns the script of the pages of a site, if they have one.
+    pub(crate) fn new(options: &'a SiteOptions, shared: &'a SiteShared) -> Option<Self> {
+        let url = options.page_script.as_ref()?;
+        let logged_once = &shared.logged_once;
+        Some(Self { url, logged_once })
+    }
+
+    /// Injects the script into an HTML file; `None` if the file is sent unchanged. `fields` are those of its response.
+    pub(crate) fn inject_into_file(self, file: &SiteFile, fields: &Fields) -> Option<Vec<u8>> {
+        let name = file.path.escape_ascii();
+        if !is_html(media_type(fields)) {
+            return None;
+        }
+        if file.content.len() > MAX_PAGE_BYTES {
+            debug!("no live reload on /{name}: it is too large");
+            return None;
+        }
+        match content_bytes(&file.content) {
+            Ok(html) => self.inject(&html, fields, &file.path),
+            Err(error) => {
+                let message = format!("cannot add live reload to /{name}: {error}");
+                if self.logged_once.insert(message.as_bytes()) {
+                    warn!("{message}");
+                }
+                None
+            }
+        }
+    }
+
+    /// Injects the script into an HTML page of this name; `None` if the page is sent unchanged.
+    pub(crate) fn inject(self, html: &[u8], fields: &Fields, name: &[u8]) -> Option<Vec<u8>> {
+        let element = format!("<script src=\"{}\" defer></script>", self.url);
+        match inject(html, fields, element.as_bytes()) {
+            Ok(injected) => {
+                self.warn_about_csp(fields, name);
+                Some(injected)
+            }
+            Err(SkipReason::NotHtml) => None,
+            Err(SkipReason::Encoded) => {
+                debug!(
+                    "no live reload on /{}: its content is compressed",
+                    name.escape_ascii()
+                );
+                None
+            }
+        }
+    }
+
+    /// Warns once that a page's Content-Security-Policy blocks the script.
+    fn warn_about_csp(self, fields: &Fields, name: &[u8]) {
+        let refused = blocking_directives(fields);
+        if !refused.is_empty() && self.logged_once.insert(b"Content-Security-Policy") {
+            warn!(
+                "no live reload on /{}: its Content-Security-Policy blocks the script; add 'self' to its {}",
+                name.escape_ascii(),
+                refused.join(" and "),
+            );
+        }
+    }
+}
+
 /// Returns the page with this element at the end of its body, or at its end. `fields` are those of its response.
 ///
 /// # Errors
 /// Returns the reason why the page is sent unchanged.
-pub(super) fn inject(html: &[u8], fields: &Fields, element: &[u8]) -> Result<Vec<u8>, SkipReason> {
+fn inject(html: &[u8], fields: &Fields, element: &[u8]) -> Result<Vec<u8>, SkipReason> {
     let value = |name: &str| {
         let mut lines = fields.lines();
         lines.find_map(|(other, value)| other.eq_ignore_ascii_case(name).then_some(value))
@@ -89,7 +167,7 @@ fn after_comment(html: &[u8]) -> Option<&[u8]> {
 }
 
 /// Returns the directives of a page's policies that block the script or its event stream (CSP Level 3).
-pub(super) fn blocking_directives(fields: &Fields) -> Vec<&'static str> {
+fn blocking_directives(fields: &Fields) -> Vec<&'static str> {
     let lines = fields.lines();
     let is_policy = |name: &str| name.eq_ignore_ascii_case("Content-Security-Policy");
     let policies = lines.filter(|(name, _)| is_policy(name));

@@ -1,9 +1,9 @@
 //! `RootFault`: why a request for / would get 404.
 
+use super::options::SiteOptions;
+use super::place::Place;
+use super::site::Site;
 use crate::http::Target;
-use crate::site::options::SiteOptions;
-use crate::site::place::Place;
-use crate::site::site::Site;
 
 /// Reason for which / gets 404.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

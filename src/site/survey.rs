@@ -5,14 +5,14 @@ use std::io;
 use std::path::PathBuf;
 use std::time::SystemTime;
 
-use super::trace::ProbeResult;
+use super::report::absence::hidden_reason;
+use super::report::trace::ProbeResult;
+use super::resolve::search::{LookupError, Search, SearchOutcome, probe_of};
+use super::site::Site;
 use crate::files::Symlink;
 use crate::files::entry::EntryDescriptor;
 use crate::files::error::is_not_found;
 use crate::http::{PATH_CHARACTERS, Target, percent_encode};
-use crate::site::resolve::absence::hidden_reason;
-use crate::site::resolve::search::{LookupError, SearchOutcome, probe_of};
-use crate::site::site::Site;
 
 /// Path that is not served, or not as its owner may expect.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -127,7 +127,7 @@ impl SurveyWalk<'_> {
 
     /// Looks a file up as a request would.
     fn visit_file(&mut self, path: &[u8]) {
-        match self.site.resolver(self.now).search().find_file(path) {
+        match Search::new(self.site.context(self.now)).find_file(path) {
             Ok(SearchOutcome::File(found)) => {
                 self.counts.files += 1;
                 self.counts.sidecars += found.sidecars.len() as u64;
