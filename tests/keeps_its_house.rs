@@ -40,6 +40,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("listenfd::", &["net/"]),
     ("slotmap::", &["net/"]),
     ("arrayvec::", &["http1/", "net/"]),
+    ("httparse::", &["http1/"]),
     ("httpdate::", &["http/"]),
     ("base64::", &["http/"]),
     ("ipnet::", &["trust.rs"]),

@@ -25,6 +25,8 @@ pub(super) enum ParsedLines {
 
 /// Parses field lines from the offset `start` to the empty line at their end. Every line ends in CRLF: a recipient may
 /// accept LF alone (RFC 9112 section 2.2), and another may not, so that a request could be smuggled between the two.
+// Its loops need all registers for their constants, so it shares none with a caller.
+#[inline(never)]
 pub(super) fn parse<'h>(head: &'h [u8], start: usize, lines: &mut FieldLines<'h>) -> ParsedLines {
     let mut rest = head.get(start..).unwrap_or_default();
     loop {
@@ -75,10 +77,15 @@ fn split_line(text: &[u8]) -> Result<(Option<FieldLine<'_>>, &[u8]), ParsedLines
 }
 
 /// Splits at the first byte that is an end.
-pub(super) fn split_at(text: &[u8], is_end: impl Fn(u8) -> bool) -> (&[u8], &[u8]) {
+fn split_at(text: &[u8], is_end: impl Fn(u8) -> bool) -> (&[u8], &[u8]) {
     let end = text.iter().position(|&byte| is_end(byte));
     text.split_at_checked(end.unwrap_or(text.len()))
         .unwrap_or_default()
+}
+
+/// Splits at the first byte that has this value.
+pub(super) fn split_at_byte(text: &[u8], byte: u8) -> (&[u8], &[u8]) {
+    split_at_mark(text, |word| mark_byte(word, byte))
 }
 
 /// Splits at the first byte that `mark` marks. It gets eight bytes, the first one in the lowest place, and returns a
@@ -97,6 +104,12 @@ fn split_at_mark(text: &[u8], mark: impl Fn(u64) -> u64) -> (&[u8], &[u8]) {
     let is_marked = |&byte: &u8| mark(byte.into()) & 0x80 != 0;
     end += tail.iter().position(is_marked).unwrap_or(tail.len());
     text.split_at_checked(end).unwrap_or_default()
+}
+
+/// Marks bytes of this value. (Bytes behind the first one may be marked, too.)
+const fn mark_byte(word: u64, byte: u8) -> u64 {
+    let difference = word ^ repeat(byte);
+    difference.wrapping_sub(repeat(1)) & !difference & repeat(0x80)
 }
 
 /// Marks bytes that are not printable ASCII. (Bytes behind the first one may be marked, too.)
@@ -132,6 +145,8 @@ mod tests {
             let any = split_line(text);
             assert_eq!(any, Ok((Some(line), rest)), "{}", text.escape_ascii());
         }
+        let at_lf = split_at(text, |byte| byte == b'\n');
+        assert_eq!(split_at_byte(text, b'\n'), at_lf);
     }
 
     #[test]

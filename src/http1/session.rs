@@ -68,6 +68,10 @@ impl<O: Origin> Http1<O> {
         }
         let mut is_pipelined = false;
         while io.outbox.has_room() && self.step(session, io) {
+            if io.inbox.is_empty() && matches!(session.state, SessionState::Head(_)) {
+                // The usual end: the next request has not come.
+                break;
+            }
             // A pipelined request may have been sent after the turn began, and after a file changed.
             if !is_pipelined && !io.inbox.is_empty() {
                 is_pipelined = true;

@@ -64,7 +64,7 @@ impl ResponseWriter {
                 let before = outbox.len();
                 for (head, part) in multipart.parts() {
                     outbox.tail().extend_from_slice(head.as_bytes());
-                    outbox.push(content.clone(), part);
+                    outbox.push(content, part);
                 }
                 outbox
                     .tail()
@@ -74,7 +74,7 @@ impl ResponseWriter {
             _ => return 0,
         };
         let length = part.end - part.start;
-        outbox.push(content.clone(), part);
+        outbox.push(content, part);
         length
     }
 }

@@ -508,7 +508,7 @@ mod tests {
                     b"BYE" => return Next::Close,
                     b"WHAT" => return Next::LingeringClose,
                     b"WAIT" => return Next::AwaitWake,
-                    b"BIG" => io.outbox.push(vec![b'x'; 1 << 20].into(), 0..1 << 20),
+                    b"BIG" => io.outbox.push(&vec![b'x'; 1 << 20].into(), 0..1 << 20),
                     _ => {}
                 }
             }
@@ -734,7 +734,7 @@ mod tests {
         fn on_ready(&mut self, (): &mut (), io: &mut Io<'_>) -> Next {
             if io.outbox.sent() == 0 {
                 io.outbox
-                    .push(Blob::Memory(vec![0; 1 << 20].into()), 0..1 << 20);
+                    .push(&Blob::Memory(vec![0; 1 << 20].into()), 0..1 << 20);
             }
             Next::Flush
         }
@@ -1072,7 +1072,7 @@ mod tests {
         });
         let mut buffers = Box::new(Buffers::default());
         let response = Blob::Memory(vec![0; 8 << 20].into());
-        buffers.outbox.push(response, 0..8 << 20);
+        buffers.outbox.push(&response, 0..8 << 20);
         driver.connection.buffers = Some(buffers);
         let ConnectionDriver {
             connection,

@@ -92,7 +92,7 @@ impl Outbox {
     ///
     /// # Panics
     /// When the half-open range does not lie within the blob.
-    pub fn push(&mut self, blob: Blob, part: Range<u64>) {
+    pub fn push(&mut self, blob: &Blob, part: Range<u64>) {
         assert!(part.end <= blob.len(), "{part:?} of {} bytes", blob.len());
         if part.is_empty() {
             return;
@@ -108,8 +108,11 @@ impl Outbox {
                 file,
                 version,
                 is_steady,
-            } => Chunk::File(FilePart::new(file, version, is_steady, part)),
-            blob => Chunk::Blob { blob, left: part },
+            } => Chunk::File(FilePart::new(file.clone(), *version, *is_steady, part)),
+            _ => Chunk::Blob {
+                blob: blob.clone(),
+                left: part,
+            },
         });
     }
 
@@ -494,12 +497,12 @@ mod tests {
     fn queue() -> Outbox {
         let mut outbox = Outbox::default();
         outbox.tail().extend_from_slice(b"head|");
-        outbox.push(Blob::Static(b"small|"), 0..6);
-        outbox.push(vec![b'x'; 5000].into(), 0..5000);
+        outbox.push(&Blob::Static(b"small|"), 0..6);
+        outbox.push(&vec![b'x'; 5000].into(), 0..5000);
         outbox.tail().extend_from_slice(b"|head|");
-        outbox.push(file(&content(), 3000), 2..2998);
+        outbox.push(&file(&content(), 3000), 2..2998);
         outbox.tail().extend_from_slice(b"|end");
-        outbox.push(Blob::Static(b""), 0..0);
+        outbox.push(&Blob::Static(b""), 0..0);
         outbox
     }
 
@@ -548,7 +551,7 @@ mod tests {
     fn bytes_sent_before_failure(content: &[u8], len: u64) -> usize {
         let mut transport = ScriptedTransport::default();
         let mut outbox = Outbox::default();
-        outbox.push(file(content, len), 0..len);
+        outbox.push(&file(content, len), 0..len);
         let error = outbox.flush(&mut transport, MAX_IN_FLIGHT).unwrap_err();
         assert!(matches!(error, CloseReason::FileChanged), "{error:?}");
         transport.sent.len()
@@ -578,7 +581,7 @@ mod tests {
             ..ScriptedTransport::default()
         };
         let mut outbox = Outbox::default();
-        outbox.push(blob, part.clone());
+        outbox.push(&blob, part.clone());
         let mut flush = || {
             transport.open_window();
             outbox.flush(&mut transport, MAX_IN_FLIGHT)
@@ -668,7 +671,7 @@ mod tests {
                 ..ScriptedTransport::default()
             };
             let mut outbox = Outbox::default();
-            outbox.push(blob, 0..200_000);
+            outbox.push(&blob, 0..200_000);
             outbox.flush(&mut transport, MAX_IN_FLIGHT).unwrap();
             file.set_modified(std::time::SystemTime::UNIX_EPOCH)
                 .unwrap();
@@ -740,7 +743,7 @@ mod tests {
                 ..ScriptedTransport::default()
             };
             let mut outbox = Outbox::default();
-            outbox.push(blob, 0..LEN as u64);
+            outbox.push(&blob, 0..LEN as u64);
             outbox.flush(&mut transport, MAX_IN_FLIGHT).unwrap();
             if is_overwritten {
                 file.write_all_at(&[8], 10_000).unwrap();
@@ -771,7 +774,7 @@ mod tests {
                 is_steady,
             };
             let mut outbox = Outbox::default();
-            outbox.push(blob, 0..9000);
+            outbox.push(&blob, 0..9000);
             let error = outbox.flush(&mut ScriptedTransport::default(), MAX_IN_FLIGHT);
             let error = error.unwrap_err();
             assert!(
@@ -804,7 +807,7 @@ mod tests {
                 ..ScriptedTransport::default()
             };
             let mut outbox = Outbox::default();
-            outbox.push(blob, 0..200_000);
+            outbox.push(&blob, 0..200_000);
             let change_until_dated = |act: &dyn Fn()| {
                 let before = FileVersion::of(&file).unwrap().changed;
                 // File times advance in ticks.
@@ -845,7 +848,7 @@ mod tests {
                 ..ScriptedTransport::default()
             };
             let mut outbox = Outbox::default();
-            outbox.push(blob, 1..200_000);
+            outbox.push(&blob, 1..200_000);
             assert_eq!(
                 outbox.flush(&mut transport, MAX_IN_FLIGHT).unwrap(),
                 FlushOutcome::Blocked
@@ -870,7 +873,7 @@ mod tests {
         let blob = unsteady(file(&[7; 200_000], 200_000));
         let mut transport = ScriptedTransport::default();
         let mut outbox = Outbox::default();
-        outbox.push(blob, 1..200_000);
+        outbox.push(&blob, 1..200_000);
         assert_eq!(
             outbox.flush(&mut transport, MAX_IN_FLIGHT).unwrap(),
             FlushOutcome::Empty
@@ -884,7 +887,7 @@ mod tests {
         let mut transport = ScriptedTransport::default();
         let mut outbox = Outbox::default();
         outbox.tail().extend_from_slice(b"head|");
-        outbox.push(sealed(&content()), 1..3000);
+        outbox.push(&sealed(&content()), 1..3000);
         assert!(outbox.has_room(), "a sealed file cannot change");
         outbox.tail().extend_from_slice(b"|end");
         assert_eq!(
@@ -902,7 +905,7 @@ mod tests {
                 ..ScriptedTransport::default()
             };
             let mut outbox = Outbox::default();
-            outbox.push(sealed(&content()), 0..3000);
+            outbox.push(&sealed(&content()), 0..3000);
             while outbox.flush(&mut cut, MAX_IN_FLIGHT).unwrap() != FlushOutcome::Empty {
                 cut.open_window();
             }
@@ -920,7 +923,7 @@ mod tests {
         let mut outbox = Outbox::default();
         for _ in 0..2 {
             outbox.tail().extend_from_slice(b"head");
-            outbox.push(large(), 0..600_000);
+            outbox.push(&large(), 0..600_000);
             while outbox.flush(&mut transport, MAX_IN_FLIGHT).unwrap() != FlushOutcome::Empty {
                 transport.open_window();
                 outbox.tail().extend_from_slice(b"more");
@@ -928,7 +931,7 @@ mod tests {
             assert_eq!(transport.calls, ["cork", "write", "uncork"]);
             transport.calls.clear();
         }
-        outbox.push(large(), 0..500_000);
+        outbox.push(&large(), 0..500_000);
         outbox.flush(&mut transport, MAX_IN_FLIGHT).unwrap();
         assert_eq!(transport.calls, ["write"], "too short to be corked");
     }
@@ -939,7 +942,7 @@ mod tests {
         let mut spare = Outbox::default();
         let mut outbox = Outbox::default();
         outbox.borrow_from(&mut spare);
-        outbox.push(blob, 0..200_000);
+        outbox.push(&blob, 0..200_000);
         let mut transport = ScriptedTransport {
             send_window: 70_000,
             ..ScriptedTransport::default()
@@ -965,7 +968,7 @@ mod tests {
                 ..ScriptedTransport::default()
             };
             let mut outbox = Outbox::default();
-            outbox.push(blob, 0..100_000);
+            outbox.push(&blob, 0..100_000);
             assert_eq!(
                 outbox.flush(&mut transport, MAX_IN_FLIGHT).unwrap(),
                 FlushOutcome::Empty
@@ -979,7 +982,7 @@ mod tests {
         let mut transport = ScriptedTransport::default();
         let mut outbox = Outbox::default();
         let large = file(&vec![7; 5 << 20], 5 << 20);
-        outbox.push(large, 0..5 << 20);
+        outbox.push(&large, 0..5 << 20);
         assert_eq!(
             outbox.flush(&mut transport, MAX_IN_FLIGHT).unwrap(),
             FlushOutcome::BurstSent
@@ -991,12 +994,12 @@ mod tests {
     fn has_room_depends_on_queued_bytes() {
         let mut outbox = Outbox::default();
         assert!(outbox.has_room());
-        outbox.push(Blob::Static(&[7; 100_000]), 0..60_000);
+        outbox.push(&Blob::Static(&[7; 100_000]), 0..60_000);
         assert!(outbox.has_room());
-        outbox.push(Blob::Static(&[7; 100_000]), 0..60_000);
+        outbox.push(&Blob::Static(&[7; 100_000]), 0..60_000);
         assert!(!outbox.has_room());
         let mut outbox = Outbox::default();
-        outbox.push(file(b"content", 7), 0..1);
+        outbox.push(&file(b"content", 7), 0..1);
         assert!(!outbox.has_room(), "one file at a time");
     }
 
