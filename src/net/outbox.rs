@@ -710,7 +710,7 @@ mod tests {
             let mut outbox = Outbox::default();
             for part in [0..60_000, 70_000..80_000, 90_000..200_000] {
                 outbox.tail().extend_from_slice(&[7; 10]);
-                outbox.push(blob.clone(), part);
+                outbox.push(&blob, part);
             }
             for _ in 0..4 {
                 outbox.flush(&mut transport, MAX_IN_FLIGHT).unwrap();
