@@ -8,9 +8,11 @@
 //! |---|---|
 //! | [`BUNDLER_FOLDERS`]: SvelteKit, Astro, Next.js, Nuxt | all |
 //! | `static/js/`, `static/css/`, `static/media/`: Create React App | `.` and 8 hexadecimal digits, or a digest |
-//! | `assets/`: Vite, Rails, Docusaurus | scripts and style sheets: 8 hexadecimal digits, or 8 characters of base64url |
+//! | `assets/`: Vite, Rails, esbuild | scripts, style sheets, fonts, WebAssembly: 8 hexadecimal digits |
+//! | | scripts and style sheets: 8 characters of base64url, or of base32 in capitals |
 //! | | images: a digest of 64 digits, as Sprockets writes it |
 //! | anywhere | scripts, style sheets, fonts, WebAssembly: a digest |
+//! | | any file whose whole name, or what is before its first `.` or `-`, is 40, 64 or 128 hexadecimal digits |
 //!
 //! A digest is 16 to 128 hexadecimal digits, in lower case. It ends the name, after a `-` or a `.`; only the extension
 //! may follow, `.chunk` before it, and `.map` after it.
@@ -51,6 +53,9 @@ const ASSETS_FOLDER: &str = "assets/";
 /// of Vite's hashes three in five have four.
 const MIN_BASE64URL_WORDS: usize = 4;
 
+/// Words that 8 characters of base32 must have, read in the same way.
+const MIN_BASE32_WORDS: usize = 5;
+
 /// Kind of file, by its extension.
 #[derive(Clone, Copy, PartialEq)]
 enum Kind {
@@ -74,6 +79,9 @@ pub(super) fn fingerprint(path: &[u8]) -> Option<Fingerprint> {
     if let Some(folder) = BUNDLER_FOLDERS.into_iter().find(|folder| is_in(folder)) {
         return (!is_in(NUXT_BUILDS)).then_some(Fingerprint::Folder(folder));
     }
+    if let Some(digest) = whole_digest(path) {
+        return Some(Fingerprint::Hash(digest.to_owned()));
+    }
     let name = path.strip_suffix(".map").unwrap_or(path);
     let (stem, extension) = name.rsplit_once('.')?;
     let kind = kind(extension)?;
@@ -83,17 +91,35 @@ pub(super) fn fingerprint(path: &[u8]) -> Option<Fingerprint> {
     let is_in_react_app = separator == b'.' && CREATE_REACT_APP_FOLDERS.into_iter().any(is_in);
     let is_hex_hash = match kind {
         _ if is_in_react_app => is_digest(hex) || is_short_digest(hex),
-        Kind::Code => is_digest(hex) || (is_in_assets && is_short_digest(hex)),
-        Kind::Binary => is_digest(hex),
+        Kind::Code | Kind::Binary => is_digest(hex) || (is_in_assets && is_short_digest(hex)),
         // People name images after persons, by a hash of the address (MD5).
         Kind::Image => is_in_assets && hex.len() == 64 && is_digest(hex),
     };
     let hash = match is_hex_hash {
         true => hex,
+        false if is_in_assets && kind == Kind::Code && is_base32_hash(hex) => hex,
         false if is_in_assets && kind == Kind::Code => base64url_hash(stem)?,
         false => return None,
     };
     Some(Fingerprint::Hash(hash.to_owned()))
+}
+
+/// Returns the digest that a file is named by: the whole name, or what is before the first `.` or `-`, is as long as a
+/// digest of SHA-1, SHA-256 or SHA-512. (Package repositories and stores of objects name files like this.)
+fn whole_digest(path: &str) -> Option<&str> {
+    let name = path.rsplit('/').next()?;
+    let first = name.split(['.', '-']).next()?;
+    (matches!(first.len(), 40 | 64 | 128) && is_hex(first)).then_some(first)
+}
+
+/// Returns whether this is 8 characters of base32 in capitals, as esbuild writes them, and not letters and numbers in
+/// turns, such as `USB3GEN2`.
+fn is_base32_hash(text: &str) -> bool {
+    text.len() == 8
+        && text
+            .bytes()
+            .all(|byte| matches!(byte, b'A'..=b'Z' | b'2'..=b'7'))
+        && count_words(text.as_bytes()) >= MIN_BASE32_WORDS
 }
 
 /// Returns whether a path leads through this folder, which has a slash at its end.
@@ -204,6 +230,10 @@ mod tests {
         no assets/react-CHdo91hT.svg
         no assets/logo-mMj6RjZp.svg
         no assets/add-DkMAU0Nf.wasm
+        yes assets/FiraSans-Regular-0fe48ade.woff2
+        # esbuild.
+        yes assets/chunk-7K3F2QXA.js
+        no assets/chunk-YPBHGZKJ.js
         no assets/geist-latin-wght-normal-BgDaEnEv.woff2
         no js/vendor-BsYhmk3H.js
         # Until Vite 4, hexadecimal.
@@ -219,6 +249,11 @@ mod tests {
         yes assets/root-81QBq1zX.js
         no assets/static/Layout.DNEofm3j.css
         no assets/inter-roman-latin.Di8DUHzh.woff2
+        # Repositories and stores of objects.
+        yes dists/stable/main/binary-amd64/by-hash/SHA256/{SHA256}
+        yes repodata/{SHA256}-primary.xml.gz
+        yes targets/{SHA256}.firmware.bin
+        no repodata/primary.xml.gz
         # SvelteKit.
         yes _app/immutable/entry/start.DiwrgTda.js
         yes _app/immutable/nodes/0.BYvK0zCk.js
