@@ -414,6 +414,33 @@ fn through_shell(redirection: &str, command: &Command) -> Command {
 }
 
 #[test]
+fn server_outlives_a_full_file_size_limit_and_unknown_signals() {
+    let root = site();
+    let log = root.join("access.log");
+    let [address] = free_ports(&own_ip());
+    root.write("site/index.html", "index");
+    let (bind, site) = (address.to_string(), root.join("site"));
+    let command = docroot_with(&["-b", &bind, "--log-file", text(&log), text(&site)]);
+    let mut limited = Command::new("sh");
+    // In units of 512 bytes: room for a few lines. The kernel sends SIGXFSZ at the first byte beyond.
+    limited.args(["-c", "ulimit -f 1; exec \"$@\"", "sh"]);
+    limited.arg(command.get_program()).args(command.get_args());
+    let mut running = start(&mut limited);
+    let mut client = connect_when_ready(address);
+    eventually("the log is full", || {
+        assert_eq!(client.get("/").text(), "index");
+        let len = fs::metadata(&log).map_or(0, |metadata| metadata.len());
+        (len >= 512).then_some(())
+    });
+    send_signal(Signal::USR2, &running.0);
+    for _ in 0..3 {
+        assert_eq!(client.get("/").text(), "index");
+    }
+    running.stop();
+    assert_eq!(running.wait_for_exit(), Some(CLEAN));
+}
+
+#[test]
 fn announcement_is_json() {
     let outer = Root::new();
     let name = "a \"b\" \\ ü";

@@ -1,10 +1,16 @@
 //! Signals that stop the process or that it acts on, received by a thread.
 
 use std::io::{self, IsTerminal as _};
+use std::sync::Arc;
 use std::{process, thread};
 
-use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGXFSZ};
+use signal_hook::flag;
 use signal_hook::iterator::Signals;
+
+/// Signals that would end the process, and are ignored: a write(2) beyond the limit of a file's size (setrlimit(2)),
+/// which then fails with EFBIG, and a signal that has no meaning here.
+const IGNORED: [i32; 2] = [SIGXFSZ, SIGUSR2];
 
 /// Starts a thread that handles signals. The first signal to stop calls `on_stop`; the second calls `on_abort`, and the
 /// process exits with the code that it returns. SIGHUP and SIGUSR1 call `on_signal`, if it is given. SIGHUP is a signal
@@ -15,6 +21,10 @@ pub(crate) fn handle_signals(
     on_signal: Option<impl Fn(i32) + Send + 'static>,
 ) -> io::Result<()> {
     let was_on_terminal = is_on_terminal();
+    for signal in IGNORED {
+        // A handler that sets a flag, which is not read: signal-hook ignores no signal without one.
+        flag::register(signal, Arc::default())?;
+    }
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGQUIT])?;
     if on_signal.is_some() {
         signals.add_signal(SIGHUP)?;
