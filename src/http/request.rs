@@ -15,6 +15,47 @@ pub struct Request<'a> {
     pub fields: RequestFields<'a>,
 }
 
+/// Methods in IANA's registry that docroot does not serve (RFC 9110 section 16.1.1): of RFC 9110 and 5789, then those of
+/// WebDAV and its extensions. (PRI is registered as one that no request has.)
+const REGISTERED_METHODS: [&str; 36] = [
+    "POST",
+    "PUT",
+    "DELETE",
+    "CONNECT",
+    "TRACE",
+    "PATCH",
+    "ACL",
+    "BASELINE-CONTROL",
+    "BIND",
+    "CHECKIN",
+    "CHECKOUT",
+    "COPY",
+    "LABEL",
+    "LINK",
+    "LOCK",
+    "MERGE",
+    "MKACTIVITY",
+    "MKCALENDAR",
+    "MKCOL",
+    "MKREDIRECTREF",
+    "MKWORKSPACE",
+    "MOVE",
+    "ORDERPATCH",
+    "PROPFIND",
+    "PROPPATCH",
+    "QUERY",
+    "REBIND",
+    "REPORT",
+    "SEARCH",
+    "UNBIND",
+    "UNCHECKOUT",
+    "UNLINK",
+    "UNLOCK",
+    "UPDATE",
+    "UPDATEREDIRECTREF",
+    "VERSION-CONTROL",
+];
+
 /// A request method (RFC 9110 section 9), classified by its treatment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Method<'a> {
@@ -24,7 +65,7 @@ pub enum Method<'a> {
     Head,
     /// OPTIONS.
     Options,
-    /// A method that RFC 9110 or RFC 5789 defines, but a file server does not support.
+    /// A registered method, which a file server does not support.
     Unsupported(&'a str),
     /// A method that docroot does not know.
     Unknown(&'a str),
@@ -47,7 +88,7 @@ impl<'a> Method<'a> {
             "GET" => Self::Get,
             "HEAD" => Self::Head,
             "OPTIONS" => Self::Options,
-            "POST" | "PUT" | "DELETE" | "CONNECT" | "TRACE" | "PATCH" => Self::Unsupported(name),
+            _ if REGISTERED_METHODS.contains(&name) => Self::Unsupported(name),
             _ => Self::Unknown(name),
         }
     }

@@ -5,8 +5,12 @@ use std::io::{self, IoSliceMut};
 use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
 
+use rustix::fs::fstatfs;
 use rustix::io::{Errno, ReadWriteFlags, preadv2};
 use twox_hash::XxHash3_128;
+
+/// Type of tmpfs (statfs(2)).
+const TMPFS: i64 = 0x0102_1994;
 
 /// Length of a block in bytes: a page, which the kernel finds and copies in about a microsecond.
 const BLOCK_LEN: usize = 4096;
@@ -134,8 +138,8 @@ fn chain(before: u64, block: &[u8]) -> u64 {
     u64::try_from(hash >> 64).expect("half of 128 bits")
 }
 
-/// Fills a buffer if that needs no wait for a disk. Returns `false` if it does, or may (RWF_NOWAIT is not known to every
-/// file system).
+/// Fills a buffer if that needs no wait for a disk. Returns `false` if it does, or may: RWF_NOWAIT is not known to every
+/// file system. Of these, tmpfs needs none.
 fn read_cached(file: &File, bytes: &mut [u8], offset: u64) -> io::Result<bool> {
     let len = bytes.len();
     match preadv2(
@@ -145,11 +149,19 @@ fn read_cached(file: &File, bytes: &mut [u8], offset: u64) -> io::Result<bool> {
         ReadWriteFlags::NOWAIT,
     ) {
         Ok(count) => Ok(count == len),
+        Err(Errno::OPNOTSUPP) if is_on_tmpfs(file) => {
+            file.read_exact_at(bytes, offset)?;
+            Ok(true)
+        }
         Err(Errno::AGAIN | Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL | Errno::INTR) => {
             Ok(false)
         }
         Err(error) => Err(error.into()),
     }
+}
+
+fn is_on_tmpfs(file: &File) -> bool {
+    fstatfs(file).is_ok_and(|file_system| file_system.f_type == TMPFS)
 }
 
 #[cfg(test)]
