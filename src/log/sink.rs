@@ -95,7 +95,10 @@ fn write_all<'a>(out: &mut impl Write, mut left: &'a [u8]) -> Result<(), (&'a [u
 
 /// Returns the number of lines, each with its newline.
 pub(super) fn count_lines(text: &[u8]) -> usize {
-    text.iter().filter(|&&byte| byte == b'\n').count()
+    // A sum of bytes, which cannot overflow in as many bytes, is vectorized four times as wide as one of words.
+    let count = |part: &[u8]| part.iter().map(|&byte| u8::from(byte == b'\n')).sum::<u8>();
+    let parts = text.chunks(usize::from(u8::MAX));
+    parts.map(|part| usize::from(count(part))).sum()
 }
 
 #[cfg(test)]
