@@ -9,8 +9,9 @@ use rustix::fs::fstatfs;
 use rustix::io::{Errno, ReadWriteFlags, preadv2};
 use twox_hash::XxHash3_128;
 
-/// Type of tmpfs (statfs(2)).
-const TMPFS: i64 = 0x0102_1994;
+/// Types of file systems (statfs(2)) that do not know RWF_NOWAIT, and whose blocks are read at once: tmpfs, which has no
+/// disk, and overlayfs, which does not pass the flag on. (Containers have their files on it.)
+const READ_AT_ONCE: [i64; 2] = [0x0102_1994, 0x794c_7630];
 
 /// Length of a block in bytes: a page, which the kernel finds and copies in about a microsecond.
 const BLOCK_LEN: usize = 4096;
@@ -139,7 +140,7 @@ fn chain(before: u64, block: &[u8]) -> u64 {
 }
 
 /// Fills a buffer if that needs no wait for a disk. Returns `false` if it does, or may: RWF_NOWAIT is not known to every
-/// file system. Of these, tmpfs needs none.
+/// file system.
 fn read_cached(file: &File, bytes: &mut [u8], offset: u64) -> io::Result<bool> {
     let len = bytes.len();
     match preadv2(
@@ -149,7 +150,7 @@ fn read_cached(file: &File, bytes: &mut [u8], offset: u64) -> io::Result<bool> {
         ReadWriteFlags::NOWAIT,
     ) {
         Ok(count) => Ok(count == len),
-        Err(Errno::OPNOTSUPP) if is_on_tmpfs(file) => {
+        Err(Errno::OPNOTSUPP) if is_read_at_once(file) => {
             file.read_exact_at(bytes, offset)?;
             Ok(true)
         }
@@ -160,8 +161,8 @@ fn read_cached(file: &File, bytes: &mut [u8], offset: u64) -> io::Result<bool> {
     }
 }
 
-fn is_on_tmpfs(file: &File) -> bool {
-    fstatfs(file).is_ok_and(|file_system| file_system.f_type == TMPFS)
+fn is_read_at_once(file: &File) -> bool {
+    fstatfs(file).is_ok_and(|file_system| READ_AT_ONCE.contains(&file_system.f_type))
 }
 
 #[cfg(test)]
