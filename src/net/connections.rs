@@ -158,7 +158,8 @@ impl<P: Protocol> Connections<P> {
             let token =
                 Token(usize::try_from(key.data().as_ffi()).expect("Linux with 64-bit words"));
             let stream = slot.connection.socket.transport.as_fd();
-            let mut source = SourceFd(&stream.as_raw_fd());
+            let descriptor = stream.as_raw_fd();
+            let mut source = SourceFd(&descriptor);
             let both = Interest::READABLE | Interest::WRITABLE;
             if let Err(error) = registry.register(&mut source, token, both) {
                 self.close(key, CloseReason::Io(error));

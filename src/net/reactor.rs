@@ -128,7 +128,8 @@ impl<P: Protocol> Reactor<P> {
     }
 
     fn register(&self, readable: &impl AsFd, token: Token) -> io::Result<()> {
-        let mut source = SourceFd(&readable.as_fd().as_raw_fd());
+        let descriptor = readable.as_fd().as_raw_fd();
+        let mut source = SourceFd(&descriptor);
         let registry = self.poll.registry();
         registry.register(&mut source, token, Interest::READABLE)
     }
