@@ -569,7 +569,7 @@ fn set_mode(path: &Path, mode: u32) {
     fs::set_permissions(path, Permissions::from_mode(mode)).expect("ours");
 }
 
-/// What is done to a file while it is sent, and how its download ends.
+/// Changes of a file while it is sent, each with the outcome of its download.
 const DOWNLOADS: &[(&str, ChangeFile, Outcome)] = &[
     // Promised bytes are not there any more.
     ("emptied", |path, _| set_len(path, 0), Outcome::Cut),

@@ -18,7 +18,7 @@ use super::root_watch::RootWatch;
 pub(crate) struct Watches<T> {
     inotify: Inotify,
     root_watch: RootWatch,
-    /// What is watched below the root.
+    /// Targets of the watches below the root.
     pub(crate) targets: HashMap<WatchId, T>,
 }
 

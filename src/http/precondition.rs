@@ -124,7 +124,7 @@ mod tests {
     use super::*;
     use Evaluated::{Failed, NotModified, Proceed};
 
-    /// What the false precondition, if there is one, leads to.
+    /// Consequence of the first false precondition.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     enum Evaluated {
         Proceed,

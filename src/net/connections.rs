@@ -253,7 +253,7 @@ impl<P: Protocol> Connections<P> {
     }
 }
 
-/// What every call of a connection leads to.
+/// Calls of a connection, and their consequences.
 impl<P: Protocol> Connections<P> {
     fn pump(&mut self, key: ConnectionKey) {
         self.call(key, Connection::pump);

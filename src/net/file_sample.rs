@@ -9,8 +9,8 @@ use rustix::fs::fstatfs;
 use rustix::io::{Errno, ReadWriteFlags, preadv2};
 use twox_hash::XxHash3_128;
 
-/// Types of file systems (statfs(2)) that do not know RWF_NOWAIT, and whose blocks are read at once: tmpfs, which has no
-/// disk, and overlayfs, which does not pass the flag on. (Containers have their files on it.)
+/// Types of file systems (statfs(2)) that do not know RWF_NOWAIT, and whose blocks are read at once: tmpfs, which has
+/// no disk, and overlayfs, which does not pass the flag on. (Containers have their files on it.)
 const READ_AT_ONCE: [i64; 2] = [0x0102_1994, 0x794c_7630];
 
 /// Length of a block in bytes: a page, which the kernel finds and copies in about a microsecond.
@@ -36,8 +36,8 @@ pub(super) struct FileSample {
 #[derive(Debug)]
 pub(super) struct SampleBudget {
     blocks: u64,
-    /// Of these, how many that may not be in memory. One such read takes as long as the disk does, which sendfile(2)
-    /// waits for as well.
+    /// Number of these blocks that need not be in memory. One such read takes as long as the disk does, which
+    /// sendfile(2) waits for as well.
     blocking: u64,
 }
 
@@ -139,8 +139,8 @@ fn chain(before: u64, block: &[u8]) -> u64 {
     u64::try_from(hash >> 64).expect("half of 128 bits")
 }
 
-/// Fills a buffer if that needs no wait for a disk. Returns `false` if it does, or may: RWF_NOWAIT is not known to every
-/// file system.
+/// Fills a buffer if that needs no wait for a disk. Returns `false` if it does, or may: RWF_NOWAIT is not known to
+/// every file system.
 fn read_cached(file: &File, bytes: &mut [u8], offset: u64) -> io::Result<bool> {
     let len = bytes.len();
     match preadv2(

@@ -248,7 +248,8 @@ impl Outbox {
         Ok(flushed)
     }
 
-    /// Sends, and takes samples of what is not sent in this turn: until the next one its files may change.
+    /// Sends, and takes samples of the file parts that are not sent in this turn: their files may change before the
+    /// next one.
     fn send_and_sample(
         &mut self,
         transport: &mut impl Transport,
@@ -565,8 +566,8 @@ mod tests {
         assert_eq!(bytes_sent_before_failure(&[7; 9000], 5000), 0);
     }
 
-    /// Sends a part of a file of 200,000 bytes in three turns, changes the file after the first one, and returns whether
-    /// the part was completed.
+    /// Sends a part of a file of 200,000 bytes in three turns, changes the file after the first one, and returns
+    /// whether the part was completed.
     fn is_completed_after(is_steady: bool, part: &Range<u64>, change: &dyn Fn(&File)) -> bool {
         let mut named = tempfile::NamedTempFile::new().unwrap();
         named.write_all(&[7; 200_000]).unwrap();
@@ -691,7 +692,7 @@ mod tests {
         }
     }
 
-    /// Of several parts, those that wait have their samples as well.
+    /// Parts that wait behind others have samples as well.
     #[test]
     fn parts_of_a_file_that_grows_are_completed() {
         for is_steady in [true, false] {
@@ -725,7 +726,7 @@ mod tests {
         }
     }
 
-    /// What was sent of a file that was just changed is read again, not only a sample of it.
+    /// Bytes sent of a file that was just changed are all read again, not only a sample of them.
     #[test]
     fn unsteady_file_overwritten_between_blocks_of_its_sample_is_not_completed() {
         const LEN: usize = 8 << 20;

@@ -20,7 +20,7 @@ pub struct ProxyHeaderOptions {
     pub trusted: TrustedProxies,
     /// Time from the accept to the last byte of the header.
     pub timeout: Duration,
-    /// What else the operator can do about a peer without a header, for the log.
+    /// Advice to the operator about a peer without a header, for the log.
     pub hint: &'static str,
 }
 

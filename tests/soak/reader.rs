@@ -88,14 +88,14 @@ impl Connection {
     pub(super) fn tcp(soak: &Soak) -> io::Result<Self> {
         let stream = TcpStream::connect(soak.address)?;
         stream.set_nodelay(true)?;
-        Self::of_socket(soak, stream.into())
+        Self::from_socket(soak, stream.into())
     }
 
     fn unix(soak: &Soak) -> io::Result<Self> {
-        Self::of_socket(soak, UnixStream::connect(&soak.socket)?.into())
+        Self::from_socket(soak, UnixStream::connect(&soak.socket)?.into())
     }
 
-    fn of_socket(soak: &Soak, socket: Socket) -> io::Result<Self> {
+    fn from_socket(soak: &Soak, socket: Socket) -> io::Result<Self> {
         increment(&soak.counts.connections);
         Self::new(ThrottledSocket {
             socket,

@@ -1,4 +1,4 @@
-//! Content in a content coding, of any length above the shortest: sidecars that are told apart by their lengths.
+//! Content in a content coding, of any length above the shortest, so that tests tell sidecars apart by their lengths.
 
 use std::io::Write as _;
 

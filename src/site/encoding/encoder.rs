@@ -21,7 +21,7 @@ const MAX_ZSTD_WINDOW_LOG: u32 = 23;
 /// Largest window that zstd(1) decodes without `--long`, as a power of two.
 const MAX_TOOL_WINDOW_LOG: u32 = 27;
 
-/// Program that decodes, by what it can be relied on to decode.
+/// Program that decodes, which limits the encodings that may be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Recipient {
     /// HTTP client: one gzip member, and a zstd window of up to 8 MiB.

@@ -105,7 +105,7 @@ pub enum SidecarOutcome {
 pub enum SidecarError {
     /// Its file changed in both attempts, while it was read.
     Changing,
-    /// Its name is that of a newer file with other content, which may be somebody's only copy.
+    /// Its name is that of a newer file with other content, which may be the only copy.
     Foreign,
     /// [`SidecarWriter::stop`] was called.
     Stopped,
